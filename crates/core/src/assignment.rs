@@ -1,0 +1,155 @@
+//! The order for one host: do this transaction, in this window, once. Typed, never shell.
+
+use crate::{AssignmentId, Digest, HostId, RolloutId, Timestamp, TransactionId};
+use serde::{Deserialize, Serialize};
+
+/// An order bound to one host, one plan, one window and one generation. Travels signed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Layout version, 1. An agent refuses a version it does not know.
+    pub schema: u32,
+    /// Names the assignment; carried out at most once.
+    pub id: AssignmentId,
+    /// The only host that may carry it out.
+    pub host: HostId,
+    /// Grows by one with every assignment to this host. An older one is refused; the same number with
+    /// other content is an error; the same again is harmless.
+    pub generation: u64,
+    /// The rollout it belongs to.
+    pub rollout: RolloutId,
+    /// Digest of the plan it carries out.
+    pub plan: Digest,
+    /// When it was signed.
+    pub issued_at: Timestamp,
+    /// Not to be started before.
+    pub not_before: Timestamp,
+    /// Not to be started after. Undo is exempt.
+    pub expires_at: Timestamp,
+    /// What to do.
+    pub order: Order,
+}
+
+/// Everything a host can ever be told to do. Closed: a new order is a new agent version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "kebab-case")]
+pub enum Order {
+    /// Change packages, by the whole transaction.
+    Apply(ApplyOrder),
+    /// Take an earlier transaction back.
+    Undo {
+        /// The assignment whose transaction is to be undone.
+        assignment: AssignmentId,
+        /// Why, for the host's own record.
+        reason: String,
+    },
+}
+
+/// What to change, and how.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ApplyOrder {
+    /// Exactly these packages; anything else the package manager would add or remove is refused.
+    pub changes: Vec<PackageChange>,
+    /// What happens to configuration files that both sides changed.
+    pub conffiles: ConffileRule,
+    /// Which services restart.
+    pub restart: RestartRule,
+    /// May the host reboot itself, if it must to prove the fix?
+    pub reboot: RebootRule,
+    /// Checked before and after.
+    pub probes: Vec<Probe>,
+    /// How much slower than before the probes may answer, in percent of the baseline. `None`: not judged.
+    pub latency_margin_percent: Option<u32>,
+    /// Vulnerabilities that must be proved gone.
+    pub fixes: Vec<String>,
+    /// Seconds without a reachable server after which the host undoes by itself. `None`: no dead-man's switch.
+    pub deadman_seconds: Option<u32>,
+}
+
+/// One package to change to one exact version.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PackageChange {
+    /// Binary name.
+    pub name: String,
+    /// `amd64`, `all`, ...
+    pub architecture: String,
+    /// Version it must have now; empty when it is new on the host.
+    pub from: String,
+    /// Version it must have afterwards.
+    pub to: String,
+    /// SHA-256 of the archive.
+    pub sha256: Digest,
+    /// Size of the archive in bytes.
+    pub size: u64,
+}
+
+/// What happens to a configuration file that the administrator and the vendor both changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConffileRule {
+    /// The administrator's stays (dpkg `--force-confdef --force-confold`).
+    #[default]
+    Keep,
+    /// The vendor's wins (dpkg `--force-confdef --force-confnew`); the other is in the preimage.
+    Replace,
+}
+
+/// Which services restart when files they map have been replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RestartRule {
+    /// Restart nothing: findings stay `pending-restart`.
+    #[serde(default)]
+    pub never: bool,
+    /// Units that are spared, as shell globs: `postgresql@*.service`.
+    #[serde(default)]
+    pub spare: Vec<String>,
+}
+
+/// May the host reboot?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RebootRule {
+    /// Never: kernel findings stay `pending-reboot`.
+    #[default]
+    Never,
+    /// When it is needed and the assignment's window is still open.
+    WhenNeeded,
+}
+
+/// A question whose answer tells whether the host does its work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "probe", rename_all = "kebab-case")]
+pub enum Probe {
+    /// GET by HTTP/1.1 from the host itself.
+    Http {
+        /// `http://127.0.0.1:80/health`: plain HTTP to an address of the host.
+        url: String,
+        /// Status that counts as good.
+        #[serde(default = "status_ok")]
+        status: u16,
+        /// Text the body must hold. Empty: anything.
+        #[serde(default)]
+        contains: String,
+    },
+    /// A TCP connection is accepted.
+    Tcp {
+        /// Address and port: `127.0.0.1:22`.
+        address: String,
+    },
+    /// A program of the host's own allow-list (`/etc/fettle/probes.d/NAME`) exits with 0.
+    Command {
+        /// File name, no slash.
+        name: String,
+    },
+}
+
+fn status_ok() -> u16 {
+    200
+}
+
+impl Assignment {
+    /// The transaction's name on the host: the same for the same assignment, so that a doubled message
+    /// cannot start a second one.
+    pub fn transaction(&self) -> TransactionId {
+        TransactionId(format!("tx-{}", self.id.as_str().replace('/', "-")))
+    }
+}

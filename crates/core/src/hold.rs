@@ -1,0 +1,289 @@
+//! "Not now", as data. Everything that stops progress is one of these; CLI, API and web print it from
+//! this one type, and tests assert the reason instead of the absence of an effect.
+
+use crate::{HostId, RolloutId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why something does not happen now.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "hold", rename_all = "kebab-case")]
+pub enum Hold {
+    /// No policy selects the host.
+    NoPolicy,
+    /// The host belongs to no ring of its policy.
+    NoRing,
+    /// The host has not reported what it runs.
+    NoInventory,
+    /// The last report is too old to plan on.
+    InventoryStale {
+        /// When it last spoke.
+        last_seen: Timestamp,
+    },
+    /// The host is quarantined.
+    Quarantined {
+        /// What could not be undone.
+        reason: String,
+    },
+    /// The maintenance window is closed.
+    WindowClosed {
+        /// When it opens next; `None`: never, within a year.
+        opens_at: Option<Timestamp>,
+    },
+    /// The window is open but closes before the transaction could end.
+    WindowTooShort {
+        /// When it closes.
+        closes_at: Timestamp,
+        /// How long the transaction takes, in seconds, its undo included.
+        needs_seconds: u64,
+    },
+    /// A blackout date of the policy.
+    Blackout {
+        /// The policy's reason.
+        reason: String,
+        /// When it ends.
+        until: Timestamp,
+    },
+    /// The policy excludes the package.
+    Excluded {
+        /// Binary package.
+        package: String,
+        /// The policy's reason.
+        reason: String,
+        /// When the exclusion ends.
+        until: Option<Timestamp>,
+    },
+    /// The administrator of the host holds the package.
+    PackageHeld {
+        /// Binary package.
+        package: String,
+    },
+    /// The policy does not allow the source that offers it.
+    SourceNotAllowed {
+        /// Binary package.
+        package: String,
+        /// Where it comes from.
+        origin: String,
+    },
+    /// The version was undone on this cohort, or recalled.
+    VersionBarred {
+        /// Binary package.
+        package: String,
+        /// The barred version.
+        version: String,
+        /// Why.
+        reason: String,
+    },
+    /// The upgrade would remove packages, which no policy allows unasked.
+    WouldRemove {
+        /// Binary package.
+        package: String,
+        /// What it would remove.
+        removes: Vec<String>,
+    },
+    /// The vendor has no fix for this release.
+    NoFix {
+        /// The vulnerability.
+        finding: String,
+    },
+    /// A fix exists, but none of the host's sources offers it.
+    FixNotOffered {
+        /// The vulnerability.
+        finding: String,
+        /// First fixed version.
+        fixed_version: String,
+    },
+    /// Too little space.
+    NoSpace {
+        /// Mount point.
+        mount: String,
+        /// Bytes needed.
+        needs: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// The disruption budget is used up.
+    BudgetUsed {
+        /// Which budget.
+        budget: String,
+        /// How many hosts may be disrupted at once.
+        limit: u32,
+        /// Hosts disrupted now.
+        disrupted: Vec<HostId>,
+    },
+    /// The ring before has to rest first.
+    Soak {
+        /// Which ring rests.
+        ring: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The gate after a wave bakes: the patched hosts are watched.
+    Bake {
+        /// Wave, counted from 0.
+        wave: u32,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Hosts of the wave are still at work.
+    WaveRunning {
+        /// Wave, counted from 0.
+        wave: u32,
+        /// How many have not ended.
+        unfinished: u32,
+    },
+    /// The gate's evidence is not there. No data never passes.
+    NoData {
+        /// What is missing.
+        what: String,
+    },
+    /// The gate failed.
+    GateFailed {
+        /// Wave, counted from 0.
+        wave: u32,
+        /// What did not hold.
+        reason: String,
+    },
+    /// Too many hosts failed.
+    TooManyFailures {
+        /// How many failed or fell silent, over all waves.
+        failed: u32,
+        /// How many the policy allows.
+        allowed: u32,
+    },
+    /// The plan is not approved yet.
+    NotApproved {
+        /// Approvals given.
+        given: u32,
+        /// Approvals needed.
+        needed: u32,
+    },
+    /// An operator paused the rollout.
+    Paused {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator aborted the rollout.
+    Aborted {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Another rollout is at work on the host.
+    Busy {
+        /// Which one.
+        rollout: RolloutId,
+    },
+    /// The host left the fleet or is silent.
+    HostSilent {
+        /// When it last spoke.
+        last_seen: Option<Timestamp>,
+    },
+    /// The host's packages are no longer what the plan was made for.
+    HostChanged,
+    /// Nothing is owed.
+    NothingToDo,
+}
+
+impl Hold {
+    /// A stable word for programs: `window-closed`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoPolicy => "no-policy",
+            Self::NoRing => "no-ring",
+            Self::NoInventory => "no-inventory",
+            Self::InventoryStale { .. } => "inventory-stale",
+            Self::Quarantined { .. } => "quarantined",
+            Self::WindowClosed { .. } => "window-closed",
+            Self::WindowTooShort { .. } => "window-too-short",
+            Self::Blackout { .. } => "blackout",
+            Self::Excluded { .. } => "excluded",
+            Self::PackageHeld { .. } => "package-held",
+            Self::SourceNotAllowed { .. } => "source-not-allowed",
+            Self::VersionBarred { .. } => "version-barred",
+            Self::WouldRemove { .. } => "would-remove",
+            Self::NoFix { .. } => "no-fix",
+            Self::FixNotOffered { .. } => "fix-not-offered",
+            Self::NoSpace { .. } => "no-space",
+            Self::BudgetUsed { .. } => "budget-used",
+            Self::Soak { .. } => "soak",
+            Self::Bake { .. } => "bake",
+            Self::WaveRunning { .. } => "wave-running",
+            Self::NoData { .. } => "no-data",
+            Self::GateFailed { .. } => "gate-failed",
+            Self::TooManyFailures { .. } => "too-many-failures",
+            Self::NotApproved { .. } => "not-approved",
+            Self::Paused { .. } => "paused",
+            Self::Aborted { .. } => "aborted",
+            Self::Busy { .. } => "busy",
+            Self::HostSilent { .. } => "host-silent",
+            Self::HostChanged => "host-changed",
+            Self::NothingToDo => "nothing-to-do",
+        }
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPolicy => write!(f, "no policy selects this host"),
+            Self::NoRing => write!(f, "the host is in no ring of its policy"),
+            Self::NoInventory => write!(f, "the host has not reported what it runs"),
+            Self::InventoryStale { last_seen } => write!(f, "the last report is too old to plan on ({last_seen})"),
+            Self::Quarantined { reason } => write!(f, "the host is quarantined: {reason}"),
+            Self::WindowClosed { opens_at: Some(at) } => write!(f, "the maintenance window is closed until {at}"),
+            Self::WindowClosed { opens_at: None } => {
+                write!(f, "the maintenance window does not open within a year")
+            }
+            Self::WindowTooShort { closes_at, needs_seconds } => {
+                write!(f, "the window closes at {closes_at}, the change with its way back needs {needs_seconds} s")
+            }
+            Self::Blackout { reason, until } => write!(f, "blackout until {until}: {reason}"),
+            Self::Excluded { package, reason, until } => {
+                write!(f, "{package} is excluded by policy: {reason}")?;
+                until.map_or(Ok(()), |u| write!(f, " (until {u})"))
+            }
+            Self::PackageHeld { package } => write!(f, "{package} is held on the host (apt-mark hold)"),
+            Self::SourceNotAllowed { package, origin } => {
+                write!(f, "{package} comes from {origin}, a source the policy does not allow")
+            }
+            Self::VersionBarred { package, version, reason } => {
+                write!(f, "{package} {version} is barred: {reason}")
+            }
+            Self::WouldRemove { package, removes } => {
+                write!(f, "{package} would remove {}", removes.join(", "))
+            }
+            Self::NoFix { finding } => write!(f, "{finding}: the vendor has no fix for this release"),
+            Self::FixNotOffered { finding, fixed_version } => {
+                write!(f, "{finding}: fixed in {fixed_version}, which no source of the host offers")
+            }
+            Self::NoSpace { mount, needs, free } => {
+                write!(f, "{mount} has {free} bytes free, the change needs {needs}")
+            }
+            Self::BudgetUsed { budget, limit, disrupted } => {
+                write!(f, "budget `{budget}` is used up: {} of {limit} hosts are disrupted", disrupted.len())
+            }
+            Self::Soak { ring, until } => write!(f, "ring `{ring}` soaks until {until}"),
+            Self::Bake { wave, until } => write!(f, "wave {} is watched until {until}", wave + 1),
+            Self::WaveRunning { wave, unfinished } => {
+                write!(f, "wave {} has {unfinished} hosts still at work", wave + 1)
+            }
+            Self::NoData { what } => write!(f, "no data: {what}"),
+            Self::GateFailed { wave, reason } => write!(f, "the gate after wave {} failed: {reason}", wave + 1),
+            Self::TooManyFailures { failed, allowed } => {
+                write!(f, "{failed} hosts failed or fell silent, {allowed} are allowed")
+            }
+            Self::NotApproved { given, needed } => write!(f, "{given} of {needed} approvals given"),
+            Self::Paused { by, reason } => write!(f, "paused by {by}: {reason}"),
+            Self::Aborted { by, reason } => write!(f, "aborted by {by}: {reason}"),
+            Self::Busy { rollout } => write!(f, "rollout {rollout} is at work on this host"),
+            Self::HostSilent { last_seen: Some(at) } => write!(f, "the host is silent since {at}"),
+            Self::HostSilent { last_seen: None } => write!(f, "the host has never spoken"),
+            Self::HostChanged => write!(f, "the host's packages are no longer what the plan was made for"),
+            Self::NothingToDo => write!(f, "nothing is owed"),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What a host reports about itself.
+
+use crate::Digest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything Fettle knows of a host from the host itself. Lists are sorted by their first fields, so
+/// that equal hosts give equal bytes and [`Inventory::digest`] can stand for the whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// Layout version, 1. Unknown fields of later versions are ignored.
+    pub schema: u32,
+    /// Operating system, from `os-release(5)`.
+    pub os: Os,
+    /// Debian architecture name of the host (`amd64`).
+    pub architecture: String,
+    /// Which kernel runs and which are installed.
+    pub kernel: Kernel,
+    /// Changes at every boot (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// Installed packages, by name and architecture.
+    pub packages: Vec<Package>,
+    /// Upgrades that the host's own sources offer now, by name and architecture.
+    pub upgrades: Vec<Upgrade>,
+    /// systemd services that are active, failed or enabled, by name.
+    pub services: Vec<Service>,
+    /// Sockets that wait for peers.
+    pub listeners: Vec<Listener>,
+    /// Processes that still map or run files since replaced: patched on disk, not yet in memory.
+    pub stale: Vec<StaleProcess>,
+    /// Names of installed packages of which some file is mapped by a running process. Binary names.
+    pub in_use: Vec<String>,
+    /// Names of installed packages mapped by a process that listens beyond loopback. Subset of `in_use`.
+    pub exposed: Vec<String>,
+    /// Why a reboot is needed, empty when it is not.
+    pub reboot_needed: Vec<String>,
+    /// Digests of watched configuration files, path → content.
+    pub configuration: BTreeMap<String, Digest>,
+    /// Packages the administrator holds (`apt-mark hold`). Binary names.
+    pub held: Vec<String>,
+    /// What the agent could not find out, in words. Absence of data is told, never guessed.
+    pub gaps: Vec<String>,
+}
+
+/// Operating system, as `os-release(5)` names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Os {
+    /// `ID`: `debian`.
+    pub id: String,
+    /// `VERSION_ID`: `12`. Empty for rolling releases.
+    pub version: String,
+    /// `VERSION_CODENAME`: `bookworm`. Empty where the vendor has none.
+    pub codename: String,
+    /// `PRETTY_NAME`.
+    pub pretty: String,
+}
+
+/// Kernels of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Kernel {
+    /// `uname -r`: `6.1.0-28-amd64`.
+    pub running: String,
+    /// The package version of the running kernel where the kernel tells it (Debian writes it into
+    /// `uname -v`: `#1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)`), else empty.
+    pub running_version: String,
+    /// Is the running kernel one of this host's packages? Not so in a container.
+    pub from_package: bool,
+    /// Installed kernel image packages, name → version.
+    pub installed: BTreeMap<String, String>,
+}
+
+/// An installed package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    /// Binary name.
+    pub name: String,
+    /// `amd64`, `all`, ...
+    pub architecture: String,
+    /// Installed version.
+    pub version: String,
+    /// Source package; the binary's own name where the package manager names none.
+    pub source: String,
+    /// Version of the source package; the binary's own where the package manager names none.
+    pub source_version: String,
+    /// Neither half-installed nor half-configured.
+    pub healthy: bool,
+}
+
+/// An upgrade offered by the host's own sources.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// Binary name.
+    pub name: String,
+    /// `amd64`, `all`, ...
+    pub architecture: String,
+    /// Installed version; empty when the package would be new.
+    pub from: String,
+    /// Offered version.
+    pub to: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// SHA-256 of the archive, from the signed index.
+    pub sha256: Digest,
+    /// Size of the archive in bytes.
+    pub size: u64,
+    /// Version of the source package of `to`.
+    pub source_version: String,
+    /// Does taking this upgrade pull in packages that are not installed, or remove some? Binary names.
+    #[serde(default)]
+    pub brings: Vec<String>,
+    /// Binary names that would be removed.
+    #[serde(default)]
+    pub removes: Vec<String>,
+}
+
+/// Where an upgrade comes from: fields of the repository's `Release` file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// `Origin:`, e.g. `Debian`.
+    pub origin: String,
+    /// `Label:`, e.g. `Debian-Security`.
+    pub label: String,
+    /// `Suite:`, e.g. `stable-security`.
+    pub suite: String,
+    /// `Codename:`, e.g. `bookworm-security`.
+    pub codename: String,
+}
+
+impl Origin {
+    /// Does the vendor call this a security suite? Debian and Ubuntu do so in label or suite name.
+    pub fn is_security(&self) -> bool {
+        let says = |text: &str| text.to_ascii_lowercase().ends_with("-security");
+        says(&self.label) || says(&self.suite) || says(&self.codename)
+    }
+}
+
+/// A systemd service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Service {
+    /// Unit name: `nginx.service`.
+    pub unit: String,
+    /// `active`, `inactive`, `failed`, `activating`, ... (`ActiveState`).
+    pub active: String,
+    /// `running`, `exited`, `dead`, ... (`SubState`).
+    pub sub: String,
+    /// `enabled`, `disabled`, `static`, ... (`UnitFileState`), empty where unknown.
+    pub enabled: String,
+}
+
+/// A socket that waits for peers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Listener {
+    /// `tcp`, `tcp6`, `udp`, `udp6`.
+    pub protocol: String,
+    /// Address in text.
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// Process name, empty where it could not be read.
+    pub process: String,
+    /// The unit the process belongs to, empty where none.
+    pub unit: String,
+}
+
+impl Listener {
+    /// Can it be reached only from the host itself?
+    pub fn is_loopback(&self) -> bool {
+        self.address.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback())
+    }
+}
+
+/// A process that still maps or runs files that have been replaced since it started.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StaleProcess {
+    /// The unit it belongs to, empty where none.
+    pub unit: String,
+    /// Process name.
+    pub process: String,
+    /// Process id.
+    pub pid: u32,
+    /// The replaced files it maps.
+    pub files: Vec<String>,
+    /// Binary packages that own those files.
+    pub packages: Vec<String>,
+}
+
+impl Inventory {
+    /// Stands for the whole inventory: equal digests, equal inventories.
+    pub fn digest(&self) -> Digest {
+        Digest::of_json(self)
+    }
+
+    /// Which cohort the host belongs to: release, architecture and every installed package with its
+    /// version. What is tested on one host of a cohort is tested for all of them.
+    pub fn cohort(&self) -> Digest {
+        let packages: Vec<_> = self
+            .packages
+            .iter()
+            .map(|p| (&p.name, &p.architecture, &p.version, p.healthy))
+            .collect();
+        Digest::of_json(&(&self.os.id, &self.os.version, &self.architecture, packages))
+    }
+
+    /// The installed package of that binary name (the host's own architecture first).
+    pub fn package(&self, name: &str) -> Option<&Package> {
+        let mut found = self.packages.iter().filter(|p| p.name == name);
+        let first = found.next()?;
+        if first.architecture == self.architecture {
+            return Some(first);
+        }
+        found.find(|p| p.architecture == self.architecture).or(Some(first))
+    }
+}

@@ -1,0 +1,41 @@
+//! The words of patching, as pure types and decisions.
+//!
+//! Nothing here reads a clock, a file, the network or a random number: time, seed and observations are
+//! handed in, and functions return values that say what happened. That is what lets the same planner,
+//! rollout and transaction code run in the product, in the simulator and in the model checker.
+//!
+//! | word | where |
+//! |---|---|
+//! | host, label | [`host`] |
+//! | inventory, cohort | [`inventory`] |
+//! | advisory | [`advisory`] |
+//! | finding | [`finding`] |
+//! | policy, selector, window | [`policy`] |
+//! | plan | [`plan`] |
+//! | rollout, ring, wave, gate | [`rollout`] |
+//! | assignment, order | [`assignment`] |
+//! | transaction, step | [`transaction`] |
+//! | hold | [`hold`] |
+//! | ledger | [`ledger`] |
+
+pub mod advisory;
+pub mod assignment;
+pub mod digest;
+pub mod finding;
+pub mod hold;
+pub mod host;
+pub mod id;
+pub mod inventory;
+pub mod ledger;
+pub mod plan;
+pub mod policy;
+pub mod problem;
+pub mod rollout;
+pub mod transaction;
+pub mod version;
+
+pub use digest::Digest;
+pub use hold::Hold;
+pub use id::{AssignmentId, HostId, RolloutId, TransactionId};
+pub use jiff::Timestamp;
+pub use problem::{Problem, ProblemKind};

@@ -1,0 +1,118 @@
+//! The exact change decided for a set of hosts: what, where, when, why, and why not the rest.
+
+use crate::assignment::{ApplyOrder, PackageChange};
+use crate::policy::GateRule;
+use crate::{Digest, Hold, HostId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// An immutable, numbered plan. Its digest is over everything in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// 1, 2, 3, ... as the server counts.
+    pub number: u64,
+    /// Digest of the plan that was current when this one was made: it takes effect only while that still is.
+    pub parent: Option<Digest>,
+    /// The policy it carries out.
+    pub policy: String,
+    /// Digest of that policy's text: a later change of the policy does not change the plan.
+    pub policy_digest: Digest,
+    /// The `now` it was made with.
+    pub made_at: Timestamp,
+    /// The seed it was made with: breaks ties.
+    pub seed: u64,
+    /// What happens on each host.
+    pub hosts: BTreeMap<HostId, HostPlan>,
+    /// In which order.
+    pub waves: Vec<Wave>,
+    /// How many hosts may be disrupted at once.
+    pub budgets: Vec<Budget>,
+    /// Approvals it needs before it may start.
+    pub approvals_needed: u32,
+    /// What is not done, and why: the plan report.
+    pub held: Vec<Held>,
+}
+
+/// What happens on one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostPlan {
+    /// What people call the host.
+    pub name: String,
+    /// Its cohort when the plan was made. A host that changed since is held.
+    pub cohort: Digest,
+    /// Its ring.
+    pub ring: String,
+    /// Its wave, counted from 0.
+    pub wave: u32,
+    /// What it is told.
+    pub order: ApplyOrder,
+    /// Why each package is in: package → vulnerabilities it fixes (empty: an update without a known CVE).
+    pub why: BTreeMap<String, Vec<String>>,
+    /// Services that run code of the packages now and are likely to restart.
+    pub restarts: Vec<String>,
+    /// A kernel is among the packages.
+    pub reboot_likely: bool,
+    /// Deadline of the most urgent finding it fixes.
+    pub due: Option<Timestamp>,
+}
+
+/// Hosts patched together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Wave {
+    /// The ring it belongs to.
+    pub ring: String,
+    /// Which hosts, in the order they are started.
+    pub hosts: Vec<HostId>,
+    /// Why these: for canaries, which cohorts they stand for.
+    pub why: String,
+    /// What must hold before the next wave.
+    pub gate: GateRule,
+    /// Seconds to rest after the gate's bake before the next ring starts. 0 within a ring.
+    pub soak_seconds: u64,
+}
+
+/// At most so many of these hosts disrupted at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// What people call it: `role=web`.
+    pub name: String,
+    /// Who counts: every host of the fleet that the budget's selector matches, in the plan or not.
+    pub hosts: Vec<HostId>,
+    /// How many may be disrupted (being patched, failed, silent, quarantined) at once.
+    pub max_unavailable: u32,
+}
+
+/// Something the plan does not do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// Which host.
+    pub host: HostId,
+    /// What people call it.
+    pub name: String,
+    /// Which package, where it is about one; empty: the whole host.
+    pub package: String,
+    /// Which vulnerabilities stay open for it.
+    pub findings: Vec<String>,
+    /// Why: the reason chain, nearest reason first.
+    pub reasons: Vec<Hold>,
+}
+
+impl Plan {
+    /// Stands for everything in the plan.
+    pub fn digest(&self) -> Digest {
+        Digest::of_json(self)
+    }
+    /// Distinct vulnerabilities the plan fixes somewhere.
+    pub fn fixes(&self) -> std::collections::BTreeSet<&str> {
+        self.hosts.values().flat_map(|h| h.order.fixes.iter().map(String::as_str)).collect()
+    }
+    /// Distinct changes, as (name, from, to) → number of hosts.
+    pub fn changes(&self) -> BTreeMap<(&str, &str, &str), u32> {
+        let mut out = BTreeMap::new();
+        for change in self.hosts.values().flat_map(|h| &h.order.changes) {
+            let PackageChange { name, from, to, .. } = change;
+            *out.entry((name.as_str(), from.as_str(), to.as_str())).or_insert(0) += 1;
+        }
+        out
+    }
+}

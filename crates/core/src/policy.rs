@@ -1,0 +1,220 @@
+//! A document that says, for a group of hosts, what is owed, by when and by which route.
+
+use crate::assignment::{ConffileRule, Probe, RebootRule, RestartRule};
+use crate::finding::Severity;
+use crate::{Digest, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A policy, parsed and checked. Durations are whole seconds here; the text writes `30m`, `4h`, `7d`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// `[a-z0-9-]+`, unique.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// Where several policies select a host, the highest wins; equal ones are an error of `policy check`.
+    pub priority: i32,
+    /// Which hosts.
+    pub select: Selector,
+    /// Only upgrades that fix a known vulnerability or come from a security suite, or all of them.
+    pub take: Take,
+    /// Sources whose upgrades may be taken. Empty: every source configured on the host.
+    pub sources: Vec<SourceRule>,
+    /// First rule that matches a finding gives its class.
+    pub classes: Vec<ClassRule>,
+    /// Stages, in order.
+    pub rings: Vec<RingRule>,
+    /// When hosts may be changed. Empty: at any time.
+    pub windows: Vec<Window>,
+    /// Days when nothing is changed.
+    pub blackouts: Vec<Blackout>,
+    /// Packages left alone.
+    pub exclusions: Vec<Exclusion>,
+    /// Restarts.
+    pub restart: RestartRule,
+    /// Reboots.
+    pub reboot: RebootRule,
+    /// Configuration files changed on both sides.
+    pub conffiles: ConffileRule,
+    /// At most so many hosts disrupted at once.
+    pub budgets: Vec<BudgetRule>,
+    /// What must hold between waves.
+    pub gate: GateRule,
+    /// What must work before and after.
+    pub probes: Vec<Probe>,
+    /// See [`crate::assignment::ApplyOrder::latency_margin_percent`].
+    pub latency_margin_percent: Option<u32>,
+    /// See [`crate::assignment::ApplyOrder::deadman_seconds`].
+    pub deadman_seconds: Option<u32>,
+    /// How many operators must approve a plan.
+    pub approvals: u32,
+    /// An inventory older than this is not planned on, in seconds.
+    pub inventory_max_age_seconds: u64,
+    /// Digest of the text it was parsed from.
+    pub digest: Digest,
+}
+
+/// Which upgrades are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Take {
+    /// Those that fix a finding or come from a security suite.
+    #[default]
+    Security,
+    /// All that allowed sources offer.
+    All,
+}
+
+/// Fields of a repository's `Release` file; an absent field matches anything, `*` and `?` are globs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SourceRule {
+    /// `Origin:`.
+    pub origin: Option<String>,
+    /// `Label:`.
+    pub label: Option<String>,
+    /// `Suite:`.
+    pub suite: Option<String>,
+}
+
+/// When a finding falls into a class, and what the class owes. All given conditions must hold.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ClassRule {
+    /// `critical`, `high`, ... any word.
+    pub name: String,
+    /// CVSS at or above.
+    pub cvss_at_least: Option<f32>,
+    /// EPSS at or above.
+    pub epss_at_least: Option<f32>,
+    /// Severity at or above.
+    pub severity_at_least: Option<Severity>,
+    /// Known to be exploited.
+    pub kev: Option<bool>,
+    /// Mapped by a process.
+    pub in_use: Option<bool>,
+    /// Mapped by a process that listens beyond loopback.
+    pub exposed: Option<bool>,
+    /// Time to fix from the vendor's publication (from the first sight where the vendor gives no date), in seconds.
+    pub deadline_seconds: u64,
+    /// Soak time is cut to this for plans that fix such a finding.
+    pub soak_seconds: Option<u64>,
+    /// Opens windows; canary, budget and gates stay.
+    pub emergency: bool,
+}
+
+/// One stage of the fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RingRule {
+    /// `canary`, `early`, `broad`.
+    pub name: String,
+    /// Which hosts of the policy's; a host belongs to the first ring that matches.
+    pub select: Selector,
+    /// Hosts patched together at most, in percent of the ring, rounded up. 100: all at once.
+    pub wave_percent: u32,
+    /// Rest after the ring before the next one starts, in seconds.
+    pub soak_seconds: u64,
+}
+
+/// A weekly maintenance window in local time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Days it opens on; empty: every day. Monday is 1, Sunday 7 (ISO 8601).
+    pub days: Vec<u8>,
+    /// Opens at: minutes after local midnight.
+    pub start_minute: u32,
+    /// Stays open for, in elapsed seconds (a change of the clock does not change it).
+    pub duration_seconds: u64,
+    /// IANA name: `Europe/Berlin`.
+    pub time_zone: String,
+}
+
+/// Nothing is changed on these days, inclusive, in the time zone of the first window (else UTC).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blackout {
+    /// First day.
+    pub from: jiff::civil::Date,
+    /// Last day.
+    pub to: jiff::civil::Date,
+    /// Why.
+    pub reason: String,
+}
+
+/// Packages left alone for a reason and a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exclusion {
+    /// Binary name, `*` and `?` are globs.
+    pub package: String,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Until (exclusive). Mandatory: an exclusion without an end is forgotten.
+    pub until: Timestamp,
+}
+
+/// At most so many of these hosts disrupted at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BudgetRule {
+    /// What people call it.
+    pub name: String,
+    /// Which hosts of the fleet.
+    pub select: Selector,
+    /// How many.
+    pub max_unavailable: u32,
+}
+
+/// What must hold before the next wave starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateRule {
+    /// Patched hosts are watched this long, in seconds.
+    pub bake_seconds: u64,
+    /// Hosts that may fail, fall silent or be undone, over all waves of the rollout.
+    pub max_failures: u32,
+    /// Hosts of the wave that must be patched and verified, in percent, rounded up.
+    pub min_success_percent: u32,
+    /// Hosts silent for longer than this count as failed, in seconds.
+    pub silent_after_seconds: u64,
+    /// On failure, undo the whole wave and not only the failed hosts.
+    pub undo_wave: bool,
+}
+
+impl Default for GateRule {
+    /// One host at fault halts: a second failure would tell us nothing new.
+    fn default() -> Self {
+        Self { bake_seconds: 300, max_failures: 0, min_success_percent: 100, silent_after_seconds: 900, undo_wave: false }
+    }
+}
+
+/// An expression over labels and facts: `env=prod and role in (web, api) and not os=debian-11`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Selector {
+    /// Every host (`all`).
+    All,
+    /// The label or fact has one of these values; `*` and `?` are globs.
+    In {
+        /// Label, or fact with a dot in its name: `os.id`, `os.codename`, `host.name`, `host.arch`.
+        key: String,
+        /// Values.
+        values: Vec<String>,
+    },
+    /// The label is there, whatever its value (`has key`).
+    Has {
+        /// Label.
+        key: String,
+    },
+    /// Does not hold.
+    Not {
+        /// What.
+        of: Box<Selector>,
+    },
+    /// All hold.
+    And {
+        /// Which.
+        of: Vec<Selector>,
+    },
+    /// One holds.
+    Or {
+        /// Which.
+        of: Vec<Selector>,
+    },
+}

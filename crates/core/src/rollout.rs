@@ -1,0 +1,348 @@
+//! A plan carried out in waves. Event-sourced: [`decide`](crate::rollout) looks at state, observations and
+//! now and returns events; each event is persisted, then [`Rollout::apply`] folds it into the state, and
+//! only then [`effects`] of the event go out. A crash anywhere loses nothing and repeats nothing.
+
+use crate::plan::Plan;
+use crate::transaction::{Outcome, Step};
+use crate::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A rollout's state: the fold over its events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Its name.
+    pub id: RolloutId,
+    /// The plan, whole: what was approved is what is done.
+    pub plan: Plan,
+    /// Digest of the plan.
+    pub plan_digest: Digest,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Who started it.
+    pub created_by: String,
+    /// Number of events applied: the version every write is conditional on.
+    pub version: u64,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The wave at work, counted from 0.
+    pub wave: u32,
+    /// When the current wave's last host ended: the bake counts from here.
+    pub wave_ended_at: Option<Timestamp>,
+    /// When the current wave may start at the earliest (soak of the ring before).
+    pub wave_not_before: Option<Timestamp>,
+    /// Each host of the plan in exactly one state.
+    pub hosts: BTreeMap<HostId, HostRun>,
+    /// Hosts that failed, were undone by fault, fell silent or are quarantined, over all waves.
+    pub failures: u32,
+    /// Gates passed so far: wave → when.
+    pub gates: BTreeMap<u32, Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Where a rollout stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub enum Phase {
+    /// Going on.
+    Running,
+    /// An operator said pause: hosts at work go on, no new one starts.
+    Paused {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A gate failed or too many hosts did: no new host starts; only an operator's resume clears it.
+    Halted {
+        /// Why.
+        hold: Hold,
+    },
+    /// An operator said abort: no new host starts, ever.
+    Aborted {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Every host ended.
+    Done,
+}
+
+/// One host of a rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostRun {
+    /// Its wave.
+    pub wave: u32,
+    /// Where it stands.
+    pub state: HostState,
+    /// The assignment it was given.
+    pub assignment: Option<AssignmentId>,
+    /// Generation of that assignment.
+    pub generation: Option<u64>,
+    /// When it was granted.
+    pub granted_at: Option<Timestamp>,
+    /// The step it last reported.
+    pub step: Option<Step>,
+    /// When it last reported.
+    pub reported_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The undo asked for by an operator or the gate, after it was patched.
+    pub undo_asked: Option<String>,
+}
+
+/// State of a host in a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum HostState {
+    /// Not yet.
+    Pending,
+    /// The assignment is signed; the agent has not redeemed it.
+    Granted,
+    /// The agent redeemed the grant and may change the host.
+    Redeemed,
+    /// Patched and verified.
+    Patched,
+    /// Undone and verified.
+    Undone {
+        /// Why.
+        reason: String,
+    },
+    /// Refused by the host before anything was touched.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// Neither: a person must come.
+    Quarantined {
+        /// Why.
+        reason: String,
+    },
+    /// Not started, and will not be: the rollout ended, the host left or changed.
+    Cancelled {
+        /// Why.
+        hold: Hold,
+    },
+}
+
+impl HostState {
+    /// Ended: will not change any more in this rollout, except by an undo asked for afterwards.
+    pub fn is_terminal(&self) -> bool {
+        !matches!(self, Self::Pending | Self::Granted | Self::Redeemed)
+    }
+    /// Counts against the failure limit.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Undone { .. } | Self::Refused { .. } | Self::Quarantined { .. })
+    }
+    /// The word, as CLI, API and web print it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Granted => "granted",
+            Self::Redeemed => "redeemed",
+            Self::Patched => "patched",
+            Self::Undone { .. } => "undone",
+            Self::Refused { .. } => "refused",
+            Self::Quarantined { .. } => "quarantined",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+}
+
+/// What happened, persisted before anything follows from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum RolloutEvent {
+    /// The first event.
+    Created {
+        /// Who started it.
+        by: String,
+        /// The plan.
+        plan: Box<Plan>,
+    },
+    /// The host is given its assignment (effect: it is signed and handed to the agent).
+    Granted {
+        /// Which host.
+        host: HostId,
+        /// The assignment's name.
+        assignment: AssignmentId,
+        /// The host's next generation.
+        generation: u64,
+        /// The assignment must be started before this.
+        expires_at: Timestamp,
+    },
+    /// A grant nobody redeemed died: the host is pending again.
+    GrantExpired {
+        /// Which host.
+        host: HostId,
+    },
+    /// The agent asked right before changing the host, and was told yes.
+    Redeemed {
+        /// Which host.
+        host: HostId,
+    },
+    /// The agent reported a step.
+    Stepped {
+        /// Which host.
+        host: HostId,
+        /// Which step it is in.
+        step: Step,
+    },
+    /// The agent reported the end.
+    Ended {
+        /// Which host.
+        host: HostId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A host at work fell silent for longer than the gate allows: quarantined until it speaks.
+    Silent {
+        /// Which host.
+        host: HostId,
+        /// When it last spoke.
+        last_seen: Option<Timestamp>,
+    },
+    /// The host will not be started.
+    Cancelled {
+        /// Which host.
+        host: HostId,
+        /// Why.
+        hold: Hold,
+    },
+    /// The wave's last host ended: the bake begins.
+    WaveEnded {
+        /// Which wave.
+        wave: u32,
+    },
+    /// The gate after the wave passed.
+    GatePassed {
+        /// Which wave.
+        wave: u32,
+        /// The next wave may start at the earliest.
+        next_not_before: Timestamp,
+    },
+    /// No new host starts until an operator resumes.
+    Halted {
+        /// Why.
+        hold: Hold,
+    },
+    /// Versions of a failed change are barred for these cohorts.
+    Barred {
+        /// `(package, version)`.
+        versions: Vec<(String, String)>,
+        /// Cohorts.
+        cohorts: Vec<Digest>,
+        /// Why.
+        reason: String,
+    },
+    /// An operator.
+    Paused {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator.
+    Resumed {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator.
+    Aborted {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A patched host is to be undone (by an operator, or by a gate that undoes its wave).
+    UndoAsked {
+        /// Which host.
+        host: HostId,
+        /// The undo's assignment.
+        assignment: AssignmentId,
+        /// The host's next generation.
+        generation: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Every host ended.
+    Done,
+}
+
+/// What follows from a persisted event, in the world outside. Doing it twice is harmless.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Sign the assignment and keep it for the host's next check-in.
+    Assign(Box<crate::assignment::Assignment>),
+    /// Withdraw an assignment that was not redeemed.
+    Withdraw(AssignmentId),
+    /// Bar these versions for these cohorts.
+    Bar {
+        /// `(package, version)`.
+        versions: Vec<(String, String)>,
+        /// Cohorts.
+        cohorts: Vec<Digest>,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What is observed of the fleet when a rollout decides.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Observations {
+    /// Hosts of the plan and of its budgets, as they are now. A host that is missing has left the fleet.
+    pub hosts: BTreeMap<HostId, HostObservation>,
+}
+
+/// One host, as it is now.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HostObservation {
+    /// When it last spoke.
+    pub last_seen: Option<Timestamp>,
+    /// Its cohort now.
+    pub cohort: Option<Digest>,
+    /// Highest generation ever given to it, over all rollouts.
+    pub generation: u64,
+    /// Quarantined: counts as disrupted.
+    pub quarantined: bool,
+    /// Another rollout is at work on it.
+    pub busy: Option<RolloutId>,
+    /// Its window: `None` when it may be changed now, else the hold (window closed, blackout).
+    pub window: Option<Hold>,
+    /// When the window that is open now closes. `None`: never.
+    pub closes_at: Option<Timestamp>,
+}
+
+/// What a look at a rollout gave.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Decision {
+    /// To be persisted and applied, in order.
+    pub events: Vec<RolloutEvent>,
+    /// What it waits for, and why.
+    pub holds: Vec<Waiting>,
+    /// Look again at this time even if nothing happens.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// Something a rollout waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Which host; `None`: the whole rollout.
+    pub host: Option<HostId>,
+    /// Why.
+    pub hold: Hold,
+}
+
+/// Why an event does not fit a rollout's state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event `{event}` is not legal here: {why}")]
+pub struct IllegalEvent {
+    /// The event's word.
+    pub event: String,
+    /// Why not.
+    pub why: String,
+}

@@ -1,0 +1,115 @@
+//! The agent protocol: HTTP/1.1 with JSON bodies over mTLS, the agent always being the client.
+//!
+//! | call | body | answer |
+//! |---|---|---|
+//! | `POST /agent/v1/enroll` (TLS, no client certificate) | [`Enroll`] | [`Enrolled`] |
+//! | `POST /agent/v1/checkin` | [`CheckIn`] | [`CheckInReply`] |
+//! | `POST /agent/v1/redeem` | [`Redeem`] | [`RedeemReply`] |
+//! | `POST /agent/v1/renew` | [`Renew`] | [`Renewed`] |
+//!
+//! Errors are [`fettle_core::Problem`] as JSON with a 4xx or 5xx status.
+
+use crate::sign::SignedAssignment;
+use fettle_core::{
+    AssignmentId, Digest, Hold, HostId, Timestamp, TransactionId, inventory::Inventory, transaction::TransactionReport,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Largest body the server takes from an agent, in bytes.
+pub const MAX_BODY: usize = 32 << 20;
+
+/// A host asks to join the fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Enroll {
+    /// The secret part of the one-time token ([`crate::token::EnrolToken`]).
+    pub token: String,
+    /// PKCS#10 certificate request, PEM. The key was made on the host and stays there; names in it are ignored.
+    pub csr: String,
+    /// The machine's host name.
+    pub name: String,
+    /// Version of the agent.
+    pub agent_version: String,
+}
+
+/// The host has joined.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// Its name from now on.
+    pub host: HostId,
+    /// Client certificate, PEM. Its common name is the host id.
+    pub certificate: String,
+    /// The fleet's certificate authority, PEM.
+    pub ca: String,
+    /// Ed25519 public key (base64, 32 bytes) that signs assignments.
+    pub assignment_key: String,
+}
+
+/// An agent speaks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckIn {
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Digest of the inventory as it is now; always given, the inventory itself only when the server lacks it.
+    pub inventory_digest: Option<Digest>,
+    /// The inventory, when it changed or the server asked for it.
+    pub inventory: Option<Inventory>,
+    /// Journal records the server has not acknowledged.
+    pub reports: Vec<TransactionReport>,
+    /// Highest generation the agent has ever accepted: a server restored from an old backup learns it here.
+    pub generation: u64,
+}
+
+/// The server answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckInReply {
+    /// The server's clock, for the agent's sanity check.
+    pub server_time: Timestamp,
+    /// Come back after this many seconds (spread by the server; sooner in a rollout).
+    pub next_checkin_seconds: u32,
+    /// The server does not have the inventory of the digest given: send it at once.
+    pub want_inventory: bool,
+    /// Transaction → first sequence number the server does not have yet. Durable: survives any crash of the server.
+    pub acknowledged: BTreeMap<TransactionId, u64>,
+    /// The current assignment for this host, until it is ended or withdrawn.
+    pub assignment: Option<SignedAssignment>,
+    /// The certificate is two thirds through its life: call `renew`.
+    #[serde(default)]
+    pub renew: bool,
+}
+
+/// Right before a host is changed: does the grant still stand?
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Redeem {
+    /// The assignment.
+    pub assignment: AssignmentId,
+    /// Its generation.
+    pub generation: u64,
+}
+
+/// The answer to [`Redeem`]. Asking twice gives the same answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum RedeemReply {
+    /// Go on.
+    Go,
+    /// Do not: the rollout was paused, halted or aborted, or the grant expired.
+    Stop {
+        /// Why.
+        hold: Hold,
+    },
+}
+
+/// A new certificate before the old one ends, with a new key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Renew {
+    /// PKCS#10 certificate request, PEM.
+    pub csr: String,
+}
+
+/// The new certificate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Renewed {
+    /// Client certificate, PEM.
+    pub certificate: String,
+}

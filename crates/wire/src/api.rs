@@ -1,0 +1,384 @@
+//! The operator's API under `/api/v1`, as CLI and programs use it. Described by OpenAPI at `/api/v1/openapi.json`.
+//!
+//! | call | answer |
+//! |---|---|
+//! | `GET /overview` | [`Overview`] |
+//! | `GET /hosts`, `GET /hosts/{host}` | [`Page`] of [`HostRow`], [`HostDetail`] |
+//! | `GET /findings?host=&id=&state=&severity=&limit=&offset=` | [`Page`] of [`FindingRow`] |
+//! | `GET /findings/{host}/{id}/{source}` | [`FindingExplained`] |
+//! | `GET /cves/{id}` | [`CveDetail`] |
+//! | `GET /policies`, `POST /policies` (TOML text), `GET /policies/{name}` | [`PolicyRow`] |
+//! | `POST /plans` [`MakePlan`], `GET /plans/{number}` | [`PlanDetail`] |
+//! | `POST /rollouts` [`StartRollout`], `GET /rollouts`, `GET /rollouts/{id}` | [`RolloutRow`], [`RolloutDetail`] |
+//! | `POST /rollouts/{id}/{pause,resume,abort,undo}` [`Because`] | [`RolloutDetail`] |
+//! | `GET /feeds`, `POST /feeds/{name}` (bytes) | [`FeedRow`] |
+//! | `POST /tokens` [`MakeToken`] | [`TokenMade`] |
+//! | `GET /ledger?after=&limit=` , `GET /ledger/verify` | entries, [`LedgerVerified`] |
+//!
+//! Hosts are named by id or by name wherever a `{host}` stands. Errors are [`ApiProblem`].
+
+use fettle_core::finding::{Finding, FindingState, Severity};
+use fettle_core::host::Labels;
+use fettle_core::rollout::{HostRun, Phase, RolloutEvent, Waiting};
+use fettle_core::transaction::{Progress, StepFacts};
+use fettle_core::{Digest, Hold, HostId, RolloutId, Timestamp, plan::Plan};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[cfg(feature = "openapi")]
+use utoipa::ToSchema;
+
+macro_rules! dto {
+    ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$fmeta:meta])* pub $field:ident : $ty:ty,)* })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+            #[cfg_attr(feature = "openapi", derive(ToSchema))]
+            pub struct $name { $($(#[$fmeta])* pub $field : $ty,)* }
+        )*
+    };
+}
+
+/// Part of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(ToSchema))]
+pub struct Page<T> {
+    /// How many there are in all.
+    pub total: u64,
+    /// Those asked for.
+    pub items: Vec<T>,
+}
+
+dto! {
+    /// An error: RFC 9457 problem details with Fettle's kind, code and hint.
+    pub struct ApiProblem {
+        /// Short, stable word of the kind: `not-found`.
+        pub kind: String,
+        /// Stable word of the exact problem: `policy-unknown-key`.
+        pub code: String,
+        /// What failed, where.
+        pub message: String,
+        /// What to do next.
+        pub hint: String,
+    }
+
+    /// The fleet on one screen.
+    pub struct Overview {
+        /// When it was made.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub at: Timestamp,
+        /// Hosts enrolled.
+        pub hosts: u64,
+        /// Hosts by state word: `up-to-date`, `exposed`, `pending-restart`, `pending-reboot`, `no-fix-yet`, `quarantined`, `silent`, `no-policy`, `no-inventory`.
+        pub hosts_by_state: BTreeMap<String, u64>,
+        /// Findings by state word.
+        pub findings_by_state: BTreeMap<String, u64>,
+        /// Open findings by severity word.
+        pub open_by_severity: BTreeMap<String, u64>,
+        /// Open findings past their deadline.
+        pub overdue: u64,
+        /// Open findings due within 24 hours.
+        pub due_soon: u64,
+        /// Distinct vulnerabilities open somewhere.
+        pub open_cves: u64,
+        /// Open findings known to be exploited.
+        pub open_kev: u64,
+        /// Rollouts that are not done, newest first.
+        pub rollouts: Vec<RolloutRow>,
+        /// Feeds.
+        pub feeds: Vec<FeedRow>,
+        /// The ten worst open findings.
+        pub worst: Vec<FindingRow>,
+    }
+
+    /// A host in a list.
+    pub struct HostRow {
+        /// Id.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub id: HostId,
+        /// Name.
+        pub name: String,
+        /// Labels.
+        pub labels: Labels,
+        /// `Debian GNU/Linux 12 (bookworm)`.
+        pub os: String,
+        /// Running kernel.
+        pub kernel: String,
+        /// State word, as in [`Overview::hosts_by_state`].
+        pub state: String,
+        /// Short digest of the cohort.
+        pub cohort: String,
+        /// Policy that selects it, if any.
+        pub policy: Option<String>,
+        /// Ring of that policy, if any.
+        pub ring: Option<String>,
+        /// Open findings (fix exists).
+        pub open: u64,
+        /// Findings without a fix.
+        pub no_fix: u64,
+        /// Findings fixed on disk only.
+        pub pending: u64,
+        /// Findings proved gone since enrolment.
+        pub fixed: u64,
+        /// Upgrades the host's sources offer.
+        pub upgrades: u64,
+        /// When it last spoke.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        pub last_seen: Option<Timestamp>,
+    }
+
+    /// A host, whole.
+    pub struct HostDetail {
+        /// As in the list.
+        pub row: HostRow,
+        /// What it reported.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+        pub inventory: Option<fettle_core::inventory::Inventory>,
+        /// Its findings, worst first.
+        pub findings: Vec<FindingRow>,
+        /// Its transactions, newest first.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub transactions: Vec<Progress>,
+        /// What holds it now.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub holds: Vec<Hold>,
+        /// Why it is quarantined.
+        pub quarantined: Option<String>,
+    }
+
+    /// A finding in a list.
+    pub struct FindingRow {
+        /// Host name.
+        pub host_name: String,
+        /// Severity word.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub severity: Severity,
+        /// The finding.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        #[serde(flatten)]
+        pub finding: Finding,
+        /// One line: why it counts, and what to do.
+        pub reason: String,
+    }
+
+    /// A finding with its reasons.
+    pub struct FindingExplained {
+        /// As in the list.
+        pub row: FindingRow,
+        /// The reasons, one a line, in the order a person would ask.
+        pub lines: Vec<String>,
+    }
+
+    /// One vulnerability over the fleet.
+    pub struct CveDetail {
+        /// `CVE-2024-5535`.
+        pub id: String,
+        /// Severity word.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub severity: Severity,
+        /// CVSS, EPSS, KEV, date.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub ranking: fettle_core::advisory::Ranking,
+        /// The vendor's statements for releases that hosts here run.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub advisories: Vec<fettle_core::advisory::Advisory>,
+        /// Hosts that have or had it.
+        pub findings: Vec<FindingRow>,
+        /// Findings by state word.
+        pub by_state: BTreeMap<String, u64>,
+    }
+
+    /// A policy in a list.
+    pub struct PolicyRow {
+        /// Name.
+        pub name: String,
+        /// 1, 2, 3, ...
+        pub version: u64,
+        /// One line.
+        pub description: String,
+        /// Digest of the text.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub digest: Digest,
+        /// When it was applied.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub applied_at: Timestamp,
+        /// By whom.
+        pub applied_by: String,
+        /// Hosts it selects now.
+        pub hosts: u64,
+        /// The TOML text.
+        pub text: String,
+    }
+
+    /// Make a plan by a policy, now.
+    pub struct MakePlan {
+        /// Policy name.
+        pub policy: String,
+        /// Only these hosts (ids or names); empty: all of the policy.
+        #[serde(default)]
+        pub hosts: Vec<String>,
+    }
+
+    /// A plan.
+    pub struct PlanDetail {
+        /// Its number.
+        pub number: u64,
+        /// Its digest.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub digest: Digest,
+        /// Everything in it, with what is held and why.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub plan: Plan,
+    }
+
+    /// Start a rollout.
+    pub struct StartRollout {
+        /// Plan number.
+        pub plan: u64,
+        /// The plan's digest as it was seen: refused when it is another.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+        pub digest: Option<Digest>,
+    }
+
+    /// Why an operator does something.
+    pub struct Because {
+        /// In a few words; goes to the ledger.
+        #[serde(default)]
+        pub reason: String,
+        /// For `undo`: only these hosts (ids or names); empty: every patched host of the rollout.
+        #[serde(default)]
+        pub hosts: Vec<String>,
+    }
+
+    /// A rollout in a list.
+    pub struct RolloutRow {
+        /// Id.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub id: RolloutId,
+        /// Policy.
+        pub policy: String,
+        /// Plan number.
+        pub plan: u64,
+        /// Where it stands.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub phase: Phase,
+        /// Wave at work, counted from 0.
+        pub wave: u32,
+        /// Waves in all.
+        pub waves: u32,
+        /// Hosts by state word.
+        pub hosts_by_state: BTreeMap<String, u64>,
+        /// When it was started.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub created_at: Timestamp,
+        /// By whom.
+        pub created_by: String,
+        /// When it ended.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        pub ended_at: Option<Timestamp>,
+    }
+
+    /// A rollout, whole.
+    pub struct RolloutDetail {
+        /// As in the list.
+        pub row: RolloutRow,
+        /// Its waves with their rings and hosts.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub waves: Vec<fettle_core::plan::Wave>,
+        /// Its hosts.
+        pub hosts: Vec<RolloutHost>,
+        /// What it waits for, and why.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub waiting: Vec<Waiting>,
+        /// Its events, oldest first, with their times. At most the last 500.
+        pub events: Vec<RolloutEventRow>,
+    }
+
+    /// One host of a rollout.
+    pub struct RolloutHost {
+        /// Id.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub id: HostId,
+        /// Name.
+        pub name: String,
+        /// Where it stands.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub run: HostRun,
+        /// Its transaction, as far as reported.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+        pub transaction: Option<Progress>,
+        /// What the steps found: step word → facts.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub steps: BTreeMap<String, StepFacts>,
+    }
+
+    /// An event with its time.
+    pub struct RolloutEventRow {
+        /// 1, 2, 3, ...
+        pub version: u64,
+        /// When.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub at: Timestamp,
+        /// What.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub event: RolloutEvent,
+    }
+
+    /// A feed.
+    pub struct FeedRow {
+        /// `debian-tracker`, `kev`, `epss`, `cvss`, `published`.
+        pub name: String,
+        /// Records held.
+        pub records: u64,
+        /// Records that could not be read.
+        pub errors: u64,
+        /// Date the vendor gives it, or of the snapshot.
+        pub date: String,
+        /// When it was imported.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        pub imported_at: Option<Timestamp>,
+        /// Where it came from, in words.
+        pub origin: String,
+        /// Why the last import was refused; the one before is still in force.
+        pub last_error: Option<String>,
+    }
+
+    /// Make a one-time enrolment token.
+    pub struct MakeToken {
+        /// Labels that the host gets.
+        #[serde(default)]
+        pub labels: Labels,
+        /// Seconds until it expires, 60 to 86,400.
+        pub ttl_seconds: u64,
+    }
+
+    /// The token. It is shown once.
+    pub struct TokenMade {
+        /// Give this to `fettle-agent enroll`.
+        pub token: String,
+        /// When it expires.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub expires_at: Timestamp,
+    }
+
+    /// The ledger holds together, or where it does not.
+    pub struct LedgerVerified {
+        /// Entries that hold.
+        pub entries: u64,
+        /// Hash of the last of them.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub head: Digest,
+        /// What is broken, if anything.
+        pub broken: Option<String>,
+    }
+}
+
+/// All words of [`FindingState`], for filters.
+pub const FINDING_STATES: [FindingState; 6] = [
+    FindingState::Open,
+    FindingState::NoFixYet,
+    FindingState::PendingRestart,
+    FindingState::PendingReboot,
+    FindingState::Accepted,
+    FindingState::Fixed,
+];

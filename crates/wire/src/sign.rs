@@ -1,0 +1,128 @@
+//! Signed assignments: a DSSE envelope (Dead Simple Signing Envelope, v1.0.0) with Ed25519 (RFC 8032).
+//!
+//! The signature covers the payload's very bytes and its type, so nothing has to be re-serialised to verify it.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use fettle_core::assignment::Assignment;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+
+/// Payload type of an assignment.
+pub const ASSIGNMENT_TYPE: &str = "application/vnd.fettle.assignment+json;version=1";
+
+/// A DSSE envelope around an [`Assignment`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedAssignment {
+    /// Always [`ASSIGNMENT_TYPE`].
+    #[serde(rename = "payloadType")]
+    pub payload_type: String,
+    /// The assignment's JSON, base64.
+    pub payload: String,
+    /// One signature at least.
+    pub signatures: Vec<Signature>,
+}
+
+/// A signature of an envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// Base64 of the public key that made it: a hint, never trusted.
+    pub keyid: String,
+    /// Base64 of the 64 bytes.
+    pub sig: String,
+}
+
+/// Why an envelope is not believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotBelieved {
+    /// Another payload type.
+    #[error("the envelope holds `{0}`, not an assignment of version 1: upgrade the older side")]
+    Type(String),
+    /// Not base64.
+    #[error("the envelope's {0} is not base64")]
+    Encoding(&'static str),
+    /// No signature by the key that the agent trusts.
+    #[error("no valid signature by the fleet's assignment key")]
+    Signature,
+    /// The signed bytes are no assignment.
+    #[error("the signed payload is no assignment: {0}")]
+    Payload(String),
+}
+
+/// Signs assignments.
+pub struct Signer(Ed25519KeyPair);
+
+impl Signer {
+    /// A new key, as PKCS#8 (DER) to be kept.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn generate() -> Result<Vec<u8>, ring::error::Unspecified> {
+        Ok(Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new())?.as_ref().to_vec())
+    }
+    /// From what [`Signer::generate`] gave.
+    ///
+    /// # Errors
+    /// When the bytes are no Ed25519 key.
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, ring::error::KeyRejected> {
+        Ed25519KeyPair::from_pkcs8(der).map(Self)
+    }
+    /// The public key, base64.
+    pub fn public_key(&self) -> String {
+        BASE64.encode(self.0.public_key().as_ref())
+    }
+    /// Signs an assignment.
+    pub fn sign(&self, assignment: &Assignment) -> SignedAssignment {
+        // Invariant: an assignment has no map with keys that are not text, so it serialises.
+        #[allow(clippy::expect_used)]
+        let payload = serde_json::to_vec(assignment).expect("an assignment serialises to JSON");
+        let sig = self.0.sign(&pre_authentication_encoding(ASSIGNMENT_TYPE, &payload));
+        SignedAssignment {
+            payload_type: ASSIGNMENT_TYPE.to_owned(),
+            payload: BASE64.encode(&payload),
+            signatures: vec![Signature { keyid: self.public_key(), sig: BASE64.encode(sig.as_ref()) }],
+        }
+    }
+}
+
+impl SignedAssignment {
+    /// Gives the assignment if a signature by `public_key` (base64) holds. Nothing else about the assignment
+    /// is checked here: host, generation, window and expiry are the agent's to judge.
+    ///
+    /// # Errors
+    /// [`NotBelieved`].
+    pub fn open(&self, public_key: &str) -> Result<Assignment, NotBelieved> {
+        if self.payload_type != ASSIGNMENT_TYPE {
+            return Err(NotBelieved::Type(self.payload_type.chars().take(100).collect()));
+        }
+        let payload = BASE64.decode(&self.payload).map_err(|_| NotBelieved::Encoding("payload"))?;
+        let key = BASE64.decode(public_key).map_err(|_| NotBelieved::Encoding("key"))?;
+        let message = pre_authentication_encoding(ASSIGNMENT_TYPE, &payload);
+        let key = UnparsedPublicKey::new(&ED25519, key);
+        let holds = |s: &Signature| BASE64.decode(&s.sig).is_ok_and(|sig| key.verify(&message, &sig).is_ok());
+        if !self.signatures.iter().any(holds) {
+            return Err(NotBelieved::Signature);
+        }
+        serde_json::from_slice(&payload).map_err(|e| NotBelieved::Payload(e.to_string()))
+    }
+}
+
+/// DSSE v1.0.0, "PAE": `DSSEv1 LEN(type) type LEN(body) body`, lengths in decimal bytes.
+fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    out.extend_from_slice(payload);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pre_authentication_encoding_is_that_of_the_specification() {
+        // The example of the DSSE v1.0.0 protocol document.
+        assert_eq!(
+            pre_authentication_encoding("http://example.com/HelloWorld", b"hello world"),
+            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
+    }
+}
