@@ -1,0 +1,288 @@
+//! Host roots on disk.
+//!
+//! Normally all roots are btrfs subvolumes on one sparse image: a host is a snapshot of the base,
+//! made in milliseconds, and inside the host `/` is a plain btrfs root, so overlays can be mounted
+//! over it without stacking. Where btrfs or loop devices are not to be had, roots are plain copies.
+//! A host can also have an ext4 root of its own, of a size one can fill up.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::host::RootFs;
+use crate::process::poll_until;
+use crate::tool::Tool;
+use crate::{LabConfig, LabError};
+
+/// How host roots are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// Snapshots on a btrfs image.
+    Snapshots,
+    /// Plain copies, which take longer and more space.
+    Copies {
+        /// Why no snapshots.
+        why: String,
+    },
+}
+
+/// Mounts the lab's disk, making it first if needed.
+pub(crate) fn up(config: &LabConfig) -> Result<Storage, LabError> {
+    let disk = config.disk();
+    fs::create_dir_all(&disk).map_err(LabError::io("make", &disk))?;
+    let storage = if mounted_at(&disk) {
+        Storage::Snapshots
+    } else if !config.copy_on_write {
+        Storage::Copies { why: "the lab is set up so".to_owned() }
+    } else {
+        match mount_image(config) {
+            Ok(()) => Storage::Snapshots,
+            Err(error) => {
+                let _ = fs::remove_file(config.image());
+                Storage::Copies { why: error.to_string() }
+            }
+        }
+    };
+    let roots = config.host_roots();
+    fs::create_dir_all(&roots).map_err(LabError::io("make", &roots))?;
+    Ok(storage)
+}
+
+fn mount_image(config: &LabConfig) -> Result<(), LabError> {
+    let image = config.image();
+    let mount = || {
+        Tool::new("mount", "mounting the lab's disk")
+            .args(["-t", "btrfs", "-o", "loop,noatime"])
+            .args([&image, &config.disk()])
+            .run()
+            .map(|_| ())
+    };
+    if image.is_file() && mount().is_ok() {
+        return Ok(());
+    }
+    // None yet, or one that a crash of the machine left unusable: it only holds what can be rebuilt.
+    let file = fs::File::create(&image).map_err(LabError::io("make", &image))?;
+    file.set_len(config.disk_mib * 1024 * 1024).map_err(LabError::io("size", &image))?;
+    drop(file);
+    Tool::new("mkfs.btrfs", "formatting the lab's disk")
+        .args(["-q", "-m", "single"])
+        .arg(&image)
+        .run()?;
+    mount()
+}
+
+/// Whether roots are btrfs subvolumes.
+fn snapshots(config: &LabConfig) -> bool {
+    mounted_at(&config.disk())
+}
+
+/// An empty root to build a base in.
+pub(crate) fn create_empty(config: &LabConfig, root: &Path) -> Result<(), LabError> {
+    if snapshots(config) {
+        btrfs("making a subvolume", &["subvolume", "create"], &[root])
+    } else {
+        fs::create_dir(root).map_err(LabError::io("make", root))
+    }
+}
+
+/// Copies `base` to a new host root.
+pub(crate) fn create_root(
+    config: &LabConfig,
+    base: &Path,
+    name: &str,
+    kind: RootFs,
+) -> Result<PathBuf, LabError> {
+    let root = config.host_roots().join(name);
+    match kind {
+        RootFs::CopyOnWrite if snapshots(config) => {
+            btrfs("copying the base", &["subvolume", "snapshot"], &[base, &root])?;
+        }
+        RootFs::CopyOnWrite => {
+            Tool::new("cp", "copying the base")
+                .args(["-a", "--reflink=auto"])
+                .args([base, &root])
+                .run()?;
+        }
+        RootFs::Ext4 { mib } => {
+            let images = config.host_images();
+            fs::create_dir_all(&images).map_err(LabError::io("make", &images))?;
+            let image = images.join(format!("{name}.ext4"));
+            let file = fs::File::create(&image).map_err(LabError::io("make", &image))?;
+            file.set_len(u64::from(mib) * 1024 * 1024).map_err(LabError::io("size", &image))?;
+            drop(file);
+            Tool::new("mkfs.ext4", "copying the base to an ext4 image")
+                .args(["-q", "-F", "-d"])
+                .args([base, &image])
+                .run()?;
+            fs::create_dir_all(&root).map_err(LabError::io("make", &root))?;
+            Tool::new("mount", "mounting the host's ext4 root")
+                .args(["-t", "ext4", "-o", "loop"])
+                .args([&image, &root])
+                .run()?;
+        }
+    }
+    Ok(root)
+}
+
+/// Removes a host root, and subvolumes and mounts that are inside it. Harmless when it is gone.
+pub(crate) fn remove_root(config: &LabConfig, root: &Path) -> Result<(), LabError> {
+    for mount in mounts_under(root).into_iter().rev() {
+        unmount(&mount)?;
+    }
+    if let Some(name) = root.file_name() {
+        let image = config.host_images().join(format!("{}.ext4", name.to_string_lossy()));
+        if image.is_file() {
+            fs::remove_file(&image).map_err(LabError::io("remove", &image))?;
+        }
+    }
+    if !root.exists() {
+        return Ok(());
+    }
+    if snapshots(config) {
+        let below = root.strip_prefix(config.disk()).unwrap_or(root);
+        let list = Tool::new("btrfs", "listing subvolumes")
+            .args(["subvolume", "list"])
+            .arg(config.disk())
+            .run()?;
+        let mut inside: Vec<PathBuf> = list
+            .lines()
+            .filter_map(|line| line.split_once(" path ").map(|(_, path)| PathBuf::from(path)))
+            .filter(|path| path.starts_with(below))
+            .collect();
+        inside.sort();
+        for path in inside.into_iter().rev() {
+            btrfs("removing a subvolume", &["subvolume", "delete"], &[&config.disk().join(path)])?;
+        }
+    }
+    if root.exists() {
+        fs::remove_dir_all(root).map_err(LabError::io("remove", root))?;
+    }
+    Ok(())
+}
+
+/// Marks a finished base as never to be changed.
+pub(crate) fn seal(config: &LabConfig, root: &Path) -> Result<(), LabError> {
+    if !snapshots(config) {
+        return Ok(());
+    }
+    Tool::new("btrfs", "sealing the base")
+        .args(["property", "set"])
+        .arg(root)
+        .args(["ro", "true"])
+        .run()
+        .map(|_| ())
+}
+
+/// Removes all host roots and unmounts the disk; the base stays in its image.
+pub(crate) fn down(config: &LabConfig) -> Result<(), LabError> {
+    let roots = config.host_roots();
+    if let Ok(entries) = fs::read_dir(&roots) {
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_root(config, &path)?;
+            } else {
+                fs::remove_file(&path).map_err(LabError::io("remove", &path))?;
+            }
+        }
+    }
+    for mount in mounts_under(&config.dir).into_iter().rev() {
+        unmount(&mount)?;
+    }
+    let images = config.host_images();
+    if images.is_dir() {
+        fs::remove_dir_all(&images).map_err(LabError::io("remove", &images))?;
+    }
+    // A loop device whose mount failed half-way has no mount that would release it.
+    for (device, _) in loops(&config.dir) {
+        Tool::new("losetup", "releasing a loop device").arg("-d").arg(device).run()?;
+    }
+    let waited = Duration::from_secs(10);
+    if poll_until(Instant::now() + waited, || loops(&config.dir).is_empty()) {
+        return Ok(());
+    }
+    Err(LabError::Stuck {
+        what: "the lab's loop device".to_owned(),
+        waited,
+        detail: format!("{:?}; another mount namespace may hold it", loops(&config.dir)),
+    })
+}
+
+fn unmount(target: &Path) -> Result<(), LabError> {
+    let mut last = Ok(String::new());
+    let done = poll_until(Instant::now() + Duration::from_secs(20), || {
+        last = Tool::new("umount", "unmounting").arg(target).run();
+        last.is_ok() || !mounted_at(target)
+    });
+    if done { Ok(()) } else { last.map(|_| ()) }
+}
+
+fn btrfs(doing: &str, verb: &[&str], paths: &[&Path]) -> Result<(), LabError> {
+    Tool::new("btrfs", doing).args(verb).args(paths).run().map(|_| ())
+}
+
+fn mounted_at(target: &Path) -> bool {
+    mounts_under(target).iter().any(|mount| mount == target)
+}
+
+/// Mounts at `dir` and below, in the order in which they were made.
+pub(crate) fn mounts_under(dir: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(unescape)
+        .filter(|target| target.starts_with(dir))
+        .collect()
+}
+
+/// `mountinfo` writes blanks and the like as `\040`.
+fn unescape(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt as _;
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let octal = bytes.get(at + 1..at + 4).and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) if bytes[at] == b'\\' => {
+                out.push(byte);
+                at += 4;
+            }
+            _ => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(out))
+}
+
+/// Loop devices backed by files in `dir`, with these files.
+pub(crate) fn loops(dir: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let file = fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
+            let file = PathBuf::from(file.trim_end().trim_end_matches(" (deleted)"));
+            let device = Path::new("/dev").join(entry.file_name());
+            file.starts_with(dir).then_some((device, file))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_mount_points_are_read() {
+        assert_eq!(unescape(r"/a\040b\134c"), Path::new(r"/a b\c"));
+        assert_eq!(unescape(r"/plain\0"), Path::new(r"/plain\0"));
+    }
+
+    #[test]
+    fn the_root_of_this_machine_is_a_mount() {
+        assert!(mounted_at(Path::new("/")));
+        assert!(!mounted_at(Path::new("/no/such/place")));
+    }
+}

@@ -1,0 +1,164 @@
+//! `acme-web`: a small real service, in good and bad versions.
+
+use super::Deb;
+
+/// Port the `acme-web` service listens on.
+pub const ACME_PORT: u16 = 8080;
+
+/// What a version of `acme-web` does to a host that installs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcmeWeb {
+    /// It works.
+    Good,
+    /// Installs well, and its configuration test passes, but the service exits as soon as it runs.
+    /// Nothing that does not start services can see it.
+    ServiceDies,
+    /// As `ServiceDies`, but systemd restarts it for ever: the unit never counts as failed.
+    ServiceFlaps,
+    /// The service runs and answers every request with status 500.
+    AnswersWrong,
+    /// The service answers well, each time after this many milliseconds.
+    AnswersSlowly(u32),
+    /// The script run after unpacking fails.
+    PostinstFails,
+    /// The script run after unpacking fails, but only where systemd runs: on the host itself, not in
+    /// a rehearsal.
+    PostinstFailsLive,
+    /// The script run after unpacking does not end.
+    PostinstHangs,
+    /// The script run after unpacking takes this many seconds.
+    PostinstSlow(u32),
+    /// The script run before an upgrade or removal fails (that of the *old* version runs first, so
+    /// this shows with the upgrade away from it).
+    PrermFails,
+    /// Ships another default configuration: a host whose administrator changed
+    /// `/etc/acme-web/acme-web.conf` is asked what to do.
+    AsksAboutConffile,
+    /// Its own configuration test (`acme-web --check`) fails with the configuration it ships.
+    CheckFails,
+    /// Installs this many MiB that cannot be compressed.
+    Huge(u32),
+    /// Conflicts with this package, so that installing it removes that one.
+    Removes(&'static str),
+    /// Needs a package no archive has.
+    NeedsMissing,
+}
+
+/// Version `version` of `acme-web`, behaving as `behaviour` says. It serves HTTP on
+/// [`ACME_PORT`] with perl, which every Debian has: `/` says the version, anything else is 404.
+pub fn acme_web(version: &str, behaviour: AcmeWeb) -> Deb {
+    let restart = if behaviour == AcmeWeb::ServiceFlaps {
+        "Restart=always\nRestartSec=1"
+    } else {
+        "Restart=no"
+    };
+    let limit = if behaviour == AcmeWeb::ServiceFlaps { "StartLimitIntervalSec=0\n" } else { "" };
+    let unit = format!(
+        "[Unit]\nDescription=Acme web service\nAfter=network.target\n{limit}\n[Service]\nType=exec\n\
+         ExecStart=/usr/sbin/acme-web\n{restart}\n\n[Install]\nWantedBy=multi-user.target\n"
+    );
+    let greeting = match behaviour {
+        AcmeWeb::AsksAboutConffile => "greeting=Hello anew\nworkers=4\n",
+        AcmeWeb::CheckFails => "greeting=Hello\nworkers=many\n",
+        _ => "greeting=Hello\n",
+    };
+    let conf = format!("# acme-web\nport={ACME_PORT}\n{greeting}");
+    let deb = Deb::new("acme-web", version)
+        .field("Depends", "perl-base, init-system-helpers (>= 1.54~)")
+        .file("/usr/sbin/acme-web", 0o755, program(version, behaviour))
+        .file("/usr/share/doc/acme-web/README", 0o644, format!("acme-web {version}\n"))
+        .conffile("/etc/acme-web/acme-web.conf", conf)
+        .service("acme-web.service", &unit);
+    match behaviour {
+        AcmeWeb::PostinstFails => deb.postinst(
+            "if [ \"$1\" = configure ]; then echo 'acme-web: cannot migrate the session store' >&2; exit 1; fi",
+        ),
+        AcmeWeb::PostinstFailsLive => deb.postinst(
+            "if [ \"$1\" = configure ] && [ -d /run/systemd/system ]; then echo 'acme-web: cannot stop the old workers' >&2; exit 1; fi",
+        ),
+        AcmeWeb::PostinstHangs => deb.postinst(
+            "if [ \"$1\" = configure ]; then echo 'acme-web: waiting for the session store'; while :; do sleep 3600; done; fi",
+        ),
+        AcmeWeb::PostinstSlow(seconds) => {
+            deb.postinst(&format!("if [ \"$1\" = configure ]; then sleep {seconds}; fi"))
+        }
+        AcmeWeb::PrermFails => {
+            deb.prerm("echo 'acme-web: cannot save the session store' >&2; exit 1")
+        }
+        AcmeWeb::Huge(mib) => deb.ballast(mib),
+        AcmeWeb::Removes(package) => deb.field("Conflicts", package),
+        AcmeWeb::NeedsMissing => deb.field("Pre-Depends", "acme-runtime (>= 9)"),
+        _ => deb,
+    }
+}
+
+fn program(version: &str, behaviour: AcmeWeb) -> String {
+    let start = match behaviour {
+        AcmeWeb::ServiceDies | AcmeWeb::ServiceFlaps => {
+            r#"die "acme-web: session store has layout 1, want 2\n";"#
+        }
+        _ => "",
+    };
+    let delay = match behaviour {
+        AcmeWeb::AnswersSlowly(milliseconds) => {
+            format!("select(undef, undef, undef, {milliseconds} / 1000);")
+        }
+        _ => String::new(),
+    };
+    let status = match behaviour {
+        AcmeWeb::AnswersWrong => "500 Internal Server Error",
+        _ => "200 OK",
+    };
+    PROGRAM
+        .replace("@VERSION@", version)
+        .replace("@START@", start)
+        .replace("@DELAY@", &delay)
+        .replace("@STATUS@", status)
+}
+
+const PROGRAM: &str = r#"#!/usr/bin/perl
+# acme-web @VERSION@: answers HTTP requests, one child process each.
+use strict;
+use warnings;
+use IO::Socket::INET;
+
+my %conf = (port => 8080, greeting => 'Hello', workers => 1);
+open(my $file, '<', '/etc/acme-web/acme-web.conf') or die "acme-web: cannot read its configuration: $!\n";
+while (<$file>) {
+    next if /^\s*(#|$)/;
+    /^(\w+)=(.*)$/ or die "acme-web: /etc/acme-web/acme-web.conf:$.: expected name=value\n";
+    $conf{$1} = $2;
+}
+close $file;
+$conf{$_} =~ /^\d+$/ or die "acme-web: $_=$conf{$_}: not a number\n" for qw(port workers);
+if (@ARGV and $ARGV[0] eq '--check') {
+    print "acme-web: configuration is good\n";
+    exit 0;
+}
+if (@ARGV and $ARGV[0] eq '--version') {
+    print "@VERSION@\n";
+    exit 0;
+}
+@START@
+my $listener = IO::Socket::INET->new(LocalPort => $conf{port}, Listen => 64, ReuseAddr => 1)
+    or die "acme-web: cannot listen on port $conf{port}: $!\n";
+$SIG{CHLD} = 'IGNORE';
+$SIG{TERM} = sub { exit 0 };
+while (1) {
+    my $client = $listener->accept or next;
+    my $child = fork;
+    if (defined $child and $child == 0) {
+        alarm 10;
+        my $request = <$client> // '';
+        while (defined(my $line = <$client>)) { last if $line =~ /^\r?$/ }
+        @DELAY@
+        my ($status, $body) = ('@STATUS@', "$conf{greeting} from acme-web @VERSION@\n");
+        ($status, $body) = ('404 Not Found', "no such page\n") unless $request =~ m{^GET / };
+        print $client "HTTP/1.1 $status\r\nContent-Type: text/plain\r\nContent-Length: ", length $body,
+            "\r\nConnection: close\r\n\r\n$body";
+        close $client;
+        exit 0;
+    }
+    close $client;
+}
+"#;

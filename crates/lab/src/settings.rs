@@ -1,0 +1,87 @@
+//! Settings of the machine that hosts depend on. What was there before is recorded first, and put
+//! back by `down`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::LabError;
+use crate::tool::last_lines;
+
+/// A number under `/proc/sys` that must be at least so large.
+struct Setting {
+    file: &'static str,
+    least: u64,
+}
+
+const SETTINGS: &[Setting] = &[
+    // Hosts reach the package sources through this machine.
+    Setting { file: "/proc/sys/net/ipv4/ip_forward", least: 1 },
+    // One count for all hosts together; each uses eight at rest, and the usual limit is 128.
+    Setting { file: "/proc/sys/fs/inotify/max_user_instances", least: 1024 },
+    Setting { file: "/proc/sys/fs/inotify/max_user_watches", least: 65536 },
+];
+
+/// What was there before the lab changed it, and what the lab wrote.
+pub(crate) type Changed = BTreeMap<PathBuf, (u64, u64)>;
+
+/// What has to be changed now.
+pub(crate) fn wanting() -> Result<Changed, LabError> {
+    let mut wanting = Changed::new();
+    for setting in SETTINGS {
+        let path = Path::new(setting.file);
+        let now = read(path)?;
+        if now < setting.least {
+            wanting.insert(path.to_path_buf(), (now, setting.least));
+        }
+    }
+    Ok(wanting)
+}
+
+/// Changes what has to be; `changed` is on record by now.
+pub(crate) fn set(changed: &Changed) -> Result<(), LabError> {
+    for (path, (_, value)) in changed {
+        fs::write(path, value.to_string()).map_err(LabError::io("set", path))?;
+    }
+    Ok(())
+}
+
+/// Puts back what was there, except where somebody has changed it since.
+pub(crate) fn restore(changed: &Changed) -> Result<(), LabError> {
+    for (path, (before, value)) in changed {
+        if read(path)? == *value {
+            fs::write(path, before.to_string()).map_err(LabError::io("set", path))?;
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<u64, LabError> {
+    let bytes = fs::read(path).map_err(LabError::io("read", path))?;
+    last_lines(&bytes, 1).trim().parse().map_err(|_| LabError::Machine {
+        what: format!("{} does not hold a number", path.display()),
+        next: "look at it; the lab needs to know what to put back".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_changed_since_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, value: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, value).unwrap();
+            path
+        };
+        let (ours, theirs) = (file("a", "0\n"), file("b", "128\n"));
+        let changed = Changed::from([(ours.clone(), (0, 1)), (theirs.clone(), (128, 1024))]);
+        set(&changed).unwrap();
+        assert_eq!(read(&ours).unwrap(), 1);
+        fs::write(&theirs, "4096\n").unwrap();
+        restore(&changed).unwrap();
+        assert_eq!((read(&ours).unwrap(), read(&theirs).unwrap()), (0, 4096));
+    }
+}

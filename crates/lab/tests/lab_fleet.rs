@@ -1,0 +1,242 @@
+//! A real server, real agents, real hosts, real updates: what Fettle is for, from end to end.
+//!
+//! These tests need root, and the programs in `FETTLE_BIN_DIR` (`cargo xtask test` builds them). Without either
+//! they say so and do nothing.
+
+use fettle_core::finding::FindingState;
+use fettle_core::hold::Hold;
+use fettle_core::host::Labels;
+use fettle_core::rollout::Phase;
+use fettle_lab::repo::{AcmeWeb, Serve, Vendor, acme_web};
+use fettle_lab::{Fleet, HostSpec, Lab, LabConfig, LabHost, tree};
+use fettle_wire::api::{FindingRow, HostDetail, LedgerVerified, Page, PlanDetail, RolloutDetail};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Not compared after an undo: logs, the agent's own journal, and what the package manager caches.
+const EXCLUDED: &[&str] = &["/var/log", "/var/lib/fettle-agent", "/var/cache/apt", "/var/lib/apt/lists"];
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A policy like the demo's, and quicker.
+const POLICY: &str = include_str!("../../../examples/policies/demo.toml");
+
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Runs `test` with a lab of its own, and checks that nothing is left behind, also when the test fails.
+fn in_a_lab(test: impl FnOnce(&Lab, &Path)) {
+    let bins = std::env::var_os("FETTLE_BIN_DIR").map(PathBuf::from);
+    let (None, Some(bins)) = (fettle_lab::why_not(), bins) else {
+        println!("skipped: {}", fettle_lab::why_not().unwrap_or_else(|| "FETTLE_BIN_DIR is not set".into()));
+        return;
+    };
+    let lab = Lab::open(LabConfig::for_tests().unwrap()).unwrap();
+    fettle_lab::fleet::sweep(&lab).unwrap();
+    lab.down(&say).unwrap();
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&lab, &bins)));
+    fettle_lab::fleet::sweep(&lab).unwrap();
+    lab.down(&say).unwrap();
+    let left: Vec<String> = lab.leftovers().unwrap().iter().map(ToString::to_string).collect();
+    if let Err(panic) = result {
+        std::panic::resume_unwind(panic);
+    }
+    assert_eq!(left, Vec::<String>::new(), "left behind");
+}
+
+struct Setup {
+    fleet: Fleet,
+    hosts: Vec<LabHost>,
+    vendor: Vendor,
+}
+
+/// Hosts with acme-web 1.0, enrolled into rings canary, early, broad, with policy and feeds in force.
+fn fleet(lab: &Lab, bins: &Path, count: usize) -> Setup {
+    let names: Vec<String> = (1..=count).map(|n| format!("host{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let hosts = lab.up(&names, &HostSpec::default(), &say).unwrap();
+    let mut vendor = Vendor::new(lab, "acme", Serve::Files).unwrap();
+    vendor.publish(&[acme_web("1.0", AcmeWeb::Good)]).unwrap();
+    let mut fleet = Fleet::start(lab, bins).unwrap();
+    for (n, host) in hosts.iter().enumerate() {
+        vendor.install_on(host).unwrap();
+        host.sh("apt-get update -qq && apt-get install -y -qq acme-web").unwrap().ok().unwrap();
+        let ring = ["canary", "early"].get(n).copied().unwrap_or("broad");
+        let labels = [("env", "demo"), ("role", "web"), ("ring", ring)];
+        let labels: Labels = labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        fleet.enroll(host, &labels).unwrap();
+    }
+    fleet.wait_inventories(Duration::from_secs(120)).unwrap();
+    fleet.run(&["feed", "import", "--bundled"]).unwrap().ok().unwrap();
+    let file = fleet.data().join("policy.toml");
+    std::fs::write(&file, POLICY).unwrap();
+    fleet.run(&["policy", "apply", &file.to_string_lossy()]).unwrap().ok().unwrap();
+    Setup { fleet, hosts, vendor }
+}
+
+impl Setup {
+    /// Publishes a version and waits until the server knows that every host is offered it.
+    fn publish(&mut self, version: &str, behaviour: AcmeWeb) {
+        self.vendor.publish(&[acme_web(version, behaviour)]).unwrap();
+        for host in &self.hosts {
+            host.sh("apt-get update -qq").unwrap().ok().unwrap();
+        }
+        let offered = || {
+            let mut all = true;
+            for host in &self.hosts {
+                let detail: HostDetail = self.fleet.json(&["host", "show", host.name()])?;
+                let upgrades = detail.inventory.map(|i| i.upgrades).unwrap_or_default();
+                all &= upgrades.iter().any(|u| u.name == "acme-web" && u.to == version);
+            }
+            Ok(all.then_some(()))
+        };
+        self.fleet.wait("the update to be offered everywhere", Duration::from_secs(90), offered).unwrap();
+    }
+
+    /// Makes everything but acme-web stay as it is, so that a transaction is small and quick.
+    fn hold_the_rest(&self) {
+        for host in &self.hosts {
+            let script = "apt-mark hold $(dpkg-query -W -f '${Package}\\n' | grep -v acme-web) >/dev/null";
+            host.sh(script).unwrap().ok().unwrap();
+        }
+    }
+
+    fn start(&self) -> String {
+        let plan: PlanDetail = self.fleet.json(&["plan", "make", "demo"]).unwrap();
+        assert!(!plan.plan.hosts.is_empty(), "nothing to do: {:?}", plan.plan.held);
+        let rollout: RolloutDetail = self.fleet.json(&["rollout", "start", &plan.number.to_string()]).unwrap();
+        rollout.row.id.to_string()
+    }
+}
+
+fn version(host: &LabHost, package: &str) -> String {
+    host.exec(&["dpkg-query", "-W", "-f", "${Version}", package]).unwrap().ok().unwrap()
+}
+
+fn states(rollout: &RolloutDetail) -> Vec<&'static str> {
+    rollout.hosts.iter().map(|h| h.run.state.word()).collect()
+}
+
+#[test]
+fn real_updates_travel_by_rings_are_proved_gone_and_can_be_undone_byte_for_byte() {
+    in_a_lab(|lab, bins| {
+        let setup = fleet(lab, bins, 3);
+        let findings = || -> Vec<FindingRow> {
+            setup.fleet.json::<Page<FindingRow>>(&["finding", "list", "--limit", "1000000"]).unwrap().items
+        };
+        let open = |rows: &[FindingRow]| {
+            rows.iter().filter(|r| r.finding.state == FindingState::Open && r.finding.offered).count()
+        };
+        let before = findings();
+        assert!(open(&before) > 0, "the hosts have real findings with a fix");
+        let tree_before = tree::snapshot(&setup.hosts[2].root(), EXCLUDED).unwrap();
+
+        let id = setup.start();
+        let rollout = setup.fleet.wait_rollout(&id, 2 * PATIENCE).unwrap();
+        assert_eq!(rollout.row.phase, Phase::Done, "{:#?}", rollout.hosts);
+        assert_eq!(states(&rollout), ["patched"; 3]);
+        for host in &setup.hosts {
+            assert_eq!(host.sh("dpkg --audit").unwrap().ok().unwrap(), "");
+            let web = host.sh("curl -sf http://127.0.0.1/").unwrap().ok().unwrap();
+            assert!(web.contains(host.name()), "{web}");
+        }
+        let after = setup
+            .fleet
+            .wait("findings to be proved gone", PATIENCE, || {
+                let rows = findings();
+                Ok((open(&rows) == 0).then_some(rows))
+            })
+            .unwrap();
+        let fixed = after.iter().filter(|r| r.finding.state == FindingState::Fixed).count();
+        assert!(fixed >= open(&before), "{fixed} of {} proved gone", open(&before));
+
+        setup.fleet.run(&["rollout", "undo", &id, "--host", "host3", "--reason", "test"]).unwrap().ok().unwrap();
+        setup
+            .fleet
+            .wait("host3 to be undone", PATIENCE, || {
+                let rollout: RolloutDetail = setup.fleet.json(&["rollout", "show", &id])?;
+                let host = rollout.hosts.iter().find(|h| h.name == "host3").map(|h| h.run.state.word());
+                Ok((host == Some("undone")).then_some(()))
+            })
+            .unwrap();
+        let tree_after = tree::snapshot(&setup.hosts[2].root(), EXCLUDED).unwrap();
+        let differing: Vec<String> = tree::diff(&tree_before, &tree_after).iter().map(ToString::to_string).collect();
+        assert_eq!(differing, Vec::<String>::new(), "files that differ after the undo");
+        assert_eq!(setup.hosts[2].sh("dpkg --audit").unwrap().ok().unwrap(), "");
+
+        let ledger: LedgerVerified = setup.fleet.json(&["audit", "verify"]).unwrap();
+        assert!(ledger.broken.is_none() && ledger.entries > 10, "{ledger:?}");
+    });
+}
+
+#[test]
+fn a_bad_patch_hits_the_canary_only_is_undone_byte_for_byte_and_barred() {
+    in_a_lab(|lab, bins| {
+        let mut setup = fleet(lab, bins, 3);
+        setup.hold_the_rest();
+        for (bad_version, behaviour) in [("1.2", AcmeWeb::ServiceDies), ("1.3", AcmeWeb::PostinstFails)] {
+            setup.publish(bad_version, behaviour);
+            let tree_before = tree::snapshot(&setup.hosts[0].root(), EXCLUDED).unwrap();
+            let id = setup.start();
+            let rollout = setup.fleet.wait_rollout(&id, PATIENCE).unwrap();
+            assert!(matches!(rollout.row.phase, Phase::Halted { .. }), "{bad_version}: {:?}", rollout.row.phase);
+            let canary = rollout.hosts.iter().find(|h| h.name == "host1").unwrap();
+            assert!(matches!(canary.run.state.word(), "undone" | "refused"), "{bad_version}: {:?}", canary.run.state);
+            let touched = rollout.hosts.iter().filter(|h| h.run.generation.is_some()).count();
+            assert_eq!(touched, 1, "{bad_version}: only the canary was ever given an assignment");
+            for host in &setup.hosts {
+                assert_eq!(version(host, "acme-web"), "1.0", "{bad_version} on {}", host.name());
+            }
+            let tree_after = tree::snapshot(&setup.hosts[0].root(), EXCLUDED).unwrap();
+            let differing: Vec<_> = tree::diff(&tree_before, &tree_after).iter().map(ToString::to_string).collect();
+            assert_eq!(differing, Vec::<String>::new(), "{bad_version}: files that differ after the undo");
+            let answer = setup.hosts[0].sh("curl -sf http://127.0.0.1:8080/").unwrap().ok().unwrap();
+            assert!(answer.contains("1.0"), "{bad_version}: the old service answers again: {answer}");
+
+            if canary.run.state.word() == "undone" {
+                let plan: PlanDetail = setup.fleet.json(&["plan", "make", "demo"]).unwrap();
+                let barred = plan.plan.held.iter().flat_map(|h| &h.reasons).any(
+                    |r| matches!(r, Hold::VersionBarred { version, .. } if version == bad_version),
+                );
+                assert!(barred, "{bad_version} is barred: {:?}", plan.plan.held);
+            }
+            setup.fleet.run(&["rollout", "abort", &id, "--reason", "test"]).unwrap().ok().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_server_killed_in_the_middle_of_a_rollout_resumes_it_and_repeats_nothing() {
+    in_a_lab(|lab, bins| {
+        let mut setup = fleet(lab, bins, 3);
+        setup.hold_the_rest();
+        setup.publish("1.1", AcmeWeb::Good);
+        let id = setup.start();
+        // Three times, whenever the rollout has come further.
+        let mut versions = Vec::new();
+        for _ in 0..3 {
+            let seen = versions.last().copied().unwrap_or(0);
+            let now: u64 = setup
+                .fleet
+                .wait("the rollout to come further", PATIENCE, || {
+                    let rollout: RolloutDetail = setup.fleet.json(&["rollout", "show", &id])?;
+                    let last = rollout.events.last().map_or(0, |e| e.version);
+                    Ok((last > seen + 1).then_some(last))
+                })
+                .unwrap();
+            versions.push(now);
+            setup.fleet.kill_server();
+            setup.fleet.start_server().unwrap();
+        }
+        let rollout = setup.fleet.wait_rollout(&id, PATIENCE).unwrap();
+        assert_eq!(rollout.row.phase, Phase::Done, "{:#?}", rollout.hosts);
+        assert_eq!(states(&rollout), ["patched"; 3]);
+        for host in &setup.hosts {
+            assert_eq!(version(host, "acme-web"), "1.1");
+            let transactions = host.sh("ls /var/lib/fettle-agent/transactions | wc -l").unwrap().ok().unwrap();
+            assert_eq!(transactions.trim(), "1", "{} did it once", host.name());
+        }
+        let ledger: LedgerVerified = setup.fleet.json(&["audit", "verify"]).unwrap();
+        assert_eq!(ledger.broken, None);
+    });
+}
