@@ -11,6 +11,11 @@ use std::fmt;
 pub enum Hold {
     /// No policy selects the host.
     NoPolicy,
+    /// Several policies of equal priority select the host: none governs it.
+    PolicyAmbiguous {
+        /// Their names.
+        policies: Vec<String>,
+    },
     /// The host belongs to no ring of its policy.
     NoRing,
     /// The host has not reported what it runs.
@@ -81,6 +86,21 @@ pub enum Hold {
         /// What it would remove.
         removes: Vec<String>,
     },
+    /// The upgrade would install packages that are new on the host and that its sources do not offer by hash.
+    WouldBring {
+        /// Binary package.
+        package: String,
+        /// What it would install beside itself.
+        brings: Vec<String>,
+    },
+    /// The package is changed only together with another one (of the same source, or one that it needs), which is
+    /// held for the reasons that follow.
+    KeptInStep {
+        /// Binary package.
+        package: String,
+        /// The one that is held.
+        with: String,
+    },
     /// The vendor has no fix for this release.
     NoFix {
         /// The vulnerability.
@@ -108,7 +128,7 @@ pub enum Hold {
         budget: String,
         /// How many hosts may be disrupted at once.
         limit: u32,
-        /// Hosts disrupted now.
+        /// Hosts disrupted now, the first ten of them.
         disrupted: Vec<HostId>,
     },
     /// The ring before has to rest first.
@@ -184,6 +204,11 @@ pub enum Hold {
     },
     /// The host's packages are no longer what the plan was made for.
     HostChanged,
+    /// The grant expired or was withdrawn before it was redeemed; the host is given a new one in its turn.
+    GrantGone {
+        /// Grants the host was given so far.
+        grants: u32,
+    },
     /// Nothing is owed.
     NothingToDo,
 }
@@ -193,6 +218,7 @@ impl Hold {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoPolicy => "no-policy",
+            Self::PolicyAmbiguous { .. } => "policy-ambiguous",
             Self::NoRing => "no-ring",
             Self::NoInventory => "no-inventory",
             Self::InventoryStale { .. } => "inventory-stale",
@@ -205,6 +231,8 @@ impl Hold {
             Self::SourceNotAllowed { .. } => "source-not-allowed",
             Self::VersionBarred { .. } => "version-barred",
             Self::WouldRemove { .. } => "would-remove",
+            Self::WouldBring { .. } => "would-bring",
+            Self::KeptInStep { .. } => "kept-in-step",
             Self::NoFix { .. } => "no-fix",
             Self::FixNotOffered { .. } => "fix-not-offered",
             Self::NoSpace { .. } => "no-space",
@@ -221,6 +249,7 @@ impl Hold {
             Self::Busy { .. } => "busy",
             Self::HostSilent { .. } => "host-silent",
             Self::HostChanged => "host-changed",
+            Self::GrantGone { .. } => "grant-gone",
             Self::NothingToDo => "nothing-to-do",
         }
     }
@@ -230,6 +259,9 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPolicy => write!(f, "no policy selects this host"),
+            Self::PolicyAmbiguous { policies } => {
+                write!(f, "policies {} select this host with equal priority", policies.join(" and "))
+            }
             Self::NoRing => write!(f, "the host is in no ring of its policy"),
             Self::NoInventory => write!(f, "the host has not reported what it runs"),
             Self::InventoryStale { last_seen } => write!(f, "the last report is too old to plan on ({last_seen})"),
@@ -256,6 +288,10 @@ impl fmt::Display for Hold {
             Self::WouldRemove { package, removes } => {
                 write!(f, "{package} would remove {}", removes.join(", "))
             }
+            Self::WouldBring { package, brings } => {
+                write!(f, "{package} would bring in {}, which no source of the host offers", brings.join(", "))
+            }
+            Self::KeptInStep { package, with } => write!(f, "{package} is kept in step with {with}, which is held"),
             Self::NoFix { finding } => write!(f, "{finding}: the vendor has no fix for this release"),
             Self::FixNotOffered { finding, fixed_version } => {
                 write!(f, "{finding}: fixed in {fixed_version}, which no source of the host offers")
@@ -283,6 +319,9 @@ impl fmt::Display for Hold {
             Self::HostSilent { last_seen: Some(at) } => write!(f, "the host is silent since {at}"),
             Self::HostSilent { last_seen: None } => write!(f, "the host has never spoken"),
             Self::HostChanged => write!(f, "the host's packages are no longer what the plan was made for"),
+            Self::GrantGone { grants } => {
+                write!(f, "the grant expired or was withdrawn before the host redeemed it (grant {grants})")
+            }
             Self::NothingToDo => write!(f, "nothing is owed"),
         }
     }

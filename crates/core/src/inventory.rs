@@ -43,7 +43,7 @@ pub struct Inventory {
 }
 
 /// Operating system, as `os-release(5)` names it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Os {
     /// `ID`: `debian`.
     pub id: String,
@@ -114,7 +114,7 @@ pub struct Upgrade {
 }
 
 /// Where an upgrade comes from: fields of the repository's `Release` file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Origin {
     /// `Origin:`, e.g. `Debian`.
     pub origin: String,

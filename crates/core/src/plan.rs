@@ -6,6 +6,15 @@ use crate::{Digest, Hold, HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod host;
+mod make;
+mod order;
+mod restarts;
+#[cfg(test)]
+mod tests;
+
+pub use make::{Barred, PlanInput, make};
+
 /// An immutable, numbered plan. Its digest is over everything in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -54,6 +63,9 @@ pub struct HostPlan {
     pub reboot_likely: bool,
     /// Deadline of the most urgent finding it fixes.
     pub due: Option<Timestamp>,
+    /// It fixes a finding of an emergency class: a closed maintenance window does not hold it (a blackout does).
+    #[serde(default)]
+    pub ignore_windows: bool,
 }
 
 /// Hosts patched together.

@@ -5,6 +5,18 @@ use crate::finding::Severity;
 use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
+mod classify;
+pub mod glob;
+mod parse;
+mod select;
+mod selector;
+mod window;
+
+pub use parse::{MAX_POLICY_BYTES, PolicyError};
+pub use select::{Ambiguous, FACTS, choose};
+pub use selector::{MAX_SELECTOR_BYTES, MAX_SELECTOR_DEPTH, SelectorError};
+pub use window::WindowState;
+
 /// A policy, parsed and checked. Durations are whole seconds here; the text writes `30m`, `4h`, `7d`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
@@ -97,7 +109,7 @@ pub struct ClassRule {
     pub deadline_seconds: u64,
     /// Soak time is cut to this for plans that fix such a finding.
     pub soak_seconds: Option<u64>,
-    /// Opens windows; canary, budget and gates stay.
+    /// Opens windows; canary, budget, gates and blackouts stay.
     pub emergency: bool,
 }
 
@@ -180,7 +192,13 @@ pub struct GateRule {
 impl Default for GateRule {
     /// One host at fault halts: a second failure would tell us nothing new.
     fn default() -> Self {
-        Self { bake_seconds: 300, max_failures: 0, min_success_percent: 100, silent_after_seconds: 900, undo_wave: false }
+        Self {
+            bake_seconds: 300,
+            max_failures: 0,
+            min_success_percent: 100,
+            silent_after_seconds: 900,
+            undo_wave: false,
+        }
     }
 }
 

@@ -6,7 +6,18 @@ use crate::plan::Plan;
 use crate::transaction::{Outcome, Step};
 use crate::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+mod budget;
+mod decide;
+mod effects;
+mod gate;
+mod operate;
+mod report;
+mod state;
+
+pub use decide::{GRANT_SECONDS, MAX_GRANTS, MIN_GRANT_SECONDS};
+pub use effects::effects;
 
 /// A rollout's state: the fold over its events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +46,16 @@ pub struct Rollout {
     pub hosts: BTreeMap<HostId, HostRun>,
     /// Hosts that failed, were undone by fault, fell silent or are quarantined, over all waves.
     pub failures: u32,
+    /// Failures there were when an operator last resumed the halted rollout: the limit counts from here.
+    #[serde(default)]
+    pub pardoned: u32,
+    /// The wave that was at work when an operator last resumed the halted rollout: its gate asks only that
+    /// its hosts have ended and baked.
+    #[serde(default)]
+    pub excused_wave: Option<u32>,
+    /// Versions this rollout barred, as `(package, version)`.
+    #[serde(default)]
+    pub barred: BTreeSet<(String, String)>,
     /// Gates passed so far: wave → when.
     pub gates: BTreeMap<u32, Timestamp>,
     /// When it ended.
@@ -77,12 +98,21 @@ pub struct HostRun {
     pub wave: u32,
     /// Where it stands.
     pub state: HostState,
-    /// The assignment it was given.
+    /// The assignment it was last given; [`HostState`] says whether it still stands.
     pub assignment: Option<AssignmentId>,
     /// Generation of that assignment.
     pub generation: Option<u64>,
     /// When it was granted.
     pub granted_at: Option<Timestamp>,
+    /// When that grant dies unless it is redeemed.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// Grants given so far.
+    #[serde(default)]
+    pub grants: u32,
+    /// Quarantined only because it fell silent at work: its true end replaces that, once, when it speaks again.
+    #[serde(default)]
+    pub silent: bool,
     /// The step it last reported.
     pub step: Option<Step>,
     /// When it last reported.
@@ -91,6 +121,22 @@ pub struct HostRun {
     pub ended_at: Option<Timestamp>,
     /// The undo asked for by an operator or the gate, after it was patched.
     pub undo_asked: Option<String>,
+    /// That undo's order.
+    #[serde(default)]
+    pub undo: Option<UndoRun>,
+}
+
+/// The undo of a host that was patched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UndoRun {
+    /// The undo's assignment.
+    pub assignment: AssignmentId,
+    /// Its generation.
+    pub generation: u64,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// How it ended. `None`: still at work.
+    pub outcome: Option<Outcome>,
 }
 
 /// State of a host in a rollout.
@@ -128,7 +174,8 @@ pub enum HostState {
 }
 
 impl HostState {
-    /// Ended: will not change any more in this rollout, except by an undo asked for afterwards.
+    /// Ended: will not change any more in this rollout, except by an undo asked for afterwards, and (once) by
+    /// the true end of a host that was quarantined for its silence.
     pub fn is_terminal(&self) -> bool {
         !matches!(self, Self::Pending | Self::Granted | Self::Redeemed)
     }
@@ -173,7 +220,7 @@ pub enum RolloutEvent {
         /// The assignment must be started before this.
         expires_at: Timestamp,
     },
-    /// A grant nobody redeemed died: the host is pending again.
+    /// A grant nobody redeemed died: the host is pending again (effect: the assignment is withdrawn).
     GrantExpired {
         /// Which host.
         host: HostId,
@@ -197,7 +244,7 @@ pub enum RolloutEvent {
         /// How.
         outcome: Outcome,
     },
-    /// A host at work fell silent for longer than the gate allows: quarantined until it speaks.
+    /// A host at work (its undo included) fell silent for longer than the gate allows: quarantined until it speaks.
     Silent {
         /// Which host.
         host: HostId,
@@ -223,7 +270,7 @@ pub enum RolloutEvent {
         /// The next wave may start at the earliest.
         next_not_before: Timestamp,
     },
-    /// No new host starts until an operator resumes.
+    /// No new host starts until an operator resumes; unredeemed grants die.
     Halted {
         /// Why.
         hold: Hold,
@@ -296,6 +343,10 @@ pub enum Effect {
 pub struct Observations {
     /// Hosts of the plan and of its budgets, as they are now. A host that is missing has left the fleet.
     pub hosts: BTreeMap<HostId, HostObservation>,
+    /// Since when the server has been listening without a break. A host is not blamed for silence while
+    /// nobody listened; but until it has spoken again nothing is started on it and no gate passes by it.
+    /// `None`: always.
+    pub listening_since: Option<Timestamp>,
 }
 
 /// One host, as it is now.
@@ -346,3 +397,6 @@ pub struct IllegalEvent {
     /// Why not.
     pub why: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,11 @@ use crate::{AssignmentId, Digest, Timestamp, TransactionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod fold;
+mod next;
+
+pub use next::{STEP_ATTEMPTS, UNDO_ATTEMPTS};
+
 /// A step of the transaction, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -97,7 +102,8 @@ pub enum TxEvent {
         /// What it found: goes to the server with the report.
         facts: StepFacts,
     },
-    /// The step did not succeed.
+    /// The step did not succeed, or (without `started` before it) was not let begin: the server said stop,
+    /// the assignment expired.
     Failed {
         /// Which step.
         step: Step,
@@ -174,6 +180,35 @@ pub struct Fault {
     pub hint: String,
 }
 
+impl Fault {
+    /// Code of a fault that says "not now" and not "not so": the server refused to redeem the grant. The code
+    /// of the [`Hold`](crate::Hold) that it answered with says the same, more exactly.
+    pub const GRANT_REFUSED: &'static str = "grant-refused";
+    /// Code of a fault that says "not now" and not "not so": the assignment expired before it was redeemed.
+    pub const EXPIRED: &'static str = "expired";
+
+    /// Nothing is wrong with the change or the host; it only may not begin now. A rollout gives such a host
+    /// another grant later, and does not count a failure.
+    pub fn is_not_now(&self) -> bool {
+        const HOLDS: [&str; 13] = [
+            "aborted",
+            "blackout",
+            "budget-used",
+            "busy",
+            "gate-failed",
+            "grant-gone",
+            "host-changed",
+            "host-silent",
+            "no-data",
+            "paused",
+            "too-many-failures",
+            "window-closed",
+            "window-too-short",
+        ];
+        self.code == Self::GRANT_REFUSED || self.code == Self::EXPIRED || HOLDS.contains(&self.code.as_str())
+    }
+}
+
 /// How a transaction ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
@@ -222,10 +257,19 @@ pub struct Progress {
     pub finished: BTreeMap<Step, StepFacts>,
     /// A step that was started and neither finished nor failed: interrupted, if nobody runs it now.
     pub running: Option<Step>,
+    /// How often the running step was started.
+    #[serde(default)]
+    pub attempts: u32,
+    /// [`Step::Apply`] was started: the host may no longer be as it was.
+    #[serde(default)]
+    pub touched: bool,
     /// The step that failed, and why.
     pub failed: Option<(Step, Fault)>,
     /// The undo, where one was started: its reason, and its facts when it finished.
     pub undo: Option<(String, Option<UndoFacts>)>,
+    /// How often the undo was started.
+    #[serde(default)]
+    pub undo_attempts: u32,
     /// How it ended.
     pub outcome: Option<Outcome>,
     /// When it ended.
@@ -237,7 +281,7 @@ pub struct Progress {
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Run the step from its start. Every step before [`Step::Apply`] can be run again from its start.
+    /// Run the step from its start. Every step before [`Step::Drain`] can be run again from its start.
     Run(Step),
     /// The step was interrupted: find out how far it came, and finish it or fail it.
     Recover(Step),
@@ -270,7 +314,7 @@ pub struct TransactionReport {
 /// Why a record does not fit a journal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IllegalEntry {
-    /// The first record must be `begun`, and only the first.
+    /// The first record must be `begun`, number 0, and only the first.
     #[error("record {sequence} is out of place: a journal begins with `begun`, once")]
     Begin {
         /// The record.
@@ -303,3 +347,6 @@ pub fn same_changes(a: &[PackageChange], b: &[PackageChange]) -> bool {
     };
     sorted(a) == sorted(b)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! What can be typed at `fettle-agent`. Written by hand: the parser of a big library would be a fifth of the agent.
+
+mod enroll;
+mod local;
+mod print;
+mod scan;
+
+use crate::settings::Settings;
+use fettle_core::{Problem, ProblemKind};
+use std::process::ExitCode;
+
+/// The rollout of transactions that were started on the host itself: no server hears of them.
+pub const LOCAL: &str = "local";
+
+const USAGE: &str = "\
+fettle-agent: the host side of Fettle
+
+  with a server
+    enroll --server URL --token TOKEN [--name NAME] [--force]
+                            join a fleet
+    run                     check in and obey, until stopped (the systemd unit runs this)
+    check-order FILE        say whether a signed assignment would be obeyed, and why not
+
+  on this host alone
+    scan [--feeds DIR]      where this host is exposed, and why
+    rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
+    patch [PACKAGE...]      the whole transaction, with its way back
+    undo [TRANSACTION]      take a transaction back; without a name, the last one
+    resume                  take up what a crash interrupted
+
+  looking
+    inventory [--compact | --only packages]
+    status | history | show TRANSACTION
+    version | help
+
+  -o json                   for programs
+";
+
+/// What was typed, taken apart.
+struct Words {
+    words: Vec<String>,
+    json: bool,
+}
+
+impl Words {
+    /// Takes `--name VALUE` out.
+    fn option(&mut self, name: &str) -> Result<Option<String>, Problem> {
+        let Some(at) = self.words.iter().position(|w| w == name) else { return Ok(None) };
+        self.words.remove(at);
+        if at >= self.words.len() {
+            return Err(usage(format!("{name} wants a value")));
+        }
+        Ok(Some(self.words.remove(at)))
+    }
+    /// Takes `--name` out.
+    fn flag(&mut self, name: &str) -> bool {
+        let found = self.words.iter().position(|w| w == name);
+        found.map(|at| self.words.remove(at)).is_some()
+    }
+    /// What is left; an option among it is one nobody knows.
+    fn rest(self) -> Result<Vec<String>, Problem> {
+        match self.words.iter().find(|w| w.starts_with('-')) {
+            Some(unknown) => Err(usage(format!("`{unknown}` is not known here"))),
+            None => Ok(self.words),
+        }
+    }
+    /// Exactly one, or none.
+    fn at_most_one(self, what: &str) -> Result<Option<String>, Problem> {
+        let mut rest = self.rest()?;
+        if rest.len() > 1 {
+            return Err(usage(format!("one {what} at a time")));
+        }
+        Ok(rest.pop())
+    }
+}
+
+fn usage(what: String) -> Problem {
+    Problem::new(ProblemKind::Usage, "usage", what, "fettle-agent help")
+}
+
+/// Runs what was typed.
+pub fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // Parts of the agent that run in a process, unit or namespace of their own.
+    if let Some(code) = crate::overlay::hidden(&arguments).or_else(|| crate::transaction::apply::hidden(&arguments)) {
+        return code;
+    }
+    let mut words = Words { words: arguments, json: false };
+    let result = words.option("-o").and_then(|output| match output.as_deref() {
+        None | Some("table" | "text") => run(words),
+        Some("json") => run(Words { json: true, ..words }),
+        Some(other) => Err(usage(format!("-o takes json or text, not `{other}`"))),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {}", problem.message);
+            eprintln!("→ {}", problem.hint);
+            ExitCode::from(problem.kind.exit_code())
+        }
+    }
+}
+
+fn run(mut words: Words) -> Result<(), Problem> {
+    let settings = Settings::default();
+    if words.words.is_empty() {
+        print!("{USAGE}");
+        return Ok(());
+    }
+    let json = words.json;
+    match words.words.remove(0).as_str() {
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        "version" | "--version" => {
+            println!("fettle-agent {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        "enroll" => enroll::run(&settings, words),
+        "run" => crate::daemon::run(&settings),
+        "check-order" => enroll::check_order(&settings, words),
+        "inventory" => scan::inventory(&settings, words),
+        "scan" => scan::run(&settings, words),
+        "patch" => local::patch(&settings, words),
+        "rehearse" => local::rehearse(&settings, words),
+        "undo" => local::undo(&settings, words),
+        "resume" => local::resume(&settings),
+        "history" => print::history(&settings, json),
+        "status" => print::status(&settings, json),
+        "show" => print::show(&settings, words),
+        other => Err(usage(format!("`{other}` is no command"))),
+    }
+}
+
+/// What changes the host needs root.
+fn need_root(what: &str) -> Result<(), Problem> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::Environment, "no-root", format!("{what} needs root"), format!("sudo fettle-agent {what}")))
+}

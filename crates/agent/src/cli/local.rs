@@ -1,0 +1,204 @@
+//! One host and no server: rehearse, patch, undo.
+
+use super::{LOCAL, Words, need_root};
+use crate::executor::{self, Grant, Standalone};
+use crate::inventory;
+use crate::settings::Settings;
+use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange};
+use fettle_core::inventory::Upgrade;
+use fettle_core::transaction::{Entry, Outcome, Step, TxEvent};
+use fettle_core::{Digest, Hold, Problem, ProblemKind, Timestamp};
+use jiff::SignedDuration;
+
+/// Lets nothing be changed: the transaction ends refused after its rehearsal.
+struct OnlyRehearse;
+impl Grant for OnlyRehearse {
+    fn redeem(&self, _: &Assignment) -> Result<(), Hold> {
+        Err(Hold::Paused { by: "rehearse".into(), reason: "only a rehearsal was asked for".into() })
+    }
+}
+
+/// `patch [PACKAGE...] [--only security]`.
+pub(super) fn patch(settings: &Settings, mut words: Words) -> Result<(), Problem> {
+    need_root("patch")?;
+    let dry = words.flag("--dry-run");
+    let order = order(settings, words)?;
+    if dry {
+        return print_changes(&order);
+    }
+    finish(executor::run(settings, assignment(Order::Apply(order)), &Standalone, &mut |e| say(e, false)))
+}
+
+/// `rehearse [PACKAGE...]`: the first three steps and nothing more.
+pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem> {
+    need_root("rehearse")?;
+    let json = words.json;
+    let order = order(settings, words)?;
+    let mut facts = None;
+    let outcome = executor::run(settings, assignment(Order::Apply(order)), &OnlyRehearse, &mut |entry| {
+        if let TxEvent::Finished { step: Step::Rehearse, facts: found } = &entry.event {
+            facts = Some(found.clone());
+        }
+        let end = matches!(entry.event, TxEvent::Ended { .. } | TxEvent::Failed { step: Step::Snapshot, .. });
+        say(entry, json || end);
+    });
+    let Some(facts) = facts else { return finish(outcome) };
+    if json {
+        println!("{}", serde_json::to_string(&facts).unwrap_or_default());
+        return Ok(());
+    }
+    println!(
+        "would touch {} files, {:.1} MB, and passed its tests",
+        facts.delta_files.unwrap_or(0),
+        facts.delta_bytes.unwrap_or(0) as f64 / 1e6
+    );
+    println!("→ fettle-agent patch");
+    Ok(())
+}
+
+/// `undo [TRANSACTION]`.
+pub(super) fn undo(settings: &Settings, words: Words) -> Result<(), Problem> {
+    need_root("undo")?;
+    let wanted = words.at_most_one("transaction")?;
+    let all = super::print::transactions(settings)?;
+    let patched = all.into_iter().rev().find(|p| {
+        matches!(p.assignment.order, Order::Apply(_))
+            && p.outcome == Some(Outcome::Patched)
+            && wanted.as_deref().is_none_or(|w| w == p.id.as_str())
+    });
+    let Some(patched) = patched else {
+        return Err(Problem::new(
+            ProblemKind::NotFound,
+            "nothing-to-undo",
+            wanted.map_or_else(|| "no transaction ended patched".into(), |w| format!("no transaction {w} ended patched")),
+            "fettle-agent history",
+        ));
+    };
+    let order = Order::Undo { assignment: patched.assignment.id.clone(), reason: "asked for on the host".into() };
+    finish(executor::run(settings, assignment(order), &Standalone, &mut |e| say(e, false)))
+}
+
+/// `resume`.
+pub(super) fn resume(settings: &Settings) -> Result<(), Problem> {
+    need_root("resume")?;
+    match executor::resume(settings, &Standalone, &mut |e| say(e, false)).map_err(failed)? {
+        None => {
+            println!("nothing was interrupted");
+            Ok(())
+        }
+        Some((_, outcome)) => finish(Ok(outcome)),
+    }
+}
+
+/// The order for the packages named, or for every security upgrade.
+fn order(settings: &Settings, mut words: Words) -> Result<ApplyOrder, Problem> {
+    let only = words.option("--only")?;
+    let names: Vec<String> = words.rest()?;
+    let inventory = inventory::collect(settings);
+    let security = names.is_empty() || only.as_deref() == Some("security");
+    let wanted = |u: &&Upgrade| match security {
+        true => u.origin.is_security(),
+        false => names.iter().any(|n| *n == u.name || *n == format!("{}:{}", u.name, u.architecture)),
+    };
+    let held = |u: &Upgrade| inventory.held.contains(&u.name);
+    let (taken, skipped): (Vec<&Upgrade>, Vec<&Upgrade>) =
+        inventory.upgrades.iter().filter(wanted).partition(|u| !held(u) && u.removes.is_empty());
+    for upgrade in skipped {
+        let hold = match held(upgrade) {
+            true => Hold::PackageHeld { package: upgrade.name.clone() },
+            false => Hold::WouldRemove { package: upgrade.name.clone(), removes: upgrade.removes.clone() },
+        };
+        eprintln!("left out: {hold}");
+    }
+    if taken.is_empty() {
+        return Err(Problem::new(
+            ProblemKind::NotFound,
+            Hold::NothingToDo.code(),
+            "no such upgrade is offered by this host's sources",
+            "apt-get update, then fettle-agent scan",
+        ));
+    }
+    let changes = taken.into_iter().map(change).collect();
+    Ok(ApplyOrder { changes, ..ApplyOrder::default() })
+}
+
+fn change(upgrade: &Upgrade) -> PackageChange {
+    PackageChange {
+        name: upgrade.name.clone(),
+        architecture: upgrade.architecture.clone(),
+        from: upgrade.from.clone(),
+        to: upgrade.to.clone(),
+        sha256: upgrade.sha256,
+        size: upgrade.size,
+    }
+}
+
+fn assignment(order: Order) -> Assignment {
+    let now = Timestamp::now();
+    let name = jiff::fmt::strtime::format("%Y%m%dT%H%M%S", now).unwrap_or_default();
+    Assignment {
+        schema: 1,
+        id: format!("{LOCAL}/{name}-{}", std::process::id()).as_str().into(),
+        host: LOCAL.into(),
+        generation: 0,
+        rollout: LOCAL.into(),
+        plan: Digest::of_json(&order),
+        issued_at: now,
+        not_before: now,
+        expires_at: now + SignedDuration::from_hours(24),
+        order,
+    }
+}
+
+fn print_changes(order: &ApplyOrder) -> Result<(), Problem> {
+    for c in &order.changes {
+        println!("{:<32} {} → {}", format!("{}:{}", c.name, c.architecture), c.from, c.to);
+    }
+    println!("→ fettle-agent rehearse, then fettle-agent patch");
+    Ok(())
+}
+
+fn say(entry: &Entry, quiet: bool) {
+    if quiet {
+        return;
+    }
+    match &entry.event {
+        TxEvent::Begun { assignment } => println!("{}", assignment.transaction()),
+        TxEvent::Started { step } => println!("  {}", step.word()),
+        TxEvent::Finished { facts, .. } => {
+            for note in &facts.notes {
+                println!("    {note}");
+            }
+            println!("    done in {:.1} s", facts.milliseconds as f64 / 1000.0);
+        }
+        TxEvent::Failed { fault, .. } => println!("    failed: {}\n    → {}", fault.message, fault.hint),
+        TxEvent::UndoStarted { reason } => println!("  undo: {reason}"),
+        TxEvent::UndoFinished { facts } => {
+            println!("    {} files restored, {} differ", facts.files_restored, facts.differing.len());
+        }
+        TxEvent::Ended { outcome } => println!("  {}", outcome.word()),
+    }
+}
+
+fn failed(error: executor::ExecutorError) -> Problem {
+    Problem::new(ProblemKind::Refused, "transaction", error, "fettle-agent status")
+}
+
+fn finish(outcome: Result<Outcome, executor::ExecutorError>) -> Result<(), Problem> {
+    let refused = |code: &str, message: String, hint: &str| Err(Problem::new(ProblemKind::Refused, code, message, hint));
+    match outcome.map_err(failed)? {
+        Outcome::Patched => {
+            println!("patched and verified\n→ fettle-agent undo takes it back");
+            Ok(())
+        }
+        Outcome::Undone { reason } if reason == "asked for on the host" => {
+            println!("undone, every file verified to be as it was");
+            Ok(())
+        }
+        Outcome::Undone { reason } => refused("undone", format!("undone and verified: {reason}"), "fettle-agent history"),
+        Outcome::Refused { fault } => refused(&fault.code, format!("refused, nothing was touched: {}", fault.message), &fault.hint),
+        Outcome::Quarantined { reason } => {
+            refused("quarantined", format!("neither patched nor as it was: {reason}"), "fettle-agent status says what is left to do")
+        }
+    }
+}

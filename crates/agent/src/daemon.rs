@@ -1,0 +1,232 @@
+//! The agent as a service: look at the host, check in, obey.
+//!
+//! One thread and one loop. What costs memory or time is elsewhere: the inventory is taken by a short-lived child
+//! (`fettle-agent inventory`), a transaction runs on a thread of its own and wakes the loop with each journal record.
+
+mod inventory;
+mod reports;
+mod worker;
+
+use crate::identity::{self, Identity};
+use crate::link::{Link, LinkError};
+use crate::orders;
+use crate::settings::Settings;
+use fettle_core::{Problem, ProblemKind, Timestamp};
+use fettle_wire::agent::{CheckInReply, Renew, Renewed};
+use fettle_wire::sign::SignedAssignment;
+use ring::rand::SecureRandom as _;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+/// After an unanswered check-in the agent waits at least and at most so long, doubling.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// How often the host is looked at for a change between check-ins that are far apart.
+const GLANCE: Duration = Duration::from_secs(60);
+
+/// What is sent: [`fettle_wire::agent::CheckIn`], with the inventory as the text the child wrote.
+#[derive(Serialize)]
+struct CheckInText<'a> {
+    agent_version: &'static str,
+    inventory_digest: Option<fettle_core::Digest>,
+    inventory: Option<&'a RawValue>,
+    reports: Vec<fettle_core::transaction::TransactionReport>,
+    generation: u64,
+}
+
+/// Runs until SIGTERM or SIGINT. A transaction under way is left to its own unit and journal; the next start
+/// takes it up again.
+///
+/// # Errors
+/// When the host is not enrolled, another agent runs, or the state directory cannot be used.
+pub fn run(settings: &Settings) -> Result<(), Problem> {
+    let _lock = lock(settings)?;
+    let identity = identity::load(settings)?.ok_or_else(|| {
+        Problem::new(
+            ProblemKind::Refused,
+            "not-enrolled",
+            "this host is not enrolled",
+            "fettle-agent enroll --server https://NAME:8441 --token TOKEN (make one with `fettle token create`)",
+        )
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Problem::new(ProblemKind::Environment, "no-runtime", error, "are there file descriptors and memory left?")
+    })?;
+    runtime.block_on(Agent::new(settings, identity)?.live())
+}
+
+/// One agent at a time: two would both obey.
+fn lock(settings: &Settings) -> Result<File, Problem> {
+    let path = settings.lock_path();
+    let unusable = |error: std::io::Error| {
+        Problem::new(
+            ProblemKind::Environment,
+            "state-unusable",
+            format!("{} cannot be used: {error}", path.display()),
+            "run as root, with space on that file system",
+        )
+    };
+    crate::durable::create_directory(&settings.state_dir).map_err(unusable)?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
+    file.try_lock().map_err(|_| {
+        Problem::new(
+            ProblemKind::Conflict,
+            "agent-running",
+            "another agent runs on this host",
+            "systemctl status fettle-agent",
+        )
+    })?;
+    Ok(file)
+}
+
+struct Agent<'s> {
+    settings: &'s Settings,
+    identity: Identity,
+    link: Link,
+    /// Set whenever there is news: a journal record, an inventory, the end of a transaction.
+    news: Arc<Notify>,
+    inventory: inventory::Watch,
+    worker: worker::Worker,
+    /// Refusals already said, so that the log holds each once.
+    said: Option<String>,
+}
+
+impl<'s> Agent<'s> {
+    fn new(settings: &'s Settings, identity: Identity) -> Result<Self, Problem> {
+        let link = Link::enrolled(&identity).map_err(LinkError::problem)?;
+        let news = Arc::new(Notify::new());
+        let worker = worker::Worker::new(settings, link.clone(), news.clone());
+        let inventory = inventory::Watch::new(settings);
+        Ok(Self { settings, identity, link, news, inventory, worker, said: None })
+    }
+
+    async fn live(mut self) -> Result<(), Problem> {
+        let no_signals =
+            |e: std::io::Error| Problem::new(ProblemKind::Environment, "no-signals", e, "is this a Linux host?");
+        let mut term = signal(SignalKind::terminate()).map_err(no_signals)?;
+        let mut int = signal(SignalKind::interrupt()).map_err(no_signals)?;
+        crate::notify::tell("READY=1");
+        // What a crash or a reboot interrupted comes before anything new.
+        self.worker.resume();
+        let mut failures = 0_u32;
+        loop {
+            let pause = tokio::select! {
+                result = self.check_in() => match result {
+                    Ok(pause) => {
+                        failures = 0;
+                        self.said = None;
+                        pause
+                    }
+                    Err(error) => {
+                        failures = failures.saturating_add(1);
+                        self.say(&error.to_string());
+                        backoff(failures)
+                    }
+                },
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+            };
+            // Long pauses are cut into glances, so that an administrator's own change is seen within a minute.
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(GLANCE).max(Duration::from_millis(200))) => {}
+                () = self.news.notified() => {}
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+            }
+        }
+        crate::notify::tell("STOPPING=1");
+        Ok(())
+    }
+
+    /// One round: look, speak, listen, obey. Gives how long to wait for the next.
+    async fn check_in(&mut self) -> Result<Duration, LinkError> {
+        let digest = self.inventory.refresh(self.worker.is_busy()).await;
+        let mut reply = self.speak(digest, None).await?;
+        if reply.want_inventory && digest.is_some() {
+            let text = self.inventory.text();
+            reply = self.speak(digest, text.as_deref()).await?;
+        }
+        reports::acknowledge(self.settings, &reply.acknowledged);
+        if reply.renew {
+            self.renew().await?;
+        }
+        if let Some(signed) = &reply.assignment {
+            self.obey(signed);
+        }
+        Ok(Duration::from_secs(reply.next_checkin_seconds.into()))
+    }
+
+    async fn speak(
+        &self,
+        inventory_digest: Option<fettle_core::Digest>,
+        inventory: Option<&RawValue>,
+    ) -> Result<CheckInReply, LinkError> {
+        let generation = orders::read_ledger(self.settings).map_or(0, |l| l.generation);
+        let body = CheckInText {
+            agent_version: env!("CARGO_PKG_VERSION"),
+            inventory_digest,
+            inventory,
+            reports: reports::unacknowledged(self.settings),
+            generation,
+        };
+        self.link.post("/agent/v1/checkin", &body).await
+    }
+
+    /// A new key and certificate; the old ones serve until the new ones are on disk.
+    async fn renew(&mut self) -> Result<(), LinkError> {
+        let unusable = |e: &dyn std::fmt::Display| LinkError::Identity(e.to_string());
+        let (key, csr) = identity::key_and_request(self.identity.host.as_str()).map_err(|e| unusable(&e))?;
+        let renewed: Renewed = self.link.post("/agent/v1/renew", &Renew { csr }).await?;
+        let next = Identity { key, certificate: renewed.certificate, ..self.identity.clone() };
+        let link = Link::enrolled(&next)?;
+        identity::save(self.settings, &next).map_err(|e| unusable(&e))?;
+        self.worker.use_link(link.clone());
+        (self.identity, self.link) = (next, link);
+        Ok(())
+    }
+
+    fn obey(&mut self, signed: &SignedAssignment) {
+        if self.worker.is_busy() {
+            return;
+        }
+        let judged = orders::read_ledger(self.settings).map_err(|e| format!("the ledger cannot be read: {e}")).and_then(
+            |ledger| {
+                let key = &self.identity.assignment_key;
+                orders::judge(signed, &self.identity.host, key, ledger, Timestamp::now()).map_err(|e| e.to_string())
+            },
+        );
+        match judged {
+            Ok(accepted) => {
+                // Written before anything is done: after a crash here the same assignment comes `again`.
+                if let Err(error) = orders::write_ledger(self.settings, accepted.ledger) {
+                    self.say(&format!("the ledger cannot be written, nothing is started: {error}"));
+                    return;
+                }
+                self.worker.start(accepted.assignment);
+            }
+            Err(why) => self.say(&format!("assignment refused: {why}")),
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        if self.said.as_deref() != Some(text) {
+            eprintln!("<4>{text}");
+            self.said = Some(text.to_owned());
+        }
+    }
+}
+
+/// Full jitter: anywhere between nothing and the doubled delay, so that a thousand agents do not come back at once.
+fn backoff(failures: u32) -> Duration {
+    let ceiling = BACKOFF.0.saturating_mul(1 << failures.min(9)).min(BACKOFF.1);
+    let mut random = [0; 4];
+    let share = match ring::rand::SystemRandom::new().fill(&mut random) {
+        Ok(()) => f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX),
+        Err(_) => 1.0,
+    };
+    ceiling.mul_f64(share).max(BACKOFF.0)
+}

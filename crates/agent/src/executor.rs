@@ -1,0 +1,378 @@
+//! The executor makes no choices: fold the journal, ask what is next, do that, write it down.
+
+use crate::journal::{Journal, JournalError};
+use crate::packages::{Apt, Driver};
+use crate::settings::Settings;
+use crate::transaction::{
+    Transaction, activate, apply, commit, drain, fault, preflight, recover, rehearse, snapshot,
+    stage, undo, verify,
+};
+use fettle_core::assignment::{ApplyOrder, Assignment, Order};
+use fettle_core::transaction::{
+    Entry, Fault, IllegalEntry, Next, Outcome, Progress, Step, StepFacts, TxEvent,
+};
+use fettle_core::{Hold, Timestamp, TransactionId};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Asked right before the host is changed: does the grant still stand?
+pub trait Grant {
+    /// `Ok`: go on.
+    ///
+    /// # Errors
+    /// The hold that stops it. No answer is a hold as well: a grant that was not redeemed dies.
+    fn redeem(&self, assignment: &Assignment) -> Result<(), Hold>;
+
+    /// Can the server be reached now? `None`: there is none to reach.
+    fn reachable(&self) -> Option<bool> {
+        None
+    }
+}
+
+/// A host without a server: whoever started the transaction on it has granted it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Standalone;
+
+impl Grant for Standalone {
+    fn redeem(&self, _: &Assignment) -> Result<(), Hold> {
+        Ok(())
+    }
+}
+
+/// Why a transaction could not be carried on. Its journal stands; `resume` takes it up again.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal holds what its table does not allow.
+    #[error("the journal of {id} does not make sense: {source}")]
+    Illegal {
+        /// Which transaction.
+        id: TransactionId,
+        /// What is out of place.
+        source: IllegalEntry,
+    },
+    /// Another transaction has not ended.
+    #[error("transaction {0} has not ended: run `fettle-agent resume` first")]
+    Unfinished(TransactionId),
+    /// The same assignment came with other content.
+    #[error(
+        "transaction {0} was begun with another order under the same name: the server has broken the protocol"
+    )]
+    OtherContent(TransactionId),
+    /// The state directory cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    State {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Carries out an assignment to its end. The same assignment again gives the same end without doing anything
+/// twice; one that was interrupted is taken up where it stands. `seen` gets each record when it is durable.
+///
+/// # Errors
+/// [`ExecutorError`]. A change that did not succeed is no error here but an [`Outcome`].
+pub fn run(
+    settings: &Settings,
+    assignment: Assignment,
+    grant: &dyn Grant,
+    seen: &mut dyn FnMut(&Entry),
+) -> Result<Outcome, ExecutorError> {
+    let id = assignment.transaction();
+    if let Some(other) = unfinished(settings)?.into_iter().find(|other| *other != id) {
+        return Err(ExecutorError::Unfinished(other));
+    }
+    let directory = settings.transactions_dir().join(id.as_str());
+    let mut engine = Engine::open(settings, &directory, &id, seen)?;
+    match &engine.progress {
+        None => engine.write(TxEvent::Begun { assignment })?,
+        Some(progress) if progress.assignment != assignment => {
+            return Err(ExecutorError::OtherContent(id));
+        }
+        Some(_) => {}
+    }
+    engine.carry_on(grant)
+}
+
+/// Takes up the transaction that was interrupted, if there is one. `None`: there is none.
+///
+/// # Errors
+/// [`ExecutorError`].
+pub fn resume(
+    settings: &Settings,
+    grant: &dyn Grant,
+    seen: &mut dyn FnMut(&Entry),
+) -> Result<Option<(TransactionId, Outcome)>, ExecutorError> {
+    let mut last = None;
+    for id in unfinished(settings)? {
+        let directory = settings.transactions_dir().join(id.as_str());
+        let mut engine = Engine::open(settings, &directory, &id, seen)?;
+        if engine.progress.is_some() {
+            last = Some((id, engine.carry_on(grant)?));
+        }
+    }
+    Ok(last)
+}
+
+/// Transactions that were begun and have not ended, by name.
+///
+/// # Errors
+/// When the state directory or a journal in it cannot be read.
+pub fn unfinished(settings: &Settings) -> Result<Vec<TransactionId>, ExecutorError> {
+    let path = settings.transactions_dir();
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(ExecutorError::State { path, source }),
+    };
+    let mut out = Vec::new();
+    for entry in entries.flatten().filter(|e| e.path().join("journal").exists()) {
+        let contents = crate::journal::read(&entry.path())?;
+        let later = contents.damage.iter().flat_map(|d| &d.after);
+        let mut all = contents.entries.iter().chain(later).peekable();
+        let begun = all.peek().is_some();
+        if begun && !all.any(|e| matches!(e.event, TxEvent::Ended { .. })) {
+            out.push(TransactionId::new(entry.file_name().to_string_lossy()));
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
+struct Engine<'a> {
+    settings: &'a Settings,
+    directory: PathBuf,
+    id: TransactionId,
+    journal: Journal,
+    progress: Option<Progress>,
+    /// Part of the journal was lost.
+    damaged: bool,
+    failpoint: Failpoint,
+    seen: &'a mut dyn FnMut(&Entry),
+}
+
+impl<'a> Engine<'a> {
+    fn open(
+        settings: &'a Settings,
+        directory: &Path,
+        id: &TransactionId,
+        seen: &'a mut dyn FnMut(&Entry),
+    ) -> Result<Self, ExecutorError> {
+        let (journal, contents) = Journal::create(directory)?;
+        let illegal = |source| ExecutorError::Illegal { id: id.clone(), source };
+        Ok(Self {
+            settings,
+            directory: directory.to_owned(),
+            id: id.clone(),
+            progress: Progress::fold(&contents.entries).map_err(illegal)?,
+            damaged: contents.damage.is_some(),
+            failpoint: Failpoint::from_environment(settings),
+            journal,
+            seen,
+        })
+    }
+
+    fn write(&mut self, event: TxEvent) -> Result<(), ExecutorError> {
+        self.failpoint.record(self.journal.next_sequence(), "before");
+        let entry = self.journal.append(Timestamp::now(), event)?;
+        self.failpoint.record(entry.sequence, "after");
+        let illegal = |source| ExecutorError::Illegal { id: self.id.clone(), source };
+        match &mut self.progress {
+            Some(progress) => progress.push(&entry).map_err(illegal)?,
+            None => {
+                self.progress = Progress::fold(std::slice::from_ref(&entry)).map_err(illegal)?
+            }
+        }
+        (self.seen)(&entry);
+        Ok(())
+    }
+
+    fn carry_on(&mut self, grant: &dyn Grant) -> Result<Outcome, ExecutorError> {
+        let driver = Apt::new(self.settings);
+        if std::mem::take(&mut self.damaged) {
+            self.after_damage()?;
+        }
+        loop {
+            let Some(progress) = self.progress.clone() else {
+                return Ok(Outcome::Refused {
+                    fault: fault("journal-empty", "nothing was begun", "begin again"),
+                });
+            };
+            let nothing = ApplyOrder::default();
+            let order = match &progress.assignment.order {
+                Order::Apply(order) => order,
+                Order::Undo { .. } => &nothing,
+            };
+            let tx = Transaction {
+                settings: self.settings,
+                driver: &driver as &dyn Driver,
+                assignment: &progress.assignment,
+                order,
+                directory: self.directory.clone(),
+            };
+            match progress.next() {
+                Next::Run(step) => {
+                    // Asked before the record: a step that is not let begin has touched nothing.
+                    if matches!(step, Step::Snapshot | Step::Apply)
+                        && let Err(hold) = grant.redeem(tx.assignment)
+                    {
+                        self.write(TxEvent::Failed { step, fault: held(&hold) })?;
+                        continue;
+                    }
+                    self.write(TxEvent::Started { step })?;
+                    self.step(step, || run_step(&tx, step, grant))?;
+                }
+                Next::Recover(step) => self.step(step, || recover::run(&tx, step, grant))?,
+                Next::Undo { reason } => match undo::target(&tx) {
+                    Ok(target) => {
+                        self.write(TxEvent::UndoStarted { reason })?;
+                        self.failpoint.step("undo", "before");
+                        let facts = undo::run(&tx, &target);
+                        self.failpoint.step("undo", "after");
+                        self.write(TxEvent::UndoFinished { facts })?;
+                    }
+                    Err(fault) => self.write(TxEvent::Failed { step: Step::Preflight, fault })?,
+                },
+                Next::End(outcome) => {
+                    if progress.running.is_some() || progress.failed.is_some() {
+                        self.leave(&tx, &progress);
+                    }
+                    self.write(TxEvent::Ended { outcome })?;
+                }
+                Next::Nothing => {
+                    return Ok(progress.outcome.unwrap_or(Outcome::Patched));
+                }
+            }
+        }
+    }
+
+    /// Runs one step and writes down what came of it.
+    fn step(
+        &mut self,
+        step: Step,
+        work: impl FnOnce() -> Result<StepFacts, Fault>,
+    ) -> Result<(), ExecutorError> {
+        self.failpoint.step(step.word(), "before");
+        let begun = Instant::now();
+        let result = work();
+        self.failpoint.step(step.word(), "after");
+        self.write(match result {
+            Ok(mut facts) => {
+                facts.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                TxEvent::Finished { step, facts }
+            }
+            Err(fault) => TxEvent::Failed { step, fault },
+        })
+    }
+
+    /// Before a refusal is written: back into the load balancer, away with what was staged.
+    fn leave(&self, tx: &Transaction<'_>, progress: &Progress) {
+        let drained = progress.finished.contains_key(&Step::Drain)
+            || progress.failed.as_ref().is_some_and(|(step, _)| *step == Step::Drain);
+        if drained && !progress.touched {
+            // A hook that fails is told by the load balancer; the refusal stands.
+            let _ = drain::undo(tx);
+        }
+        let _ = rehearse::clear(tx);
+    }
+
+    /// Part of the journal is lost. What is sure is done: nothing was started, so it is refused; or there is a
+    /// whole preimage, so everything is put back and verified; else a person must come.
+    fn after_damage(&mut self) -> Result<(), ExecutorError> {
+        let Some(progress) = &self.progress else { return Ok(()) };
+        if progress.outcome.is_some() || progress.undo.is_some() {
+            return Ok(());
+        }
+        let reason = "part of the journal does not read back (kept as journal.damaged)";
+        if !self.directory.join("apply.json").exists() {
+            if let (None, Some(step)) =
+                (&progress.failed, progress.running.or_else(|| next_step(progress)))
+            {
+                let fault = fault("journal-damaged", reason, "nothing was changed: plan it again");
+                self.write(TxEvent::Failed { step, fault })?;
+            }
+            return Ok(());
+        }
+        // Apply was begun, whatever the journal still says: its own recovery finds out how far it came, if the
+        // journal reaches so far. If not, the records that are missing are written again up to there.
+        while let Some(step) =
+            self.progress.as_ref().and_then(|p| p.running.or_else(|| next_step(p)))
+        {
+            let running = self.progress.as_ref().is_some_and(|p| p.running == Some(step));
+            if !running {
+                self.write(TxEvent::Started { step })?;
+            }
+            if step == Step::Apply {
+                let fault = fault("journal-damaged", reason, "the change is being undone");
+                return self.write(TxEvent::Failed { step, fault });
+            }
+            let facts = StepFacts { notes: vec![reason.into()], ..StepFacts::default() };
+            self.write(TxEvent::Finished { step, facts })?;
+        }
+        Ok(())
+    }
+}
+
+fn next_step(progress: &Progress) -> Option<Step> {
+    match progress.next() {
+        Next::Run(step) | Next::Recover(step) => Some(step),
+        _ => None,
+    }
+}
+
+fn held(hold: &Hold) -> Fault {
+    fault(hold.code(), hold, "nothing was changed; the server plans it again")
+}
+
+fn run_step(tx: &Transaction<'_>, step: Step, grant: &dyn Grant) -> Result<StepFacts, Fault> {
+    match step {
+        Step::Preflight => preflight::run(tx),
+        Step::Stage => stage::run(tx),
+        Step::Rehearse => rehearse::run(tx),
+        Step::Snapshot => snapshot::run(tx),
+        Step::Drain => drain::run(tx),
+        Step::Apply => apply::run(tx),
+        Step::Activate => activate::run(tx),
+        Step::Verify => verify::run(tx, grant),
+        Step::Commit => commit::run(tx),
+    }
+}
+
+/// Where tests let the agent die: `FETTLE_CRASH_AT`, honoured only where the administrator has put a file
+/// `allow-failpoints` into the configuration directory.
+///
+/// - `7` or `7:after`: right after record 7 is durable; `7:before`: right before it is written.
+/// - `apply:before`: the step is about to do something; `apply:after`: it has done everything, and that is not
+///   written down yet. `undo:before` and `undo:after` likewise.
+#[derive(Debug, Clone, Default)]
+struct Failpoint(Option<(String, String)>);
+
+impl Failpoint {
+    fn from_environment(settings: &Settings) -> Self {
+        if !settings.config_dir.join("allow-failpoints").exists() {
+            return Self(None);
+        }
+        Self(std::env::var("FETTLE_CRASH_AT").ok().map(|text| match text.split_once(':') {
+            Some((place, when)) => (place.to_owned(), when.to_owned()),
+            None => (text, "after".to_owned()),
+        }))
+    }
+    fn record(&self, sequence: u64, when: &str) {
+        self.step(&sequence.to_string(), when);
+    }
+    fn step(&self, word: &str, when: &str) {
+        if self.0.as_ref().is_some_and(|(place, at)| place == word && at == when) {
+            // As a kill would: no destructor, no flush. A refused kill must not go on.
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
+            std::process::abort();
+        }
+    }
+}

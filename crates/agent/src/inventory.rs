@@ -1,0 +1,78 @@
+//! What the host reports about itself. Each part is read on its own; a part that cannot be read becomes a gap,
+//! told in words, and the rest still stands.
+
+use crate::settings::Settings;
+use fettle_core::inventory::Inventory;
+use std::io;
+
+mod configuration;
+pub mod dpkg;
+mod kernel;
+mod os;
+pub mod processes;
+pub mod sockets;
+pub mod units;
+pub mod upgrades;
+
+/// Takes the whole inventory. Sorted throughout: a host that did not change gives the same bytes again.
+pub fn collect(settings: &Settings) -> Inventory {
+    let mut gaps = Vec::new();
+    let os = or_gap(os::read(settings), "operating system", &mut gaps);
+    let database = or_gap(dpkg::Database::read(settings), "installed packages", &mut gaps);
+    if database.unmerged > 0 {
+        gaps.push(format!(
+            "dpkg was interrupted: {} records of its journal are not merged yet (run `dpkg --configure -a`)",
+            database.unmerged
+        ));
+    }
+    let architecture = kernel::architecture(&database.packages);
+    let kernel = or_gap(kernel::read(settings, &database.packages), "kernel", &mut gaps);
+    let services = or_gap(units::services(), "services", &mut gaps);
+    let listeners = or_gap(sockets::listeners(), "listening sockets", &mut gaps);
+    let mapped = or_gap(processes::survey(settings), "files that processes map", &mut gaps);
+    gaps.extend(mapped.gaps);
+    let upgrades = or_gap(upgrades::offered(settings, &database, &architecture), "pending upgrades", &mut gaps);
+    gaps.extend(upgrades.gaps);
+    let mut reboot_needed = kernel::reboot_needed(settings, &kernel);
+    reboot_needed.sort();
+    reboot_needed.dedup();
+    let configuration = configuration::digests(settings, &mut gaps);
+    gaps.sort();
+    gaps.dedup();
+    Inventory {
+        schema: 1,
+        os,
+        architecture,
+        boot_id: or_gap(kernel::boot_id(), "boot id", &mut gaps),
+        kernel,
+        packages: database.packages,
+        upgrades: upgrades.upgrades,
+        services,
+        listeners,
+        stale: mapped.stale,
+        in_use: mapped.in_use,
+        exposed: mapped.exposed,
+        reboot_needed,
+        configuration,
+        held: database.held,
+        gaps,
+    }
+}
+
+/// The value, or its empty form and a gap.
+fn or_gap<T: Empty>(read: io::Result<T>, what: &str, gaps: &mut Vec<String>) -> T {
+    read.unwrap_or_else(|error| {
+        gaps.push(format!("{what}: {error}"));
+        T::empty()
+    })
+}
+
+/// What stands for "could not be read" (and is told as a gap).
+trait Empty {
+    fn empty() -> Self;
+}
+impl<T: Default> Empty for T {
+    fn empty() -> Self {
+        T::default()
+    }
+}

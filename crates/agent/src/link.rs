@@ -1,0 +1,160 @@
+//! Talking to the server: HTTP/1.1 with JSON over TLS. The agent always calls, never listens.
+
+mod trust;
+
+use crate::identity::Identity;
+use fettle_core::{Digest, Problem, ProblemKind};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use serde::{Serialize, de::DeserializeOwned};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// The name in the server's certificate, whatever address it is reached at: the pinned authority, not the
+/// address, says that it is the right one.
+const SERVER_NAME: &str = "fettle-server";
+/// An answer that takes longer is none.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 8 << 20;
+
+/// Why a call did not give an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The address is not one.
+    #[error("`{0}` is not a server address: write https://NAME:PORT")]
+    Address(String),
+    /// Key or certificates cannot be used.
+    #[error("the identity cannot be used: {0}")]
+    Identity(String),
+    /// Nothing answers, or the connection broke.
+    #[error("no answer from {server}: {why}")]
+    Unreachable {
+        /// Where.
+        server: String,
+        /// What the system or TLS says.
+        why: String,
+    },
+    /// The server answered with a problem.
+    #[error("{}", .0.message)]
+    Refused(Problem),
+    /// The server answered with something else.
+    #[error("{server} answered {path} with something that is not Fettle's: {why}")]
+    Nonsense {
+        /// Where.
+        server: String,
+        /// Which call.
+        path: String,
+        /// What.
+        why: String,
+    },
+}
+
+impl LinkError {
+    /// At the boundary, with what to do next.
+    pub fn problem(self) -> Problem {
+        let (kind, code, hint) = match &self {
+            Self::Refused(problem) => return problem.clone(),
+            Self::Address(_) => (ProblemKind::Usage, "server-address", "for example https://fettle.example.net:8441"),
+            Self::Identity(_) => {
+                (ProblemKind::Environment, "identity-unusable", "enrol again with --force and a new token")
+            }
+            Self::Unreachable { .. } => (
+                ProblemKind::Unavailable,
+                "server-unreachable",
+                "is the server up, its agents' port open, and the token from this very server?",
+            ),
+            Self::Nonsense { .. } => {
+                (ProblemKind::Unavailable, "not-a-fettle-server", "is that the agents' port of a Fettle server?")
+            }
+        };
+        Problem::new(kind, code, &self, hint)
+    }
+}
+
+/// A way to one server.
+#[derive(Clone)]
+pub struct Link {
+    server: String,
+    address: String,
+    tls: TlsConnector,
+}
+
+impl Link {
+    /// As an enrolled host: mTLS, and only the fleet's authority is believed.
+    ///
+    /// # Errors
+    /// [`LinkError::Address`], [`LinkError::Identity`].
+    pub fn enrolled(identity: &Identity) -> Result<Self, LinkError> {
+        Self::new(&identity.server, trust::mutual(identity).map_err(LinkError::Identity)?)
+    }
+
+    /// Before enrolment: no certificate of one's own, and only the authority with this pin is believed.
+    ///
+    /// # Errors
+    /// [`LinkError::Address`].
+    pub fn pinned(server: &str, pin: Digest) -> Result<Self, LinkError> {
+        Self::new(server, trust::pinned(pin).map_err(LinkError::Identity)?)
+    }
+
+    fn new(server: &str, tls: rustls::ClientConfig) -> Result<Self, LinkError> {
+        let server = server.trim_end_matches('/');
+        let address = server.strip_prefix("https://").filter(|a| !a.is_empty() && !a.contains('/'));
+        let address = address.ok_or_else(|| LinkError::Address(server.to_owned()))?;
+        let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let address = if has_port { address.to_owned() } else { format!("{address}:8441") };
+        Ok(Self { server: server.to_owned(), address, tls: TlsConnector::from(Arc::new(tls)) })
+    }
+
+    /// `POST path` with a JSON body.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, LinkError> {
+        let body = serde_json::to_vec(body).map_err(|e| self.nonsense(path, e))?;
+        let call = self.call(path, body);
+        let (status, answer) = tokio::time::timeout(PATIENCE, call)
+            .await
+            .map_err(|_| self.unreachable(format!("nothing within {} s", PATIENCE.as_secs())))??;
+        if status < 300 {
+            return serde_json::from_slice(&answer).map_err(|e| self.nonsense(path, e));
+        }
+        match serde_json::from_slice::<Problem>(&answer) {
+            Ok(problem) => Err(LinkError::Refused(problem)),
+            Err(_) => Err(self.nonsense(path, format!("HTTP status {status}"))),
+        }
+    }
+
+    async fn call(&self, path: &str, body: Vec<u8>) -> Result<(u16, Bytes), LinkError> {
+        let lost = |e: &dyn std::fmt::Display| self.unreachable(e.to_string());
+        let socket = TcpStream::connect(&self.address).await.map_err(|e| lost(&e))?;
+        let name = ServerName::try_from(SERVER_NAME).map_err(|e| lost(&e))?;
+        let stream = self.tls.connect(name, socket).await.map_err(|e| lost(&e))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| lost(&e))?;
+        let driver = tokio::spawn(connection);
+        let request = hyper::Request::post(path)
+            .header("host", SERVER_NAME)
+            .header("content-type", "application/json")
+            .header("connection", "close")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| self.nonsense(path, e))?;
+        let answer = sender.send_request(request).await.map_err(|e| lost(&e))?;
+        let status = answer.status().as_u16();
+        let bytes = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|e| lost(&e))?.to_bytes();
+        driver.abort();
+        Ok((status, bytes))
+    }
+
+    fn unreachable(&self, why: String) -> LinkError {
+        LinkError::Unreachable { server: self.server.clone(), why }
+    }
+
+    fn nonsense(&self, path: &str, why: impl ToString) -> LinkError {
+        LinkError::Nonsense { server: self.server.clone(), path: path.to_owned(), why: why.to_string() }
+    }
+}

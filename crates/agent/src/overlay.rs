@@ -1,0 +1,243 @@
+//! A copy-on-write clone of the host's own root, in namespaces of its own, for the rehearsal.
+//!
+//! The agent starts `unshare … fettle-agent __rehearse SPEC`. That process is the init of a process namespace:
+//! when it ends, or when the agent dies (its standard input closes), the kernel ends everything in it and the
+//! mounts go with it, so nothing is left behind whatever happens. It builds the clone (`clone_root`), runs each
+//! part of the rehearsal in a child whose root is the clone (`inside`), and writes down what the upper layers
+//! say (`delta`).
+//!
+//! Nothing in the clone can reach the host: no network, no real `/run` (no sockets of the host's services), no
+//! block devices, `/proc/sys` read-only, and no capability for modules, reboot, clock, raw I/O or mounts.
+
+mod clone_root;
+mod delta;
+mod inside;
+mod mounts;
+
+pub use delta::{Change, ChangeKind, read_delta, write_delta};
+pub use mounts::{Mount, mounts};
+
+use crate::command;
+use crate::host_path::HostPath;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Name of the hidden subcommand that is the init of the namespaces.
+pub const OUTER: &str = "__rehearse";
+/// Name of the hidden subcommand that runs with the clone as its root.
+pub const INNER: &str = "__rehearse-inside";
+
+/// What to rehearse.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Spec {
+    /// This agent's program, which is started again inside the namespaces.
+    pub program: PathBuf,
+    /// Empty directory for the clone; outcome and delta are written here.
+    pub scratch: PathBuf,
+    /// Upper layers in memory, at most so many bytes; `None`: on disk, in `scratch`.
+    pub memory: Option<u64>,
+    /// Hidden from the clone: the agent's own state.
+    pub hidden: PathBuf,
+    /// Seen in the clone at the same path: the archives. What the clone writes there is thrown away.
+    pub shown: Vec<PathBuf>,
+    /// Program and arguments of the transaction.
+    pub argv: Vec<String>,
+    /// Its environment, on top of a scrubbed one.
+    pub env: BTreeMap<String, String>,
+    /// The packages it changes, for the checks afterwards.
+    pub packages: Vec<String>,
+    /// Units that are active on the host: what `systemctl is-active` answers in the clone.
+    pub active: Vec<String>,
+    /// The operator's own tests: every executable file in it.
+    pub tests: PathBuf,
+    /// Executables of running services, for the check of their libraries.
+    pub programs: Vec<HostPath>,
+}
+
+/// What the rehearsal found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rehearsed {
+    /// How the transaction ended: `exit code 0`.
+    pub ending: String,
+    /// It ended well.
+    pub success: bool,
+    /// Last lines of what it said.
+    pub tail: String,
+    /// How long the transaction itself took, in milliseconds.
+    pub milliseconds: u64,
+    /// Package → version afterwards.
+    pub versions: BTreeMap<String, String>,
+    /// What `dpkg --audit` says afterwards.
+    pub audit: String,
+    /// Lines of `dpkg --verify` afterwards: what is normal on this host after this change.
+    pub verify: Vec<String>,
+    /// What the change wanted restarted or reloaded: `nginx.service restart`.
+    pub wanted: Vec<String>,
+    /// Tests that hold before and after.
+    pub passed: Vec<String>,
+    /// Tests that held before and do not hold after: name → what they said.
+    pub broken: BTreeMap<String, String>,
+    /// Tests that did not hold before either.
+    pub failing_before: Vec<String>,
+    /// Programs or libraries that no longer resolve: path → what the loader says.
+    pub unresolved: BTreeMap<String, String>,
+    /// Processes that the change left running in the clone.
+    pub left_running: Vec<String>,
+    /// Mount points that could not be cloned and are missing or read-only in it.
+    pub gaps: Vec<String>,
+}
+
+/// Why a rehearsal could not be held.
+#[derive(Debug, thiserror::Error)]
+pub enum RehearsalError {
+    /// `unshare` or the clone's init could not be started, or their files not be written.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The clone could not be built.
+    #[error("the clone of the host's root could not be built ({ending}): {said}")]
+    Clone {
+        /// How the init of the namespaces ended.
+        ending: String,
+        /// What it said.
+        said: String,
+    },
+}
+
+/// The agent's own program, also after its file was replaced by an upgrade.
+pub fn own_program() -> PathBuf {
+    match std::env::current_exe() {
+        Ok(path) if path.exists() => path,
+        _ => PathBuf::from(format!("/proc/{}/exe", std::process::id())),
+    }
+}
+
+/// Holds the rehearsal. Blocks until it has ended; the host is as it was.
+///
+/// # Errors
+/// [`RehearsalError`] when it could not be held at all; that the change failed in it is in [`Rehearsed`].
+pub fn rehearse(spec: &Spec) -> Result<Rehearsed, RehearsalError> {
+    let fail = |what: &str| {
+        let what = what.to_owned();
+        move |source| RehearsalError::Io { what, source }
+    };
+    let text =
+        serde_json::to_vec(spec).map_err(|e| fail("write the rehearsal's order")(e.into()))?;
+    std::fs::write(spec.scratch.join("spec.json"), text)
+        .map_err(fail("write the rehearsal's order"))?;
+    let said = spec.scratch.join("said");
+    let log = std::fs::File::create(&said).map_err(fail("create the rehearsal's log"))?;
+    let log_too = log.try_clone().map_err(fail("create the rehearsal's log"))?;
+    let mut child = command::command("unshare")
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--net",
+            "--ipc",
+            "--uts",
+            "--propagation",
+            "private",
+        ])
+        .arg("--")
+        .arg(&spec.program)
+        .arg(OUTER)
+        .arg(spec.scratch.join("spec.json"))
+        // Held open for as long as this process lives: its end is the clone's end.
+        .stdin(Stdio::piped())
+        .stdout(log)
+        .stderr(log_too)
+        .spawn()
+        .map_err(fail("start `unshare` (package util-linux)"))?;
+    let lifeline = child.stdin.take();
+    let status = child.wait().map_err(fail("wait for the rehearsal"))?;
+    drop(lifeline);
+    if !status.success() {
+        let said = std::fs::read_to_string(&said).unwrap_or_default();
+        return Err(RehearsalError::Clone {
+            ending: command::ending(status, false),
+            said: command::tail(&said, 5),
+        });
+    }
+    let outcome = std::fs::read(spec.scratch.join("outcome.json"))
+        .map_err(fail("read what the rehearsal found"))?;
+    serde_json::from_slice(&outcome).map_err(|e| fail("read what the rehearsal found")(e.into()))
+}
+
+/// The hidden subcommands' entry: `arguments` are those after the program's name. `None`: not one of them.
+pub fn hidden(arguments: &[String]) -> Option<std::process::ExitCode> {
+    let done = match arguments {
+        [word, spec] if word == OUTER => outer(Path::new(spec)),
+        [word, part, root, spec] if word == INNER => {
+            inside::main(part, Path::new(root), Path::new(spec))
+        }
+        _ => return None,
+    };
+    Some(match done {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            std::process::ExitCode::FAILURE
+        }
+    })
+}
+
+/// The init of the namespaces.
+fn outer(spec_path: &Path) -> io::Result<()> {
+    // The agent's end of this pipe closes when the agent dies.
+    std::thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        std::process::exit(9);
+    });
+    let spec: Spec = serde_json::from_slice(&std::fs::read(spec_path)?)?;
+    let (root, layers, gaps) = clone_root::build(&spec)?;
+    let part = |part: &str| inside_child(&spec, part, &root, spec_path);
+    let before = part("tests")?;
+    let mut outcome = part("transaction")?;
+    let changes = delta::walk(&layers)?;
+    write_delta(&spec.scratch.join("delta"), &changes)?;
+    outcome.wanted = clone_root::wanted(&root);
+    outcome.gaps = gaps;
+    if outcome.success {
+        let after = part("tests")?;
+        for (name, said) in after.broken {
+            if before.broken.contains_key(&name) {
+                outcome.failing_before.push(name);
+            } else {
+                outcome.broken.insert(name, said);
+            }
+        }
+        outcome.passed = after.passed;
+        outcome.unresolved = part("libraries")?.unresolved;
+    }
+    let text = serde_json::to_vec(&outcome)?;
+    std::fs::write(spec.scratch.join("outcome.json"), text)
+}
+
+fn inside_child(order: &Spec, part: &str, root: &Path, spec: &Path) -> io::Result<Rehearsed> {
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "--"])
+        .arg(&order.program)
+        .args([INNER, part])
+        .args([root, spec])
+        .env("PATH", command::PATH)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(format!(
+            "the {part} part ended with {}",
+            command::ending(output.status, false)
+        )));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}

@@ -1,0 +1,100 @@
+//! What runs with the clone as its root.
+
+use super::clone_root::TOOLS;
+use super::{Rehearsed, Spec};
+use crate::command::{self, PATH};
+use crate::{configuration_tests, libraries};
+use rustix::thread::CapabilitySet;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+/// The hidden subcommand: enters the clone, runs one part, writes what it found to standard output as JSON.
+pub(super) fn main(part: &str, root: &Path, spec: &Path) -> io::Result<()> {
+    let spec: Spec = serde_json::from_slice(&fs::read(spec)?)?;
+    enter(root)?;
+    let mut found = Rehearsed::default();
+    match part {
+        "tests" => (found.passed, found.broken) = configuration_tests::run_all(&spec.tests),
+        "transaction" => transaction(&spec, &mut found)?,
+        "libraries" => {
+            found.unresolved =
+                libraries::unresolved(&spec.programs, &libraries::changed_packages(&spec.packages))
+        }
+        _ => return Err(io::Error::other(format!("`{part}` is no part of a rehearsal"))),
+    }
+    found.left_running.extend(end_others());
+    serde_json::to_writer(io::stdout(), &found)?;
+    Ok(())
+}
+
+/// Makes `root` the root and gives up what the clone has no use for.
+fn enter(root: &Path) -> io::Result<()> {
+    rustix::process::chdir(root)?;
+    // The new root over the old one, which then lies on top and is taken away (`pivot_root(2)`, notes).
+    rustix::process::pivot_root(".", ".")?;
+    rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    for capability in [
+        CapabilitySet::SYS_MODULE,
+        CapabilitySet::SYS_BOOT,
+        CapabilitySet::SYS_TIME,
+        CapabilitySet::SYS_RAWIO,
+        CapabilitySet::SYSLOG,
+        CapabilitySet::MAC_ADMIN,
+        CapabilitySet::BPF,
+        CapabilitySet::PERFMON,
+        CapabilitySet::SYS_ADMIN,
+    ] {
+        // One that the kernel does not know, or that a container has not, is not there to be used either.
+        let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+    }
+    Ok(())
+}
+
+fn transaction(spec: &Spec, found: &mut Rehearsed) -> io::Result<()> {
+    let Some((program, arguments)) = spec.argv.split_first() else {
+        return Err(io::Error::other("the transaction has no program"));
+    };
+    let mut command = command::command(program);
+    command.args(arguments).envs(&spec.env).env("PATH", format!("{TOOLS}/bin:{PATH}"));
+    let begun = Instant::now();
+    let output = command::run(&mut command, None)?;
+    found.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    found.success = output.success();
+    found.ending = output.ending();
+    found.tail = output.tail(20);
+    found.versions = crate::transaction::dpkg::versions(&spec.packages)?;
+    found.audit = crate::transaction::dpkg::audit()?;
+    found.verify = crate::transaction::dpkg::verify(&spec.packages)?;
+    Ok(())
+}
+
+/// Ends every process of the clone but its init, this one, and the one between; gives their names.
+fn end_others() -> Vec<String> {
+    let own = std::process::id();
+    let parent = rustix::process::getppid().map_or(1, |p| p.as_raw_nonzero().get().cast_unsigned());
+    let mut names = BTreeMap::new();
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    for entry in entries.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
+            continue;
+        };
+        if pid == 1 || pid == own || pid == parent {
+            continue;
+        }
+        let name =
+            fs::read_to_string(entry.path().join("comm")).unwrap_or_default().trim().to_owned();
+        // What has ended and waits for its parent has no program any more.
+        let ended = fs::read_link(entry.path().join("exe")).is_err();
+        if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        if !ended {
+            names.insert(pid, name);
+        }
+    }
+    names.into_values().collect()
+}

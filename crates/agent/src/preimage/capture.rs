@@ -1,0 +1,239 @@
+//! Taking a preimage.
+
+use super::state::{attributes, hash, kind_of, metadata, observe};
+use super::{Content, Kind, Manifest, PreimageError, Record, State, excluded, write_manifest};
+use crate::durable;
+use crate::host_path::HostPath;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Seek as _, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
+
+/// Files of this size and more get a file of their own, so that they can be reflinks.
+const LARGE: u64 = 256 << 10;
+
+/// What was taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// Paths in the manifest.
+    pub paths: u64,
+    /// Bytes of content kept (reflinks count as if copied).
+    pub bytes: u64,
+}
+
+/// Every path in `trees` below `root`, and the trees themselves. What is [`excluded`] is left out.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn list_trees(root: &Path, trees: &[&str]) -> Result<BTreeSet<HostPath>, PreimageError> {
+    let mut out = BTreeSet::new();
+    let mut open: Vec<HostPath> = trees.iter().map(|t| HostPath::from(*t)).collect();
+    while let Some(path) = open.pop() {
+        if excluded(path.as_path()) {
+            continue;
+        }
+        let below = path.below(root);
+        let Some(found) = metadata(&below).map_err(PreimageError::io("look at", &below))? else {
+            continue;
+        };
+        if found.is_dir() {
+            for entry in fs::read_dir(&below).map_err(PreimageError::io("read", &below))? {
+                let entry = entry.map_err(PreimageError::io("read", &below))?;
+                open.push(HostPath(path.0.join(entry.file_name())));
+            }
+        }
+        out.insert(path);
+    }
+    Ok(out)
+}
+
+/// Takes the preimage of `paths` (with their parent directories) and of the whole `trees` below `root` into
+/// `directory`, replacing one that was begun there. Durable when it returns: the manifest is written last, so
+/// that a preimage with a manifest is whole.
+///
+/// # Errors
+/// [`PreimageError`]; the host is untouched in any case.
+pub fn capture(
+    root: &Path,
+    directory: &Path,
+    paths: &BTreeSet<HostPath>,
+    trees: &[&str],
+) -> Result<Captured, PreimageError> {
+    match fs::remove_dir_all(directory) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(PreimageError::io("clear", directory)(e));
+        }
+        _ => {}
+    }
+    durable::create_directory(directory).map_err(PreimageError::io("create", directory))?;
+    let mut all = list_trees(root, trees)?;
+    all.extend(paths.iter().filter(|p| !excluded(p.as_path())).cloned());
+    let parents: BTreeSet<HostPath> =
+        all.iter().flat_map(|p| p.0.ancestors().skip(1)).map(HostPath::from).collect();
+    all.extend(parents);
+    check_space(root, directory, &all)?;
+
+    let pack = directory.join("pack");
+    let file = File::create(&pack).map_err(PreimageError::io("create", &pack))?;
+    let mut taker = Taker {
+        directory,
+        pack: BufWriter::with_capacity(1 << 20, file),
+        packed: 0,
+        own: 0,
+        links: BTreeMap::new(),
+    };
+    let mut manifest = Manifest::new();
+    for path in all {
+        let record = taker.take(root, &path)?;
+        manifest.insert(path, record);
+    }
+    taker.pack.flush().map_err(PreimageError::io("write", &pack))?;
+    let bytes = taker.packed
+        + manifest
+            .values()
+            .filter(|r| matches!(r.content, Some(Content::Own(_))))
+            .filter_map(|r| r.was.as_ref())
+            .map(|s| if let Kind::File { size, .. } = s.kind { size } else { 0 })
+            .sum::<u64>();
+    let whole = File::open(directory).map_err(PreimageError::io("open", directory))?;
+    rustix::fs::syncfs(&whole).map_err(|e| PreimageError::io("sync", directory)(e.into()))?;
+    write_manifest(&directory.join("manifest"), &manifest)?;
+    Ok(Captured { paths: manifest.len() as u64, bytes })
+}
+
+/// What stands at `paths` and in `trees` now, without content: what the change itself made of them.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn observe_all(
+    root: &Path,
+    paths: &BTreeSet<HostPath>,
+    trees: &[&str],
+) -> Result<Manifest, PreimageError> {
+    let mut all = list_trees(root, trees)?;
+    all.extend(paths.iter().cloned());
+    all.into_iter()
+        .map(|path| {
+            let below = path.below(root);
+            let was = observe(&below).map_err(PreimageError::io("look at", &below))?;
+            Ok((path.clone(), Record { path, was, content: None }))
+        })
+        .collect()
+}
+
+/// Refuses before anything is written if it cannot fit. Reflinks may need less; nobody can promise that.
+fn check_space(
+    root: &Path,
+    directory: &Path,
+    paths: &BTreeSet<HostPath>,
+) -> Result<(), PreimageError> {
+    let (mut bytes, mut inodes) = (paths.len() as u64 * 300, 16);
+    for path in paths {
+        let below = path.below(root);
+        if let Some(found) = metadata(&below).map_err(PreimageError::io("look at", &below))?
+            && found.is_file()
+        {
+            bytes += found.blocks().saturating_mul(512).max(found.len().min(LARGE));
+            inodes += u64::from(found.len() >= LARGE);
+        }
+    }
+    let fs = rustix::fs::statvfs(directory)
+        .map_err(|e| PreimageError::io("look at", directory)(e.into()))?;
+    let (free, directory) = (fs.f_bavail * fs.f_frsize, directory.to_owned());
+    if bytes > free {
+        return Err(PreimageError::NoSpace { directory, needs: bytes, free });
+    }
+    // btrfs counts no inodes: it says 0 of 0.
+    if fs.f_files > 0 && inodes > fs.f_ffree {
+        return Err(PreimageError::NoInodes { directory, needs: inodes, free: fs.f_ffree });
+    }
+    Ok(())
+}
+
+struct Taker<'a> {
+    directory: &'a Path,
+    pack: BufWriter<File>,
+    packed: u64,
+    own: u64,
+    /// Inodes with several names → the first path they were met at.
+    links: BTreeMap<(u64, u64), (HostPath, State)>,
+}
+
+impl Taker<'_> {
+    fn take(&mut self, root: &Path, path: &HostPath) -> Result<Record, PreimageError> {
+        let below = path.below(root);
+        let record = |was, content| Record { path: path.clone(), was, content };
+        let Some(found) = metadata(&below).map_err(PreimageError::io("look at", &below))? else {
+            return Ok(record(None, None));
+        };
+        if !found.is_file() {
+            let was = observe(&below).map_err(PreimageError::io("look at", &below))?;
+            return Ok(record(was, None));
+        }
+        let inode = (found.dev(), found.ino());
+        if found.nlink() > 1
+            && let Some((first, state)) = self.links.get(&inode)
+        {
+            return Ok(record(Some(state.clone()), Some(Content::HardLink(first.clone()))));
+        }
+        let mut content = None;
+        let kind = kind_of(&below, &found, |below| {
+            let (size, sha256, kept) = self.keep(&mut File::open(below)?, found.len())?;
+            content = Some(kept);
+            Ok(Kind::File { size, sha256 })
+        });
+        let kind = kind.map_err(PreimageError::io("copy", &below))?;
+        let attributes =
+            attributes(&below, &found).map_err(PreimageError::io("read attributes of", &below))?;
+        let state = State { kind, attributes };
+        if found.nlink() > 1 {
+            self.links.insert(inode, (path.clone(), state.clone()));
+        }
+        Ok(record(Some(state), content))
+    }
+
+    fn keep(
+        &mut self,
+        source: &mut File,
+        length: u64,
+    ) -> io::Result<(u64, fettle_core::Digest, Content)> {
+        if length < LARGE {
+            let start = self.packed;
+            let (size, sha256) = hash(source, |piece| self.pack.write_all(piece))?;
+            self.packed += size;
+            return Ok((size, sha256, Content::Packed(start)));
+        }
+        let number = self.own;
+        self.own += 1;
+        let mut target = File::create(self.directory.join(number.to_string()))?;
+        if rustix::fs::ioctl_ficlone(&target, &*source).is_ok() {
+            // The reflink is what is kept: it is what the hash must be of.
+            let mut kept = File::open(self.directory.join(number.to_string()))?;
+            let (size, sha256) = hash(&mut kept, |_| Ok(()))?;
+            return Ok((size, sha256, Content::Own(number)));
+        }
+        let (size, sha256) = copy_sparse(source, &mut target)?;
+        Ok((size, sha256, Content::Own(number)))
+    }
+}
+
+/// Copies to the end, leaving holes where whole blocks are zero; gives length and hash of what was read.
+pub(super) fn copy_sparse(
+    source: &mut File,
+    target: &mut File,
+) -> io::Result<(u64, fettle_core::Digest)> {
+    let mut at = 0;
+    let (size, sha256) = hash(source, |piece| {
+        for block in piece.chunks(4096) {
+            if block.iter().any(|b| *b != 0) {
+                target.write_all_at(block, at)?;
+            }
+            at += block.len() as u64;
+        }
+        Ok(())
+    })?;
+    target.set_len(size)?;
+    target.seek(io::SeekFrom::Start(0))?;
+    Ok((size, sha256))
+}

@@ -1,0 +1,299 @@
+//! Round trips on a directory that stands for a host's root, judged by a comparison that shares no code with
+//! the preimage: `find` and `sha256sum` of the machine.
+
+use super::*;
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::process::Command;
+
+/// Everything below `root`, by other means: kind, mode, owner, times, link target, device, link count, content,
+/// extended attributes.
+fn independent(root: &Path) -> String {
+    let script = "cd \"$1\" && find . -printf '%p %y %m %U %G %l %n %s %T@\\n' | sort \
+        && find . -type f -print0 | sort -z | xargs -0r sha256sum \
+        && find . \\( -type b -o -type c \\) -print0 | sort -z | xargs -0r stat -c '%n %t %T' \
+        && (command -v getfattr >/dev/null && getfattr -R -h -d -m - . || true) \
+        && find . -type f -links +1 -printf '%i %p\\n' | sort | awk '{n[$1]=n[$1]\" \"$2} END{for(i in n)print n[i]}' | sort";
+    let output = Command::new("bash").args(["-c", script, "x"]).arg(root).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The root's own line holds the time of the test's making; directories' sizes are the file system's business.
+    String::from_utf8(output.stdout).unwrap()
+}
+
+struct Host {
+    _dir: tempfile::TempDir,
+    root: PathBuf,
+    store: PathBuf,
+}
+
+const TREES: [&str; 1] = ["/etc"];
+
+fn host() -> Host {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, store) = (dir.path().join("root"), dir.path().join("preimage"));
+    for d in ["etc/app", "usr/bin", "usr/lib/app/old", "var/odd"] {
+        fs::create_dir_all(root.join(d)).unwrap();
+    }
+    let write = |path: &str, bytes: &[u8], mode: u32| {
+        fs::write(root.join(path), bytes).unwrap();
+        fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write("etc/app/app.conf", b"port = 80\n", 0o640);
+    write("etc/passwd", b"root:x:0:0::/root:/bin/sh\n", 0o644);
+    write("usr/bin/app", &vec![7; 300_000], 0o4755);
+    write("usr/bin/small", b"#!/bin/sh\n", 0o755);
+    write("usr/lib/app/empty", b"", 0o600);
+    write("usr/lib/app/old/a", b"a", 0o444);
+    write("usr/lib/app/old/b", b"b", 0o444);
+    fs::hard_link(root.join("usr/bin/app"), root.join("usr/bin/app-2")).unwrap();
+    symlink("app", root.join("usr/bin/link")).unwrap();
+    symlink("/nowhere/\u{e9}", root.join("usr/lib/app/dangling")).unwrap();
+    let sparse = fs::File::create(root.join("var/odd/sparse")).unwrap();
+    sparse.set_len(8 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"end", (8 << 20) - 3).unwrap();
+    fs::set_permissions(root.join("var/odd"), fs::Permissions::from_mode(0o1777)).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        root.join("var/odd/fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    rustix::fs::lsetxattr(
+        root.join("usr/bin/small"),
+        "user.note",
+        b"\xff\x00x",
+        rustix::fs::XattrFlags::empty(),
+    )
+    .unwrap();
+    if rustix::process::geteuid().is_root() {
+        let device = rustix::fs::makedev(1, 3);
+        let kind = rustix::fs::FileType::CharacterDevice;
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            root.join("var/odd/null"),
+            kind,
+            rustix::fs::Mode::RUSR,
+            device,
+        )
+        .unwrap();
+        std::os::unix::fs::lchown(root.join("etc/app/app.conf"), Some(12), Some(34)).unwrap();
+        std::os::unix::fs::lchown(root.join("usr/bin/link"), Some(12), Some(34)).unwrap();
+    }
+    let old = fs::FileTimes::new()
+        .set_modified(std::time::UNIX_EPOCH + std::time::Duration::new(1_234_567, 89));
+    fs::File::options()
+        .write(true)
+        .open(root.join("usr/bin/small"))
+        .unwrap()
+        .set_times(old)
+        .unwrap();
+    Host { _dir: dir, root, store }
+}
+
+/// Every path that `change` touches, as a delta would name it.
+fn delta() -> BTreeSet<HostPath> {
+    [
+        "/usr/bin/app",
+        "/usr/bin/app-2",
+        "/usr/bin/small",
+        "/usr/bin/link",
+        "/usr/bin/new",
+        "/usr/lib/app/empty",
+        "/usr/lib/app/dangling",
+        "/usr/lib/app/old",
+        "/usr/lib/app/old/a",
+        "/usr/lib/app/old/b",
+        "/usr/lib/new",
+        "/usr/lib/new/deep",
+        "/usr/lib/new/deep/file",
+        "/var/odd",
+        "/var/odd/sparse",
+        "/var/odd/fifo",
+        "/var/odd/null",
+        "/usr/lib/app/empty/inside",
+    ]
+    .into_iter()
+    .map(HostPath::from)
+    .collect()
+}
+
+fn change(root: &Path) {
+    let at = |p: &str| root.join(p);
+    // As dpkg does: a new file beside, renamed over.
+    fs::write(at("usr/bin/app.dpkg-new"), vec![8; 310_000]).unwrap();
+    fs::rename(at("usr/bin/app.dpkg-new"), at("usr/bin/app")).unwrap();
+    fs::remove_file(at("usr/bin/app-2")).unwrap();
+    fs::write(at("usr/bin/small"), b"#!/bin/bash\n").unwrap();
+    fs::set_permissions(at("usr/bin/small"), fs::Permissions::from_mode(0o700)).unwrap();
+    rustix::fs::lremovexattr(at("usr/bin/small"), "user.note").unwrap();
+    fs::remove_file(at("usr/bin/link")).unwrap();
+    fs::write(at("usr/bin/link"), b"a file now").unwrap();
+    fs::write(at("usr/bin/new"), b"new").unwrap();
+    // File to directory, directory to file.
+    fs::remove_file(at("usr/lib/app/empty")).unwrap();
+    fs::create_dir(at("usr/lib/app/empty")).unwrap();
+    fs::write(at("usr/lib/app/empty/inside"), b"x").unwrap();
+    fs::remove_dir_all(at("usr/lib/app/old")).unwrap();
+    fs::write(at("usr/lib/app/old"), b"a file now").unwrap();
+    fs::remove_file(at("usr/lib/app/dangling")).unwrap();
+    fs::create_dir_all(at("usr/lib/new/deep")).unwrap();
+    fs::write(at("usr/lib/new/deep/file"), b"x").unwrap();
+    fs::write(at("var/odd/sparse"), b"dense").unwrap();
+    fs::remove_file(at("var/odd/fifo")).unwrap();
+    let _ = fs::remove_file(at("var/odd/null"));
+    fs::set_permissions(at("var/odd"), fs::Permissions::from_mode(0o700)).unwrap();
+    // Not in the delta, but in a tree that is kept whole.
+    fs::write(at("etc/passwd"), b"root:x:0:0::/root:/bin/sh\napp:x:999:999::/:/bin/false\n")
+        .unwrap();
+    fs::write(at("etc/app/unforeseen"), b"x").unwrap();
+    fs::remove_file(at("etc/app/app.conf")).unwrap();
+}
+
+#[test]
+fn every_kind_of_file_comes_back_byte_for_byte_and_a_second_undo_changes_nothing() {
+    let host = host();
+    let before = independent(&host.root);
+    let captured = capture(&host.root, &host.store, &delta(), &TREES).unwrap();
+    assert!(captured.bytes > 300_000);
+    assert_eq!(independent(&host.root), before, "taking a preimage changes nothing");
+    change(&host.root);
+    assert_ne!(independent(&host.root), before);
+    let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
+    assert_eq!((restored.differing, restored.kept), (vec![], vec![]));
+    assert!(restored.files > 15);
+    assert_eq!(independent(&host.root), before);
+    assert_eq!(restore(&host.root, &host.store, &TREES, None).unwrap(), Restored::default());
+    let blocks = std::os::unix::fs::MetadataExt::blocks(
+        &fs::metadata(host.root.join("var/odd/sparse")).unwrap(),
+    );
+    assert!(blocks < 256, "a sparse file stays sparse: {blocks} blocks");
+}
+
+#[test]
+fn an_undo_killed_at_any_file_and_run_again_ends_the_same() {
+    // A killed undo is one that has put back some files and left its temporary behind.
+    let host = host();
+    let before = independent(&host.root);
+    capture(&host.root, &host.store, &delta(), &TREES).unwrap();
+    let manifest = read_manifest(&host.store.join("manifest")).unwrap();
+    let all: Vec<HostPath> = manifest.keys().cloned().collect();
+    for part in 0..all.len() {
+        change(&host.root);
+        fs::write(host.root.join("usr/bin/.fettle-undo"), b"half").unwrap();
+        fs::write(host.root.join("usr/lib/app/.fettle-undo"), b"half").unwrap();
+        let some: Manifest = all[..part].iter().map(|p| (p.clone(), manifest[p].clone())).collect();
+        write_manifest(&host.store.join("manifest"), &some).unwrap();
+        // What cannot be done yet because the rest is missing is told, not done by halves.
+        restore(&host.root, &host.store, &[], None).unwrap();
+        write_manifest(&host.store.join("manifest"), &manifest).unwrap();
+        let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
+        assert_eq!(restored.differing, Vec::<String>::new(), "killed after {part}");
+        let _ = fs::remove_file(host.root.join("usr/bin/.fettle-undo"));
+        let _ = fs::remove_file(host.root.join("usr/lib/app/.fettle-undo"));
+        // Directories' times were put back before the test removed its own litter.
+        restore(&host.root, &host.store, &TREES, None).unwrap();
+        assert_eq!(independent(&host.root), before, "killed after {part}");
+    }
+}
+
+#[test]
+fn what_somebody_else_changed_since_is_kept_and_told() {
+    let host = host();
+    capture(&host.root, &host.store, &delta(), &TREES).unwrap();
+    change(&host.root);
+    let paths = read_manifest(&host.store.join("manifest")).unwrap().into_keys().collect();
+    let after = observe_all(&host.root, &paths, &TREES).unwrap();
+    fs::write(host.root.join("etc/passwd"), b"edited by the administrator\n").unwrap();
+    fs::write(host.root.join("etc/app/mine"), b"made by the administrator\n").unwrap();
+    fs::write(host.root.join("usr/bin/new"), b"edited\n").unwrap();
+    let restored = restore(&host.root, &host.store, &TREES, Some(&after)).unwrap();
+    assert_eq!(restored.kept, ["/etc/passwd", "/usr/bin/new"]);
+    assert_eq!(restored.differing, Vec::<String>::new());
+    assert_eq!(fs::read(host.root.join("etc/passwd")).unwrap(), b"edited by the administrator\n");
+    assert!(host.root.join("etc/app/mine").exists());
+    assert!(!host.root.join("etc/app/unforeseen").exists());
+}
+
+#[test]
+fn what_a_killed_dpkg_leaves_beside_a_file_is_removed() {
+    let host = host();
+    let before = independent(&host.root);
+    capture(&host.root, &host.store, &delta(), &TREES).unwrap();
+    fs::write(host.root.join("usr/bin/app.dpkg-new"), b"half").unwrap();
+    fs::hard_link(host.root.join("usr/bin/small"), host.root.join("usr/bin/small.dpkg-tmp"))
+        .unwrap();
+    let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
+    assert_eq!((restored.files, restored.differing), (2, vec![]));
+    assert_eq!(independent(&host.root), before);
+}
+
+#[test]
+fn a_preimage_damaged_on_disk_is_told_and_never_put_back() {
+    let host = host();
+    capture(&host.root, &host.store, &delta(), &TREES).unwrap();
+    change(&host.root);
+    let large = host.store.join("0");
+    let mut bytes = fs::read(&large).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&large, &bytes).unwrap();
+    let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
+    assert!(
+        restored
+            .differing
+            .iter()
+            .any(|d| d == "/usr/bin/app: the preimage of this file is damaged"),
+        "{restored:?}"
+    );
+    assert_eq!(fs::read(host.root.join("usr/bin/app")).unwrap(), vec![8; 310_000]);
+    // And a damaged manifest is no manifest.
+    let manifest = host.store.join("manifest");
+    let mut bytes = fs::read(&manifest).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&manifest, &bytes).unwrap();
+    assert!(matches!(
+        restore(&host.root, &host.store, &TREES, None),
+        Err(PreimageError::Damaged { .. })
+    ));
+}
+
+#[test]
+fn what_is_excluded_is_neither_taken_nor_put_back() {
+    let host = host();
+    for dir in ["var/log", "var/lib/apt/lists"] {
+        fs::create_dir_all(host.root.join(dir)).unwrap();
+    }
+    fs::write(host.root.join("var/log/app.log"), b"one\n").unwrap();
+    let paths =
+        ["/var/log/app.log", "/var/lib/apt/lists/x", "/usr/bin/small"].map(HostPath::from).into();
+    capture(&host.root, &host.store, &paths, &TREES).unwrap();
+    fs::write(host.root.join("var/log/app.log"), b"one\ntwo\n").unwrap();
+    fs::write(host.root.join("usr/bin/small"), b"x").unwrap();
+    assert_eq!(restore(&host.root, &host.store, &TREES, None).unwrap().files, 1);
+    assert_eq!(fs::read(host.root.join("var/log/app.log")).unwrap(), b"one\ntwo\n");
+}
+
+#[test]
+fn too_little_room_is_refused_before_anything_is_written() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    }
+    let host = host();
+    fs::create_dir(&host.store).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "none"])
+        .arg(&host.store)
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    let result = capture(&host.root, &host.store.join("preimage"), &delta(), &TREES);
+    let left: Vec<_> = fs::read_dir(host.store.join("preimage")).unwrap().collect();
+    Command::new("umount").arg(&host.store).status().unwrap();
+    assert!(
+        matches!(result, Err(PreimageError::NoSpace { free, .. }) if free <= 64 << 10),
+        "{result:?}"
+    );
+    assert!(left.is_empty());
+}

@@ -1,0 +1,156 @@
+//! The operator's probes: questions whose answers tell whether the host does its work.
+
+use crate::command;
+use fettle_core::assignment::Probe;
+use serde::{Deserialize, Serialize};
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// An answer must come within this time.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// So much of a body is looked at, in bytes.
+const BODY: u64 = 1 << 20;
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The question, for people.
+    pub question: String,
+    /// `None`: good. Else what was wrong.
+    pub wrong: Option<String>,
+    /// How long the answer took, in microseconds.
+    pub microseconds: u64,
+}
+
+/// Asks once.
+pub fn ask(probe: &Probe, commands: &Path) -> Answer {
+    let begun = Instant::now();
+    let (question, result) = match probe {
+        Probe::Http { url, status, contains } => {
+            (format!("GET {url}"), http(url, *status, contains))
+        }
+        Probe::Tcp { address } => (format!("connect to {address}"), connect(address).map(drop)),
+        Probe::Command { name } => (format!("run {name}"), program(name, commands)),
+    };
+    let microseconds = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    Answer { question, wrong: result.err().map(|e| e.to_string()), microseconds }
+}
+
+fn connect(address: &str) -> io::Result<TcpStream> {
+    let address = address
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| io::Error::other(format!("`{address}` names no address")))?;
+    let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
+    Ok(stream)
+}
+
+/// RFC 9112, the little that a question to one's own host needs: one request, `Connection: close`, status line,
+/// body to the end.
+fn http(url: &str, status: u16, contains: &str) -> io::Result<()> {
+    let wrong = |text: String| Err(io::Error::other(text));
+    let Some(rest) = url.strip_prefix("http://") else {
+        return wrong(format!("`{url}` is no http:// address"));
+    };
+    let (host, path) = rest.find('/').map_or((rest, "/"), |i| rest.split_at(i));
+    if !url.bytes().all(|b| b.is_ascii_graphic()) {
+        return wrong(format!("`{url}` holds a character that may not stand in an address"));
+    }
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let mut stream = connect(&if has_port { host.to_owned() } else { format!("{host}:80") })?;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: fettle-agent\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(BODY).read_to_end(&mut answer)?;
+    let found = answer
+        .strip_prefix(b"HTTP/1.1 ")
+        .or_else(|| answer.strip_prefix(b"HTTP/1.0 "))
+        .and_then(|rest| std::str::from_utf8(rest.get(..3)?).ok()?.parse::<u16>().ok());
+    match found {
+        Some(found) if found == status => {}
+        Some(found) => return wrong(format!("status {found}, expected {status}")),
+        None => return wrong("the answer is not HTTP/1.1".to_owned()),
+    }
+    let body = memchr::memmem::find(&answer, b"\r\n\r\n").map_or(&[][..], |i| &answer[i + 4..]);
+    if !contains.is_empty() && memchr::memmem::find(body, contains.as_bytes()).is_none() {
+        return wrong(format!("the body does not hold `{contains}`"));
+    }
+    Ok(())
+}
+
+fn program(name: &str, commands: &Path) -> io::Result<()> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(io::Error::other(format!(
+            "`{name}` is no file name of {}",
+            commands.display()
+        )));
+    }
+    let path = commands.join(name);
+    let output = command::run(&mut command::command(&path.to_string_lossy()), Some(DEADLINE))?;
+    if output.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{}: {}", output.ending(), output.tail(2))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// Answers every connection with these bytes.
+    fn server(answer: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = [0; 1024];
+                let n = stream.read(&mut request).unwrap();
+                assert!(request[..n].starts_with(b"GET /health HTTP/1.1\r\n"));
+                stream.write_all(answer).unwrap();
+            }
+        });
+        address
+    }
+
+    fn http(address: &str, status: u16, contains: &str) -> Option<String> {
+        let url = format!("http://{address}/health");
+        ask(&Probe::Http { url, status, contains: contains.to_owned() }, Path::new("/nowhere"))
+            .wrong
+    }
+
+    #[test]
+    fn status_and_body_decide_over_an_http_probe() {
+        let address = server(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhappy");
+        assert_eq!(http(&address, 200, "app"), None);
+        assert_eq!(http(&address, 204, ""), Some("status 200, expected 204".into()));
+        assert_eq!(http(&address, 200, "sad"), Some("the body does not hold `sad`".into()));
+        assert_eq!(
+            http(&server(b"SSH-2.0-x\r\n"), 200, ""),
+            Some("the answer is not HTTP/1.1".into())
+        );
+    }
+
+    #[test]
+    fn a_port_that_nobody_serves_is_told() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let answer = ask(&Probe::Tcp { address }, Path::new("/nowhere"));
+        assert!(answer.wrong.is_some_and(|w| w.contains("refused")));
+    }
+
+    #[test]
+    fn a_command_probe_stays_in_its_directory() {
+        for name in ["../../bin/true", "/bin/true", "", ".hidden"] {
+            let answer =
+                ask(&Probe::Command { name: name.into() }, Path::new("/etc/fettle/probes.d"));
+            assert!(answer.wrong.is_some_and(|w| w.contains("is no file name")), "{name}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Where the agent keeps and finds things, and how often it looks.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything of the agent that an installation may want elsewhere. [`Settings::default`] is what ships.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Root of the host's file system. Anything but `/` is for tests and for looking at a clone.
+    pub root: PathBuf,
+    /// State that must survive a reboot: identity, ledger, journals, preimages. Mode 0700.
+    pub state_dir: PathBuf,
+    /// What the administrator writes: `tests.d`, `probes.d`.
+    pub config_dir: PathBuf,
+    /// State that must not survive a reboot: locks, caches.
+    pub runtime_dir: PathBuf,
+    /// A full inventory is taken this often even if nothing seems to have changed.
+    pub full_inventory_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            root: PathBuf::from("/"),
+            state_dir: PathBuf::from("/var/lib/fettle-agent"),
+            config_dir: PathBuf::from("/etc/fettle"),
+            runtime_dir: PathBuf::from("/run/fettle-agent"),
+            full_inventory_every: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+impl Settings {
+    /// Key, certificate, authority and server address of an enrolled host.
+    pub fn identity_dir(&self) -> PathBuf {
+        self.state_dir.join("identity")
+    }
+    /// One directory a transaction.
+    pub fn transactions_dir(&self) -> PathBuf {
+        self.state_dir.join("transactions")
+    }
+    /// The highest assignment ever accepted.
+    pub fn ledger_path(&self) -> PathBuf {
+        self.state_dir.join("ledger")
+    }
+    /// Held by the one agent that may act on this host.
+    pub fn lock_path(&self) -> PathBuf {
+        self.state_dir.join("lock")
+    }
+    /// A path of the host, below [`Settings::root`].
+    pub fn host(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+}

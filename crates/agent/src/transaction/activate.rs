@@ -1,0 +1,157 @@
+//! Activate: restart what still maps replaced files, each unit once, under policy.
+
+use super::{StepResult, Transaction, glob, io_fault};
+use crate::unit;
+use fettle_core::assignment::RestartRule;
+use fettle_core::inventory::StaleProcess;
+use fettle_core::transaction::{Fault, StepFacts};
+use std::collections::BTreeSet;
+
+/// What to do about the processes that still map replaced files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Restarts {
+    /// Told in one go: systemd orders them by their dependencies.
+    pub now: Vec<String>,
+    /// After all others, alone: the way into the host.
+    pub last: Vec<String>,
+    /// PID 1 executes itself anew (`systemctl daemon-reexec`).
+    pub reexec: bool,
+    /// Left alone: unit, why.
+    pub spared: Vec<(String, &'static str)>,
+}
+
+/// Decides. `stale` as the inventory lists it.
+pub fn decide(stale: &[StaleProcess], rule: &RestartRule) -> Restarts {
+    let mut out = Restarts::default();
+    let units: BTreeSet<&str> = stale.iter().map(|p| p.unit.as_str()).collect();
+    for unit in units {
+        let spare = |why| (unit.to_owned(), why);
+        if rule.never {
+            out.spared.push(spare("policy restarts nothing"));
+        } else if rule.spare.iter().any(|pattern| glob(pattern, unit)) {
+            out.spared.push(spare("policy spares it"));
+        } else if unit == "init.scope" {
+            out.reexec = true;
+        } else if unit.starts_with("fettle-agent") {
+            out.spared.push(spare("the agent itself: it restarts when it has nothing to do"));
+        } else if unit.is_empty() {
+            out.spared.push(spare("it belongs to no unit"));
+        } else if unit.ends_with(".scope") || unit.starts_with("user@") {
+            out.spared.push(spare("a login session ends by itself"));
+        } else if matches!(unit, "dbus.service" | "dbus-broker.service" | "systemd-logind.service")
+        {
+            out.spared.push(spare("restarting it would cut off every login: a reboot renews it"));
+        } else if matches!(unit, "ssh.service" | "sshd.service") {
+            out.last.push(unit.to_owned());
+        } else if unit.ends_with(".service") {
+            out.now.push(unit.to_owned());
+        } else {
+            out.spared.push(spare("not a service"));
+        }
+    }
+    out
+}
+
+/// Runs the step. May be run again: what was restarted no longer maps replaced files.
+///
+/// # Errors
+/// When processes cannot be looked at. A unit that does not come back is told by verify.
+pub fn run(tx: &Transaction<'_>) -> StepResult {
+    let mut facts = StepFacts::default();
+    if !unit::booted() {
+        facts.notes.push("systemd does not run here: nothing is restarted".into());
+        return Ok(facts);
+    }
+    restart(&tx.order.restart, &mut facts)?;
+    Ok(facts)
+}
+
+/// Restarts by `rule`; used by undo as well.
+pub(super) fn restart(rule: &RestartRule, facts: &mut StepFacts) -> Result<(), Fault> {
+    unit::systemctl(&["daemon-reload"]).map_err(io_fault("reload the units"))?;
+    let stale = crate::inventory::processes::stale()
+        .map_err(io_fault("look for processes that map replaced files"))?;
+    let restarts = decide(&stale, rule);
+    if restarts.reexec {
+        match unit::systemctl(&["daemon-reexec"]) {
+            Ok(_) => facts.restarted.push("init.scope".into()),
+            Err(e) => facts.notes.push(e.to_string()),
+        }
+    }
+    if !restarts.now.is_empty() {
+        let mut arguments = vec!["restart", "--"];
+        arguments.extend(restarts.now.iter().map(String::as_str));
+        if let Err(e) = unit::systemctl(&arguments) {
+            facts.notes.push(e.to_string());
+        }
+    }
+    for unit in &restarts.last {
+        if let Err(e) = unit::systemctl(&["restart", "--", unit]) {
+            facts.notes.push(e.to_string());
+        }
+    }
+    facts.restarted.extend(restarts.now.into_iter().chain(restarts.last));
+    for (unit, why) in restarts.spared {
+        let who = if unit.is_empty() {
+            let names: BTreeSet<_> = stale
+                .iter()
+                .filter(|p| p.unit.is_empty())
+                .map(|p| format!("{} ({})", p.process, p.pid))
+                .collect();
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        } else {
+            unit
+        };
+        facts.notes.push(format!("not restarted: {who}: {why}"));
+        facts.spared.push(who);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stale(unit: &str) -> StaleProcess {
+        StaleProcess {
+            unit: unit.into(),
+            process: "p".into(),
+            pid: 7,
+            files: vec![],
+            packages: vec![],
+        }
+    }
+
+    #[test]
+    fn each_unit_restarts_once_sshd_last_and_the_spared_ones_not_at_all() {
+        let all = [
+            "nginx.service",
+            "nginx.service",
+            "ssh.service",
+            "dbus.service",
+            "init.scope",
+            "session-3.scope",
+            "fettle-agent.service",
+            "postgresql@15-main.service",
+            "",
+        ];
+        let rule = RestartRule { never: false, spare: vec!["postgresql@*".into()] };
+        let found = decide(&all.map(stale), &rule);
+        assert_eq!(found.now, ["nginx.service"]);
+        assert_eq!(found.last, ["ssh.service"]);
+        assert!(found.reexec);
+        let spared: Vec<_> = found.spared.iter().map(|(u, _)| u.as_str()).collect();
+        assert_eq!(
+            spared,
+            [
+                "",
+                "dbus.service",
+                "fettle-agent.service",
+                "postgresql@15-main.service",
+                "session-3.scope"
+            ]
+        );
+        let never = decide(&all.map(stale), &RestartRule { never: true, spare: vec![] });
+        assert!(never.now.is_empty() && never.last.is_empty() && !never.reexec);
+    }
+}

@@ -1,0 +1,216 @@
+//! Rehearse: the very transaction on a copy-on-write clone of the host's own root. The host is not touched.
+
+use super::{StepResult, Transaction, baseline, dpkg, fault, io_fault};
+use crate::overlay::{self, ChangeKind, Rehearsed, Spec};
+use crate::{durable, libraries};
+use fettle_core::transaction::{Fault, StepFacts};
+use std::collections::BTreeMap;
+use std::fs;
+
+/// Name of the file that keeps what was found.
+pub const FILE: &str = "rehearsed.json";
+/// Name of the file that keeps the delta.
+pub const DELTA: &str = "delta";
+/// The clone's changes are kept in memory if they need at most this share of what is available.
+const MEMORY_SHARE: u64 = 3;
+
+/// Runs the step.
+///
+/// # Errors
+/// When the clone cannot be built, or the change does not hold in it.
+pub fn run(tx: &Transaction<'_>) -> StepResult {
+    let scratch = tx.directory.join("rehearsal");
+    clear(tx)?;
+    durable::create_directory(&scratch).map_err(io_fault("create the rehearsal's directory"))?;
+    let line = tx.command()?;
+    let active = if crate::unit::booted() {
+        let services =
+            crate::inventory::units::services().map_err(io_fault("list the services"))?;
+        services.into_iter().filter(|s| s.active == "active").map(|s| s.unit).collect()
+    } else {
+        Vec::new()
+    };
+    tx.keep("rehearsed-database.json", &baseline::database()?)?;
+    let spec = Spec {
+        program: overlay::own_program(),
+        memory: memory(tx),
+        hidden: tx.settings.state_dir.clone(),
+        shown: vec![tx.new_archives()],
+        argv: std::iter::once(line.program).chain(line.arguments).collect(),
+        env: line.environment.into_iter().collect(),
+        packages: tx.package_names(),
+        active,
+        tests: tx.settings.config_dir.join("tests.d"),
+        programs: libraries::running_programs(),
+        scratch: scratch.clone(),
+    };
+    let mut found = overlay::rehearse(&spec).map_err(|e| {
+        fault(
+            "rehearsal-impossible",
+            e,
+            "look at the message: overlayfs and namespaces are needed; nothing was touched",
+        )
+    })?;
+    forget_old_complaints(&mut found);
+    judge(tx, &found)?;
+    let changes = overlay::read_delta(&scratch.join(DELTA)).map_err(io_fault("read the delta"))?;
+    overlay::write_delta(&tx.directory.join(DELTA), &changes)
+        .map_err(io_fault("keep the delta"))?;
+    tx.keep(FILE, &found)?;
+    clear(tx)?;
+
+    let files: Vec<_> = changes.iter().filter(|c| !c.directory).collect();
+    let count = |kind| files.iter().filter(|c| c.change == kind).count();
+    let mut facts = StepFacts {
+        delta_files: Some(files.len() as u64),
+        delta_bytes: Some(files.iter().map(|c| c.bytes).sum()),
+        versions: found.versions.clone(),
+        ..StepFacts::default()
+    };
+    facts.notes.push(format!(
+        "{} files change, {} are new, {} go; the package manager took {} ms",
+        count(ChangeKind::Changed),
+        count(ChangeKind::New),
+        count(ChangeKind::Gone),
+        found.milliseconds
+    ));
+    if !found.passed.is_empty() {
+        facts.notes.push(format!("tests that hold: {}", found.passed.join(", ")));
+    }
+    if !found.failing_before.is_empty() {
+        facts.notes.push(format!(
+            "tests that did not hold before either: {}",
+            found.failing_before.join(", ")
+        ));
+    }
+    if !found.wanted.is_empty() {
+        facts.notes.push(format!("wants: {}", found.wanted.join(", ")));
+    }
+    if !found.left_running.is_empty() {
+        facts.notes.push(format!("left running, and ended: {}", found.left_running.join(", ")));
+    }
+    facts.notes.extend(found.gaps.iter().map(|g| format!("not cloned: {g}")));
+    Ok(facts)
+}
+
+/// Takes away what a rehearsal left on disk. Its mounts and processes went with their namespaces.
+///
+/// # Errors
+/// When a file cannot be removed.
+pub fn clear(tx: &Transaction<'_>) -> Result<(), Fault> {
+    match fs::remove_dir_all(tx.directory.join("rehearsal")) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(io_fault("clear the rehearsal")(e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// In memory where it fits well, else on disk. An overlay cannot be the upper layer of another.
+fn memory(tx: &Transaction<'_>) -> Option<u64> {
+    let archives: u64 = tx.changes().iter().map(|c| c.size).sum();
+    let needs = archives * 8 + (256 << 20);
+    let available = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|t| {
+            let line = t.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+            line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()
+        })
+        .unwrap_or(0)
+        << 10;
+    let disk = overlay::mounts().is_ok_and(|all| {
+        let under = all
+            .iter()
+            .filter(|m| tx.directory.starts_with(&m.point))
+            .max_by_key(|m| m.point.as_os_str().len());
+        under.is_some_and(|m| {
+            !["overlay", "nfs", "nfs4", "fuse", "9p", "vfat"].contains(&m.kind.as_str())
+        })
+    });
+    (needs <= available / MEMORY_SHARE || !disk).then(|| needs.max(available / 2))
+}
+
+/// What does not resolve on the host itself is not the change's fault.
+fn forget_old_complaints(found: &mut Rehearsed) {
+    if found.unresolved.is_empty() {
+        return;
+    }
+    let suspects: Vec<_> = found.unresolved.keys().map(|p| p.as_str().into()).collect();
+    let before = libraries::unresolved(&suspects, &[]);
+    found.unresolved.retain(|path, said| before.get(path) != Some(said));
+}
+
+fn judge(tx: &Transaction<'_>, found: &Rehearsed) -> Result<(), Fault> {
+    let hint = "the host was not touched; look at the package, or leave it out of the plan";
+    let list = |map: &BTreeMap<String, String>| {
+        map.iter().map(|(k, v)| format!("{k} ({v})")).collect::<Vec<_>>().join("; ")
+    };
+    if !found.success {
+        let message = format!(
+            "the change failed on the clone of this host ({}): {}",
+            found.ending, found.tail
+        );
+        return Err(fault("rehearsal-failed", message, hint));
+    }
+    if !found.audit.is_empty() {
+        let message =
+            format!("the change left the clone's package database unclean: {}", found.audit);
+        return Err(fault("rehearsal-unclean", message, hint));
+    }
+    let wanted = tx.versions(true);
+    if let Some((name, version)) =
+        wanted.iter().find(|(name, version)| found.versions.get(*name) != Some(version))
+    {
+        let is = found.versions.get(name).map_or("not installed", String::as_str);
+        return Err(fault(
+            "rehearsal-version",
+            format!("on the clone {name} became {is}, not {version}"),
+            hint,
+        ));
+    }
+    if !found.broken.is_empty() {
+        let message = format!(
+            "configuration tests that held before do not hold after: {}",
+            list(&found.broken)
+        );
+        return Err(fault(
+            "configuration-test-failed",
+            message,
+            "mend the configuration for the new version first",
+        ));
+    }
+    if !found.unresolved.is_empty() {
+        let message =
+            format!("programs no longer find what they link to: {}", list(&found.unresolved));
+        return Err(fault("libraries-unresolved", message, hint));
+    }
+    Ok(())
+}
+
+/// Checks that what the rehearsal was made of is what will be changed.
+///
+/// # Errors
+/// When somebody else changed packages since.
+pub fn still_true(tx: &Transaction<'_>) -> Result<(), Fault> {
+    if tx.kept("rehearsed-database.json") == Some(baseline::database()?) {
+        return dpkg_free(tx);
+    }
+    Err(fault(
+        "host-changed",
+        "somebody else changed packages since the rehearsal",
+        "make a new plan; see /var/log/dpkg.log for what happened",
+    ))
+}
+
+fn dpkg_free(tx: &Transaction<'_>) -> Result<(), Fault> {
+    super::preflight::lock(tx, &mut StepFacts::default())?;
+    let now = dpkg::versions(&tx.package_names()).map_err(io_fault("ask the package database"))?;
+    match tx.versions(false).iter().find(|(name, version)| now.get(*name) != Some(version)) {
+        Some((name, version)) => Err(fault(
+            "host-changed",
+            format!("{name} is no longer at {version}"),
+            "make a new plan",
+        )),
+        None => Ok(()),
+    }
+}

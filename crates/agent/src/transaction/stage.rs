@@ -1,0 +1,52 @@
+//! Stage: new and old archives on disk, verified, before anything changes.
+
+use super::preflight::packages;
+use super::{StepResult, Transaction, io_fault};
+use crate::durable;
+use crate::packages::Provenance;
+use fettle_core::transaction::StepFacts;
+
+/// Runs the step. What is there and right already is kept.
+///
+/// # Errors
+/// When a new archive cannot be had as the plan names it. An old one that cannot be had is a note: the way
+/// back is the preimage, the old archives are the rung before it.
+pub fn run(tx: &Transaction<'_>) -> StepResult {
+    let mut facts = StepFacts::default();
+    for directory in [
+        tx.directory.join("archives"),
+        tx.new_archives(),
+        tx.new_archives().join("partial"),
+        tx.old_archives(),
+    ] {
+        durable::create_directory(&directory)
+            .map_err(io_fault("create the archives' directory"))?;
+    }
+    let new = tx.driver.download(tx.changes(), &tx.new_archives()).map_err(packages)?;
+    let bytes: u64 = new.iter().map(|a| a.size).sum();
+    facts.notes.push(format!("{} new archives, {bytes} bytes, verified", new.len()));
+    let (mut rebuilt, mut missing) = (Vec::new(), Vec::new());
+    for change in tx.changes().iter().filter(|c| !c.from.is_empty()) {
+        match tx.driver.fetch_old(
+            &change.name,
+            &change.architecture,
+            &change.from,
+            &tx.old_archives(),
+        ) {
+            Ok(archive) if archive.provenance == Provenance::Rebuilt => {
+                rebuilt.push(change.name.clone())
+            }
+            Ok(_) => {}
+            Err(e) => missing.push(format!("{}: {e}", change.name)),
+        }
+    }
+    if !rebuilt.is_empty() {
+        facts.notes.push(format!("rebuilt from what is installed: {}", rebuilt.join(", ")));
+    }
+    facts.notes.extend(
+        missing.iter().map(|m| format!("no old archive, the preimage is the way back: {m}")),
+    );
+    let sync = std::fs::File::open(&tx.directory).and_then(|d| Ok(rustix::fs::syncfs(d)?));
+    sync.map_err(io_fault("make the archives durable"))?;
+    Ok(facts)
+}

@@ -1,0 +1,283 @@
+//! Undo: everything as it was, from the preimage, and verified: files by hash, services by the baseline.
+
+use super::baseline::{self, Baseline};
+use super::{Transaction, activate, apply, dpkg, drain, fault, verify};
+use crate::command::{self, command};
+use crate::journal;
+use crate::overlay::{self, ChangeKind};
+use crate::preimage::{self, Restored, WHOLE};
+use crate::unit;
+use fettle_core::assignment::{Order, RestartRule};
+use fettle_core::transaction::{Fault, Outcome, Progress, StepFacts, UndoFacts};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Name of the file that marks a transaction taken back by a later order.
+const UNDONE: &str = "undone.json";
+
+/// The directory whose preimage an order undoes: its own, or that of the transaction the order names.
+///
+/// # Errors
+/// Why an earlier transaction cannot be taken back. Nothing was touched.
+pub fn target(tx: &Transaction<'_>) -> Result<PathBuf, Fault> {
+    let Order::Undo { assignment, .. } = &tx.assignment.order else {
+        return Ok(tx.directory.clone());
+    };
+    let mut named = tx.assignment.clone();
+    named.id = assignment.clone();
+    let directory = tx.settings.transactions_dir().join(named.transaction().as_str());
+    let progress =
+        journal::read(&directory).ok().and_then(|c| Progress::fold(&c.entries).ok().flatten());
+    let Some(progress) = progress else {
+        let message = format!("this host knows no transaction of assignment {assignment}");
+        return Err(fault("nothing-to-undo", message, "see `fettle-agent history`"));
+    };
+    if progress.outcome != Some(Outcome::Patched) {
+        let how = progress.outcome.as_ref().map_or("has not ended", Outcome::word);
+        let message = format!("{} {how}: only what was patched can be taken back", progress.id);
+        return Err(fault("nothing-to-undo", message, "see `fettle-agent history`"));
+    }
+    if begun_by(&directory) == Some(tx.id().0) {
+        return Ok(directory); // this very order, interrupted
+    }
+    if directory.join(UNDONE).exists() {
+        return Err(fault(
+            "already-undone",
+            format!("{} was taken back already", progress.id),
+            "nothing is to be done",
+        ));
+    }
+    if !directory.join("preimage/manifest").exists() {
+        let message = format!("the preimage of {} is gone", progress.id);
+        return Err(fault(
+            "preimage-gone",
+            message,
+            "install the old versions by hand, or from a backup",
+        ));
+    }
+    later(tx, &progress, &directory)?;
+    untouched_since(&directory, &progress)?;
+    Ok(directory)
+}
+
+fn begun_by(directory: &Path) -> Option<String> {
+    super::read_kept(directory, "undo-begun.json")
+}
+
+/// Two changes are taken back in reverse order only: each preimage is of what the one before left.
+fn later(tx: &Transaction<'_>, progress: &Progress, own: &Path) -> Result<(), Fault> {
+    let mut newer = Vec::new();
+    for entry in fs::read_dir(tx.settings.transactions_dir()).into_iter().flatten().flatten() {
+        let directory = entry.path();
+        if directory == own || directory == tx.directory || directory.join(UNDONE).exists() {
+            continue;
+        }
+        let other =
+            journal::read(&directory).ok().and_then(|c| Progress::fold(&c.entries).ok().flatten());
+        if let Some(other) = other
+            && other.outcome == Some(Outcome::Patched)
+            && other.begun_at > progress.begun_at
+        {
+            newer.push(other.id.to_string());
+        }
+    }
+    if newer.is_empty() {
+        return Ok(());
+    }
+    newer.sort();
+    let message = format!("later changes stand on {}: {}", progress.id, newer.join(", "));
+    Err(fault("later-transaction", message, "undo those first, the latest one first"))
+}
+
+/// The package database must be what the change left: else packages that came later would lose their entries.
+fn untouched_since(directory: &Path, progress: &Progress) -> Result<(), Fault> {
+    let after = preimage::read_manifest(&directory.join(apply::AFTER))
+        .map_err(super::snapshot::preimage_fault)?;
+    let status = Path::new("/var/lib/dpkg/status");
+    let then = after.get(&status.into()).and_then(|r| r.was.as_ref());
+    let now = preimage::observe(status).map_err(super::io_fault("read the package database"))?;
+    if then.zip(now.as_ref()).is_some_and(|(then, now)| then.kind == now.kind) {
+        return Ok(());
+    }
+    Err(fault(
+        "packages-changed-since",
+        format!("packages were changed by somebody else since {}", progress.id),
+        "see /var/log/dpkg.log; install the old versions with apt-get install PACKAGE=VERSION instead",
+    ))
+}
+
+/// Puts everything back. May be killed at any point and run again. What is not as it was is in `differing`.
+pub fn run(tx: &Transaction<'_>, directory: &Path) -> UndoFacts {
+    let begun = Instant::now();
+    let mut facts = UndoFacts::default();
+    if let Err(fault) = put_back(tx, directory, &mut facts) {
+        facts.differing.push(format!("{} ({})", fault.message, fault.hint));
+    }
+    facts.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    facts
+}
+
+fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Result<(), Fault> {
+    let other = directory != tx.directory;
+    if other {
+        crate::durable::replace(
+            &directory.join("undo-begun.json"),
+            format!("{:?}", tx.id().as_str()).as_bytes(),
+        )
+        .map_err(super::io_fault("note the undo"))?;
+    }
+    // The package manager may still be at work; it is waited for, never fought.
+    if !other && directory.join("apply.json").exists() {
+        apply::wait(tx)?;
+    }
+    super::preflight::lock(tx, &mut StepFacts::default())?;
+    let before = baseline::read(directory)?;
+    stop_new_units(directory, &before, facts);
+    let mut restored = restore(directory)?;
+    if !restored.differing.is_empty() {
+        // The rung before the last: dpkg itself goes back to the old archives, then the preimage once more.
+        old_archives(directory, facts);
+        restored = restore(directory)?;
+    }
+    facts.files_restored = restored.files;
+    facts.differing = restored.differing;
+    facts.kept = restored.kept;
+    services_back(&before, facts)?;
+    packages_back(directory, &before, facts)?;
+    if let Some(said) = drain::undo(tx)? {
+        facts.notes.push(format!("undrained: {said}"));
+    }
+    if other && facts.differing.is_empty() {
+        crate::durable::replace(
+            &directory.join(UNDONE),
+            format!("{:?}", tx.id().as_str()).as_bytes(),
+        )
+        .map_err(super::io_fault("note the undo"))?;
+    }
+    Ok(())
+}
+
+fn restore(directory: &Path) -> Result<Restored, Fault> {
+    // Only a walk that was finished says what the change itself had made.
+    let after = preimage::read_manifest(&directory.join(apply::AFTER)).ok();
+    preimage::restore(Path::new("/"), &directory.join("preimage"), &WHOLE, after.as_ref())
+        .map_err(super::snapshot::preimage_fault)
+}
+
+/// Services whose unit files are about to vanish are stopped while systemd still knows how.
+fn stop_new_units(directory: &Path, before: &Baseline, facts: &mut UndoFacts) {
+    let Ok(delta) = overlay::read_delta(&directory.join(super::rehearse::DELTA)) else { return };
+    let known: BTreeSet<&str> = before.sight.services.iter().map(|s| s.unit.as_str()).collect();
+    for change in delta.iter().filter(|c| c.change == ChangeKind::New) {
+        let name = change.path.0.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let place = change.path.0.parent().and_then(Path::to_str).unwrap_or_default();
+        let is_unit = place.ends_with("/systemd/system")
+            && [".service", ".socket", ".timer", ".path"].iter().any(|e| name.ends_with(e));
+        if is_unit
+            && !name.contains('@')
+            && !known.contains(name)
+            && unit::booted()
+            && let Err(e) = unit::systemctl(&["stop", "--", name])
+        {
+            facts.notes.push(e.to_string());
+        }
+    }
+}
+
+fn old_archives(directory: &Path, facts: &mut UndoFacts) {
+    let Ok(archives) = apply::dpkg_archives(&directory.join("archives/old")) else { return };
+    if archives.is_empty() {
+        return;
+    }
+    let mut dpkg = command("dpkg");
+    dpkg.args(["--force-confdef", "--force-confold", "--force-downgrade", "--install"])
+        .args(&archives);
+    dpkg.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_MODE", "l");
+    match command::run(&mut dpkg, None) {
+        Ok(output) => {
+            facts.notes.push(format!("the old archives were unpacked again ({})", output.ending()))
+        }
+        Err(e) => facts.notes.push(format!("the old archives could not be unpacked: {e}")),
+    }
+}
+
+/// Restarts what maps files that were just replaced by the old ones, starts what ran before, and looks.
+fn services_back(before: &Baseline, facts: &mut UndoFacts) -> Result<(), Fault> {
+    if !unit::booted() {
+        facts.notes.push("systemd does not run here: nothing is restarted".into());
+        return Ok(());
+    }
+    let mut steps = StepFacts::default();
+    activate::restart(&RestartRule::default(), &mut steps)?;
+    facts.notes.extend(steps.notes);
+    if !steps.restarted.is_empty() {
+        facts.notes.push(format!("restarted: {}", steps.restarted.join(", ")));
+    }
+    let begun = Instant::now();
+    let mut started = BTreeSet::new();
+    loop {
+        let now = baseline::look(&[], Path::new("/"))?;
+        for was in before.sight.services.iter().filter(|s| s.active == "active") {
+            let is = now
+                .services
+                .iter()
+                .find(|s| s.unit == was.unit)
+                .map_or("inactive", |s| s.active.as_str());
+            if matches!(is, "failed" | "inactive") && started.insert(was.unit.clone()) {
+                let _ = unit::systemctl(&["reset-failed", "--", &was.unit]);
+                if let Err(e) = unit::systemctl(&["start", "--", &was.unit]) {
+                    facts.notes.push(e.to_string());
+                }
+            }
+        }
+        let worse = baseline::worse(&before.sight, &now, None);
+        for text in worse.iter().filter(|w| w.ends_with(" has failed")) {
+            // A unit that was not there before, or had not failed: its failure goes with the change.
+            let unit = text.trim_end_matches(" has failed");
+            let _ = unit::systemctl(&["reset-failed", "--", unit]);
+        }
+        let left: Vec<String> = worse.into_iter().filter(|w| !w.ends_with(" has failed")).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() > verify::SETTLE {
+            facts.differing.extend(left);
+            return Ok(());
+        }
+        std::thread::sleep(verify::PAUSE);
+    }
+}
+
+/// The package database must be whole and name the old versions.
+fn packages_back(directory: &Path, before: &Baseline, facts: &mut UndoFacts) -> Result<(), Fault> {
+    let progress =
+        journal::read(directory).ok().and_then(|c| Progress::fold(&c.entries).ok().flatten());
+    let Some(Order::Apply(order)) = progress.map(|p| p.assignment.order) else {
+        facts.differing.push("the journal of the change to undo cannot be read".into());
+        return Ok(());
+    };
+    let names: Vec<String> =
+        order.changes.iter().map(|c| format!("{}:{}", c.name, c.architecture)).collect();
+    let audit = dpkg::audit().map_err(super::io_fault("run dpkg --audit"))?;
+    if !audit.is_empty() {
+        facts.differing.push(format!("dpkg --audit: {}", command::tail(&audit, 2)));
+    }
+    let now = dpkg::versions(&names).map_err(super::io_fault("ask the package database"))?;
+    for change in &order.changes {
+        let name = format!("{}:{}", change.name, change.architecture);
+        let is = now.get(&name).map_or("", String::as_str);
+        if is != change.from {
+            facts.differing.push(format!("{name} is at `{is}`, it was at `{}`", change.from));
+        }
+    }
+    let lines = dpkg::verify(&names).map_err(super::io_fault("run dpkg --verify"))?;
+    facts.differing.extend(
+        lines
+            .into_iter()
+            .filter(|l| !before.verify.contains(l))
+            .map(|l| format!("dpkg --verify: {l}")),
+    );
+    Ok(())
+}

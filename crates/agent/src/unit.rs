@@ -1,0 +1,69 @@
+//! systemd, asked and told by its own tools: `systemctl(1)`, `systemd-run(1)`.
+
+use crate::command::{self, command};
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// Asking takes no longer than this; restarting has systemd's own time-outs.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Is systemd the init of this host (`sd_booted(3)`)?
+pub fn booted() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// Runs `systemctl`; an error tells what it said.
+///
+/// # Errors
+/// When it cannot be run or ends with an error.
+pub fn systemctl(arguments: &[&str]) -> io::Result<String> {
+    let output = command::run(command("systemctl").arg("--no-ask-password").args(arguments), None)?;
+    if output.success() {
+        return Ok(output.text);
+    }
+    let said = if output.text.trim().is_empty() { output.ending() } else { output.tail(3) };
+    Err(io::Error::other(format!("systemctl {}: {said}", arguments.join(" "))))
+}
+
+/// `ActiveState` of a unit: `active`, `failed`, `inactive`, ... A unit that nobody knows is `inactive`.
+///
+/// # Errors
+/// When `systemctl` cannot be run.
+pub fn active_state(unit: &str) -> io::Result<String> {
+    let arguments = ["show", "--property=ActiveState", "--value", "--", unit];
+    let output = command::run(command("systemctl").args(arguments), Some(DEADLINE))?;
+    Ok(output.text.trim().to_owned())
+}
+
+/// Starts a program in a transient unit of its own: it lives on when this process is stopped or killed.
+///
+/// # Errors
+/// When systemd does not start it.
+pub fn run_detached(
+    unit: &str,
+    description: &str,
+    program: &Path,
+    arguments: &[OsString],
+) -> io::Result<()> {
+    let mut run = command("systemd-run");
+    run.args(["--quiet", "--collect", "--no-ask-password", "--service-type=exec"])
+        .arg(format!("--unit={unit}"))
+        .arg(format!("--description={description}"))
+        // Stopping the unit or the machine asks this process; the package manager below it is left to finish.
+        .args([
+            "--property=KillMode=process",
+            "--property=SendSIGKILL=no",
+            "--property=TimeoutStopSec=infinity",
+        ])
+        .args(["--property=OOMScoreAdjust=-900", "--property=IgnoreSIGPIPE=no"])
+        .arg("--")
+        .arg(program)
+        .args(arguments);
+    let output = command::run(&mut run, Some(DEADLINE))?;
+    if output.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("systemd-run: {} ({})", output.tail(2), output.ending())))
+}

@@ -1,0 +1,188 @@
+//! The rehearsal on this machine's own root: a change that would do harm, made on the clone only.
+#![allow(clippy::unwrap_used)] // clippy takes only #[test] functions for tests
+
+use fettle_agent::overlay::{Change, ChangeKind, Rehearsed, Spec, read_delta, rehearse};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+struct Clone {
+    dir: tempfile::TempDir,
+    found: Rehearsed,
+    delta: BTreeMap<String, Change>,
+}
+
+fn possible() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: namespaces and overlays need root");
+    }
+    root
+}
+
+fn spec(dir: &Path, script: &str, memory: Option<u64>) -> Spec {
+    for name in ["scratch", "state", "shown", "tests.d"] {
+        fs::create_dir_all(dir.join(name)).unwrap();
+    }
+    Spec {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_fettle-agent")),
+        scratch: dir.join("scratch"),
+        memory,
+        hidden: dir.join("state"),
+        shown: vec![],
+        argv: ["/bin/sh", "-c", script].map(String::from).to_vec(),
+        env: BTreeMap::new(),
+        packages: vec![],
+        active: vec!["good.service".into()],
+        tests: dir.join("tests.d"),
+        programs: vec![],
+    }
+}
+
+fn hold(script: &str, memory: Option<u64>) -> Clone {
+    let dir = tempfile::tempdir_in("/var/lib").unwrap();
+    let found = rehearse(&spec(dir.path(), script, memory)).unwrap();
+    let delta = read_delta(&dir.path().join("scratch/delta")).unwrap();
+    let delta = delta.into_iter().map(|c| (c.path.to_string(), c)).collect();
+    Clone { dir, found, delta }
+}
+
+/// Mounts of this machine, and processes whose command line holds `marker`.
+fn traces(marker: &str) -> (usize, usize) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count();
+    let is = |p: PathBuf| {
+        let line = fs::read(p.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(marker)
+    };
+    (mounts, fs::read_dir("/proc").unwrap().flatten().filter(|e| is(e.path())).count())
+}
+
+#[test]
+fn the_delta_names_what_changed_and_the_host_is_untouched() {
+    if !possible() {
+        return;
+    }
+    let before = traces("marker-of-delta");
+    let passwd = fs::read("/etc/passwd").unwrap();
+    for memory in [Some(64 << 20), None] {
+        let clone = hold(
+            "set -e; : marker-of-delta; echo x >>/etc/passwd; rm /etc/hostname; mkdir -p /opt/fettle-new/deep; \
+             echo hello >/opt/fettle-new/deep/file; chmod 700 /etc/ssl; rm -rf /etc/skel; mkdir /etc/skel; \
+             echo log >>/var/log/fettle-never; echo made >/etc/gone-again; rm /etc/gone-again; \
+             test ! -e /dev/vda; ! ls /run/systemd/private 2>/dev/null",
+            memory,
+        );
+        assert!(clone.found.success, "{:?}", clone.found);
+        let kind = |path: &str| clone.delta.get(path).map(|c| c.change);
+        assert_eq!(kind("/etc/passwd"), Some(ChangeKind::Changed));
+        assert_eq!(clone.delta["/etc/passwd"].bytes, passwd.len() as u64 + 2);
+        assert_eq!(kind("/etc/hostname"), Some(ChangeKind::Gone));
+        assert_eq!(kind("/opt/fettle-new/deep/file"), Some(ChangeKind::New));
+        assert_eq!(kind("/etc/ssl"), Some(ChangeKind::Changed));
+        assert_eq!(
+            kind("/etc/skel/.bashrc"),
+            Some(ChangeKind::Gone),
+            "an opaque directory hides what was in it"
+        );
+        for never in ["/var/log/fettle-never", "/etc/gone-again", "/usr/sbin/policy-rc.d"] {
+            assert_eq!(kind(never), None, "{never}");
+        }
+        assert!(clone.delta.keys().all(|p| !p.starts_with(clone.dir.path().to_str().unwrap())));
+    }
+    assert_eq!(fs::read("/etc/passwd").unwrap(), passwd);
+    for path in ["/opt/fettle-new", "/var/log/fettle-never"] {
+        assert!(!Path::new(path).exists(), "{path}");
+    }
+    assert_eq!(traces("marker-of-delta"), before);
+}
+
+#[test]
+fn services_are_not_started_but_what_was_wanted_is_told_and_nothing_outlives_it() {
+    if !possible() {
+        return;
+    }
+    let before = traces("marker-of-services");
+    let clone = hold(
+        "systemctl restart nginx.service; systemctl --quiet reload ssh; systemctl is-active good || exit 5; \
+         systemctl is-active bad && exit 6; /usr/sbin/policy-rc.d cron restart; test $? = 101 || exit 7; \
+         : marker-of-services; \
+         setsid sleep 1000 & echo 1 >/proc/sys/kernel/hung_task_timeout_secs && exit 8; exit 0",
+        Some(64 << 20),
+    );
+    assert!(clone.found.success, "{:?}", clone.found);
+    assert_eq!(clone.found.wanted, ["cron restart", "nginx.service restart", "ssh reload"]);
+    assert_eq!(clone.found.left_running, ["sleep"]);
+    assert_eq!(traces("marker-of-services"), before);
+}
+
+#[test]
+fn a_failing_change_is_told_with_its_words_and_a_test_that_fails_before_does_not_count() {
+    if !possible() {
+        return;
+    }
+    let clone = hold("echo the disk is made of cheese >&2; exit 100", Some(64 << 20));
+    assert!(!clone.found.success);
+    assert_eq!(
+        (clone.found.ending.as_str(), clone.found.tail.as_str()),
+        ("exit code 100", "the disk is made of cheese")
+    );
+
+    let dir = tempfile::tempdir_in("/var/lib").unwrap();
+    let spec = spec(dir.path(), "echo broken >/etc/fettle-test-config", Some(64 << 20));
+    for (name, text) in [
+        ("always-bad", "#!/bin/sh\nexit 1\n"),
+        ("always-good", "#!/bin/sh\nexit 0\n"),
+        ("breaks", "#!/bin/sh\necho line 1 is wrong; ! test -e /etc/fettle-test-config\n"),
+    ] {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::write(spec.tests.join(name), text).unwrap();
+        fs::set_permissions(spec.tests.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let found = rehearse(&spec).unwrap();
+    assert!(found.passed.contains(&"tests.d/always-good".to_owned()), "{found:?}");
+    assert!(found.failing_before.contains(&"tests.d/always-bad".to_owned()), "{found:?}");
+    assert_eq!(found.broken["tests.d/breaks"], "exit code 1: line 1 is wrong");
+}
+
+#[test]
+fn when_the_agent_dies_the_clone_and_everything_in_it_dies_with_it() {
+    if !possible() {
+        return;
+    }
+    let before = traces("marker-of-death");
+    let dir = tempfile::tempdir_in("/var/lib").unwrap();
+    let spec = spec(dir.path(), "while :; do sleep 1; done # marker-of-death", None);
+    fs::write(spec.scratch.join("spec.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
+    // As `rehearse` starts it; then its end of the lifeline is closed, which is what the agent's death does.
+    let mut child = std::process::Command::new("unshare")
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--net",
+            "--ipc",
+            "--uts",
+            "--propagation",
+            "private",
+            "--",
+        ])
+        .arg(&spec.program)
+        .arg(fettle_agent::overlay::OUTER)
+        .arg(spec.scratch.join("spec.json"))
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until("the change did not begin", &|| traces("marker-of-death").1 > before.1);
+    drop(child.stdin.take());
+    until("the clone lives on", &|| traces("marker-of-death") == before);
+    assert!(!child.wait().unwrap().success());
+}

@@ -1,0 +1,304 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fettle_server::ServerOptions;
+use fettle_wire::api::FINDING_STATES;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Fettle keeps a fleet of Linux hosts patched, and can prove it.
+#[derive(Debug, Parser)]
+#[command(name = "fettle", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Globals {
+    /// Where the server's API is.
+    #[arg(long, global = true, env = "FETTLE_SERVER", default_value = "http://127.0.0.1:8440", value_name = "URL")]
+    pub(crate) server: String,
+    /// File with the operator's token.
+    #[arg(
+        long,
+        global = true,
+        env = "FETTLE_TOKEN_FILE",
+        default_value = "/var/lib/fettle/operator.token",
+        value_name = "FILE"
+    )]
+    pub(crate) token_file: PathBuf,
+    /// Tables for people, or the API's JSON for programs.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// The API's value.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server: API, web pages, the agents' endpoint.
+    Server(ServerArgs),
+    /// Machines with an agent.
+    #[command(subcommand)]
+    Host(Host),
+    /// Vulnerabilities on hosts.
+    #[command(subcommand)]
+    Finding(Finding),
+    /// One vulnerability over the fleet.
+    Cve {
+        /// `CVE-2024-5535`.
+        id: String,
+    },
+    /// What is owed to which hosts.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// The exact change decided for a set of hosts.
+    #[command(subcommand)]
+    Plan(Plan),
+    /// Plans carried out in waves.
+    #[command(subcommand)]
+    Rollout(Rollout),
+    /// Vulnerability data.
+    #[command(subcommand)]
+    Feed(Feed),
+    /// One-time tokens with which hosts join.
+    #[command(subcommand)]
+    Token(Token),
+    /// The ledger: every decision and outcome.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Where the web pages are, and how to log in.
+    Web,
+    /// Completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How the server runs.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Where database and keys are.
+    #[arg(long, default_value = "/var/lib/fettle", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Address of API and web pages; loopback only.
+    #[arg(long, default_value = "127.0.0.1:8440", value_name = "ADDRESS")]
+    pub(crate) operator_listen: SocketAddr,
+    /// Address for agents.
+    #[arg(long, default_value = "0.0.0.0:8441", value_name = "ADDRESS")]
+    pub(crate) agents_listen: SocketAddr,
+    /// Another name or address that agents know the server by.
+    #[arg(long = "name", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Seconds between check-ins of an idle agent.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub(crate) checkin_idle: u32,
+    /// Seconds between check-ins of an agent at work.
+    #[arg(long, default_value_t = 1, value_name = "SECONDS")]
+    pub(crate) checkin_busy: u32,
+}
+
+impl ServerArgs {
+    /// As the server takes them; what cannot be said here stays as [`ServerOptions`] has it.
+    pub(crate) fn options(&self) -> ServerOptions {
+        ServerOptions {
+            data_dir: self.data.clone(),
+            operator: self.operator_listen,
+            agents: self.agents_listen,
+            names: self.names.clone(),
+            checkin_idle_seconds: self.checkin_idle,
+            checkin_busy_seconds: self.checkin_busy,
+            ..ServerOptions::default()
+        }
+    }
+}
+
+/// Hosts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Host {
+    /// All hosts.
+    List,
+    /// One host: what it runs, what it owes, what was done to it.
+    Show {
+        /// Name or id.
+        host: String,
+    },
+}
+
+/// Findings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Finding {
+    /// Findings, worst first.
+    List {
+        /// Only this host (name or id).
+        #[arg(long)]
+        host: Option<String>,
+        /// Only this state.
+        #[arg(long, value_parser = FINDING_STATES.map(|s| s.word()))]
+        state: Option<String>,
+        /// Only this severity.
+        #[arg(long, value_parser = ["critical", "high", "medium", "low", "negligible"])]
+        severity: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 50)]
+        limit: u64,
+    },
+    /// Why a finding counts, and what to do.
+    Explain {
+        /// Name or id.
+        host: String,
+        /// `CVE-2024-5535`.
+        id: String,
+        /// Source package, where several are concerned.
+        #[arg(long)]
+        source: Option<String>,
+    },
+}
+
+/// Policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Check policy files; needs no server.
+    Check {
+        /// TOML files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Put a policy in force.
+    Apply {
+        /// TOML file.
+        file: PathBuf,
+    },
+    /// Policies in force.
+    List,
+    /// The text of one.
+    Show {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Plans.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plan {
+    /// Make a plan by a policy, now. It changes nothing until it is started.
+    Make {
+        /// Name of the policy.
+        policy: String,
+        /// Only this host (name or id); may be given several times.
+        #[arg(long)]
+        host: Vec<String>,
+    },
+    /// One plan: what changes, where and why, and what does not.
+    Show {
+        /// Its number.
+        number: u64,
+    },
+}
+
+/// Rollouts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rollout {
+    /// Start a plan.
+    Start {
+        /// Number of the plan.
+        plan: u64,
+        /// The plan's digest as you saw it: refused when it is another.
+        #[arg(long)]
+        digest: Option<String>,
+    },
+    /// Follow a rollout to its end.
+    Watch {
+        /// `ro-1`.
+        id: String,
+    },
+    /// Start no new host; those at work go on.
+    Pause(Because),
+    /// Go on after a pause or a halt.
+    Resume(Because),
+    /// Start no new host, ever.
+    Abort(Because),
+    /// Put patched hosts back as they were.
+    Undo {
+        #[command(flatten)]
+        because: Because,
+        /// Only this host (name or id); may be given several times. Default: every patched host.
+        #[arg(long)]
+        host: Vec<String>,
+    },
+    /// All rollouts.
+    List,
+    /// One rollout.
+    Show {
+        /// `ro-1`.
+        id: String,
+    },
+}
+
+/// Which rollout, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Because {
+    /// `ro-1`.
+    pub(crate) id: String,
+    /// Why; goes to the ledger.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+}
+
+/// Feeds.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Feed {
+    /// Import vulnerability data. What cannot be read is refused; the data before stays in force.
+    Import {
+        /// `debian-tracker`, `debian-advisories`, `kev`, `epss` or `cvss`.
+        #[arg(required_unless_present = "bundled", conflicts_with = "bundled", requires = "file")]
+        name: Option<String>,
+        /// The vendor's file.
+        file: Option<PathBuf>,
+        /// The data that comes with Fettle.
+        #[arg(long)]
+        bundled: bool,
+    },
+    /// All feeds with their age.
+    List,
+}
+
+/// Tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a token. It is shown once and works once.
+    Create {
+        /// Label that the host gets, `key=value`; may be given several times.
+        #[arg(long)]
+        label: Vec<String>,
+        /// How long it can be used: `30m`, `1h`, `24h`.
+        #[arg(long, default_value = "1h")]
+        ttl: String,
+    },
+}
+
+/// The ledger.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Verify that nothing was edited, deleted, inserted or reordered.
+    Verify {
+        /// An export, verified without a server.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Print all entries, one JSON object a line.
+    Export,
+}

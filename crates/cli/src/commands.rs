@@ -1,0 +1,275 @@
+//! Each command: ask the API, print the answer.
+
+use crate::args::{Audit, Because, Cli, Command, Feed, Finding, Host, Output, Plan, Policy, Rollout, Token};
+use crate::client::{Client, escape};
+use crate::output::{self, json, line};
+use crate::{policy_check, show, watch};
+use clap::CommandFactory as _;
+use fettle_core::host::{Labels, parse_label};
+use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
+use fettle_core::{Problem, ProblemKind};
+use fettle_wire::api::{
+    CveDetail, FeedRow, FindingExplained, FindingRow, HostDetail, HostRow, LedgerVerified, MakePlan, MakeToken, Page,
+    PlanDetail, PolicyRow, RolloutDetail, RolloutRow, StartRollout, TokenMade,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::io::BufRead as _;
+use std::path::Path;
+
+/// Runs a command against the server; those that need none run without.
+pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
+    let ask = Ask { cli };
+    match &cli.command {
+        // `main` runs the server itself.
+        Command::Server(_) => Ok(()),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "fettle", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Policy(Policy::Check { files }) => policy_check::check(files),
+        Command::Audit(Audit::Verify { file: Some(file) }) => verify_file(file, cli.globals.output),
+        Command::Host(Host::List) => ask.get("/hosts?limit=100000", |page: &Page<HostRow>| show::host::list(page)),
+        Command::Host(Host::Show { host }) => {
+            ask.get(&format!("/hosts/{}", escape(host)), |host: &HostDetail| show::host::one(host))
+        }
+        Command::Finding(Finding::List { host, state, severity, limit }) => {
+            let mut path = format!("/findings?limit={limit}");
+            for (key, value) in [("host", host), ("state", state), ("severity", severity)] {
+                if let Some(value) = value {
+                    path.push_str(&format!("&{key}={}", escape(value)));
+                }
+            }
+            ask.get(&path, |page: &Page<FindingRow>| show::finding::list(page))
+        }
+        Command::Finding(Finding::Explain { host, id, source }) => explain(&ask, host, id, source.as_deref()),
+        Command::Cve { id } => ask.get(&format!("/cves/{}", escape(id)), |cve: &CveDetail| show::finding::cve(cve)),
+        Command::Policy(Policy::Apply { file }) => {
+            let text = policy_check::read(file)?;
+            let row: PolicyRow = ask.client()?.post_bytes("/policies", "application/toml", text.as_bytes())?;
+            ask.print(&row, |row| {
+                line(&format!("policy `{}` version {} is in force for {} hosts", row.name, row.version, row.hosts));
+                line(&format!("→ fettle plan make {}", row.name));
+            })
+        }
+        Command::Policy(Policy::List) => ask.get("/policies", |page: &Page<PolicyRow>| show::policy::list(page)),
+        Command::Policy(Policy::Show { name }) => {
+            ask.get(&format!("/policies/{}", escape(name)), |row: &PolicyRow| line(row.text.trim_end()))
+        }
+        Command::Plan(Plan::Make { policy, host }) => {
+            let body = MakePlan { policy: policy.clone(), hosts: host.clone() };
+            let plan: PlanDetail = ask.client()?.post("/plans", &body)?;
+            ask.print(&plan, show::plan::one)
+        }
+        Command::Plan(Plan::Show { number }) => {
+            ask.get(&format!("/plans/{number}"), |plan: &PlanDetail| show::plan::one(plan))
+        }
+        Command::Rollout(rollout) => run_rollout(&ask, rollout),
+        Command::Feed(Feed::List) => ask.get("/feeds", |page: &Page<FeedRow>| show::policy::feeds(&page.items)),
+        Command::Feed(Feed::Import { name, file, bundled }) => {
+            import(&ask, name.as_deref().filter(|_| !bundled), file.as_deref())
+        }
+        Command::Token(Token::Create { label, ttl }) => create_token(&ask, label, ttl),
+        Command::Audit(Audit::Verify { file: None }) => {
+            let verified: LedgerVerified = ask.client()?.get("/ledger/verify")?;
+            ask.print(&verified, |v| line(&format!("{} entries hold, head {}", v.entries, v.head)))?;
+            match verified.broken {
+                None => Ok(()),
+                Some(broken) => Err(broken_ledger(&broken)),
+            }
+        }
+        Command::Audit(Audit::Export) => export(&ask.client()?),
+        Command::Web => {
+            let client = ask.client()?;
+            line(&format!("{}/  log in with the token in {}", client.base(), cli.globals.token_file.display()));
+            Ok(())
+        }
+    }
+}
+
+/// What every command has at hand.
+struct Ask<'a> {
+    cli: &'a Cli,
+}
+
+impl Ask<'_> {
+    fn client(&self) -> Result<Client, Problem> {
+        Client::new(&self.cli.globals)
+    }
+
+    fn print<T: Serialize>(&self, value: &T, table: impl FnOnce(&T)) -> Result<(), Problem> {
+        match self.cli.globals.output {
+            Output::Json => json(value),
+            Output::Table => {
+                table(value);
+                Ok(())
+            }
+        }
+    }
+
+    fn get<T: Serialize + DeserializeOwned>(&self, path: &str, table: impl FnOnce(&T)) -> Result<(), Problem> {
+        let value: T = self.client()?.get(path)?;
+        self.print(&value, table)
+    }
+}
+
+fn explain(ask: &Ask<'_>, host: &str, id: &str, source: Option<&str>) -> Result<(), Problem> {
+    let client = ask.client()?;
+    let source = match source {
+        Some(source) => source.to_owned(),
+        None => {
+            let path = format!("/findings?host={}&id={}&limit=10", escape(host), escape(id));
+            let page: Page<FindingRow> = client.get(&path)?;
+            let first = page.items.first().ok_or_else(|| {
+                Problem::new(
+                    ProblemKind::NotFound,
+                    "finding-unknown",
+                    format!("{host} has no finding {id}"),
+                    format!("see what it has: fettle finding list --host {host}"),
+                )
+            })?;
+            first.finding.source.clone()
+        }
+    };
+    let path = format!("/findings/{}/{}/{}", escape(host), escape(id), escape(&source));
+    let explained: FindingExplained = client.get(&path)?;
+    ask.print(&explained, show::finding::explain)
+}
+
+fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
+    let operate = |because: &Because, what: &str, hosts: &[String]| {
+        let body = fettle_wire::api::Because { reason: because.reason.clone(), hosts: hosts.to_vec() };
+        let path = format!("/rollouts/{}/{what}", escape(&because.id));
+        let detail: RolloutDetail = ask.client()?.post(&path, &body)?;
+        ask.print(&detail, show::rollout::one)
+    };
+    match rollout {
+        Rollout::Start { plan, digest } => {
+            let digest = digest.as_deref().map(str::parse).transpose().map_err(|error| {
+                Problem::new(ProblemKind::Usage, "digest", error, format!("fettle plan show {plan} prints the digest"))
+            })?;
+            let detail: RolloutDetail = ask.client()?.post("/rollouts", &StartRollout { plan: *plan, digest })?;
+            ask.print(&detail, |d| {
+                line(&format!("rollout {} started: {} hosts in {} waves", d.row.id, d.hosts.len(), d.row.waves));
+                line(&format!("→ fettle rollout watch {}", d.row.id));
+            })
+        }
+        Rollout::Watch { id } => watch::watch(&ask.client()?, id),
+        Rollout::Pause(because) => operate(because, "pause", &[]),
+        Rollout::Resume(because) => operate(because, "resume", &[]),
+        Rollout::Abort(because) => operate(because, "abort", &[]),
+        Rollout::Undo { because, host } => operate(because, "undo", host),
+        Rollout::List => ask.get("/rollouts", |page: &Page<RolloutRow>| show::rollout::list(page)),
+        Rollout::Show { id } => {
+            ask.get(&format!("/rollouts/{}", escape(id)), |detail: &RolloutDetail| show::rollout::one(detail))
+        }
+    }
+}
+
+fn import(ask: &Ask<'_>, name: Option<&str>, file: Option<&Path>) -> Result<(), Problem> {
+    let client = ask.client()?;
+    let (Some(name), Some(file)) = (name, file) else {
+        let page: Page<FeedRow> = client.post_bytes("/feeds/bundled", "application/octet-stream", &[])?;
+        return ask.print(&page, |page| show::policy::feeds(&page.items));
+    };
+    let bytes = std::fs::read(file).map_err(|error| {
+        Problem::new(
+            ProblemKind::BadInput,
+            "feed-unreadable",
+            format!("{} cannot be read: {error}", file.display()),
+            "name the vendor's file",
+        )
+    })?;
+    let row: FeedRow = client.post_bytes(&format!("/feeds/{}", escape(name)), "application/octet-stream", &bytes)?;
+    ask.print(&row, |row| show::policy::feeds(std::slice::from_ref(row)))
+}
+
+fn create_token(ask: &Ask<'_>, label: &[String], ttl: &str) -> Result<(), Problem> {
+    let labels = label.iter().map(|text| parse_label(text)).collect::<Result<Labels, _>>().map_err(|error| {
+        Problem::new(ProblemKind::Usage, "label", error, "for example: fettle token create --label ring=canary")
+    })?;
+    let ttl_seconds = seconds(ttl).ok_or_else(|| {
+        Problem::new(ProblemKind::Usage, "ttl", format!("`{ttl}` is no duration"), "write 30m, 1h or 24h")
+    })?;
+    let made: TokenMade = ask.client()?.post("/tokens", &MakeToken { labels, ttl_seconds })?;
+    ask.print(&made, |made| {
+        line(&made.token);
+        let until = output::ago(made.expires_at, output::now());
+        line(&format!("good once, it expires {until}; on the host: fettle-agent enroll --server https://SERVER:8441 --token TOKEN"));
+    })
+}
+
+/// `30s`, `10m`, `2h`, `1d` as seconds.
+fn seconds(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+fn broken_ledger(what: &str) -> Problem {
+    Problem::new(
+        ProblemKind::Refused,
+        "ledger-broken",
+        format!("the ledger does not hold: {what}"),
+        "keep the server's data directory as it is, and compare with your last `fettle audit export`",
+    )
+}
+
+fn verify_file(file: &Path, output: Output) -> Result<(), Problem> {
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Problem::new(
+            ProblemKind::BadInput,
+            "ledger-unreadable",
+            format!("{} cannot be read: {error}", file.display()),
+            "name a file that `fettle audit export` printed",
+        )
+    };
+    let reader = std::io::BufReader::new(std::fs::File::open(file).map_err(|e| unreadable(&e))?);
+    let mut verifier = LedgerVerifier::default();
+    for (number, text) in reader.lines().enumerate() {
+        let text = text.map_err(|e| unreadable(&e))?;
+        let entry: LedgerEntry =
+            serde_json::from_str(&text).map_err(|e| unreadable(&format!("line {}: {e}", number + 1)))?;
+        verifier.take(&entry).map_err(|broken| broken_ledger(&broken.to_string()))?;
+    }
+    let (entries, head) = verifier.head();
+    match output {
+        Output::Json => json(&LedgerVerified { entries, head, broken: None }),
+        Output::Table => {
+            line(&format!("{entries} entries hold, head {head}"));
+            Ok(())
+        }
+    }
+}
+
+fn export(client: &Client) -> Result<(), Problem> {
+    let mut after = 0;
+    loop {
+        let entries: Vec<LedgerEntry> = client.get::<Page<LedgerEntry>>(&format!("/ledger?after={after}&limit=1000"))?.items;
+        let Some(last) = entries.last() else { return Ok(()) };
+        after = last.index;
+        for entry in &entries {
+            line(&serde_json::to_string(entry).unwrap_or_default());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_odd_ones_refused() {
+        assert_eq!(seconds("30m"), Some(1800));
+        assert_eq!(seconds("1d"), Some(86_400));
+        for bad in ["", "h", "10", "1w", "-1h", "99999999999999999999h", "1.5h"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What answers look like as tables.
+
+pub(crate) mod finding;
+pub(crate) mod host;
+pub(crate) mod plan;
+pub(crate) mod policy;
+pub(crate) mod rollout;

@@ -1,0 +1,77 @@
+//! Hosts.
+
+use crate::output::{ago, line, now, print, state, table};
+use fettle_core::transaction::Progress;
+use fettle_wire::api::{HostDetail, HostRow, Page};
+
+/// All hosts.
+pub(crate) fn list(page: &Page<HostRow>) {
+    if page.items.is_empty() {
+        line("no hosts yet");
+        line("→ fettle token create --label ring=canary, then `fettle-agent enroll` on the host");
+        return;
+    }
+    let mut out = table(&["HOST", "STATE", "RING", "OPEN", "NO FIX", "PENDING", "FIXED", "UPGRADES", "SEEN", "SYSTEM"]);
+    let now = now();
+    for host in &page.items {
+        out.add_row(vec![
+            host.name.clone().into(),
+            state(&host.state),
+            host.ring.clone().unwrap_or_else(|| "-".into()).into(),
+            host.open.into(),
+            host.no_fix.into(),
+            host.pending.into(),
+            host.fixed.into(),
+            host.upgrades.into(),
+            host.last_seen.map_or_else(|| "never".into(), |at| ago(at, now)).into(),
+            host.os.clone().into(),
+        ]);
+    }
+    print(&out);
+}
+
+/// One host.
+pub(crate) fn one(host: &HostDetail) {
+    let row = &host.row;
+    let now = now();
+    let labels: Vec<String> = row.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    line(&format!("{} ({})", row.name, row.id));
+    line(&format!("  state     {}", row.state));
+    if let Some(reason) = &host.quarantined {
+        line(&format!("  QUARANTINED: {reason}"));
+    }
+    line(&format!("  system    {}, kernel {}", row.os, row.kernel));
+    line(&format!("  labels    {}", labels.join(" ")));
+    line(&format!("  policy    {}", row.policy.as_deref().unwrap_or("none selects it")));
+    line(&format!("  cohort    {}", row.cohort));
+    line(&format!("  findings  {} open, {} without a fix, {} pending, {} proved gone", row.open, row.no_fix, row.pending, row.fixed));
+    if let Some(inventory) = &host.inventory {
+        line(&format!(
+            "  inventory {} packages, {} upgrades offered, {} listeners, {} stale processes",
+            inventory.packages.len(),
+            inventory.upgrades.len(),
+            inventory.listeners.len(),
+            inventory.stale.len()
+        ));
+        for gap in &inventory.gaps {
+            line(&format!("  not known: {gap}"));
+        }
+    }
+    for hold in &host.holds {
+        line(&format!("  held: {hold}"));
+    }
+    for transaction in &host.transactions {
+        line(&describe(transaction, now));
+    }
+    line(&format!("→ fettle finding list --host {}", row.name));
+}
+
+fn describe(transaction: &Progress, now: fettle_core::Timestamp) -> String {
+    let end = transaction.outcome.as_ref().map_or("under way", |o| o.word());
+    let steps: Vec<String> = transaction
+        .finished
+        .iter()
+        .map(|(step, facts)| format!("{} {:.1} s", step.word(), facts.milliseconds as f64 / 1000.0))
+        .collect();
+    format!("  {} {end}, {}: {}", transaction.id, ago(transaction.begun_at, now), steps.join(", "))
+}

@@ -1,0 +1,92 @@
+//! A plan as a report: what it does, in which order, and why not the rest.
+
+use crate::output::{line, print, table};
+use fettle_core::hold::Hold;
+use fettle_wire::api::PlanDetail;
+use std::collections::BTreeMap;
+
+/// The report.
+pub(crate) fn one(detail: &PlanDetail) {
+    let plan = &detail.plan;
+    line(&format!("plan {} by policy `{}`, made {}", detail.number, plan.policy, plan.made_at));
+    line(&format!("  digest {}", detail.digest));
+    line(&format!(
+        "  {} hosts in {} waves, {} distinct changes, {} vulnerabilities fixed",
+        plan.hosts.len(),
+        plan.waves.len(),
+        plan.changes().len(),
+        plan.fixes().len()
+    ));
+    if plan.approvals_needed > 0 {
+        line(&format!("  needs {} approvals", plan.approvals_needed));
+    }
+    for (number, wave) in plan.waves.iter().enumerate() {
+        let names: Vec<&str> =
+            wave.hosts.iter().map(|id| plan.hosts.get(id).map_or(id.as_str(), |h| h.name.as_str())).collect();
+        line(&format!("\nwave {}  ring {}: {}", number + 1, wave.ring, names.join(", ")));
+        if !wave.why.is_empty() {
+            line(&format!("  {}", wave.why));
+        }
+        let gate = &wave.gate;
+        line(&format!(
+            "  then watched for {} s; at most {} failures, {} % patched{}",
+            gate.bake_seconds,
+            gate.max_failures,
+            gate.min_success_percent,
+            if wave.soak_seconds > 0 { format!("; the ring rests {} s", wave.soak_seconds) } else { String::new() }
+        ));
+    }
+    changes(detail);
+    held(detail);
+    if plan.hosts.is_empty() {
+        line("\nnothing to roll out");
+    } else {
+        line(&format!("\n→ fettle rollout start {}", detail.number));
+    }
+}
+
+fn changes(detail: &PlanDetail) {
+    let changes = detail.plan.changes();
+    if changes.is_empty() {
+        return;
+    }
+    line("");
+    let mut out = table(&["PACKAGE", "FROM", "TO", "HOSTS", "FIXES"]);
+    for ((name, from, to), hosts) in changes {
+        let why = detail.plan.hosts.values().find_map(|h| h.why.get(name)).map(Vec::as_slice).unwrap_or_default();
+        let fixes = match why {
+            [] => "no CVE known".to_owned(),
+            [one] => one.clone(),
+            [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+        };
+        out.add_row(vec![name.to_owned(), from.to_owned(), to.to_owned(), hosts.to_string(), fixes]);
+    }
+    print(&out);
+}
+
+/// What is held, folded by reason: four hundred findings without a fix are one line.
+fn held(detail: &PlanDetail) {
+    let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut no_fix: BTreeMap<&str, usize> = BTreeMap::new();
+    for held in &detail.plan.held {
+        if matches!(held.reasons.as_slice(), [Hold::NoFix { .. }]) {
+            *no_fix.entry(&held.name).or_default() += held.findings.len().max(1);
+            continue;
+        }
+        let reasons: Vec<String> = held.reasons.iter().map(ToString::to_string).collect();
+        by_reason.entry(reasons.join(" ← ")).or_default().push(&held.name);
+    }
+    if by_reason.is_empty() && no_fix.is_empty() {
+        return;
+    }
+    line("\nnot in this plan, and why:");
+    for (reason, mut hosts) in by_reason {
+        hosts.sort_unstable();
+        hosts.dedup();
+        line(&format!("  {reason}  ({})", hosts.join(", ")));
+    }
+    if !no_fix.is_empty() {
+        let hosts: Vec<String> = no_fix.iter().map(|(host, n)| format!("{host}: {n}")).collect();
+        line(&format!("  the vendor has no fix for this release  ({})", hosts.join(", ")));
+    }
+}

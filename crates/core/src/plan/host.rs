@@ -1,0 +1,390 @@
+//! What happens on one host: which of the offered upgrades are taken, and why not the rest.
+//!
+//! Binaries of one source package go together: a library and its programs, built at once, are tested at once. So
+//! does an upgrade with the packages it brings. If one of them is held, the others are held with it, and the chain
+//! of reasons says so.
+
+use super::restarts::{is_kernel_image, restarts};
+use super::{Held, HostPlan};
+use crate::assignment::{ApplyOrder, PackageChange, RebootRule};
+use crate::finding::{Finding, FindingState};
+use crate::host::Host;
+use crate::inventory::{Inventory, Upgrade};
+use crate::policy::{Policy, Take, glob};
+use crate::version::deb;
+use crate::{Digest, Hold, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::make::Barred;
+
+/// What was decided for a host.
+pub(super) struct Verdict {
+    /// Ring, cohort and wave are still to be filled in. Without changes: nothing happens.
+    pub(super) plan: HostPlan,
+    /// What is owed and not done.
+    pub(super) held: Vec<Held>,
+    /// The shortest soak that a class of a finding fixed here asks for.
+    pub(super) soak_cap: Option<u64>,
+}
+
+impl FindingState {
+    /// Does somebody owe something for it?
+    pub(super) fn is_owed(self) -> bool {
+        !matches!(self, Self::Fixed | Self::Accepted)
+    }
+}
+
+impl Held {
+    /// Is an upgrade held that could be taken otherwise?
+    pub(super) fn is_of_an_upgrade(&self) -> bool {
+        !self.reasons.iter().any(|r| matches!(r, Hold::NoFix { .. } | Hold::FixNotOffered { .. }))
+    }
+}
+
+/// An upgrade as the plan looks at it.
+struct Offer<'a> {
+    upgrade: &'a Upgrade,
+    /// Source package of what is installed; empty for a new package.
+    source: &'a str,
+    /// Open findings it fixes.
+    fixes: Vec<&'a Finding>,
+    wanted: bool,
+    /// Why it is not taken, nearest reason first. Empty: it can be.
+    holds: Vec<Hold>,
+}
+
+/// Decides about every upgrade the host is offered. `findings` are sorted, `bars` are of the host's cohort.
+pub(super) fn decide(
+    policy: &Policy,
+    host: &Host,
+    inventory: &Inventory,
+    findings: &[&Finding],
+    bars: &[&Barred],
+    now: Timestamp,
+) -> Verdict {
+    let mut offers = offers(policy, inventory, findings, bars, now);
+    want(policy, &mut offers);
+    hold_together(&mut offers);
+
+    let taken: Vec<&Offer<'_>> = offers.iter().filter(|o| o.wanted && o.holds.is_empty()).collect();
+    let mut held: Vec<Held> = Vec::new();
+    let entry = |package: &str, findings: BTreeSet<&str>, reasons: Vec<Hold>| Held {
+        host: host.id.clone(),
+        name: host.name.clone(),
+        package: package.to_owned(),
+        findings: findings.into_iter().map(str::to_owned).collect(),
+        reasons,
+    };
+    for offer in offers.iter().filter(|o| o.wanted && !o.holds.is_empty()) {
+        let ids = offer.fixes.iter().map(|f| f.id.as_str()).collect();
+        held.push(entry(&offer.upgrade.name, ids, offer.holds.clone()));
+    }
+    for (package, findings, reasons) in without_fix(inventory, findings, &offers) {
+        held.push(entry(package, findings, reasons));
+    }
+
+    let mut why: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut fixed: Vec<&Finding> = Vec::new();
+    for offer in &taken {
+        let ids: BTreeSet<&str> = offer.fixes.iter().map(|f| f.id.as_str()).collect();
+        let whys = why.entry(offer.upgrade.name.clone()).or_default();
+        whys.extend(ids.into_iter().map(str::to_owned));
+        whys.sort();
+        whys.dedup();
+        fixed.extend(&offer.fixes);
+    }
+    let classes = || fixed.iter().filter_map(|f| policy.classify(f));
+    let changes: Vec<PackageChange> = taken.iter().map(|o| change(o.upgrade)).collect();
+    let names: BTreeSet<&str> = changes.iter().map(|c| c.name.as_str()).collect();
+    let sources: BTreeSet<&str> =
+        taken.iter().map(|o| o.source).filter(|s| !s.is_empty()).collect();
+    let kernel = inventory.kernel.from_package && names.iter().any(|n| is_kernel_image(n));
+    let proved: BTreeSet<&str> =
+        fixed.iter().filter(|f| is_proved(policy, f, &taken)).map(|f| f.id.as_str()).collect();
+    let plan = HostPlan {
+        name: host.name.clone(),
+        cohort: Digest([0; 32]),
+        ring: String::new(),
+        wave: 0,
+        restarts: if policy.restart.never {
+            Vec::new()
+        } else {
+            restarts(policy, inventory, &names, &sources)
+        },
+        reboot_likely: kernel && policy.reboot == RebootRule::WhenNeeded,
+        due: fixed.iter().filter_map(|f| f.deadline).min(),
+        ignore_windows: classes().any(|c| c.emergency),
+        why,
+        order: ApplyOrder {
+            changes,
+            conffiles: policy.conffiles,
+            restart: policy.restart.clone(),
+            reboot: policy.reboot,
+            probes: policy.probes.clone(),
+            latency_margin_percent: policy.latency_margin_percent,
+            fixes: proved.into_iter().map(str::to_owned).collect(),
+            deadman_seconds: policy.deadman_seconds,
+        },
+    };
+    Verdict { soak_cap: classes().filter_map(|c| c.soak_seconds).min(), plan, held }
+}
+
+fn change(upgrade: &Upgrade) -> PackageChange {
+    PackageChange {
+        name: upgrade.name.clone(),
+        architecture: upgrade.architecture.clone(),
+        from: upgrade.from.clone(),
+        to: upgrade.to.clone(),
+        sha256: upgrade.sha256,
+        size: upgrade.size,
+    }
+}
+
+/// Every upgrade with what speaks for it and what, of itself, against it. By name and architecture.
+fn offers<'a>(
+    policy: &Policy,
+    inventory: &'a Inventory,
+    findings: &[&'a Finding],
+    bars: &[&Barred],
+    now: Timestamp,
+) -> Vec<Offer<'a>> {
+    let source_of: BTreeMap<&str, &str> =
+        inventory.packages.iter().map(|p| (p.name.as_str(), p.source.as_str())).collect();
+    let held: BTreeSet<&str> = inventory.held.iter().map(String::as_str).collect();
+    let mut upgrades: Vec<&Upgrade> = inventory.upgrades.iter().collect();
+    upgrades.sort();
+    upgrades.dedup_by(|a, b| (&a.name, &a.architecture) == (&b.name, &b.architecture));
+    let offered: BTreeSet<&str> = upgrades.iter().map(|u| u.name.as_str()).collect();
+    let installed = |name: &str| source_of.contains_key(name);
+    let by_binary = by_binary(findings);
+    let one = |upgrade: &'a Upgrade| {
+        let name = &upgrade.name;
+        let mut holds = Vec::new();
+        for exclusion in
+            policy.exclusions.iter().filter(|x| now < x.until && glob::matches(&x.package, name))
+        {
+            let (reason, until) = (exclusion.reason.clone(), Some(exclusion.until));
+            holds.push(Hold::Excluded { package: name.clone(), reason, until });
+        }
+        if held.contains(name.as_str()) {
+            holds.push(Hold::PackageHeld { package: name.clone() });
+        }
+        if !policy.allows(&upgrade.origin) {
+            let origin = format!("{} {}", upgrade.origin.label, upgrade.origin.suite);
+            holds.push(Hold::SourceNotAllowed {
+                package: name.clone(),
+                origin: origin.trim().to_owned(),
+            });
+        }
+        for bar in bars.iter().filter(|b| b.package == *name && b.version == upgrade.to) {
+            let (version, reason) = (bar.version.clone(), bar.reason.clone());
+            holds.push(Hold::VersionBarred { package: name.clone(), version, reason });
+        }
+        if !upgrade.removes.is_empty() {
+            holds.push(Hold::WouldRemove {
+                package: name.clone(),
+                removes: upgrade.removes.clone(),
+            });
+        }
+        let unknown = |b: &&String| !offered.contains(b.as_str()) && !installed(b);
+        let unknown: Vec<String> = upgrade.brings.iter().filter(unknown).cloned().collect();
+        if !unknown.is_empty() {
+            holds.push(Hold::WouldBring { package: name.clone(), brings: unknown });
+        }
+        holds.dedup();
+        let fixes = fixed_by(upgrade, &by_binary);
+        Offer {
+            upgrade,
+            source: source_of.get(name.as_str()).unwrap_or(&""),
+            fixes,
+            wanted: false,
+            holds,
+        }
+    };
+    upgrades.into_iter().map(one).collect()
+}
+
+/// Open findings that some offer fixes, by the binary they are about. Those about a running kernel stand under
+/// every name that an image has.
+fn by_binary<'a>(findings: &[&'a Finding]) -> BTreeMap<&'a str, Vec<&'a Finding>> {
+    let mut out: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
+    for finding in findings.iter().filter(|f| f.state == FindingState::Open && f.offered) {
+        for binary in &finding.binaries {
+            let key = if is_kernel_image(binary) { KERNEL } else { binary };
+            let known = out.entry(key).or_default();
+            if !known.last().is_some_and(|last| std::ptr::eq(*last, *finding)) {
+                known.push(finding);
+            }
+        }
+    }
+    out
+}
+
+/// Stands for every kernel image: the fix of a running one comes as a package of another name.
+const KERNEL: &str = "linux-image-";
+
+/// The findings that this upgrade brings to their fixed version.
+///
+/// Signed packages write their versions a little differently from the source the vendor's data is about
+/// (`6.1.123+1` for `6.1.123-1`), which for Debian's order is a later one: never taken for older than it is.
+fn fixed_by<'a>(
+    upgrade: &Upgrade,
+    by_binary: &BTreeMap<&'a str, Vec<&'a Finding>>,
+) -> Vec<&'a Finding> {
+    let key = if is_kernel_image(&upgrade.name) { KERNEL } else { upgrade.name.as_str() };
+    let reaches = |f: &&&Finding| {
+        f.fixed_version
+            .as_ref()
+            .is_some_and(|v| deb::compare_lenient(&upgrade.source_version, v).is_ge())
+    };
+    by_binary.get(key).into_iter().flatten().filter(reaches).copied().collect()
+}
+
+/// Marks what the policy wants: by finding or suite, then with it all of the same source and all it brings.
+fn want(policy: &Policy, offers: &mut [Offer<'_>]) {
+    for offer in offers.iter_mut() {
+        let is_new = offer.upgrade.from.is_empty();
+        let asked = policy.take == Take::All
+            || !offer.fixes.is_empty()
+            || offer.upgrade.origin.is_security();
+        offer.wanted = !is_new && asked;
+    }
+    // Each round takes at least one more in.
+    loop {
+        let wanted = |o: &&Offer<'_>| o.wanted;
+        let sources: BTreeSet<&str> =
+            offers.iter().filter(wanted).map(|o| o.source).filter(|s| !s.is_empty()).collect();
+        let brought: BTreeSet<&str> = offers
+            .iter()
+            .filter(wanted)
+            .flat_map(|o| &o.upgrade.brings)
+            .map(String::as_str)
+            .collect();
+        let joins = |o: &Offer<'_>| {
+            !o.wanted && (sources.contains(o.source) || brought.contains(o.upgrade.name.as_str()))
+        };
+        let more: Vec<usize> = (0..offers.len()).filter(|&i| joins(&offers[i])).collect();
+        if more.is_empty() {
+            return;
+        }
+        for i in more {
+            offers[i].wanted = true;
+        }
+    }
+}
+
+/// Holds what must go together with something that is held; then lets go of new packages that nobody brings.
+fn hold_together(offers: &mut [Offer<'_>]) {
+    loop {
+        let held: Vec<usize> = (0..offers.len())
+            .filter(|&i| offers[i].wanted && !offers[i].holds.is_empty())
+            .collect();
+        let by_source: BTreeMap<&str, usize> = held
+            .iter()
+            .rev()
+            .map(|&i| (offers[i].source, i))
+            .filter(|(s, _)| !s.is_empty())
+            .collect();
+        let by_name: BTreeMap<&str, usize> =
+            held.iter().rev().map(|&i| (offers[i].upgrade.name.as_str(), i)).collect();
+        let mut more = Vec::new();
+        for (i, offer) in offers.iter().enumerate().filter(|(_, o)| o.wanted && o.holds.is_empty())
+        {
+            let brought = offer.upgrade.brings.iter().find_map(|b| by_name.get(b.as_str()));
+            if let Some(&with) = by_source.get(offer.source).or(brought) {
+                let cause = &offers[with];
+                let (package, with) = (offer.upgrade.name.clone(), cause.upgrade.name.clone());
+                more.push((
+                    i,
+                    std::iter::once(Hold::KeptInStep { package, with })
+                        .chain(cause.holds.iter().cloned())
+                        .collect(),
+                ));
+            }
+        }
+        if more.is_empty() {
+            break;
+        }
+        for (i, chain) in more {
+            offers[i].holds = chain;
+        }
+    }
+    loop {
+        let brought: BTreeSet<String> = offers
+            .iter()
+            .filter(|o| o.wanted && o.holds.is_empty())
+            .flat_map(|o| o.upgrade.brings.iter().cloned())
+            .collect();
+        let idle = |o: &Offer<'_>| {
+            o.wanted && o.upgrade.from.is_empty() && !brought.contains(&o.upgrade.name)
+        };
+        let before = offers.iter().filter(|o| o.wanted).count();
+        for offer in offers.iter_mut().filter(|o| o.holds.is_empty()) {
+            offer.wanted &= !idle(offer);
+        }
+        if offers.iter().filter(|o| o.wanted).count() == before {
+            return;
+        }
+    }
+}
+
+/// Will the host, by this policy, prove the finding gone? Only where every affected binary is changed, and what
+/// runs the old code may be restarted.
+fn is_proved(policy: &Policy, finding: &Finding, taken: &[&Offer<'_>]) -> bool {
+    let kernel = finding.binaries.iter().any(|b| is_kernel_image(b));
+    if kernel && policy.reboot == RebootRule::Never
+        || finding.in_use && !kernel && policy.restart.never
+    {
+        return false;
+    }
+    finding.binaries.iter().all(|binary| {
+        taken.iter().any(|o| {
+            let same = o.upgrade.name == *binary
+                || is_kernel_image(binary) && is_kernel_image(&o.upgrade.name);
+            same && o.fixes.iter().any(|f| std::ptr::eq(*f, finding))
+        })
+    })
+}
+
+/// Findings that no offered upgrade fixes, by package and reason.
+fn without_fix<'a>(
+    inventory: &Inventory,
+    findings: &[&'a Finding],
+    offers: &[Offer<'a>],
+) -> Vec<(&'a str, BTreeSet<&'a str>, Vec<Hold>)> {
+    // A new package that nobody brings is no help, though it be the fixed one.
+    let helped = |finding: &Finding| {
+        offers.iter().any(|o| o.wanted && o.fixes.iter().any(|f| std::ptr::eq(*f, finding)))
+    };
+    // One entry for a source package, however many vulnerabilities it has: the reason names the first.
+    let mut no_fix: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    type Names<'n> = BTreeSet<&'n str>;
+    let mut not_offered: BTreeMap<(&str, &str), (Names<'_>, Names<'_>)> = BTreeMap::new();
+    for &finding in findings {
+        match (finding.state, &finding.fixed_version) {
+            (FindingState::NoFixYet, _) | (FindingState::Open, None) => {
+                no_fix.entry(&finding.source).or_default().insert(&finding.id);
+            }
+            (FindingState::Open, Some(fixed)) if !helped(finding) => {
+                let (ids, binaries) = not_offered.entry((&finding.source, fixed)).or_default();
+                ids.insert(&finding.id);
+                binaries.extend(finding.binaries.iter().map(String::as_str));
+            }
+            _ => {}
+        }
+    }
+    let first = |ids: &BTreeSet<&str>| ids.first().map_or(String::new(), |id| (*id).to_owned());
+    let mut out = Vec::new();
+    for (source, ids) in no_fix {
+        let reasons = vec![Hold::NoFix { finding: first(&ids) }];
+        out.push((source, ids, reasons));
+    }
+    for ((source, fixed), (ids, binaries)) in not_offered {
+        let held = inventory.held.iter().filter(|h| binaries.contains(h.as_str()));
+        let mut reasons: Vec<Hold> =
+            held.map(|h| Hold::PackageHeld { package: h.clone() }).collect();
+        reasons.push(Hold::FixNotOffered { finding: first(&ids), fixed_version: fixed.to_owned() });
+        out.push((source, ids, reasons));
+    }
+    out
+}

@@ -1,0 +1,6 @@
+//! Plans of small fleets, by hand; and what must hold for any fleet.
+
+mod fleet;
+mod hosts;
+mod properties;
+mod waves;

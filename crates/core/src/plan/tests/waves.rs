@@ -1,0 +1,175 @@
+use super::fleet::*;
+use crate::HostId;
+use crate::host::Host;
+use crate::plan::Plan;
+
+const RINGS: &str = "[[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\nsoak = \"1h\"\n\
+                     [[ring]]\nname = \"early\"\nselect = \"ring=early\"\nwave-percent = 50\nsoak = \"2h\"\n\
+                     [[ring]]\nname = \"broad\"\n";
+
+/// A host that differs from others by a package.
+fn odd(id: &str, ring: &str, package_of_its_own: &str) -> Host {
+    let mut h = host(id, &[("ring", ring)]);
+    if !package_of_its_own.is_empty() {
+        inventory(&mut h).packages.push(package(package_of_its_own, package_of_its_own, "1"));
+    }
+    h
+}
+
+/// The same, where that package has an upgrade.
+fn odd_change(id: &str, ring: &str, name: &str) -> Host {
+    let mut h = odd(id, ring, name);
+    inventory(&mut h).upgrades.push(upgrade(name, "1", "2"));
+    h
+}
+
+fn shape(plan: &Plan) -> Vec<String> {
+    let wave = |w: &crate::plan::Wave| {
+        let hosts: Vec<&str> = w.hosts.iter().map(HostId::as_str).collect();
+        format!("{}: {} ({} s)", w.ring, hosts.join(" "), w.soak_seconds)
+    };
+    plan.waves.iter().map(wave).collect()
+}
+
+#[test]
+fn waves_follow_the_rings_in_shares_of_the_ring_with_soak_between_rings() {
+    let mut fleet = vec![odd("c", "canary", "")];
+    fleet.extend((1..=5).map(|n| odd(&format!("e{n}"), "early", "")));
+    fleet.extend((1..=3).map(|n| odd(&format!("b{n}"), "broad", "")));
+    // Two of the five need nothing: the share is of the ring all the same.
+    for h in &mut fleet[4..6] {
+        inventory(h).upgrades.clear();
+    }
+    let plan = World::new(policy(RINGS), fleet).plan();
+    let sizes: Vec<_> =
+        plan.waves.iter().map(|w| (w.ring.as_str(), w.hosts.len(), w.soak_seconds)).collect();
+    assert_eq!(sizes, [("canary", 1, 3600), ("early", 3, 7200), ("broad", 3, 0)]);
+    for (n, wave) in plan.waves.iter().enumerate() {
+        for id in &wave.hosts {
+            assert_eq!((plan.hosts[id].wave, &plan.hosts[id].ring), (n as u32, &wave.ring));
+        }
+    }
+}
+
+#[test]
+fn soak_within_a_ring_is_nothing_and_at_its_end_its_own() {
+    let mut fleet = vec![odd("c", "canary", "")];
+    fleet.extend((1..=4).map(|n| odd(&format!("e{n}"), "early", "")));
+    fleet.push(odd("b", "broad", ""));
+    let plan = World::new(policy(RINGS), fleet).plan();
+    let soaks: Vec<_> =
+        plan.waves.iter().map(|w| (w.ring.as_str(), w.hosts.len(), w.soak_seconds)).collect();
+    assert_eq!(soaks, [("canary", 1, 3600), ("early", 2, 0), ("early", 2, 7200), ("broad", 1, 0)]);
+}
+
+#[test]
+fn a_class_of_a_fixed_finding_cuts_the_soak() {
+    let rules = format!("[[class]]\nname = \"bad\"\nsoak = \"10m\"\ndeadline = \"1d\"\n{RINGS}");
+    let fleet = vec![odd("c", "canary", ""), odd("b", "broad", "")];
+    let world = World::new(policy(&rules), fleet).with(finding(
+        "b",
+        "CVE-1",
+        "nginx",
+        &["nginx"],
+        Some("1.22.2"),
+    ));
+    assert_eq!(shape(&world.plan()), ["canary: c (600 s)", "broad: b (0 s)"]);
+}
+
+#[test]
+fn canaries_come_in_the_order_in_which_they_stand_for_most_of_the_rest() {
+    let rules = "[[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\nwave-percent = 25\n[[ring]]\nname = \"broad\"\n";
+    let mut fleet = vec![
+        odd_change("c1", "canary", "curl"),
+        odd_change("c2", "canary", "curl"),
+        odd_change("c3", "canary", "vim"),
+        odd_change("c4", "canary", "git"),
+    ];
+    fleet.extend((1..=5).map(|n| odd_change(&format!("v{n}"), "broad", "vim")));
+    fleet.extend((1..=3).map(|n| odd_change(&format!("k{n}"), "broad", "curl")));
+    fleet.push(odd_change("z", "broad", "bash"));
+    for seed in 0..20 {
+        let mut world = World::new(policy(rules), fleet.clone());
+        world.seed = seed;
+        let plan = world.plan();
+        let order: Vec<&str> = plan.waves[..4].iter().map(|w| w.hosts[0].as_str()).collect();
+        assert_eq!(order[0], "c3", "five others are like it");
+        assert!(order[1] == "c1" || order[1] == "c2", "three others are like them");
+        assert_eq!(
+            order[2], "c4",
+            "one of its changes is new, the other curl host tries nothing new"
+        );
+    }
+    let mut world = World::new(policy(rules), fleet);
+    world.seed = 1;
+    let why: Vec<String> =
+        world.plan().waves.iter().map(|w| format!("{}: {}", w.ring, w.why)).collect();
+    insta::assert_snapshot!(why.join("\n"), @r#"
+canary: stands for 1 of 3 cohorts of later rings (5 of 9 hosts): c1821ec3f65f (5 hosts); not for 6cddb5b3e610 (3 hosts), f615f76fbfeb (1 host), of whose changes 2 are not tried here
+canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here
+canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here
+canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here
+broad: goes ahead of ring broad: tries 1 change that no ring before did
+broad: most urgent first
+"#);
+}
+
+#[test]
+fn what_no_earlier_ring_tried_goes_ahead_in_a_wave_of_its_own() {
+    let mut fleet = vec![odd("c", "canary", "")];
+    fleet.extend((1..=4).map(|n| odd(&format!("b{n}"), "broad", "")));
+    fleet.extend((1..=3).map(|n| odd_change(&format!("v{n}"), "broad", "vim")));
+    let plan = World::new(policy(RINGS), fleet).plan();
+    assert_eq!(plan.waves.len(), 3);
+    assert_eq!(plan.waves[1].hosts.len(), 1, "one of three tries it for all");
+    assert!(plan.waves[1].hosts[0].as_str().starts_with('v'));
+    assert_eq!(plan.waves[2].hosts.len(), 6);
+    insta::assert_snapshot!(plan.waves[1].why, @r#"goes ahead of ring broad: tries 1 change that no ring before did"#);
+}
+
+#[test]
+fn where_the_canaries_need_nothing_somebody_goes_ahead_all_the_same() {
+    let mut fleet = vec![odd("c", "canary", "")];
+    inventory(&mut fleet[0]).upgrades.clear();
+    fleet.extend((1..=4).map(|n| odd(&format!("b{n}"), "broad", "")));
+    let plan = World::new(policy(RINGS), fleet).plan();
+    insta::assert_snapshot!(shape(&plan).join("\n") + "\n" + &plan.waves[0].why, @r#"
+broad: b4 (0 s)
+broad: b1 b2 b3 (0 s)
+goes ahead of ring broad: tries 3 changes that no ring before did
+"#);
+}
+
+#[test]
+fn the_most_urgent_of_a_ring_go_first() {
+    let rules = "[[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\n[[ring]]\nname = \"broad\"\nwave-percent = 1\n";
+    let mut fleet = vec![odd("c", "canary", "")];
+    fleet.extend((1..=3).map(|n| odd(&format!("b{n}"), "broad", "")));
+    let mut world = World::new(policy(rules), fleet);
+    for (host, day) in [("b1", "03"), ("b2", "01"), ("b3", "02")] {
+        let mut f = finding(host, "CVE-1", "nginx", &["nginx"], Some("1.22.2"));
+        f.deadline = Some(at(&format!("2026-12-{day}T00:00:00Z")));
+        world = world.with(f);
+    }
+    assert_eq!(
+        shape(&world.plan()),
+        ["canary: c (0 s)", "broad: b2 (0 s)", "broad: b3 (0 s)", "broad: b1 (0 s)"]
+    );
+}
+
+#[test]
+fn budgets_count_the_whole_fleet_in_the_plan_or_not() {
+    let rules = "[[budget]]\nname = \"web\"\nselect = \"role=web\"\nmax-unavailable = 2\n";
+    let mut mine = policy(rules);
+    mine.select = crate::policy::Selector::parse("env=prod").unwrap();
+    let fleet = vec![
+        host("b", &[("env", "prod"), ("role", "web")]),
+        host("a", &[("env", "test"), ("role", "web")]),
+        host("c", &[("env", "prod"), ("role", "db")]),
+    ];
+    let mut world = World::new(mine, fleet);
+    world.only = Some(["c".into()].into());
+    let plan = world.plan();
+    assert_eq!(plan.budgets[0].hosts, ["a".into(), "b".into()] as [HostId; 2]);
+    assert_eq!((plan.budgets[0].max_unavailable, plan.hosts.len()), (2, 1));
+}

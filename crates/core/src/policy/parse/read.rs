@@ -1,0 +1,432 @@
+//! The document's sections, one function each.
+
+use super::super::*;
+use super::checks;
+use super::duration::MAX_SECONDS;
+use super::section::{Keys, Section};
+use super::{Errors, nearest};
+use crate::assignment::{ConffileRule, Probe, RebootRule, RestartRule};
+use crate::finding::Severity;
+use crate::{Digest, Timestamp};
+use toml::de::{DeTable, DeValue};
+
+/// Windows (and blackouts, rings, ...) of one policy at most: each is looked at for every decision.
+const MAX_SECTIONS: usize = 200;
+
+const POLICY: Keys = &[
+    ("name", "\"web-production\""),
+    ("description", "\"Web servers that customers see\""),
+    ("priority", "10"),
+    ("select", "\"env=prod and role in (web, api)\""),
+    ("take", "\"security\""),
+    ("conffiles", "\"keep\""),
+    ("approvals", "1"),
+    ("inventory-max-age", "\"1d\""),
+    ("latency-margin-percent", "50"),
+    ("deadman", "\"10m\""),
+];
+const SOURCE: Keys =
+    &[("origin", "\"Debian\""), ("label", "\"Debian-Security\""), ("suite", "\"stable-security\"")];
+const CLASS: Keys = &[
+    ("name", "\"critical\""),
+    ("cvss-at-least", "9.0"),
+    ("epss-at-least", "0.5"),
+    ("severity-at-least", "\"high\""),
+    ("kev", "true"),
+    ("in-use", "true"),
+    ("exposed", "true"),
+    ("deadline", "\"7d\""),
+    ("soak", "\"30m\""),
+    ("emergency", "true"),
+];
+const RING: Keys = &[
+    ("name", "\"canary\""),
+    ("select", "\"ring=canary\""),
+    ("wave-percent", "25"),
+    ("soak", "\"4h\""),
+];
+const WINDOW: Keys = &[
+    ("days", "[\"sat\", \"sun\"]"),
+    ("start", "\"22:00\""),
+    ("duration", "\"4h\""),
+    ("time-zone", "\"Europe/Berlin\""),
+];
+const BLACKOUT: Keys =
+    &[("from", "2026-12-21"), ("to", "2027-01-03"), ("reason", "\"year-end closing\"")];
+const EXCLUDE: Keys = &[
+    ("package", "\"postgresql-*\""),
+    ("reason", "\"the driver is not certified for the new version\""),
+    ("owner", "\"dba@example.org\""),
+    ("until", "2027-01-31"),
+];
+const RESTART: Keys = &[("never", "true"), ("spare", "[\"postgresql@*.service\"]")];
+const REBOOT: Keys = &[("when", "\"needed\"")];
+const BUDGET: Keys = &[("name", "\"web\""), ("select", "\"role=web\""), ("max-unavailable", "1")];
+const GATE: Keys = &[
+    ("bake", "\"5m\""),
+    ("max-failures", "0"),
+    ("min-success-percent", "100"),
+    ("silent-after", "\"15m\""),
+    ("undo-wave", "true"),
+];
+const PROBE: Keys = &[
+    ("http", "\"http://127.0.0.1:80/health\""),
+    ("status", "200"),
+    ("contains", "\"ok\""),
+    ("tcp", "\"127.0.0.1:22\""),
+    ("command", "\"replication\""),
+];
+
+/// Sections: name, how its header is written, its keys.
+const SECTIONS: [(&str, &str, Keys); 12] = [
+    ("policy", "[policy]", POLICY),
+    ("source", "[[source]]", SOURCE),
+    ("class", "[[class]]", CLASS),
+    ("ring", "[[ring]]", RING),
+    ("window", "[[window]]", WINDOW),
+    ("blackout", "[[blackout]]", BLACKOUT),
+    ("exclude", "[[exclude]]", EXCLUDE),
+    ("restart", "[restart]", RESTART),
+    ("reboot", "[reboot]", REBOOT),
+    ("budget", "[[budget]]", BUDGET),
+    ("gate", "[gate]", GATE),
+    ("probe", "[[probe]]", PROBE),
+];
+
+/// What to do about a key that is not known where it stands: spelt wrongly, or written into the wrong section.
+pub(super) fn where_belongs(key: &str, known: &[&str]) -> String {
+    if let Some(near) = nearest(key, known) {
+        return format!("did you mean `{near}`?");
+    }
+    if let Some((_, title, _)) = SECTIONS.iter().find(|(name, ..)| *name == key) {
+        return format!("write `{title}`, a section of its own");
+    }
+    let owners: Vec<&str> = SECTIONS
+        .iter()
+        .filter(|(_, _, keys)| keys.iter().any(|(k, _)| *k == key))
+        .map(|(_, title, _)| *title)
+        .collect();
+    if owners.is_empty() {
+        format!("its keys are {}", known.join(", "))
+    } else {
+        format!("`{key}` belongs under {}", owners.join(" or "))
+    }
+}
+
+/// The document as it was opened.
+struct Document<'t, 'i> {
+    root: &'t DeTable<'i>,
+}
+
+impl<'t, 'i> Document<'t, 'i> {
+    /// A section that may be there once.
+    fn one(&self, e: &mut Errors<'_>, name: &'static str) -> Option<Section<'t, 'i>> {
+        let (_, title, keys) = SECTIONS.iter().find(|(n, ..)| *n == name)?;
+        let value = self.root.get(name)?;
+        if let DeValue::Array(items) = value.get_ref() {
+            let at = items.first().map_or(value.span().start, |i| i.span().start);
+            e.at(at, format!("there is only one {title}"), format!("write `{title}`, once"));
+            return None;
+        }
+        Section::open(e, title, keys, value)
+    }
+
+    /// A section that may be there several times.
+    fn many(&self, e: &mut Errors<'_>, name: &'static str) -> Vec<Section<'t, 'i>> {
+        let Some((_, title, keys)) = SECTIONS.iter().find(|(n, ..)| *n == name) else {
+            return Vec::new();
+        };
+        let Some(value) = self.root.get(name) else { return Vec::new() };
+        match value.get_ref() {
+            DeValue::Array(items) => {
+                if items.len() > MAX_SECTIONS {
+                    let message = format!(
+                        "there are {} {title} sections, at most {MAX_SECTIONS} are read",
+                        items.len()
+                    );
+                    e.at(
+                        items[MAX_SECTIONS].span().start,
+                        message,
+                        "split the policy into several with a `select` each",
+                    );
+                }
+                items
+                    .iter()
+                    .take(MAX_SECTIONS)
+                    .filter_map(|item| Section::open(e, title, keys, item))
+                    .collect()
+            }
+            _ => {
+                let message = format!("there may be several {title}: its header has two brackets");
+                e.at(value.span().start, message, format!("write `{title}`"));
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Reads the whole document. Where something was complained about, what it gives is of no use.
+pub(super) fn policy(e: &mut Errors<'_>, root: &DeTable<'_>) -> Policy {
+    for key in root.keys() {
+        let name = key.get_ref().as_ref();
+        if !SECTIONS.iter().any(|(n, ..)| *n == name) {
+            let names: Vec<&str> = SECTIONS.iter().map(|(n, ..)| *n).collect();
+            let hint = match nearest(name, &names)
+                .and_then(|near| SECTIONS.iter().find(|(n, ..)| *n == near))
+            {
+                Some((_, title, _)) => format!("did you mean `{title}`?"),
+                None => where_belongs(name, &names).replace("its keys are", "sections are"),
+            };
+            let shown: String = name.chars().take(60).collect();
+            e.at(key.span().start, format!("a policy has no section `{shown}`"), hint);
+        }
+    }
+    let document = Document { root };
+    let mut policy = head(e, &document);
+    policy.sources = document.many(e, "source").iter().map(|s| source(e, s)).collect();
+    let sections = document.many(e, "class");
+    policy.classes = checks::classes(e, sections, class);
+    let sections = document.many(e, "ring");
+    policy.rings = checks::rings(e, sections, ring);
+    if !root.contains_key("ring") {
+        let at = root.get("policy").map_or(0, |p| p.span().start);
+        e.at(
+            at,
+            "the policy has no ring: no host would ever be patched",
+            "add `[[ring]]` with `name = \"all\"`",
+        );
+    }
+    policy.windows = document.many(e, "window").iter().map(|s| window(e, s)).collect();
+    policy.blackouts = document.many(e, "blackout").iter().map(|s| blackout(e, s)).collect();
+    policy.exclusions = document.many(e, "exclude").iter().map(|s| exclusion(e, s)).collect();
+    policy.restart = document.one(e, "restart").map(|s| restart(e, &s)).unwrap_or_default();
+    policy.reboot = document.one(e, "reboot").map(|s| reboot(e, &s)).unwrap_or_default();
+    let sections = document.many(e, "budget");
+    policy.budgets = checks::budgets(e, sections, budget);
+    policy.gate = document.one(e, "gate").map(|s| gate(e, &s)).unwrap_or_default();
+    policy.probes = document.many(e, "probe").iter().filter_map(|s| probe(e, s)).collect();
+    policy
+}
+
+fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
+    let mut policy = Policy {
+        name: String::new(),
+        description: String::new(),
+        priority: 0,
+        select: Selector::All,
+        take: Take::default(),
+        sources: Vec::new(),
+        classes: Vec::new(),
+        rings: Vec::new(),
+        windows: Vec::new(),
+        blackouts: Vec::new(),
+        exclusions: Vec::new(),
+        restart: RestartRule::default(),
+        reboot: RebootRule::default(),
+        conffiles: ConffileRule::default(),
+        budgets: Vec::new(),
+        gate: GateRule::default(),
+        probes: Vec::new(),
+        latency_margin_percent: None,
+        deadman_seconds: None,
+        approvals: 0,
+        inventory_max_age_seconds: 86_400,
+        digest: Digest::of(e.text.as_bytes()),
+    };
+    let Some(s) = document.one(e, "policy") else {
+        if !document.root.contains_key("policy") {
+            e.at(
+                0,
+                "the policy has no [policy] section",
+                "add `[policy]` with `name = \"…\"` and `select = \"…\"`",
+            );
+        }
+        return policy;
+    };
+    s.needs(e, &["name", "select"]);
+    policy.name = s.name(e, "name").unwrap_or_default();
+    policy.description = s.text(e, "description").unwrap_or_default();
+    policy.priority =
+        s.integer(e, "priority", i64::from(i32::MIN)..=i64::from(i32::MAX)).map_or(0, |n| n as i32);
+    policy.select = s.selector(e, "select").unwrap_or(Selector::All);
+    policy.take =
+        s.word(e, "take", &[("security", Take::Security), ("all", Take::All)]).unwrap_or_default();
+    let conffiles = [("keep", ConffileRule::Keep), ("replace", ConffileRule::Replace)];
+    policy.conffiles = s.word(e, "conffiles", &conffiles).unwrap_or_default();
+    policy.approvals = s.count(e, "approvals", 0..=100).unwrap_or(0);
+    policy.inventory_max_age_seconds =
+        s.duration(e, "inventory-max-age", 1..=MAX_SECONDS).unwrap_or(86_400);
+    policy.latency_margin_percent = s.count(e, "latency-margin-percent", 0..=100_000);
+    policy.deadman_seconds =
+        s.duration(e, "deadman", 1..=86_400).and_then(|n| u32::try_from(n).ok());
+    policy
+}
+
+fn source(e: &mut Errors<'_>, s: &Section<'_, '_>) -> SourceRule {
+    if !["origin", "label", "suite"].iter().any(|k| s.has(k)) {
+        e.at(
+            s.at,
+            "this [[source]] allows everything",
+            "add `origin`, `label` or `suite`, or take the section away",
+        );
+    }
+    SourceRule { origin: s.text(e, "origin"), label: s.text(e, "label"), suite: s.text(e, "suite") }
+}
+
+fn class(e: &mut Errors<'_>, s: &Section<'_, '_>) -> ClassRule {
+    s.needs(e, &["name", "deadline"]);
+    let words =
+        [Severity::Negligible, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+    ClassRule {
+        name: s.name(e, "name").unwrap_or_default(),
+        cvss_at_least: s.number(e, "cvss-at-least", 0.0..=10.0),
+        epss_at_least: s.number(e, "epss-at-least", 0.0..=1.0),
+        severity_at_least: s.word(e, "severity-at-least", &words.map(|w| (w.word(), w))),
+        kev: s.flag(e, "kev"),
+        in_use: s.flag(e, "in-use"),
+        exposed: s.flag(e, "exposed"),
+        deadline_seconds: s.duration(e, "deadline", 0..=MAX_SECONDS).unwrap_or(0),
+        soak_seconds: s.duration(e, "soak", 0..=MAX_SECONDS),
+        emergency: s.flag(e, "emergency").unwrap_or(false),
+    }
+}
+
+fn ring(e: &mut Errors<'_>, s: &Section<'_, '_>) -> RingRule {
+    s.needs(e, &["name"]);
+    RingRule {
+        name: s.name(e, "name").unwrap_or_default(),
+        select: s.selector(e, "select").unwrap_or(Selector::All),
+        wave_percent: s.count(e, "wave-percent", 1..=100).unwrap_or(100),
+        soak_seconds: s.duration(e, "soak", 0..=MAX_SECONDS).unwrap_or(0),
+    }
+}
+
+fn window(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Window {
+    s.needs(e, &["start", "duration", "time-zone"]);
+    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let mut days = Vec::new();
+    let written = s.texts(e, "days");
+    if written.as_ref().is_some_and(Vec::is_empty) {
+        e.at(
+            s.place("days"),
+            "the window opens on no day",
+            "name days, or take `days` away for every day",
+        );
+    }
+    for (word, at) in written.unwrap_or_default() {
+        match DAYS.iter().position(|d| *d == word) {
+            Some(n) => days.push(n as u8 + 1),
+            None => {
+                let start: String = word.to_ascii_lowercase().chars().take(3).collect();
+                let hint = match DAYS.iter().find(|d| **d == start) {
+                    Some(day) => format!("write \"{day}\""),
+                    None => format!("days are {}", DAYS.map(|d| format!("\"{d}\"")).join(", ")),
+                };
+                let shown: String = word.chars().take(60).collect();
+                e.at(at, format!("`{shown}` is no day of the week"), hint);
+            }
+        }
+    }
+    days.sort_unstable();
+    days.dedup();
+    Window {
+        days,
+        start_minute: s.time_of_day(e, "start").unwrap_or(0),
+        duration_seconds: s.duration(e, "duration", 1..=7 * 86_400).unwrap_or(0),
+        time_zone: s.time_zone(e, "time-zone").unwrap_or_default(),
+    }
+}
+
+fn blackout(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Blackout {
+    s.needs(e, &["from", "to", "reason"]);
+    let (from, to) = (s.date(e, "from").unwrap_or_default(), s.date(e, "to").unwrap_or_default());
+    if s.has("from") && s.has("to") && from > to {
+        e.at(
+            s.place("to"),
+            "the blackout ends before it begins",
+            "`to` is its last day: write one not before `from`",
+        );
+    }
+    Blackout { from, to, reason: s.text(e, "reason").unwrap_or_default() }
+}
+
+fn exclusion(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Exclusion {
+    s.needs(e, &["package", "reason", "owner", "until"]);
+    let package = s.text(e, "package").unwrap_or_default();
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.*?".contains(c);
+    if let Some(odd) = package.chars().find(|c| !allowed(*c)) {
+        let hint = "write a binary package's name; `*` and `?` are globs";
+        e.at(s.place("package"), format!("{odd:?} is in no package's name"), hint);
+    }
+    Exclusion {
+        package,
+        reason: s.text(e, "reason").unwrap_or_default(),
+        owner: s.text(e, "owner").unwrap_or_default(),
+        until: s.instant(e, "until").unwrap_or(Timestamp::UNIX_EPOCH),
+    }
+}
+
+fn restart(e: &mut Errors<'_>, s: &Section<'_, '_>) -> RestartRule {
+    let mut spare = Vec::new();
+    for (unit, at) in s.texts(e, "spare").unwrap_or_default() {
+        if unit.is_empty() || !unit.contains(['.', '*']) {
+            let hint = format!("write the whole name of the unit: \"{unit}.service\"");
+            e.at(at, format!("`{unit}` matches no unit"), hint);
+        }
+        spare.push(unit.to_owned());
+    }
+    RestartRule { never: s.flag(e, "never").unwrap_or(false), spare }
+}
+
+fn reboot(e: &mut Errors<'_>, s: &Section<'_, '_>) -> RebootRule {
+    s.needs(e, &["when"]);
+    s.word(e, "when", &[("never", RebootRule::Never), ("needed", RebootRule::WhenNeeded)])
+        .unwrap_or_default()
+}
+
+fn budget(e: &mut Errors<'_>, s: &Section<'_, '_>) -> BudgetRule {
+    s.needs(e, &["name", "select", "max-unavailable"]);
+    BudgetRule {
+        name: s.text(e, "name").unwrap_or_default(),
+        select: s.selector(e, "select").unwrap_or(Selector::All),
+        max_unavailable: s.count(e, "max-unavailable", 1..=1_000_000).unwrap_or(0),
+    }
+}
+
+fn gate(e: &mut Errors<'_>, s: &Section<'_, '_>) -> GateRule {
+    let usual = GateRule::default();
+    GateRule {
+        bake_seconds: s.duration(e, "bake", 0..=MAX_SECONDS).unwrap_or(usual.bake_seconds),
+        max_failures: s.count(e, "max-failures", 0..=1_000_000).unwrap_or(usual.max_failures),
+        min_success_percent: s
+            .count(e, "min-success-percent", 0..=100)
+            .unwrap_or(usual.min_success_percent),
+        silent_after_seconds: s
+            .duration(e, "silent-after", 1..=MAX_SECONDS)
+            .unwrap_or(usual.silent_after_seconds),
+        undo_wave: s.flag(e, "undo-wave").unwrap_or(usual.undo_wave),
+    }
+}
+
+fn probe(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Option<Probe> {
+    let kinds: Vec<&str> = ["http", "tcp", "command"].into_iter().filter(|k| s.has(k)).collect();
+    let &[kind] = &kinds[..] else {
+        let message = if kinds.is_empty() {
+            "the [[probe]] asks nothing"
+        } else {
+            "the [[probe]] asks several things"
+        };
+        e.at(
+            s.at,
+            message,
+            "write one of `http`, `tcp` and `command`, and a [[probe]] for each further one",
+        );
+        return None;
+    };
+    if kind != "http" {
+        for key in ["status", "contains"].into_iter().filter(|k| s.has(k)) {
+            e.at(s.place(key), format!("`{key}` goes with `http` only"), "take it away");
+        }
+    }
+    checks::probe(e, s, kind)
+}

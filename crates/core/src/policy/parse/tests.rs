@@ -1,0 +1,363 @@
+use super::super::*;
+use super::*;
+use proptest::prelude::*;
+
+const HEAD: &str = "[policy]\nname = \"p\"\nselect = \"all\"\n\n[[ring]]\nname = \"all\"\n";
+
+fn errors(text: &str) -> String {
+    let errors = Policy::parse(text).err().unwrap_or_default();
+    errors.iter().map(|e| format!("{e}\n")).collect()
+}
+
+/// The errors of a section added to an otherwise good policy.
+fn errors_in(section: &str) -> String {
+    errors(&format!("{HEAD}{section}"))
+}
+
+#[test]
+fn the_smallest_policy_is_taken_with_careful_defaults() {
+    let p = Policy::parse(HEAD).unwrap();
+    assert_eq!((p.name.as_str(), &p.select, p.take), ("p", &Selector::All, Take::Security));
+    assert_eq!(p.gate, GateRule::default());
+    assert_eq!(
+        p.rings,
+        [RingRule {
+            name: "all".into(),
+            select: Selector::All,
+            wave_percent: 100,
+            soak_seconds: 0
+        }]
+    );
+    assert_eq!(
+        (p.reboot, p.approvals, p.inventory_max_age_seconds),
+        (RebootRule::Never, 0, 86_400)
+    );
+    assert_eq!(p.digest, Digest::of(HEAD.as_bytes()));
+}
+
+fn example(name: &str) -> Policy {
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/policies").join(name);
+    #[allow(clippy::disallowed_methods)] // The test reads a file; the core does not.
+    let text = std::fs::read_to_string(path).unwrap();
+    Policy::parse(&text).unwrap_or_else(|errors| {
+        panic!("{name}: {}", errors.iter().map(|e| format!("\n{e}")).collect::<String>())
+    })
+}
+
+#[test]
+fn the_demo_policy_parses() {
+    let p = example("demo.toml");
+    assert_eq!(
+        p.rings.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
+        ["canary", "early", "broad"]
+    );
+    assert_eq!((p.take, p.gate.bake_seconds, p.gate.max_failures), (Take::Security, 5, 0));
+    let acme = crate::inventory::Origin {
+        origin: "Acme".into(),
+        label: "Acme-Security".into(),
+        suite: String::new(),
+        codename: String::new(),
+    };
+    assert!(p.allows(&acme) && acme.is_security());
+    assert_eq!(p.probes.len(), 2);
+}
+
+#[test]
+fn the_web_policy_parses() {
+    let p = example("web-production.toml");
+    assert_eq!(p.classes.len(), 5);
+    assert_eq!(p.windows[0].days, [1, 2, 3, 4]);
+    assert_eq!((p.windows[0].start_minute, p.windows[0].duration_seconds), (22 * 60, 5 * 3600));
+    assert_eq!(p.exclusions[0].until.to_string(), "2027-02-01T00:00:00Z");
+    assert_eq!(p.deadman_seconds, Some(600));
+    assert!(p.classes[0].emergency && p.classes[0].soak_seconds == Some(1800));
+    assert_eq!(p.select.to_string(), "env=prod and role in (web, api) and not maintenance=frozen");
+}
+
+#[test]
+fn the_database_policy_parses() {
+    let p = example("databases.toml");
+    assert_eq!((p.approvals, p.reboot, p.gate.undo_wave), (2, RebootRule::Never, true));
+    assert_eq!(p.restart.spare, ["postgresql@*.service", "mariadb.service"]);
+    assert!(matches!(p.probes[..], [Probe::Command { .. }]));
+}
+
+#[test]
+fn a_text_that_is_no_toml_is_refused_at_each_place() {
+    insta::assert_snapshot!(errors("[policy\nname = \"p\"\n= 3\n"), @r#"
+line 1, column 8: this is not TOML: unclosed table, expected `]`; sections are written `[gate]` or, where there may be several, `[[ring]]`
+line 3, column 1: this is not TOML: unquoted keys cannot be empty, expected letters, numbers, `-`, `_`; texts, times and durations stand in quotes: `soak = "30m"`
+"#);
+    insta::assert_snapshot!(errors("[policy]\ndeadman = 30m\nname = p\nselect = \"all\n"), @r#"
+line 2, column 11: this is not TOML: string values must be quoted, expected literal string; texts, times and durations stand in quotes: `soak = "30m"`
+line 3, column 8: this is not TOML: string values must be quoted, expected literal string; texts, times and durations stand in quotes: `soak = "30m"`
+line 4, column 14: this is not TOML: invalid basic string, expected `"`; texts, times and durations stand in quotes: `soak = "30m"`
+"#);
+    insta::assert_snapshot!(errors("[policy]\nname = \"p\"\nname = \"q\"\n"), @r#"line 3, column 1: this is not TOML: duplicate key; take one of them away"#);
+    insta::assert_snapshot!(errors(&"x".repeat(MAX_POLICY_BYTES + 1)), @r#"line 1, column 1: the policy has 262145 bytes, at most 262144 are read; split it into several policies with a `select` each"#);
+}
+
+#[test]
+fn an_empty_policy_is_told_what_it_lacks() {
+    insta::assert_snapshot!(errors(""), @r#"
+line 1, column 1: the policy has no [policy] section; add `[policy]` with `name = "…"` and `select = "…"`
+line 1, column 1: the policy has no ring: no host would ever be patched; add `[[ring]]` with `name = "all"`
+"#);
+    insta::assert_snapshot!(errors("[policy]\n"), @r#"
+line 1, column 1: [policy] has no `name`; add `name = "web-production"`
+line 1, column 1: [policy] has no `select`; add `select = "env=prod and role in (web, api)"`
+line 1, column 1: the policy has no ring: no host would ever be patched; add `[[ring]]` with `name = "all"`
+"#);
+}
+
+#[test]
+fn misspelt_and_misplaced_keys_are_told_their_name_or_place() {
+    insta::assert_snapshot!(errors("[policy]\nnam = \"p\"\nselect = \"all\"\nsoak = \"1h\"\n[[ring]]\nname = \"a\"\nwave_percent = 3\nbanana = 1\n[[rings]]\n[gates]\n[quux]\n"), @r#"
+line 1, column 1: [policy] has no `name`; add `name = "web-production"`
+line 2, column 1: [policy] has no key `nam`; did you mean `name`?
+line 4, column 1: [policy] has no key `soak`; `soak` belongs under [[class]] or [[ring]]
+line 7, column 1: [[ring]] has no key `wave_percent`; did you mean `wave-percent`?
+line 8, column 1: [[ring]] has no key `banana`; its keys are name, select, wave-percent, soak
+line 9, column 3: a policy has no section `rings`; did you mean `[[ring]]`?
+line 10, column 2: a policy has no section `gates`; did you mean `[gate]`?
+line 11, column 2: a policy has no section `quux`; sections are policy, source, class, ring, window, blackout, exclude, restart, reboot, budget, gate, probe
+"#);
+    insta::assert_snapshot!(errors("approvals = 1\n[[policy]]\nname = \"p\"\n[ring]\nname = \"a\"\n"), @r#"
+line 1, column 1: a policy has no section `approvals`; `approvals` belongs under [policy]
+line 2, column 1: there is only one [policy]; write `[policy]`, once
+line 4, column 1: there may be several [[ring]]: its header has two brackets; write `[[ring]]`
+"#);
+}
+
+#[test]
+fn wrong_types_and_values_are_told_what_is_right() {
+    insta::assert_snapshot!(errors("[policy]\nname = \"My Policy\"\nselect = 3\npriority = \"high\"\ntake = \"everything\"\napprovals = -1\ninventory-max-age = 30\ndeadman = \"10 min\"\ndescription = [1]\n[[ring]]\nname = \"a\"\nwave-percent = 0\nsoak = 1.5\n"), @r#"
+line 2, column 8: `name` must be 1 to 63 small letters, digits and hyphens; write one such as `name = "web-production"`
+line 3, column 10: `select` must be a text in quotes, not an integer; write `select = "env=prod and role in (web, api)"`
+line 4, column 12: `priority` must be a whole number, not a string; write `priority = 10`
+line 5, column 8: `take` cannot be "everything"; write one of "security", "all"
+line 6, column 13: `approvals` must be from 0 to 100; write one such as `approvals = 1`
+line 7, column 21: `inventory-max-age` has a number without a unit; write `inventory-max-age = "30s"` or `inventory-max-age = "30m"`
+line 8, column 11: `min` is no unit of time; write a number and a unit: 30s, 30m, 4h, 7d, 2w or 1h30m
+line 9, column 15: `description` must be a text in quotes, not an array; write `description = "Web servers that customers see"`
+line 12, column 16: `wave-percent` must be from 1 to 100; write one such as `wave-percent = 25`
+line 13, column 8: `soak` must be a text in quotes, not a float; write `soak = "4h"`
+"#);
+}
+
+#[test]
+fn an_error_in_a_selector_is_shown_at_its_place_in_the_document() {
+    insta::assert_snapshot!(errors("[policy]\nname = \"p\"\nselect = \"env=prod and role in (web; api)\"\n[[ring]]\nname = \"a\"\nselect = 'ring=canary and'\n[[budget]]\nname = \"b\"\nmax-unavailable = 1\nselect = \"a=\\\"b\"\n"), @r#"
+line 3, column 36: ';' does not belong in a selector; put values with odd characters in quotes: 'like this'
+line 6, column 26: a condition is missing before the end; write one such as `role=web`, or `all`
+line 10, column 10: character 3: the quote is not closed; end it with "
+"#);
+}
+
+#[test]
+fn rings_and_classes_that_nothing_can_reach_are_refused() {
+    insta::assert_snapshot!(errors_in("[[ring]]\nname = \"late\"\nselect = \"a=b\"\n[[ring]]\nname = \"all\"\n"), @r#"
+line 7, column 1: no host can be in ring `late`: `all` before it takes them all; put the ring without `select` last
+line 10, column 1: no host can be in ring `all`: `all` before it takes them all; put the ring without `select` last
+line 11, column 8: there is a [[ring]] named `all` already; give each a name of its own
+"#);
+    insta::assert_snapshot!(errors_in("[[class]]\nname = \"rest\"\ndeadline = \"7d\"\nemergency = true\n[[class]]\nname = \"high\"\ncvss = 7.0\ncvss-at-least = 77\ndeadline = \"soon\"\n"), @r#"
+line 10, column 13: every finding would be an emergency by class `rest`; add a condition such as `kev = true`
+line 11, column 1: no finding can be of class `high`: `rest` before it takes them all; put the class without conditions last
+line 13, column 1: [[class]] has no key `cvss`; did you mean `cvss-at-least`?
+line 14, column 17: `cvss-at-least` must be from 0.0 to 10.0; write one such as `cvss-at-least = 9.0`
+line 15, column 12: `soon` is no duration; write a number and a unit: 30s, 30m, 4h, 7d, 2w or 1h30m
+"#);
+}
+
+#[test]
+fn a_ring_whose_selector_is_wrong_has_one_complaint_and_no_others() {
+    insta::assert_snapshot!(errors("[policy]\nname = \"p\"\nselect = \"all\"\n[[ring]]\nname = \"a\"\nselect = \"ring\"\n[[ring]]\nname = \"b\"\n"), @r#"line 6, column 15: `ring` is compared with nothing: the end follows; write `ring=value`, `ring in (one, other)` or `has ring`"#);
+}
+
+#[test]
+fn windows_that_cannot_open_are_refused() {
+    insta::assert_snapshot!(errors_in("[[window]]\ndays = [\"Saturday\", \"someday\", 3]\nstart = \"25:00\"\nduration = \"0h\"\ntime-zone = \"Berlin\"\n[[window]]\ndays = []\nstart = 22:00:00\nduration = \"8d\"\ntime-zone = \"Europe/Belin\"\n[[window]]\n[[blackout]]\nfrom = 2026-12-31\nto = 2026-12-01\nreason = \" \"\n[[blackout]]\nfrom = \"2026-02-30\"\n"), @r#"
+line 8, column 9: `Saturday` is no day of the week; write "sat"
+line 8, column 21: `someday` is no day of the week; days are "mon", "tue", "wed", "thu", "fri", "sat", "sun"
+line 8, column 32: `days` must be a list of texts, not an integer; write `days = ["sat", "sun"]`
+line 9, column 9: `start` must be a time of day from 00:00 to 23:59; write `start = "22:00"`
+line 10, column 12: `duration` must be longer than nothing; write `duration = "4h"`
+line 11, column 13: time zone `Berlin` is not known; did you mean `time-zone = "Europe/Berlin"`?
+line 13, column 8: the window opens on no day; name days, or take `days` away for every day
+line 15, column 12: `duration` must be from 1s to 7d; write one such as `duration = "4h"`
+line 16, column 13: time zone `Europe/Belin` is not known; did you mean `time-zone = "Europe/Berlin"`?
+line 17, column 1: [[window]] has no `duration`; add `duration = "4h"`
+line 17, column 1: [[window]] has no `start`; add `start = "22:00"`
+line 17, column 1: [[window]] has no `time-zone`; add `time-zone = "Europe/Berlin"`
+line 20, column 6: the blackout ends before it begins; `to` is its last day: write one not before `from`
+line 21, column 10: `reason` is empty; write `reason = "year-end closing"`
+line 22, column 1: [[blackout]] has no `reason`; add `reason = "year-end closing"`
+line 22, column 1: [[blackout]] has no `to`; add `to = 2027-01-03`
+line 23, column 8: `from` must be a day of the calendar; write `from = 2026-12-21`
+"#);
+}
+
+#[test]
+fn an_exclusion_needs_reason_owner_and_end() {
+    insta::assert_snapshot!(errors_in("[[exclude]]\npackage = \"Nginx\"\n[[exclude]]\npackage = \"nginx\"\nreason = \"\"\nowner = \"me\"\nuntil = \"next year\"\n[[exclude]]\npackage = \"x\"\nreason = \"r\"\nowner = \"o\"\nuntil = 2027-01-01T00:00:00\n"), @r#"
+line 7, column 1: [[exclude]] has no `owner`; add `owner = "dba@example.org"`
+line 7, column 1: [[exclude]] has no `reason`; add `reason = "the driver is not certified for the new version"`
+line 7, column 1: [[exclude]] has no `until`; add `until = 2027-01-31`
+line 8, column 11: 'N' is in no package's name; write a binary package's name; `*` and `?` are globs
+line 11, column 10: `reason` is empty; write `reason = "the driver is not certified for the new version"`
+line 13, column 9: `until` must be a day or an instant; write `until = 2027-01-31` or, with its offset, `until = 2027-01-31T06:00:00Z`
+line 18, column 9: `until` must be a day or an instant; write `until = 2027-01-31` or, with its offset, `until = 2027-01-31T06:00:00Z`
+"#);
+}
+
+#[test]
+fn probes_budgets_and_restarts_are_checked() {
+    insta::assert_snapshot!(errors_in("[[probe]]\nhttp = \"https://example.org/\"\n[[probe]]\nhttp = \"http://localhost/\"\nstatus = 99\n[[probe]]\ntcp = \"22\"\ncontains = \"x\"\n[[probe]]\ncommand = \"../sh\"\n[[probe]]\n[[probe]]\ntcp = \"127.0.0.1:22\"\ncommand = \"x\"\n[restart]\nspare = [\"nginx\"]\n[reboot]\nwhen = \"always\"\n[[source]]\n[[budget]]\nname = \"web\"\nselect = \"role=web\"\nmax-unavailable = 0\n[gate]\nsilent-after = \"0s\"\nmin-success-percent = 101\nundo-wave = \"yes\"\n"), @r#"
+line 8, column 8: the probe has no address of the host to ask; a probe speaks plain HTTP to the host itself: write one such as `http = "http://127.0.0.1:80/health"`
+line 10, column 8: the probe has no address of the host to ask; names are not looked up: write one such as `http = "http://127.0.0.1:80/health"`
+line 11, column 10: `status` must be from 100 to 599; write one such as `status = 200`
+line 13, column 7: `tcp` must be an address with a port; write address and port: `tcp = "127.0.0.1:22"` or `tcp = "[::1]:22"`
+line 14, column 12: `contains` goes with `http` only; take it away
+line 16, column 11: `command` must be a file name; write the name of a file in the host's /etc/fettle/probes.d, without its directory
+line 17, column 1: the [[probe]] asks nothing; write one of `http`, `tcp` and `command`, and a [[probe]] for each further one
+line 18, column 1: the [[probe]] asks several things; write one of `http`, `tcp` and `command`, and a [[probe]] for each further one
+line 22, column 10: `nginx` matches no unit; write the whole name of the unit: "nginx.service"
+line 24, column 8: `when` cannot be "always"; write one of "never", "needed"
+line 25, column 1: this [[source]] allows everything; add `origin`, `label` or `suite`, or take the section away
+line 29, column 19: `max-unavailable` must be from 1 to 1000000; write one such as `max-unavailable = 1`
+line 31, column 16: `silent-after` must be longer than nothing; write `silent-after = "15m"`
+line 32, column 23: `min-success-percent` must be from 0 to 100; write one such as `min-success-percent = 100`
+line 33, column 13: `undo-wave` must be true or false, not a string; write `undo-wave = true`
+"#);
+}
+
+#[test]
+fn errors_point_at_characters_not_bytes() {
+    insta::assert_snapshot!(errors(&format!("blackout = [ {{ from = 2026-01-01, to = 2026-01-02, reason = \"Ümläut\", wer = 1 }} ]\n{HEAD}gate = 1\n")), @r#"
+line 1, column 71: [[blackout]] has no key `wer`; its keys are from, to, reason
+line 8, column 1: [[ring]] has no key `gate`; write `[gate]`, a section of its own
+"#);
+}
+
+#[test]
+fn json_keeps_a_policy() {
+    let p = example("web-production.toml");
+    let json = serde_json::to_string(&p).unwrap();
+    assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), p);
+}
+
+/// A line of a policy, or something that resembles one.
+fn line() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "name",
+        "select",
+        "take",
+        "soak",
+        "wave-percent",
+        "days",
+        "start",
+        "duration",
+        "time-zone",
+        "from",
+        "to",
+        "until",
+        "http",
+        "tcp",
+        "spare",
+        "cvss-at-least",
+        "priority",
+        "kev",
+        "deadline",
+        "bogus",
+        "max-unavailable",
+        "package",
+    ]);
+    let value = prop_oneof![
+        Just("\"all\"".to_owned()),
+        Just("\"22:00\"".to_owned()),
+        Just("2026-02-30".to_owned()),
+        Just("2026-12-30".to_owned()),
+        Just("07:32:00".to_owned()),
+        Just("[\"mon\", 3]".to_owned()),
+        Just("nan".to_owned()),
+        Just("-0x1".to_owned()),
+        Just("{ a = 1 }".to_owned()),
+        any::<i64>().prop_map(|n| n.to_string()),
+        any::<f32>().prop_map(|n| n.to_string()),
+        "\\PC{0,10}".prop_map(|s| format!("{s:?}")),
+        "\\PC{0,10}".prop_map(|s| format!("'''{s}'''")),
+        "\\PC{0,10}",
+    ];
+    let header = prop::sample::select(vec![
+        "[policy]",
+        "[[policy]]",
+        "[[ring]]",
+        "[ring]",
+        "[[window]]",
+        "[[class]]",
+        "[[exclude]]",
+        "[[probe]]",
+        "[gate]",
+        "[restart]",
+        "[[blackout]]",
+        "[[source]]",
+        "[a.b]",
+        "[[budget]]",
+        "[reboot]",
+    ]);
+    prop_oneof![
+        2 => header.prop_map(str::to_owned),
+        6 => (key, value).prop_map(|(k, v)| format!("{k} = {v}")),
+        1 => "\\PC{0,20}",
+    ]
+}
+
+fn is_refused_at_a_place(text: &str) -> Result<(), TestCaseError> {
+    if let Err(errors) = Policy::parse(text) {
+        prop_assert!(!errors.is_empty());
+        let lines: Vec<&str> = text.split('\n').collect();
+        for error in errors {
+            let line = lines.get(error.line as usize - 1);
+            prop_assert!(
+                line.is_some_and(|l| error.column as usize <= l.chars().count() + 1),
+                "{} in {:?}",
+                error,
+                text
+            );
+            prop_assert!(!error.message.is_empty() && !error.message.contains('\n'), "{}", error);
+            prop_assert!(!error.hint.is_empty(), "{}", error);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn any_text_is_parsed_or_refused_at_a_place_in_it(text in "(?s).{0,200}") {
+        is_refused_at_a_place(&text)?;
+    }
+
+    #[test]
+    fn any_jumble_of_lines_is_parsed_or_refused_at_a_place_in_it(lines in prop::collection::vec(line(), 0..30)) {
+        is_refused_at_a_place(&lines.join("\n"))?;
+    }
+
+    #[test]
+    fn a_good_policy_with_a_hole_or_a_stain_is_parsed_or_refused(at in 0usize..6000, len in 0usize..40, stain in "\\PC{0,3}") {
+        let text = include_str!("../../../../../examples/policies/web-production.toml");
+        let mut chars: Vec<char> = text.chars().collect();
+        let at = at.min(chars.len());
+        chars.splice(at..(at + len).min(chars.len()), stain.chars());
+        is_refused_at_a_place(&chars.into_iter().collect::<String>())?;
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_without_overflow() {
+    assert!(Policy::parse(&format!("x = {}", "[".repeat(100_000))).is_err());
+    assert!(Policy::parse(&format!("x{} = 1", ".x".repeat(100_000))).is_err());
+    assert!(Policy::parse(&format!("[{}]", vec!["x"; 50_000].join("."))).is_err());
+}

@@ -1,0 +1,315 @@
+//! State, observations and now → what happens next. Makes no choice that the plan has not made.
+
+use super::budget::Budgets;
+use super::gate::{Verdict, later};
+use super::{Decision, HostObservation, HostRun, HostState, Observations, Phase, Rollout, RolloutEvent, Waiting};
+use crate::{AssignmentId, Digest, Hold, HostId, Timestamp};
+use std::collections::BTreeSet;
+
+/// A grant dies after so many seconds unless it is redeemed; sooner when the host's window closes sooner.
+/// Long enough for preflight, staging and a rehearsal, short enough that a host which went away does not hold
+/// its budget for long.
+pub const GRANT_SECONDS: u64 = 3600;
+
+/// Nothing is granted into a window that closes within so many seconds.
+pub const MIN_GRANT_SECONDS: u64 = 60;
+
+/// A host that let so many grants die is cancelled.
+pub const MAX_GRANTS: u32 = 10;
+
+impl Rollout {
+    /// Looks at everything once and says what follows.
+    ///
+    /// Persist and apply the events in order, then look again at once: a decision says one thing at a time (a
+    /// wave ended; its gate passed; hosts are granted), and `wake_at` is `now` while there is more to say. No
+    /// events: everything stands still until a report, an operator, or `wake_at`. Deciding again on the same
+    /// facts never repeats an event that was applied.
+    ///
+    /// Rules, in this order:
+    /// 1. Versions of hosts that were undone or quarantined are barred, for every cohort of the plan: the
+    ///    cohorts of one plan get the same archives, and one bad host is enough to think again. It binds later
+    ///    plans; this one goes on within the failures its gate allows.
+    /// 2. Unredeemed grants expire; hosts at work that fell silent count as failed; hosts that left, changed
+    ///    or are quarantined are cancelled before they start.
+    /// 3. Paused, halted or aborted: nothing starts. A halt by failure undoes the wave if the gate says so.
+    /// 4. More failures than the gate of the wave at work allows, over all waves: halted.
+    /// 5. All hosts of the wave ended: bake, gate, soak, next wave.
+    /// 6. Otherwise the wave's hosts are granted, in the plan's order, as windows and budgets allow.
+    pub fn decide(&self, now: Timestamp, seen: &Observations) -> Decision {
+        let mut decision = Decision { events: self.bars_due(None), ..Decision::default() };
+        if self.is_settled() {
+            return decision;
+        }
+        for (id, run) in &self.hosts {
+            decision.events.extend(self.mind_host(id, run, now, seen, &mut decision.wake_at));
+        }
+        if decision.events.is_empty() {
+            match &self.phase {
+                Phase::Running => self.advance(now, seen, &mut decision),
+                Phase::Halted { hold } => {
+                    decision.wait(None, hold.clone());
+                    self.undo_wave(hold, seen, &mut decision);
+                }
+                Phase::Paused { .. } | Phase::Aborted { .. } | Phase::Done => {
+                    decision.holds.extend(self.phase.hold().map(|hold| Waiting { host: None, hold }));
+                    if self.ended_at.is_none() && !matches!(self.phase, Phase::Paused { .. }) && self.all_over() {
+                        decision.events.push(RolloutEvent::Done);
+                    }
+                }
+            }
+        }
+        if !decision.events.is_empty() {
+            decision.wake_at = Some(now);
+        }
+        decision
+    }
+
+    fn all_over(&self) -> bool {
+        self.hosts.values().all(HostRun::is_over)
+    }
+
+    /// Rule 1. `plus`: a host about to be undone or quarantined by an event not yet applied.
+    pub(super) fn bars_due(&self, plus: Option<(&HostId, &str)>) -> Vec<RolloutEvent> {
+        let bad = |(id, run): (&'_ HostId, &HostRun)| match &run.state {
+            HostState::Undone { reason } => Some((id.clone(), reason.clone())),
+            HostState::Quarantined { reason } if !run.silent => Some((id.clone(), reason.clone())),
+            _ => None,
+        };
+        let failed = self.hosts.iter().filter_map(bad).chain(plus.map(|(id, r)| (id.clone(), r.to_owned())));
+        let mut known: BTreeSet<(String, String)> = BTreeSet::new();
+        let mut events = Vec::new();
+        for (id, reason) in failed {
+            let Some(host) = self.plan.hosts.get(&id) else { continue };
+            let versions: Vec<(String, String)> = host
+                .order
+                .changes
+                .iter()
+                .map(|change| (change.name.clone(), change.to.clone()))
+                .filter(|version| !self.barred.contains(version) && known.insert(version.clone()))
+                .collect();
+            if !versions.is_empty() {
+                let cohorts: BTreeSet<Digest> = self.plan.hosts.values().map(|h| h.cohort).collect();
+                events.push(RolloutEvent::Barred {
+                    versions,
+                    cohorts: cohorts.into_iter().collect(),
+                    reason: format!("{}: {reason}", host.name),
+                });
+            }
+        }
+        events
+    }
+
+    /// Rule 2.
+    fn mind_host(
+        &self,
+        id: &HostId,
+        run: &HostRun,
+        now: Timestamp,
+        seen: &Observations,
+        wake_at: &mut Option<Timestamp>,
+    ) -> Option<RolloutEvent> {
+        let host = seen.hosts.get(id);
+        match run.state {
+            HostState::Redeemed | HostState::Patched if run.state == HostState::Redeemed || run.undo_at_work() => {
+                let asked_at = run.undo.as_ref().map(|undo| undo.asked_at);
+                let last_seen = host.and_then(|h| h.last_seen).max(run.reported_at).max(asked_at);
+                if self.is_silent(last_seen, now, seen) {
+                    return Some(RolloutEvent::Silent { host: id.clone(), last_seen });
+                }
+                let silent_after = u64::try_from(self.silent_after()).unwrap_or(u64::MAX);
+                wake(wake_at, last_seen.max(seen.listening_since).map(|t| later(t, silent_after.saturating_add(1))));
+                None
+            }
+            HostState::Granted if run.expires_at.is_some_and(|at| now >= at) => {
+                Some(RolloutEvent::GrantExpired { host: id.clone() })
+            }
+            HostState::Pending | HostState::Granted => {
+                if run.state == HostState::Granted {
+                    wake(wake_at, run.expires_at);
+                }
+                let hold = self.cancels(id, run, host)?;
+                Some(RolloutEvent::Cancelled { host: id.clone(), hold })
+            }
+            _ => None,
+        }
+    }
+
+    /// Why a host that was not started never will be.
+    fn cancels(&self, id: &HostId, run: &HostRun, host: Option<&HostObservation>) -> Option<Hold> {
+        let Some(host) = host else { return Some(Hold::HostSilent { last_seen: None }) };
+        let planned = self.plan.hosts.get(id).map(|h| h.cohort);
+        if host.quarantined {
+            return Some(Hold::Quarantined { reason: "it was quarantined before this rollout reached it".to_owned() });
+        }
+        if host.cohort.is_some() && host.cohort != planned {
+            return Some(Hold::HostChanged);
+        }
+        (run.state == HostState::Pending && run.grants >= MAX_GRANTS).then_some(Hold::GrantGone { grants: run.grants })
+    }
+
+    /// Rule 3: in a wave that failed, hosts that were patched are undone, each asked once.
+    fn undo_wave(&self, hold: &Hold, seen: &Observations, decision: &mut Decision) {
+        let failed = matches!(hold, Hold::TooManyFailures { .. } | Hold::GateFailed { .. });
+        let Some(wave) = self.plan.waves.get(self.wave as usize).filter(|w| failed && w.gate.undo_wave) else { return };
+        for id in &wave.hosts {
+            let asked = self.hosts.get(id).is_none_or(|run| run.undo_asked.is_some());
+            if !asked && let Ok(event) = self.undo_event(id, &hold.to_string(), seen) {
+                decision.events.push(event);
+            }
+        }
+    }
+
+    /// Rules 4 to 6.
+    fn advance(&self, now: Timestamp, seen: &Observations, decision: &mut Decision) {
+        let wave = self.plan.waves.get(self.wave as usize);
+        if let Some(hold) = self.too_many_failures() {
+            return decision.events.push(RolloutEvent::Halted { hold });
+        }
+        if self.all_over() {
+            return decision.events.push(RolloutEvent::Done);
+        }
+        let unfinished = self.unfinished(self.wave);
+        if unfinished > 0 {
+            return self.start_hosts(unfinished, now, seen, decision);
+        }
+        if self.wave as usize + 1 >= self.plan.waves.len() {
+            // Only undos of earlier waves are left.
+            return decision.wait(None, Hold::WaveRunning { wave: self.wave, unfinished: self.undos_at_work() });
+        }
+        let Some(ended_at) = self.wave_ended_at else {
+            return decision.events.push(RolloutEvent::WaveEnded { wave: self.wave });
+        };
+        match self.judge_gate(ended_at, now, seen) {
+            Verdict::Passes => {
+                let soak = wave.map_or(0, |w| w.soak_seconds);
+                let next_not_before = later(now, soak);
+                decision.events.push(RolloutEvent::GatePassed { wave: self.wave, next_not_before });
+            }
+            Verdict::Fails(hold) => decision.events.push(RolloutEvent::Halted { hold }),
+            Verdict::Waits { hold, wake: at } => {
+                wake(&mut decision.wake_at, at);
+                decision.wait(None, hold);
+            }
+        }
+    }
+
+    /// Rule 4.
+    pub(super) fn too_many_failures(&self) -> Option<Hold> {
+        let allowed = self.plan.waves.get(self.wave as usize).map_or(0, |w| w.gate.max_failures);
+        let failed = self.failures.saturating_sub(self.pardoned);
+        (failed > allowed).then_some(Hold::TooManyFailures { failed, allowed })
+    }
+
+    fn undos_at_work(&self) -> u32 {
+        self.hosts.values().filter(|run| run.undo_at_work()).count() as u32
+    }
+
+    /// Rule 6.
+    fn start_hosts(&self, unfinished: u32, now: Timestamp, seen: &Observations, decision: &mut Decision) {
+        let Some(wave) = self.plan.waves.get(self.wave as usize) else { return };
+        if let Some(until) = self.wave_not_before.filter(|at| now < *at) {
+            let before = self.wave.checked_sub(1).and_then(|w| self.plan.waves.get(w as usize));
+            let ring = before.map(|w| w.ring.clone()).unwrap_or_default();
+            wake(&mut decision.wake_at, Some(until));
+            return decision.wait(None, Hold::Soak { ring, until });
+        }
+        let mut budgets = Budgets::look(self, now, seen, HostRun::is_disrupted);
+        let mut at_work = 0;
+        let mut silent = Vec::new();
+        for id in &wave.hosts {
+            let (Some(run), Some(host)) = (self.hosts.get(id), seen.hosts.get(id)) else { continue };
+            if run.state != HostState::Pending {
+                at_work += u32::from(!run.is_over());
+                continue;
+            }
+            match self.may_start(id, host, now, &budgets) {
+                Ok(expires_at) => {
+                    let generation = host.generation.max(run.highest_generation()) + 1;
+                    let assignment = self.assignment_id(id, generation);
+                    budgets.take(id);
+                    decision.events.push(RolloutEvent::Granted {
+                        host: id.clone(),
+                        assignment,
+                        generation,
+                        expires_at,
+                    });
+                }
+                Err(hold) => {
+                    if matches!(hold, Hold::HostSilent { .. }) && self.is_silent(host.last_seen, now, seen) {
+                        silent.push((id, hold.clone()));
+                    }
+                    wake(&mut decision.wake_at, hold.ends_at());
+                    decision.wait(Some(id), hold);
+                }
+            }
+        }
+        if silent.len() == unfinished as usize {
+            // Nobody else is left to wait for: the wave ends without them, and a later plan finds them.
+            decision.events.extend(
+                silent.into_iter().map(|(id, hold)| RolloutEvent::Cancelled { host: id.clone(), hold }),
+            );
+        } else if at_work > 0 {
+            decision.wait(None, Hold::WaveRunning { wave: self.wave, unfinished });
+        }
+    }
+
+    /// May this pending host of the wave at work start now? Until when, or why not.
+    fn may_start(
+        &self,
+        id: &HostId,
+        host: &HostObservation,
+        now: Timestamp,
+        budgets: &Budgets<'_>,
+    ) -> Result<Timestamp, Hold> {
+        if self.is_unheard(host.last_seen, now) {
+            return Err(Hold::HostSilent { last_seen: host.last_seen });
+        }
+        if host.cohort.is_none() {
+            return Err(Hold::NoInventory);
+        }
+        if let Some(rollout) = host.busy.clone().filter(|r| *r != self.id) {
+            return Err(Hold::Busy { rollout });
+        }
+        if let Some(hold) = host.window.clone() {
+            return Err(hold);
+        }
+        if let Some(closes_at) = host.closes_at.filter(|at| *at < later(now, MIN_GRANT_SECONDS)) {
+            return Err(Hold::WindowTooShort { closes_at, needs_seconds: MIN_GRANT_SECONDS });
+        }
+        if let Some(hold) = budgets.full_for(id) {
+            return Err(hold);
+        }
+        let dies = later(now, GRANT_SECONDS);
+        Ok(host.closes_at.map_or(dies, |closes| closes.min(dies)))
+    }
+
+    pub(super) fn assignment_id(&self, host: &HostId, generation: u64) -> AssignmentId {
+        AssignmentId(format!("{}/{host}/{generation}", self.id))
+    }
+}
+
+impl Decision {
+    fn wait(&mut self, host: Option<&HostId>, hold: Hold) {
+        self.holds.push(Waiting { host: host.cloned(), hold });
+    }
+}
+
+impl Hold {
+    /// When it ends by itself, where that is known.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::WindowClosed { opens_at } => *opens_at,
+            Self::WindowTooShort { closes_at, .. } => Some(*closes_at),
+            Self::Blackout { until, .. } | Self::Soak { until, .. } | Self::Bake { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+}
+
+/// The earlier of the two.
+fn wake(at: &mut Option<Timestamp>, also: Option<Timestamp>) {
+    *at = match (*at, also) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+}

@@ -1,0 +1,427 @@
+//! Events → state. Two tables: what may happen to the rollout in which phase, and to a host in which state.
+//! A stale writer's event that no longer fits is refused here, whatever it was decided on.
+
+use super::{HostRun, HostState, IllegalEvent, Phase, Rollout, RolloutEvent, UndoRun};
+use crate::plan::Plan;
+use crate::transaction::Outcome;
+use crate::{AssignmentId, Hold, HostId, RolloutId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Rollout {
+    /// The first event of a rollout.
+    pub fn create(_id: &RolloutId, plan: Plan, by: &str) -> RolloutEvent {
+        RolloutEvent::Created { by: by.to_owned(), plan: Box::new(plan) }
+    }
+
+    /// Folds the first event.
+    ///
+    /// # Errors
+    /// When the event is not [`RolloutEvent::Created`], or its plan's waves and hosts do not agree.
+    pub fn begin(id: &RolloutId, at: Timestamp, event: &RolloutEvent) -> Result<Self, IllegalEvent> {
+        let RolloutEvent::Created { by, plan } = event else {
+            return Err(illegal(event, "a rollout begins with `created`"));
+        };
+        check_waves(plan).map_err(|why| illegal(event, &why))?;
+        let hosts = plan.hosts.iter().map(|(id, host)| (id.clone(), HostRun::pending(host.wave))).collect();
+        Ok(Self {
+            id: id.clone(),
+            plan_digest: plan.digest(),
+            plan: (**plan).clone(),
+            created_at: at,
+            created_by: by.clone(),
+            version: 1,
+            phase: Phase::Running,
+            wave: 0,
+            wave_ended_at: None,
+            wave_not_before: None,
+            hosts,
+            failures: 0,
+            pardoned: 0,
+            excused_wave: None,
+            barred: BTreeSet::new(),
+            gates: BTreeMap::new(),
+            ended_at: None,
+        })
+    }
+
+    /// Folds all events of a rollout, oldest first. `None`: there are none.
+    ///
+    /// # Errors
+    /// [`IllegalEvent`] at the first event that does not fit.
+    pub fn replay<'a>(
+        id: &RolloutId,
+        events: impl IntoIterator<Item = (Timestamp, &'a RolloutEvent)>,
+    ) -> Result<Option<Self>, IllegalEvent> {
+        let mut events = events.into_iter();
+        let Some((at, first)) = events.next() else { return Ok(None) };
+        let mut rollout = Self::begin(id, at, first)?;
+        events.try_for_each(|(at, event)| rollout.apply(at, event))?;
+        Ok(Some(rollout))
+    }
+
+    /// Folds an event. `at` is when it was persisted.
+    ///
+    /// # Errors
+    /// [`IllegalEvent`] when the event does not fit; `self` is then unchanged.
+    pub fn apply(&mut self, at: Timestamp, event: &RolloutEvent) -> Result<(), IllegalEvent> {
+        let refuse = |why: &str| Err(illegal(event, why));
+        match (&self.phase, event) {
+            (_, RolloutEvent::Created { .. }) => return refuse("a rollout is created once"),
+
+            (Phase::Running, RolloutEvent::Granted { host, assignment, generation, expires_at }) => {
+                let wave = self.wave;
+                let run = self.run_mut(host, event)?;
+                if run.state != HostState::Pending {
+                    return refuse("the host is not pending");
+                }
+                if run.wave != wave {
+                    return refuse("its wave is not at work");
+                }
+                if run.generation.is_some_and(|g| g >= *generation) {
+                    return refuse("the generation does not grow");
+                }
+                run.state = HostState::Granted;
+                run.assignment = Some(assignment.clone());
+                run.generation = Some(*generation);
+                run.granted_at = Some(at);
+                run.expires_at = Some(*expires_at);
+                run.grants += 1;
+                run.step = None;
+                run.reported_at = None;
+            }
+            (_, RolloutEvent::Granted { .. }) => return refuse("no host starts unless the rollout is running"),
+            (_, RolloutEvent::GrantExpired { host }) => {
+                let run = self.run_mut(host, event)?;
+                if run.state != HostState::Granted {
+                    return refuse("the host holds no unredeemed grant");
+                }
+                run.state = HostState::Pending;
+            }
+            (Phase::Running, RolloutEvent::Redeemed { host }) => {
+                let run = self.run_mut(host, event)?;
+                if run.state != HostState::Granted {
+                    return refuse("the host holds no unredeemed grant");
+                }
+                run.state = HostState::Redeemed;
+                run.reported_at = Some(at);
+            }
+            (_, RolloutEvent::Redeemed { .. }) => return refuse("no grant is redeemed unless the rollout is running"),
+            (_, RolloutEvent::Stepped { host, step }) => {
+                let run = self.run_mut(host, event)?;
+                if !run.at_work() && !run.silent {
+                    return refuse("the host is not at work");
+                }
+                run.step = Some(*step);
+                run.reported_at = Some(at);
+            }
+            (_, RolloutEvent::Ended { host, outcome }) => self.host_ended(at, host, outcome, event)?,
+            (_, RolloutEvent::Silent { host, last_seen }) => {
+                let run = self.run_mut(host, event)?;
+                if run.silent || !(run.state == HostState::Redeemed || run.undo_at_work()) {
+                    return refuse("only a host that redeemed its grant or is being undone can fall silent at work");
+                }
+                let since = last_seen.map_or("it was granted".to_owned(), |t| t.to_string());
+                run.state = HostState::Quarantined { reason: format!("fell silent at work: not heard of since {since}") };
+                run.silent = true;
+                run.ended_at = Some(at);
+                self.failures += 1;
+            }
+            (_, RolloutEvent::Cancelled { host, hold }) => {
+                let run = self.run_mut(host, event)?;
+                if !matches!(run.state, HostState::Pending | HostState::Granted) {
+                    return refuse("the host redeemed its grant or has ended");
+                }
+                run.cancel(at, hold);
+            }
+            (Phase::Running, RolloutEvent::WaveEnded { wave }) => {
+                if *wave != self.wave || self.wave_ended_at.is_some() || !self.wave_is_over(*wave) {
+                    return refuse("the wave is not at work, has ended before, or has hosts that have not ended");
+                }
+                self.wave_ended_at = Some(at);
+            }
+            (Phase::Running, RolloutEvent::GatePassed { wave, next_not_before }) => {
+                let last = *wave as usize + 1 >= self.plan.waves.len();
+                if *wave != self.wave || self.wave_ended_at.is_none() || last || !self.wave_is_over(*wave) {
+                    return refuse("the wave is not the one at work, has not ended, or is the last");
+                }
+                self.gates.insert(*wave, at);
+                self.wave += 1;
+                self.wave_ended_at = None;
+                self.wave_not_before = Some(*next_not_before);
+            }
+            (Phase::Running, RolloutEvent::Halted { hold }) => {
+                self.phase = Phase::Halted { hold: hold.clone() };
+                self.withdraw_grants();
+            }
+            (_, RolloutEvent::Barred { versions, .. }) => self.barred.extend(versions.iter().cloned()),
+            (Phase::Running, RolloutEvent::Paused { by, reason }) => {
+                self.phase = Phase::Paused { by: by.clone(), reason: reason.clone() };
+                self.withdraw_grants();
+            }
+            (Phase::Paused { .. }, RolloutEvent::Resumed { .. }) => self.phase = Phase::Running,
+            (Phase::Halted { .. }, RolloutEvent::Resumed { .. }) => {
+                self.phase = Phase::Running;
+                self.pardoned = self.failures;
+                self.excused_wave = Some(self.wave);
+            }
+            (Phase::Running | Phase::Paused { .. } | Phase::Halted { .. }, RolloutEvent::Aborted { by, reason }) => {
+                let hold = Hold::Aborted { by: by.clone(), reason: reason.clone() };
+                self.phase = Phase::Aborted { by: by.clone(), reason: reason.clone() };
+                for run in self.hosts.values_mut() {
+                    if matches!(run.state, HostState::Pending | HostState::Granted) {
+                        run.cancel(at, &hold);
+                    }
+                }
+            }
+            (_, RolloutEvent::UndoAsked { host, assignment, generation, reason }) => {
+                let run = self.run_mut(host, event)?;
+                if run.state != HostState::Patched || run.undo_at_work() {
+                    return refuse("the host is not patched, or its undo is at work");
+                }
+                if run.highest_generation() >= *generation {
+                    return refuse("the generation does not grow");
+                }
+                run.undo_asked = Some(reason.clone());
+                run.undo = Some(UndoRun {
+                    assignment: assignment.clone(),
+                    generation: *generation,
+                    asked_at: at,
+                    outcome: None,
+                });
+            }
+            (Phase::Running | Phase::Aborted { .. }, RolloutEvent::Done) => {
+                if self.ended_at.is_some() || !self.hosts.values().all(HostRun::is_over) {
+                    return refuse("it has ended before, or has hosts that have not ended");
+                }
+                if self.phase == Phase::Running {
+                    self.phase = Phase::Done;
+                }
+                self.ended_at = Some(at);
+            }
+            (phase, _) => return refuse(&format!("the rollout is {}", phase.word())),
+        }
+        self.version += 1;
+        Ok(())
+    }
+
+    /// Has it ended, with no undo still at work? Then nothing more comes of looking at it.
+    pub fn is_settled(&self) -> bool {
+        self.ended_at.is_some() && self.hosts.values().all(HostRun::is_over)
+    }
+
+    /// State word → number of hosts. The numbers add up to the hosts of the plan.
+    pub fn counts(&self) -> BTreeMap<&'static str, u32> {
+        let mut counts = BTreeMap::new();
+        for run in self.hosts.values() {
+            *counts.entry(run.state.word()).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// Every host of the wave has ended, undos included.
+    pub(super) fn wave_is_over(&self, wave: u32) -> bool {
+        self.unfinished(wave) == 0
+    }
+
+    pub(super) fn unfinished(&self, wave: u32) -> u32 {
+        let Some(wave) = self.plan.waves.get(wave as usize) else { return 0 };
+        wave.hosts.iter().filter_map(|h| self.hosts.get(h)).filter(|run| !run.is_over()).count() as u32
+    }
+
+    fn run_mut(&mut self, host: &HostId, event: &RolloutEvent) -> Result<&mut HostRun, IllegalEvent> {
+        self.hosts.get_mut(host).ok_or_else(|| illegal(event, &format!("host {host} is not in the plan")))
+    }
+
+    /// Stopping is cheap: unredeemed grants die with pause and halt, and are given anew when it goes on.
+    fn withdraw_grants(&mut self) {
+        for run in self.hosts.values_mut().filter(|run| run.state == HostState::Granted) {
+            run.state = HostState::Pending;
+        }
+    }
+
+    fn host_ended(
+        &mut self,
+        at: Timestamp,
+        host: &HostId,
+        outcome: &Outcome,
+        event: &RolloutEvent,
+    ) -> Result<(), IllegalEvent> {
+        let run = self.run_mut(host, event)?;
+        let known_failure = run.state.is_failure();
+        if run.undo_at_work() {
+            run.state = match outcome {
+                Outcome::Undone { .. } | Outcome::Quarantined { .. } => HostState::from(outcome),
+                // The undo touched nothing: the host is what it was, patched.
+                Outcome::Refused { .. } => HostState::Patched,
+                Outcome::Patched => return Err(illegal(event, "an undo does not end as patched")),
+            };
+            run.silent = false;
+            if let Some(undo) = &mut run.undo {
+                undo.outcome = Some(outcome.clone());
+            }
+            // An undo that was asked for is no failure; one that could not be completed is.
+            let failed = matches!(run.state, HostState::Quarantined { .. }) && !known_failure;
+            run.reported_at = Some(at);
+            if run.state != HostState::Patched {
+                run.ended_at = Some(at);
+            }
+            self.failures += u32::from(failed);
+            return Ok(());
+        }
+        let may_end = run.silent || matches!(run.state, HostState::Granted | HostState::Redeemed);
+        if !may_end {
+            return Err(illegal(event, "the host is not at work"));
+        }
+        run.reported_at = Some(at);
+        run.step = None;
+        if let Outcome::Refused { fault } = outcome
+            && fault.is_not_now()
+            && !run.silent
+        {
+            run.state = HostState::Pending;
+            return Ok(());
+        }
+        run.state = HostState::from(outcome);
+        run.silent = false;
+        run.ended_at = Some(at);
+        // A host that fell silent was counted then, and stays counted: failures have memory.
+        self.failures += u32::from(run.state.is_failure() && !known_failure);
+        Ok(())
+    }
+}
+
+impl HostRun {
+    fn pending(wave: u32) -> Self {
+        Self {
+            wave,
+            state: HostState::Pending,
+            assignment: None,
+            generation: None,
+            granted_at: None,
+            expires_at: None,
+            grants: 0,
+            silent: false,
+            step: None,
+            reported_at: None,
+            ended_at: None,
+            undo_asked: None,
+            undo: None,
+        }
+    }
+
+    /// Holds a grant, redeemed or not.
+    pub fn at_work(&self) -> bool {
+        matches!(self.state, HostState::Granted | HostState::Redeemed)
+    }
+
+    /// An undo was asked for and has not ended.
+    pub fn undo_at_work(&self) -> bool {
+        self.undo.as_ref().is_some_and(|undo| undo.outcome.is_none())
+    }
+
+    /// Has ended, and no undo is at work, or nothing was heard of it for too long.
+    pub fn is_over(&self) -> bool {
+        self.state.is_terminal() && (self.silent || !self.undo_at_work())
+    }
+
+    /// Highest generation this rollout gave the host.
+    pub fn highest_generation(&self) -> u64 {
+        self.generation.max(self.undo.as_ref().map(|undo| undo.generation)).unwrap_or(0)
+    }
+
+    /// Does this assignment of the rollout still stand, so that the host may work on it? The one to hand
+    /// out at the host's check-in.
+    pub fn standing_assignment(&self) -> Option<&AssignmentId> {
+        match &self.undo {
+            Some(undo) if undo.outcome.is_none() => Some(&undo.assignment),
+            _ if self.at_work() || self.silent => self.assignment.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn cancel(&mut self, at: Timestamp, hold: &Hold) {
+        self.state = HostState::Cancelled { hold: hold.clone() };
+        self.ended_at = Some(at);
+    }
+}
+
+impl From<&Outcome> for HostState {
+    fn from(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Patched => Self::Patched,
+            Outcome::Undone { reason } => Self::Undone { reason: reason.clone() },
+            Outcome::Refused { fault } => Self::Refused { reason: format!("{}: {}", fault.code, fault.message) },
+            Outcome::Quarantined { reason } => Self::Quarantined { reason: reason.clone() },
+        }
+    }
+}
+
+impl Phase {
+    /// The word, as CLI, API and web print it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused { .. } => "paused",
+            Self::Halted { .. } => "halted",
+            Self::Aborted { .. } => "aborted",
+            Self::Done => "done",
+        }
+    }
+
+    /// Why no new host starts; `None` while it is running.
+    pub fn hold(&self) -> Option<Hold> {
+        match self {
+            Self::Running => None,
+            Self::Paused { by, reason } => Some(Hold::Paused { by: by.clone(), reason: reason.clone() }),
+            Self::Halted { hold } => Some(hold.clone()),
+            Self::Aborted { by, reason } => Some(Hold::Aborted { by: by.clone(), reason: reason.clone() }),
+            Self::Done => Some(Hold::NothingToDo),
+        }
+    }
+}
+
+impl RolloutEvent {
+    /// The word, as ledger, CLI, API and web print it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "created",
+            Self::Granted { .. } => "granted",
+            Self::GrantExpired { .. } => "grant-expired",
+            Self::Redeemed { .. } => "redeemed",
+            Self::Stepped { .. } => "stepped",
+            Self::Ended { .. } => "ended",
+            Self::Silent { .. } => "silent",
+            Self::Cancelled { .. } => "cancelled",
+            Self::WaveEnded { .. } => "wave-ended",
+            Self::GatePassed { .. } => "gate-passed",
+            Self::Halted { .. } => "halted",
+            Self::Barred { .. } => "barred",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
+            Self::Aborted { .. } => "aborted",
+            Self::UndoAsked { .. } => "undo-asked",
+            Self::Done => "done",
+        }
+    }
+}
+
+pub(super) fn illegal(event: &RolloutEvent, why: &str) -> IllegalEvent {
+    IllegalEvent { event: event.word().to_owned(), why: why.to_owned() }
+}
+
+/// Every host of the plan stands in exactly one wave, the one it names.
+fn check_waves(plan: &Plan) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for (number, wave) in plan.waves.iter().enumerate() {
+        for id in &wave.hosts {
+            let host = plan.hosts.get(id).ok_or_else(|| format!("wave {number} names host {id}, which the plan lacks"))?;
+            if host.wave as usize != number || !seen.insert(id) {
+                return Err(format!("host {id} stands in wave {number}, but belongs to wave {} once", host.wave));
+            }
+        }
+    }
+    match plan.hosts.keys().find(|id| !seen.contains(id)) {
+        Some(id) => Err(format!("host {id} stands in no wave")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,255 @@
+//! An agent speaks: what it runs, what it did. It is told what to do and when to come back.
+
+use super::enroll::{check_version, known};
+use crate::app::{App, now};
+use crate::judging::judge;
+use crate::rollouts::{advance, load, of_host, settled};
+use crate::trust::{Peer, random};
+use fettle_core::inventory::Inventory;
+use fettle_core::rollout::{HostState, Phase, Rollout};
+use fettle_core::transaction::{Progress, TransactionReport, TxEvent};
+use fettle_core::{HostId, Problem, ProblemKind, Timestamp, TransactionId};
+use fettle_store::{Tx, assignments, hosts, transactions};
+use fettle_wire::agent::{CheckIn, CheckInReply};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// More packages than any host has; a report with more is no inventory.
+const MOST_ROWS: usize = 100_000;
+/// Journals have some dozens of records.
+const MOST_ENTRIES: usize = 10_000;
+/// Names of anything, in bytes.
+const LONGEST: usize = 4096;
+
+pub(super) fn checkin(
+    app: &App,
+    host: &HostId,
+    peer: &Peer,
+    said: CheckIn,
+) -> Result<CheckInReply, Problem> {
+    let now = now();
+    let record = known(app, host)?;
+    check_version(&said.agent_version)?;
+    check_reports(&said.reports)?;
+    if let Some(inventory) = &said.inventory {
+        check_inventory(inventory)?;
+    }
+    app.heard(host, now, &said.agent_version);
+    app.counters.checkins.inc();
+
+    // Most of the time nothing is new, and nothing is written.
+    let new_inventory = said.inventory.filter(|i| Some(i.digest()) != record.host.inventory_digest);
+    let held = new_inventory.as_ref().map(Inventory::digest).or(record.host.inventory_digest);
+    let news =
+        new_inventory.is_some() || !said.reports.is_empty() || said.generation > record.generation;
+    let mut acknowledged = BTreeMap::new();
+    if news {
+        let told =
+            News { inventory: new_inventory, reports: &said.reports, generation: said.generation };
+        acknowledged = keep(app, record.host, told)?;
+        app.events.tell("host", host.as_str());
+    }
+
+    let (assignment, rollouts) = app.store.read::<_, Problem>(|view| {
+        Ok((assignments::current(view, host)?, of_host(app, view, host)?))
+    })?;
+    if !rollouts.is_empty() {
+        // A word from a host can open a gate.
+        app.drive.notify_one();
+    }
+    Ok(CheckInReply {
+        server_time: now,
+        next_checkin_seconds: pace(app, host, assignment.is_some(), &rollouts)?,
+        want_inventory: held.is_none() || said.inventory_digest.is_some_and(|d| Some(d) != held),
+        acknowledged,
+        assignment: assignment.map(|(_, signed)| signed),
+        renew: peer.life.is_some_and(|life| is_old(life, now)),
+    })
+}
+
+struct News<'a> {
+    inventory: Option<Inventory>,
+    reports: &'a [TransactionReport],
+    generation: u64,
+}
+
+/// Keeps everything that is new in one transaction: what is acknowledged survives any crash.
+fn keep(
+    app: &App,
+    mut host: fettle_core::host::Host,
+    told: News<'_>,
+) -> Result<BTreeMap<TransactionId, u64>, Problem> {
+    let mut changed: Vec<Arc<Rollout>> = Vec::new();
+    let acknowledged =
+        app.store.write::<_, Problem>(&format!("host:{}", host.id), now(), |tx| {
+            hosts::raise_generation(tx, &host.id, told.generation)?;
+            let mut acknowledged = BTreeMap::new();
+            for report in told.reports {
+                let (next, state) = take_report(app, tx, &host.id, report)?;
+                acknowledged.insert(report.id.clone(), next);
+                changed.extend(state);
+            }
+            if let Some(inventory) = told.inventory {
+                hosts::set_inventory(tx, &host.id, &inventory)?;
+                host.inventory = Some(inventory);
+                judge(app, tx, &host)?;
+            }
+            Ok(acknowledged)
+        })?;
+    for state in changed {
+        settled(app, &state);
+    }
+    Ok(acknowledged)
+}
+
+/// Keeps a report's new records and tells the rollout.
+fn take_report(
+    app: &App,
+    tx: &mut Tx<'_>,
+    host: &HostId,
+    report: &TransactionReport,
+) -> Result<(u64, Option<Arc<Rollout>>), Problem> {
+    let owner = assignments::owner(tx, &report.assignment)?;
+    if owner.as_ref().is_some_and(|(owner, _)| owner != host) {
+        return Err(Problem::new(
+            ProblemKind::Forbidden,
+            "not-yours",
+            format!("transaction {} carries out another host's assignment", report.id),
+            "this agent has a state directory that was copied from another host: enrol it anew",
+        ));
+    }
+    let (next, new) = transactions::report(tx, host, report)?;
+    if new.is_empty() {
+        return Ok((next, None));
+    }
+    let journal = transactions::of_assignment(tx, host, &report.assignment)?
+        .map(|j| j.entries)
+        .unwrap_or_default();
+    let ended = journal.iter().any(|e| matches!(e.event, TxEvent::Ended { .. }));
+    if ended {
+        assignments::end(tx, &report.assignment)?;
+    }
+    match Progress::fold(&journal) {
+        Ok(Some(p)) if p.assignment.id != report.assignment || p.assignment.host != *host => {
+            tracing::warn!(%host, transaction = %report.id, "a journal is about another assignment than its report");
+            return Ok((next, None));
+        }
+        Ok(_) => {}
+        // Kept all the same, for people; but an agent whose journal makes no sense is not believed.
+        Err(error) => {
+            tracing::warn!(%host, transaction = %report.id, %error, "a journal does not hold together");
+            return Ok((next, None));
+        }
+    }
+    // A change that the host's own administrator made, or one of a fleet this database does not remember.
+    let Some((_, rollout)) = owner else { return Ok((next, None)) };
+    let state = load(app, tx, &rollout)?;
+    let events = state.report(host, &report.assignment, &journal);
+    if events.is_empty() {
+        return Ok((next, None));
+    }
+    Ok((next, Some(advance(app, tx, &state, &events)?)))
+}
+
+/// When to come back: at once while the host is at work, often while its rollout runs, else at leisure.
+fn pace(
+    app: &App,
+    host: &HostId,
+    assigned: bool,
+    rollouts: &[Arc<Rollout>],
+) -> Result<u32, Problem> {
+    let (busy, idle) =
+        (app.options.checkin_busy_seconds.max(1), app.options.checkin_idle_seconds.max(1));
+    let in_wave = rollouts.iter().any(|r| {
+        let at_wave = r.hosts.get(host).is_some_and(|run| run.wave <= r.wave || run.undo_at_work());
+        r.phase == Phase::Running && at_wave
+    });
+    let at_work = rollouts.iter().any(|r| {
+        r.hosts.get(host).is_some_and(|run| {
+            run.at_work() || run.undo_at_work() || run.state == HostState::Redeemed
+        })
+    });
+    if assigned || at_work || in_wave {
+        return Ok(busy.min(idle));
+    }
+    if rollouts.iter().any(|r| r.phase == Phase::Running) {
+        return Ok((busy * 5).min(idle));
+    }
+    // Spread by a quarter to both sides, so that a herd that came together does not come together again.
+    let [a, b] = random::<2>()?;
+    let spread = u32::from(u16::from_le_bytes([a, b]));
+    let quarter = idle / 4;
+    Ok((idle - quarter + (2 * quarter * spread) / 65_536).max(1))
+}
+
+fn is_old((from, to): (Timestamp, Timestamp), now: Timestamp) -> bool {
+    let whole = to.as_second().saturating_sub(from.as_second());
+    let lived = now.as_second().saturating_sub(from.as_second());
+    lived.saturating_mul(3) >= whole.saturating_mul(2)
+}
+
+fn check_reports(reports: &[TransactionReport]) -> Result<(), Problem> {
+    let entries: usize = reports.iter().map(|r| r.entries.len()).sum();
+    let names =
+        reports.iter().all(|r| r.id.as_str().len() <= 512 && r.assignment.as_str().len() <= 512);
+    if entries <= MOST_ENTRIES && names {
+        return Ok(());
+    }
+    Err(odd(format!("{entries} journal records at once, or names beyond reason")))
+}
+
+/// Bounds before anything is kept, shown or compared. What is text may hold any character: it is escaped where it
+/// is shown. But names of packages and their versions go into other hosts' orders.
+fn check_inventory(inventory: &Inventory) -> Result<(), Problem> {
+    let rows = [
+        ("packages", inventory.packages.len()),
+        ("upgrades", inventory.upgrades.len()),
+        ("services", inventory.services.len()),
+        ("listeners", inventory.listeners.len()),
+        ("stale processes", inventory.stale.len()),
+        ("packages in use", inventory.in_use.len()),
+        ("configuration files", inventory.configuration.len()),
+        ("gaps", inventory.gaps.len()),
+    ];
+    if let Some((what, n)) = rows.into_iter().find(|(_, n)| *n > MOST_ROWS) {
+        return Err(odd(format!("{n} {what}")));
+    }
+    let named = inventory
+        .packages
+        .iter()
+        .flat_map(|p| [&p.name, &p.architecture, &p.version, &p.source, &p.source_version])
+        .chain(
+            inventory
+                .upgrades
+                .iter()
+                .flat_map(|u| [&u.name, &u.architecture, &u.from, &u.to, &u.source_version]),
+        );
+    let plain = |text: &str| text.len() <= 256 && text.chars().all(|c| c.is_ascii_graphic());
+    if let Some(bad) = named.into_iter().find(|text| !plain(text)) {
+        return Err(odd(format!("a package name or version `{}`", shown(bad))));
+    }
+    let texts = [
+        &inventory.os.id,
+        &inventory.os.version,
+        &inventory.os.codename,
+        &inventory.os.pretty,
+        &inventory.kernel.running,
+    ];
+    if let Some(bad) = texts.into_iter().find(|text| text.len() > LONGEST) {
+        return Err(odd(format!("a name of {} bytes", bad.len())));
+    }
+    Ok(())
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(60).flat_map(char::escape_default).collect()
+}
+
+fn odd(what: String) -> Problem {
+    Problem::new(
+        ProblemKind::BadInput,
+        "odd-inventory",
+        format!("the report holds {what}: it is not taken"),
+        "look at the host: `fettle-agent inventory` prints what it reports",
+    )
+}

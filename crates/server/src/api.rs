@@ -1,0 +1,384 @@
+//! The operator's API below `/api/v1`: JSON, described by OpenAPI, every failure a typed problem.
+
+mod events;
+mod feeds;
+mod fleet;
+mod plans;
+mod policies;
+mod rollouts;
+
+pub(crate) use events::stream;
+pub(crate) use fleet::FindingQuery;
+pub(crate) use plans::make_now;
+pub(crate) use rollouts::{Wish, start_now, wish_now};
+
+use crate::agents::{status_of, whole_body};
+use crate::app::App;
+use crate::router::Operator;
+use axum::Router;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::http::{StatusCode, header, request::Parts};
+use axum::response::{IntoResponse, Response};
+use fettle_core::{Problem, ProblemKind};
+use fettle_wire::api::ApiProblem;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Largest JSON body an operator sends, in bytes.
+const MAX_JSON: usize = 1 << 20;
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// Feeds are large, and lines are slow.
+const UPLOAD_TIME: Duration = Duration::from_secs(600);
+
+type Asked = State<Arc<App>>;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Fettle",
+        description = "Keeps a fleet of Linux hosts patched, and can prove it. Every call needs the operator's bearer \
+                       token; every failure is a problem (RFC 9457) with a kind, a code, a message and a hint."
+    ),
+    servers((url = "/api/v1")),
+    components(schemas(ApiProblem)),
+    modifiers(&Bearer),
+    security(("bearer" = []))
+)]
+struct Description;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = api.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The routes and their description, made from the same list: what is served is described.
+fn described() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(fleet::overview))
+        .routes(routes!(fleet::hosts))
+        .routes(routes!(fleet::host, fleet::retire_host))
+        .routes(routes!(fleet::release_host))
+        .routes(routes!(fleet::findings))
+        .routes(routes!(fleet::finding))
+        .routes(routes!(fleet::cve))
+        .routes(routes!(policies::list, policies::apply))
+        .routes(routes!(policies::one))
+        .routes(routes!(plans::list, plans::make))
+        .routes(routes!(plans::one))
+        .routes(routes!(rollouts::list, rollouts::start))
+        .routes(routes!(rollouts::one))
+        .routes(routes!(rollouts::pause))
+        .routes(routes!(rollouts::resume))
+        .routes(routes!(rollouts::abort))
+        .routes(routes!(rollouts::undo))
+        .routes(routes!(feeds::list))
+        .routes(routes!(feeds::import_bundled))
+        .routes(routes!(feeds::import))
+        .routes(routes!(fleet::make_token))
+        .routes(routes!(fleet::ledger))
+        .routes(routes!(fleet::verify_ledger))
+        .routes(routes!(events::events))
+        .routes(routes!(openapi))
+}
+
+/// The API's routes, without authentication: the router puts it before them.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let (router, _) = described().split_for_parts();
+    router
+        .fallback(async || Failure(no_such_call()))
+        .method_not_allowed_fallback(async || {
+            let hint = "/api/v1/openapi.json names the methods of each path";
+            Failure(Problem::new(
+                ProblemKind::Usage,
+                "method-not-allowed",
+                "this path does not have that method",
+                hint,
+            ))
+        })
+        .with_state(app)
+}
+
+fn no_such_call() -> Problem {
+    let hint = "/api/v1/openapi.json names all paths";
+    Problem::new(ProblemKind::NotFound, "no-such-call", "the API has no such path", hint)
+}
+
+/// The description of this API.
+#[utoipa::path(get, path = "/openapi.json", tag = "server", responses((status = 200, body = Object), Failures))]
+async fn openapi() -> axum::Json<utoipa::openapi::OpenApi> {
+    axum::Json(described().into_openapi())
+}
+
+/// A call that failed.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Problem);
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let problem = self.0;
+        let status = if problem.code == "method-not-allowed" {
+            StatusCode::METHOD_NOT_ALLOWED
+        } else {
+            status_of(&problem)
+        };
+        if status.is_server_error() {
+            tracing::error!(code = problem.code, "{problem}");
+        }
+        let kind =
+            serde_json::to_value(problem.kind).ok().and_then(|v| v.as_str().map(str::to_owned));
+        let body = ApiProblem {
+            kind: kind.unwrap_or_default(),
+            code: problem.code,
+            message: problem.message,
+            hint: problem.hint,
+        };
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], axum::Json(body))
+            .into_response_with_type()
+    }
+}
+
+trait WithType {
+    fn into_response_with_type(self) -> Response;
+}
+
+impl<T: Serialize> WithType
+    for (StatusCode, [(header::HeaderName, &'static str); 1], axum::Json<T>)
+{
+    /// The header after the body's own, so that it stays.
+    fn into_response_with_type(self) -> Response {
+        let (status, [(name, value)], body) = self;
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(name, header::HeaderValue::from_static(value));
+        response
+    }
+}
+
+/// The failures any call may have.
+struct Failures;
+
+impl IntoResponses for Failures {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let each = [
+            (400, "not understood"),
+            (401, "the bearer token is missing or wrong"),
+            (403, "not allowed"),
+            (404, "not there"),
+            (408, "the body came too slowly"),
+            (409, "the state does not allow it, or changed meanwhile"),
+            (413, "the body is too large"),
+            (422, "a document is malformed"),
+            (500, "a defect of Fettle"),
+            (503, "something needed is not there right now"),
+            (507, "the machine lacks something"),
+        ];
+        let content = || -> Content {
+            ContentBuilder::new().schema(Some(Ref::from_schema_name("ApiProblem"))).build()
+        };
+        each.into_iter()
+            .map(|(status, text)| {
+                let response = ResponseBuilder::new()
+                    .description(text)
+                    .content("application/problem+json", content());
+                (status.to_string(), RefOr::T(response.build()))
+            })
+            .collect()
+    }
+}
+
+/// What a call gives.
+type Answer<T> = Result<axum::Json<T>, Failure>;
+
+/// Looks something up on a blocking thread.
+async fn look<T: Send + 'static>(
+    app: &Arc<App>,
+    look: impl FnOnce(&App, &fettle_store::View<'_>) -> Result<T, Problem> + Send + 'static,
+) -> Answer<T> {
+    Ok(axum::Json(app.blocking(move |app| app.store.read(|view| look(app, view))).await?))
+}
+
+/// A part of a path.
+struct At<T>(T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for At<T> {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let at = Path::<T>::from_request_parts(parts, app).await;
+        at.map(|Path(at)| Self(at)).map_err(|e: PathRejection| usage("bad-path", &e.body_text()))
+    }
+}
+
+/// The query.
+struct Asking<T>(T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for Asking<T> {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Failure> {
+        let asking = Query::<T>::from_request_parts(parts, app).await;
+        asking
+            .map(|Query(asking)| Self(asking))
+            .map_err(|e: QueryRejection| usage("bad-query", &e.body_text()))
+    }
+}
+
+/// A JSON body.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
+    type Rejection = Failure;
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
+        let bytes = whole_body(request.into_body(), MAX_JSON, BODY_TIME).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            if error.is_data() {
+                let hint = "/api/v1/openapi.json describes the body of each call";
+                Failure(Problem::new(
+                    ProblemKind::BadInput,
+                    "bad-body",
+                    format!("the body does not fit: {error}"),
+                    hint,
+                ))
+            } else {
+                usage("bad-json", &format!("the body is no JSON: {error}"))
+            }
+        })
+    }
+}
+
+/// A body as it stands.
+struct Upload<const LIMIT: usize>(Vec<u8>);
+
+impl<const LIMIT: usize> FromRequest<Arc<App>> for Upload<LIMIT> {
+    type Rejection = Failure;
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
+        Ok(Self(whole_body(request.into_body(), LIMIT, UPLOAD_TIME).await?))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Operator {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Failure> {
+        // Invariant: the router's authentication put it there; without it nobody gets here.
+        let found = parts.extensions.get::<Operator>().cloned();
+        found.ok_or_else(|| Failure(crate::router::no_token()))
+    }
+}
+
+fn usage(code: &str, message: &str) -> Failure {
+    Failure(Problem::new(
+        ProblemKind::Usage,
+        code,
+        message,
+        "/api/v1/openapi.json describes each call",
+    ))
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Copy, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Part {
+    /// At most so many, 1 to 100,000. Default 100.
+    #[serde(default = "hundred")]
+    limit: u64,
+    /// Leave out so many first.
+    #[serde(default)]
+    offset: u64,
+}
+
+fn hundred() -> u64 {
+    100
+}
+
+impl Part {
+    fn limit(&self) -> u64 {
+        self.limit.clamp(1, 100_000)
+    }
+
+    fn of<T>(&self, items: Vec<T>) -> fettle_wire::api::Page<T> {
+        let total = items.len() as u64;
+        let items =
+            items.into_iter().skip(self.offset as usize).take(self.limit() as usize).collect();
+        fettle_wire::api::Page { total, items }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_is_described_with_its_failures() {
+        let api = serde_json::to_value(described().into_openapi()).unwrap();
+        let paths = api["paths"].as_object().unwrap();
+        // The table at the head of the API's types, in OpenAPI's words.
+        for (method, path) in [
+            ("get", "/overview"),
+            ("get", "/hosts"),
+            ("get", "/hosts/{host}"),
+            ("get", "/findings"),
+            ("get", "/findings/{host}/{id}/{source}"),
+            ("get", "/cves/{id}"),
+            ("get", "/policies"),
+            ("post", "/policies"),
+            ("get", "/policies/{name}"),
+            ("post", "/plans"),
+            ("get", "/plans/{number}"),
+            ("post", "/rollouts"),
+            ("get", "/rollouts"),
+            ("get", "/rollouts/{id}"),
+            ("post", "/rollouts/{id}/pause"),
+            ("post", "/rollouts/{id}/resume"),
+            ("post", "/rollouts/{id}/abort"),
+            ("post", "/rollouts/{id}/undo"),
+            ("get", "/feeds"),
+            ("post", "/feeds/{name}"),
+            ("post", "/tokens"),
+            ("get", "/ledger"),
+            ("get", "/ledger/verify"),
+            ("get", "/events"),
+        ] {
+            assert!(paths.get(path).and_then(|p| p.get(method)).is_some(), "{method} {path}");
+        }
+        for (path, item) in paths {
+            for (method, call) in item.as_object().unwrap() {
+                let answers = call["responses"].as_object().unwrap();
+                assert!(answers.keys().any(|s| s.starts_with('2')), "{method} {path}");
+                for status in ["400", "401", "404", "500"] {
+                    assert!(answers.contains_key(status), "{method} {path} {status}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_description_has_every_type_it_names() {
+        let text = serde_json::to_string(&described().into_openapi()).unwrap();
+        let api: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let schemas = api["components"]["schemas"].as_object().unwrap();
+        let mut named = 0;
+        for part in text.split("\"#/components/schemas/").skip(1) {
+            let name = part.split('"').next().unwrap();
+            assert!(schemas.contains_key(name), "{name} is named and not described");
+            named += 1;
+        }
+        assert!(named > 30, "{named}");
+    }
+}

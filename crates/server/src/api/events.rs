@@ -1,0 +1,60 @@
+//! Server-sent events (WHATWG HTML, section 9.2): what changed, for pages and programs that watch.
+
+use super::{Asked, Failures};
+use crate::app::App;
+use crate::events::News;
+use axum::http::HeaderMap;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use futures_util::stream::{self, Stream, StreamExt as _};
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::sync::broadcast::error::RecvError;
+
+/// What changed from now on, or since `Last-Event-ID`. Each event is named by what it is about (`host`, `rollout`,
+/// `policy`, `plan`, `feed`) and carries its id; `reset` says that too much was missed: look at everything.
+#[utoipa::path(
+    get, path = "/events", tag = "server",
+    params(("last-event-id" = Option<u64>, Header, description = "The last event that was seen")),
+    responses((status = 200, content_type = "text/event-stream", body = String), Failures)
+)]
+pub(super) async fn events(
+    app: Asked,
+    headers: HeaderMap,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    stream(&app, &headers)
+}
+
+/// The stream, for API and pages.
+pub(crate) fn stream(
+    app: &Arc<App>,
+    headers: &HeaderMap,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
+    let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
+    let (missed, receiver) = app.events.listen(last);
+    let reset = || Event::default().event("reset").data("{}");
+    let first: Vec<Event> = match missed {
+        Some(missed) => missed.iter().map(event).collect(),
+        None => vec![reset()],
+    };
+    let mut stopped = app.stopped.clone();
+    let news = stream::unfold(receiver, move |mut receiver| async move {
+        let event = match receiver.recv().await {
+            Ok(news) => event(&news),
+            Err(RecvError::Lagged(_)) => reset(),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((event, receiver))
+    });
+    let news = stream::iter(first).chain(news).map(Ok);
+    // A stream without an end would hold up the server's stop.
+    let end = async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    Sse::new(news.take_until(end)).keep_alive(KeepAlive::default())
+}
+
+fn event(news: &News) -> Event {
+    let data = serde_json::json!({ "kind": news.kind, "subject": news.subject });
+    Event::default().id(news.id.to_string()).event(news.kind).data(data.to_string())
+}

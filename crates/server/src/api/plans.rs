@@ -1,0 +1,140 @@
+//! Plans: made from the fleet as it is now, kept for ever.
+
+use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
+use crate::app::{App, now};
+use crate::router::Operator;
+use crate::views;
+use axum::http::StatusCode;
+use fettle_core::host::Host;
+use fettle_core::plan::{Barred, Plan, PlanInput, make as make_plan};
+use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
+use fettle_store::{StoreError, View, barred, findings, hosts, plans as stored};
+use fettle_wire::api::{MakePlan, Page, PlanDetail};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Two made at once: one loses and is made anew.
+const ATTEMPTS: u32 = 5;
+
+/// The newest plans first.
+#[utoipa::path(
+    get, path = "/plans", tag = "plans", params(Part),
+    responses((status = 200, body = Page<PlanDetail>), Failures)
+)]
+pub(super) async fn list(app: Asked, Asking(part): Asking<Part>) -> Answer<Page<PlanDetail>> {
+    look(&app, move |_, view| views::plans(view, part.limit(), part.offset)).await
+}
+
+/// A plan, with what it does not do and why.
+#[utoipa::path(
+    get, path = "/plans/{number}", tag = "plans", params(("number" = u64, Path, description = "Its number")),
+    responses((status = 200, body = PlanDetail), Failures)
+)]
+pub(super) async fn one(app: Asked, At(number): At<u64>) -> Answer<PlanDetail> {
+    look(&app, move |_, view| views::plan(view, number)).await
+}
+
+/// Make a plan by a policy, now. Nothing happens by it until a rollout is started.
+#[utoipa::path(
+    post, path = "/plans", tag = "plans", request_body = MakePlan,
+    responses((status = 201, body = PlanDetail), Failures)
+)]
+pub(super) async fn make(
+    app: Asked,
+    who: Operator,
+    Body(asked): Body<MakePlan>,
+) -> Result<(StatusCode, axum::Json<PlanDetail>), Failure> {
+    let detail = app.blocking(move |app| make_now(app, &who, &asked)).await?;
+    Ok((StatusCode::CREATED, axum::Json(detail)))
+}
+
+/// Makes a plan and keeps it.
+pub(crate) fn make_now(app: &App, who: &Operator, asked: &MakePlan) -> Result<PlanDetail, Problem> {
+    for _ in 0..ATTEMPTS {
+        let plan = app.store.read(|view| plan_now(app, view, asked))?;
+        match app.store.write(&who.actor(), now(), |tx| stored::insert(tx, &plan)) {
+            Ok(digest) => {
+                app.events.tell("plan", &plan.number.to_string());
+                return Ok(PlanDetail { number: plan.number, digest, plan });
+            }
+            Err(StoreError::Conflict(_)) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Err(StoreError::Conflict("other plans are made faster than this one could be kept".into())
+        .into())
+}
+
+fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Problem> {
+    let policies = app.policies();
+    let policy = policies.parsed.iter().find(|p| p.name == asked.policy);
+    let policy = policy.ok_or_else(|| {
+        let names: Vec<_> = policies.parsed.iter().map(|p| p.name.as_str()).collect();
+        let hint = match names.as_slice() {
+            [] => "there is none yet: `fettle policy apply FILE`".to_owned(),
+            names => format!("there are {}", names.join(", ")),
+        };
+        Problem::new(
+            ProblemKind::NotFound,
+            "no-such-policy",
+            format!("there is no policy `{}`", asked.policy),
+            hint,
+        )
+    })?;
+    let mut only = BTreeSet::new();
+    for host in &asked.hosts {
+        only.insert(hosts::find(view, host)?.host.id);
+    }
+    let fleet: Vec<Host> = hosts::fleet(view)?
+        .into_iter()
+        .map(|mut host| {
+            host.last_seen = app.last_seen(&host.id, host.last_seen);
+            host
+        })
+        .collect();
+    let mut found = BTreeMap::new();
+    for host in &fleet {
+        if asked.hosts.is_empty() || only.contains(&host.id) {
+            let all = findings::of_host(view, &host.id)?.into_values().map(|r| r.finding);
+            found.insert(host.id.clone(), all.filter(|f| f.state.is_vulnerable()).collect());
+        }
+    }
+    let barred: Vec<Barred> = barred::all(view)?
+        .into_iter()
+        .map(|b| Barred {
+            package: b.package,
+            version: b.version,
+            cohort: b.cohort,
+            reason: b.reason,
+        })
+        .collect();
+    let busy = busy(app, view)?;
+    let number = stored::next_number(view)?;
+    Ok(make_plan(PlanInput {
+        number,
+        parent: stored::current(view, &policy.name)?,
+        policy,
+        policies: &policies.parsed,
+        fleet: &fleet,
+        only: (!asked.hosts.is_empty()).then_some(&only),
+        findings: &found,
+        barred: &barred,
+        busy: &busy,
+        silent_after_seconds: app.options.silent_after_seconds,
+        now: now(),
+        seed: number,
+    }))
+}
+
+/// Hosts that a rollout still wants something of.
+fn busy(app: &App, view: &View<'_>) -> Result<BTreeMap<HostId, RolloutId>, Problem> {
+    let mut busy = BTreeMap::new();
+    for line in fettle_store::rollouts::unfinished(view)? {
+        let state = crate::rollouts::load(app, view, &line.id)?;
+        for (host, run) in &state.hosts {
+            if !run.is_over() {
+                busy.insert(host.clone(), line.id.clone());
+            }
+        }
+    }
+    Ok(busy)
+}

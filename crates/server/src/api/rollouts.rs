@@ -1,0 +1,221 @@
+//! Rollouts: started from a plan, paused, resumed, aborted, undone.
+
+use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
+use crate::app::{App, now};
+use crate::rollouts::{advance, load, not_now, observe, settled};
+use crate::router::Operator;
+use crate::views;
+use axum::http::StatusCode;
+use fettle_core::rollout::{HostState, IllegalEvent, Observations, Rollout, RolloutEvent};
+use fettle_core::{Hold, HostId, Problem, ProblemKind, RolloutId};
+use fettle_store::{hosts, plans, rollouts as stored};
+use fettle_wire::api::{Because, Page, RolloutDetail, RolloutRow, StartRollout};
+
+/// Another event may come between look and write.
+const ATTEMPTS: u32 = 8;
+
+/// All rollouts, newest first.
+#[utoipa::path(
+    get, path = "/rollouts", tag = "rollouts", params(Part),
+    responses((status = 200, body = Page<RolloutRow>), Failures)
+)]
+pub(super) async fn list(app: Asked, Asking(part): Asking<Part>) -> Answer<Page<RolloutRow>> {
+    look(&app, move |app, view| Ok(part.of(views::rollouts(app, view)?))).await
+}
+
+/// A rollout, whole, with what it waits for.
+#[utoipa::path(
+    get, path = "/rollouts/{id}", tag = "rollouts", params(("id" = String, Path, description = "`ro-1`")),
+    responses((status = 200, body = RolloutDetail), Failures)
+)]
+pub(super) async fn one(app: Asked, At(id): At<String>) -> Answer<RolloutDetail> {
+    look(&app, move |app, view| views::rollout(app, view, &RolloutId(id))).await
+}
+
+/// Start a rollout of a plan.
+#[utoipa::path(
+    post, path = "/rollouts", tag = "rollouts", request_body = StartRollout,
+    responses((status = 201, body = RolloutDetail), Failures)
+)]
+pub(super) async fn start(
+    app: Asked,
+    who: Operator,
+    Body(asked): Body<StartRollout>,
+) -> Result<(StatusCode, axum::Json<RolloutDetail>), Failure> {
+    let detail = app.blocking(move |app| start_now(app, &who, &asked)).await?;
+    Ok((StatusCode::CREATED, axum::Json(detail)))
+}
+
+/// Starts a rollout, if the plan is the one that was seen and still follows the one in force.
+pub(crate) fn start_now(
+    app: &App,
+    who: &Operator,
+    asked: &StartRollout,
+) -> Result<RolloutDetail, Problem> {
+    let state = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
+        let plan = plans::get(tx, asked.plan)?;
+        let digest = plan.digest();
+        if let Some(seen) = asked.digest.filter(|seen| *seen != digest) {
+            let message =
+                format!("plan {} has digest {}, not {}", plan.number, digest.short(), seen.short());
+            let hint = format!("look at it again: `fettle plan show {}`", plan.number);
+            return Err(Problem::new(ProblemKind::Conflict, "other-plan", message, hint));
+        }
+        if plan.hosts.is_empty() {
+            let message = format!("plan {} changes no host", plan.number);
+            let hint = format!("`fettle plan show {}` says why", plan.number);
+            return Err(Problem::new(ProblemKind::Refused, "nothing-to-do", message, hint));
+        }
+        if plan.approvals_needed > 0 {
+            let hold = Hold::NotApproved { given: 0, needed: plan.approvals_needed };
+            let hint = "this version cannot take approvals: set `approvals = 0` in the policy";
+            return Err(Problem::new(ProblemKind::Refused, hold.code(), &hold, hint));
+        }
+        plans::take_effect(tx, &plan).map_err(|e| {
+            let mut problem = Problem::from(e);
+            problem.hint = format!("make a new one: `fettle plan make {}`", plan.policy);
+            problem
+        })?;
+        let (number, id) = stored::next_id(tx)?;
+        let event = Rollout::create(&id, plan, &who.name);
+        let state = Rollout::begin(&id, tx.now(), &event).map_err(|e| not_now(&e))?;
+        stored::create(tx, number, &state, &event)?;
+        Ok(std::sync::Arc::new(state))
+    })?;
+    settled(app, &state);
+    app.store.read(|view| views::rollout(app, view, &state.id))
+}
+
+/// What an operator may ask of a rollout.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wish {
+    Pause,
+    Resume,
+    Abort,
+    Undo,
+}
+
+/// No new host starts until somebody resumes; hosts at work end.
+#[utoipa::path(
+    post, path = "/rollouts/{id}/pause", tag = "rollouts", params(("id" = String, Path, description = "`ro-1`")),
+    request_body = Because, responses((status = 200, body = RolloutDetail), Failures)
+)]
+pub(super) async fn pause(
+    app: Asked,
+    who: Operator,
+    At(id): At<String>,
+    Body(why): Body<Because>,
+) -> Answer<RolloutDetail> {
+    wish(app, who, id, why, Wish::Pause).await
+}
+
+/// Go on after a pause or a halt.
+#[utoipa::path(
+    post, path = "/rollouts/{id}/resume", tag = "rollouts", params(("id" = String, Path, description = "`ro-1`")),
+    request_body = Because, responses((status = 200, body = RolloutDetail), Failures)
+)]
+pub(super) async fn resume(
+    app: Asked,
+    who: Operator,
+    At(id): At<String>,
+    Body(why): Body<Because>,
+) -> Answer<RolloutDetail> {
+    wish(app, who, id, why, Wish::Resume).await
+}
+
+/// No new host starts, ever; hosts at work end.
+#[utoipa::path(
+    post, path = "/rollouts/{id}/abort", tag = "rollouts", params(("id" = String, Path, description = "`ro-1`")),
+    request_body = Because, responses((status = 200, body = RolloutDetail), Failures)
+)]
+pub(super) async fn abort(
+    app: Asked,
+    who: Operator,
+    At(id): At<String>,
+    Body(why): Body<Because>,
+) -> Answer<RolloutDetail> {
+    wish(app, who, id, why, Wish::Abort).await
+}
+
+/// Take patched hosts back: those named, or all.
+#[utoipa::path(
+    post, path = "/rollouts/{id}/undo", tag = "rollouts", params(("id" = String, Path, description = "`ro-1`")),
+    request_body = Because, responses((status = 200, body = RolloutDetail), Failures)
+)]
+pub(super) async fn undo(
+    app: Asked,
+    who: Operator,
+    At(id): At<String>,
+    Body(why): Body<Because>,
+) -> Answer<RolloutDetail> {
+    wish(app, who, id, why, Wish::Undo).await
+}
+
+async fn wish(
+    app: Asked,
+    who: Operator,
+    id: String,
+    why: Because,
+    wish: Wish,
+) -> Answer<RolloutDetail> {
+    Ok(axum::Json(app.blocking(move |app| wish_now(app, &who, &RolloutId(id), &why, wish)).await?))
+}
+
+/// Does what an operator asks of a rollout.
+pub(crate) fn wish_now(
+    app: &App,
+    who: &Operator,
+    id: &RolloutId,
+    why: &Because,
+    wish: Wish,
+) -> Result<RolloutDetail, Problem> {
+    let mut left = ATTEMPTS;
+    let state = loop {
+        let done = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
+            let state = load(app, tx, id)?;
+            let named = why.hosts.iter().map(|host| Ok(hosts::find(tx, host)?.host.id));
+            let named = named.collect::<Result<Vec<HostId>, Problem>>()?;
+            let seen = observe(app, tx, &state)?;
+            let events =
+                wished(&state, who, &why.reason, &named, &seen, wish).map_err(|e| not_now(&e))?;
+            if events.is_empty() {
+                let hint = format!("look at it with `fettle rollout show {id}`");
+                let message = "no host of this rollout is patched, so there is nothing to undo";
+                return Err(Problem::new(ProblemKind::Refused, "nothing-to-undo", message, hint));
+            }
+            advance(app, tx, &state, &events)
+        });
+        match done {
+            Ok(state) => break state,
+            Err(problem) if problem.code == "changed-meanwhile" && left > 0 => left -= 1,
+            Err(problem) => return Err(problem),
+        }
+    };
+    settled(app, &state);
+    app.store.read(|view| views::rollout(app, view, id))
+}
+
+fn wished(
+    state: &Rollout,
+    who: &Operator,
+    reason: &str,
+    named: &[HostId],
+    seen: &Observations,
+    wish: Wish,
+) -> Result<Vec<RolloutEvent>, IllegalEvent> {
+    match wish {
+        Wish::Pause => Ok(vec![state.pause(&who.name, reason)?]),
+        Wish::Resume => Ok(vec![state.resume(&who.name, reason)?]),
+        Wish::Abort => Ok(vec![state.abort(&who.name, reason)?]),
+        Wish::Undo if !named.is_empty() => state.undo(named, reason, seen),
+        Wish::Undo => {
+            let patched = state.hosts.iter().filter(|(id, run)| {
+                run.state == HostState::Patched
+                    && !run.undo_at_work()
+                    && seen.hosts.contains_key(*id)
+            });
+            let patched: Vec<HostId> = patched.map(|(id, _)| id.clone()).collect();
+            state.undo(&patched, reason, seen)
+        }
+    }
+}

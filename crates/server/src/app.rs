@@ -1,0 +1,229 @@
+//! What all parts of the server share.
+
+use crate::ServerOptions;
+use crate::events::Hub;
+use crate::metrics::Counters;
+use crate::policies::Policies;
+use crate::rollouts::Known;
+use crate::session::Tries;
+use crate::trust::Trust;
+use fettle_core::host::Host;
+use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
+use fettle_store::Store;
+use fettle_vuln::exposure::Catalogue;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+
+/// The server's shared state. Everything that must survive is in `store`; the rest can be made again from it.
+pub(crate) struct App {
+    pub(crate) options: ServerOptions,
+    pub(crate) store: Store,
+    pub(crate) trust: Trust,
+    pub(crate) started_at: Timestamp,
+    pub(crate) events: Hub,
+    pub(crate) counters: Counters,
+    pub(crate) rollouts: Known,
+    pub(crate) tries: Tries,
+    /// Wakes the loop that drives rollouts.
+    pub(crate) drive: Notify,
+    /// Wakes the loop that judges hosts anew.
+    pub(crate) judge: Notify,
+    /// The last request to judge all hosts anew that was carried out.
+    pub(crate) judged: watch::Sender<u64>,
+    asked: AtomicU64,
+    /// The loops are up and what the store holds is loaded.
+    pub(crate) ready: watch::Sender<bool>,
+    /// Says when to end what would go on for ever.
+    pub(crate) stopped: watch::Receiver<bool>,
+    catalogue: RwLock<Arc<Catalogue>>,
+    policies: RwLock<Arc<Policies>>,
+    presence: Mutex<BTreeMap<HostId, Heard>>,
+    /// Blocking work at once: more waits, so that a herd of agents does not become a herd of threads.
+    blocking: Semaphore,
+}
+
+/// When a host was last heard.
+#[derive(Debug, Clone)]
+struct Heard {
+    at: Timestamp,
+    agent_version: String,
+    /// The store has it.
+    kept: bool,
+}
+
+impl App {
+    pub(crate) fn new(
+        options: ServerOptions,
+        store: Store,
+        trust: Trust,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            options,
+            store,
+            trust,
+            started_at: now(),
+            events: Hub::new(now()),
+            counters: Counters::default(),
+            rollouts: Known::default(),
+            tries: Tries::default(),
+            drive: Notify::new(),
+            judge: Notify::new(),
+            judged: watch::Sender::new(0),
+            asked: AtomicU64::new(1),
+            ready: watch::Sender::new(false),
+            stopped,
+            catalogue: RwLock::default(),
+            policies: RwLock::default(),
+            presence: Mutex::default(),
+            blocking: Semaphore::new(32),
+        }
+    }
+
+    /// Vendors' data in force.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_catalogue(&self, catalogue: Arc<Catalogue>) {
+        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = catalogue;
+    }
+
+    /// Policies in force.
+    pub(crate) fn policies(&self) -> Arc<Policies> {
+        self.policies.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_policies(&self, policies: Arc<Policies>) {
+        *self.policies.write().unwrap_or_else(PoisonError::into_inner) = policies;
+    }
+
+    /// Asks for all hosts to be judged anew. Gives the number of the request, to wait for.
+    pub(crate) fn ask_judging(&self) -> u64 {
+        let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.judge.notify_one();
+        number
+    }
+
+    /// The last request to judge all hosts.
+    pub(crate) fn judging_asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits for a request to be carried out, but not for ever: a large fleet takes its time.
+    pub(crate) async fn wait_judged(&self, number: u64) {
+        let mut judged = self.judged.subscribe();
+        let _ =
+            tokio::time::timeout(Duration::from_secs(20), judged.wait_for(|done| *done >= number))
+                .await;
+    }
+
+    /// Unheard for longer than the options allow, by a server that listened all that time.
+    pub(crate) fn is_silent(&self, host: &Host) -> bool {
+        let heard = self
+            .last_seen(&host.id, host.last_seen)
+            .unwrap_or(host.enrolled_at)
+            .max(self.started_at);
+        now().duration_since(heard).as_secs()
+            > i64::try_from(self.options.silent_after_seconds).unwrap_or(i64::MAX)
+    }
+
+    fn presence(&self) -> MutexGuard<'_, BTreeMap<HostId, Heard>> {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The host spoke. Kept in memory and written in batches: a check-in without news costs no write.
+    pub(crate) fn heard(&self, host: &HostId, at: Timestamp, agent_version: &str) {
+        let mut presence = self.presence();
+        match presence.get_mut(host) {
+            Some(heard) => {
+                heard.at = at;
+                heard.kept = false;
+                if heard.agent_version != agent_version {
+                    agent_version.clone_into(&mut heard.agent_version);
+                }
+            }
+            None => {
+                let heard = Heard { at, agent_version: agent_version.to_owned(), kept: false };
+                presence.insert(host.clone(), heard);
+            }
+        }
+    }
+
+    /// When the host was heard since this server started.
+    pub(crate) fn heard_since_start(&self, host: &HostId) -> Option<Timestamp> {
+        self.presence().get(host).map(|h| h.at)
+    }
+
+    /// When the host was last heard, by memory or store.
+    pub(crate) fn last_seen(&self, host: &HostId, stored: Option<Timestamp>) -> Option<Timestamp> {
+        self.heard_since_start(host).max(stored)
+    }
+
+    /// Forgets that it heard a host that left.
+    pub(crate) fn forget(&self, host: &HostId) {
+        self.presence().remove(host);
+    }
+
+    /// Writes down who was heard since the last time.
+    pub(crate) fn keep_presence(&self) -> Result<(), Problem> {
+        let fresh: Vec<(HostId, Timestamp, String)> = self
+            .presence()
+            .iter()
+            .filter(|(_, heard)| !heard.kept)
+            .map(|(id, heard)| (id.clone(), heard.at, heard.agent_version.clone()))
+            .collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        self.store.write::<_, Problem>("server", now(), |tx| {
+            let rows = fresh.iter().map(|(id, at, version)| (id, *at, version.as_str()));
+            Ok(fettle_store::hosts::heard(tx, rows)?)
+        })?;
+        let mut presence = self.presence();
+        for (id, at, _) in fresh {
+            if let Some(heard) = presence.get_mut(&id).filter(|h| h.at == at) {
+                heard.kept = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `work` on a blocking thread, at most so many at once.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let waited = tokio::time::timeout(Duration::from_secs(30), self.blocking.acquire()).await;
+        let Ok(Ok(_place)) = waited else {
+            return Err(Problem::new(
+                ProblemKind::Unavailable,
+                "overloaded",
+                "the server has more to do than it can",
+                "try again in a minute; if it stays so, give it more processors",
+            ));
+        };
+        let app = self.clone();
+        match tokio::task::spawn_blocking(move || work(&app)).await {
+            Ok(out) => out,
+            Err(panic) => {
+                tracing::error!(%panic, "a request died");
+                Err(Problem::new(
+                    ProblemKind::Internal,
+                    "internal",
+                    "the request could not be carried out",
+                    "this is a defect of Fettle: please report it with the server's log",
+                ))
+            }
+        }
+    }
+}
+
+/// The time, in whole microseconds as the store keeps it.
+pub(crate) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}

@@ -1,0 +1,388 @@
+//! Vendors' data: taken in, kept as given, and turned into the catalogue hosts are judged by.
+//!
+//! A feed that cannot be used is refused and its error kept beside the feed in force, which stays.
+
+use crate::app::{App, now};
+use fettle_core::{Problem, ProblemKind};
+use fettle_store::feeds::{self, NewFeed};
+use fettle_vuln::exposure::Catalogue;
+use fettle_vuln::feed::{Feed, FeedError};
+use fettle_vuln::snapshot::{self, Feeds, Manifest, SnapshotError};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
+
+/// Largest feed the API takes, compressed or not, in bytes.
+pub const MAX_UPLOAD: usize = 128 << 20;
+/// Nothing is unpacked beyond this, in bytes.
+const MAX_UNPACKED: u64 = 384 << 20;
+/// Beyond this many bytes, what unpacks to more than [`MAX_RATIO`] times its size is taken for a bomb.
+const RATIO_FROM: u64 = 32 << 20;
+const MAX_RATIO: u64 = 300;
+
+/// All feeds, in the order they are shown.
+pub const ALL: [Feed; 5] =
+    [Feed::DebianTracker, Feed::DebianAdvisories, Feed::Kev, Feed::Epss, Feed::Cvss];
+
+/// The snapshot of real data that goes with the program: file name → bytes.
+const BUNDLED: [(&str, &[u8]); 5] = [
+    ("debian-tracker.json.zst", include_bytes!("../../../data/debian-tracker.json.zst")),
+    ("debian-advisories.jsonl.zst", include_bytes!("../../../data/debian-advisories.jsonl.zst")),
+    ("kev.json.zst", include_bytes!("../../../data/kev.json.zst")),
+    ("epss.csv.zst", include_bytes!("../../../data/epss.csv.zst")),
+    ("cvss.jsonl.zst", include_bytes!("../../../data/cvss.jsonl.zst")),
+];
+const MANIFEST: &str = include_str!("../../../data/SNAPSHOT.toml");
+
+/// A feed as it is given to be taken in.
+pub(crate) struct Given<'a> {
+    pub(crate) feed: Feed,
+    pub(crate) bytes: Cow<'a, [u8]>,
+    /// Day the vendor gives it; empty: today.
+    pub(crate) date: String,
+    pub(crate) origin: String,
+    /// Take it even if it is much smaller than the one in force.
+    pub(crate) force: bool,
+}
+
+/// The feed of that name.
+pub(crate) fn named(name: &str) -> Result<Feed, Problem> {
+    ALL.into_iter().find(|f| f.word() == name).ok_or_else(|| {
+        let names: Vec<_> = ALL.iter().map(|f| f.word()).collect();
+        Problem::new(
+            ProblemKind::NotFound,
+            "no-such-feed",
+            format!("there is no feed `{name}`"),
+            format!(
+                "the feeds are {}, and `bundled` for the data that goes with Fettle",
+                names.join(", ")
+            ),
+        )
+    })
+}
+
+/// The bundled snapshot.
+pub(crate) fn bundled() -> Result<Vec<Given<'static>>, Problem> {
+    let broken = |e: &dyn std::fmt::Display| {
+        Problem::new(
+            ProblemKind::Internal,
+            "bundle",
+            format!("the bundled data: {e}"),
+            "this is a defect of this build",
+        )
+    };
+    let manifest = Manifest::parse(MANIFEST).map_err(|e| broken(&e))?;
+    manifest
+        .file
+        .iter()
+        .map(|file| {
+            let found = BUNDLED.iter().find(|(name, _)| *name == file.name);
+            let (_, bytes) = found.ok_or_else(|| broken(&format!("{} is not in it", file.name)))?;
+            file.verify(bytes).map_err(|e| broken(&e))?;
+            Ok(Given {
+                feed: file.feed,
+                bytes: Cow::Borrowed(*bytes),
+                date: file.as_of.to_string(),
+                origin: format!(
+                    "bundled with Fettle: {}",
+                    file.origin.split_whitespace().collect::<Vec<_>>().join(" ")
+                ),
+                force: false,
+            })
+        })
+        .collect()
+}
+
+/// Unpacks gzip or Zstandard by their magic numbers; anything else stays as it is.
+fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    match bytes {
+        [0x1f, 0x8b, ..] => {
+            drain(flate2::read::MultiGzDecoder::new(bytes), bytes.len()).map(Cow::Owned)
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            let decoder = ruzstd::decoding::StreamingDecoder::new(bytes)
+                .map_err(|e| format!("not Zstandard: {e}"))?;
+            drain(decoder, bytes.len()).map(Cow::Owned)
+        }
+        [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => {
+            Err("bzip2 and xz are not read: give it plain, gzip or Zstandard".into())
+        }
+        plain => Ok(Cow::Borrowed(plain)),
+    }
+}
+
+fn drain(mut from: impl Read, packed: usize) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        let n = from
+            .read(&mut piece)
+            .map_err(|e| format!("it is cut off or damaged after {} bytes: {e}", out.len()))?;
+        if n == 0 {
+            return Ok(out);
+        }
+        out.extend_from_slice(&piece[..n]);
+        let size = out.len() as u64;
+        if size > MAX_UNPACKED {
+            return Err(format!("it unpacks to more than {MAX_UNPACKED} bytes"));
+        }
+        if size > RATIO_FROM && size / packed.max(1) as u64 > MAX_RATIO {
+            return Err(format!(
+                "it unpacks to more than {MAX_RATIO} times its size: that is no feed"
+            ));
+        }
+    }
+}
+
+/// Takes feeds in, all or none, and puts the catalogue made with them in force.
+pub(crate) fn import(app: &App, actor: &str, given: Vec<Given<'_>>) -> Result<(), Problem> {
+    match try_import(app, actor, &given) {
+        Ok(()) => {
+            for g in &given {
+                app.events.tell("feed", g.feed.word());
+            }
+            Ok(())
+        }
+        Err(Refusal { feed, problem }) => {
+            if let Some(feed) = feed {
+                app.store.write::<_, Problem>(actor, now(), |tx| {
+                    Ok(feeds::refuse(tx, feed.word(), &problem.message)?)
+                })?;
+                app.events.tell("feed", feed.word());
+            }
+            Err(problem)
+        }
+    }
+}
+
+struct Refusal {
+    /// Whose fault it is; `None`: the server's own.
+    feed: Option<Feed>,
+    problem: Problem,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { feed: None, problem }
+    }
+}
+
+fn refused(feed: Feed, code: &str, why: impl std::fmt::Display, hint: &str) -> Refusal {
+    Refusal { feed: Some(feed), problem: Problem::new(ProblemKind::BadInput, code, why, hint) }
+}
+
+fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal> {
+    let mut fresh = BTreeMap::new();
+    for g in given {
+        let bytes = unpack(&g.bytes).map_err(|why| {
+            let hint = "fetch it again; the one before stays in force";
+            refused(
+                g.feed,
+                "feed-not-unpacked",
+                format!("the {} cannot be unpacked: {why}", g.feed),
+                hint,
+            )
+        })?;
+        fresh.insert(g.feed, bytes);
+    }
+    let (held, known) = app.store.read::<_, Problem>(|view| {
+        let mut held = BTreeMap::new();
+        for feed in ALL.into_iter().filter(|f| !fresh.contains_key(f)) {
+            if let Some(bytes) = feeds::body(view, feed.word())? {
+                held.insert(feed, bytes);
+            }
+        }
+        Ok((held, feeds::all(view)?))
+    })?;
+    let mut set = Feeds::default();
+    for (feed, bytes) in &held {
+        // It was unpacked when it was taken in.
+        if let Ok(bytes) = unpack(bytes) {
+            fresh.entry(*feed).or_insert(bytes);
+        }
+    }
+    set.bytes = fresh.iter().map(|(feed, bytes)| (*feed, bytes.as_ref())).collect();
+    set.as_of =
+        known.iter().filter_map(|k| Some((named(&k.name).ok()?, k.date.parse().ok()?))).collect();
+    let today = now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    for g in given {
+        set.as_of.insert(g.feed, g.date.parse().unwrap_or(today));
+    }
+    let (catalogue, outcomes) = read_set(&set, given)?;
+    for g in given {
+        let records = outcomes.get(&g.feed).map_or(0, |o| o.0);
+        let before = known.iter().find(|k| k.name == g.feed.word()).map_or(0, |k| k.records);
+        // A feed that lost half of what it had is cut off or poisoned until a person says otherwise.
+        if !g.force && before > 100 && records * 2 < before {
+            return Err(refused(
+                g.feed,
+                "feed-shrunk",
+                format!("the {} has {records} records, the one in force has {before}", g.feed),
+                "check its source; if it is right, import it again with --force",
+            ));
+        }
+    }
+    app.store.write::<_, Problem>(actor, now(), |tx| {
+        for g in given {
+            let (records, errors) = outcomes.get(&g.feed).copied().unwrap_or_default();
+            let date = set.as_of.get(&g.feed).map(ToString::to_string).unwrap_or_default();
+            let new = NewFeed {
+                name: g.feed.word(),
+                body: &g.bytes,
+                records,
+                errors,
+                date: &date,
+                origin: &g.origin,
+            };
+            feeds::take_in(tx, &new)?;
+        }
+        Ok(())
+    })?;
+    if let Some(catalogue) = catalogue {
+        app.set_catalogue(Arc::new(catalogue));
+    }
+    Ok(())
+}
+
+type Outcomes = BTreeMap<Feed, (u64, u64)>;
+
+/// Parses a set. Without the tracker there is no catalogue yet, but what ranks is checked all the same.
+fn read_set(set: &Feeds<'_>, given: &[Given<'_>]) -> Result<(Option<Catalogue>, Outcomes), Refusal> {
+    let at_fault = |feed: Feed, e: &dyn std::fmt::Display| {
+        refused(feed, "bad-feed", e, "the one before stays in force; check the file and its source")
+    };
+    if set.bytes.contains_key(&Feed::DebianTracker) {
+        return match snapshot::load(set) {
+            Ok(loaded) => {
+                let outcomes = loaded.feeds.iter().map(|f| (f.feed, (f.records as u64, f.rejected as u64)));
+                let outcomes = outcomes.collect();
+                Ok((Some(loaded.catalogue), outcomes))
+            }
+            Err(SnapshotError::Feed(e)) if given.iter().any(|g| g.feed == at(&e)) => Err(at_fault(at(&e), &e)),
+            // Those held could be read when they were taken in: the server's matter.
+            Err(e) => Err(Refusal {
+                feed: None,
+                problem: Problem::new(
+                    ProblemKind::Internal,
+                    "feed-in-force",
+                    format!("a feed in force cannot be read any more: {e}"),
+                    "import all feeds again: `fettle feed import --bundled`",
+                ),
+            }),
+        };
+    }
+    let mut outcomes = Outcomes::new();
+    for g in given {
+        let Some(bytes) = set.bytes.get(&g.feed) else { continue };
+        outcomes.insert(g.feed, count(g.feed, bytes).map_err(|e| at_fault(g.feed, &e))?);
+    }
+    Ok((None, outcomes))
+}
+
+/// Which feed an error is about.
+fn at(error: &FeedError) -> Feed {
+    match error {
+        FeedError::Empty { feed }
+        | FeedError::TooLarge { feed, .. }
+        | FeedError::Truncated { feed, .. }
+        | FeedError::Malformed { feed, .. }
+        | FeedError::NothingUsable { feed, .. } => *feed,
+    }
+}
+
+fn count(feed: Feed, bytes: &[u8]) -> Result<(u64, u64), FeedError> {
+    fn both<T>(parsed: &fettle_vuln::feed::Parsed<T>) -> (u64, u64) {
+        (parsed.records.len() as u64, parsed.rejected() as u64)
+    }
+    Ok(match feed {
+        Feed::DebianTracker => both(&fettle_vuln::feed::debian::parse(bytes)?),
+        Feed::DebianAdvisories => both(&fettle_vuln::feed::dsa::parse(bytes)?),
+        Feed::Kev => both(&fettle_vuln::feed::kev::parse(bytes)?),
+        Feed::Epss => both(&fettle_vuln::feed::epss::parse(bytes)?),
+        Feed::Cvss => both(&fettle_vuln::feed::cvss::parse(bytes)?),
+    })
+}
+
+/// Builds the catalogue from the feeds in force, at the start. One that cannot be read any more is left out.
+pub(crate) fn load(app: &App) -> Result<(), Problem> {
+    let (bodies, known) = app.store.read::<_, Problem>(|view| {
+        let mut bodies = BTreeMap::new();
+        for feed in ALL {
+            if let Some(bytes) = feeds::body(view, feed.word())? {
+                bodies.insert(feed, bytes);
+            }
+        }
+        Ok((bodies, feeds::all(view)?))
+    })?;
+    let mut unpacked = BTreeMap::new();
+    for (feed, bytes) in &bodies {
+        match unpack(bytes) {
+            Ok(bytes) => {
+                unpacked.insert(*feed, bytes);
+            }
+            Err(error) => tracing::error!(feed = feed.word(), error, "a feed in force cannot be unpacked"),
+        }
+    }
+    let mut set = Feeds {
+        bytes: unpacked.iter().map(|(feed, bytes)| (*feed, bytes.as_ref())).collect(),
+        as_of: known.iter().filter_map(|k| Some((named(&k.name).ok()?, k.date.parse().ok()?))).collect(),
+    };
+    // Each turn leaves out one feed that cannot be read any more, so there are few.
+    while set.bytes.contains_key(&Feed::DebianTracker) {
+        match snapshot::load(&set) {
+            Ok(loaded) => {
+                app.set_catalogue(Arc::new(loaded.catalogue));
+                return Ok(());
+            }
+            Err(SnapshotError::Feed(error)) if set.bytes.remove(&at(&error)).is_some() => {
+                tracing::error!(%error, "a feed in force cannot be read: it is left out");
+            }
+            Err(error) => {
+                tracing::error!(%error, "the feeds in force cannot be read");
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn gz(bytes: &[u8]) -> Vec<u8> {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gz.write_all(bytes).unwrap();
+        gz.finish().unwrap()
+    }
+
+    #[test]
+    fn gzip_zstandard_and_plain_are_told_apart_by_their_bytes() {
+        assert_eq!(unpack(b"{}").unwrap().as_ref(), b"{}");
+        assert_eq!(unpack(&gz(b"{}")).unwrap().as_ref(), b"{}");
+        assert_eq!(unpack(BUNDLED[2].1).unwrap()[0], b'{');
+        assert!(unpack(b"BZh9").unwrap_err().contains("bzip2"));
+    }
+
+    #[test]
+    fn a_packed_feed_that_is_cut_off_is_told_so() {
+        let whole = gz(&vec![b'x'; 100_000]);
+        assert!(unpack(&whole[..whole.len() / 2]).unwrap_err().contains("cut off"));
+        assert!(unpack(&BUNDLED[0].1[..5000]).unwrap_err().contains("cut off"));
+    }
+
+    #[test]
+    fn a_bomb_is_not_unpacked_to_its_end() {
+        let bomb = gz(&vec![0; (RATIO_FROM + (1 << 20)) as usize]);
+        assert!(bomb.len() < 64 << 10, "the bomb is small: {}", bomb.len());
+        assert!(unpack(&bomb).unwrap_err().contains("times its size"));
+    }
+
+    #[test]
+    fn the_bundled_snapshot_is_the_one_its_manifest_describes() {
+        let given = bundled().unwrap();
+        assert_eq!(given.len(), ALL.len());
+    }
+}

@@ -1,0 +1,38 @@
+//! The Fettle server: the agents' endpoint, the API, the web pages, and the loops that drive rollouts.
+//!
+//! | path | what |
+//! |---|---|
+//! | [`ServerOptions`], [`run`], [`Server`] | starting and stopping |
+//! | `trust` | keys, certificates, TLS, the lock on the data directory |
+//! | `listener` | taking connections |
+//! | `agents` | what agents ask: enroll, checkin, redeem, renew |
+//! | `api` | what operators ask: JSON below `/api/v1`, events, OpenAPI |
+//! | `router`, `site`, `session` | which path leads where, and who may go there |
+//! | [`web`] | the pages, pure |
+//! | `views` | store → values of the API; API and pages print the same |
+//! | `tasks` | loops by timer and signal: rollouts, judging, presence, retention |
+//! | `rollouts` | events persisted with what follows from them, in one transaction |
+//! | `feeds`, `judging` | vendors' data in force, and hosts judged by it |
+
+mod agents;
+mod api;
+mod app;
+mod events;
+pub mod feeds;
+mod judging;
+mod listener;
+mod metrics;
+mod options;
+mod policies;
+mod rollouts;
+mod router;
+mod server;
+mod session;
+mod site;
+mod tasks;
+mod trust;
+mod views;
+pub mod web;
+
+pub use options::ServerOptions;
+pub use server::{Running, Server, run};

@@ -1,0 +1,49 @@
+//! What the server can be told.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// How a server runs. [`Default`] is what `fettle server` does without options.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Where database and keys are.
+    pub data_dir: PathBuf,
+    /// API and web pages; plain HTTP, so on a loopback address only.
+    pub operator: SocketAddr,
+    /// Agents; mTLS.
+    pub agents: SocketAddr,
+    /// Names and addresses, besides `localhost` and the machine's own name, that agents may know the server by.
+    pub names: Vec<String>,
+    /// An idle agent comes back after this many seconds, spread by a quarter.
+    pub checkin_idle_seconds: u32,
+    /// An agent at work in a rollout comes back after this many seconds.
+    pub checkin_busy_seconds: u32,
+    /// A host unheard for longer is shown as silent.
+    pub silent_after_seconds: u64,
+    /// Life of a host's certificate, in seconds; it is renewed after two thirds.
+    pub certificate_seconds: u64,
+    /// Load the bundled vulnerability data where no feed was ever imported.
+    pub bundled_feeds: bool,
+    /// Findings proved gone are forgotten after this many days.
+    pub keep_fixed_days: u32,
+    /// Print where the server can be reached once it is.
+    pub announce: bool,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/fettle"),
+            operator: SocketAddr::from((Ipv4Addr::LOCALHOST, 8440)),
+            agents: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8441)),
+            names: Vec::new(),
+            checkin_idle_seconds: 60,
+            checkin_busy_seconds: 1,
+            silent_after_seconds: 900,
+            certificate_seconds: 7 * 86_400,
+            bundled_feeds: true,
+            keep_fixed_days: 400,
+            announce: true,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Rollouts: events persisted together with everything that follows from them.
+//!
+//! What follows from an event (a signed assignment, a withdrawal, a barred version) are rows of the same
+//! database, so they are written in the transaction of the event itself: a crash leaves both or none, and there
+//! is nothing to redo at the next start. The agent fetches its assignment; nothing is ever pushed.
+
+use crate::app::App;
+use fettle_core::policy::Policy;
+use fettle_core::rollout::{
+    Decision, Effect, HostObservation, IllegalEvent, Observations, Rollout, RolloutEvent, effects,
+};
+use fettle_core::transaction::Outcome;
+use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
+use fettle_store::{StoreError, Tx, View, assignments, barred, hosts, policies, rollouts};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Folded states by rollout, so that not every look folds all events again. What counts is the store: a state
+/// that is behind it is brought up to it.
+#[derive(Default)]
+pub(crate) struct Known(Mutex<BTreeMap<RolloutId, Arc<Rollout>>>);
+
+impl Known {
+    fn get(&self, id: &RolloutId) -> Option<Arc<Rollout>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Called after the commit. Two writers may come here in either order: the newer state stays.
+    pub(crate) fn put(&self, state: &Arc<Rollout>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.get(&state.id).is_none_or(|k| k.version < state.version) {
+            known.insert(state.id.clone(), state.clone());
+        }
+    }
+}
+
+/// The state of a rollout as the view has it.
+pub(crate) fn load(app: &App, view: &View<'_>, id: &RolloutId) -> Result<Arc<Rollout>, Problem> {
+    let line = rollouts::get(view, id)?;
+    let known = app.rollouts.get(id);
+    if let Some(known) = known.as_ref().filter(|k| k.version == line.version) {
+        return Ok(known.clone());
+    }
+    // A read that began before the last commit sees less than what is known: fold what it sees.
+    let behind = known.filter(|k| k.version < line.version);
+    let after = behind.as_ref().map_or(0, |k| k.version);
+    let events = rollouts::events(view, id, after)?;
+    let state = match behind {
+        Some(known) => {
+            let mut state = Arc::unwrap_or_clone(known);
+            events
+                .iter()
+                .try_for_each(|e| state.apply(e.at, &e.event))
+                .map_err(|e| damaged(id, &e))?;
+            Some(state)
+        }
+        None => Rollout::replay(id, events.iter().map(|e| (e.at, &e.event)))
+            .map_err(|e| damaged(id, &e))?,
+    };
+    let state = Arc::new(
+        state.ok_or_else(|| StoreError::Missing { what: "rollout", name: id.to_string() })?,
+    );
+    if state.version != line.version {
+        return Err(
+            StoreError::Document { what: "rollout", detail: format!("{id} lacks events") }.into()
+        );
+    }
+    app.rollouts.put(&state);
+    Ok(state)
+}
+
+fn damaged(id: &RolloutId, error: &IllegalEvent) -> Problem {
+    StoreError::Document { what: "rollout", detail: format!("{id}: {error}") }.into()
+}
+
+/// An operator asked for something that does not fit the rollout's state.
+pub(crate) fn not_now(error: &IllegalEvent) -> Problem {
+    Problem::new(
+        ProblemKind::Conflict,
+        "rollout-state",
+        error.why.clone(),
+        "look at it with `fettle rollout show ID`",
+    )
+}
+
+/// Applies events, keeps them on the condition that nobody else's came first, and does what follows.
+pub(crate) fn advance(
+    app: &App,
+    tx: &mut Tx<'_>,
+    state: &Rollout,
+    events: &[RolloutEvent],
+) -> Result<Arc<Rollout>, Problem> {
+    let at = tx.now();
+    let mut next = state.clone();
+    let mut follow = Vec::new();
+    for event in events {
+        next.apply(at, event).map_err(|e| not_now(&e))?;
+        follow.extend(effects(&next, at, event));
+    }
+    rollouts::append(tx, &next, events)?;
+    for effect in follow {
+        match effect {
+            Effect::Assign(assignment) => {
+                let signed = app.trust.signer.sign(&assignment);
+                assignments::insert(tx, &assignment, &signed)?;
+            }
+            Effect::Withdraw(id) => assignments::withdraw(tx, &id)?,
+            Effect::Bar { versions, cohorts, reason } => {
+                barred::bar(tx, &next.id, &versions, &cohorts, &reason)?
+            }
+        }
+    }
+    for event in events {
+        if let RolloutEvent::Ended { host, outcome: Outcome::Quarantined { reason } } = event {
+            hosts::set_quarantine(tx, host, Some(reason))?;
+        }
+    }
+    Ok(Arc::new(next))
+}
+
+/// After the commit: the state is known, whoever watches is told, and the driver looks again.
+pub(crate) fn settled(app: &App, state: &Arc<Rollout>) {
+    app.rollouts.put(state);
+    app.events.tell("rollout", state.id.as_str());
+    app.drive.notify_one();
+}
+
+/// The fleet as a rollout sees it: the hosts of its plan and of its budgets.
+pub(crate) fn observe(
+    app: &App,
+    view: &View<'_>,
+    state: &Rollout,
+) -> Result<Observations, Problem> {
+    let policy = plan_policy(view, state)?;
+    let mut busy: BTreeMap<HostId, RolloutId> = BTreeMap::new();
+    for (host, rollout) in assignments::at_work(view)? {
+        if rollout != state.id {
+            busy.insert(host, rollout);
+        }
+    }
+    let budgeted = state.plan.budgets.iter().flat_map(|b| &b.hosts);
+    let ids: BTreeSet<&HostId> = state.plan.hosts.keys().chain(budgeted).collect();
+    let now = crate::app::now();
+    let mut seen =
+        Observations { listening_since: Some(app.started_at), ..Observations::default() };
+    for id in ids {
+        let Some(record) = hosts::get(view, id)? else { continue };
+        let ignore_windows = state.plan.hosts.get(id).is_some_and(|h| h.ignore_windows);
+        let window = policy.as_ref().map(|p| p.window_for(now, ignore_windows));
+        let (window, closes_at) = window.map_or((None, None), |w| (w.hold, w.closes_at));
+        seen.hosts.insert(
+            id.clone(),
+            HostObservation {
+                last_seen: app.last_seen(id, record.host.last_seen),
+                cohort: record.cohort,
+                generation: record.generation,
+                quarantined: record.host.quarantined.is_some(),
+                busy: busy.remove(id),
+                window,
+                closes_at,
+            },
+        );
+    }
+    Ok(seen)
+}
+
+/// The policy text the plan was made by: a later change of the policy does not change a rollout.
+fn plan_policy(view: &View<'_>, state: &Rollout) -> Result<Option<Policy>, Problem> {
+    let record = policies::by_digest(view, &state.plan.policy, state.plan.policy_digest)?;
+    record.map(|r| crate::policies::parse(&r.text)).transpose()
+}
+
+/// What the rollout waits for now.
+pub(crate) fn decide(app: &App, view: &View<'_>, state: &Rollout) -> Result<Decision, Problem> {
+    let seen = observe(app, view, state)?;
+    Ok(state.decide(crate::app::now(), &seen))
+}
+
+/// A decision says one thing at a time; this many in a row are more than any plan needs.
+const MOST_IN_A_ROW: usize = 10_000;
+
+/// Drives one rollout as far as it goes now. Gives when to look again even if nothing happens. Killed anywhere
+/// and run again, it goes on where the store stands.
+pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Timestamp>, Problem> {
+    for _ in 0..MOST_IN_A_ROW {
+        let (state, decision) = app.store.read::<_, Problem>(|view| {
+            let state = load(app, view, id)?;
+            let decision = decide(app, view, &state)?;
+            Ok((state, decision))
+        })?;
+        if decision.events.is_empty() {
+            return Ok(decision.wake_at);
+        }
+        let written = app.store.write::<_, Problem>("server", crate::app::now(), |tx| {
+            advance(app, tx, &state, &decision.events)
+        });
+        match written {
+            Ok(next) => {
+                for event in &decision.events {
+                    tracing::info!(rollout = %id, event = word(event), "decided");
+                }
+                app.rollouts.put(&next);
+                app.events.tell("rollout", id.as_str());
+            }
+            // A report came first: look at what it changed.
+            Err(problem) if problem.kind == ProblemKind::Conflict => continue,
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(None)
+}
+
+fn word(event: &RolloutEvent) -> &'static str {
+    match event {
+        RolloutEvent::Created { .. } => "created",
+        RolloutEvent::Granted { .. } => "granted",
+        RolloutEvent::GrantExpired { .. } => "grant-expired",
+        RolloutEvent::Redeemed { .. } => "redeemed",
+        RolloutEvent::Stepped { .. } => "stepped",
+        RolloutEvent::Ended { .. } => "ended",
+        RolloutEvent::Silent { .. } => "silent",
+        RolloutEvent::Cancelled { .. } => "cancelled",
+        RolloutEvent::WaveEnded { .. } => "wave-ended",
+        RolloutEvent::GatePassed { .. } => "gate-passed",
+        RolloutEvent::Halted { .. } => "halted",
+        RolloutEvent::Barred { .. } => "barred",
+        RolloutEvent::Paused { .. } => "paused",
+        RolloutEvent::Resumed { .. } => "resumed",
+        RolloutEvent::Aborted { .. } => "aborted",
+        RolloutEvent::UndoAsked { .. } => "undo-asked",
+        RolloutEvent::Done => "done",
+    }
+}
+
+/// The unfinished rollouts that have this host in their plan, and where it stands there.
+pub(crate) fn of_host(
+    app: &App,
+    view: &View<'_>,
+    host: &HostId,
+) -> Result<Vec<Arc<Rollout>>, Problem> {
+    let mut out = Vec::new();
+    for line in rollouts::unfinished(view)? {
+        let state = load(app, view, &line.id)?;
+        if state.hosts.contains_key(host) {
+            out.push(state);
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,94 @@
+//! Sessions of the web pages: a cookie the server signed, nothing kept.
+
+use crate::app::{App, now};
+use crate::trust::{hex, random};
+use axum::http::{HeaderMap, header};
+use fettle_core::{Digest, Problem};
+use ring::hmac;
+
+const COOKIE: &str = "fettle-session";
+/// A session lasts a working day.
+const SECONDS: i64 = 12 * 3600;
+
+/// What the cookie says, before its signature.
+fn claim(app: &App, expires: i64, nonce: &str) -> String {
+    // A new operator token ends all sessions.
+    let token = Digest::of(app.trust.operator_token.as_bytes()).short();
+    format!("{expires}.{nonce}.{token}")
+}
+
+/// The `Set-Cookie` value of a new session.
+pub(crate) fn begin(app: &App) -> Result<String, Problem> {
+    let expires = now().as_second() + SECONDS;
+    let nonce = hex(&random::<16>()?);
+    let tag = hmac::sign(&app.trust.session_key, claim(app, expires, &nonce).as_bytes());
+    let value = format!("{expires}.{nonce}.{}", hex(tag.as_ref()));
+    Ok(format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SECONDS}"))
+}
+
+/// The `Set-Cookie` value that ends a session in the browser.
+pub(crate) fn end() -> String {
+    format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
+}
+
+/// When the session of this request ends; `None`: it has none.
+pub(crate) fn of(app: &App, headers: &HeaderMap) -> Option<i64> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
+    let value = cookies
+        .flat_map(|v| v.split(';'))
+        .find_map(|c| c.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
+    let mut parts = value.split('.');
+    let (expires, nonce, tag) = (parts.next()?, parts.next()?, parts.next()?);
+    let expires: i64 = expires.parse().ok()?;
+    let tag = unhex(tag)?;
+    hmac::verify(&app.trust.session_key, claim(app, expires, nonce).as_bytes(), &tag).ok()?;
+    (now().as_second() < expires).then_some(expires)
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || text.len() > 256 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
+}
+
+/// Slows down whoever guesses: so many tries to log in a minute, over all who try.
+#[derive(Debug, Default)]
+pub(crate) struct Tries(std::sync::Mutex<(i64, u32)>);
+
+impl Tries {
+    const A_MINUTE: u32 = 20;
+
+    pub(crate) fn allow(&self) -> bool {
+        self.allow_at(now().as_second() / 60)
+    }
+
+    fn allow_at(&self, minute: i64) -> bool {
+        let mut tries = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if tries.0 != minute {
+            *tries = (minute, 0);
+        }
+        tries.1 += 1;
+        tries.1 <= Self::A_MINUTE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_guesses_is_slowed_down_and_let_in_again_the_next_minute() {
+        let tries = Tries::default();
+        assert_eq!((0..100).filter(|_| tries.allow_at(7)).count(), Tries::A_MINUTE as usize);
+        assert!(tries.allow_at(8));
+    }
+
+    #[test]
+    fn odd_hexadecimal_is_no_signature() {
+        assert_eq!(unhex("00ff"), Some(vec![0, 255]));
+        for bad in ["0", "zz", "é0", "+1"] {
+            assert_eq!(unhex(bad), None, "{bad}");
+        }
+    }
+}

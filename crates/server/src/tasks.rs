@@ -1,0 +1,137 @@
+//! What the server does by itself: idempotent loops, each woken by a timer and by a signal. All of them can be
+//! killed at any point; what they have not done yet they do after the next start.
+
+use crate::app::{App, now};
+use crate::{judging, rollouts};
+use fettle_core::{HostId, Problem, Timestamp};
+use fettle_store::{findings, hosts, rollouts as stored, tokens};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Rollouts are looked at so often even if nothing wakes the loop.
+const LOOK: Duration = Duration::from_secs(5);
+/// Who was heard is written down so often.
+const PRESENCE: Duration = Duration::from_secs(5);
+/// Old things are forgotten so often.
+const RETENTION: Duration = Duration::from_secs(3600);
+/// Expired tokens are kept so long, so that a late user is told what is wrong with his.
+const KEEP_TOKENS_SECONDS: i64 = 30 * 86_400;
+
+/// Starts the loops. They end when `stop` says so.
+pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+    let mut loops = JoinSet::new();
+    loops.spawn(until(stop.clone(), drive_rollouts(app.clone())));
+    loops.spawn(until(stop.clone(), judge_hosts(app.clone())));
+    loops.spawn(until(stop.clone(), mind_presence(app.clone())));
+    loops.spawn(until(stop.clone(), forget(app.clone())));
+    loops
+}
+
+async fn until(
+    mut stop: watch::Receiver<bool>,
+    endless: impl Future<Output = std::convert::Infallible>,
+) {
+    tokio::select! {
+        _ = stop.wait_for(|stopped| *stopped) => {}
+        never = endless => match never {},
+    }
+}
+
+fn complain(what: &str, problem: &Problem) {
+    tracing::error!(code = problem.code, hint = problem.hint, "{what}: {problem}");
+}
+
+async fn drive_rollouts(app: Arc<App>) -> std::convert::Infallible {
+    loop {
+        let driven = app.blocking(|app| {
+            let unfinished = app.store.read::<_, Problem>(|view| Ok(stored::unfinished(view)?))?;
+            let mut wake: Option<Timestamp> = None;
+            for line in unfinished {
+                match rollouts::drive(app, &line.id) {
+                    Ok(at) => wake = wake.into_iter().chain(at).min(),
+                    // The others go on.
+                    Err(problem) => {
+                        complain(&format!("rollout {} is not driven", line.id), &problem)
+                    }
+                }
+            }
+            Ok(wake)
+        });
+        let wake = match driven.await {
+            Ok(wake) => wake,
+            Err(problem) => {
+                complain("rollouts are not driven", &problem);
+                None
+            }
+        };
+        let due = wake.map_or(LOOK, |at| {
+            Duration::try_from(at.duration_since(now())).unwrap_or(Duration::ZERO)
+        });
+        // Not faster than this, whatever happens: a herd of reports is one look.
+        let pause = due.clamp(Duration::from_millis(20), LOOK);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = app.drive.notified() => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+async fn judge_hosts(app: Arc<App>) -> std::convert::Infallible {
+    loop {
+        let asked = app.judging_asked();
+        if let Err(problem) = app.blocking(judging::judge_all).await {
+            complain("hosts are not judged anew", &problem);
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
+        app.judged.send_replace(asked);
+        app.ready.send_replace(true);
+        app.judge.notified().await;
+    }
+}
+
+async fn mind_presence(app: Arc<App>) -> std::convert::Infallible {
+    let mut silent: BTreeSet<HostId> = BTreeSet::new();
+    loop {
+        tokio::time::sleep(PRESENCE).await;
+        let before = std::mem::take(&mut silent);
+        let looked = app.blocking(move |app| {
+            app.keep_presence()?;
+            let all = app.store.read::<_, Problem>(|view| Ok(hosts::all(view)?))?;
+            let silent = all.iter().filter(|r| app.is_silent(&r.host)).map(|r| r.host.id.clone());
+            Ok((silent.collect::<BTreeSet<_>>(), before))
+        });
+        match looked.await {
+            Ok((now_silent, before)) => {
+                for id in now_silent.symmetric_difference(&before) {
+                    app.events.tell("host", id.as_str());
+                }
+                for id in now_silent.difference(&before) {
+                    tracing::warn!(host = %id, "silent");
+                }
+                silent = now_silent;
+            }
+            Err(problem) => complain("who was heard is not written down", &problem),
+        }
+    }
+}
+
+async fn forget(app: Arc<App>) -> std::convert::Infallible {
+    loop {
+        let forgotten = app.blocking(|app| {
+            let ago = |seconds: i64| now() - jiff::SignedDuration::from_secs(seconds);
+            app.store.write::<_, Problem>("server", now(), |tx| {
+                findings::forget_fixed(tx, ago(i64::from(app.options.keep_fixed_days) * 86_400))?;
+                tokens::forget_expired(tx, ago(KEEP_TOKENS_SECONDS))?;
+                Ok(())
+            })
+        });
+        if let Err(problem) = forgotten.await {
+            complain("nothing old is forgotten", &problem);
+        }
+        tokio::time::sleep(RETENTION).await;
+    }
+}

@@ -1,0 +1,138 @@
+//! Keys and certificates of the fleet. All are files below `DATA/keys/`, readable by the server's user only,
+//! and never in the database: a copy of the database gives nobody a key.
+
+mod authority;
+mod files;
+mod tls;
+
+pub(crate) use files::{claim_data_dir, read_or_make};
+pub(crate) use tls::{Peer, agent_tls};
+
+use authority::Authority;
+use fettle_core::{Digest, HostId, Problem, ProblemKind, Timestamp};
+use fettle_wire::sign::Signer;
+use ring::hmac;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use std::path::Path;
+
+/// Everything secret the server holds.
+pub(crate) struct Trust {
+    authority: Authority,
+    /// Signs assignments.
+    pub(crate) signer: Signer,
+    /// Signs session cookies.
+    pub(crate) session_key: hmac::Key,
+    /// The operator's bearer token.
+    pub(crate) operator_token: String,
+}
+
+impl Trust {
+    /// Reads the keys, or makes them on the first start.
+    pub(crate) fn open(data: &Path) -> Result<Self, Problem> {
+        let keys = data.join("keys");
+        files::private_dir(&keys)?;
+        let authority = Authority::open(&keys)?;
+        let signing = read_or_make(&keys.join("assignment.key"), || {
+            Signer::generate().map_err(|_| no_random())
+        })?;
+        let signer = Signer::from_pkcs8(&signing).map_err(|e| {
+            broken_key(
+                &keys.join("assignment.key"),
+                &format!("it holds no Ed25519 key in PKCS#8 ({e})"),
+            )
+        })?;
+        let session =
+            read_or_make(&keys.join("session.key"), || random::<32>().map(|b| b.to_vec()))?;
+        let token = read_or_make(&data.join("operator.token"), || {
+            Ok(format!("{}\n", hex(&random::<32>()?)).into_bytes())
+        })?;
+        let operator_token = String::from_utf8_lossy(&token).trim().to_owned();
+        if operator_token.len() < 32 {
+            return Err(broken_key(
+                &data.join("operator.token"),
+                "it is shorter than 32 characters",
+            ));
+        }
+        Ok(Self {
+            authority,
+            signer,
+            session_key: hmac::Key::new(hmac::HMAC_SHA256, &session),
+            operator_token,
+        })
+    }
+
+    /// SHA-256 of the authority's certificate: what enrolment tokens carry.
+    pub(crate) fn pin(&self) -> Digest {
+        self.authority.pin()
+    }
+
+    /// The authority's certificate, PEM.
+    pub(crate) fn ca_pem(&self) -> &str {
+        self.authority.pem()
+    }
+
+    /// A client certificate for `host` over the key of `csr`. Names in the request are ignored.
+    pub(crate) fn certify(
+        &self,
+        csr: &str,
+        host: &HostId,
+        now: Timestamp,
+        seconds: u64,
+    ) -> Result<String, Problem> {
+        self.authority.certify(csr, host, now, seconds)
+    }
+}
+
+/// Fresh random bytes.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Problem> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| no_random())?;
+    Ok(bytes)
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Are two secrets the same? Takes the same time wherever they differ.
+pub(crate) fn same_secret(a: &[u8], b: &[u8]) -> bool {
+    // Comparing digests hides the length, too.
+    let (a, b) = (Digest::of(a).0, Digest::of(b).0);
+    a.iter().zip(b.iter()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+fn no_random() -> Problem {
+    Problem::new(
+        ProblemKind::Environment,
+        "no-randomness",
+        "the system gives no random bytes",
+        "check that getrandom(2) works: old kernels in early boot block it",
+    )
+}
+
+fn broken_key(path: &Path, why: &str) -> Problem {
+    Problem::new(
+        ProblemKind::Environment,
+        "key-unusable",
+        format!("{} cannot be used: {why}", path.display()),
+        "put the file back from a backup: hosts trust this very key, a new one would mean to enrol them all again",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_the_same_only_when_every_byte_is() {
+        assert!(same_secret(b"abc", b"abc"));
+        for other in [&b"abd"[..], b"ab", b"abcd", b""] {
+            assert!(!same_secret(b"abc", other));
+        }
+    }
+}

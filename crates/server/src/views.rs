@@ -1,0 +1,151 @@
+//! Store → values of the API. API, pages and metrics are all made from these.
+
+mod findings;
+mod hosts;
+mod rollouts;
+
+pub(crate) use findings::{cve, explain, findings};
+pub(crate) use hosts::{host, hosts};
+pub(crate) use rollouts::{rollout, rollout_row, rollouts};
+
+use crate::app::{App, now};
+use crate::feeds;
+use fettle_core::Problem;
+use fettle_core::finding::FindingState;
+use fettle_store::policies::PolicyRecord;
+use fettle_store::{
+    View, feeds as stored_feeds, findings as stored_findings, hosts as stored_hosts, ledger, plans,
+};
+use fettle_wire::api::{FeedRow, LedgerVerified, Overview, Page, PlanDetail, PolicyRow};
+use std::collections::BTreeMap;
+
+/// How many findings the overview names.
+const WORST: u64 = 10;
+
+/// The fleet on one screen.
+pub(crate) fn overview(app: &App, view: &View<'_>) -> Result<Overview, Problem> {
+    let at = now();
+    let soon = at + jiff::SignedDuration::from_hours(24);
+    let totals = stored_findings::totals(view, at, soon)?;
+    let rows = hosts(app, view)?;
+    let mut hosts_by_state: BTreeMap<String, u64> = BTreeMap::new();
+    for row in &rows {
+        *hosts_by_state.entry(row.state.clone()).or_default() += 1;
+    }
+    let open = stored_findings::Filter { state: Some(FindingState::Open), ..Default::default() };
+    let worst = findings(view, &open, WORST, 0)?.items;
+    let mut unfinished = Vec::new();
+    for line in fettle_store::rollouts::unfinished(view)?.iter().rev() {
+        unfinished.push(rollout_row(&*crate::rollouts::load(app, view, &line.id)?));
+    }
+    Ok(Overview {
+        at,
+        hosts: rows.len() as u64,
+        hosts_by_state,
+        findings_by_state: totals.by_state,
+        open_by_severity: totals.open_by_severity,
+        overdue: totals.overdue,
+        due_soon: totals.due_soon,
+        open_cves: totals.open_ids,
+        open_kev: totals.open_kev,
+        rollouts: unfinished,
+        feeds: feed_rows(view)?,
+        worst,
+    })
+}
+
+/// All feeds, also those that were never given.
+pub(crate) fn feed_rows(view: &View<'_>) -> Result<Vec<FeedRow>, Problem> {
+    let known = stored_feeds::all(view)?;
+    let row = |feed: fettle_vuln::feed::Feed| match known.iter().find(|k| k.name == feed.word()) {
+        Some(k) => FeedRow {
+            name: k.name.clone(),
+            records: k.records,
+            errors: k.errors,
+            date: k.date.clone(),
+            imported_at: k.imported_at,
+            origin: k.origin.clone(),
+            last_error: k.last_error.clone(),
+        },
+        None => FeedRow {
+            name: feed.word().to_owned(),
+            records: 0,
+            errors: 0,
+            date: String::new(),
+            imported_at: None,
+            origin: String::new(),
+            last_error: None,
+        },
+    };
+    Ok(feeds::ALL.into_iter().map(row).collect())
+}
+
+/// Policies in force.
+pub(crate) fn policies(app: &App, view: &View<'_>) -> Result<Vec<PolicyRow>, Problem> {
+    let in_force = app.policies();
+    let mut hosts: BTreeMap<&str, u64> = BTreeMap::new();
+    for record in stored_hosts::all(view)? {
+        if let Some(policy) = in_force.of(&record.host) {
+            *hosts.entry(policy.name.as_str()).or_default() += 1;
+        }
+    }
+    let row = |record: &PolicyRecord| {
+        let parsed = in_force.parsed.iter().find(|p| p.name == record.name);
+        policy_row(
+            record,
+            parsed.map_or("", |p| &p.description),
+            hosts.get(record.name.as_str()).copied().unwrap_or(0),
+        )
+    };
+    Ok(in_force.records.iter().map(row).collect())
+}
+
+fn policy_row(record: &PolicyRecord, description: &str, hosts: u64) -> PolicyRow {
+    PolicyRow {
+        name: record.name.clone(),
+        version: record.version,
+        description: description.to_owned(),
+        digest: record.digest,
+        applied_at: record.applied_at,
+        applied_by: record.applied_by.clone(),
+        hosts,
+        text: record.text.clone(),
+    }
+}
+
+/// One policy in force.
+pub(crate) fn policy(app: &App, view: &View<'_>, name: &str) -> Result<PolicyRow, Problem> {
+    let found = policies(app, view)?.into_iter().find(|p| p.name == name);
+    found.ok_or_else(|| {
+        fettle_store::StoreError::Missing { what: "policy", name: name.to_owned() }.into()
+    })
+}
+
+/// A plan.
+pub(crate) fn plan(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
+    let plan = plans::get(view, number)?;
+    Ok(PlanDetail { number, digest: plan.digest(), plan })
+}
+
+/// The ledger's entries after `after`, oldest first.
+pub(crate) fn ledger_page(
+    view: &View<'_>,
+    after: u64,
+    limit: u64,
+) -> Result<Page<fettle_core::ledger::LedgerEntry>, Problem> {
+    Ok(Page { total: ledger::len(view)?, items: ledger::after(view, after, limit)? })
+}
+
+/// Does the ledger hold together?
+pub(crate) fn ledger_verified(view: &View<'_>) -> Result<LedgerVerified, Problem> {
+    let verified = ledger::verify(view)?;
+    Ok(LedgerVerified { entries: verified.entries, head: verified.head, broken: verified.broken })
+}
+
+/// The newest plans first.
+pub(crate) fn plans(view: &View<'_>, limit: u64, offset: u64) -> Result<Page<PlanDetail>, Problem> {
+    let total = plans::next_number(view)? - 1;
+    let lines = plans::latest(view, limit.saturating_add(offset))?;
+    let items = lines.iter().skip(offset as usize).map(|line| plan(view, line.number));
+    Ok(Page { total, items: items.collect::<Result<_, _>>()? })
+}

@@ -1,0 +1,80 @@
+//! Rollouts, as lists and pages show them.
+
+use crate::app::App;
+use fettle_core::rollout::Rollout;
+use fettle_core::transaction::Progress;
+use fettle_core::{Problem, RolloutId};
+use fettle_store::{View, rollouts as stored, transactions};
+use fettle_wire::api::{RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow};
+use std::collections::BTreeMap;
+
+/// How many events a rollout's page shows: the last ones.
+const EVENTS: u64 = 500;
+
+/// All rollouts, newest first.
+pub(crate) fn rollouts(app: &App, view: &View<'_>) -> Result<Vec<RolloutRow>, Problem> {
+    stored::all(view)?
+        .iter()
+        .map(|line| Ok(rollout_row(&*crate::rollouts::load(app, view, &line.id)?)))
+        .collect()
+}
+
+/// A rollout in a list.
+pub(crate) fn rollout_row(state: &Rollout) -> RolloutRow {
+    RolloutRow {
+        id: state.id.clone(),
+        policy: state.plan.policy.clone(),
+        plan: state.plan.number,
+        phase: state.phase.clone(),
+        wave: state.wave,
+        waves: state.plan.waves.len() as u32,
+        hosts_by_state: state
+            .counts()
+            .into_iter()
+            .map(|(word, n)| (word.to_owned(), u64::from(n)))
+            .collect(),
+        created_at: state.created_at,
+        created_by: state.created_by.clone(),
+        ended_at: state.ended_at,
+    }
+}
+
+/// A rollout, whole.
+pub(crate) fn rollout(
+    app: &App,
+    view: &View<'_>,
+    id: &RolloutId,
+) -> Result<RolloutDetail, Problem> {
+    let state = crate::rollouts::load(app, view, id)?;
+    let decision = crate::rollouts::decide(app, view, &state)?;
+    let mut hosts = Vec::new();
+    for (host, run) in &state.hosts {
+        let journal = match &run.assignment {
+            Some(assignment) => transactions::of_assignment(view, host, assignment)?,
+            None => None,
+        };
+        let transaction = journal.and_then(|j| Progress::fold(&j.entries).ok().flatten());
+        let steps = transaction.iter().flat_map(|t| &t.finished);
+        let steps: BTreeMap<_, _> =
+            steps.map(|(step, facts)| (step.word().to_owned(), facts.clone())).collect();
+        hosts.push(RolloutHost {
+            id: host.clone(),
+            name: state.plan.hosts.get(host).map_or_else(|| host.to_string(), |h| h.name.clone()),
+            run: run.clone(),
+            transaction,
+            steps,
+        });
+    }
+    hosts.sort_by(|a, b| (a.run.wave, &a.name).cmp(&(b.run.wave, &b.name)));
+    let events = stored::events(view, id, state.version.saturating_sub(EVENTS))?;
+    Ok(RolloutDetail {
+        row: rollout_row(&state),
+        waves: state.plan.waves.clone(),
+        hosts,
+        waiting: decision.holds,
+        events: events
+            .into_iter()
+            .map(|e| RolloutEventRow { version: e.version, at: e.at, event: e.event })
+            .collect(),
+    })
+}

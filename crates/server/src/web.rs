@@ -1,0 +1,56 @@
+//! The web pages: pure functions from [`fettle_wire::api`] values to HTML.
+//!
+//! Nothing here asks the store, the clock or the network: the router fetches the values that the API
+//! would answer, hands them over with a [`View`], and sends what comes back. Every page can be read
+//! without JavaScript; `live.js` swaps `<main>` when the server says that something changed.
+//!
+//! | path | page | made from |
+//! |---|---|---|
+//! | `GET /` | [`pages::overview`] | [`Overview`](fettle_wire::api::Overview) |
+//! | `GET /hosts?state=&label=&q=&limit=&offset=` | [`pages::hosts`] | page of [`HostRow`](fettle_wire::api::HostRow) |
+//! | `GET /hosts/{host}` | [`pages::host`] | [`HostDetail`](fettle_wire::api::HostDetail) |
+//! | `GET /findings?host=&id=&state=&severity=&limit=&offset=` | [`pages::findings`] | page of [`FindingRow`](fettle_wire::api::FindingRow) |
+//! | `GET /findings/{host}/{id}/{source}` | [`pages::finding`] | [`FindingExplained`](fettle_wire::api::FindingExplained) |
+//! | `GET /cves/{id}` | [`pages::cve`] | [`CveDetail`](fettle_wire::api::CveDetail) |
+//! | `GET /plans`, `GET /plans/{number}` | [`pages::plans`], [`pages::plan`] | [`PlanDetail`](fettle_wire::api::PlanDetail) |
+//! | `GET /rollouts`, `GET /rollouts/{id}` | [`pages::rollouts`], [`pages::rollout`] | [`RolloutRow`](fettle_wire::api::RolloutRow), [`RolloutDetail`](fettle_wire::api::RolloutDetail) |
+//! | `GET /policies`, `GET /policies/{name}` | [`pages::policies`], [`pages::policy`] | [`PolicyRow`](fettle_wire::api::PolicyRow) |
+//! | `GET /feeds` | [`pages::feeds`] | [`FeedRow`](fettle_wire::api::FeedRow) |
+//! | `GET /ledger?after=&limit=` | [`pages::ledger`] | entries and [`LedgerVerified`](fettle_wire::api::LedgerVerified) |
+//! | `GET /login` | [`pages::login`] | |
+//! | any error | [`pages::problem`] | [`Problem`](fettle_core::Problem) |
+//! | `GET /search?q=` | the router redirects to the best match, or to `/findings?id=` or `/hosts?q=` | |
+//! | `GET /events` | server-sent events: any message makes the page fetch itself again | |
+//! | `GET /assets/{name}` | [`assets::get`] | |
+//!
+//! Forms post `application/x-www-form-urlencoded` and are answered by a redirect (303). The router checks
+//! the `Origin` header of each.
+//!
+//! | path | fields |
+//! |---|---|
+//! | `POST /login` | `token` |
+//! | `POST /logout` | |
+//! | `POST /rollouts/{id}/pause`, `resume`, `abort` | `reason` |
+//! | `POST /rollouts/{id}/undo` | `reason`, `host` (id; empty: every patched host) |
+//! | `POST /plans` | `policy` |
+//! | `POST /rollouts` | `plan`, `digest` |
+
+pub mod assets;
+mod chart;
+mod cve;
+mod feed;
+mod finding;
+mod host;
+mod layout;
+mod ledger;
+mod login;
+mod mark;
+mod overview;
+pub mod pages;
+mod plan;
+mod policy;
+mod rollout;
+mod transaction;
+pub mod words;
+
+pub use layout::{CONTENT_SECURITY_POLICY, Span, View};

@@ -1,0 +1,79 @@
+// Keeps an open page true: when the server says that something changed, the page is fetched again and its
+// <main> swapped. Nothing depends on this script; without it a page is as old as it says.
+"use strict";
+(() => {
+  const QUIET_MS = 400; // several changes at once are one
+  const SLOWEST_MS = 15000; // relative times move even when nothing happens
+  const $ = (selector, root = document) => root.querySelector(selector);
+  let timer = 0, fetching = false, again = false;
+
+  const typing = () => {
+    const at = document.activeElement;
+    return at && at.closest("main") && at.matches("input, textarea, select") ? at : null;
+  };
+
+  const tell = (state, text) => {
+    const light = $("#live");
+    if (!light) return;
+    light.hidden = false;
+    light.dataset.state = state;
+    light.textContent = text;
+  };
+
+  const swap = (next) => {
+    const main = $("main"), focus = document.activeElement && document.activeElement.id;
+    // What a person has opened or closed stays so.
+    for (const old of main.querySelectorAll("details[id]")) {
+      const fresh = next.querySelector("details[id=" + CSS.escape(old.id) + "]");
+      if (fresh) fresh.open = old.open;
+    }
+    main.replaceWith(next);
+    if (focus) { const back = document.getElementById(focus); if (back) back.focus({ preventScroll: true }); }
+  };
+
+  const refresh = async () => {
+    if (fetching) { again = true; return; }
+    if (typing() || document.hidden) { again = true; return; }
+    fetching = true;
+    again = false;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+      if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
+      if (answer.ok) {
+        const next = $("main", new DOMParser().parseFromString(await answer.text(), "text/html"));
+        if (next && !typing()) { swap(document.adoptNode(next)); tell("on", "live"); }
+      }
+    } catch { tell("off", "not connected"); }
+    finally { fetching = false; if (again) later(); }
+  };
+
+  const later = () => { clearTimeout(timer); timer = setTimeout(refresh, QUIET_MS); };
+
+  const spoken = (away) =>
+    away < 60 ? away + " s" : away < 3600 ? Math.floor(away / 60) + " min" :
+    away < 172800 ? Math.floor(away / 3600) + " h" : Math.floor(away / 86400) + " d";
+  const tick = () => {
+    for (const time of document.querySelectorAll("time[data-relative]")) {
+      const away = Math.round((Date.now() - Date.parse(time.dateTime)) / 1000), far = Math.abs(away);
+      time.textContent = far < 5 ? "just now" : away > 0 ? spoken(far) + " ago" : "in " + spoken(far);
+    }
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input, textarea, select")) return;
+    const search = $("#q");
+    if (search) { event.preventDefault(); search.focus(); search.select(); }
+  });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && again) later(); });
+  document.addEventListener("focusout", () => { if (again) later(); });
+
+  if ("EventSource" in window) {
+    const events = new EventSource("/events");
+    events.onopen = () => tell("on", "live");
+    events.onerror = () => tell("off", "not connected");
+    events.onmessage = later;
+    for (const kind of ["change", "host", "rollout", "policy", "plan", "feed"]) events.addEventListener(kind, later);
+  }
+  setInterval(tick, SLOWEST_MS);
+})();

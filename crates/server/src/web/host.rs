@@ -1,0 +1,303 @@
+//! Hosts: the list, and one host with what it runs, what it owes and what was done to it.
+
+use super::finding;
+use super::layout::{Span, View, chip, command, empty, encoded, section, title};
+use super::mark::{self, HOST_STATES};
+use super::{transaction, words};
+use fettle_core::finding::FindingState;
+use fettle_core::host::Labels;
+use fettle_core::inventory::Inventory;
+use fettle_wire::api::{FindingRow, HostDetail, HostRow, Page};
+use maud::{Markup, html};
+
+/// The filters in force, as the query of `/hosts` says them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostFilter<'a> {
+    /// State word.
+    pub state: Option<&'a str>,
+    /// `key=value`.
+    pub label: Option<&'a str>,
+    /// Text in the name.
+    pub q: Option<&'a str>,
+}
+
+/// Findings of one state that a host's page shows; the rest is a link away.
+const SHOWN: usize = 40;
+/// Packages that a host's page shows.
+const PACKAGES: usize = 400;
+
+/// Hosts, those that call for attention first.
+pub fn hosts(view: &View<'_>, page: &Page<HostRow>, filter: HostFilter<'_>, span: Span) -> Markup {
+    let filtered = filter != HostFilter::default();
+    view.page(
+        "Hosts",
+        html! {
+            (title("Hosts", html! {
+                (words::counted(page.total, "host"))
+                @if let Some(label) = filter.label { " with " span.label { (label) } }
+                @if let Some(q) = filter.q { " called “" (q) "”" }
+                "."
+            }))
+            div.filters {
+                div.choice role="group" aria-label="State" {
+                    span.name { "State" }
+                    (chip(&view.with(&[("state", None), ("offset", None)]), filter.state.is_none(), html! { "any" }))
+                    @for (word, _) in HOST_STATES {
+                        (chip(&view.with(&[("state", Some(word)), ("offset", None)]), filter.state == Some(word), html! { (mark::host_state(word).shape()) (mark::spoken(word)) }))
+                    }
+                }
+                form.narrow action="/hosts" method="get" {
+                    @if let Some(state) = filter.state { input type="hidden" name="state" value=(state); }
+                    label { "Name " input name="q" value=[filter.q] size="14" spellcheck="false"; }
+                    label { "Label " input name="label" value=[filter.label] size="16" placeholder="role=web" spellcheck="false"; }
+                    button { "Filter" }
+                    @if filtered { a.clear href="/hosts" { "Clear" } }
+                }
+            }
+            @if !page.items.is_empty() {
+                (table(view, &page.items))
+                (view.pages(span, page.items.len(), page.total))
+            } @else if filtered {
+                (empty("No host matches.", html! { p { a href="/hosts" { "Show all hosts" } } }))
+            } @else {
+                (empty("No host has joined yet.", html! {
+                    p { "Make a token, and give it to the host’s agent:" }
+                    (command("fettle token create --label ring=canary --ttl 1h"))
+                    (command("fettle-agent enroll --server https://THIS-SERVER:8441 --token fettle1.…"))
+                }))
+            }
+        },
+    )
+}
+
+fn table(view: &View<'_>, rows: &[HostRow]) -> Markup {
+    html! {
+        div.scroll {
+            table.hosts {
+                thead {
+                    tr {
+                        th { "Host" } th { "State" } th { "Policy · ring" }
+                        th.n title="Findings that have a fix" { "Open" }
+                        th.n title="Fixed on disk, not yet in memory" { "Pending" }
+                        th.n title="Findings without a fix" { "No fix" }
+                        th.n title="Findings proved gone" { "Fixed" }
+                        th.n { "Upgrades" }
+                        th.wide { "Labels" } th.wide { "System" } th.n { "Last seen" }
+                    }
+                }
+                tbody {
+                    @for row in rows {
+                        tr {
+                            td.name { a href={ "/hosts/" (encoded(&row.name)) } { (row.name) } }
+                            td { (mark::host_state(&row.state).word(&row.state)) }
+                            td { (route(row)) }
+                            td.n { (figure(row.open, &row.name, "open")) }
+                            td.n { (figure(row.pending, &row.name, "pending-restart")) }
+                            td.n { (figure(row.no_fix, &row.name, "no-fix-yet")) }
+                            td.n { (figure(row.fixed, &row.name, "fixed")) }
+                            td.n { (words::number(row.upgrades)) }
+                            td.wide { (labels(&row.labels)) }
+                            td.wide { (row.os) " " span.ver { (row.kernel) } }
+                            td.n { (view.ago_or(row.last_seen, "never")) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn figure(n: u64, host: &str, state: &str) -> Markup {
+    html! {
+        @if n == 0 { span.quiet { "0" } }
+        @else { a href={ "/findings?host=" (encoded(host)) "&state=" (state) } { (words::number(n)) } }
+    }
+}
+
+fn route(row: &HostRow) -> Markup {
+    html! {
+        @match &row.policy {
+            Some(policy) => {
+                a href={ "/policies/" (encoded(policy)) } { (policy) }
+                @if let Some(ring) = &row.ring { " · " (ring) }
+            },
+            None => { span.quiet { "no policy" } },
+        }
+    }
+}
+
+fn labels(labels: &Labels) -> Markup {
+    html! {
+        @for (key, value) in labels {
+            a.label href={ "/hosts?label=" (encoded(key)) "%3D" (encoded(value)) } { (key) "=" (value) } " "
+        }
+    }
+}
+
+/// One host, whole.
+pub fn host(view: &View<'_>, it: &HostDetail) -> Markup {
+    let row = &it.row;
+    let meaning =
+        HOST_STATES.iter().find(|(word, _)| *word == row.state).map_or("", |(_, meaning)| meaning);
+    view.page(
+        &row.name,
+        html! {
+            div.title {
+                h1 { (row.name) }
+                p.lead { (mark::host_state(&row.state).badge(&row.state)) " " (meaning) "." }
+            }
+            @if let Some(reason) = &it.quarantined {
+                div.notice.bad {
+                    h2 { "Quarantined" }
+                    p { (reason) }
+                    p { "Nothing more is done to this host until a person has looked at it. Its journal is in " code { "/var/lib/fettle-agent/transactions" } "; " code { "fettle-agent status" } " on the host says what is left to do." }
+                }
+            }
+            @if !it.holds.is_empty() {
+                div.notice.warn {
+                    h2 { "What holds it" }
+                    ul { @for hold in &it.holds { li { (hold) } } }
+                }
+            }
+            dl.facts.wide-facts {
+                dt { "System" } dd { (row.os) }
+                dt { "Kernel" } dd { span.ver { (row.kernel) } }
+                dt { "Policy · ring" } dd { (route(row)) }
+                dt { "Labels" } dd { @if row.labels.is_empty() { span.quiet { "none" } } @else { (labels(&row.labels)) } }
+                dt { "Cohort" } dd { span.ver title="Hosts of one cohort have identical packages" { (row.cohort) } }
+                dt { "Last seen" } dd { (view.ago_or(row.last_seen, "never")) }
+                dt { "Id" } dd { span.ver { (row.id) } }
+            }
+            (findings(view, it))
+            (section("Transactions", None, html! {
+                @if it.transactions.is_empty() {
+                    p.quiet { "Nothing has been done to this host yet." }
+                } @else {
+                    @for progress in &it.transactions { (transaction::card(view, progress)) }
+                }
+            }))
+            @match &it.inventory {
+                Some(inventory) => (self::inventory(inventory)),
+                None => (section("Inventory", None, empty("The host has not reported what it runs.", html! {
+                    p { "Its agent sends the inventory at the first check-in. On the host:" }
+                    (command("systemctl status fettle-agent"))
+                }))),
+            }
+        },
+    )
+}
+
+fn findings(view: &View<'_>, it: &HostDetail) -> Markup {
+    let of = |states: &[FindingState]| -> Vec<FindingRow> {
+        it.findings.iter().filter(|f| states.contains(&f.finding.state)).cloned().collect()
+    };
+    let act = of(&[FindingState::Open, FindingState::PendingRestart, FindingState::PendingReboot]);
+    let all = format!("/findings?host={}", encoded(&it.row.name));
+    let rest = [
+        ("No fix yet", FindingState::NoFixYet),
+        ("Accepted", FindingState::Accepted),
+        ("Fixed", FindingState::Fixed),
+    ];
+    section(
+        "Findings",
+        Some((&all, "All of this host")),
+        html! {
+            @if act.is_empty() {
+                p.quiet { "None that can be fixed now." }
+            } @else {
+                (finding::table(view, &act[..act.len().min(SHOWN)], false))
+                @if act.len() > SHOWN { p.quiet { a href={ (all) "&state=open" } { (words::number((act.len() - SHOWN) as u64)) " more" } } }
+            }
+            @for (name, state) in rest {
+                @let rows = of(&[state]);
+                @if !rows.is_empty() {
+                    details id={ "f-" (state.word()) } {
+                        summary { (mark::finding_state(state).shape()) (name) " " b { (words::number(rows.len() as u64)) } }
+                        (finding::table(view, &rows[..rows.len().min(SHOWN)], false))
+                        @if rows.len() > SHOWN {
+                            p.quiet { a href={ (all) "&state=" (state.word()) } { (words::number((rows.len() - SHOWN) as u64)) " more" } }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn inventory(it: &Inventory) -> Markup {
+    let failed = it.services.iter().filter(|s| s.active == "failed").count();
+    section(
+        "Inventory",
+        None,
+        html! {
+            @if !it.gaps.is_empty() {
+                div.notice.warn { h2 { "What the agent could not find out" } ul { @for gap in &it.gaps { li { (gap) } } } }
+            }
+            @if !it.reboot_needed.is_empty() {
+                div.notice.warn { h2 { "Needs a reboot" } ul { @for why in &it.reboot_needed { li { (why) } } } }
+            }
+            @if !it.stale.is_empty() {
+                details open id="i-stale" {
+                    summary { (mark::host_state("pending-restart").shape()) "Processes that still run replaced files " b { (it.stale.len()) } }
+                    div.scroll { table {
+                        thead { tr { th { "Process" } th { "Unit" } th { "Packages" } th.wide { "Files" } } }
+                        tbody { @for p in &it.stale { tr {
+                            td { (p.process) " " span.quiet { (p.pid) } }
+                            td { (p.unit) }
+                            td { (p.packages.join(", ")) }
+                            td.wide.ver { (p.files.join(" ")) }
+                        } } }
+                    } }
+                }
+            }
+            details id="i-upgrades" {
+                summary { "Upgrades offered " b { (words::number(it.upgrades.len() as u64)) } }
+                div.scroll { table {
+                    thead { tr { th { "Package" } th { "Installed" } th { "Offered" } th { "From" } th.n { "Size" } } }
+                    tbody { @for u in it.upgrades.iter().take(PACKAGES) { tr {
+                        td { span.pkg { (u.name) } @if it.held.contains(&u.name) { " " span.tag { "held" } } }
+                        td.ver { @if u.from.is_empty() { "new" } @else { (u.from) } }
+                        td.ver { (u.to) }
+                        td { (u.origin.label) @if u.origin.is_security() { " " span.tag { "security" } } }
+                        td.n { (words::bytes(u.size)) }
+                    } } }
+                } }
+            }
+            details id="i-services" {
+                summary {
+                    "Services " b { (words::number(it.services.len() as u64)) }
+                    @if failed > 0 { ", " strong.bad { (failed) " failed" } }
+                }
+                div.scroll { table {
+                    thead { tr { th { "Unit" } th { "State" } th { "At boot" } } }
+                    tbody { @for s in &it.services { tr {
+                        td { (s.unit) }
+                        td { @if s.active == "failed" { strong.bad { "failed" } } @else { (s.active) } " " span.quiet { (s.sub) } }
+                        td { (s.enabled) }
+                    } } }
+                } }
+            }
+            details id="i-listeners" {
+                summary { "Listening sockets " b { (words::number(it.listeners.len() as u64)) } }
+                div.scroll { table {
+                    thead { tr { th { "Address" } th { "Protocol" } th { "Process" } th { "Unit" } } }
+                    tbody { @for l in &it.listeners { tr {
+                        td.ver { (l.address) ":" (l.port) @if l.is_loopback() { " " span.tag { "loopback" } } }
+                        td { (l.protocol) } td { (l.process) } td { (l.unit) }
+                    } } }
+                } }
+            }
+            details id="i-packages" {
+                summary { "Packages " b { (words::number(it.packages.len() as u64)) } }
+                ul.packages {
+                    @for p in it.packages.iter().take(PACKAGES) {
+                        li { span.pkg { (p.name) } " " span.ver { (p.version) } @if !p.healthy { " " strong.bad { "broken" } } }
+                    }
+                }
+                @if it.packages.len() > PACKAGES {
+                    p.quiet { (words::number((it.packages.len() - PACKAGES) as u64)) " more: " code { "fettle -o json host show NAME" } " lists them all." }
+                }
+            }
+        },
+    )
+}

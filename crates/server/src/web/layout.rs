@@ -1,0 +1,235 @@
+//! What every page shares: the head, the bar at the top, titles, times and the parts that lists are made of.
+
+use super::{mark, words};
+use fettle_core::Timestamp;
+use maud::{DOCTYPE, Markup, html};
+
+/// The value of `Content-Security-Policy` that all pages keep to: nothing inline, nothing from elsewhere.
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+     img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Under which circumstances a page is made.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The time the page states, and that relative times count from.
+    pub now: Timestamp,
+    /// Path and query of the request: marks the place in the navigation.
+    pub path: &'a str,
+    /// Who is logged in; `None` leaves out navigation and search.
+    pub user: Option<&'a str>,
+}
+
+/// Which part of a list is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Items left out before the first.
+    pub offset: u64,
+    /// Items on a page.
+    pub limit: u64,
+}
+
+const PLACES: [(&str, &str); 8] = [
+    ("/", "Overview"),
+    ("/hosts", "Hosts"),
+    ("/findings", "Findings"),
+    ("/plans", "Plans"),
+    ("/rollouts", "Rollouts"),
+    ("/policies", "Policies"),
+    ("/feeds", "Feeds"),
+    ("/ledger", "Ledger"),
+];
+
+impl View<'_> {
+    /// A whole document around `main`.
+    pub(crate) fn page(&self, title: &str, main: Markup) -> Markup {
+        let path = self.path.split('?').next().unwrap_or_default();
+        // A CVE is looked at from the findings' side.
+        let place = if path.starts_with("/cves/") { "/findings" } else { path };
+        let here = |at: &str| {
+            if at == "/" {
+                place == "/"
+            } else {
+                place == at || place.starts_with(&format!("{at}/"))
+            }
+        };
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    title { (title) " · Fettle" }
+                    link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
+                    link rel="stylesheet" href="/assets/style.css";
+                    @if self.user.is_some() { script src="/assets/live.js" defer {} }
+                }
+                body {
+                    (mark::sprite())
+                    a.skip href="#main" { "Skip to the page" }
+                    header.bar {
+                        a.brand href="/" {
+                            svg viewBox="0 0 24 24" aria-hidden="true" {
+                                rect.tile x="1" y="1" width="22" height="22" rx="6";
+                                path.check d="m6.5 12.6 3.7 3.7 7.3-8.2";
+                            }
+                            "Fettle"
+                        }
+                        @if let Some(user) = self.user {
+                            nav aria-label="Places" {
+                                @for (at, name) in PLACES {
+                                    a href=(at) aria-current=[here(at).then_some("page")] { (name) }
+                                }
+                            }
+                            form.search role="search" action="/search" method="get" {
+                                label.hidden for="q" { "Search hosts, packages and CVEs" }
+                                input #q type="search" name="q" placeholder="Host, package or CVE" autocomplete="off" spellcheck="false";
+                                kbd aria-hidden="true" { "/" }
+                            }
+                            form.logout action="/logout" method="post" { button title={ "Logged in as " (user) } { "Log out" } }
+                        }
+                    }
+                    main #main tabindex="-1" {
+                        (main)
+                        footer.made {
+                            p {
+                                "As of " time datetime=(words::rfc3339(self.now)) { (words::utc(self.now)) }
+                                @if self.user.is_some() { span #live hidden { } }
+                            }
+                            p { "Fettle " (env!("CARGO_PKG_VERSION")) @if self.user.is_some() { " · " a href="/api/v1/openapi.json" { "API" } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// `3 min ago`, with the exact time on demand.
+    pub(crate) fn ago(&self, at: Timestamp) -> Markup {
+        html! {
+            time datetime=(words::rfc3339(at)) title=(words::utc(at)) data-relative { (words::relative(at, self.now)) }
+        }
+    }
+
+    /// As [`View::ago`], or a word where it never happened.
+    pub(crate) fn ago_or(&self, at: Option<Timestamp>, never: &str) -> Markup {
+        match at {
+            Some(at) => self.ago(at),
+            None => html! { span.quiet { (never) } },
+        }
+    }
+
+    /// The path with other query parameters: `None` takes one away. Others stay as they are.
+    pub(crate) fn with(&self, changes: &[(&str, Option<&str>)]) -> String {
+        let (path, query) = self.path.split_once('?').unwrap_or((self.path, ""));
+        let mut parts: Vec<String> = query
+            .split('&')
+            .filter(|part| !part.is_empty())
+            .filter(|part| {
+                let key = part.split('=').next().unwrap_or_default();
+                !changes.iter().any(|(changed, _)| *changed == key)
+            })
+            .map(str::to_owned)
+            .collect();
+        parts.extend(
+            changes
+                .iter()
+                .filter_map(|(key, value)| value.map(|v| format!("{key}={}", encoded(v)))),
+        );
+        if parts.is_empty() { path.to_owned() } else { format!("{path}?{}", parts.join("&")) }
+    }
+
+    /// `1–50 of 183`, and the ways to the other parts.
+    pub(crate) fn pages(&self, span: Span, shown: usize, total: u64) -> Markup {
+        let first = span.offset + 1;
+        let last = span.offset + shown as u64;
+        let offset = |o: u64| self.with(&[("offset", (o > 0).then(|| o.to_string()).as_deref())]);
+        html! {
+            @if total > shown as u64 || span.offset > 0 {
+                nav.pages aria-label="Parts of the list" {
+                    @if span.offset > 0 {
+                        a rel="prev" href=(offset(span.offset.saturating_sub(span.limit))) { "← Previous" }
+                    }
+                    span { (words::number(first)) "–" (words::number(last)) " of " (words::number(total)) }
+                    @if last < total { a rel="next" href=(offset(last)) { "Next →" } }
+                }
+            }
+        }
+    }
+}
+
+/// The title of a page, with a line below.
+pub(crate) fn title(text: &str, lead: Markup) -> Markup {
+    html! { div.title { h1 { (text) } p.lead { (lead) } } }
+}
+
+/// A section with its heading and an optional link to the whole list.
+pub(crate) fn section(heading: &str, more: Option<(&str, &str)>, body: Markup) -> Markup {
+    html! {
+        section {
+            div.head { h2 { (heading) } @if let Some((href, text)) = more { a.more href=(href) { (text) } } }
+            (body)
+        }
+    }
+}
+
+/// What stands where a list is empty: what it would show, and what to do first.
+pub(crate) fn empty(what: &str, todo: Markup) -> Markup {
+    html! { div.empty { p { strong { (what) } } div.todo { (todo) } } }
+}
+
+/// A command to type.
+pub(crate) fn command(line: &str) -> Markup {
+    html! { pre.command { code { (line) } } }
+}
+
+/// A filter as a link that looks pressed when it is in force.
+pub(crate) fn chip(href: &str, pressed: bool, body: Markup) -> Markup {
+    html! { a.chip href=(href) aria-current=[pressed.then_some("true")] { (body) } }
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters, for one path segment or query value.
+pub(crate) fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_keeps_the_other_parameters_and_encodes_its_own() {
+        let view =
+            View { now: Timestamp::UNIX_EPOCH, path: "/findings?state=open&offset=50", user: None };
+        assert_eq!(view.with(&[("offset", None)]), "/findings?state=open");
+        assert_eq!(
+            view.with(&[("host", Some("a b&c")), ("offset", None)]),
+            "/findings?state=open&host=a%20b%26c"
+        );
+        let plain = View { path: "/hosts", ..view };
+        assert_eq!(plain.with(&[("offset", None)]), "/hosts");
+    }
+
+    #[test]
+    fn only_the_place_at_hand_is_marked_in_the_navigation() {
+        for (path, place) in [
+            ("/", "/"),
+            ("/hosts/web-1", "/hosts"),
+            ("/findings?state=open", "/findings"),
+            ("/cves/CVE-1", "/findings"),
+        ] {
+            let view = View { now: Timestamp::UNIX_EPOCH, path, user: Some("operator") };
+            let html = view.page("x", html! {}).into_string();
+            assert_eq!(html.matches("aria-current").count(), 1, "{path}");
+            assert!(html.contains(&format!("href=\"{place}\" aria-current=\"page\"")), "{path}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Plans: the list, and one plan as a report that can be read before it is started.
+
+use super::layout::{View, command, empty, encoded, section, title};
+use super::words;
+use fettle_core::Hold;
+use fettle_core::plan::{Held, Plan};
+use fettle_wire::api::{Page, PlanDetail};
+use maud::{Markup, html};
+use std::collections::BTreeMap;
+
+/// Changes, hosts and held things that a page shows.
+const SHOWN: usize = 300;
+/// Vulnerabilities named in one cell.
+const NAMED: usize = 6;
+
+/// Plans, newest first.
+pub fn plans(view: &View<'_>, page: &Page<PlanDetail>) -> Markup {
+    view.page(
+        "Plans",
+        html! {
+            (title("Plans", html! { (words::counted(page.total, "plan")) ": the exact change decided for a set of hosts, newest first." }))
+            @if page.items.is_empty() {
+                (empty("No plan has been made.", html! {
+                    p { "A plan is made by a policy, and changes nothing until it is started:" }
+                    (command("fettle plan make POLICY"))
+                    p { a href="/policies" { "Look at the policies" } }
+                }))
+            } @else {
+                div.scroll { table {
+                    thead { tr { th { "Plan" } th { "Policy" } th.n { "Hosts" } th.n { "Waves" } th.n { "Changes" } th.n { "Fixes" } th.n { "Held" } th { "Digest" } th { "Made" } } }
+                    tbody { @for it in &page.items { tr {
+                        td.name { a href={ "/plans/" (it.number) } { "plan " (it.number) } }
+                        td { a href={ "/policies/" (encoded(&it.plan.policy)) } { (it.plan.policy) } }
+                        td.n { (it.plan.hosts.len()) } td.n { (it.plan.waves.len()) }
+                        td.n { (it.plan.changes().len()) } td.n { (it.plan.fixes().len()) } td.n { (it.plan.held.len()) }
+                        td.ver { (it.digest.short()) }
+                        td { (view.ago(it.plan.made_at)) }
+                    } } }
+                } }
+            }
+        },
+    )
+}
+
+/// One plan: what, where, when, why, and why not the rest.
+pub fn plan(view: &View<'_>, it: &PlanDetail) -> Markup {
+    let plan = &it.plan;
+    let reboots = plan.hosts.values().filter(|h| h.reboot_likely).count();
+    view.page(
+        &format!("Plan {}", it.number),
+        html! {
+            div.title {
+                h1 { "Plan " (it.number) }
+                p.lead {
+                    "By policy " a href={ "/policies/" (encoded(&plan.policy)) } { (plan.policy) }
+                    ", made " (view.ago(plan.made_at)) ", digest " span.ver title=(it.digest) { (it.digest.short()) }
+                    ". A plan changes nothing until it is started."
+                }
+            }
+            ul.figures {
+                li { b { (words::number(plan.hosts.len() as u64)) } " hosts change" }
+                li { b { (words::number(plan.waves.len() as u64)) } " waves" }
+                li { b { (words::number(plan.changes().len() as u64)) } " package changes" }
+                li { b { (words::number(plan.fixes().len() as u64)) } " vulnerabilities fixed" }
+                li { b { (words::number(plan.held.len() as u64)) } " things held" }
+                @if reboots > 0 { li { b { (reboots) } " hosts likely to reboot" } }
+            }
+            @if plan.hosts.is_empty() {
+                div.notice.rest { h2 { "Nothing to do" } p { "No host of the policy is owed a change now. What is held, and why, is below." } }
+            } @else {
+                @if plan.approvals_needed > 0 {
+                    div.notice.warn { h2 { "Needs " (words::counted(u64::from(plan.approvals_needed), "approval")) } }
+                } @else {
+                    form.start action="/rollouts" method="post" {
+                        input type="hidden" name="plan" value=(it.number);
+                        input type="hidden" name="digest" value=(it.digest);
+                        button.primary { "Start the rollout" }
+                        span.note { "Begins with wave 1, " (plan.waves.first().map_or("", |w| w.ring.as_str())) ". The same: " code { "fettle rollout start " (it.number) } }
+                    }
+                }
+                (section("Waves", None, waves(plan)))
+                (section("Changes", None, changes(plan)))
+                (section("Hosts", None, hosts(view, plan)))
+            }
+            (section("Not done, and why", None, held(plan)))
+        },
+    )
+}
+
+fn waves(plan: &Plan) -> Markup {
+    let name =
+        |id| plan.hosts.get(id).map_or("", |h: &fettle_core::plan::HostPlan| h.name.as_str());
+    html! {
+        div.scroll { table {
+            thead { tr { th.n { "Wave" } th { "Ring" } th { "Hosts" } th { "Why these" } th { "Gate before the next" } } }
+            tbody { @for (i, wave) in plan.waves.iter().enumerate() { tr {
+                td.n { (i + 1) }
+                td { (wave.ring) }
+                td { @for (j, host) in wave.hosts.iter().enumerate() { @if j > 0 { ", " } a href={ "/hosts/" (encoded(name(host))) } { (name(host)) } } }
+                td { (wave.why) }
+                td {
+                    "watched for " (words::seconds(wave.gate.bake_seconds)) ", " (wave.gate.min_success_percent) " % patched, at most "
+                    (words::counted(u64::from(wave.gate.max_failures), "failure"))
+                    @if wave.soak_seconds > 0 { ", then a rest of " (words::seconds(wave.soak_seconds)) }
+                }
+            } } }
+        } }
+        @if !plan.budgets.is_empty() {
+            p.quiet {
+                "Never more at once: "
+                @for (i, b) in plan.budgets.iter().enumerate() { @if i > 0 { "; " } (b.max_unavailable) " of " (b.hosts.len()) " of " b { (b.name) } }
+                "."
+            }
+        }
+    }
+}
+
+fn changes(plan: &Plan) -> Markup {
+    let mut fixes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for host in plan.hosts.values() {
+        for (package, ids) in &host.why {
+            let entry = fixes.entry(package.as_str()).or_default();
+            entry.extend(
+                ids.iter().map(String::as_str).filter(|id| !entry.contains(id)).collect::<Vec<_>>(),
+            );
+        }
+    }
+    let all = plan.changes();
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Package" } th { "From" } th { "To" } th.n { "Hosts" } th { "Fixes" } } }
+            tbody { @for ((name, from, to), hosts) in all.iter().take(SHOWN) { tr {
+                td { span.pkg { (name) } }
+                td.ver { @if from.is_empty() { "new" } @else { (from) } }
+                td.ver { (to) }
+                td.n { (hosts) }
+                td { (vulnerabilities(fixes.get(name).map_or(&[], Vec::as_slice))) }
+            } } }
+        } }
+        @if all.len() > SHOWN { p.quiet { (all.len() - SHOWN) " more: " code { "fettle plan show " (plan.number) } } }
+    }
+}
+
+fn vulnerabilities(ids: &[&str]) -> Markup {
+    html! {
+        @if ids.is_empty() { span.quiet { "no known vulnerability" } }
+        @for (i, id) in ids.iter().take(NAMED).enumerate() { @if i > 0 { ", " } a href={ "/cves/" (encoded(id)) } { (id) } }
+        @if ids.len() > NAMED { span.quiet { " and " (ids.len() - NAMED) " more" } }
+    }
+}
+
+fn hosts(view: &View<'_>, plan: &Plan) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Host" } th.n { "Wave" } th { "Ring" } th.n { "Packages" } th.n { "Fixes" } th { "Likely to restart" } th.n { "Due" } } }
+            tbody { @for it in plan.hosts.values().take(SHOWN) { tr {
+                td.name { a href={ "/hosts/" (encoded(&it.name)) } { (it.name) } }
+                td.n { (it.wave + 1) }
+                td { (it.ring) }
+                td.n { (it.order.changes.len()) }
+                td.n { (it.order.fixes.len()) }
+                td { @if it.restarts.is_empty() { span.quiet { "nothing" } } @else { (it.restarts.join(", ")) } @if it.reboot_likely { " " span.tag { "reboot" } } }
+                td.n { (view.ago_or(it.due, "–")) }
+            } } }
+        } }
+        @if plan.hosts.len() > SHOWN { p.quiet { (plan.hosts.len() - SHOWN) " more." } }
+    }
+}
+
+/// What is not done, the same reason chains together.
+pub(crate) fn grouped(held: &[Held]) -> Vec<(&[Hold], Vec<&Held>)> {
+    let mut groups: Vec<(&[Hold], Vec<&Held>)> = Vec::new();
+    for one in held {
+        // A fix that is missing says which; everything else that is equal is told once.
+        match groups.iter_mut().find(|(reasons, of)| {
+            *reasons == one.reasons.as_slice() && of[0].package == one.package
+        }) {
+            Some((_, of)) => of.push(one),
+            None => groups.push((&one.reasons, vec![one])),
+        }
+    }
+    groups
+}
+
+fn held(plan: &Plan) -> Markup {
+    let groups = grouped(&plan.held);
+    html! {
+        @if groups.is_empty() { p.quiet { "Nothing is held." } }
+        @else {
+            div.scroll { table {
+                thead { tr { th { "What" } th { "Hosts" } th { "Why, nearest reason first" } th { "Stays open" } } }
+                tbody { @for (reasons, of) in groups.iter().take(SHOWN) { tr {
+                    td { @if of[0].package.is_empty() { "the whole host" } @else { span.pkg { (of[0].package) } } }
+                    td { @for (i, h) in of.iter().take(NAMED).enumerate() { @if i > 0 { ", " } a href={ "/hosts/" (encoded(&h.name)) } { (h.name) } } @if of.len() > NAMED { span.quiet { " and " (of.len() - NAMED) " more" } } }
+                    td { ol.chain { @for hold in *reasons { li { (hold) } } } }
+                    td { @if of[0].findings.is_empty() { span.quiet { "–" } } @else { (vulnerabilities(&of[0].findings.iter().map(String::as_str).collect::<Vec<_>>())) } }
+                } } }
+            } }
+            @if groups.len() > SHOWN { p.quiet { (groups.len() - SHOWN) " more: " code { "fettle plan show " (plan.number) } } }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! One change of one host: its steps, how long each took, what it found.
+
+use super::layout::{View, encoded};
+use super::mark;
+use super::words::{self, StepState};
+use fettle_core::assignment::Order;
+use fettle_core::transaction::{Progress, StepFacts};
+use maud::{Markup, html};
+
+/// Paths and packages that a list names before it says how many more there are.
+const NAMED: usize = 30;
+
+/// A transaction as a card: the outcome in its head, the steps below.
+pub(crate) fn card(view: &View<'_>, it: &Progress) -> Markup {
+    let outcome = it.outcome.as_ref().map(|o| o.word());
+    let longest = it.finished.values().map(|f| f.milliseconds).max().unwrap_or(0).max(1);
+    let rollout = it.assignment.rollout.as_str();
+    html! {
+        details.card id={ "t-" (it.id) } open[it.outcome.is_none() || outcome != Some("patched")] {
+            summary {
+                @match outcome {
+                    Some(word) => (mark::run_state(word).word(word)),
+                    None => (mark::run_state("redeemed").word("at work")),
+                }
+                span { (what(&it.assignment.order)) }
+                span.quiet {
+                    @if rollout == "local" { "started on the host" } @else { a href={ "/rollouts/" (encoded(rollout)) } { (rollout) } }
+                    ", " (view.ago(it.begun_at))
+                    @if let Some(ended) = it.ended_at {
+                        ", took " (words::seconds((ended.as_second() - it.begun_at.as_second()).max(0).unsigned_abs()))
+                    }
+                }
+            }
+            @if let Some(why) = it.outcome.as_ref().and_then(words::outcome_reason) { p.why-ended { (why) } }
+            @if let Some((step, fault)) = &it.failed {
+                p.fault { strong { (step.word()) " failed: " } (fault.message) @if !fault.hint.is_empty() { br; "→ " (fault.hint) } }
+            }
+            div.scroll { table.txsteps {
+                thead { tr { th { "Step" } th.n { "Took" } th.bar-col { "" } th { "What it found" } } }
+                tbody {
+                    @for (step, state) in words::steps(it) {
+                        @let facts = it.finished.get(&step);
+                        tr.ahead[state == StepState::Ahead] {
+                            td { (pip(state).shape()) (step.word()) }
+                            td.n { @if let Some(f) = facts { (words::milliseconds(f.milliseconds)) } @else if state == StepState::Running { "…" } }
+                            td.bar-col {
+                                @if let Some(f) = facts {
+                                    svg.progress width="100%" height="8" aria-hidden="true" {
+                                        rect.seg.work x="0" y="0" height="8" rx="2" width=(format!("{:.1}%", (f.milliseconds as f64 * 100.0 / longest as f64).max(1.0)));
+                                    }
+                                }
+                            }
+                            td { @if let Some(f) = facts { (found(f)) } }
+                        }
+                    }
+                }
+            } }
+            @if let Some((reason, facts)) = &it.undo {
+                div.undo {
+                    p { strong { "Undone because: " } (reason) }
+                    @if let Some(f) = facts {
+                        p {
+                            (words::counted(f.files_restored, "file")) " restored in " (words::milliseconds(f.milliseconds))
+                            @if f.differing.is_empty() { "; every one is as it was, by hash." }
+                            @else { "; " strong.bad { (words::counted(f.differing.len() as u64, "file")) " still differ: " } (named(&f.differing)) }
+                        }
+                        @if !f.kept.is_empty() { p { "Changed by somebody else since, and kept: " (named(&f.kept)) } }
+                        @if !f.notes.is_empty() { ul.notes { @for note in &f.notes { li { (note) } } } }
+                    } @else {
+                        p { "The undo is at work." }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn what(order: &Order) -> String {
+    match order {
+        Order::Apply(apply) => {
+            let packages = words::counted(apply.changes.len() as u64, "package");
+            if apply.fixes.is_empty() {
+                packages
+            } else {
+                format!("{packages}, {}", words::counted(apply.fixes.len() as u64, "fix"))
+            }
+        }
+        Order::Undo { assignment, .. } => format!("undo of {assignment}"),
+    }
+}
+
+/// How a step's mark looks.
+pub(crate) fn pip(state: StepState) -> mark::Mark {
+    match state {
+        StepState::Ahead => mark::run_state("pending"),
+        StepState::Running => mark::run_state("redeemed"),
+        StepState::Finished => mark::run_state("patched"),
+        StepState::Failed => mark::run_state("quarantined"),
+    }
+}
+
+fn named(list: &[String]) -> Markup {
+    html! {
+        span.ver { (list[..list.len().min(NAMED)].join(", ")) }
+        @if list.len() > NAMED { " and " (words::number((list.len() - NAMED) as u64)) " more" }
+    }
+}
+
+/// What a step found, figures first, notes on demand.
+pub(crate) fn found(it: &StepFacts) -> Markup {
+    let mut figures: Vec<String> = Vec::new();
+    if let Some(files) = it.delta_files {
+        figures.push(words::counted(files, "file") + " will change");
+    }
+    if let Some(size) = it.delta_bytes {
+        figures.push(words::bytes(size));
+    }
+    if let Some(size) = it.preimage_bytes {
+        figures.push(format!("preimage of {}", words::bytes(size)));
+    }
+    if !it.restarted.is_empty() {
+        figures.push(format!("restarted {}", it.restarted.join(", ")));
+    }
+    if !it.spared.is_empty() {
+        figures.push(format!("spared {}", it.spared.join(", ")));
+    }
+    html! {
+        @if figures.is_empty() && it.notes.len() == 1 {
+            (it.notes[0])
+        } @else {
+            (figures.join(", "))
+            @if !it.notes.is_empty() {
+                @if it.notes.len() <= 2 {
+                    @for note in &it.notes { div.note { (note) } }
+                } @else {
+                    details { summary { (words::counted(it.notes.len() as u64, "note")) } ul.notes { @for note in &it.notes { li { (note) } } } }
+                }
+            }
+        }
+        @if !it.unforeseen.is_empty() { div.note { strong.warn { "Not foreseen by the rehearsal: " } (named(&it.unforeseen)) } }
+    }
+}

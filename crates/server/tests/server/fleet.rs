@@ -1,0 +1,430 @@
+//! A server on a data directory of its own, and scripted agents that speak the real protocol.
+
+use crate::http::{Answer, Identity, ask, tcp, tls};
+use fettle_core::assignment::{Assignment, Order};
+use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, Upgrade};
+use fettle_core::transaction::{
+    Entry, Fault, Outcome, Step, StepFacts, TransactionReport, TxEvent, UndoFacts,
+};
+use fettle_core::{Digest, HostId, Problem, Timestamp};
+use fettle_server::{Running, Server, ServerOptions};
+use fettle_wire::agent::{CheckIn, CheckInReply, Enroll, Enrolled, Redeem, RedeemReply};
+use fettle_wire::api::{ApiProblem, MakeToken, TokenMade};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub(crate) const OLD: &str = "3.0.14-1~deb12u1";
+pub(crate) const NEW: &str = "3.0.15-1~deb12u1";
+pub(crate) const CVE: &str = "CVE-2024-5535";
+
+/// A tracker that knows one vulnerability with a fix and one without.
+pub(crate) const TRACKER: &str = r#"{
+  "openssl": {
+    "CVE-2024-5535": {"releases": {"bookworm": {"status": "resolved", "repositories": {"bookworm": "3.0.15-1~deb12u1"},
+      "urgency": "not yet assigned", "fixed_version": "3.0.15-1~deb12u1"}}},
+    "CVE-2024-0001": {"releases": {"bookworm": {"status": "open", "repositories": {"bookworm": "3.0.15-1~deb12u1"},
+      "urgency": "low"}}}
+  }
+}"#;
+
+/// Two rings, no bake: as quick as a rollout can be.
+pub(crate) const POLICY: &str = r#"
+[policy]
+name = "web"
+select = "all"
+description = "Web servers"
+
+[[class]]
+name = "all"
+deadline = "7d"
+
+[[ring]]
+name = "canary"
+select = "ring=canary"
+
+[[ring]]
+name = "broad"
+
+[gate]
+bake = "1s"
+max-failures = 0
+silent-after = "1h"
+"#;
+
+pub(crate) fn quick(data: &Path) -> ServerOptions {
+    ServerOptions {
+        data_dir: data.to_owned(),
+        operator: SocketAddr::from(([127, 0, 0, 1], 0)),
+        agents: SocketAddr::from(([127, 0, 0, 1], 0)),
+        checkin_idle_seconds: 1,
+        checkin_busy_seconds: 1,
+        bundled_feeds: false,
+        announce: false,
+        ..ServerOptions::default()
+    }
+}
+
+pub(crate) struct Lab {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) running: Option<Running>,
+    pub(crate) operator: SocketAddr,
+    pub(crate) agents: SocketAddr,
+    pub(crate) token: String,
+    pub(crate) ca: String,
+}
+
+impl Lab {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let running = Server::start(quick(dir.path())).unwrap();
+        let token =
+            std::fs::read_to_string(dir.path().join("operator.token")).unwrap().trim().to_owned();
+        let ca = std::fs::read_to_string(dir.path().join("keys/ca.pem")).unwrap();
+        let (operator, agents) = (running.operator_addr, running.agents_addr);
+        Self { dir, running: Some(running), operator, agents, token, ca }
+    }
+
+    /// With feed and policy.
+    pub(crate) fn furnished() -> Self {
+        let lab = Self::start();
+        lab.post_bytes("/feeds/debian-tracker", TRACKER.as_bytes());
+        lab.post_bytes("/policies", POLICY.as_bytes());
+        lab
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    /// As if the process had been killed: nothing is tidied up.
+    pub(crate) fn kill(&mut self) {
+        drop(self.running.take());
+    }
+
+    /// A new process on the same data directory.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // Threads of the dead process may hold the lock a moment longer; a real process would be gone.
+        let running = loop {
+            match Server::start(quick(self.dir.path())) {
+                Ok(running) => break running,
+                Err(problem) if Instant::now() > deadline => panic!("{problem}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        (self.operator, self.agents) = (running.operator_addr, running.agents_addr);
+        self.running = Some(running);
+    }
+
+    /// One call of the API, with the token.
+    pub(crate) fn call(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("authorization", bearer.as_str()), ("x-fettle-operator", "alice")];
+        ask(tcp(self.operator).unwrap(), method, &format!("/api/v1{path}"), &headers, body).unwrap()
+    }
+
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> T {
+        let answer = self.call("GET", path, b"");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> T {
+        let answer = self.call("POST", path, &serde_json::to_vec(body).unwrap());
+        assert!((200..300).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
+        answer.json()
+    }
+
+    pub(crate) fn post_bytes(&self, path: &str, body: &[u8]) -> Answer {
+        let answer = self.call("POST", path, body);
+        assert!((200..300).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
+        answer
+    }
+
+    /// A call that must fail, with its status and problem.
+    pub(crate) fn refused(&self, method: &str, path: &str, body: &[u8]) -> (u16, ApiProblem) {
+        let answer = self.call(method, path, body);
+        assert!(answer.status >= 400, "{path}: {} {}", answer.status, answer.text());
+        assert_eq!(
+            answer.header("content-type").as_deref(),
+            Some("application/problem+json"),
+            "{path}"
+        );
+        (answer.status, answer.json())
+    }
+
+    /// A one-time token's secret.
+    pub(crate) fn secret(&self, ring: &str) -> String {
+        let labels = BTreeMap::from([("ring".to_owned(), ring.to_owned())]);
+        let made: TokenMade = self.post("/tokens", &MakeToken { labels, ttl_seconds: 600 });
+        made.token.parse::<fettle_wire::token::EnrolToken>().unwrap().secret
+    }
+
+    /// A new host, enrolled and known.
+    pub(crate) fn host(&self, name: &str, ring: &str) -> Agent {
+        let mut agent = Agent::enrol(self, name, &self.secret(ring)).unwrap();
+        agent.checkin(self);
+        agent
+    }
+}
+
+/// Waits until `done` gives something, at most 30 s.
+pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(out) = done() {
+            return out;
+        }
+        assert!(Instant::now() < deadline, "it did not come: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub(crate) fn inventory(version: &str) -> Inventory {
+    let package = |name: &str, source: &str| Package {
+        name: name.into(),
+        architecture: "amd64".into(),
+        version: version.into(),
+        source: source.into(),
+        source_version: version.into(),
+        healthy: true,
+    };
+    let upgrade = |name: &str| Upgrade {
+        name: name.into(),
+        architecture: "amd64".into(),
+        from: version.into(),
+        to: NEW.into(),
+        origin: Origin {
+            origin: "Debian".into(),
+            label: "Debian-Security".into(),
+            suite: "stable-security".into(),
+            codename: "bookworm-security".into(),
+        },
+        sha256: Digest::of(name.as_bytes()),
+        size: 1000,
+        source_version: NEW.into(),
+        brings: vec![],
+        removes: vec![],
+    };
+    Inventory {
+        schema: 1,
+        os: Os {
+            id: "debian".into(),
+            version: "12".into(),
+            codename: "bookworm".into(),
+            pretty: "Debian GNU/Linux 12 (bookworm)".into(),
+        },
+        architecture: "amd64".into(),
+        kernel: Kernel { running: "6.1.0".into(), ..Kernel::default() },
+        boot_id: "b".into(),
+        packages: vec![package("libssl3", "openssl"), package("openssl", "openssl")],
+        upgrades: if version == NEW {
+            vec![]
+        } else {
+            vec![upgrade("libssl3"), upgrade("openssl")]
+        },
+        services: vec![],
+        listeners: vec![],
+        stale: vec![],
+        in_use: vec!["libssl3".into()],
+        exposed: vec!["libssl3".into()],
+        reboot_needed: vec![],
+        configuration: BTreeMap::new(),
+        held: vec![],
+        gaps: vec![],
+    }
+}
+
+/// A scripted agent.
+pub(crate) struct Agent {
+    pub(crate) id: HostId,
+    pub(crate) identity: Identity,
+    pub(crate) assignment_key: String,
+    pub(crate) inventory: Inventory,
+    pub(crate) generation: u64,
+    /// The journals the server has not acknowledged to their end, by transaction.
+    pub(crate) journals: Vec<(Assignment, Vec<Entry>)>,
+}
+
+pub(crate) fn key_and_csr() -> (Vec<u8>, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["wished-name".to_owned()]).unwrap();
+    (key.serialize_der(), params.serialize_request(&key).unwrap().pem().unwrap())
+}
+
+/// What an agent's call gives.
+pub(crate) fn agent_call<T: DeserializeOwned>(
+    lab: &Lab,
+    identity: Option<&Identity>,
+    what: &str,
+    body: &impl Serialize,
+) -> Result<T, (u16, Problem)> {
+    let path = format!("/agent/v1/{what}");
+    let stream = tls(lab.agents, &lab.ca, identity).unwrap();
+    let answer = ask(stream, "POST", &path, &[], &serde_json::to_vec(body).unwrap()).unwrap();
+    if answer.status == 200 { Ok(answer.json()) } else { Err((answer.status, answer.json())) }
+}
+
+impl Agent {
+    pub(crate) fn enrol(lab: &Lab, name: &str, secret: &str) -> Result<Self, (u16, Problem)> {
+        let (key, csr) = key_and_csr();
+        let asked = Enroll {
+            token: secret.to_owned(),
+            csr,
+            name: name.to_owned(),
+            agent_version: "0.1.0".to_owned(),
+        };
+        let enrolled: Enrolled = agent_call(lab, None, "enroll", &asked)?;
+        Ok(Self {
+            id: enrolled.host,
+            identity: Identity { certificate: enrolled.certificate, key },
+            assignment_key: enrolled.assignment_key,
+            inventory: inventory(OLD),
+            generation: 0,
+            journals: vec![],
+        })
+    }
+
+    pub(crate) fn call<T: DeserializeOwned>(
+        &self,
+        lab: &Lab,
+        what: &str,
+        body: &impl Serialize,
+    ) -> Result<T, (u16, Problem)> {
+        agent_call(lab, Some(&self.identity), what, body)
+    }
+
+    /// What it would say now; the inventory only when the server asked for it.
+    pub(crate) fn says(&self, whole: bool) -> CheckIn {
+        let reports = self.journals.iter().map(|(assignment, entries)| TransactionReport {
+            id: assignment.transaction(),
+            assignment: assignment.id.clone(),
+            generation: assignment.generation,
+            plan: assignment.plan,
+            entries: entries.clone(),
+        });
+        CheckIn {
+            agent_version: "0.1.0".into(),
+            inventory_digest: Some(self.inventory.digest()),
+            inventory: whole.then(|| self.inventory.clone()),
+            reports: reports.collect(),
+            generation: self.generation,
+        }
+    }
+
+    /// Speaks, sends its inventory if it is wanted, and takes an assignment as a real agent would.
+    pub(crate) fn checkin(&mut self, lab: &Lab) -> CheckInReply {
+        let mut reply: CheckInReply = self.call(lab, "checkin", &self.says(false)).unwrap();
+        if reply.want_inventory {
+            reply = self.call(lab, "checkin", &self.says(true)).unwrap();
+            assert!(!reply.want_inventory);
+        }
+        self.journals.retain(|(assignment, entries)| {
+            let next = reply.acknowledged.get(&assignment.transaction()).copied().unwrap_or(0);
+            let ended = matches!(entries.last().map(|e| &e.event), Some(TxEvent::Ended { .. }));
+            !(ended && next as usize == entries.len())
+        });
+        if let Some(signed) = &reply.assignment {
+            let assignment = signed.open(&self.assignment_key).unwrap();
+            assert_eq!(assignment.host, self.id, "an assignment of another host");
+            if assignment.generation > self.generation {
+                self.generation = assignment.generation;
+                self.note(&assignment.clone(), TxEvent::Begun { assignment });
+            }
+        }
+        reply
+    }
+
+    /// The assignment it works on.
+    pub(crate) fn at_work(&self) -> Option<Assignment> {
+        let unfinished = |entries: &[Entry]| {
+            !matches!(entries.last().map(|e| &e.event), Some(TxEvent::Ended { .. }))
+        };
+        self.journals.iter().find(|(_, entries)| unfinished(entries)).map(|(a, _)| a.clone())
+    }
+
+    pub(crate) fn note(&mut self, assignment: &Assignment, event: TxEvent) {
+        let journal = match self.journals.iter_mut().find(|(a, _)| a.id == assignment.id) {
+            Some((_, journal)) => journal,
+            None => {
+                self.journals.push((assignment.clone(), vec![]));
+                &mut self.journals.last_mut().unwrap().1
+            }
+        };
+        journal.push(Entry { sequence: journal.len() as u64, at: Timestamp::now(), event });
+    }
+
+    pub(crate) fn steps(&mut self, assignment: &Assignment, steps: &[Step]) {
+        for step in steps {
+            self.note(assignment, TxEvent::Started { step: *step });
+            let facts = StepFacts { milliseconds: 5, ..StepFacts::default() };
+            self.note(assignment, TxEvent::Finished { step: *step, facts });
+        }
+    }
+
+    pub(crate) fn redeem(&self, lab: &Lab, assignment: &Assignment) -> RedeemReply {
+        let asked = Redeem { assignment: assignment.id.clone(), generation: assignment.generation };
+        self.call(lab, "redeem", &asked).unwrap()
+    }
+
+    /// Up to the point where the host is about to change.
+    pub(crate) fn prepare(&mut self, assignment: &Assignment) {
+        self.steps(assignment, &[Step::Preflight, Step::Stage, Step::Rehearse]);
+    }
+
+    /// From redeemed to the end.
+    pub(crate) fn patch(&mut self, assignment: &Assignment) {
+        self.steps(
+            assignment,
+            &[Step::Snapshot, Step::Drain, Step::Apply, Step::Activate, Step::Verify, Step::Commit],
+        );
+        self.note(assignment, TxEvent::Ended { outcome: Outcome::Patched });
+        self.inventory = inventory(NEW);
+    }
+
+    /// The service does not come back: undone.
+    pub(crate) fn fail(&mut self, assignment: &Assignment) {
+        self.steps(assignment, &[Step::Snapshot, Step::Drain, Step::Apply]);
+        self.note(assignment, TxEvent::Started { step: Step::Activate });
+        let fault = Fault {
+            code: "service-not-back".into(),
+            message: "nginx.service did not come back".into(),
+            hint: "look at its journal".into(),
+        };
+        let reason = fault.message.clone();
+        self.note(assignment, TxEvent::Failed { step: Step::Activate, fault });
+        self.undo(assignment, &reason);
+    }
+
+    fn undo(&mut self, assignment: &Assignment, reason: &str) {
+        self.note(assignment, TxEvent::UndoStarted { reason: reason.into() });
+        self.note(assignment, TxEvent::UndoFinished { facts: UndoFacts::default() });
+        self.note(
+            assignment,
+            TxEvent::Ended { outcome: Outcome::Undone { reason: reason.into() } },
+        );
+        self.inventory = inventory(OLD);
+    }
+
+    /// Does what it was told, whole. `good`: the change works.
+    pub(crate) fn work(&mut self, lab: &Lab, good: bool) {
+        let Some(assignment) = self.at_work() else { return };
+        match &assignment.order {
+            Order::Undo { reason, .. } => {
+                let reason = reason.clone();
+                self.undo(&assignment, &reason);
+            }
+            Order::Apply(_) => {
+                self.prepare(&assignment);
+                assert_eq!(self.redeem(lab, &assignment), RedeemReply::Go);
+                if good { self.patch(&assignment) } else { self.fail(&assignment) }
+            }
+        }
+        self.checkin(lab);
+    }
+}

@@ -1,0 +1,12 @@
+//! The server from outside: agents over real mTLS, operators over HTTP, crashes in between.
+
+// What a test needs to be there may be unwrapped, in its own helpers too.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod api;
+mod fleet;
+mod http;
+mod operations;
+mod rollouts;
+mod site;
+mod trust;

@@ -1,0 +1,141 @@
+//! The pages: login, origin, headers.
+
+use crate::fleet::{CVE, Lab};
+use crate::http::{Answer, ask, tcp};
+use fettle_wire::api::{MakePlan, PlanDetail};
+
+fn page(lab: &Lab, path: &str, cookie: &str) -> Answer {
+    ask(tcp(lab.operator).unwrap(), "GET", path, &[("cookie", cookie)], b"").unwrap()
+}
+
+fn form(lab: &Lab, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
+    all.extend_from_slice(headers);
+    ask(tcp(lab.operator).unwrap(), "POST", path, &all, body.as_bytes()).unwrap()
+}
+
+const HERE: (&str, &str) = ("origin", "http://localhost");
+
+fn log_in(lab: &Lab) -> String {
+    let answer = form(lab, "/login", &[HERE], &format!("token={}", lab.token));
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    let cookie = answer.header("set-cookie").unwrap();
+    for attribute in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    assert!(!cookie.contains(&lab.token));
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+#[test]
+fn every_page_needs_a_login_and_is_shown_with_one() {
+    let lab = Lab::furnished();
+    lab.host("web-1", "canary");
+    let plan: PlanDetail = lab.post("/plans", &MakePlan { policy: "web".into(), hosts: vec![] });
+    let cookie = log_in(&lab);
+    let start = format!("plan={}&digest={}", plan.number, plan.digest);
+    let started = form(&lab, "/rollouts", &[HERE, ("cookie", &cookie)], &start);
+    assert_eq!(started.header("location").as_deref(), Some("/rollouts/ro-1"), "{}", started.text());
+    let finding = format!("/findings/web-1/{CVE}/openssl");
+    let cve = format!("/cves/{CVE}");
+    for path in [
+        "/",
+        "/hosts",
+        "/hosts?state=exposed&q=web",
+        "/hosts/web-1",
+        "/findings",
+        "/findings?state=open",
+        &finding,
+        &cve,
+        "/plans",
+        "/plans/1",
+        "/rollouts",
+        "/rollouts/ro-1",
+        "/policies",
+        "/policies/web",
+        "/feeds",
+        "/ledger",
+    ] {
+        let out = ask(tcp(lab.operator).unwrap(), "GET", path, &[], b"").unwrap();
+        assert_eq!(
+            (out.status, out.header("location").as_deref()),
+            (303, Some("/login")),
+            "{path}"
+        );
+        let answer = page(&lab, path, &cookie);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert!(answer.header("content-type").unwrap().starts_with("text/html"));
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(answer.header("x-frame-options").as_deref(), Some("DENY"));
+        let text = answer.text();
+        assert!(
+            !text.contains("<script>")
+                && !text.contains(" style=\"")
+                && !text.contains(" onclick="),
+            "{path}"
+        );
+    }
+    assert_eq!(page(&lab, "/nowhere", &cookie).status, 404);
+    assert_eq!(page(&lab, "/hosts/nobody", &cookie).status, 404);
+    for asset in ["style.css", "live.js"] {
+        let answer =
+            ask(tcp(lab.operator).unwrap(), "GET", &format!("/assets/{asset}"), &[], b"").unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(page(&lab, "/assets/../operator.token", &cookie).status, 404);
+    let to = |q: &str| page(&lab, &format!("/search?q={q}"), &cookie).header("location").unwrap();
+    assert_eq!(to("web-1"), "/hosts/web-1");
+    assert_eq!(to("cve-2024-5535"), "/cves/CVE-2024-5535");
+    assert_eq!(to("we%20b"), "/hosts?q=we%20b");
+}
+
+#[test]
+fn forms_of_other_sites_and_forged_sessions_do_nothing() {
+    let lab = Lab::furnished();
+    lab.host("web-1", "canary");
+    let cookie = log_in(&lab);
+    for headers in [
+        vec![("cookie", cookie.as_str()), ("origin", "http://evil.example")],
+        vec![("cookie", cookie.as_str()), ("origin", "null")],
+        vec![("cookie", cookie.as_str())],
+        vec![("cookie", cookie.as_str()), ("sec-fetch-site", "cross-site")],
+    ] {
+        assert_eq!(form(&lab, "/plans", &headers, "policy=web").status, 403, "{headers:?}");
+    }
+    // The API takes a session for looking only.
+    let headers = [("cookie", cookie.as_str()), HERE];
+    assert_eq!(
+        ask(tcp(lab.operator).unwrap(), "GET", "/api/v1/hosts", &headers, b"").unwrap().status,
+        200
+    );
+    assert_eq!(
+        ask(tcp(lab.operator).unwrap(), "POST", "/api/v1/feeds/bundled", &headers, b"")
+            .unwrap()
+            .status,
+        401
+    );
+    let (name, value) = cookie.split_once('=').unwrap();
+    let mut parts: Vec<&str> = value.split('.').collect();
+    let later = (parts[0].parse::<i64>().unwrap() + 1).to_string();
+    parts[0] = &later;
+    for forged in [parts.join("."), "1.2.3".into(), String::new(), format!("{value}0")] {
+        let answer = page(&lab, "/hosts", &format!("{name}={forged}"));
+        assert_eq!(answer.status, 303, "{forged}");
+    }
+    let out = form(&lab, "/logout", &[HERE, ("cookie", &cookie)], "");
+    assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
+}
+
+#[test]
+fn a_wrong_token_does_not_log_in_and_guessing_is_slowed() {
+    let lab = Lab::start();
+    let answer = form(&lab, "/login", &[HERE], "token=wrong");
+    assert_eq!(answer.status, 401);
+    assert!(answer.header("set-cookie").is_none());
+    let slowed = (0..60)
+        .map(|_| form(&lab, "/login", &[HERE], "token=wrong").status)
+        .filter(|s| *s == 429)
+        .count();
+    assert!(slowed > 0, "{slowed}");
+}

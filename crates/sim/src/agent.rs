@@ -1,0 +1,166 @@
+//! The simulated agent: a journal, a ledger of generations, and the real `Progress::next` in between.
+
+use fettle_core::assignment::{Assignment, Order};
+use fettle_core::transaction::{Entry, Fault, Next, Progress, Step, TxEvent};
+use fettle_core::{AssignmentId, HostId, Timestamp};
+use std::collections::BTreeMap;
+
+/// One transaction of a host, on its disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Transaction {
+    pub(crate) journal: Vec<Entry>,
+    /// Records the server has acknowledged.
+    pub(crate) acknowledged: u64,
+    /// What was installed before: the preimage.
+    pub(crate) before: String,
+    /// How often the package manager was started: at most once, whatever crashes.
+    pub(crate) applies: u32,
+}
+
+/// What the agent is doing, in memory only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Doing {
+    Nothing,
+    /// Waits for the answer to a request to redeem, for this step.
+    Asking(Step),
+    /// A step, recovery or undo is running.
+    Working,
+}
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) host: HostId,
+    // On disk.
+    pub(crate) generation: u64,
+    pub(crate) transactions: BTreeMap<AssignmentId, Transaction>,
+    pub(crate) current: Option<AssignmentId>,
+    /// What is really installed: a version, or `half` or `broken`.
+    pub(crate) installed: String,
+    // In memory.
+    pub(crate) up: bool,
+    /// Counts starts: what an earlier process had begun is void.
+    pub(crate) boot: u64,
+    pub(crate) doing: Doing,
+    /// The step the server said yes to.
+    pub(crate) granted: Option<Step>,
+    pub(crate) asked: u32,
+}
+
+/// What a finished piece of work was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    Step(Step),
+    Recovery(Step),
+    Undo,
+}
+
+impl Agent {
+    pub(crate) fn new(host: HostId, installed: &str) -> Self {
+        Self {
+            host,
+            generation: 0,
+            transactions: BTreeMap::new(),
+            current: None,
+            installed: installed.to_owned(),
+            up: true,
+            boot: 0,
+            doing: Doing::Nothing,
+            granted: None,
+            asked: 0,
+        }
+    }
+
+    pub(crate) fn transaction(&self) -> Option<&Transaction> {
+        self.transactions.get(self.current.as_ref()?)
+    }
+
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        Progress::fold(&self.transaction()?.journal).ok().flatten()
+    }
+
+    pub(crate) fn next(&self) -> Next {
+        // Spares the fold, most of the time.
+        let last = self.transaction().and_then(|tx| tx.journal.last());
+        if last.is_none_or(|entry| matches!(entry.event, TxEvent::Ended { .. })) {
+            return Next::Nothing;
+        }
+        self.progress().map_or(Next::Nothing, |p| p.next())
+    }
+
+    /// Process gone, disk kept.
+    pub(crate) fn crash(&mut self) {
+        self.up = false;
+        self.boot += 1;
+        self.doing = Doing::Nothing;
+        self.granted = None;
+        self.asked = 0;
+    }
+
+    /// May the agent begin this assignment? An older generation is refused, the same again is harmless.
+    pub(crate) fn accepts(&self, assignment: &Assignment, now: Timestamp, any_generation: bool) -> bool {
+        let idle = self.next() == Next::Nothing;
+        let fresh = !self.transactions.contains_key(&assignment.id);
+        let newer = any_generation || assignment.generation > self.generation;
+        let in_time = matches!(assignment.order, Order::Undo { .. }) || now < assignment.expires_at;
+        idle && fresh && newer && in_time && assignment.host == self.host
+    }
+
+    pub(crate) fn begin(&mut self, assignment: &Assignment, now: Timestamp) {
+        self.generation = assignment.generation;
+        let journal = vec![Entry { sequence: 0, at: now, event: TxEvent::Begun { assignment: assignment.clone() } }];
+        let before = self.installed.clone();
+        self.transactions
+            .insert(assignment.id.clone(), Transaction { journal, acknowledged: 0, before, applies: 0 });
+        self.current = Some(assignment.id.clone());
+        self.granted = None;
+        self.asked = 0;
+    }
+
+    /// Writes a record, durably. The real fold judges it; gives its complaint.
+    pub(crate) fn write(&mut self, now: Timestamp, event: TxEvent) -> Result<(), String> {
+        let mut progress = self.progress().ok_or("no journal")?;
+        let entry = Entry { sequence: progress.last + 1, at: now, event };
+        progress.push(&entry).map_err(|e| e.to_string())?;
+        if let Some(tx) = self.current.as_ref().and_then(|id| self.transactions.get_mut(id)) {
+            if entry.event == (TxEvent::Started { step: Step::Apply }) {
+                tx.applies += 1;
+            }
+            tx.journal.push(entry);
+        }
+        Ok(())
+    }
+
+    /// The version the order of the current transaction leads to.
+    pub(crate) fn target(&self) -> Option<String> {
+        match &self.progress()?.assignment.order {
+            Order::Apply(order) => order.changes.first().map(|c| c.to.clone()),
+            Order::Undo { .. } => None,
+        }
+    }
+
+    /// What an undo restores, and where from.
+    pub(crate) fn preimage(&self) -> Option<String> {
+        match &self.progress()?.assignment.order {
+            Order::Apply(_) => self.transaction().map(|tx| tx.before.clone()),
+            Order::Undo { assignment, .. } => self.transactions.get(assignment).map(|tx| tx.before.clone()),
+        }
+    }
+
+    /// Records the server lacks, a transaction each.
+    pub(crate) fn unacknowledged(&self) -> Vec<(AssignmentId, Vec<Entry>)> {
+        let lacking = |(id, tx): (&AssignmentId, &Transaction)| {
+            let rest = tx.journal.get(tx.acknowledged as usize..)?;
+            (!rest.is_empty()).then(|| (id.clone(), rest.to_vec()))
+        };
+        self.transactions.iter().filter_map(lacking).collect()
+    }
+}
+
+pub(crate) fn fault(code: &str) -> Fault {
+    Fault { code: code.to_owned(), message: format!("simulated {code}"), hint: String::new() }
+}
+
+/// Steps right before which the server is asked.
+pub(crate) fn asks_before(step: Step) -> bool {
+    matches!(step, Step::Snapshot | Step::Apply)
+}

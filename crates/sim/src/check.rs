@@ -1,0 +1,301 @@
+//! The invariants, by number and name. Written against what was persisted and what is really installed, not
+//! against how the core decides.
+//!
+//! | invariant | checked when |
+//! |---|---|
+//! | 1 budget | a grant is written (within its rollout), a grant is redeemed (over everything the server knows) |
+//! | 2 order | a grant is written: every earlier wave has ended and its gate has passed |
+//! | 3 gate | a gate is passed: bake, failures, share, a word from each patched host |
+//! | 4 at most once | the package manager is started; a decision or its effects are made again |
+//! | 5 one transaction per host | a grant is written or redeemed; a journal is written |
+//! | 6 halt | a grant is written or redeemed; the host is touched without a redeemed grant |
+//! | 7 resume | a halt is cleared |
+//! | 9 terminal | any event changes a host that has ended |
+//! | 10 window | a grant is redeemed |
+//! | 12 generation | an assignment is given, an agent takes one |
+//! | 13 way back first | the package manager is started |
+//! | 14, 15 truth | a transaction ends: what is installed is what its end claims |
+//! | 16 barred | a host was undone or quarantined: its version is barred in the same write or the next look |
+//! | 17 log | the log only grows |
+//! | 18 nothing lost | a process restarts; an agent's acknowledged records; at rest, every end has arrived |
+//! | 19 conservation | every host of the plan is in one state, all the time |
+//! | 20 bounded | undos of a transaction, grants of a host |
+//! | 24 liveness | after the faults have stopped (8 follows from it) |
+
+use crate::Violation;
+use crate::agent::{Agent, Transaction};
+use crate::fleet::after;
+use crate::server::Store;
+use fettle_core::plan::Plan;
+use fettle_core::rollout::{HostState, MAX_GRANTS, Phase, Rollout, RolloutEvent};
+use fettle_core::transaction::{Outcome, Progress, Step, TxEvent, UNDO_ATTEMPTS};
+use fettle_core::{HostId, RolloutId, Timestamp};
+use std::collections::BTreeMap;
+
+/// Collects what did not hold, and what came up.
+pub(crate) struct Checker {
+    seed: u64,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) sometimes: BTreeMap<&'static str, u64>,
+    /// Length of each log as last seen.
+    logs: BTreeMap<RolloutId, usize>,
+}
+
+impl Checker {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, violations: Vec::new(), sometimes: BTreeMap::new(), logs: BTreeMap::new() }
+    }
+
+    pub(crate) fn sometimes(&mut self, what: &'static str) {
+        *self.sometimes.entry(what).or_insert(0) += 1;
+    }
+
+    pub(crate) fn violated(&mut self, at: Timestamp, invariant: &str, detail: String) {
+        if self.violations.len() < 20 {
+            self.violations.push(Violation { seed: self.seed, invariant: invariant.to_owned(), at, detail });
+        }
+    }
+
+    fn must(&mut self, holds: bool, at: Timestamp, invariant: &str, detail: impl FnOnce() -> String) {
+        if !holds {
+            self.violated(at, invariant, detail());
+        }
+    }
+
+    /// Events were persisted on top of `before`.
+    pub(crate) fn written(&mut self, at: Timestamp, before: &Rollout, events: &[RolloutEvent], store: &Store) {
+        let Some(row) = store.rollouts.get(&before.id) else { return };
+        let known = self.logs.insert(before.id.clone(), row.events.len()).unwrap_or(1);
+        self.must(row.events.len() == known + events.len(), at, "17 log", || {
+            format!("{}: {known} events and {} more are {}", before.id, events.len(), row.events.len())
+        });
+        let mut state = before.clone();
+        for event in events {
+            let was = state.clone();
+            if let Err(error) = state.apply(at, event) {
+                return self.violated(at, "17 log", format!("{}: {error}", before.id));
+            }
+            self.event(at, &was, &state, event, store);
+        }
+        self.must(state == row.state, at, "18 nothing lost", || format!("{}: kept another state", before.id));
+        self.must(state.hosts.keys().eq(state.plan.hosts.keys()), at, "19 conservation", || {
+            format!("{}: hosts appear or vanish", before.id)
+        });
+        let in_states: u32 = state.counts().values().sum();
+        self.must(in_states as usize == state.plan.hosts.len(), at, "19 conservation", || format!("{:?}", state.counts()));
+    }
+
+    fn event(&mut self, at: Timestamp, was: &Rollout, state: &Rollout, event: &RolloutEvent, store: &Store) {
+        self.terminal(at, was, state, event);
+        if matches!(was.phase, Phase::Halted { .. }) && state.phase == Phase::Running {
+            self.must(matches!(event, RolloutEvent::Resumed { .. }), at, "7 resume", || format!("cleared by {event:?}"));
+        }
+        match event {
+            RolloutEvent::Granted { host, generation, .. } => {
+                self.running(at, was, host);
+                self.order(at, was, host);
+                let earlier = was.hosts[host].highest_generation();
+                self.must(*generation > earlier, at, "12 generation", || format!("{host}: {generation} after {earlier}"));
+                self.must(state.hosts[host].grants <= MAX_GRANTS, at, "20 bounded", || format!("{host}: grants"));
+                self.alone(at, was, host, store, |run| run.at_work() || run.undo_at_work());
+                self.room(at, &was.plan, host, |other| {
+                    was.hosts.get(other).is_some_and(|run| {
+                        run.at_work() || run.undo_at_work() || matches!(run.state, HostState::Quarantined { .. })
+                    })
+                });
+            }
+            RolloutEvent::Redeemed { host } => {
+                self.running(at, was, host);
+                self.alone(at, was, host, store, |run| run.state == HostState::Redeemed || run.undo_at_work());
+                let silent_after = was.plan.waves[was.wave as usize].gate.silent_after_seconds;
+                self.room(at, &was.plan, host, |other| {
+                    store.hosts.contains_key(other) && store.disrupted(other, at, silent_after)
+                });
+                let closed = store.hosts.get(host).and_then(|row| row.at(at).0);
+                self.must(closed.is_none(), at, "10 window", || format!("{host} redeemed outside its window"));
+            }
+            RolloutEvent::GatePassed { wave, .. } => self.gate(at, was, *wave, store),
+            RolloutEvent::Silent { .. } => self.sometimes("silent host"),
+            RolloutEvent::GrantExpired { .. } => self.sometimes("grant expired"),
+            RolloutEvent::Cancelled { hold, .. } => {
+                self.sometimes(if hold.code() == "host-changed" { "host changed" } else { "host cancelled" });
+            }
+            RolloutEvent::Halted { hold } => {
+                let wave = was.wave;
+                let open = was.hosts.values().any(|run| run.wave == wave && !run.state.is_terminal());
+                self.sometimes(if open { "halt in mid-wave" } else { "halt after a wave" });
+                if hold.code() == "gate-failed" {
+                    self.sometimes("gate failed");
+                }
+            }
+            RolloutEvent::Ended { host, outcome } => {
+                let undo = was.hosts[host].undo_at_work();
+                match outcome {
+                    Outcome::Undone { .. } if undo => self.sometimes("undone on request"),
+                    Outcome::Undone { .. } => self.sometimes("automatic undo"),
+                    Outcome::Quarantined { .. } => self.sometimes("quarantined host"),
+                    Outcome::Refused { fault } if fault.is_not_now() => self.sometimes("not now"),
+                    _ => {}
+                }
+            }
+            // A bar may be a decision of its own, but nothing may come between the end and it.
+            RolloutEvent::Barred { versions, .. } => {
+                let known = versions.iter().all(|v| store.barred.contains(v));
+                self.must(known, at, "16 barred", || format!("{versions:?} not kept"));
+            }
+            _ => {}
+        }
+        if !matches!(event, RolloutEvent::Ended { .. } | RolloutEvent::Barred { .. }) {
+            for (id, run) in &state.hosts {
+                let bad = match run.state {
+                    HostState::Undone { .. } => true,
+                    HostState::Quarantined { .. } => !run.silent,
+                    _ => false,
+                };
+                let changes = state.plan.hosts.get(id).map(|h| h.order.changes.as_slice()).unwrap_or_default();
+                let barred = changes.iter().all(|c| state.barred.contains(&(c.name.clone(), c.to.clone())));
+                self.must(!bad || barred, at, "16 barred", || format!("{id} is {}, not barred", run.state.word()));
+            }
+        }
+    }
+
+    fn terminal(&mut self, at: Timestamp, was: &Rollout, state: &Rollout, event: &RolloutEvent) {
+        for (id, run) in &state.hosts {
+            let earlier = &was.hosts[id];
+            if !earlier.state.is_terminal() || earlier.state == run.state {
+                continue;
+            }
+            let evidence = earlier.silent && matches!(event, RolloutEvent::Ended { .. });
+            let may = (evidence || earlier.undo_at_work()) && run.state.is_terminal();
+            self.must(may, at, "9 terminal", || format!("{id}: {:?} became {:?}", earlier.state, run.state));
+        }
+    }
+
+    fn running(&mut self, at: Timestamp, was: &Rollout, host: &HostId) {
+        self.must(was.phase == Phase::Running, at, "6 halt", || format!("{host} started while {}", was.phase.word()));
+    }
+
+    fn order(&mut self, at: Timestamp, was: &Rollout, host: &HostId) {
+        let mine = was.hosts[host].wave;
+        for run in was.hosts.values().filter(|run| run.wave < mine) {
+            let passed = was.gates.contains_key(&run.wave);
+            self.must(passed && run.state.is_terminal(), at, "2 order", || format!("{host} before wave {}", run.wave));
+        }
+    }
+
+    fn alone(
+        &mut self,
+        at: Timestamp,
+        was: &Rollout,
+        host: &HostId,
+        store: &Store,
+        works: impl Fn(&fettle_core::rollout::HostRun) -> bool,
+    ) {
+        for (id, row) in store.rollouts.iter().filter(|(id, _)| **id != was.id) {
+            let busy = row.state.hosts.get(host).is_some_and(&works);
+            self.must(!busy, at, "5 one transaction per host", || format!("{host}: {} and {id}", was.id));
+        }
+    }
+
+    fn room(&mut self, at: Timestamp, plan: &Plan, host: &HostId, disrupted: impl Fn(&HostId) -> bool) {
+        for budget in plan.budgets.iter().filter(|b| b.hosts.contains(host)) {
+            let others = budget.hosts.iter().filter(|other| *other != host && disrupted(other)).count();
+            self.must(others < budget.max_unavailable as usize, at, "1 budget", || {
+                format!("{host} is one too many: {others} of {} in {}", budget.max_unavailable, budget.name)
+            });
+        }
+    }
+
+    fn gate(&mut self, at: Timestamp, was: &Rollout, wave: u32, store: &Store) {
+        let rule = &was.plan.waves[wave as usize].gate;
+        let runs: Vec<_> = was.hosts.iter().filter(|(_, run)| run.wave == wave).collect();
+        let ended = runs.iter().all(|(_, run)| run.state.is_terminal());
+        self.must(ended, at, "3 gate", || format!("wave {wave} has not ended"));
+        let patched = || runs.iter().filter(|(_, run)| run.state == HostState::Patched);
+        let last = patched().filter_map(|(_, run)| run.ended_at).chain(was.wave_ended_at).max();
+        let baked = last.is_some_and(|t| after(t, rule.bake_seconds) <= at);
+        self.must(baked, at, "3 gate", || format!("wave {wave} has not baked"));
+        let failures = was.failures - was.pardoned;
+        self.must(failures <= rule.max_failures, at, "3 gate", || format!("{failures} failures"));
+        if was.excused_wave == Some(wave) {
+            return;
+        }
+        let started = runs.iter().filter(|(_, run)| !matches!(run.state, HostState::Cancelled { .. })).count();
+        let enough = patched().count() * 100 >= started * rule.min_success_percent as usize && patched().count() > 0;
+        self.must(enough, at, "3 gate", || format!("{} of {started} patched", patched().count()));
+        for (id, run) in patched() {
+            let spoke = store.hosts.get(*id).is_none_or(|row| row.last_seen > run.ended_at);
+            self.must(spoke, at, "3 gate", || format!("no word from {id} since it was patched"));
+        }
+    }
+
+    /// Everything is at rest and every record acknowledged: the server's word on each host is the host's own.
+    pub(crate) fn evidence_arrived(&mut self, at: Timestamp, store: &Store, agents: &BTreeMap<HostId, Agent>) {
+        for row in store.rollouts.values() {
+            for (id, run) in row.state.hosts.iter().filter(|(id, _)| store.hosts.contains_key(id)) {
+                let outcome = |assignment| agents.get(id)?.transactions.get(assignment).and_then(end_of);
+                let undo = run.undo.as_ref().and_then(|u| outcome(&u.assignment)).filter(|o| o.word() != "refused");
+                let Some(end) = undo.or_else(|| outcome(run.assignment.as_ref()?)) else { continue };
+                let agree = end.word() == run.state.word() || end.word() == "refused";
+                self.must(agree, at, "18 nothing lost", || {
+                    format!("{id} of {} ended {}, the server says {}", row.state.id, end.word(), run.state.word())
+                });
+            }
+        }
+    }
+}
+
+fn end_of(tx: &Transaction) -> Option<Outcome> {
+    Progress::fold(&tx.journal).ok().flatten()?.outcome
+}
+
+/// A journal record was written on a host.
+pub(crate) fn journal(checker: &mut Checker, at: Timestamp, agent: &Agent, event: &TxEvent, store: &Store) {
+    let host = &agent.host;
+    let Some(tx) = agent.transaction() else { return };
+    let Some(progress) = agent.progress() else {
+        return checker.violated(at, "18 nothing lost", format!("{host}: the journal does not fold"));
+    };
+    checker.must(tx.applies <= 1, at, "4 at most once", || format!("{host} ran the package manager {} times", tx.applies));
+    checker.must(progress.undo_attempts <= UNDO_ATTEMPTS, at, "20 bounded", || format!("{host}: undos"));
+    let unfinished = |tx: &&Transaction| !matches!(tx.journal.last().map(|e| &e.event), Some(TxEvent::Ended { .. }));
+    let open = agent.transactions.values().filter(unfinished).count();
+    checker.must(open <= 1, at, "5 one transaction per host", || format!("{host} has {open} open"));
+    match event {
+        TxEvent::Started { step: step @ (Step::Snapshot | Step::Apply) } => {
+            checker.must(redeemed(store, &progress), at, "6 halt", || {
+                format!("{host} began {} of {} unredeemed", step.word(), progress.assignment.id)
+            });
+            let way_back = *step == Step::Snapshot
+                || [Step::Stage, Step::Rehearse, Step::Snapshot].iter().all(|s| progress.finished.contains_key(s));
+            checker.must(way_back, at, "13 way back first", || host.to_string());
+        }
+        TxEvent::Ended { outcome } => {
+            let (name, must_be) = match outcome {
+                Outcome::Patched => ("15 patched is true", agent.target()),
+                Outcome::Undone { .. } => ("14 undone is true", agent.preimage()),
+                Outcome::Refused { .. } => ("14 refused is true", Some(tx.before.clone())),
+                Outcome::Quarantined { .. } => return,
+            };
+            checker.must(must_be.as_ref() == Some(&agent.installed), at, name, || {
+                format!("{host} has {}, not {must_be:?}", agent.installed)
+            });
+        }
+        _ => {}
+    }
+}
+
+/// The log holds a redeemed grant of this very assignment.
+fn redeemed(store: &Store, progress: &Progress) -> bool {
+    let order = &progress.assignment;
+    let Some(row) = store.rollouts.get(&order.rollout) else { return false };
+    let mut holds = false;
+    for (_, event) in &row.events {
+        match event {
+            RolloutEvent::Granted { host, assignment, .. } if *host == order.host => holds = *assignment == order.id,
+            RolloutEvent::Redeemed { host } if *host == order.host && holds => return true,
+            _ => {}
+        }
+    }
+    false
+}

@@ -1,0 +1,146 @@
+//! What a seed says about the fleet, its plans, and how bad the vendor is today.
+
+use crate::random::Random;
+use fettle_core::assignment::{ApplyOrder, PackageChange};
+use fettle_core::plan::{Budget, HostPlan, Plan, Wave};
+use fettle_core::policy::GateRule;
+use fettle_core::{Digest, HostId, Timestamp};
+use jiff::SignedDuration;
+use std::collections::BTreeMap;
+
+/// What the packages of a run do, in permille of the hosts they land on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Vendor {
+    pub(crate) refused: u64,
+    pub(crate) apply_fails: u64,
+    pub(crate) verify_fails: u64,
+    pub(crate) undo_fails: u64,
+    /// The host goes down after it was patched.
+    pub(crate) dies_later: u64,
+}
+
+/// How often things go wrong around it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Faults {
+    pub(crate) lose: u64,
+    pub(crate) double: u64,
+    pub(crate) delay: u64,
+    pub(crate) agent_crash: u64,
+    pub(crate) server_crash: u64,
+    pub(crate) host_down: u64,
+    pub(crate) stale_executor: u64,
+    pub(crate) operator: u64,
+    pub(crate) drift: u64,
+    pub(crate) leave: u64,
+}
+
+pub(crate) fn start() -> Timestamp {
+    Timestamp::from_second(1_795_000_000).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+pub(crate) fn after(at: Timestamp, seconds: u64) -> Timestamp {
+    at.checked_add(SignedDuration::from_secs(seconds as i64)).unwrap_or(Timestamp::MAX)
+}
+
+pub(crate) fn cohort(version: &str) -> Digest {
+    Digest::of(version.as_bytes())
+}
+
+pub(crate) fn vendor(random: &mut Random) -> Vendor {
+    let mut vendor = Vendor { refused: 10, apply_fails: 5, verify_fails: 5, undo_fails: 20, dies_later: 2 };
+    match random.between(0, 9) {
+        0 => vendor.apply_fails = random.between(50, 1000),
+        1 => vendor.verify_fails = random.between(50, 1000),
+        2 => {
+            vendor.verify_fails = random.between(100, 800);
+            vendor.undo_fails = random.between(100, 700);
+        }
+        3 => vendor.dies_later = random.between(50, 500),
+        4 => vendor.refused = random.between(50, 500),
+        5 => vendor = Vendor::default(),
+        _ => {}
+    }
+    vendor
+}
+
+pub(crate) fn faults(random: &mut Random) -> Faults {
+    if random.permille(100) {
+        return Faults::default();
+    }
+    let mut some = |most: u64| if random.permille(300) { 0 } else { random.between(1, most) };
+    Faults {
+        lose: some(200),
+        double: some(200),
+        delay: some(200),
+        agent_crash: some(30),
+        server_crash: some(4),
+        host_down: some(8),
+        stale_executor: some(250),
+        operator: some(60),
+        drift: some(6),
+        leave: some(2),
+    }
+}
+
+/// A plan over these hosts: a canary wave and one to three more.
+pub(crate) fn plan(random: &mut Random, number: u64, hosts: &[(HostId, String)], fleet: &[HostId]) -> Plan {
+    let waves = random.between(2, 4).min(hosts.len() as u64) as usize;
+    let gate = GateRule {
+        bake_seconds: *random.pick(&[0, 60, 300, 1800]).unwrap_or(&300),
+        max_failures: *random.pick(&[0, 0, 1, 2]).unwrap_or(&0),
+        min_success_percent: *random.pick(&[100, 100, 60, 40]).unwrap_or(&100),
+        silent_after_seconds: *random.pick(&[600, 900, 3600]).unwrap_or(&900),
+        undo_wave: random.permille(300),
+    };
+    let mut waved: Vec<Wave> = (0..waves)
+        .map(|w| Wave {
+            ring: if w == 0 { "canary" } else { "broad" }.to_owned(),
+            hosts: Vec::new(),
+            why: String::new(),
+            gate: gate.clone(),
+            soak_seconds: if w == 0 { *random.pick(&[0, 600, 3600]).unwrap_or(&0) } else { 0 },
+        })
+        .collect();
+    let mut planned = BTreeMap::new();
+    for (i, (id, version)) in hosts.iter().enumerate() {
+        let wave = if i < waves { i } else { random.between(1.min(waves as u64 - 1), waves as u64 - 1) as usize };
+        waved[wave].hosts.push(id.clone());
+        let change = PackageChange {
+            name: "nginx".to_owned(),
+            architecture: "amd64".to_owned(),
+            from: version.clone(),
+            to: format!("2.{number}"),
+            sha256: Digest::of(b"archive"),
+            size: 1,
+        };
+        let host = HostPlan {
+            name: id.to_string(),
+            cohort: cohort(version),
+            ring: waved[wave].ring.clone(),
+            wave: wave as u32,
+            order: ApplyOrder { changes: vec![change], ..ApplyOrder::default() },
+            why: BTreeMap::new(),
+            restarts: Vec::new(),
+            reboot_likely: false,
+            due: None,
+            ignore_windows: false,
+        };
+        planned.insert(id.clone(), host);
+    }
+    let whole = Budget { name: "all".into(), hosts: fleet.to_vec(), max_unavailable: random.between(1, 4) as u32 };
+    let half: Vec<HostId> = fleet.iter().step_by(2).cloned().collect();
+    let half = Budget { name: "half".into(), hosts: half, max_unavailable: random.between(1, 2) as u32 };
+    Plan {
+        number,
+        parent: None,
+        policy: "all".into(),
+        policy_digest: Digest::of(b"policy"),
+        made_at: start(),
+        seed: 0,
+        hosts: planned,
+        waves: waved,
+        budgets: if random.permille(800) { vec![whole, half] } else { Vec::new() },
+        approvals_needed: 0,
+        held: Vec::new(),
+    }
+}

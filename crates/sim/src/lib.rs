@@ -1,0 +1,116 @@
+//! Development only: the product's own rollout and transaction code, run against a simulated fleet.
+//!
+//! A server that crashes and refolds its events, two executors that race (one of them often stale), agents
+//! that crash anywhere and recover by the real journal fold, a network that loses, doubles, delays and
+//! reorders, operators who pause, resume, abort and undo, windows, silent hosts, drift, and packages that are
+//! bad in several ways. Everything follows from one seed; a virtual clock makes hours take microseconds.
+//!
+//! After every persisted event and every journal record the named invariants are checked ([`check`]). In the
+//! end the faults stop and everything must come to rest (the liveness epilogue).
+//!
+//! What is real: [`fettle_core::rollout`], [`fettle_core::transaction`]. What is modelled: the store (versioned
+//! rows, unique generations), the network, the agent's ledger of generations, package managers.
+
+mod agent;
+mod campaign;
+pub mod check;
+mod fleet;
+mod random;
+mod server;
+mod world;
+
+pub use campaign::{MUST_COME_UP, Summary, campaign, campaign_with};
+
+use fettle_core::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What a run may be told.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Keep a line for everything that happens.
+    pub story: bool,
+    /// Switch one guard off, to see that the checker notices.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// A guard that is switched off around the core, never in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sabotage {
+    /// Executors see plans without budgets.
+    IgnoreBudget,
+    /// A gate is passed as soon as its wave has ended.
+    SkipGate,
+    /// Two rollouts do not see each other, and the store takes any generation.
+    DoubleGrant,
+    /// The store takes writes whatever version they were decided on.
+    AcceptStale,
+    /// The server answers every request to redeem with yes.
+    RedeemBlindly,
+    /// Agents do not ask whether the grant still stands.
+    NeverRedeem,
+    /// A restarted server forgets its last events.
+    LoseEvents,
+    /// Windows are never seen closed.
+    IgnoreWindows,
+    /// A restarted agent forgets that it had begun to apply.
+    ForgetJournal,
+    /// The newest assignment wins even if its generation is older.
+    IgnoreGenerations,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::IgnoreBudget,
+        Self::SkipGate,
+        Self::DoubleGrant,
+        Self::AcceptStale,
+        Self::RedeemBlindly,
+        Self::NeverRedeem,
+        Self::LoseEvents,
+        Self::IgnoreWindows,
+        Self::ForgetJournal,
+        Self::IgnoreGenerations,
+    ];
+}
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// The seed that shows it.
+    pub seed: u64,
+    /// Its number and name: `1 budget`.
+    pub invariant: String,
+    /// When, on the virtual clock.
+    pub at: Timestamp,
+    /// What was found.
+    pub detail: String,
+}
+
+/// What a run gave.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Things that happened: messages, steps, crashes, decisions.
+    pub events: u64,
+    /// Invariants that did not hold; empty is the aim. At most 20 are kept.
+    pub violations: Vec<Violation>,
+    /// Chances taken by operators and faults.
+    pub actions: u64,
+    /// Of those, the ones that did not fit the moment and did nothing.
+    pub skipped: u64,
+    /// Seconds of virtual time, times hosts.
+    pub host_seconds: u64,
+    /// Interesting situation → how often it came up. Shows that the checks are not vacuous.
+    pub sometimes: BTreeMap<&'static str, u64>,
+    /// What happened, line by line, if asked for.
+    pub story: Vec<String>,
+}
+
+/// Runs one seed to its end.
+pub fn run(seed: u64, options: &Options) -> Report {
+    world::World::new(seed, options.clone()).run()
+}

@@ -1,0 +1,231 @@
+//! The simulated server: a store of versioned rows, and what handlers do in one transaction each.
+
+use crate::Sabotage;
+use crate::fleet::after;
+use fettle_core::assignment::Assignment;
+use fettle_core::rollout::{
+    Effect, HostObservation, HostState, IllegalEvent, Observations, Phase, Rollout, RolloutEvent, effects,
+};
+use fettle_core::transaction::{Entry, Outcome, TxEvent};
+use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A host's row.
+#[derive(Debug, Clone)]
+pub(crate) struct HostRow {
+    pub(crate) last_seen: Option<Timestamp>,
+    pub(crate) cohort: Option<Digest>,
+    pub(crate) generation: u64,
+    pub(crate) quarantined: bool,
+    /// The window is open for the first so many seconds of every day of `period`. `None`: always.
+    pub(crate) window: Option<(u64, u64)>,
+}
+
+/// An assignment's row.
+#[derive(Debug, Clone)]
+pub(crate) struct AssignmentRow {
+    pub(crate) assignment: Assignment,
+    /// Neither withdrawn nor ended.
+    pub(crate) stands: bool,
+}
+
+/// A rollout's rows: the events are what is kept, the state is the fold of them.
+#[derive(Debug, Clone)]
+pub(crate) struct RolloutRow {
+    pub(crate) events: Vec<(Timestamp, RolloutEvent)>,
+    pub(crate) state: Rollout,
+}
+
+/// What survives a crash of every server process.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) hosts: BTreeMap<HostId, HostRow>,
+    pub(crate) rollouts: BTreeMap<RolloutId, RolloutRow>,
+    pub(crate) assignments: BTreeMap<AssignmentId, AssignmentRow>,
+    /// Host and generation are unique, as an index of the database sees to.
+    pub(crate) generations: BTreeSet<(HostId, u64)>,
+    pub(crate) journals: BTreeMap<AssignmentId, Vec<Entry>>,
+    pub(crate) barred: BTreeSet<(String, String)>,
+}
+
+/// Why a write came to nothing.
+#[derive(Debug)]
+pub(crate) enum NotWritten {
+    /// Somebody else's events came first.
+    Stale,
+    /// The generation was given to this host before, by another rollout.
+    GenerationTaken,
+    /// The event does not fit the state.
+    Illegal(IllegalEvent),
+}
+
+impl Store {
+    /// One transaction: events appended on the condition that the rollout has not moved on since `version`,
+    /// and their effects, all or nothing.
+    pub(crate) fn write(
+        &mut self,
+        at: Timestamp,
+        id: &RolloutId,
+        version: u64,
+        events: &[RolloutEvent],
+        sabotage: Option<Sabotage>,
+    ) -> Result<(), NotWritten> {
+        let Some(row) = self.rollouts.get(id) else { return Err(NotWritten::Stale) };
+        let mut kept = row.events.len();
+        let mut next = row.state.clone();
+        if next.version != version {
+            if sabotage != Some(Sabotage::AcceptStale) {
+                return Err(NotWritten::Stale);
+            }
+            // The unconditional write: what the stale executor knew, and its events on top.
+            kept = version as usize;
+            let known = row.events[..kept].iter().map(|(at, e)| (*at, e));
+            next = Rollout::replay(id, known).ok().flatten().ok_or(NotWritten::Stale)?;
+        }
+        let mut follow = Vec::new();
+        for event in events {
+            next.apply(at, event).map_err(NotWritten::Illegal)?;
+            follow.extend(effects(&next, at, event));
+        }
+        let lax = matches!(sabotage, Some(Sabotage::DoubleGrant | Sabotage::AcceptStale | Sabotage::IgnoreGenerations));
+        for effect in &follow {
+            if let Effect::Assign(a) = effect
+                && !lax
+                && self.generations.contains(&(a.host.clone(), a.generation))
+            {
+                return Err(NotWritten::GenerationTaken);
+            }
+        }
+        follow.iter().for_each(|effect| self.follow(effect));
+        for event in events {
+            if let RolloutEvent::Ended { host, outcome: Outcome::Quarantined { .. } } = event
+                && let Some(row) = self.hosts.get_mut(host)
+            {
+                row.quarantined = true;
+            }
+        }
+        if let Some(row) = self.rollouts.get_mut(id) {
+            row.events.truncate(kept);
+            row.events.extend(events.iter().map(|e| (at, e.clone())));
+            row.state = next;
+        }
+        Ok(())
+    }
+
+    /// Harmless to do again.
+    pub(crate) fn follow(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Assign(assignment) => {
+                self.generations.insert((assignment.host.clone(), assignment.generation));
+                if let Some(host) = self.hosts.get_mut(&assignment.host) {
+                    host.generation = host.generation.max(assignment.generation);
+                }
+                let row = AssignmentRow { assignment: (**assignment).clone(), stands: true };
+                self.assignments.entry(assignment.id.clone()).or_insert(row);
+            }
+            Effect::Withdraw(id) => {
+                if let Some(row) = self.assignments.get_mut(id) {
+                    row.stands = false;
+                }
+            }
+            Effect::Bar { versions, .. } => self.barred.extend(versions.iter().cloned()),
+        }
+    }
+
+    /// The fleet as this rollout sees it, as the server's handlers gather it.
+    pub(crate) fn observe(
+        &self,
+        now: Timestamp,
+        rollout: &RolloutId,
+        listening_since: Option<Timestamp>,
+        sabotage: Option<Sabotage>,
+    ) -> Observations {
+        let mut busy: BTreeMap<&HostId, &RolloutId> = BTreeMap::new();
+        for (id, row) in self.rollouts.iter().filter(|(id, _)| *id != rollout) {
+            let at_work = |(_, run): &(&HostId, &fettle_core::rollout::HostRun)| run.standing_assignment().is_some();
+            busy.extend(row.state.hosts.iter().filter(at_work).map(|(host, _)| (host, id)));
+        }
+        if sabotage == Some(Sabotage::DoubleGrant) {
+            busy.clear();
+        }
+        let hosts = self.hosts.iter().map(|(id, row)| {
+            let (window, closes_at) = if sabotage == Some(Sabotage::IgnoreWindows) { (None, None) } else { row.at(now) };
+            let seen = HostObservation {
+                last_seen: row.last_seen,
+                cohort: row.cohort,
+                generation: row.generation,
+                quarantined: row.quarantined,
+                busy: busy.get(id).map(|r| (*r).clone()),
+                window,
+                closes_at,
+            };
+            (id.clone(), seen)
+        });
+        Observations { hosts: hosts.collect(), listening_since }
+    }
+
+    /// Takes journal records that follow those it has; gives how many it has.
+    pub(crate) fn take_report(&mut self, assignment: &AssignmentId, entries: &[Entry]) -> u64 {
+        let journal = self.journals.entry(assignment.clone()).or_default();
+        for entry in entries {
+            if entry.sequence == journal.len() as u64 {
+                journal.push(entry.clone());
+            }
+        }
+        let ended = journal.iter().any(|e| matches!(e.event, TxEvent::Ended { .. }));
+        let count = journal.len() as u64;
+        if ended && let Some(row) = self.assignments.get_mut(assignment) {
+            row.stands = false;
+        }
+        count
+    }
+
+    /// The newest assignment of a host that stands.
+    pub(crate) fn assignment_of(&self, host: &HostId) -> Option<&Assignment> {
+        let of_host = self.assignments.values().filter(|row| row.stands && row.assignment.host == *host);
+        of_host.map(|row| &row.assignment).max_by_key(|a| a.generation)
+    }
+
+    /// Folds every rollout anew from what was kept.
+    pub(crate) fn refold(&self) -> BTreeMap<RolloutId, Option<Rollout>> {
+        let fold = |(id, row): (&RolloutId, &RolloutRow)| {
+            let events = row.events.iter().map(|(at, e)| (*at, e));
+            (id.clone(), Rollout::replay(id, events).ok().flatten())
+        };
+        self.rollouts.iter().map(fold).collect()
+    }
+
+    /// Hosts that cannot do their work, or may not, by what the server knows: for the checker, not for the core.
+    pub(crate) fn disrupted(&self, host: &HostId, now: Timestamp, silent_after: u64) -> bool {
+        let by_rollout = self.rollouts.values().filter_map(|row| row.state.hosts.get(host)).any(|run| {
+            run.undo_at_work() || matches!(run.state, HostState::Redeemed) || run.silent
+        });
+        let by_itself = self.hosts.get(host).is_some_and(|row| {
+            row.quarantined || row.last_seen.is_none_or(|at| after(at, silent_after) < now)
+        });
+        by_rollout || by_itself
+    }
+
+    /// Every rollout has ended, or halted with nobody at work.
+    pub(crate) fn at_rest(&self) -> bool {
+        self.rollouts.values().all(|row| {
+            let still = row.state.hosts.values().all(|run| !run.at_work() && !run.undo_at_work());
+            still && (row.state.ended_at.is_some() || matches!(row.state.phase, Phase::Halted { .. }))
+        })
+    }
+}
+
+impl HostRow {
+    /// Why the host may not be changed now, and until when it may.
+    pub(crate) fn at(&self, now: Timestamp) -> (Option<Hold>, Option<Timestamp>) {
+        let Some((open, period)) = self.window else { return (None, None) };
+        let into = now.as_second() as u64 % period;
+        let begun = now.as_second() as u64 - into;
+        let second = |s: u64| Timestamp::from_second(s as i64).ok();
+        if into < open {
+            (None, second(begun + open))
+        } else {
+            (Some(Hold::WindowClosed { opens_at: second(begun + period) }), None)
+        }
+    }
+}

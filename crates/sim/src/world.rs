@@ -1,0 +1,329 @@
+//! The virtual clock and everything that happens on it.
+
+mod agents;
+mod operator;
+mod servers;
+
+use crate::agent::{Agent, Work};
+use crate::check::Checker;
+use crate::fleet::{self, Faults, Vendor, after};
+use crate::random::Random;
+use crate::server::{HostRow, RolloutRow, Store};
+use crate::{Options, Report, Sabotage};
+use fettle_core::assignment::Assignment;
+use fettle_core::rollout::{Phase, Rollout, RolloutEvent};
+use fettle_core::transaction::{Entry, Next};
+use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
+use std::collections::BTreeMap;
+
+/// Something due at a point of time.
+#[derive(Debug)]
+enum Happening {
+    /// A server process looks at all rollouts.
+    Look { process: usize, token: u64 },
+    /// It persists what it decided, perhaps much later.
+    Write { process: usize, boot: u64, rollout: RolloutId, version: u64, events: Vec<RolloutEvent> },
+    StartProcess { process: usize },
+    CheckIn { host: HostId },
+    /// An agent begins whatever comes next.
+    Kick { host: HostId, boot: u64 },
+    Finish { host: HostId, boot: u64, work: Work },
+    /// No answer came to a request to redeem.
+    Unanswered { host: HostId, boot: u64, asked: u32 },
+    StartAgent { host: HostId },
+    ToServer(Box<Request>),
+    ToAgent { host: HostId, reply: Box<Reply> },
+    /// Chances for operators and faults.
+    Tick,
+    SecondRollout,
+}
+
+#[derive(Debug, Clone)]
+enum Request {
+    CheckIn { host: HostId, cohort: Digest, reports: Vec<(AssignmentId, Vec<Entry>)> },
+    Redeem { host: HostId, assignment: AssignmentId, generation: u64 },
+}
+
+#[derive(Debug, Clone)]
+enum Reply {
+    CheckedIn { acknowledged: Vec<(AssignmentId, u64)>, assignment: Option<Assignment> },
+    Redeemed { assignment: AssignmentId, answer: Result<(), Hold> },
+}
+
+/// A server process: two of them share the store.
+#[derive(Debug)]
+struct Process {
+    up: bool,
+    boot: u64,
+    started_at: Timestamp,
+    token: u64,
+    look_at: Timestamp,
+}
+
+pub(crate) struct World {
+    options: Options,
+    random: Random,
+    now: Timestamp,
+    queue: BTreeMap<(Timestamp, u64), Happening>,
+    queued: u64,
+    store: Store,
+    agents: BTreeMap<HostId, Agent>,
+    processes: [Process; 2],
+    vendor: Vendor,
+    faults: Faults,
+    checker: Checker,
+    report: Report,
+    healed: bool,
+    drifts: u64,
+}
+
+/// Virtual time the epilogue may take; a rollout that a full budget stops is aborted after a third of it.
+const EPILOGUE_SECONDS: u64 = 3 * 86_400;
+
+/// A run that has not ended after so many happenings is stuck in a loop.
+const MOST_HAPPENINGS: u64 = 300_000;
+
+impl World {
+    pub(crate) fn new(seed: u64, options: Options) -> Self {
+        let mut random = Random::new(seed);
+        let now = fleet::start();
+        let ids: Vec<HostId> = (0..random.between(3, 8)).map(|i| HostId(format!("h{i}"))).collect();
+        let windowed = random.permille(300);
+        let mut store = Store::default();
+        let mut agents = BTreeMap::new();
+        for id in &ids {
+            let version = if random.permille(700) { "1.0" } else { "1.1" };
+            let window = windowed.then(|| (random.between(1800, 7200), 14_400));
+            let row = HostRow {
+                last_seen: Some(now),
+                cohort: Some(fleet::cohort(version)),
+                generation: 0,
+                quarantined: false,
+                window,
+            };
+            store.hosts.insert(id.clone(), row);
+            agents.insert(id.clone(), Agent::new(id.clone(), version));
+        }
+        let process = || Process { up: true, boot: 0, started_at: now, token: 0, look_at: Timestamp::MAX };
+        let vendor = fleet::vendor(&mut random);
+        let faults = fleet::faults(&mut random);
+        let report = Report { seed, ..Report::default() };
+        let checker = Checker::new(seed);
+        let mut world = Self {
+            options,
+            random,
+            now,
+            queue: BTreeMap::new(),
+            queued: 0,
+            store,
+            agents,
+            processes: [process(), process()],
+            vendor,
+            faults,
+            checker,
+            report,
+            healed: false,
+            drifts: 0,
+        };
+        world.tell(|w| format!("{} hosts, {:?}, {:?}", w.agents.len(), w.vendor, w.faults));
+        world.create_rollout(1, &ids);
+        for id in ids {
+            let first = world.random.between(0, 120);
+            world.due(first, Happening::CheckIn { host: id });
+        }
+        world.look_soon(0);
+        world.look_soon(1);
+        world.due(60, Happening::Tick);
+        if world.random.permille(500) {
+            let later = world.random.between(60, 7200);
+            world.due(later, Happening::SecondRollout);
+        }
+        world
+    }
+
+    pub(crate) fn run(mut self) -> Report {
+        let hours = self.random.between(3, 12);
+        let end = after(self.now, hours * 3600);
+        self.until(end);
+        self.heal();
+        let patience = after(self.now, EPILOGUE_SECONDS / 3);
+        self.until(patience);
+        self.abort_what_a_full_budget_stops();
+        let patience = after(self.now, EPILOGUE_SECONDS * 2 / 3);
+        self.until(patience);
+        self.judge_the_end();
+        self.report.host_seconds =
+            (self.now.as_second() - fleet::start().as_second()).unsigned_abs() * self.agents.len() as u64;
+        self.report.violations = self.checker.violations;
+        for (what, count) in self.checker.sometimes {
+            *self.report.sometimes.entry(what).or_insert(0) += count;
+        }
+        self.report
+    }
+
+    /// Goes on until `end`, or, once the faults have stopped, until everything has come to rest.
+    fn until(&mut self, end: Timestamp) {
+        while let Some(((at, order), happening)) = self.queue.pop_first() {
+            if at > end || !self.checker.violations.is_empty() || self.report.events > MOST_HAPPENINGS {
+                self.queue.insert((at, order), happening);
+                break;
+            }
+            self.now = at;
+            self.report.events += 1;
+            let tick = matches!(happening, Happening::Tick);
+            self.happen(happening);
+            if tick && self.healed && self.at_rest() {
+                break;
+            }
+        }
+        if self.report.events > MOST_HAPPENINGS {
+            self.checker.violated(self.now, "24 liveness", "it runs in a circle".to_owned());
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Look { process, token } if self.processes[process].token == token => self.look(process),
+            Happening::Look { .. } => {}
+            Happening::Write { process, boot, rollout, version, events } => {
+                if self.processes[process].boot == boot && self.processes[process].up {
+                    self.write_decision(process, &rollout, version, &events);
+                }
+            }
+            Happening::StartProcess { process } => self.start_process(process),
+            Happening::CheckIn { host } => self.check_in(&host),
+            Happening::Kick { host, boot } => {
+                if self.agents.get(&host).is_some_and(|a| a.boot == boot) {
+                    self.kick(&host);
+                }
+            }
+            Happening::Finish { host, boot, work } => {
+                if self.agents.get(&host).is_some_and(|a| a.boot == boot) {
+                    self.finish(&host, work);
+                }
+            }
+            Happening::Unanswered { host, boot, asked } => self.unanswered(&host, boot, asked),
+            Happening::StartAgent { host } => self.start_agent(&host),
+            Happening::ToServer(request) => self.serve(*request),
+            Happening::ToAgent { host, reply } => self.hear(&host, *reply),
+            Happening::Tick => self.tick(),
+            Happening::SecondRollout => {
+                let ids: Vec<HostId> = self.store.hosts.keys().cloned().collect();
+                self.create_rollout(2, &ids);
+            }
+        }
+    }
+
+    fn create_rollout(&mut self, number: u64, ids: &[HostId]) {
+        let mut hosts = Vec::new();
+        for id in ids {
+            let healthy = self.store.hosts.get(id).is_some_and(|row| !row.quarantined);
+            let version = self.agents.get(id).map(|a| a.installed.clone()).unwrap_or_default();
+            // The planner leaves out what is broken; some hosts are not selected.
+            if healthy && version.contains('.') && (number == 1 || self.random.permille(700)) {
+                hosts.push((id.clone(), version));
+            }
+        }
+        if hosts.len() < 2 {
+            return;
+        }
+        let all: Vec<HostId> = self.agents.keys().cloned().collect();
+        let plan = fleet::plan(&mut self.random, number, &hosts, &all);
+        let id = RolloutId(format!("ro-{number}"));
+        let first = Rollout::create(&id, plan, "operator");
+        match Rollout::begin(&id, self.now, &first) {
+            Ok(state) => {
+                self.tell(|_| format!("{id} created: {} hosts in {} waves", hosts.len(), state.plan.waves.len()));
+                self.store.rollouts.insert(id, RolloutRow { events: vec![(self.now, first)], state });
+                self.signal();
+            }
+            Err(error) => self.checker.violated(self.now, "19 conservation", error.to_string()),
+        }
+    }
+
+    /// The faults stop.
+    fn heal(&mut self) {
+        self.tell(|_| "the faults stop".to_owned());
+        self.healed = true;
+        self.faults = Faults::default();
+        self.vendor.dies_later = 0;
+        for row in self.store.hosts.values_mut() {
+            row.window = None;
+        }
+        for process in 0..self.processes.len() {
+            if !self.processes[process].up {
+                self.start_process(process);
+            }
+        }
+        let hosts: Vec<HostId> = self.agents.keys().cloned().collect();
+        for host in hosts {
+            self.start_agent(&host);
+        }
+        self.resume_paused();
+    }
+
+    fn at_rest(&self) -> bool {
+        let member = |a: &&Agent| self.store.hosts.contains_key(&a.host);
+        self.store.at_rest()
+            && self.agents.values().filter(member).all(|a| a.next() == Next::Nothing && a.unacknowledged().is_empty())
+    }
+
+    /// What must be true in the end.
+    fn judge_the_end(&mut self) {
+        if !self.checker.violations.is_empty() {
+            return;
+        }
+        if !self.at_rest() {
+            let mut why = Vec::new();
+            for (id, row) in &self.store.rollouts {
+                let seen = self.store.observe(self.now, id, None, None);
+                let holds: Vec<String> = row.state.decide(self.now, &seen).holds.iter().map(|w| w.hold.to_string()).collect();
+                why.push(format!("{id} {} {:?}: {}", row.state.phase.word(), row.state.counts(), holds.join("; ")));
+            }
+            for agent in self.agents.values() {
+                why.push(format!("{} {:?} unsent {}", agent.host, agent.next(), agent.unacknowledged().len()));
+            }
+            self.checker.violated(self.now, "24 liveness", why.join(" | "));
+            return;
+        }
+        self.checker.evidence_arrived(self.now, &self.store, &self.agents);
+        for row in self.store.rollouts.values() {
+            if row.state.phase == Phase::Done && row.state.counts().keys().all(|word| *word == "patched") {
+                self.checker.sometimes("full success");
+            }
+        }
+    }
+
+    fn due(&mut self, seconds: u64, happening: Happening) {
+        self.queued += 1;
+        self.queue.insert((after(self.now, seconds), self.queued), happening);
+    }
+
+    /// A line of the story.
+    fn tell(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.options.story {
+            let second = self.now.as_second() - fleet::start().as_second();
+            let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+            let line = format!("{h:03}:{m:02}:{s:02} {}", line(self));
+            self.report.story.push(line);
+        }
+    }
+
+    /// Sends over a network that loses, doubles and delays.
+    fn send(&mut self, message: impl Fn() -> Happening) {
+        let copies = 1 + u64::from(self.random.permille(self.faults.double));
+        for _ in 0..copies {
+            if self.random.permille(self.faults.lose) {
+                self.checker.sometimes("message lost");
+                continue;
+            }
+            let late = self.random.permille(self.faults.delay);
+            let delay = if late { self.random.between(1, 600) } else { self.random.between(0, 1) };
+            self.due(delay, message());
+        }
+    }
+
+    fn sabotaged(&self, by: Sabotage) -> bool {
+        self.options.sabotage == Some(by)
+    }
+}

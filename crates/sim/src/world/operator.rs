@@ -1,0 +1,144 @@
+//! Operators, and faults that come by chance.
+
+use super::{Happening, World};
+use fettle_core::rollout::{HostState, Phase, RolloutEvent};
+use fettle_core::transaction::Next;
+use fettle_core::{Hold, HostId, RolloutId};
+
+impl World {
+    /// Once a minute everything that may go wrong by itself gets its chance.
+    pub(super) fn tick(&mut self) {
+        self.due(60, Happening::Tick);
+        if self.healed {
+            return;
+        }
+        if self.random.permille(self.faults.operator) {
+            self.chance(Self::operate);
+        }
+        if self.random.permille(self.faults.host_down) {
+            self.chance(Self::host_goes_down);
+        }
+        if self.random.permille(self.faults.server_crash) {
+            self.chance(|w| {
+                let process = w.random.between(0, 1) as usize;
+                let up = w.processes[process].up;
+                if up {
+                    w.crash_process(process);
+                }
+                up
+            });
+        }
+        if self.random.permille(self.faults.drift) {
+            self.chance(Self::drift);
+        }
+        if self.random.permille(self.faults.leave) {
+            self.chance(Self::leave);
+        }
+    }
+
+    fn chance(&mut self, act: impl FnOnce(&mut Self) -> bool) {
+        self.report.actions += 1;
+        self.report.skipped += u64::from(!act(self));
+    }
+
+    fn some_host(&mut self) -> Option<HostId> {
+        let hosts: Vec<HostId> = self.agents.keys().cloned().collect();
+        self.random.pick(&hosts).cloned()
+    }
+
+    fn host_goes_down(&mut self) -> bool {
+        let Some(host) = self.some_host().filter(|h| self.agents.get(h).is_some_and(|a| a.up)) else { return false };
+        let seconds = self.random.between(60, 10_800);
+        self.take_down(&host, seconds);
+        true
+    }
+
+    /// An administrator changes packages by hand.
+    fn drift(&mut self) -> bool {
+        self.drifts += 1;
+        let version = format!("3.{}", self.drifts);
+        let Some(host) = self.some_host() else { return false };
+        let Some(agent) = self.agents.get_mut(&host).filter(|a| a.next() == Next::Nothing) else { return false };
+        agent.installed = version;
+        self.tell(|_| format!("{host} drifts"));
+        true
+    }
+
+    fn leave(&mut self) -> bool {
+        let Some(host) = self.some_host() else { return false };
+        self.tell(|_| format!("{host} leaves the fleet"));
+        self.store.hosts.remove(&host).is_some()
+    }
+
+    /// An operator does what the moment suggests; now and then something that does not fit.
+    fn operate(&mut self) -> bool {
+        let ids: Vec<RolloutId> = self.store.rollouts.keys().cloned().collect();
+        let Some(id) = self.random.pick(&ids).cloned() else { return false };
+        let Some(row) = self.store.rollouts.get(&id) else { return false };
+        let state = &row.state;
+        let roll = self.random.between(0, 99);
+        let events: Vec<RolloutEvent> = match (&state.phase, roll) {
+            (_, 0..=1) => state.abort("alice", "enough").into_iter().collect(),
+            (_, 2..=3) => state.pause("alice", "lunch").into_iter().collect(),
+            (Phase::Paused { .. }, _) => state.resume("alice", "back").into_iter().collect(),
+            (Phase::Halted { .. }, 4..=40) => state.resume("alice", "looked at it").into_iter().collect(),
+            (_, 4..=60) => state.pause("alice", "lunch").into_iter().collect(),
+            _ => {
+                let patched = |(id, run): (&HostId, &fettle_core::rollout::HostRun)| {
+                    (run.state == HostState::Patched && !run.undo_at_work()).then(|| id.clone())
+                };
+                let mut hosts: Vec<HostId> = state.hosts.iter().filter_map(patched).collect();
+                if roll % 3 > 0 {
+                    hosts.truncate(1);
+                }
+                let seen = self.store.observe(self.now, &id, None, None);
+                state.undo(&hosts, "slow since", &seen).unwrap_or_default()
+            }
+        };
+        let version = state.version;
+        if events.is_empty() {
+            return false;
+        }
+        if matches!((&state.phase, &events[0]), (Phase::Halted { .. }, RolloutEvent::Resumed { .. })) {
+            self.checker.sometimes("halt resumed");
+        }
+        let written = self.write(&id, version, &events, "operator");
+        self.signal();
+        written
+    }
+
+    pub(super) fn resume_paused(&mut self) {
+        let ids: Vec<RolloutId> = self.store.rollouts.keys().cloned().collect();
+        for id in ids {
+            let Some(row) = self.store.rollouts.get(&id) else { continue };
+            if matches!(row.state.phase, Phase::Paused { .. })
+                && let Ok(event) = row.state.resume("alice", "going on")
+            {
+                let version = row.state.version;
+                self.write(&id, version, &[event], "operator");
+            }
+        }
+        self.signal();
+    }
+
+    /// A host that was quarantined keeps its place in the budget, so a budget may stay full until a person
+    /// comes: here the operator aborts.
+    pub(super) fn abort_what_a_full_budget_stops(&mut self) {
+        let ids: Vec<RolloutId> = self.store.rollouts.keys().cloned().collect();
+        for id in ids {
+            let Some(row) = self.store.rollouts.get(&id) else { continue };
+            let seen = self.store.observe(self.now, &id, None, None);
+            let holds = row.state.decide(self.now, &seen).holds;
+            let full = |w: &fettle_core::rollout::Waiting| matches!(w.hold, Hold::BudgetUsed { .. });
+            if row.state.ended_at.is_none()
+                && holds.iter().any(full)
+                && let Ok(event) = row.state.abort("alice", "the budget stays full")
+            {
+                let version = row.state.version;
+                self.checker.sometimes("aborted on a full budget");
+                self.write(&id, version, &[event], "operator");
+            }
+        }
+        self.signal();
+    }
+}

@@ -1,0 +1,46 @@
+//! Fixed seeds: the guards hold, and the checker notices when one of them is missing.
+
+use fettle_sim::{Options, Sabotage, campaign, campaign_with, run};
+
+/// The end of a story, for a failing test to print.
+fn tail(story: &[String]) -> String {
+    story[story.len().saturating_sub(80)..].join("\n")
+}
+
+#[test]
+fn three_hundred_seeds_break_no_invariant_and_see_every_situation() {
+    let summary = campaign(0..300);
+    assert!(summary.violations.is_empty(), "{:#?}\n{}", &summary.violations[0], tail(&summary.story));
+    assert_eq!(summary.never, [] as [&str; 0], "{:#?}", summary.sometimes);
+    assert!(summary.skipped_share < 0.5, "most chances came to nothing: {}", summary.skipped_share);
+    println!(
+        "{} seeds, {} events, {:.0} % skipped, {:.1} s, {:.0} host-years an hour",
+        summary.seeds,
+        summary.events,
+        summary.skipped_share * 100.0,
+        summary.seconds,
+        summary.host_years_per_hour
+    );
+    println!("{:#?}", summary.sometimes);
+}
+
+#[test]
+fn a_seed_tells_the_same_story_each_time() {
+    let options = Options { story: true, ..Options::default() };
+    let (one, two) = (run(7, &options), run(7, &options));
+    assert!(one.story.len() > 50);
+    assert_eq!(one.story, two.story);
+    assert_ne!(one.story, run(8, &options).story);
+}
+
+#[test]
+fn the_checker_notices_every_guard_that_is_switched_off() {
+    for guard in Sabotage::ALL {
+        let options = Options { sabotage: Some(guard), ..Options::default() };
+        let found = (0..40).find_map(|start| campaign_with(start * 10..start * 10 + 10, &options).violations.pop());
+        match found {
+            Some(violation) => println!("{guard:?}: {} (seed {}): {}", violation.invariant, violation.seed, violation.detail),
+            None => panic!("{guard:?} is off, and nothing was noticed in 400 seeds"),
+        }
+    }
+}

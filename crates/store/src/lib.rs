@@ -1,0 +1,20 @@
+//! The only crate with SQL: everything the server must not forget, in one SQLite file.
+//!
+//! A synchronous layer. [`Store::write`] runs one whole transaction; the functions of the table modules
+//! ([`hosts`], [`rollouts`], ...) take a [`Tx`] where they change something and a [`View`] where they only
+//! look. Whatever changes by decision leaves its entry in the hash-chained ledger *in the same
+//! transaction*: a write that changed rows and recorded nothing is refused at commit.
+
+mod error;
+mod migrations;
+mod store;
+mod tables;
+mod view;
+
+pub use error::StoreError;
+pub use store::{Store, StoreOptions};
+pub use tables::{
+    assignments, barred, feeds, findings, hosts, ledger, plans, policies, rollouts, settings,
+    tokens, transactions,
+};
+pub use view::{Tx, View};

@@ -1,0 +1,14 @@
+//! One module for each group of tables: the operations on it, in the words of the product.
+
+pub mod assignments;
+pub mod barred;
+pub mod feeds;
+pub mod findings;
+pub mod hosts;
+pub mod ledger;
+pub mod plans;
+pub mod policies;
+pub mod rollouts;
+pub mod settings;
+pub mod tokens;
+pub mod transactions;

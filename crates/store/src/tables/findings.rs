@@ -1,0 +1,289 @@
+//! Findings: where each vulnerability stands on each host, since when.
+
+use crate::view::{from_json, from_micros, int, micros, to_json};
+use crate::{StoreError, Tx, View};
+use fettle_core::finding::{Finding, FindingState, Severity};
+use fettle_core::{HostId, Timestamp};
+use rusqlite::{Row, params};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// A finding with its history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FindingRecord {
+    /// As last judged.
+    pub finding: Finding,
+    /// When this server first saw it on the host.
+    pub first_seen: Timestamp,
+    /// Since when it is in its state.
+    pub since: Timestamp,
+    /// When it was proved gone.
+    pub fixed_at: Option<Timestamp>,
+}
+
+/// Which findings. `None` and `false` do not narrow.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this host.
+    pub host: Option<HostId>,
+    /// Only this vulnerability.
+    pub id: Option<String>,
+    /// Only this state.
+    pub state: Option<FindingState>,
+    /// Only this severity.
+    pub severity: Option<Severity>,
+}
+
+fn record(row: &Row<'_>) -> Result<FindingRecord, StoreError> {
+    Ok(FindingRecord {
+        finding: from_json("finding", &row.get::<_, String>(0)?)?,
+        first_seen: from_micros(row.get(1)?),
+        since: from_micros(row.get(2)?),
+        fixed_at: row.get::<_, Option<i64>>(3)?.map(from_micros),
+    })
+}
+
+const WHERE: &str = "($1 IS NULL OR host = $1) AND ($2 IS NULL OR id = $2) AND ($3 IS NULL OR state = $3) \
+                     AND ($4 IS NULL OR severity = $4)";
+
+/// Findings that pass the filter, worst first, and how many there are in all.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn list(
+    view: &View<'_>,
+    filter: &Filter,
+    limit: u64,
+    offset: u64,
+) -> Result<(u64, Vec<FindingRecord>), StoreError> {
+    let host = filter.host.as_ref().map(HostId::as_str);
+    let (state, severity) =
+        (filter.state.map(FindingState::word), filter.severity.map(Severity::word));
+    let total = view.count(
+        &format!("SELECT count(*) FROM findings WHERE {WHERE}"),
+        params![host, filter.id, state, severity],
+    )?;
+    let items = view.all(
+        &format!(
+            "SELECT body, first_seen, since, fixed_at FROM findings WHERE {WHERE} \
+             ORDER BY (state = 'fixed'), rank DESC, id, host LIMIT $5 OFFSET $6"
+        ),
+        params![host, filter.id, state, severity, int(limit), int(offset)],
+        record,
+    )?;
+    Ok((total, items))
+}
+
+/// All findings of a host, by `(id, source)`.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn of_host(
+    view: &View<'_>,
+    host: &HostId,
+) -> Result<BTreeMap<(String, String), FindingRecord>, StoreError> {
+    let rows = view.all(
+        "SELECT body, first_seen, since, fixed_at FROM findings WHERE host = $1",
+        [host.as_str()],
+        record,
+    )?;
+    Ok(rows.into_iter().map(|r| ((r.finding.id.clone(), r.finding.source.clone()), r)).collect())
+}
+
+/// What a new judgement of a host changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Findings that were not there before.
+    pub new: u64,
+    /// Findings whose state is another now.
+    pub moved: u64,
+    /// Findings proved gone by this judgement.
+    pub fixed: u64,
+    /// Findings that went without a fix: the vendor took back or changed what it said.
+    pub withdrawn: u64,
+    /// Rows written.
+    pub written: u64,
+}
+
+/// Puts a host's findings as they are judged now beside what was known. A finding that was vulnerable and is
+/// not among them was withdrawn and is forgotten: what is proved gone comes as `fixed`. Unchanged rows are not
+/// written. `rate` fills in class and deadline; it is given the time of the first sight.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn update(
+    tx: &mut Tx<'_>,
+    host: &HostId,
+    judged: Vec<Finding>,
+    mut rate: impl FnMut(&mut Finding, Timestamp),
+) -> Result<Changed, StoreError> {
+    let now = tx.now();
+    let mut before = of_host(tx, host)?;
+    let mut changed = Changed::default();
+    let mut moves: BTreeMap<String, u64> = BTreeMap::new();
+    let mut moved = |from: &str, to: &str| *moves.entry(format!("{from} -> {to}")).or_default() += 1;
+    for mut finding in judged {
+        let known = before.remove(&(finding.id.clone(), finding.source.clone()));
+        let first_seen = known.as_ref().map_or(now, |k| k.first_seen);
+        rate(&mut finding, first_seen);
+        let next = match known {
+            None if finding.state == FindingState::Fixed => continue,
+            None => {
+                changed.new += 1;
+                moved("new", finding.state.word());
+                FindingRecord { finding, first_seen, since: now, fixed_at: None }
+            }
+            Some(known) => {
+                let state = finding.state;
+                let same_state = known.finding.state == state;
+                if known.finding == finding {
+                    continue;
+                }
+                if !same_state {
+                    changed.moved += 1;
+                    changed.fixed += u64::from(state == FindingState::Fixed);
+                    moved(known.finding.state.word(), state.word());
+                }
+                let since = if same_state { known.since } else { now };
+                let fixed_at =
+                    (state == FindingState::Fixed).then(|| known.fixed_at.unwrap_or(now));
+                FindingRecord { finding, first_seen, since, fixed_at }
+            }
+        };
+        write(tx, &next)?;
+        changed.written += 1;
+    }
+    // Not judged any more, and nobody proved it gone: it was withdrawn, which is not the same as fixed.
+    let gone: Vec<_> = before.into_values().filter(|k| k.finding.state != FindingState::Fixed).collect();
+    for known in &gone {
+        moved(known.finding.state.word(), "withdrawn");
+        tx.execute(
+            "DELETE FROM findings WHERE host = $1 AND id = $2 AND source = $3",
+            params![host.as_str(), known.finding.id, known.finding.source],
+        )?;
+        changed.withdrawn += 1;
+        changed.written += 1;
+    }
+    if !moves.is_empty() {
+        tx.record("host.findings", host.as_str(), json!({ "moves": moves }));
+    }
+    Ok(changed)
+}
+
+fn write(tx: &mut Tx<'_>, r: &FindingRecord) -> Result<(), StoreError> {
+    let f = &r.finding;
+    // A new class or rank of the same state is no decision: the policy or feed that caused it is in the ledger.
+    tx.execute_unrecorded(
+        "INSERT INTO findings (host, id, source, state, severity, kev, rank, deadline, first_seen, since, fixed_at, body) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         ON CONFLICT (host, id, source) DO UPDATE SET state = excluded.state, severity = excluded.severity, \
+         kev = excluded.kev, rank = excluded.rank, deadline = excluded.deadline, since = excluded.since, \
+         fixed_at = excluded.fixed_at, body = excluded.body",
+        params![
+            f.host.as_str(),
+            f.id,
+            f.source,
+            f.state.word(),
+            f.severity().word(),
+            f.ranking.kev.is_some(),
+            rank(f),
+            f.deadline.map(micros),
+            micros(r.first_seen),
+            micros(r.since),
+            r.fixed_at.map(micros),
+            to_json("finding", f)?,
+        ],
+    )?;
+    Ok(())
+}
+
+/// [`Finding::rank`] as one number with the same order.
+fn rank(finding: &Finding) -> i64 {
+    let (kev, severity, exposed, epss, cvss, in_use) = finding.rank();
+    let epss = i64::from(epss.min(1023));
+    let cvss = i64::from(cvss.min(16_383));
+    i64::from(kev) << 32
+        | (severity as i64) << 28
+        | i64::from(exposed) << 27
+        | epss << 16
+        | cvss << 1
+        | i64::from(in_use)
+}
+
+/// Counts over the fleet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// By state word.
+    pub by_state: BTreeMap<String, u64>,
+    /// Open ones by severity word.
+    pub open_by_severity: BTreeMap<String, u64>,
+    /// Open ones past their deadline.
+    pub overdue: u64,
+    /// Open ones due before `soon`.
+    pub due_soon: u64,
+    /// Distinct vulnerabilities open somewhere.
+    pub open_ids: u64,
+    /// Open ones known to be exploited.
+    pub open_kev: u64,
+}
+
+/// Counts everything at `now`; `soon` bounds [`Totals::due_soon`].
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn totals(view: &View<'_>, now: Timestamp, soon: Timestamp) -> Result<Totals, StoreError> {
+    let pair = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)? as u64));
+    let open = "SELECT count(*) FROM findings WHERE state = 'open'";
+    Ok(Totals {
+        by_state: view
+            .all("SELECT state, count(*) FROM findings GROUP BY state", [], pair)?
+            .into_iter()
+            .collect(),
+        open_by_severity: view
+            .all(
+                "SELECT severity, count(*) FROM findings WHERE state = 'open' GROUP BY severity",
+                [],
+                pair,
+            )?
+            .into_iter()
+            .collect(),
+        overdue: view.count(&format!("{open} AND deadline < $1"), [micros(now)])?,
+        due_soon: view.count(
+            &format!("{open} AND deadline >= $1 AND deadline < $2"),
+            [micros(now), micros(soon)],
+        )?,
+        open_ids: view.count("SELECT count(DISTINCT id) FROM findings WHERE state = 'open'", [])?,
+        open_kev: view.count(&format!("{open} AND kev = 1"), [])?,
+    })
+}
+
+/// Findings of each host by state word.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn by_host(view: &View<'_>) -> Result<BTreeMap<HostId, BTreeMap<String, u64>>, StoreError> {
+    let rows =
+        view.all("SELECT host, state, count(*) FROM findings GROUP BY host, state", [], |row| {
+            Ok((HostId(row.get(0)?), row.get::<_, String>(1)?, row.get::<_, i64>(2)? as u64))
+        })?;
+    let mut out: BTreeMap<HostId, BTreeMap<String, u64>> = BTreeMap::new();
+    for (host, state, n) in rows {
+        out.entry(host).or_default().insert(state, n);
+    }
+    Ok(out)
+}
+
+/// Forgets findings fixed before `before`. Gives how many.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn forget_fixed(tx: &mut Tx<'_>, before: Timestamp) -> Result<usize, StoreError> {
+    let gone = tx.execute_unrecorded(
+        "DELETE FROM findings WHERE state = 'fixed' AND fixed_at < $1",
+        [micros(before)],
+    )?;
+    if gone > 0 {
+        tx.record("findings.forgotten", "fixed", json!({ "count": gone, "fixed_before": before }));
+    }
+    Ok(gone)
+}

@@ -1,0 +1,334 @@
+//! Hosts, their labels and inventories.
+
+use crate::view::{from_json, from_micros, int, micros, to_digest, to_json};
+use crate::{StoreError, Tx, View};
+use fettle_core::host::{Host, Labels, Quarantine};
+use fettle_core::inventory::Inventory;
+use fettle_core::{Digest, HostId, Timestamp};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use rusqlite::{Row, params};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+
+/// A host as its row has it. `host.inventory` is the summary (no packages, upgrades, services, ...);
+/// [`inventory`] gives the whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostRecord {
+    /// The host.
+    pub host: Host,
+    /// Its cohort, from the whole inventory.
+    pub cohort: Option<Digest>,
+    /// Upgrades its sources offer.
+    pub upgrades: u64,
+    /// Highest generation ever given to it.
+    pub generation: u64,
+}
+
+const COLUMNS: &str = "id, name, enrolled_at, last_seen, agent_version, inventory_digest, cohort, summary, upgrades, \
+                       quarantined_at, quarantined_for, generation";
+
+fn record(row: &Row<'_>) -> Result<HostRecord, StoreError> {
+    let digest = |text: Option<String>| text.map(|t| to_digest("host", &t)).transpose();
+    let summary: Option<String> = row.get(7)?;
+    let quarantined: (Option<i64>, Option<String>) = (row.get(9)?, row.get(10)?);
+    Ok(HostRecord {
+        host: Host {
+            id: HostId(row.get(0)?),
+            name: row.get(1)?,
+            labels: Labels::new(),
+            enrolled_at: from_micros(row.get(2)?),
+            last_seen: row.get::<_, Option<i64>>(3)?.map(from_micros),
+            agent_version: row.get(4)?,
+            inventory: summary.map(|text| from_json("inventory summary", &text)).transpose()?,
+            inventory_digest: digest(row.get(5)?)?,
+            quarantined: quarantined.0.map(|at| Quarantine {
+                since: from_micros(at),
+                reason: quarantined.1.unwrap_or_default(),
+            }),
+        },
+        cohort: digest(row.get(6)?)?,
+        upgrades: row.get::<_, i64>(8)? as u64,
+        generation: row.get::<_, i64>(11)? as u64,
+    })
+}
+
+fn labels(view: &View<'_>, id: &HostId) -> Result<Labels, StoreError> {
+    let rows = view.all("SELECT key, value FROM labels WHERE host = $1", [id.as_str()], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    })?;
+    Ok(rows.into_iter().collect())
+}
+
+/// One host by its id.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn get(view: &View<'_>, id: &HostId) -> Result<Option<HostRecord>, StoreError> {
+    let found =
+        view.one(&format!("SELECT {COLUMNS} FROM hosts WHERE id = $1"), [id.as_str()], record)?;
+    found
+        .map(|mut r| {
+            r.host.labels = labels(view, id)?;
+            Ok(r)
+        })
+        .transpose()
+}
+
+/// One host by its id or its name.
+///
+/// # Errors
+/// [`StoreError::Missing`] when there is none.
+pub fn find(view: &View<'_>, id_or_name: &str) -> Result<HostRecord, StoreError> {
+    let id: Option<String> = view.one(
+        "SELECT id FROM hosts WHERE id = $1 OR name = $1 ORDER BY (id = $1) DESC LIMIT 1",
+        [id_or_name],
+        |row| Ok(row.get(0)?),
+    )?;
+    let missing = || StoreError::Missing { what: "host", name: id_or_name.to_owned() };
+    get(view, &HostId(id.ok_or_else(missing)?))?.ok_or_else(missing)
+}
+
+/// All hosts, by name.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn all(view: &View<'_>) -> Result<Vec<HostRecord>, StoreError> {
+    let mut labels: BTreeMap<String, Labels> = BTreeMap::new();
+    let rows = view.all("SELECT host, key, value FROM labels", [], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+    })?;
+    for (host, key, value) in rows {
+        labels.entry(host).or_default().insert(key, value);
+    }
+    let mut hosts = view.all(&format!("SELECT {COLUMNS} FROM hosts ORDER BY name"), [], record)?;
+    for r in &mut hosts {
+        r.host.labels = labels.remove(r.host.id.as_str()).unwrap_or_default();
+    }
+    Ok(hosts)
+}
+
+/// The whole inventory of a host.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn inventory(view: &View<'_>, id: &HostId) -> Result<Option<Inventory>, StoreError> {
+    let body: Option<Vec<u8>> =
+        view.one("SELECT body FROM inventories WHERE host = $1", [id.as_str()], |row| {
+            Ok(row.get(0)?)
+        })?;
+    body.map(|gz| {
+        let broken = |e: &dyn std::fmt::Display| StoreError::Document {
+            what: "inventory",
+            detail: e.to_string(),
+        };
+        let mut json = Vec::new();
+        GzDecoder::new(gz.as_slice()).read_to_end(&mut json).map_err(|e| broken(&e))?;
+        serde_json::from_slice(&json).map_err(|e| broken(&e))
+    })
+    .transpose()
+}
+
+/// All hosts with their whole inventories: what a plan is made from.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn fleet(view: &View<'_>) -> Result<Vec<Host>, StoreError> {
+    all(view)?
+        .into_iter()
+        .map(|r| {
+            let mut host = r.host;
+            host.inventory = inventory(view, &host.id)?;
+            Ok(host)
+        })
+        .collect()
+}
+
+/// A host that joins.
+#[derive(Debug, Clone)]
+pub struct NewHost<'a> {
+    /// Given by the server.
+    pub id: &'a HostId,
+    /// The machine's host name.
+    pub name: &'a str,
+    /// From the token.
+    pub labels: &'a Labels,
+    /// Of the agent that enrols.
+    pub agent_version: &'a str,
+}
+
+/// Takes a host into the fleet.
+///
+/// # Errors
+/// [`StoreError::Exists`] when a host of that name is enrolled already.
+pub fn enrol(tx: &mut Tx<'_>, new: &NewHost<'_>) -> Result<(), StoreError> {
+    if tx.count("SELECT count(*) FROM hosts WHERE name = $1", [new.name])? > 0 {
+        return Err(StoreError::Exists(format!("a host named `{}` is enrolled already", new.name)));
+    }
+    let now = micros(tx.now());
+    tx.execute(
+        "INSERT INTO hosts (id, name, enrolled_at, agent_version) VALUES ($1, $2, $3, $4)",
+        params![new.id.as_str(), new.name, now, new.agent_version],
+    )?;
+    for (key, value) in new.labels {
+        tx.execute(
+            "INSERT INTO labels (host, key, value) VALUES ($1, $2, $3)",
+            params![new.id.as_str(), key, value],
+        )?;
+    }
+    tx.record(
+        "host.enrolled",
+        new.id.as_str(),
+        json!({ "name": new.name, "labels": new.labels, "agent": new.agent_version }),
+    );
+    Ok(())
+}
+
+/// Keeps what a host reported.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn set_inventory(
+    tx: &mut Tx<'_>,
+    id: &HostId,
+    inventory: &Inventory,
+) -> Result<(), StoreError> {
+    let (digest, cohort) = (inventory.digest(), inventory.cohort());
+    let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+    let gz = gz
+        .write_all(to_json("inventory", inventory)?.as_bytes())
+        .and_then(|()| gz.finish())
+        .map_err(|e| StoreError::Document { what: "inventory", detail: e.to_string() })?;
+    let now = micros(tx.now());
+    tx.execute(
+        "INSERT INTO inventories (host, digest, at, body) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (host) DO UPDATE SET digest = excluded.digest, at = excluded.at, body = excluded.body",
+        params![id.as_str(), digest.to_string(), now, gz],
+    )?;
+    tx.execute(
+        "UPDATE hosts SET inventory_digest = $1, cohort = $2, summary = $3, upgrades = $4 WHERE id = $5",
+        params![
+            digest.to_string(),
+            cohort.to_string(),
+            to_json("inventory summary", &summary(inventory))?,
+            int(inventory.upgrades.len() as u64),
+            id.as_str()
+        ],
+    )?;
+    let body = json!({
+        "digest": digest, "cohort": cohort, "packages": inventory.packages.len(),
+        "upgrades": inventory.upgrades.len(), "gaps": inventory.gaps,
+    });
+    tx.record("host.inventory", id.as_str(), body);
+    Ok(())
+}
+
+/// The inventory without its long lists.
+fn summary(inventory: &Inventory) -> Inventory {
+    Inventory {
+        schema: inventory.schema,
+        os: inventory.os.clone(),
+        architecture: inventory.architecture.clone(),
+        kernel: inventory.kernel.clone(),
+        boot_id: inventory.boot_id.clone(),
+        packages: Vec::new(),
+        upgrades: Vec::new(),
+        services: Vec::new(),
+        listeners: Vec::new(),
+        stale: Vec::new(),
+        in_use: Vec::new(),
+        exposed: Vec::new(),
+        reboot_needed: inventory.reboot_needed.clone(),
+        configuration: BTreeMap::new(),
+        held: Vec::new(),
+        gaps: inventory.gaps.clone(),
+    }
+}
+
+/// When hosts were last heard, and by which agent. No decision, so not in the ledger.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn heard<'a>(
+    tx: &mut Tx<'_>,
+    heard: impl IntoIterator<Item = (&'a HostId, Timestamp, &'a str)>,
+) -> Result<(), StoreError> {
+    for (id, at, agent_version) in heard {
+        tx.execute_unrecorded(
+            "UPDATE hosts SET last_seen = max(coalesce(last_seen, 0), $1), agent_version = $2 WHERE id = $3",
+            params![micros(at), agent_version, id.as_str()],
+        )?;
+    }
+    Ok(())
+}
+
+/// Sets or clears the mark that a person must come.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn set_quarantine(
+    tx: &mut Tx<'_>,
+    id: &HostId,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    let at = reason.map(|_| micros(tx.now()));
+    // The first reason stays: what came later is a consequence of it.
+    let sql = match reason {
+        Some(_) => {
+            "UPDATE hosts SET quarantined_at = $1, quarantined_for = $2 WHERE id = $3 AND quarantined_at IS NULL"
+        }
+        None => {
+            "UPDATE hosts SET quarantined_at = $1, quarantined_for = $2 WHERE id = $3 AND quarantined_at IS NOT NULL"
+        }
+    };
+    if tx.execute_unrecorded(sql, params![at, reason, id.as_str()])? > 0 {
+        let kind = if reason.is_some() { "host.quarantined" } else { "host.released" };
+        tx.record(kind, id.as_str(), json!({ "reason": reason }));
+    }
+    Ok(())
+}
+
+/// The agent has accepted this generation: a server restored from an old backup must not give it again.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn raise_generation(tx: &mut Tx<'_>, id: &HostId, generation: u64) -> Result<(), StoreError> {
+    let raised = tx.execute_unrecorded(
+        "UPDATE hosts SET generation = $1 WHERE id = $2 AND generation < $1",
+        params![int(generation), id.as_str()],
+    )?;
+    if raised > 0 {
+        tx.record("host.generation", id.as_str(), json!({ "generation": generation }));
+    }
+    Ok(())
+}
+
+/// Replaces a host's labels.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn set_labels(tx: &mut Tx<'_>, id: &HostId, labels: &Labels) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM labels WHERE host = $1", [id.as_str()])?;
+    for (key, value) in labels {
+        tx.execute(
+            "INSERT INTO labels (host, key, value) VALUES ($1, $2, $3)",
+            params![id.as_str(), key, value],
+        )?;
+    }
+    tx.record("host.labelled", id.as_str(), json!({ "labels": labels }));
+    Ok(())
+}
+
+/// The host leaves the fleet: its certificate is worth nothing from now on.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn retire(tx: &mut Tx<'_>, id: &HostId) -> Result<(), StoreError> {
+    if tx.execute("DELETE FROM hosts WHERE id = $1", [id.as_str()])? == 0 {
+        return Err(StoreError::Missing { what: "host", name: id.to_string() });
+    }
+    tx.record("host.retired", id.as_str(), json!({}));
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! Journals of hosts, as far as reported.
+
+use crate::view::{from_json, int, micros, to_json};
+use crate::{StoreError, Tx, View};
+use fettle_core::transaction::{Entry, TransactionReport};
+use fettle_core::{AssignmentId, HostId, TransactionId};
+use rusqlite::params;
+use serde_json::json;
+
+/// A host's journal of one transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Journal {
+    /// The transaction.
+    pub id: TransactionId,
+    /// The assignment it carries out.
+    pub assignment: AssignmentId,
+    /// Its records.
+    pub entries: Vec<Entry>,
+}
+
+/// Keeps the records of a report that are new and without a gap; gives the first sequence number that is not
+/// here yet, and whether anything was new. What is here already is not written again, whatever it says.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when the transaction was reported before under another assignment.
+pub fn report(
+    tx: &mut Tx<'_>,
+    host: &HostId,
+    report: &TransactionReport,
+) -> Result<(u64, Vec<Entry>), StoreError> {
+    let key = params![host.as_str(), report.id.as_str()];
+    let known: Option<(String, i64)> = tx.one(
+        "SELECT assignment, next FROM transactions WHERE host = $1 AND id = $2",
+        key,
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let from = match &known {
+        Some((assignment, _)) if assignment != report.assignment.as_str() => {
+            return Err(StoreError::Conflict(format!(
+                "transaction {} carries out {assignment}, not {}",
+                report.id, report.assignment
+            )));
+        }
+        Some((_, next)) => *next as u64,
+        None => 0,
+    };
+    let mut next = from;
+    let mut new = Vec::new();
+    for entry in &report.entries {
+        if entry.sequence == next {
+            new.push(entry.clone());
+            next += 1;
+        }
+    }
+    if new.is_empty() {
+        return Ok((next, new));
+    }
+    let now = micros(tx.now());
+    tx.execute(
+        "INSERT INTO transactions (host, id, assignment, generation, next, begun_at) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (host, id) DO UPDATE SET next = excluded.next",
+        params![
+            host.as_str(),
+            report.id.as_str(),
+            report.assignment.as_str(),
+            int(report.generation),
+            int(next),
+            now
+        ],
+    )?;
+    for entry in &new {
+        let text = to_json("journal entry", entry)?;
+        tx.execute(
+            "INSERT INTO transaction_entries (host, id, sequence, entry) VALUES ($1, $2, $3, $4)",
+            params![host.as_str(), report.id.as_str(), int(entry.sequence), text],
+        )?;
+    }
+    let digest = fettle_core::Digest::of_json(&new);
+    tx.record(
+        "transaction.reported",
+        report.id.as_str(),
+        json!({ "host": host, "from": from, "to": next - 1, "entries": digest }),
+    );
+    Ok((next, new))
+}
+
+/// The journals of a host, newest first, at most `limit`.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn of_host(view: &View<'_>, host: &HostId, limit: u64) -> Result<Vec<Journal>, StoreError> {
+    let ids = view.all(
+        "SELECT id, assignment FROM transactions WHERE host = $1 ORDER BY begun_at DESC, id DESC LIMIT $2",
+        params![host.as_str(), int(limit)],
+        |row| Ok((TransactionId(row.get(0)?), AssignmentId(row.get(1)?))),
+    )?;
+    ids.into_iter().map(|(id, assignment)| journal(view, host, id, assignment)).collect()
+}
+
+/// The journal of an assignment.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn of_assignment(
+    view: &View<'_>,
+    host: &HostId,
+    id: &AssignmentId,
+) -> Result<Option<Journal>, StoreError> {
+    view.one(
+        "SELECT id FROM transactions WHERE host = $1 AND assignment = $2 ORDER BY begun_at DESC LIMIT 1",
+        params![host.as_str(), id.as_str()],
+        |row| Ok(TransactionId(row.get(0)?)),
+    )?
+    .map(|tx| journal(view, host, tx, id.clone()))
+    .transpose()
+}
+
+fn journal(
+    view: &View<'_>,
+    host: &HostId,
+    id: TransactionId,
+    assignment: AssignmentId,
+) -> Result<Journal, StoreError> {
+    let entries = view.all(
+        "SELECT entry FROM transaction_entries WHERE host = $1 AND id = $2 ORDER BY sequence",
+        params![host.as_str(), id.as_str()],
+        |row| from_json("journal entry", &row.get::<_, String>(0)?),
+    )?;
+    Ok(Journal { id, assignment, entries })
+}

@@ -1,0 +1,197 @@
+//! Who is exposed to what, and why.
+//!
+//! The rules, which are Debian's own (`security_tracker` manual, "installed package → vulnerability"):
+//!
+//! * A statement is about a *source* package of a *release*. So an installed binary counts by its source's name
+//!   and version, never by its own version (they differ for binNMUs, `bpftool`, samba's `libldb2`, ...).
+//! * Signed packages are built from another source and say so only in their name: `linux-signed-amd64`
+//!   `6.1.123+1` is `linux` `6.1.123-1` ([`vendor_source`]).
+//! * Fixed in V: affected where the installed version is below V. No fix: affected whatever the version.
+//!   `fixed_version` 0: never affected. Undetermined: neither; listed apart as [`Doubt`].
+//! * A kernel image counts only while it *runs*. Images that are installed and do not run make no finding of their
+//!   own; a fixed one among them turns `open` into `pending-reboot`. Where the running kernel is none of the host's
+//!   packages (a container), no kernel image is judged, and [`KernelCoverage::NotThisHosts`] says so. Everything else
+//!   that is built from the kernel's source (`linux-libc-dev`, `linux-perf`) counts by its installed version.
+//! * Fixed on disk is not yet gone: see [`HostView::previous`].
+
+use fettle_core::Timestamp;
+use fettle_core::finding::{Finding, FindingState};
+use fettle_core::inventory::{Inventory, Os};
+use fettle_core::{HostId, advisory::AdvisoryStatus};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+mod carry;
+mod catalogue;
+mod explain;
+mod facts;
+mod fleet;
+mod judge;
+mod signed;
+
+pub use catalogue::{Catalogue, CatalogueInput, Cvss, Publication, Statement};
+pub use explain::{Explanation, Reason, Topic};
+pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Totals, Worst};
+pub use signed::vendor_source;
+
+/// An inventory's gap (`Inventory::gaps`) that begins with this word says that the processes could not be
+/// looked at. Then an empty list of stale processes proves nothing, and a finding that is fixed on disk stays
+/// `pending-restart`.
+pub const MEMORY_GAP: &str = "processes";
+
+/// One host as it is to be judged.
+#[derive(Debug, Clone, Copy)]
+pub struct HostView<'a> {
+    /// The host.
+    pub host: &'a HostId,
+    /// What it reported.
+    pub inventory: &'a Inventory,
+    /// What was found before (any state), from the last judgement. A finding that was vulnerable and is fixed on
+    /// disk now becomes `pending-restart` while a process still maps replaced files of its packages, and `fixed`
+    /// once none does. A finding that was never known before and is fixed on disk is no finding.
+    pub previous: &'a [Finding],
+    /// Source package → version that ran before the last change, where that is known. With it, findings that were
+    /// never judged while open (a host that enrolled after its upgrade) become `pending-restart` too.
+    pub ran_before: &'a BTreeMap<String, String>,
+    /// Exceptions that hold for this host now.
+    pub accepted: &'a [Exception],
+}
+
+/// A vulnerability that somebody decided to live with for a while. Whether it still holds, and for which
+/// hosts, is decided before it is handed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exception {
+    /// `CVE-2024-5535`.
+    pub id: String,
+    /// Only in this source package; `None`: in all.
+    pub source: Option<String>,
+    /// Who decided.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Exception {
+    /// Does it cover this vulnerability in this source package?
+    pub fn covers(&self, id: &str, source: &str) -> bool {
+        self.id == id && self.source.as_deref().is_none_or(|s| s == source)
+    }
+}
+
+/// What judging a host gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// What could be judged at all. Look here first: without coverage, no findings mean nothing.
+    pub coverage: Coverage,
+    /// By source package, then vulnerability. Class and deadline are empty: policy fills them in.
+    pub findings: Vec<Finding>,
+    /// Findings of before that went without anything on the host having fixed them.
+    pub withdrawn: Vec<Withdrawn>,
+    /// Statements about installed packages that the vendor has not decided.
+    pub doubts: Vec<Doubt>,
+}
+
+/// What of a host could be judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "coverage", rename_all = "kebab-case")]
+pub enum Coverage {
+    /// The vendor's data covers the host's release.
+    Release {
+        /// Its codename.
+        release: String,
+        /// How the kernel was judged.
+        kernel: KernelCoverage,
+        /// Packages whose version is not well-formed, so that its order is a guess: `name version`.
+        odd_versions: Vec<String>,
+    },
+    /// No data for the host's distribution or release: nothing is known about its vulnerabilities.
+    UnknownRelease {
+        /// What the host says it is.
+        os: Os,
+        /// Releases there is data for.
+        known: Vec<String>,
+    },
+}
+
+impl Coverage {
+    /// For people: what is not covered and what to do, or `None` where all is well.
+    pub fn warning(&self) -> Option<String> {
+        match self {
+            Self::UnknownRelease { os, known } => Some(format!(
+                "no vulnerability data for {} (ID {:?}, codename {:?}): nothing is known about this host's \
+                 vulnerabilities. Data is loaded for Debian {}; load a feed for this distribution with \
+                 `fettle feed import`, or correct /etc/os-release if it is wrong",
+                if os.pretty.is_empty() { "a system without a name" } else { &os.pretty },
+                os.id,
+                os.codename,
+                if known.is_empty() { "nothing yet".to_owned() } else { known.join(", ") },
+            )),
+            Self::Release { kernel: KernelCoverage::Unknown { running }, .. } => Some(format!(
+                "the running kernel {running:?} could not be matched to a package version: its vulnerabilities are \
+                 not judged. Reinstall the kernel package that runs, or reboot into an installed one"
+            )),
+            Self::Release { .. } => None,
+        }
+    }
+}
+
+/// How a host's kernel was judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kernel", rename_all = "kebab-case")]
+pub enum KernelCoverage {
+    /// The running kernel was judged by this version of its source package.
+    Running {
+        /// Source package: `linux`.
+        source: String,
+        /// Its version: `6.1.119-1`.
+        version: String,
+    },
+    /// The running kernel is not this host's (a container): it is judged on the machine that owns it.
+    NotThisHosts,
+    /// It should be this host's, but its version could not be told.
+    Unknown {
+        /// `uname -r`.
+        running: String,
+    },
+}
+
+/// A finding that went although nothing on the host fixed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// The vulnerability.
+    pub id: String,
+    /// Source package.
+    pub source: String,
+    /// The state it had.
+    pub before: FindingState,
+    /// Why it is not a finding any more.
+    pub why: Withdrawal,
+}
+
+/// Why a finding went without a fix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "kebab-case")]
+pub enum Withdrawal {
+    /// The vendor's data has no statement about it any more.
+    StatementGone,
+    /// The vendor says something else now.
+    StatementChanged {
+        /// What it says.
+        now: AdvisoryStatus,
+    },
+    /// The host's release is not covered any more.
+    NotCovered,
+    /// The running kernel can no longer be judged.
+    KernelNotJudged,
+}
+
+/// A statement the vendor has not decided, about a package that is installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// The vulnerability.
+    pub id: String,
+    /// Source package.
+    pub source: String,
+}

@@ -1,0 +1,188 @@
+//! What becomes of the findings of before that the packages on disk do not show any more.
+
+use super::catalogue::Catalogue;
+use super::facts::{HostFacts, SourceFacts, is_kernel_image};
+use super::{Withdrawal, Withdrawn};
+use fettle_core::advisory::AdvisoryStatus;
+use fettle_core::finding::{Finding, FindingState};
+use fettle_core::version::deb;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A finding as it was known before.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Known {
+    pub(super) source: Arc<str>,
+    pub(super) id: Arc<str>,
+    pub(super) state: FindingState,
+    pub(super) installed: Arc<str>,
+    pub(super) fixed_version: Option<Arc<str>>,
+    pub(super) binaries: Vec<Arc<str>>,
+    pub(super) exposed: bool,
+}
+
+impl From<&Finding> for Known {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            source: finding.source.as_str().into(),
+            id: finding.id.as_str().into(),
+            state: finding.state,
+            installed: finding.installed.as_str().into(),
+            fixed_version: finding.fixed_version.as_deref().map(Into::into),
+            binaries: finding.binaries.iter().map(|b| b.as_str().into()).collect(),
+            exposed: finding.exposed,
+        }
+    }
+}
+
+impl From<&Carried> for Known {
+    fn from(carried: &Carried) -> Self {
+        Self {
+            source: carried.source.clone(),
+            id: carried.id.clone(),
+            state: carried.state,
+            installed: carried.installed.clone(),
+            fixed_version: carried.fixed_version.clone(),
+            binaries: carried.binaries.clone(),
+            exposed: carried.exposed,
+        }
+    }
+}
+
+/// A finding that is fixed on disk: `pending-restart` or `fixed`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Carried {
+    pub(super) source: Arc<str>,
+    pub(super) id: Arc<str>,
+    pub(super) state: FindingState,
+    /// The fixed version that is installed (empty: the package was removed).
+    pub(super) installed: Arc<str>,
+    pub(super) fixed_version: Option<Arc<str>>,
+    pub(super) binaries: Vec<Arc<str>>,
+    pub(super) exposed: bool,
+}
+
+/// Decides about every known finding that is no hit now, and about what ran before. Sorted by source and id.
+pub(super) fn carry(
+    catalogue: &Catalogue,
+    release: &str,
+    facts: &HostFacts,
+    known: Vec<Known>,
+    ran_before: &BTreeMap<String, String>,
+    is_hit: impl Fn(&str, &str) -> bool,
+) -> (Vec<Carried>, Vec<Withdrawn>) {
+    let (mut carried, mut withdrawn) = (Vec::new(), Vec::new());
+    let mut decided = BTreeSet::new();
+    for known in known {
+        if is_hit(&known.source, &known.id)
+            || !decided.insert((known.source.clone(), known.id.clone()))
+        {
+            continue;
+        }
+        match decide(catalogue, release, facts, &known) {
+            Ok(found) => carried.push(found),
+            // What was proved fixed needs no withdrawal: it was no exposure any more.
+            Err(_) if known.state == FindingState::Fixed => {}
+            Err(why) => withdrawn.push(Withdrawn {
+                id: known.id.to_string(),
+                source: known.source.to_string(),
+                before: known.state,
+                why,
+            }),
+        }
+    }
+    for (source, ran) in ran_before {
+        carried.extend(still_running(catalogue, release, facts, source, ran, &decided));
+    }
+    carried.sort();
+    withdrawn.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
+    (carried, withdrawn)
+}
+
+fn decide(
+    catalogue: &Catalogue,
+    release: &str,
+    facts: &HostFacts,
+    known: &Known,
+) -> Result<Carried, Withdrawal> {
+    if !catalogue.covers(release) {
+        return Err(Withdrawal::NotCovered);
+    }
+    let now = facts.source(&known.source);
+    if known.binaries.iter().any(|b| is_kernel_image(b)) && now.is_none_or(|n| n.kernel.is_none()) {
+        return Err(Withdrawal::KernelNotJudged);
+    }
+    let carried = |state: FindingState, installed: &str, fixed_version: Option<&str>| Carried {
+        source: known.source.clone(),
+        id: known.id.clone(),
+        state,
+        installed: installed.into(),
+        fixed_version: fixed_version.map(Into::into).or_else(|| known.fixed_version.clone()),
+        binaries: known.binaries.clone(),
+        exposed: known.exposed && state.is_vulnerable(),
+    };
+    let in_memory = |now: Option<&SourceFacts>| {
+        let current = now.into_iter().flat_map(SourceFacts::binaries);
+        facts.may_be_in_memory(known.binaries.iter().chain(current))
+    };
+    let proved = |now: Option<&SourceFacts>| {
+        // A kernel is proved by what runs, and what was proved once stays so until it is a hit again.
+        let by_running = now.and_then(|n| n.kernel.as_ref()).is_some()
+            && now.is_some_and(|n| n.groups.is_empty());
+        if known.state == FindingState::Fixed || by_running || !in_memory(now) {
+            FindingState::Fixed
+        } else {
+            FindingState::PendingRestart
+        }
+    };
+    let Some(here) = now.filter(|n| !n.groups.is_empty() || n.kernel.is_some()) else {
+        // Nothing of the source package is installed any more.
+        return Ok(carried(proved(now), "", None));
+    };
+    let statement =
+        catalogue.statement(release, &known.source, &known.id).ok_or(Withdrawal::StatementGone)?;
+    let AdvisoryStatus::Fixed { version } = &statement.status else {
+        return Err(Withdrawal::StatementChanged { now: statement.status.clone() });
+    };
+    // Still the very version that was vulnerable by another statement: the vendor moved the fix, nobody patched.
+    let was_below = known.fixed_version.as_ref().is_none_or(|f| {
+        deb::compare_lenient(&known.installed, f).is_lt()
+            && deb::compare_lenient(f, version).is_ne()
+    });
+    if was_below && known.state != FindingState::Fixed && here.has_version(&known.installed) {
+        return Err(Withdrawal::StatementChanged { now: statement.status.clone() });
+    }
+    let lowest =
+        here.kernel.iter().map(|k| &k.version).chain(here.groups.iter().map(|g| &g.version)).min();
+    Ok(carried(proved(now), lowest.map_or("", |v| v.text.as_ref()), Some(version)))
+}
+
+/// What a version that ran before was affected by, while a process still maps its files.
+fn still_running(
+    catalogue: &Catalogue,
+    release: &str,
+    facts: &HostFacts,
+    source: &str,
+    ran: &str,
+    decided: &BTreeSet<(Arc<str>, Arc<str>)>,
+) -> Vec<Carried> {
+    let Some(here) = facts.source(source).filter(|s| s.stale) else { return Vec::new() };
+    let Some(lowest) = here.groups.first() else { return Vec::new() };
+    let ran = deb::key_lenient(ran);
+    let statements = catalogue.slice(catalogue.range(release, source)).iter();
+    statements
+        .filter(|s| {
+            s.fixed_version().is_some() && *ran < *s.fixed_key && lowest.version.key >= s.fixed_key
+        })
+        .filter(|s| !decided.contains(&(s.source.clone(), s.id.clone())))
+        .map(|s| Carried {
+            source: s.source.clone(),
+            id: s.id.clone(),
+            state: FindingState::PendingRestart,
+            installed: lowest.version.text.clone(),
+            fixed_version: s.fixed_version().map(Into::into),
+            binaries: here.binaries().cloned().collect(),
+            exposed: here.groups.iter().any(|g| g.exposed),
+        })
+        .collect()
+}

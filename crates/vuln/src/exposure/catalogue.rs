@@ -1,0 +1,390 @@
+//! Everything vendors say, indexed by release and source package, with what the world says about each
+//! vulnerability beside it.
+
+use crate::feed::Feed;
+use crate::feed::cvss::CvssScore;
+use crate::feed::dsa::DebianAdvisory;
+use crate::feed::epss::EpssScore;
+use crate::feed::kev::KevEntry;
+use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking};
+use fettle_core::finding::Severity;
+use fettle_core::inventory::Os;
+use fettle_core::version::deb;
+use jiff::civil::Date;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What a catalogue is built from.
+#[derive(Debug, Clone, Default)]
+pub struct CatalogueInput {
+    /// Vendors' statements. Of two about the same vulnerability, source and release, the worse one counts.
+    pub advisories: Vec<Advisory>,
+    /// Debian's advisories, for the day a fix was published.
+    pub debian_advisories: Vec<DebianAdvisory>,
+    /// Exploited vulnerabilities.
+    pub kev: Vec<KevEntry>,
+    /// EPSS scores.
+    pub epss: Vec<EpssScore>,
+    /// CVSS scores.
+    pub cvss: Vec<CvssScore>,
+    /// Day of each feed, as its publisher dates it.
+    pub as_of: BTreeMap<Feed, Date>,
+}
+
+/// One vendor's statement, as the catalogue keeps it: its words are shared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// Vulnerability.
+    pub id: Arc<str>,
+    /// Source package.
+    pub source: Arc<str>,
+    /// Release.
+    pub release: Arc<str>,
+    /// What the vendor says.
+    pub status: AdvisoryStatus,
+    /// Vendor's urgency word.
+    pub urgency: Arc<str>,
+    /// Where it was read.
+    pub evidence: Arc<str>,
+    /// The vendor's advisory that brought the fix, where there is one.
+    pub publication: Option<Publication>,
+    /// How bad, from urgency and ranking.
+    pub severity: Severity,
+    /// Byte key of the fixed version; empty where there is none.
+    pub(crate) fixed_key: Box<[u8]>,
+    /// Place in [`Catalogue::vulnerabilities`].
+    pub(crate) vulnerability: u32,
+}
+
+impl Statement {
+    /// The first version that is not affected, where the vendor names one.
+    pub fn fixed_version(&self) -> Option<&str> {
+        match &self.status {
+            AdvisoryStatus::Fixed { version } => Some(version),
+            _ => None,
+        }
+    }
+}
+
+/// A vendor's published advisory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// `DSA-5123-1`, or `changelog` where no advisory names the fix.
+    pub advisory: Arc<str>,
+    /// Day it came out.
+    pub date: Date,
+}
+
+/// A CVSS score, as its issuer published it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cvss {
+    /// Version of CVSS in tenths: 20, 30, 31, 40.
+    pub version: u8,
+    /// The vector.
+    pub vector: String,
+    /// Score as published.
+    pub score: f32,
+    /// Score by the formula.
+    pub computed: f32,
+    /// Who published it.
+    pub issuer: Arc<str>,
+}
+
+impl Cvss {
+    /// Which of two scores of one vulnerability counts: the highest version of CVSS; the vulnerability's own
+    /// authority before others; the higher score.
+    fn weight(&self) -> (u8, bool, u32, &str, &str) {
+        (
+            self.version,
+            self.issuer.as_ref() == "cna",
+            (self.score * 10.0) as u32,
+            &self.vector,
+            &self.issuer,
+        )
+    }
+}
+
+/// What the world says about one vulnerability.
+#[derive(Debug, Clone)]
+pub(crate) struct Vulnerability {
+    pub(crate) id: Arc<str>,
+    pub(crate) cvss: Option<Cvss>,
+    pub(crate) epss: Option<f32>,
+    pub(crate) kev: Option<Kev>,
+    /// Places of the statements about it.
+    pub(crate) statements: Vec<u32>,
+}
+
+/// Vendors' statements by release and source package. Built once for a set of feeds, then only read.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    /// Sorted by release, source, vulnerability.
+    statements: Vec<Statement>,
+    releases: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Range<usize>>>,
+    /// Sorted by id.
+    vulnerabilities: Vec<Vulnerability>,
+    as_of: BTreeMap<Feed, Date>,
+}
+
+/// Release, source package, vulnerability.
+type Place = (Arc<str>, Arc<str>, Arc<str>);
+
+/// Hands out one shared copy of each text.
+#[derive(Default)]
+struct Words(BTreeSet<Arc<str>>);
+
+impl Words {
+    fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = text.into();
+        self.0.insert(new.clone());
+        new
+    }
+}
+
+impl Catalogue {
+    /// Builds the catalogue. The order of the input makes no difference to the result.
+    pub fn build(input: CatalogueInput) -> Self {
+        let mut words = Words::default();
+        let publications = publications(&input.debian_advisories, &mut words);
+        let ranked = ranked(&input, &mut words);
+
+        let mut advisories = input.advisories;
+        advisories.sort_by(|a, b| {
+            (&a.release, &a.source, &a.id)
+                .cmp(&(&b.release, &b.source, &b.id))
+                .then_with(|| worse(&b.status).cmp(&worse(&a.status)))
+                .then_with(|| {
+                    (&a.urgency, &a.evidence, &a.status).cmp(&(&b.urgency, &b.evidence, &b.status))
+                })
+        });
+        advisories
+            .dedup_by(|b, a| (&a.release, &a.source, &a.id) == (&b.release, &b.source, &b.id));
+
+        let ids: BTreeSet<&str> = advisories.iter().map(|a| a.id.as_str()).collect();
+        let mut vulnerabilities: Vec<Vulnerability> = ids
+            .into_iter()
+            .map(|id| {
+                ranked.get(id).cloned().unwrap_or_else(|| Vulnerability {
+                    id: words.share(id),
+                    cvss: None,
+                    epss: None,
+                    kev: None,
+                    statements: Vec::new(),
+                })
+            })
+            .collect();
+
+        let mut statements: Vec<Statement> = Vec::with_capacity(advisories.len());
+        let mut releases: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Range<usize>>> = BTreeMap::new();
+        for advisory in advisories {
+            let place = statements.len();
+            // Invariant: `vulnerabilities` was made from these very advisories and is sorted by id.
+            let Ok(vulnerability) =
+                vulnerabilities.binary_search_by(|v| v.id.as_ref().cmp(&advisory.id))
+            else {
+                continue;
+            };
+            let facts = &mut vulnerabilities[vulnerability];
+            facts.statements.push(place as u32);
+            let ranking = ranking(facts, None);
+            let (release, source) = (words.share(&advisory.release), words.share(&advisory.source));
+            let range = releases
+                .entry(release.clone())
+                .or_default()
+                .entry(source.clone())
+                .or_insert(place..place);
+            range.end = place + 1;
+            let fixed_key = match &advisory.status {
+                AdvisoryStatus::Fixed { version } => deb::key_lenient(version).into(),
+                _ => Box::default(),
+            };
+            let published = (release.clone(), source.clone(), facts.id.clone());
+            statements.push(Statement {
+                severity: Severity::judge(&ranking, &advisory.urgency),
+                publication: publications.get(&published).cloned(),
+                id: facts.id.clone(),
+                source,
+                release,
+                urgency: words.share(&advisory.urgency),
+                evidence: words.share(&advisory.evidence),
+                status: advisory.status,
+                fixed_key,
+                vulnerability: vulnerability as u32,
+            });
+        }
+        Self { statements, releases, vulnerabilities, as_of: input.as_of }
+    }
+
+    /// How many statements there are.
+    pub fn len(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+
+    /// How many different vulnerabilities the statements are about.
+    pub fn vulnerability_count(&self) -> usize {
+        self.vulnerabilities.len()
+    }
+
+    /// Releases there are statements about.
+    pub fn releases(&self) -> impl Iterator<Item = &str> {
+        self.releases.keys().map(AsRef::as_ref)
+    }
+
+    /// Day of each feed.
+    pub fn as_of(&self) -> &BTreeMap<Feed, Date> {
+        &self.as_of
+    }
+
+    /// Everything said about one vulnerability, by release and source package.
+    pub fn statements_about(&self, id: &str) -> impl Iterator<Item = &Statement> {
+        let found = self.vulnerabilities.binary_search_by(|v| v.id.as_ref().cmp(id)).ok();
+        let places = found.map_or(&[][..], |i| &self.vulnerabilities[i].statements);
+        places.iter().map(|&p| &self.statements[p as usize])
+    }
+
+    /// The statement about one vulnerability in one source package of one release.
+    pub fn statement(&self, release: &str, source: &str, id: &str) -> Option<&Statement> {
+        let range = self.range(release, source);
+        let found =
+            self.statements[range.clone()].binary_search_by(|s| s.id.as_ref().cmp(id)).ok()?;
+        Some(&self.statements[range.start + found])
+    }
+
+    /// CVSS, EPSS, KEV of a statement's vulnerability, and the day its fix was published.
+    pub fn ranking(&self, statement: &Statement) -> Ranking {
+        let date = statement.publication.as_ref().map(|p| p.date);
+        ranking(&self.vulnerabilities[statement.vulnerability as usize], date)
+    }
+
+    /// The CVSS score of a vulnerability with its issuer, highest version at hand.
+    pub fn cvss(&self, id: &str) -> Option<&Cvss> {
+        let found = self.vulnerabilities.binary_search_by(|v| v.id.as_ref().cmp(id)).ok()?;
+        self.vulnerabilities[found].cvss.as_ref()
+    }
+
+    /// Is there data for this release ([`release_name`])?
+    pub(crate) fn covers(&self, release: &str) -> bool {
+        self.releases.contains_key(release)
+    }
+
+    /// Places of the statements about a source package of a release.
+    pub(crate) fn range(&self, release: &str, source: &str) -> Range<usize> {
+        self.releases.get(release).and_then(|sources| sources.get(source)).cloned().unwrap_or(0..0)
+    }
+
+    /// The statement at a place.
+    pub(crate) fn at(&self, place: u32) -> &Statement {
+        &self.statements[place as usize]
+    }
+
+    /// The statements at these places.
+    pub(crate) fn slice(&self, range: Range<usize>) -> &[Statement] {
+        &self.statements[range]
+    }
+
+    /// What is known of each vulnerability, by id.
+    pub(crate) fn vulnerabilities(&self) -> &[Vulnerability] {
+        &self.vulnerabilities
+    }
+}
+
+/// The release a host runs, as statements name it: Debian's codename. A derivative that borrows Debian's codename is
+/// not Debian, because its packages differ: it is named `id:codename`, or `id:version` where it has none.
+pub(crate) fn release_name(os: &Os) -> String {
+    match (os.id.as_str(), os.codename.as_str()) {
+        ("debian", codename) if !codename.is_empty() => codename.to_owned(),
+        (id, "") => format!("{id}:{}", os.version),
+        (id, codename) => format!("{id}:{codename}"),
+    }
+}
+
+/// Of two statements about the same thing the one with the larger value counts.
+fn worse(status: &AdvisoryStatus) -> (u8, Vec<u8>) {
+    match status {
+        AdvisoryStatus::NotAffected => (0, Vec::new()),
+        AdvisoryStatus::Undetermined => (1, Vec::new()),
+        AdvisoryStatus::Fixed { version } => (2, deb::key_lenient(version)),
+        AdvisoryStatus::Open { .. } => (3, Vec::new()),
+    }
+}
+
+fn ranking(facts: &Vulnerability, published: Option<Date>) -> Ranking {
+    Ranking {
+        cvss: facts.cvss.as_ref().map(|c| c.score),
+        cvss_vector: facts.cvss.as_ref().map(|c| c.vector.clone()),
+        epss: facts.epss,
+        kev: facts.kev.clone(),
+        published,
+    }
+}
+
+/// First advisory that brought a fix for each (release, source, vulnerability): the day from which it could be
+/// had. Regression updates (`-2`) repeat the list of the first.
+fn publications(advisories: &[DebianAdvisory], words: &mut Words) -> BTreeMap<Place, Publication> {
+    let mut found: BTreeMap<Place, Publication> = BTreeMap::new();
+    for advisory in advisories {
+        let publication = Publication { advisory: words.share(&advisory.id), date: advisory.date };
+        for fix in advisory.releases.iter().filter(|r| r.fixed_version.is_some()) {
+            for id in &advisory.cves {
+                let key = (words.share(&fix.release), words.share(&fix.package), words.share(id));
+                let earliest = found.entry(key).or_insert_with(|| publication.clone());
+                if (publication.date, &publication.advisory) < (earliest.date, &earliest.advisory) {
+                    *earliest = publication.clone();
+                }
+            }
+        }
+    }
+    found
+}
+
+fn ranked(input: &CatalogueInput, words: &mut Words) -> BTreeMap<Arc<str>, Vulnerability> {
+    let mut all: BTreeMap<Arc<str>, Vulnerability> = BTreeMap::new();
+    let mut entry = |words: &mut Words, id: &str, set: &dyn Fn(&mut Vulnerability, &mut Words)| {
+        let id = words.share(id);
+        let facts = all.entry(id.clone()).or_insert_with(|| Vulnerability {
+            id,
+            cvss: None,
+            epss: None,
+            kev: None,
+            statements: Vec::new(),
+        });
+        set(facts, words);
+    };
+    for kev in &input.kev {
+        entry(words, &kev.id, &|facts, _| {
+            // Two entries for one vulnerability: the earlier due date.
+            if facts.kev.as_ref().is_none_or(|k| kev.kev.due_date < k.due_date) {
+                facts.kev = Some(kev.kev.clone());
+            }
+        });
+    }
+    for epss in &input.epss {
+        entry(words, &epss.id, &|facts, _| {
+            facts.epss = Some(facts.epss.unwrap_or(0.0).max(epss.probability));
+        });
+    }
+    for score in &input.cvss {
+        entry(words, &score.id, &|facts, words| {
+            let new = Cvss {
+                version: score.version,
+                vector: score.vector.clone(),
+                score: score.score,
+                computed: score.computed,
+                issuer: words.share(&score.issuer),
+            };
+            if facts.cvss.as_ref().is_none_or(|known| known.weight() < new.weight()) {
+                facts.cvss = Some(new);
+            }
+        });
+    }
+    all
+}

@@ -1,0 +1,368 @@
+//! Why a finding is one: the vendor's record, the versions compared, what runs, how bad, and what would fix it.
+
+use super::catalogue::{Catalogue, Statement};
+use super::facts::is_kernel_image;
+use super::signed::vendor_source;
+use crate::feed::Feed;
+use crate::feed::dsa::CHANGELOG;
+use fettle_core::advisory::AdvisoryStatus;
+use fettle_core::finding::{Finding, FindingState};
+use fettle_core::inventory::{Inventory, StaleProcess};
+use fettle_core::version::deb;
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+
+/// A finding explained, for CLI, API and web alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// One sentence: what, where, how it stands.
+    pub headline: String,
+    /// The reasons, in the order they are best read.
+    pub reasons: Vec<Reason>,
+}
+
+/// One line of an explanation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// What it is about.
+    pub topic: Topic,
+    /// A sentence or two.
+    pub text: String,
+}
+
+/// What a reason is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topic {
+    /// What the vendor says, where and since when.
+    Vendor,
+    /// Which versions were compared, and how.
+    Versions,
+    /// What of it runs.
+    Running,
+    /// What KEV, EPSS and CVSS say.
+    Ranking,
+    /// What would fix it, and whether it can be had.
+    Remedy,
+}
+
+impl Topic {
+    /// The word, as CLI, API and web print it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Vendor => "vendor",
+            Self::Versions => "versions",
+            Self::Running => "running",
+            Self::Ranking => "ranking",
+            Self::Remedy => "remedy",
+        }
+    }
+}
+
+impl Catalogue {
+    /// Explains a finding of a host with this inventory.
+    pub fn explain(&self, finding: &Finding, inventory: &Inventory) -> Explanation {
+        let release = inventory.os.codename.as_str();
+        let statement = self.statement(release, &finding.source, &finding.id);
+        let mut reasons = Vec::new();
+        let mut add = |topic: Topic, text: String| reasons.push(Reason { topic, text });
+
+        add(Topic::Vendor, self.vendor(statement, finding, release));
+        for text in versions(finding, inventory) {
+            add(Topic::Versions, text);
+        }
+        for text in running(finding, inventory) {
+            add(Topic::Running, text);
+        }
+        for text in self.ranking_lines(finding) {
+            add(Topic::Ranking, text);
+        }
+        add(Topic::Remedy, remedy(finding, inventory, statement));
+        let headline = format!(
+            "{} in {} {} is {} ({})",
+            finding.id,
+            finding.source,
+            finding.installed,
+            finding.state.word(),
+            finding.severity().word()
+        );
+        Explanation { headline, reasons }
+    }
+
+    fn dated(&self, feed: Feed) -> String {
+        self.as_of().get(&feed).map(|d| format!(", as of {d}")).unwrap_or_default()
+    }
+
+    fn vendor(&self, statement: Option<&Statement>, finding: &Finding, release: &str) -> String {
+        let Some(statement) = statement else {
+            return format!(
+                "The vendor's data at hand says nothing about {} in {} any more.",
+                finding.id, finding.source
+            );
+        };
+        let says = match &statement.status {
+            AdvisoryStatus::Fixed { version } => {
+                format!("{} is fixed in {release} from {version} on", statement.source)
+            }
+            AdvisoryStatus::Open { reason } => format!(
+                "{} is affected in {release} and there is no fix{}",
+                statement.source,
+                no_fix_reason(reason)
+            ),
+            AdvisoryStatus::NotAffected => {
+                format!("{} was never affected in {release}", statement.source)
+            }
+            AdvisoryStatus::Undetermined => {
+                format!("it is not decided whether {} is affected in {release}", statement.source)
+            }
+        };
+        let urgency = match statement.urgency.as_ref() {
+            "" | "not yet assigned" => String::new(),
+            "unimportant" => " It calls the matter unimportant.".to_owned(),
+            word => format!(" Its urgency: {word}."),
+        };
+        let published = match &statement.publication {
+            Some(p) if p.advisory.as_ref() == CHANGELOG => {
+                format!(" No advisory names it; the changelog dates the fixed version {}.", p.date)
+            }
+            Some(p) => format!(" The fix came out as {} on {}.", p.advisory, p.date),
+            None if statement.fixed_version().is_some() => {
+                " No advisory names it: it came with a point release or an ordinary update."
+                    .to_owned()
+            }
+            None => String::new(),
+        };
+        format!(
+            "{}{}: {says}.{urgency}{published}",
+            statement.evidence,
+            self.dated(Feed::DebianTracker)
+        )
+    }
+
+    fn ranking_lines(&self, finding: &Finding) -> Vec<String> {
+        let ranking = &finding.ranking;
+        let mut lines = Vec::new();
+        if let Some(kev) = &ranking.kev {
+            lines.push(format!(
+                "Known to be exploited{}: on CISA's KEV list since {}, due there by {}{}.",
+                if kev.ransomware { ", by ransomware too" } else { "" },
+                kev.date_added,
+                kev.due_date,
+                self.dated(Feed::Kev)
+            ));
+        }
+        if let Some(epss) = ranking.epss {
+            let percent = f64::from(epss) * 100.0;
+            lines.push(format!(
+                "EPSS (FIRST{}): {percent:.2} % chance of exploitation within 30 days.",
+                self.dated(Feed::Epss)
+            ));
+        }
+        match self.cvss(&finding.id) {
+            Some(c) => {
+                let apart = if (c.score - c.computed).abs() >= 0.05 {
+                    format!(" By its own vector it would be {:.1}.", c.computed)
+                } else {
+                    String::new()
+                };
+                let by = if c.issuer.is_empty() { "an unnamed issuer" } else { &c.issuer };
+                lines.push(format!(
+                    "CVSS {}.{}: {:.1}, issued by {by} ({}).{apart}",
+                    c.version / 10,
+                    c.version % 10,
+                    c.score,
+                    c.vector
+                ));
+            }
+            None => lines.push(
+                "No CVSS score at hand: taken as medium unless the vendor or KEV says otherwise."
+                    .to_owned(),
+            ),
+        }
+        lines
+    }
+}
+
+fn no_fix_reason(reason: &str) -> String {
+    let (word, why) = reason.split_once(' ').unwrap_or((reason, ""));
+    let meaning = match word {
+        "" => return " yet".to_owned(),
+        "<end-of-life>" => "the package is no longer supported: none will come",
+        "<ignored>" => "it will not be fixed in this release",
+        "<postponed>" => "postponed to a later update",
+        "<no-dsa>" => "no advisory planned: a point release may bring it",
+        _ => return format!(" ({reason})"),
+    };
+    if why.is_empty() {
+        format!(" ({word}: {meaning})")
+    } else {
+        format!(" ({word}: {meaning}; {why})")
+    }
+}
+
+fn versions(finding: &Finding, inventory: &Inventory) -> Vec<String> {
+    let mut lines = Vec::new();
+    let kernel = finding.binaries.first().filter(|b| is_kernel_image(b));
+    if let Some(image) = kernel {
+        lines.push(format!(
+            "The running kernel {image} was judged, not the installed ones: it is {} {}.",
+            finding.source, finding.installed
+        ));
+    }
+    let names: Vec<&str> =
+        finding.binaries.iter().filter(|b| Some(*b) != kernel).map(String::as_str).collect();
+    if !names.is_empty() {
+        let shown = names.iter().take(6).copied().collect::<Vec<_>>().join(", ");
+        let more =
+            if names.len() > 6 { format!(" and {} more", names.len() - 6) } else { String::new() };
+        lines.push(format!(
+            "{shown}{more}: built from source package {}{}; the source's version is what counts, not the binary's.",
+            finding.source,
+            if kernel.is_some() { String::new() } else { format!(" {}", finding.installed) }
+        ));
+    }
+    let signed = inventory.packages.iter().find(|p| {
+        finding.binaries.contains(&p.name)
+            && vendor_source(&p.source, &p.source_version).0 != p.source.as_str()
+    });
+    if let Some(p) = signed {
+        lines.push(format!(
+            "{} {} is the signed form of {} {}.",
+            p.source,
+            p.source_version,
+            finding.source,
+            vendor_source(&p.source, &p.source_version).1
+        ));
+    }
+    match &finding.fixed_version {
+        Some(_) if finding.installed.is_empty() => {
+            lines.push("No package of that source is installed any more.".to_owned())
+        }
+        Some(fixed) => {
+            let relation = match deb::compare_lenient(&finding.installed, fixed) {
+                Ordering::Less => "is lower than",
+                Ordering::Equal => "equals",
+                Ordering::Greater => "is higher than",
+            };
+            lines.push(format!(
+                "In dpkg's order {} {relation} the fixed version {fixed}.",
+                finding.installed
+            ));
+        }
+        None => lines.push(
+            "There is no fixed version to compare with: every version in this release is affected."
+                .to_owned(),
+        ),
+    }
+    if finding.source.starts_with("linux") && kernel.is_none() && finding.state.is_vulnerable() {
+        lines.push("No kernel code of this source runs here by these packages: they hold headers or tools.".to_owned());
+    }
+    lines
+}
+
+fn running(finding: &Finding, inventory: &Inventory) -> Vec<String> {
+    let holds = |p: &&StaleProcess| p.packages.iter().any(|name| finding.binaries.contains(name));
+    let stale: Vec<String> = inventory
+        .stale
+        .iter()
+        .filter(holds)
+        .take(5)
+        .map(|p| {
+            format!(
+                "{} (pid {}{})",
+                p.process,
+                p.pid,
+                if p.unit.is_empty() { String::new() } else { format!(", {}", p.unit) }
+            )
+        })
+        .collect();
+    let mut lines = Vec::new();
+    if !stale.is_empty() && finding.state != FindingState::Fixed {
+        lines.push(format!("Still mapping replaced files: {}.", stale.join(", ")));
+    }
+    let named = |list: &[String]| {
+        let names: Vec<&str> =
+            finding.binaries.iter().filter(|b| list.contains(b)).map(String::as_str).collect();
+        names.join(", ")
+    };
+    let kernel_runs = finding.binaries.first().is_some_and(|b| is_kernel_image(b));
+    match finding.state {
+        FindingState::Fixed => lines.push(if kernel_runs {
+            "The running kernel is a fixed one.".to_owned()
+        } else {
+            "No process maps a replaced file of these packages.".to_owned()
+        }),
+        _ if kernel_runs => lines.push("In use: it is the kernel that runs.".to_owned()),
+        _ if finding.exposed => lines.push(format!(
+            "Exposed: a process that listens beyond loopback maps files of {}.",
+            named(&inventory.exposed)
+        )),
+        _ if finding.in_use => lines
+            .push(format!("In use: a running process maps files of {}.", named(&inventory.in_use))),
+        _ => lines.push(
+            "Not in use: no running process was seen to map a file of these packages.".to_owned(),
+        ),
+    }
+    for gap in inventory.gaps.iter().filter(|g| g.starts_with(super::MEMORY_GAP)) {
+        lines.push(format!("The host could not look at all of its processes: {gap}."));
+    }
+    lines
+}
+
+fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement>) -> String {
+    let held: Vec<&str> = finding
+        .binaries
+        .iter()
+        .filter(|b| inventory.held.contains(b))
+        .map(String::as_str)
+        .collect();
+    match finding.state {
+        FindingState::Fixed => "Nothing to do: proved gone, on disk and in memory.".to_owned(),
+        FindingState::PendingRestart => {
+            "The fix is on disk: restart what still maps the replaced files.".to_owned()
+        }
+        FindingState::PendingReboot => "A fixed kernel is installed: reboot into it.".to_owned(),
+        FindingState::NoFixYet | FindingState::Accepted if finding.fixed_version.is_none() => {
+            let lasting = statement.is_some_and(|s| s.urgency.as_ref() == "end-of-life");
+            if lasting {
+                "None will come from the vendor: remove the package, or move to a newer release."
+                    .to_owned()
+            } else {
+                "No version to install exists in this release: reduce its use or exposure, or accept it with an expiry.".to_owned()
+            }
+        }
+        _ if !held.is_empty() => format!(
+            "The administrator holds {}: `apt-mark unhold` lets it be fixed.",
+            held.join(", ")
+        ),
+        _ if finding.offered => {
+            let mut names: Vec<String> = inventory
+                .upgrades
+                .iter()
+                .filter(|u| {
+                    let package = inventory.package(&u.name);
+                    package.is_some_and(|p| {
+                        vendor_source(&p.source, &p.source_version).0 == finding.source.as_str()
+                    })
+                })
+                .map(|u| format!("{} {}", u.name, u.to))
+                .collect();
+            names.dedup();
+            let more = names.len().saturating_sub(4);
+            names.truncate(4);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let then = if finding.binaries.first().is_some_and(|b| is_kernel_image(b)) {
+                ", then reboot"
+            } else {
+                ""
+            };
+            format!("Offered by the host's own sources: install {}{more}{then}.", names.join(", "))
+        }
+        _ => format!(
+            "Version {} is not offered by the host's own sources: a mirror that lags, a source (such as the security \
+             suite) that is not configured, or a pin. Look with `apt-cache policy {}`.",
+            finding.fixed_version.as_deref().unwrap_or("?"),
+            finding.binaries.first().map_or(finding.source.as_str(), String::as_str)
+        ),
+    }
+}

@@ -1,0 +1,54 @@
+//! The fleet: which hosts have which findings, kept in step by deltas.
+//!
+//! Everything a host says about one source package is one *subject* (release, installed versions, running kernel,
+//! offered version, in use, exposed, stale). Hosts with the same facts share it, so each distinct package version is
+//! judged once however many hosts have it, and a subject's hosts are a bitmap. A host is then a list of subjects and
+//! the few findings that only its own history explains: `pending-restart` and `fixed`.
+
+use super::Exception;
+use super::carry::Carried;
+use super::catalogue::Catalogue;
+use super::facts::HostFacts;
+use fettle_core::HostId;
+use fettle_core::inventory::Os;
+use roaring::RoaringBitmap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+mod change;
+mod query;
+mod subjects;
+
+pub use change::{CatalogueChange, FindingDelta, HostChange};
+pub use query::{Totals, Worst};
+
+use subjects::Subjects;
+
+/// Who is exposed to what, over all hosts. Values in, values out: the store keeps hosts and findings, and this is
+/// rebuilt from it at start.
+#[derive(Debug, Clone)]
+pub struct FleetIndex {
+    catalogue: Arc<Catalogue>,
+    /// By slot; bitmaps hold slots.
+    hosts: Vec<Option<HostRecord>>,
+    slots: BTreeMap<HostId, u32>,
+    free: Vec<u32>,
+    subjects: Subjects,
+    /// Slots of hosts with exceptions.
+    excepted: RoaringBitmap,
+    totals: Totals,
+}
+
+/// One host, as the index keeps it.
+#[derive(Debug, Clone)]
+struct HostRecord {
+    id: HostId,
+    os: Os,
+    /// What decides about it; shared with its subjects.
+    facts: HostFacts,
+    /// One for each of `facts.sources`.
+    subjects: Vec<u32>,
+    /// Sorted by source and vulnerability. Never a hit of one of the subjects.
+    carried: Vec<Carried>,
+    accepted: Vec<Exception>,
+}

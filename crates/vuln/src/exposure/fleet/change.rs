@@ -1,0 +1,329 @@
+//! Changes in, deltas out.
+
+use super::subjects::{Subject, Subjects};
+use super::{FleetIndex, HostRecord, Totals};
+use crate::exposure::carry::{Carried, Known, carry};
+use crate::exposure::catalogue::{Catalogue, release_name};
+use crate::exposure::facts::HostFacts;
+use crate::exposure::judge::{finding, has_hit, state_with};
+use crate::exposure::{Coverage, Exception, HostView, Withdrawn};
+use fettle_core::HostId;
+use fettle_core::finding::{Finding, FindingState, Severity};
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A finding that appeared, changed its state, or went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingDelta {
+    /// The vulnerability.
+    pub id: String,
+    /// Source package.
+    pub source: String,
+    /// State before; `None`: it is new.
+    pub before: Option<FindingState>,
+    /// State now; `None`: it is gone without proof (see [`HostChange::withdrawn`]), or its host is.
+    pub after: Option<FindingState>,
+}
+
+/// What a host's report changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostChange {
+    /// What of the host can be judged.
+    pub coverage: Coverage,
+    /// By source package, then vulnerability.
+    pub deltas: Vec<FindingDelta>,
+    /// Findings that went without a fix, and why.
+    pub withdrawn: Vec<Withdrawn>,
+}
+
+/// What a new catalogue changed, for all hosts it changed alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CatalogueChange {
+    /// What became of the finding.
+    pub delta: FindingDelta,
+    /// Slots of the hosts: [`FleetIndex::host_at`].
+    pub hosts: RoaringBitmap,
+}
+
+/// Source and vulnerability → state and severity.
+pub(super) type Part = BTreeMap<(Arc<str>, Arc<str>), (FindingState, Severity)>;
+
+/// The findings of some subjects and of what is carried over.
+pub(super) fn part<'a>(
+    catalogue: &Catalogue,
+    subjects: impl Iterator<Item = &'a Subject>,
+    release: &str,
+    carried: &[Carried],
+    accepted: &[Exception],
+) -> Part {
+    let mut part = Part::new();
+    for carried in carried {
+        let severity = catalogue
+            .statement(release, &carried.source, &carried.id)
+            .map_or(Severity::Medium, |s| s.severity);
+        let state = state_with(carried.state, &carried.id, &carried.source, accepted);
+        part.insert((carried.source.clone(), carried.id.clone()), (state, severity));
+    }
+    for subject in subjects {
+        for hit in &subject.hits {
+            let statement = catalogue.at(hit.statement);
+            let state = state_with(hit.state, &statement.id, &statement.source, accepted);
+            part.insert(
+                (statement.source.clone(), statement.id.clone()),
+                (state, statement.severity),
+            );
+        }
+    }
+    part
+}
+
+fn deltas(before: &Part, after: &Part) -> Vec<FindingDelta> {
+    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let state = |part: &Part, key| part.get(key).map(|(state, _)| *state);
+    keys.into_iter()
+        .filter(|key| state(before, key) != state(after, key))
+        .map(|key| FindingDelta {
+            id: key.1.to_string(),
+            source: key.0.to_string(),
+            before: state(before, key),
+            after: state(after, key),
+        })
+        .collect()
+}
+
+/// What is known of a host's findings in these subjects.
+fn known(catalogue: &Catalogue, record: &HostRecord, subjects: &[&Subject]) -> Vec<Known> {
+    let of = |s: &Subject, hit| {
+        Known::from(&finding(catalogue, &record.id, &s.facts, hit, &record.accepted))
+    };
+    let mut known: Vec<Known> =
+        subjects.iter().flat_map(|s| s.hits.iter().map(|h| of(s, h))).collect();
+    known.extend(record.carried.iter().map(|carried| {
+        let state = state_with(carried.state, &carried.id, &carried.source, &record.accepted);
+        Known { state, ..Known::from(carried) }
+    }));
+    known
+}
+
+impl FleetIndex {
+    /// An index without hosts.
+    pub fn new(catalogue: Arc<Catalogue>) -> Self {
+        Self {
+            subjects: Subjects::new(&catalogue),
+            catalogue,
+            hosts: Vec::new(),
+            slots: BTreeMap::new(),
+            free: Vec::new(),
+            excepted: RoaringBitmap::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// Takes a host's inventory. Findings known to the index from its last report count as known before;
+    /// [`HostView::previous`] is for hosts the index does not know yet (at start, from the store). Its exceptions
+    /// replace the ones of before.
+    pub fn set_host(&mut self, view: &HostView<'_>) -> HostChange {
+        let catalogue = self.catalogue.clone();
+        let facts = HostFacts::read(view.inventory);
+        let release: Arc<str> = release_name(&view.inventory.os).into();
+        let slot = self.slot(view.host);
+        let old = self.hosts[slot as usize].take();
+
+        // Join first and leave later, so that a subject that only this host has is not judged again.
+        let joined: Vec<u32> = facts
+            .sources
+            .iter()
+            .map(|s| self.subjects.join(&catalogue, &release, s, slot))
+            .collect();
+        let old_places: BTreeSet<u32> = old.iter().flat_map(|o| &o.subjects).copied().collect();
+        let new_places: BTreeSet<u32> = joined.iter().copied().collect();
+        let same_exceptions = old.as_ref().is_some_and(|o| o.accepted == view.accepted);
+        // An exception may reach into any subject.
+        let differs = |mine: &BTreeSet<u32>, other: &BTreeSet<u32>| -> Vec<u32> {
+            mine.iter().filter(|p| !same_exceptions || !other.contains(p)).copied().collect()
+        };
+        let (was, is) = (differs(&old_places, &new_places), differs(&new_places, &old_places));
+
+        let (mut before, mut known_before) = (Part::new(), Vec::new());
+        if let Some(old) = &old {
+            let subjects: Vec<&Subject> =
+                was.iter().filter_map(|&p| self.subjects.get(p)).collect();
+            let release = release_name(&old.os);
+            before =
+                part(&catalogue, subjects.iter().copied(), &release, &old.carried, &old.accepted);
+            known_before = known(&catalogue, old, &subjects);
+            self.totals.subtract(&before);
+        } else {
+            known_before.extend(view.previous.iter().map(Known::from));
+            for f in view.previous {
+                before.insert(
+                    (f.source.as_str().into(), f.id.as_str().into()),
+                    (f.state, f.severity()),
+                );
+            }
+        }
+        let is_hit = |source: &str, id: &str| {
+            let found = facts.sources.binary_search_by(|s| s.source.as_ref().cmp(source)).ok();
+            let subject = found.and_then(|i| self.subjects.get(joined[i]));
+            subject.is_some_and(|s| has_hit(&catalogue, &s.hits, id))
+        };
+        let (carried, withdrawn) =
+            carry(&catalogue, &release, &facts, known_before, view.ran_before, is_hit);
+        let changed = is.iter().filter_map(|&p| self.subjects.get(p));
+        let after = part(&catalogue, changed, &release, &carried, view.accepted);
+        self.totals.add(&after);
+        for &place in old_places.difference(&new_places) {
+            self.subjects.leave(&catalogue, place, slot);
+        }
+        let coverage = catalogue.coverage(&view.inventory.os, &facts);
+        self.note_exceptions(slot, !view.accepted.is_empty());
+        self.hosts[slot as usize] = Some(HostRecord {
+            id: view.host.clone(),
+            os: view.inventory.os.clone(),
+            facts: self.shared(facts, &joined),
+            subjects: joined,
+            carried,
+            accepted: view.accepted.to_vec(),
+        });
+        HostChange { coverage, deltas: deltas(&before, &after), withdrawn }
+    }
+
+    /// Replaces a host's facts by the equal ones its subjects hold.
+    fn shared(&self, mut facts: HostFacts, places: &[u32]) -> HostFacts {
+        for (source, &place) in facts.sources.iter_mut().zip(places) {
+            if let Some(subject) = self.subjects.get(place) {
+                *source = subject.facts.clone();
+            }
+        }
+        facts
+    }
+
+    fn note_exceptions(&mut self, slot: u32, any: bool) {
+        if any {
+            self.excepted.insert(slot);
+        } else {
+            self.excepted.remove(slot);
+        }
+    }
+
+    fn slot(&mut self, host: &HostId) -> u32 {
+        if let Some(&slot) = self.slots.get(host) {
+            return slot;
+        }
+        let slot = self.free.pop().unwrap_or(self.hosts.len() as u32);
+        if slot as usize == self.hosts.len() {
+            self.hosts.push(None);
+        }
+        self.slots.insert(host.clone(), slot);
+        slot
+    }
+
+    /// Forgets a host. Its findings, as they were, come back with nothing after; `None` where it is not known.
+    pub fn remove_host(&mut self, host: &HostId) -> Option<Vec<FindingDelta>> {
+        let slot = self.slots.remove(host)?;
+        let old = self.hosts[slot as usize].take()?;
+        self.free.push(slot);
+        self.excepted.remove(slot);
+        let before = self.part_of(&old);
+        self.totals.subtract(&before);
+        let catalogue = self.catalogue.clone();
+        for &place in &old.subjects {
+            self.subjects.leave(&catalogue, place, slot);
+        }
+        Some(deltas(&before, &Part::new()))
+    }
+
+    /// Replaces the exceptions that hold for a host; `None` where it is not known.
+    pub fn set_exceptions(
+        &mut self,
+        host: &HostId,
+        accepted: Vec<Exception>,
+    ) -> Option<Vec<FindingDelta>> {
+        let slot = *self.slots.get(host)?;
+        let mut record = self.hosts[slot as usize].take()?;
+        let before = self.part_of(&record);
+        record.accepted = accepted;
+        self.note_exceptions(slot, !record.accepted.is_empty());
+        let after = self.part_of(&record);
+        self.hosts[slot as usize] = Some(record);
+        self.totals.subtract(&before);
+        self.totals.add(&after);
+        Some(deltas(&before, &after))
+    }
+
+    /// All findings of a host, in short.
+    pub(super) fn part_of(&self, record: &HostRecord) -> Part {
+        let subjects = record.subjects.iter().filter_map(|&p| self.subjects.get(p));
+        part(
+            &self.catalogue,
+            subjects,
+            &release_name(&record.os),
+            &record.carried,
+            &record.accepted,
+        )
+    }
+
+    /// Judges all hosts by another catalogue: each distinct subject once. Returns what changed, by source package and
+    /// vulnerability, and for each host the findings that went because of what vendors say now.
+    pub fn replace_catalogue(
+        &mut self,
+        new: Arc<Catalogue>,
+    ) -> (Vec<CatalogueChange>, Vec<(HostId, Withdrawn)>) {
+        let old = std::mem::replace(&mut self.catalogue, new.clone());
+        let previous = self.subjects.clone();
+        let changed = self.subjects.judge_again(&old, &new);
+        let mut grouped: BTreeMap<
+            (String, String, Option<FindingState>, Option<FindingState>),
+            RoaringBitmap,
+        > = BTreeMap::new();
+        let mut all_withdrawn = Vec::new();
+        for slot in 0..self.hosts.len() as u32 {
+            let Some(mut record) = self.hosts[slot as usize].take() else { continue };
+            let places: Vec<u32> =
+                record.subjects.iter().copied().filter(|&p| changed.contains(p)).collect();
+            let release = release_name(&record.os);
+            let was: Vec<&Subject> = places.iter().filter_map(|&p| previous.get(p)).collect();
+            let before =
+                part(&old, was.iter().copied(), &release, &record.carried, &record.accepted);
+            let known_before = known(&old, &record, &was);
+            let is_hit = |source: &str, id: &str| {
+                let found =
+                    record.facts.sources.binary_search_by(|s| s.source.as_ref().cmp(source)).ok();
+                let subject = found.and_then(|i| self.subjects.get(record.subjects[i]));
+                subject.is_some_and(|s| has_hit(&new, &s.hits, id))
+            };
+            let (carried, withdrawn) =
+                carry(&new, &release, &record.facts, known_before, &BTreeMap::new(), is_hit);
+            let is = places.iter().filter_map(|&p| self.subjects.get(p));
+            let after = part(&new, is, &release, &carried, &record.accepted);
+            all_withdrawn.extend(withdrawn.into_iter().map(|w| (record.id.clone(), w)));
+            for d in deltas(&before, &after) {
+                grouped.entry((d.source, d.id, d.before, d.after)).or_default().insert(slot);
+            }
+            record.carried = carried;
+            self.hosts[slot as usize] = Some(record);
+        }
+        self.totals = self.recount();
+        let changes = grouped.into_iter().map(|((source, id, before, after), hosts)| {
+            CatalogueChange { delta: FindingDelta { id, source, before, after }, hosts }
+        });
+        (changes.collect(), all_withdrawn)
+    }
+
+    /// Counts from nothing. What the running totals must equal at any time.
+    pub(crate) fn recount(&self) -> Totals {
+        let mut totals = Totals::default();
+        for record in self.hosts.iter().flatten() {
+            totals.add(&self.part_of(record));
+        }
+        totals
+    }
+
+    /// A host's findings as they stand, by source package and vulnerability; `None` where it is not known.
+    pub fn findings_of(&self, host: &HostId) -> Option<Vec<Finding>> {
+        let record = self.hosts[*self.slots.get(host)? as usize].as_ref()?;
+        Some(self.findings_in(record))
+    }
+}

@@ -1,0 +1,270 @@
+//! Questions to the fleet.
+
+use super::change::Part;
+use super::subjects::Subject;
+use super::{FleetIndex, HostRecord};
+use crate::exposure::Coverage;
+use crate::exposure::catalogue::{Catalogue, release_name};
+use crate::exposure::judge::{Hit, carried_finding, finding, state_with};
+use fettle_core::HostId;
+use fettle_core::advisory::Ranking;
+use fettle_core::finding::{Finding, FindingState, Severity};
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How many findings there are, by severity and state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Totals(BTreeMap<(Severity, FindingState), u64>);
+
+impl Totals {
+    /// Findings of this severity in this state.
+    pub fn of(&self, severity: Severity, state: FindingState) -> u64 {
+        self.0.get(&(severity, state)).copied().unwrap_or(0)
+    }
+
+    /// Findings in this state, of any severity.
+    pub fn in_state(&self, state: FindingState) -> u64 {
+        self.0.iter().filter(|((_, s), _)| *s == state).map(|(_, n)| n).sum()
+    }
+
+    /// All that are not 0, in the order of severity and state.
+    pub fn iter(&self) -> impl Iterator<Item = (Severity, FindingState, u64)> {
+        self.0.iter().map(|(&(severity, state), &n)| (severity, state, n))
+    }
+
+    pub(super) fn add(&mut self, part: &Part) {
+        for &(state, severity) in part.values() {
+            *self.0.entry((severity, state)).or_default() += 1;
+        }
+    }
+
+    pub(super) fn subtract(&mut self, part: &Part) {
+        for &(state, severity) in part.values() {
+            if let Some(n) = self.0.get_mut(&(severity, state)) {
+                *n = n.saturating_sub(1);
+                if *n == 0 {
+                    self.0.remove(&(severity, state));
+                }
+            }
+        }
+    }
+}
+
+/// One vulnerability of one source package across the fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Worst {
+    /// The vulnerability.
+    pub id: String,
+    /// Source package.
+    pub source: String,
+    /// How bad.
+    pub severity: Severity,
+    /// CVSS, EPSS, KEV, date.
+    pub ranking: Ranking,
+    /// Hosts that have it in any vulnerable state.
+    pub hosts: u64,
+    /// Of these, in a process or as running kernel.
+    pub in_use: u64,
+    /// Of these, in a process that listens beyond loopback.
+    pub exposed: u64,
+    /// Of these, open with a fix that the host's own sources offer.
+    pub fixable_now: u64,
+    /// One of the hosts, to look at and explain.
+    pub example: HostId,
+}
+
+impl FleetIndex {
+    /// The catalogue in use.
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
+    /// How many hosts there are.
+    pub fn host_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many distinct subjects were judged.
+    pub fn subject_count(&self) -> usize {
+        self.subjects.all().count()
+    }
+
+    /// The host in a slot of a bitmap.
+    pub fn host_at(&self, slot: u32) -> Option<&HostId> {
+        Some(&self.hosts.get(slot as usize)?.as_ref()?.id)
+    }
+
+    /// What of a host can be judged; `None` where it is not known.
+    pub fn coverage_of(&self, host: &HostId) -> Option<Coverage> {
+        let record = self.record(host)?;
+        Some(self.catalogue.coverage(&record.os, &record.facts))
+    }
+
+    /// Findings of the whole fleet, counted.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// One host's findings, counted; `None` where it is not known.
+    pub fn totals_of(&self, host: &HostId) -> Option<Totals> {
+        let mut totals = Totals::default();
+        totals.add(&self.part_of(self.record(host)?));
+        Some(totals)
+    }
+
+    /// Slots of the hosts that have a vulnerability in any vulnerable state (exceptions included).
+    pub fn who_has(&self, id: &str) -> RoaringBitmap {
+        let mut hosts = RoaringBitmap::new();
+        let found = self.catalogue.vulnerabilities().binary_search_by(|v| v.id.as_ref().cmp(id));
+        for subject in found.into_iter().flat_map(|place| self.subjects.with_vulnerability(place)) {
+            hosts |= &subject.hosts;
+        }
+        for (slot, record) in self.hosts.iter().enumerate() {
+            let Some(record) = record else { continue };
+            if record.carried.iter().any(|c| c.id.as_ref() == id && c.state.is_vulnerable()) {
+                hosts.insert(slot as u32);
+            }
+        }
+        hosts
+    }
+
+    /// The findings of one vulnerability on all hosts, proved fixed ones included. By host, then source.
+    pub fn findings_about(&self, id: &str) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let place = self.catalogue.vulnerabilities().binary_search_by(|v| v.id.as_ref().cmp(id));
+        for subject in place.into_iter().flat_map(|place| self.subjects.with_vulnerability(place)) {
+            for record in
+                subject.hosts.iter().filter_map(|slot| self.hosts.get(slot as usize)?.as_ref())
+            {
+                found.extend(self.hits_about(subject, id).map(|hit| {
+                    finding(&self.catalogue, &record.id, &subject.facts, hit, &record.accepted)
+                }));
+            }
+        }
+        for record in self.hosts.iter().flatten() {
+            let release = release_name(&record.os);
+            let about = record.carried.iter().filter(|c| c.id.as_ref() == id);
+            found.extend(about.map(|c| {
+                carried_finding(&self.catalogue, &release, &record.id, c, &record.accepted)
+            }));
+        }
+        found.sort_by(|a, b| (&a.host, &a.source).cmp(&(&b.host, &b.source)));
+        found
+    }
+
+    fn hits_about<'a>(&'a self, subject: &'a Subject, id: &str) -> impl Iterator<Item = &'a Hit> {
+        let found =
+            subject.hits.binary_search_by(|h| self.catalogue.at(h.statement).id.as_ref().cmp(id));
+        found.ok().into_iter().map(|i| &subject.hits[i])
+    }
+
+    /// The `n` worst vulnerabilities of the fleet, worst first: by exploited, severity, exposed, EPSS, CVSS, in use,
+    /// then by how many hosts have them. Accepted ones are left out where every host accepts them.
+    pub fn worst(&self, n: usize) -> Vec<Worst> {
+        #[derive(Default)]
+        struct Sum {
+            hosts: RoaringBitmap,
+            in_use: RoaringBitmap,
+            exposed: RoaringBitmap,
+            fixable: RoaringBitmap,
+        }
+        let mut sums: BTreeMap<u32, Sum> = BTreeMap::new();
+        for (_, subject) in self.subjects.all() {
+            for hit in &subject.hits {
+                let groups = &subject.facts.groups[..hit.groups as usize];
+                let hosts = self.not_accepting(subject, hit.statement);
+                let sum = sums.entry(hit.statement).or_default();
+                if hit.kernel || groups.iter().any(|g| g.in_use) {
+                    sum.in_use |= &*hosts;
+                }
+                if groups.iter().any(|g| g.exposed) {
+                    sum.exposed |= &*hosts;
+                }
+                if hit.offered && hit.state == FindingState::Open {
+                    sum.fixable |= &*hosts;
+                }
+                sum.hosts |= &*hosts;
+            }
+        }
+        let mut order: Vec<(u32, Sum)> =
+            sums.into_iter().filter(|(_, sum)| !sum.hosts.is_empty()).collect();
+        order.sort_by_cached_key(|(place, sum)| {
+            let statement = self.catalogue.at(*place);
+            let ranking = self.catalogue.ranking(statement);
+            let mil = |x: Option<f32>| (x.unwrap_or(0.0).max(0.0) * 1000.0) as u32;
+            let rank = (
+                ranking.kev.is_some(),
+                statement.severity,
+                !sum.exposed.is_empty(),
+                mil(ranking.epss),
+                mil(ranking.cvss),
+                !sum.in_use.is_empty(),
+                sum.hosts.len(),
+            );
+            (Reverse(rank), *place)
+        });
+        let top = order.into_iter().take(n);
+        top.filter_map(|(place, sum)| {
+            let statement = self.catalogue.at(place);
+            Some(Worst {
+                id: statement.id.to_string(),
+                source: statement.source.to_string(),
+                severity: statement.severity,
+                ranking: self.catalogue.ranking(statement),
+                hosts: sum.hosts.len(),
+                in_use: sum.in_use.len(),
+                exposed: sum.exposed.len(),
+                fixable_now: sum.fixable.len(),
+                example: self
+                    .host_at(sum.exposed.min().or(sum.in_use.min()).or(sum.hosts.min())?)?
+                    .clone(),
+            })
+        })
+        .collect()
+    }
+
+    /// Hosts of a subject without an exception for a statement.
+    fn not_accepting<'a>(&self, subject: &'a Subject, statement: u32) -> Cow<'a, RoaringBitmap> {
+        let statement = self.catalogue.at(statement);
+        let accepts = |slot: &u32| {
+            let record = self.hosts.get(*slot as usize).and_then(Option::as_ref);
+            record.is_some_and(|r| {
+                state_with(FindingState::Open, &statement.id, &statement.source, &r.accepted)
+                    == FindingState::Accepted
+            })
+        };
+        let accepting: RoaringBitmap =
+            (&subject.hosts & &self.excepted).iter().filter(accepts).collect();
+        if accepting.is_empty() {
+            return Cow::Borrowed(&subject.hosts);
+        }
+        Cow::Owned(&subject.hosts - accepting)
+    }
+
+    fn record(&self, host: &HostId) -> Option<&HostRecord> {
+        self.hosts.get(*self.slots.get(host)? as usize)?.as_ref()
+    }
+
+    pub(super) fn findings_in(&self, record: &HostRecord) -> Vec<Finding> {
+        let release = release_name(&record.os);
+        let subjects = record.subjects.iter().filter_map(|&p| self.subjects.get(p));
+        let hits = subjects.flat_map(|s| {
+            s.hits
+                .iter()
+                .map(|h| finding(&self.catalogue, &record.id, &s.facts, h, &record.accepted))
+        });
+        let mut findings: Vec<Finding> = hits.collect();
+        let carried = record.carried.iter();
+        findings.extend(
+            carried.map(|c| {
+                carried_finding(&self.catalogue, &release, &record.id, c, &record.accepted)
+            }),
+        );
+        findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
+        findings
+    }
+}

@@ -1,0 +1,201 @@
+//! Statements against facts: one source package at a time, once for all hosts that share them.
+
+use super::carry::{Carried, Known, carry};
+use super::catalogue::{Catalogue, Statement, release_name};
+use super::facts::{HostFacts, SourceFacts};
+use super::{Coverage, Doubt, Exception, HostView, Judgement};
+use fettle_core::HostId;
+use fettle_core::advisory::{AdvisoryStatus, Ranking};
+use fettle_core::finding::{Finding, FindingState};
+use fettle_core::inventory::Os;
+
+/// One vulnerability of one source package, as it stands for every host with these facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hit {
+    /// Place of the statement in the catalogue.
+    pub(super) statement: u32,
+    /// `Open`, `NoFixYet` or `PendingReboot`.
+    pub(super) state: FindingState,
+    /// How many of the lowest installed versions are affected.
+    pub(super) groups: u32,
+    /// Is the running kernel affected?
+    pub(super) kernel: bool,
+    /// Do the host's own sources offer a fixed version?
+    pub(super) offered: bool,
+}
+
+/// Judges the statements of a release against the facts about one source package. By vulnerability.
+pub(super) fn hits(catalogue: &Catalogue, release: &str, facts: &SourceFacts) -> Vec<Hit> {
+    let range = catalogue.range(release, &facts.source);
+    let first = range.start as u32;
+    let statements = catalogue.slice(range).iter().enumerate();
+    statements.filter_map(|(i, statement)| hit(statement, first + i as u32, facts)).collect()
+}
+
+fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Option<Hit> {
+    let all = facts.groups.len() as u32;
+    let (groups, kernel, state) = match &statement.status {
+        AdvisoryStatus::NotAffected | AdvisoryStatus::Undetermined => return None,
+        AdvisoryStatus::Open { .. } => (all, facts.kernel.is_some(), FindingState::NoFixYet),
+        AdvisoryStatus::Fixed { .. } => {
+            let fixed = &statement.fixed_key;
+            let groups = facts.groups.partition_point(|g| g.version.key < *fixed) as u32;
+            let running = facts.kernel.as_ref().filter(|k| k.version.key < *fixed);
+            let fixed_image =
+                running.and_then(|k| k.newest.as_ref()).is_some_and(|newest| newest.key >= *fixed);
+            let state = if groups == 0 && fixed_image {
+                FindingState::PendingReboot
+            } else {
+                FindingState::Open
+            };
+            (groups, running.is_some(), state)
+        }
+    };
+    if groups == 0 && !kernel {
+        return None;
+    }
+    let has_fix = statement.fixed_version().is_some();
+    let offered = has_fix && facts.offered.as_ref().is_some_and(|o| o.key >= statement.fixed_key);
+    Some(Hit { statement: place, state, groups, kernel, offered })
+}
+
+/// Is there a hit for this vulnerability among the hits of one source package?
+pub(super) fn has_hit(catalogue: &Catalogue, hits: &[Hit], id: &str) -> bool {
+    hits.binary_search_by(|h| catalogue.at(h.statement).id.as_ref().cmp(id)).is_ok()
+}
+
+/// The finding that a hit is on one host.
+pub(super) fn finding(
+    catalogue: &Catalogue,
+    host: &HostId,
+    facts: &SourceFacts,
+    hit: &Hit,
+    accepted: &[Exception],
+) -> Finding {
+    let statement = catalogue.at(hit.statement);
+    let groups = &facts.groups[..hit.groups as usize];
+    let kernel = facts.kernel.as_ref().filter(|_| hit.kernel);
+    let installed = kernel.map(|k| &k.version).or(groups.first().map(|g| &g.version));
+    let mut binaries: Vec<String> =
+        groups.iter().flat_map(|g| &g.binaries).map(|b| b.to_string()).collect();
+    binaries.sort();
+    binaries.dedup();
+    if let Some(kernel) = kernel {
+        binaries.insert(0, kernel.binary.to_string());
+    }
+    Finding {
+        host: host.clone(),
+        id: statement.id.to_string(),
+        source: statement.source.to_string(),
+        installed: installed.map(|v| v.text.to_string()).unwrap_or_default(),
+        binaries,
+        state: state_with(hit.state, &statement.id, &statement.source, accepted),
+        fixed_version: statement.fixed_version().map(str::to_owned),
+        offered: hit.offered,
+        in_use: kernel.is_some() || groups.iter().any(|g| g.in_use),
+        exposed: groups.iter().any(|g| g.exposed),
+        urgency: statement.urgency.to_string(),
+        ranking: catalogue.ranking(statement),
+        class: String::new(),
+        deadline: None,
+    }
+}
+
+/// The finding that something carried over from before is.
+pub(super) fn carried_finding(
+    catalogue: &Catalogue,
+    release: &str,
+    host: &HostId,
+    carried: &Carried,
+    accepted: &[Exception],
+) -> Finding {
+    let statement = catalogue.statement(release, &carried.source, &carried.id);
+    Finding {
+        host: host.clone(),
+        id: carried.id.to_string(),
+        source: carried.source.to_string(),
+        installed: carried.installed.to_string(),
+        binaries: carried.binaries.iter().map(|b| b.to_string()).collect(),
+        state: state_with(carried.state, &carried.id, &carried.source, accepted),
+        fixed_version: carried.fixed_version.as_ref().map(|v| v.to_string()),
+        offered: false,
+        in_use: carried.state == FindingState::PendingRestart,
+        exposed: carried.exposed,
+        urgency: statement.map(|s| s.urgency.to_string()).unwrap_or_default(),
+        ranking: statement.map_or_else(Ranking::default, |s| catalogue.ranking(s)),
+        class: String::new(),
+        deadline: None,
+    }
+}
+
+/// An exception covers whatever is vulnerable.
+pub(super) fn state_with(
+    state: FindingState,
+    id: &str,
+    source: &str,
+    accepted: &[Exception],
+) -> FindingState {
+    if state.is_vulnerable() && accepted.iter().any(|e| e.covers(id, source)) {
+        return FindingState::Accepted;
+    }
+    state
+}
+
+impl Catalogue {
+    /// What of a host this catalogue can judge.
+    pub(super) fn coverage(&self, os: &Os, facts: &HostFacts) -> Coverage {
+        let release = release_name(os);
+        if !self.covers(&release) {
+            let known = self.releases().map(str::to_owned).collect();
+            return Coverage::UnknownRelease { os: os.clone(), known };
+        }
+        Coverage::Release {
+            release,
+            kernel: facts.kernel.clone(),
+            odd_versions: facts.odd_versions.clone(),
+        }
+    }
+
+    /// Judges one host. Deterministic: equal input, equal output.
+    pub fn judge(&self, view: &HostView<'_>) -> Judgement {
+        let facts = HostFacts::read(view.inventory);
+        let release = release_name(&view.inventory.os);
+        let (mut findings, mut doubts, mut judged) = (Vec::new(), Vec::new(), Vec::new());
+        for source in &facts.sources {
+            let hits = hits(self, &release, source);
+            findings
+                .extend(hits.iter().map(|h| finding(self, view.host, source, h, view.accepted)));
+            doubts.extend(self.doubts(&release, source));
+            judged.push((source.source.clone(), hits));
+        }
+        let is_hit = |source: &str, id: &str| {
+            let found = judged.binary_search_by(|(s, _)| s.as_ref().cmp(source));
+            found.is_ok_and(|i| has_hit(self, &judged[i].1, id))
+        };
+        let known = view.previous.iter().map(Known::from).collect();
+        let (carried, withdrawn) = carry(self, &release, &facts, known, view.ran_before, is_hit);
+        findings.extend(
+            carried.iter().map(|c| carried_finding(self, &release, view.host, c, view.accepted)),
+        );
+        findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
+        Judgement {
+            coverage: self.coverage(&view.inventory.os, &facts),
+            findings,
+            withdrawn,
+            doubts,
+        }
+    }
+
+    fn doubts<'a>(
+        &'a self,
+        release: &str,
+        facts: &'a SourceFacts,
+    ) -> impl Iterator<Item = Doubt> + use<'a> {
+        let statements = self.slice(self.range(release, &facts.source));
+        let installed = !facts.groups.is_empty() || facts.kernel.is_some();
+        statements
+            .iter()
+            .filter(move |s| installed && s.status == AdvisoryStatus::Undetermined)
+            .map(|s| Doubt { id: s.id.to_string(), source: s.source.to_string() })
+    }
+}

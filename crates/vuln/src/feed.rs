@@ -1,0 +1,199 @@
+//! Feeds: bytes of a vendor's publication in, typed records and per-record errors out.
+//!
+//! Every parser here holds to the same rules. A document that cannot be understood as a whole is a
+//! [`FeedError`], and the last good one stays in use. A record that cannot be understood is left out and named
+//! in [`Parsed::errors`] with its line; the others count. Fields this crate does not know are ignored. Names and
+//! versions are bounded and checked before they get anywhere else. Nothing panics, whatever the bytes.
+
+pub mod cvss;
+pub mod debian;
+pub mod dsa;
+pub mod epss;
+pub mod kev;
+
+mod document;
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Larger documents are refused unread: 512 MiB. The largest vendor feed in use has about 70 MB.
+pub const MAX_FEED_BYTES: usize = 512 << 20;
+/// At most that many [`RecordError`]s are kept; the rest are counted.
+pub const MAX_ERRORS_KEPT: usize = 200;
+/// Longest name (package, release, vulnerability), in bytes.
+pub const MAX_NAME: usize = 128;
+/// Longest version, in bytes.
+pub const MAX_VERSION: usize = 256;
+/// Longest free text that is kept, in bytes; more is cut.
+pub const MAX_TEXT: usize = 1000;
+
+/// The feeds there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feed {
+    /// Debian security tracker, JSON.
+    DebianTracker,
+    /// Debian's advisories (DSA, DLA) with their dates, JSON lines.
+    DebianAdvisories,
+    /// CISA Known Exploited Vulnerabilities, JSON.
+    Kev,
+    /// FIRST EPSS scores, CSV.
+    Epss,
+    /// CVSS scores, JSON lines.
+    Cvss,
+}
+
+impl Feed {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::DebianTracker, Self::DebianAdvisories, Self::Kev, Self::Epss, Self::Cvss];
+
+    /// The word, as CLI, API and manifests write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::DebianTracker => "debian-tracker",
+            Self::DebianAdvisories => "debian-advisories",
+            Self::Kev => "kev",
+            Self::Epss => "epss",
+            Self::Cvss => "cvss",
+        }
+    }
+}
+
+impl fmt::Display for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DebianTracker => "Debian security tracker feed",
+            Self::DebianAdvisories => "Debian advisories feed",
+            Self::Kev => "KEV feed",
+            Self::Epss => "EPSS feed",
+            Self::Cvss => "CVSS feed",
+        })
+    }
+}
+
+/// Why a document as a whole cannot be used. The caller keeps the last good one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FeedError {
+    /// No bytes, or only white space.
+    #[error("the {feed} is empty: fetch it again; the last good one stays in use")]
+    Empty {
+        /// Which feed.
+        feed: Feed,
+    },
+    /// More than [`MAX_FEED_BYTES`].
+    #[error(
+        "the {feed} has {bytes} bytes, more than the {MAX_FEED_BYTES} that are read: check its source"
+    )]
+    TooLarge {
+        /// Which feed.
+        feed: Feed,
+        /// Its size.
+        bytes: usize,
+    },
+    /// It ends in the middle of something, or has fewer records than it says.
+    #[error(
+        "the {feed} is cut off at line {line}, column {column} ({what}): fetch it again; the last good one stays in use"
+    )]
+    Truncated {
+        /// Which feed.
+        feed: Feed,
+        /// Line of the end, from 1.
+        line: usize,
+        /// Column of the end, from 1.
+        column: usize,
+        /// How it shows.
+        what: String,
+    },
+    /// Not the format it should be.
+    #[error(
+        "the {feed} is malformed at line {line}, column {column}: {what}. Is it the right file, decompressed?"
+    )]
+    Malformed {
+        /// Which feed.
+        feed: Feed,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong there.
+        what: String,
+    },
+    /// Well-formed, but not one record in it can be used.
+    #[error(
+        "the {feed} holds no usable record ({rejected} rejected{first}): is it the right file?"
+    )]
+    NothingUsable {
+        /// Which feed.
+        feed: Feed,
+        /// How many records were rejected.
+        rejected: usize,
+        /// `, the first at line N: why`, or empty.
+        first: String,
+    },
+}
+
+/// Why one record of a document was left out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, {place}: {what}")]
+pub struct RecordError {
+    /// Which record, in the feed's own terms: `openssl CVE-2024-5535 bookworm`.
+    pub place: String,
+    /// Line in the document, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What a document gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed<T> {
+    /// The usable records, in the document's order.
+    pub records: Vec<T>,
+    /// The first [`MAX_ERRORS_KEPT`] records that were left out, in the document's order.
+    pub errors: Vec<RecordError>,
+    /// How many more were left out.
+    pub errors_not_kept: usize,
+}
+
+impl<T> Parsed<T> {
+    /// How many records were left out.
+    pub fn rejected(&self) -> usize {
+        self.errors.len() + self.errors_not_kept
+    }
+}
+
+/// Is this a vulnerability's name: `CVE-2024-5535`, `TEMP-0000000-A2EB44`, `DSA-1234-1`?
+pub(crate) fn check_vulnerability(id: &str) -> Result<(), String> {
+    check_name("vulnerability", id, |c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// Is this a source package or release name?
+pub(crate) fn check_package(kind: &str, name: &str) -> Result<(), String> {
+    check_name(kind, name, |c| c.is_ascii_alphanumeric() || "+-._".contains(c))
+}
+
+fn check_name(kind: &str, name: &str, allowed: impl Fn(char) -> bool) -> Result<(), String> {
+    if name.is_empty() {
+        return Err(format!("the {kind} name is empty"));
+    }
+    if name.len() > MAX_NAME {
+        return Err(format!("the {kind} name has {} bytes, more than {MAX_NAME}", name.len()));
+    }
+    match name.chars().find(|&c| !allowed(c)) {
+        Some(c) => Err(format!("the {kind} name holds {c:?}")),
+        None => Ok(()),
+    }
+}
+
+/// Cuts free text to [`MAX_TEXT`] bytes and replaces control characters by spaces.
+pub(crate) fn clean_text(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if out.len() + c.len_utf8() > MAX_TEXT {
+            break;
+        }
+        out.push(if c.is_control() { ' ' } else { c });
+    }
+    out
+}

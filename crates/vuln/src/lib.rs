@@ -1,0 +1,11 @@
+//! Vendor feeds to advisories, and who is exposed to them. Pure: bytes and values in, values out.
+//!
+//! [`feed`] parses what vendors publish. [`snapshot`] turns the bundled set of feeds into a
+//! [`exposure::Catalogue`]. [`exposure`] judges hosts by it: one host ([`exposure::Catalogue::judge`]) or a fleet
+//! ([`exposure::FleetIndex`]), and explains each finding.
+//!
+//! Vendor's word first: the distribution's own data decides who is affected; CVSS, KEV and EPSS only rank.
+
+pub mod exposure;
+pub mod feed;
+pub mod snapshot;

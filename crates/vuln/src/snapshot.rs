@@ -1,0 +1,167 @@
+//! A set of feeds that belong together, such as the one in the repository's `data/`: a manifest that says what each
+//! file is, where it is from and of which day; and the way from their bytes to a [`Catalogue`].
+
+use crate::exposure::{Catalogue, CatalogueInput};
+use crate::feed::{self, Feed, FeedError, Parsed, RecordError};
+use fettle_core::Digest;
+use jiff::civil::Date;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Bytes of the feeds, decompressed.
+#[derive(Debug, Clone, Default)]
+pub struct Feeds<'a> {
+    /// Feed → its bytes. Only [`Feed::DebianTracker`] must be there; what ranks may be missing.
+    pub bytes: BTreeMap<Feed, &'a [u8]>,
+    /// Feed → day, as its publisher dates it. For explanations.
+    pub as_of: BTreeMap<Feed, Date>,
+}
+
+/// What a set of feeds gave.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// Vendors' statements, ranked.
+    pub catalogue: Catalogue,
+    /// What each feed gave.
+    pub feeds: Vec<FeedOutcome>,
+}
+
+/// What one feed gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedOutcome {
+    /// Which.
+    pub feed: Feed,
+    /// Usable records.
+    pub records: usize,
+    /// Records left out.
+    pub rejected: usize,
+    /// The first of these, and why.
+    pub errors: Vec<RecordError>,
+}
+
+/// Why a set of feeds cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// One of its documents cannot be used.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// Nothing says who is affected.
+    #[error("the set of feeds has no {0}, which says who is affected: add it")]
+    Missing(Feed),
+    /// The manifest cannot be read.
+    #[error("the snapshot's manifest is malformed: {0}. Build the snapshot anew or fetch it again")]
+    Manifest(String),
+    /// The manifest names a feed twice.
+    #[error("the snapshot's manifest names the {0} twice: keep one of the two")]
+    Twice(Feed),
+    /// A file is not the one the manifest was written for.
+    #[error(
+        "{file} of the snapshot has digest {found}, the manifest says {expected}: fetch the snapshot again"
+    )]
+    Digest {
+        /// File name.
+        file: String,
+        /// Digest of its bytes.
+        found: Digest,
+        /// What the manifest says.
+        expected: Digest,
+    },
+}
+
+/// Parses all feeds and builds the catalogue.
+///
+/// # Errors
+/// [`SnapshotError`] where one of the documents as a whole cannot be used. Single records that cannot are left
+/// out and listed in [`Loaded::feeds`].
+pub fn load(feeds: &Feeds<'_>) -> Result<Loaded, SnapshotError> {
+    let mut outcomes = Vec::new();
+    let tracker =
+        feeds.bytes.get(&Feed::DebianTracker).ok_or(SnapshotError::Missing(Feed::DebianTracker))?;
+    let mut input = CatalogueInput { as_of: feeds.as_of.clone(), ..CatalogueInput::default() };
+    input.advisories = note(&mut outcomes, Feed::DebianTracker, feed::debian::parse(tracker)?);
+    if let Some(bytes) = feeds.bytes.get(&Feed::DebianAdvisories) {
+        input.debian_advisories =
+            note(&mut outcomes, Feed::DebianAdvisories, feed::dsa::parse(bytes)?);
+    }
+    if let Some(bytes) = feeds.bytes.get(&Feed::Kev) {
+        input.kev = note(&mut outcomes, Feed::Kev, feed::kev::parse(bytes)?);
+    }
+    if let Some(bytes) = feeds.bytes.get(&Feed::Epss) {
+        input.epss = note(&mut outcomes, Feed::Epss, feed::epss::parse(bytes)?);
+    }
+    if let Some(bytes) = feeds.bytes.get(&Feed::Cvss) {
+        input.cvss = note(&mut outcomes, Feed::Cvss, feed::cvss::parse(bytes)?);
+    }
+    Ok(Loaded { catalogue: Catalogue::build(input), feeds: outcomes })
+}
+
+fn note<T>(outcomes: &mut Vec<FeedOutcome>, feed: Feed, parsed: Parsed<T>) -> Vec<T> {
+    let (records, rejected) = (parsed.records.len(), parsed.rejected());
+    outcomes.push(FeedOutcome { feed, records, rejected, errors: parsed.errors });
+    parsed.records
+}
+
+/// `SNAPSHOT.toml`: what the files of a snapshot are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Manifest {
+    /// One for each feed.
+    pub file: Vec<ManifestFile>,
+}
+
+/// One file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ManifestFile {
+    /// Its name, beside the manifest. Compressed with Zstandard.
+    pub name: String,
+    /// Which feed it is.
+    pub feed: Feed,
+    /// Day of the data.
+    #[serde(deserialize_with = "date")]
+    pub as_of: Date,
+    /// Where it is from and what was done to it.
+    pub origin: String,
+    /// Under which terms, and to whom credit is due.
+    pub licence: String,
+    /// Digest of the compressed file.
+    pub sha256: Digest,
+}
+
+fn date<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Date, D::Error> {
+    String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+}
+
+impl Manifest {
+    /// Parses `SNAPSHOT.toml`.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Manifest`] with line and cause, [`SnapshotError::Twice`].
+    pub fn parse(text: &str) -> Result<Self, SnapshotError> {
+        let manifest: Self =
+            toml::from_str(text).map_err(|e| SnapshotError::Manifest(e.to_string()))?;
+        for (i, file) in manifest.file.iter().enumerate() {
+            if manifest.file[..i].iter().any(|f| f.feed == file.feed) {
+                return Err(SnapshotError::Twice(file.feed));
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Day of each feed.
+    pub fn as_of(&self) -> BTreeMap<Feed, Date> {
+        self.file.iter().map(|f| (f.feed, f.as_of)).collect()
+    }
+}
+
+impl ManifestFile {
+    /// Is this the file the manifest was written for?
+    ///
+    /// # Errors
+    /// [`SnapshotError::Digest`] where it is not.
+    pub fn verify(&self, compressed: &[u8]) -> Result<(), SnapshotError> {
+        let found = Digest::of(compressed);
+        if found == self.sha256 {
+            return Ok(());
+        }
+        Err(SnapshotError::Digest { file: self.name.clone(), found, expected: self.sha256 })
+    }
+}

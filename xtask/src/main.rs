@@ -1,0 +1,55 @@
+//! What a developer or newcomer types: `cargo xtask demo`, `test`, `bench`, `lab`, `sim`, `deps`.
+
+mod bench;
+mod build;
+mod demo;
+mod deps;
+mod figures;
+mod lab;
+mod sim;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Fettle's own tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Patch a real fleet on this machine: real Debian hosts, real pending security updates, one bad patch.
+    Demo(demo::Demo),
+    /// Everything that guards the main branch: format, lints, tests, hosts, pages.
+    Test(test::Test),
+    /// Print figures, each beside its bar or its peer.
+    Bench(bench::Bench),
+    /// Real hosts to try things on.
+    Lab(lab::LabCommand),
+    /// The product's own rollout code under random events.
+    Sim(sim::Sim),
+    /// Check which room depends on which.
+    Deps,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
+        Task::Demo(demo) => demo.run(),
+        Task::Test(test) => test.run(),
+        Task::Bench(bench) => bench.run(),
+        Task::Lab(command) => command.run(),
+        Task::Sim(sim) => sim.run(),
+        Task::Deps => deps::check(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `cargo xtask test`: everything that guards the main branch, in one command.
+
+use crate::build::{cargo, programs, root, run};
+use crate::{deps, lab};
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use fettle_lab::{Lab, LabConfig};
+use std::process::Command;
+use std::time::Instant;
+
+/// Format, lints, unit tests, documentation, direction of dependencies, real hosts, real browser.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Leave out what needs real hosts (also without root).
+    #[arg(long)]
+    no_lab: bool,
+}
+
+/// Debian packages that tests need beside those the lab asks for, and why.
+const PACKAGES: &[(&str, &str, &str)] = &[
+    ("chromium", "/usr/bin/chromium", "the web pages are tried in a real browser"),
+    ("strace", "/usr/bin/strace", "system calls are watched in tests"),
+    ("zstd", "/usr/bin/zstd", "test data is compressed"),
+];
+
+impl Test {
+    pub(crate) fn run(self) -> Result<()> {
+        let mut skipped = Vec::new();
+        let is_root = fettle_lab::why_not();
+        let lab_wanted = !self.no_lab && is_root.is_none();
+        if let Some(reason) = is_root.or(self.no_lab.then(|| "--no-lab was given".to_owned())) {
+            skipped.push(format!("tests on real hosts: {reason}"));
+        }
+        timed("install what is missing", || install(&mut skipped))?;
+        timed("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
+        timed("direction of dependencies", deps::check)?;
+        timed("lints", || {
+            run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))
+        })?;
+        timed("documentation", || {
+            run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))
+        })?;
+        // Lab tests run the programs themselves, so these are built before anything is tested.
+        let bins = timed("build", || programs("dev"))?;
+        if lab_wanted {
+            timed("base system of the lab", || {
+                let lab = Lab::open(LabConfig::for_tests()?)?;
+                lab::down(&lab)?;
+                lab.ensure_requirements(&lab::say)?;
+                lab.ensure_base(&lab::say)?;
+                Ok(())
+            })?;
+        }
+        let tested = timed("tests", || {
+            run(cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+                .env("FETTLE_BIN_DIR", &bins)
+                .env("FETTLE_LAB", if lab_wanted { "1" } else { "0" }))
+        });
+        if lab_wanted {
+            let left = lab::down(&Lab::open(LabConfig::for_tests()?)?)?;
+            if !left.is_empty() {
+                bail!("the lab left behind: {}", left.join(", "));
+            }
+        }
+        tested?;
+        for line in &skipped {
+            println!("skipped: {line}");
+        }
+        println!("all tests passed{}", if skipped.is_empty() { "" } else { ", apart from what was skipped" });
+        Ok(())
+    }
+}
+
+fn timed<T>(what: &str, task: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("== {what}");
+    let started = Instant::now();
+    let result = task().with_context(|| what.to_owned());
+    println!("== {what}: {:.1} s", started.elapsed().as_secs_f64());
+    result
+}
+
+/// Installs missing programs; without root says what is left out.
+fn install(skipped: &mut Vec<String>) -> Result<()> {
+    let missing: Vec<_> = PACKAGES.iter().filter(|(_, file, _)| !std::path::Path::new(file).exists()).collect();
+    let has_nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
+    if !has_nextest {
+        println!("installing cargo-nextest: it runs the tests");
+        run(&mut cargo(&["install", "--locked", "cargo-nextest"]))?;
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for (package, _, why) in &missing {
+        println!("{package} is missing: {why}");
+    }
+    if let Some(reason) = fettle_lab::why_not().filter(|r| r.contains("root")) {
+        skipped.push(format!("installing {}: {reason}", missing.iter().map(|m| m.0).collect::<Vec<_>>().join(", ")));
+        return Ok(());
+    }
+    let apt = |args: &[&str]| {
+        run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").current_dir(root()))
+    };
+    apt(&["update", "-qq"])?;
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    args.extend(missing.iter().map(|m| m.0));
+    apt(&args)
+}
