@@ -24,8 +24,8 @@ impl Sim {
         let summary = fettle_sim::campaign(self.from..self.from + self.seeds);
         println!("{}", serde_json::to_string_pretty(&summary)?);
         write_json(&summary, self.json.as_deref())?;
-        if summary.violations != 0 {
-            bail!("{} invariants were broken; replay a seed with --from SEED --seeds 1", summary.violations);
+        if !summary.violations.is_empty() {
+            bail!("{} invariants were broken; replay a seed with --from SEED --seeds 1", summary.violations.len());
         }
         Ok(())
     }

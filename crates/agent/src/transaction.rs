@@ -117,9 +117,10 @@ impl Transaction<'_> {
             .apply_command(self.changes(), self.order.conffiles, &self.new_archives())
             .map_err(preflight::packages)?;
         if line.program.ends_with("/apt-get") {
-            line.arguments.extend(NO_CACHES.map(str::to_owned));
-            // Somebody may have taken the lock since preflight looked.
-            line.arguments.extend(["-o", "DPkg::Lock::Timeout=60"].map(str::to_owned));
+            // Before anything else: behind `--` they would be packages. Somebody may have taken the lock since
+            // preflight looked.
+            let options = NO_CACHES.into_iter().chain(["-o", "DPkg::Lock::Timeout=60"]);
+            line.arguments.splice(0..0, options.map(str::to_owned));
         }
         Ok(line)
     }

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn times_are_told_relative_to_now() {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        let at = |s| Timestamp::from_second(1_000_000 - s).unwrap();
+        let at = |s: i64| Timestamp::from_second(1_000_000 - s).unwrap();
         assert_eq!(ago(at(5), now), "5 s ago");
         assert_eq!(ago(at(125), now), "2 min ago");
         assert_eq!(ago(at(-7200), now), "in 2 h");

@@ -1,5 +1,7 @@
 //! The command line as a terminal shows it: standard output, standard error and exit code together.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use fettle_core::Timestamp;
 use fettle_core::ledger::LedgerEntry;
 use insta::assert_snapshot;

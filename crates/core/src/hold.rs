@@ -317,7 +317,7 @@ impl fmt::Display for Hold {
             Self::Aborted { by, reason } => write!(f, "aborted by {by}: {reason}"),
             Self::Busy { rollout } => write!(f, "rollout {rollout} is at work on this host"),
             Self::HostSilent { last_seen: Some(at) } => write!(f, "the host is silent since {at}"),
-            Self::HostSilent { last_seen: None } => write!(f, "the host has never spoken"),
+            Self::HostSilent { last_seen: None } => write!(f, "the host has left the fleet, or has never spoken"),
             Self::HostChanged => write!(f, "the host's packages are no longer what the plan was made for"),
             Self::GrantGone { grants } => {
                 write!(f, "the grant expired or was withdrawn before the host redeemed it (grant {grants})")

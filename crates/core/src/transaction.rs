@@ -205,7 +205,9 @@ impl Fault {
             "window-closed",
             "window-too-short",
         ];
-        self.code == Self::GRANT_REFUSED || self.code == Self::EXPIRED || HOLDS.contains(&self.code.as_str())
+        self.code == Self::GRANT_REFUSED
+            || self.code == Self::EXPIRED
+            || HOLDS.contains(&self.code.as_str())
     }
 }
 

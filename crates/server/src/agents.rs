@@ -7,13 +7,14 @@ mod redeem;
 use crate::app::App;
 use crate::trust::Peer;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use fettle_core::{HostId, Problem, ProblemKind};
 use fettle_wire::agent::MAX_BODY;
+use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ use std::time::Duration;
 
 /// A whole body must be here within this time: slow ones would hold memory.
 const BODY_TIME: Duration = Duration::from_secs(60);
+
+/// How long what is not wanted is read before the connection is closed.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 type Asked = State<Arc<App>>;
 
@@ -116,7 +120,6 @@ pub(crate) async fn whole_body(
     limit: usize,
     time: Duration,
 ) -> Result<Vec<u8>, Problem> {
-    use axum::body::HttpBody as _;
     let too_long = || {
         Problem::new(
             ProblemKind::Usage,
@@ -125,8 +128,10 @@ pub(crate) async fn whole_body(
             "send less",
         )
     };
-    // One that announces too much is not read at all.
+    // One that announces too much is not kept. A little of it is read all the same: closing on somebody who
+    // still sends would destroy the answer on its way.
     if body.size_hint().lower() > limit as u64 {
+        let _ = tokio::time::timeout(FAREWELL, discard(body, 2 * limit)).await;
         return Err(too_long());
     }
     let read = tokio::time::timeout(time, axum::body::to_bytes(body, limit));
@@ -146,6 +151,16 @@ pub(crate) async fn whole_body(
             format!("the body was not here within {} s", time.as_secs()),
             "send it again over a faster line",
         )),
+    }
+}
+
+async fn discard(mut body: Body, most: usize) {
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, |d| d.len());
+        if read > most {
+            return;
+        }
     }
 }
 

@@ -248,18 +248,24 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
 type Outcomes = BTreeMap<Feed, (u64, u64)>;
 
 /// Parses a set. Without the tracker there is no catalogue yet, but what ranks is checked all the same.
-fn read_set(set: &Feeds<'_>, given: &[Given<'_>]) -> Result<(Option<Catalogue>, Outcomes), Refusal> {
+fn read_set(
+    set: &Feeds<'_>,
+    given: &[Given<'_>],
+) -> Result<(Option<Catalogue>, Outcomes), Refusal> {
     let at_fault = |feed: Feed, e: &dyn std::fmt::Display| {
         refused(feed, "bad-feed", e, "the one before stays in force; check the file and its source")
     };
     if set.bytes.contains_key(&Feed::DebianTracker) {
         return match snapshot::load(set) {
             Ok(loaded) => {
-                let outcomes = loaded.feeds.iter().map(|f| (f.feed, (f.records as u64, f.rejected as u64)));
+                let outcomes =
+                    loaded.feeds.iter().map(|f| (f.feed, (f.records as u64, f.rejected as u64)));
                 let outcomes = outcomes.collect();
                 Ok((Some(loaded.catalogue), outcomes))
             }
-            Err(SnapshotError::Feed(e)) if given.iter().any(|g| g.feed == at(&e)) => Err(at_fault(at(&e), &e)),
+            Err(SnapshotError::Feed(e)) if given.iter().any(|g| g.feed == at(&e)) => {
+                Err(at_fault(at(&e), &e))
+            }
             // Those held could be read when they were taken in: the server's matter.
             Err(e) => Err(Refusal {
                 feed: None,
@@ -321,12 +327,17 @@ pub(crate) fn load(app: &App) -> Result<(), Problem> {
             Ok(bytes) => {
                 unpacked.insert(*feed, bytes);
             }
-            Err(error) => tracing::error!(feed = feed.word(), error, "a feed in force cannot be unpacked"),
+            Err(error) => {
+                tracing::error!(feed = feed.word(), error, "a feed in force cannot be unpacked")
+            }
         }
     }
     let mut set = Feeds {
         bytes: unpacked.iter().map(|(feed, bytes)| (*feed, bytes.as_ref())).collect(),
-        as_of: known.iter().filter_map(|k| Some((named(&k.name).ok()?, k.date.parse().ok()?))).collect(),
+        as_of: known
+            .iter()
+            .filter_map(|k| Some((named(&k.name).ok()?, k.date.parse().ok()?)))
+            .collect(),
     };
     // Each turn leaves out one feed that cannot be read any more, so there are few.
     while set.bytes.contains_key(&Feed::DebianTracker) {

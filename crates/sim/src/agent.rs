@@ -97,7 +97,12 @@ impl Agent {
     }
 
     /// May the agent begin this assignment? An older generation is refused, the same again is harmless.
-    pub(crate) fn accepts(&self, assignment: &Assignment, now: Timestamp, any_generation: bool) -> bool {
+    pub(crate) fn accepts(
+        &self,
+        assignment: &Assignment,
+        now: Timestamp,
+        any_generation: bool,
+    ) -> bool {
         let idle = self.next() == Next::Nothing;
         let fresh = !self.transactions.contains_key(&assignment.id);
         let newer = any_generation || assignment.generation > self.generation;
@@ -107,10 +112,16 @@ impl Agent {
 
     pub(crate) fn begin(&mut self, assignment: &Assignment, now: Timestamp) {
         self.generation = assignment.generation;
-        let journal = vec![Entry { sequence: 0, at: now, event: TxEvent::Begun { assignment: assignment.clone() } }];
+        let journal = vec![Entry {
+            sequence: 0,
+            at: now,
+            event: TxEvent::Begun { assignment: assignment.clone() },
+        }];
         let before = self.installed.clone();
-        self.transactions
-            .insert(assignment.id.clone(), Transaction { journal, acknowledged: 0, before, applies: 0 });
+        self.transactions.insert(
+            assignment.id.clone(),
+            Transaction { journal, acknowledged: 0, before, applies: 0 },
+        );
         self.current = Some(assignment.id.clone());
         self.granted = None;
         self.asked = 0;
@@ -142,7 +153,9 @@ impl Agent {
     pub(crate) fn preimage(&self) -> Option<String> {
         match &self.progress()?.assignment.order {
             Order::Apply(_) => self.transaction().map(|tx| tx.before.clone()),
-            Order::Undo { assignment, .. } => self.transactions.get(assignment).map(|tx| tx.before.clone()),
+            Order::Undo { assignment, .. } => {
+                self.transactions.get(assignment).map(|tx| tx.before.clone())
+            }
         }
     }
 

@@ -78,7 +78,8 @@ pub fn campaign_with(seeds: Range<u64>, options: &Options) -> Summary {
             *summary.sometimes.entry(what).or_insert(0) += count;
         }
     }
-    summary.never = MUST_COME_UP.into_iter().filter(|what| !summary.sometimes.contains_key(what)).collect();
+    summary.never =
+        MUST_COME_UP.into_iter().filter(|what| !summary.sometimes.contains_key(what)).collect();
     summary.seconds = begun.elapsed().as_secs_f64();
     summary.skipped_share = skipped as f64 / (actions as f64).max(1.0);
     let years = host_seconds as f64 / (365.25 * 86_400.0);

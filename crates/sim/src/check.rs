@@ -52,22 +52,44 @@ impl Checker {
 
     pub(crate) fn violated(&mut self, at: Timestamp, invariant: &str, detail: String) {
         if self.violations.len() < 20 {
-            self.violations.push(Violation { seed: self.seed, invariant: invariant.to_owned(), at, detail });
+            self.violations.push(Violation {
+                seed: self.seed,
+                invariant: invariant.to_owned(),
+                at,
+                detail,
+            });
         }
     }
 
-    fn must(&mut self, holds: bool, at: Timestamp, invariant: &str, detail: impl FnOnce() -> String) {
+    fn must(
+        &mut self,
+        holds: bool,
+        at: Timestamp,
+        invariant: &str,
+        detail: impl FnOnce() -> String,
+    ) {
         if !holds {
             self.violated(at, invariant, detail());
         }
     }
 
     /// Events were persisted on top of `before`.
-    pub(crate) fn written(&mut self, at: Timestamp, before: &Rollout, events: &[RolloutEvent], store: &Store) {
+    pub(crate) fn written(
+        &mut self,
+        at: Timestamp,
+        before: &Rollout,
+        events: &[RolloutEvent],
+        store: &Store,
+    ) {
         let Some(row) = store.rollouts.get(&before.id) else { return };
         let known = self.logs.insert(before.id.clone(), row.events.len()).unwrap_or(1);
         self.must(row.events.len() == known + events.len(), at, "17 log", || {
-            format!("{}: {known} events and {} more are {}", before.id, events.len(), row.events.len())
+            format!(
+                "{}: {known} events and {} more are {}",
+                before.id,
+                events.len(),
+                row.events.len()
+            )
         });
         let mut state = before.clone();
         for event in events {
@@ -77,52 +99,80 @@ impl Checker {
             }
             self.event(at, &was, &state, event, store);
         }
-        self.must(state == row.state, at, "18 nothing lost", || format!("{}: kept another state", before.id));
+        self.must(state == row.state, at, "18 nothing lost", || {
+            format!("{}: kept another state", before.id)
+        });
         self.must(state.hosts.keys().eq(state.plan.hosts.keys()), at, "19 conservation", || {
             format!("{}: hosts appear or vanish", before.id)
         });
         let in_states: u32 = state.counts().values().sum();
-        self.must(in_states as usize == state.plan.hosts.len(), at, "19 conservation", || format!("{:?}", state.counts()));
+        self.must(in_states as usize == state.plan.hosts.len(), at, "19 conservation", || {
+            format!("{:?}", state.counts())
+        });
     }
 
-    fn event(&mut self, at: Timestamp, was: &Rollout, state: &Rollout, event: &RolloutEvent, store: &Store) {
+    fn event(
+        &mut self,
+        at: Timestamp,
+        was: &Rollout,
+        state: &Rollout,
+        event: &RolloutEvent,
+        store: &Store,
+    ) {
         self.terminal(at, was, state, event);
         if matches!(was.phase, Phase::Halted { .. }) && state.phase == Phase::Running {
-            self.must(matches!(event, RolloutEvent::Resumed { .. }), at, "7 resume", || format!("cleared by {event:?}"));
+            self.must(matches!(event, RolloutEvent::Resumed { .. }), at, "7 resume", || {
+                format!("cleared by {event:?}")
+            });
         }
         match event {
             RolloutEvent::Granted { host, generation, .. } => {
                 self.running(at, was, host);
                 self.order(at, was, host);
                 let earlier = was.hosts[host].highest_generation();
-                self.must(*generation > earlier, at, "12 generation", || format!("{host}: {generation} after {earlier}"));
-                self.must(state.hosts[host].grants <= MAX_GRANTS, at, "20 bounded", || format!("{host}: grants"));
+                self.must(*generation > earlier, at, "12 generation", || {
+                    format!("{host}: {generation} after {earlier}")
+                });
+                self.must(state.hosts[host].grants <= MAX_GRANTS, at, "20 bounded", || {
+                    format!("{host}: grants")
+                });
                 self.alone(at, was, host, store, |run| run.at_work() || run.undo_at_work());
                 self.room(at, &was.plan, host, |other| {
                     was.hosts.get(other).is_some_and(|run| {
-                        run.at_work() || run.undo_at_work() || matches!(run.state, HostState::Quarantined { .. })
+                        run.at_work()
+                            || run.undo_at_work()
+                            || matches!(run.state, HostState::Quarantined { .. })
                     })
                 });
             }
             RolloutEvent::Redeemed { host } => {
                 self.running(at, was, host);
-                self.alone(at, was, host, store, |run| run.state == HostState::Redeemed || run.undo_at_work());
+                self.alone(at, was, host, store, |run| {
+                    run.state == HostState::Redeemed || run.undo_at_work()
+                });
                 let silent_after = was.plan.waves[was.wave as usize].gate.silent_after_seconds;
                 self.room(at, &was.plan, host, |other| {
                     store.hosts.contains_key(other) && store.disrupted(other, at, silent_after)
                 });
                 let closed = store.hosts.get(host).and_then(|row| row.at(at).0);
-                self.must(closed.is_none(), at, "10 window", || format!("{host} redeemed outside its window"));
+                self.must(closed.is_none(), at, "10 window", || {
+                    format!("{host} redeemed outside its window")
+                });
             }
             RolloutEvent::GatePassed { wave, .. } => self.gate(at, was, *wave, store),
             RolloutEvent::Silent { .. } => self.sometimes("silent host"),
             RolloutEvent::GrantExpired { .. } => self.sometimes("grant expired"),
             RolloutEvent::Cancelled { hold, .. } => {
-                self.sometimes(if hold.code() == "host-changed" { "host changed" } else { "host cancelled" });
+                self.sometimes(if hold.code() == "host-changed" {
+                    "host changed"
+                } else {
+                    "host cancelled"
+                });
             }
             RolloutEvent::Halted { hold } => {
                 let wave = was.wave;
-                let open = was.hosts.values().any(|run| run.wave == wave && !run.state.is_terminal());
+                let open =
+                    was.hosts.values().any(|run| run.wave == wave && !run.state.is_terminal());
                 self.sometimes(if open { "halt in mid-wave" } else { "halt after a wave" });
                 if hold.code() == "gate-failed" {
                     self.sometimes("gate failed");
@@ -152,9 +202,17 @@ impl Checker {
                     HostState::Quarantined { .. } => !run.silent,
                     _ => false,
                 };
-                let changes = state.plan.hosts.get(id).map(|h| h.order.changes.as_slice()).unwrap_or_default();
-                let barred = changes.iter().all(|c| state.barred.contains(&(c.name.clone(), c.to.clone())));
-                self.must(!bad || barred, at, "16 barred", || format!("{id} is {}, not barred", run.state.word()));
+                let changes = state
+                    .plan
+                    .hosts
+                    .get(id)
+                    .map(|h| h.order.changes.as_slice())
+                    .unwrap_or_default();
+                let barred =
+                    changes.iter().all(|c| state.barred.contains(&(c.name.clone(), c.to.clone())));
+                self.must(!bad || barred, at, "16 barred", || {
+                    format!("{id} is {}, not barred", run.state.word())
+                });
             }
         }
     }
@@ -167,19 +225,25 @@ impl Checker {
             }
             let evidence = earlier.silent && matches!(event, RolloutEvent::Ended { .. });
             let may = (evidence || earlier.undo_at_work()) && run.state.is_terminal();
-            self.must(may, at, "9 terminal", || format!("{id}: {:?} became {:?}", earlier.state, run.state));
+            self.must(may, at, "9 terminal", || {
+                format!("{id}: {:?} became {:?}", earlier.state, run.state)
+            });
         }
     }
 
     fn running(&mut self, at: Timestamp, was: &Rollout, host: &HostId) {
-        self.must(was.phase == Phase::Running, at, "6 halt", || format!("{host} started while {}", was.phase.word()));
+        self.must(was.phase == Phase::Running, at, "6 halt", || {
+            format!("{host} started while {}", was.phase.word())
+        });
     }
 
     fn order(&mut self, at: Timestamp, was: &Rollout, host: &HostId) {
         let mine = was.hosts[host].wave;
         for run in was.hosts.values().filter(|run| run.wave < mine) {
             let passed = was.gates.contains_key(&run.wave);
-            self.must(passed && run.state.is_terminal(), at, "2 order", || format!("{host} before wave {}", run.wave));
+            self.must(passed && run.state.is_terminal(), at, "2 order", || {
+                format!("{host} before wave {}", run.wave)
+            });
         }
     }
 
@@ -193,15 +257,27 @@ impl Checker {
     ) {
         for (id, row) in store.rollouts.iter().filter(|(id, _)| **id != was.id) {
             let busy = row.state.hosts.get(host).is_some_and(&works);
-            self.must(!busy, at, "5 one transaction per host", || format!("{host}: {} and {id}", was.id));
+            self.must(!busy, at, "5 one transaction per host", || {
+                format!("{host}: {} and {id}", was.id)
+            });
         }
     }
 
-    fn room(&mut self, at: Timestamp, plan: &Plan, host: &HostId, disrupted: impl Fn(&HostId) -> bool) {
+    fn room(
+        &mut self,
+        at: Timestamp,
+        plan: &Plan,
+        host: &HostId,
+        disrupted: impl Fn(&HostId) -> bool,
+    ) {
         for budget in plan.budgets.iter().filter(|b| b.hosts.contains(host)) {
-            let others = budget.hosts.iter().filter(|other| *other != host && disrupted(other)).count();
+            let others =
+                budget.hosts.iter().filter(|other| *other != host && disrupted(other)).count();
             self.must(others < budget.max_unavailable as usize, at, "1 budget", || {
-                format!("{host} is one too many: {others} of {} in {}", budget.max_unavailable, budget.name)
+                format!(
+                    "{host} is one too many: {others} of {} in {}",
+                    budget.max_unavailable, budget.name
+                )
             });
         }
     }
@@ -220,8 +296,12 @@ impl Checker {
         if was.excused_wave == Some(wave) {
             return;
         }
-        let started = runs.iter().filter(|(_, run)| !matches!(run.state, HostState::Cancelled { .. })).count();
-        let enough = patched().count() * 100 >= started * rule.min_success_percent as usize && patched().count() > 0;
+        let started = runs
+            .iter()
+            .filter(|(_, run)| !matches!(run.state, HostState::Cancelled { .. }))
+            .count();
+        let enough = patched().count() * 100 >= started * rule.min_success_percent as usize
+            && patched().count() > 0;
         self.must(enough, at, "3 gate", || format!("{} of {started} patched", patched().count()));
         for (id, run) in patched() {
             let spoke = store.hosts.get(*id).is_none_or(|row| row.last_seen > run.ended_at);
@@ -230,15 +310,32 @@ impl Checker {
     }
 
     /// Everything is at rest and every record acknowledged: the server's word on each host is the host's own.
-    pub(crate) fn evidence_arrived(&mut self, at: Timestamp, store: &Store, agents: &BTreeMap<HostId, Agent>) {
+    pub(crate) fn evidence_arrived(
+        &mut self,
+        at: Timestamp,
+        store: &Store,
+        agents: &BTreeMap<HostId, Agent>,
+    ) {
         for row in store.rollouts.values() {
             for (id, run) in row.state.hosts.iter().filter(|(id, _)| store.hosts.contains_key(id)) {
-                let outcome = |assignment| agents.get(id)?.transactions.get(assignment).and_then(end_of);
-                let undo = run.undo.as_ref().and_then(|u| outcome(&u.assignment)).filter(|o| o.word() != "refused");
-                let Some(end) = undo.or_else(|| outcome(run.assignment.as_ref()?)) else { continue };
+                let outcome =
+                    |assignment| agents.get(id)?.transactions.get(assignment).and_then(end_of);
+                let undo = run
+                    .undo
+                    .as_ref()
+                    .and_then(|u| outcome(&u.assignment))
+                    .filter(|o| o.word() != "refused");
+                let Some(end) = undo.or_else(|| outcome(run.assignment.as_ref()?)) else {
+                    continue;
+                };
                 let agree = end.word() == run.state.word() || end.word() == "refused";
                 self.must(agree, at, "18 nothing lost", || {
-                    format!("{id} of {} ended {}, the server says {}", row.state.id, end.word(), run.state.word())
+                    format!(
+                        "{id} of {} ended {}, the server says {}",
+                        row.state.id,
+                        end.word(),
+                        run.state.word()
+                    )
                 });
             }
         }
@@ -250,15 +347,31 @@ fn end_of(tx: &Transaction) -> Option<Outcome> {
 }
 
 /// A journal record was written on a host.
-pub(crate) fn journal(checker: &mut Checker, at: Timestamp, agent: &Agent, event: &TxEvent, store: &Store) {
+pub(crate) fn journal(
+    checker: &mut Checker,
+    at: Timestamp,
+    agent: &Agent,
+    event: &TxEvent,
+    store: &Store,
+) {
     let host = &agent.host;
     let Some(tx) = agent.transaction() else { return };
     let Some(progress) = agent.progress() else {
-        return checker.violated(at, "18 nothing lost", format!("{host}: the journal does not fold"));
+        return checker.violated(
+            at,
+            "18 nothing lost",
+            format!("{host}: the journal does not fold"),
+        );
     };
-    checker.must(tx.applies <= 1, at, "4 at most once", || format!("{host} ran the package manager {} times", tx.applies));
-    checker.must(progress.undo_attempts <= UNDO_ATTEMPTS, at, "20 bounded", || format!("{host}: undos"));
-    let unfinished = |tx: &&Transaction| !matches!(tx.journal.last().map(|e| &e.event), Some(TxEvent::Ended { .. }));
+    checker.must(tx.applies <= 1, at, "4 at most once", || {
+        format!("{host} ran the package manager {} times", tx.applies)
+    });
+    checker.must(progress.undo_attempts <= UNDO_ATTEMPTS, at, "20 bounded", || {
+        format!("{host}: undos")
+    });
+    let unfinished = |tx: &&Transaction| {
+        !matches!(tx.journal.last().map(|e| &e.event), Some(TxEvent::Ended { .. }))
+    };
     let open = agent.transactions.values().filter(unfinished).count();
     checker.must(open <= 1, at, "5 one transaction per host", || format!("{host} has {open} open"));
     match event {
@@ -267,7 +380,9 @@ pub(crate) fn journal(checker: &mut Checker, at: Timestamp, agent: &Agent, event
                 format!("{host} began {} of {} unredeemed", step.word(), progress.assignment.id)
             });
             let way_back = *step == Step::Snapshot
-                || [Step::Stage, Step::Rehearse, Step::Snapshot].iter().all(|s| progress.finished.contains_key(s));
+                || [Step::Stage, Step::Rehearse, Step::Snapshot]
+                    .iter()
+                    .all(|s| progress.finished.contains_key(s));
             checker.must(way_back, at, "13 way back first", || host.to_string());
         }
         TxEvent::Ended { outcome } => {
@@ -292,7 +407,9 @@ fn redeemed(store: &Store, progress: &Progress) -> bool {
     let mut holds = false;
     for (_, event) in &row.events {
         match event {
-            RolloutEvent::Granted { host, assignment, .. } if *host == order.host => holds = *assignment == order.id,
+            RolloutEvent::Granted { host, assignment, .. } if *host == order.host => {
+                holds = *assignment == order.id
+            }
             RolloutEvent::Redeemed { host } if *host == order.host && holds => return true,
             _ => {}
         }

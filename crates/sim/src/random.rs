@@ -26,6 +26,10 @@ impl Random {
     }
 
     pub(crate) fn pick<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
-        if list.is_empty() { None } else { list.get(self.between(0, list.len() as u64 - 1) as usize) }
+        if list.is_empty() {
+            None
+        } else {
+            list.get(self.between(0, list.len() as u64 - 1) as usize)
+        }
     }
 }

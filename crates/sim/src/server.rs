@@ -4,7 +4,8 @@ use crate::Sabotage;
 use crate::fleet::after;
 use fettle_core::assignment::Assignment;
 use fettle_core::rollout::{
-    Effect, HostObservation, HostState, IllegalEvent, Observations, Phase, Rollout, RolloutEvent, effects,
+    Effect, HostObservation, HostState, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
+    effects,
 };
 use fettle_core::transaction::{Entry, Outcome, TxEvent};
 use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
@@ -87,7 +88,10 @@ impl Store {
             next.apply(at, event).map_err(NotWritten::Illegal)?;
             follow.extend(effects(&next, at, event));
         }
-        let lax = matches!(sabotage, Some(Sabotage::DoubleGrant | Sabotage::AcceptStale | Sabotage::IgnoreGenerations));
+        let lax = matches!(
+            sabotage,
+            Some(Sabotage::DoubleGrant | Sabotage::AcceptStale | Sabotage::IgnoreGenerations)
+        );
         for effect in &follow {
             if let Effect::Assign(a) = effect
                 && !lax
@@ -142,14 +146,17 @@ impl Store {
     ) -> Observations {
         let mut busy: BTreeMap<&HostId, &RolloutId> = BTreeMap::new();
         for (id, row) in self.rollouts.iter().filter(|(id, _)| *id != rollout) {
-            let at_work = |(_, run): &(&HostId, &fettle_core::rollout::HostRun)| run.standing_assignment().is_some();
+            let at_work = |(_, run): &(&HostId, &fettle_core::rollout::HostRun)| {
+                run.standing_assignment().is_some()
+            };
             busy.extend(row.state.hosts.iter().filter(at_work).map(|(host, _)| (host, id)));
         }
         if sabotage == Some(Sabotage::DoubleGrant) {
             busy.clear();
         }
         let hosts = self.hosts.iter().map(|(id, row)| {
-            let (window, closes_at) = if sabotage == Some(Sabotage::IgnoreWindows) { (None, None) } else { row.at(now) };
+            let (window, closes_at) =
+                if sabotage == Some(Sabotage::IgnoreWindows) { (None, None) } else { row.at(now) };
             let seen = HostObservation {
                 last_seen: row.last_seen,
                 cohort: row.cohort,
@@ -182,7 +189,8 @@ impl Store {
 
     /// The newest assignment of a host that stands.
     pub(crate) fn assignment_of(&self, host: &HostId) -> Option<&Assignment> {
-        let of_host = self.assignments.values().filter(|row| row.stands && row.assignment.host == *host);
+        let of_host =
+            self.assignments.values().filter(|row| row.stands && row.assignment.host == *host);
         of_host.map(|row| &row.assignment).max_by_key(|a| a.generation)
     }
 
@@ -197,20 +205,26 @@ impl Store {
 
     /// Hosts that cannot do their work, or may not, by what the server knows: for the checker, not for the core.
     pub(crate) fn disrupted(&self, host: &HostId, now: Timestamp, silent_after: u64) -> bool {
-        let by_rollout = self.rollouts.values().filter_map(|row| row.state.hosts.get(host)).any(|run| {
-            run.undo_at_work() || matches!(run.state, HostState::Redeemed) || run.silent
-        });
+        let by_rollout =
+            self.rollouts.values().filter_map(|row| row.state.hosts.get(host)).any(|run| {
+                run.undo_at_work() || matches!(run.state, HostState::Redeemed) || run.silent
+            });
         let by_itself = self.hosts.get(host).is_some_and(|row| {
             row.quarantined || row.last_seen.is_none_or(|at| after(at, silent_after) < now)
         });
         by_rollout || by_itself
     }
 
-    /// Every rollout has ended, or halted with nobody at work.
+    /// Every rollout has ended, or halted with nobody at work; and every host of the fleet that fell silent has
+    /// said how it ended.
     pub(crate) fn at_rest(&self) -> bool {
         self.rollouts.values().all(|row| {
-            let still = row.state.hosts.values().all(|run| !run.at_work() && !run.undo_at_work());
-            still && (row.state.ended_at.is_some() || matches!(row.state.phase, Phase::Halted { .. }))
+            let halted = matches!(row.state.phase, Phase::Halted { .. });
+            let still = row.state.hosts.iter().all(|(id, run)| {
+                let waits = halted && run.state == HostState::Pending;
+                (waits || run.is_over()) && !(run.silent && self.hosts.contains_key(id))
+            });
+            still && (row.state.ended_at.is_some() || halted)
         })
     }
 }

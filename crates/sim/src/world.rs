@@ -20,19 +20,48 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 enum Happening {
     /// A server process looks at all rollouts.
-    Look { process: usize, token: u64 },
+    Look {
+        process: usize,
+        token: u64,
+    },
     /// It persists what it decided, perhaps much later.
-    Write { process: usize, boot: u64, rollout: RolloutId, version: u64, events: Vec<RolloutEvent> },
-    StartProcess { process: usize },
-    CheckIn { host: HostId },
+    Write {
+        process: usize,
+        boot: u64,
+        rollout: RolloutId,
+        version: u64,
+        events: Vec<RolloutEvent>,
+    },
+    StartProcess {
+        process: usize,
+    },
+    CheckIn {
+        host: HostId,
+    },
     /// An agent begins whatever comes next.
-    Kick { host: HostId, boot: u64 },
-    Finish { host: HostId, boot: u64, work: Work },
+    Kick {
+        host: HostId,
+        boot: u64,
+    },
+    Finish {
+        host: HostId,
+        boot: u64,
+        work: Work,
+    },
     /// No answer came to a request to redeem.
-    Unanswered { host: HostId, boot: u64, asked: u32 },
-    StartAgent { host: HostId },
+    Unanswered {
+        host: HostId,
+        boot: u64,
+        asked: u32,
+    },
+    StartAgent {
+        host: HostId,
+    },
     ToServer(Box<Request>),
-    ToAgent { host: HostId, reply: Box<Reply> },
+    ToAgent {
+        host: HostId,
+        reply: Box<Reply>,
+    },
     /// Chances for operators and faults.
     Tick,
     SecondRollout,
@@ -104,7 +133,8 @@ impl World {
             store.hosts.insert(id.clone(), row);
             agents.insert(id.clone(), Agent::new(id.clone(), version));
         }
-        let process = || Process { up: true, boot: 0, started_at: now, token: 0, look_at: Timestamp::MAX };
+        let process =
+            || Process { up: true, boot: 0, started_at: now, token: 0, look_at: Timestamp::MAX };
         let vendor = fleet::vendor(&mut random);
         let faults = fleet::faults(&mut random);
         let report = Report { seed, ..Report::default() };
@@ -152,8 +182,9 @@ impl World {
         let patience = after(self.now, EPILOGUE_SECONDS * 2 / 3);
         self.until(patience);
         self.judge_the_end();
-        self.report.host_seconds =
-            (self.now.as_second() - fleet::start().as_second()).unsigned_abs() * self.agents.len() as u64;
+        self.report.host_seconds = (self.now.as_second() - fleet::start().as_second())
+            .unsigned_abs()
+            * self.agents.len() as u64;
         self.report.violations = self.checker.violations;
         for (what, count) in self.checker.sometimes {
             *self.report.sometimes.entry(what).or_insert(0) += count;
@@ -164,7 +195,10 @@ impl World {
     /// Goes on until `end`, or, once the faults have stopped, until everything has come to rest.
     fn until(&mut self, end: Timestamp) {
         while let Some(((at, order), happening)) = self.queue.pop_first() {
-            if at > end || !self.checker.violations.is_empty() || self.report.events > MOST_HAPPENINGS {
+            if at > end
+                || !self.checker.violations.is_empty()
+                || self.report.events > MOST_HAPPENINGS
+            {
                 self.queue.insert((at, order), happening);
                 break;
             }
@@ -183,7 +217,9 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Look { process, token } if self.processes[process].token == token => self.look(process),
+            Happening::Look { process, token } if self.processes[process].token == token => {
+                self.look(process)
+            }
             Happening::Look { .. } => {}
             Happening::Write { process, boot, rollout, version, events } => {
                 if self.processes[process].boot == boot && self.processes[process].up {
@@ -233,8 +269,16 @@ impl World {
         let first = Rollout::create(&id, plan, "operator");
         match Rollout::begin(&id, self.now, &first) {
             Ok(state) => {
-                self.tell(|_| format!("{id} created: {} hosts in {} waves", hosts.len(), state.plan.waves.len()));
-                self.store.rollouts.insert(id, RolloutRow { events: vec![(self.now, first)], state });
+                self.tell(|_| {
+                    format!(
+                        "{id} created: {} hosts in {} waves",
+                        hosts.len(),
+                        state.plan.waves.len()
+                    )
+                });
+                self.store
+                    .rollouts
+                    .insert(id, RolloutRow { events: vec![(self.now, first)], state });
                 self.signal();
             }
             Err(error) => self.checker.violated(self.now, "19 conservation", error.to_string()),
@@ -265,7 +309,11 @@ impl World {
     fn at_rest(&self) -> bool {
         let member = |a: &&Agent| self.store.hosts.contains_key(&a.host);
         self.store.at_rest()
-            && self.agents.values().filter(member).all(|a| a.next() == Next::Nothing && a.unacknowledged().is_empty())
+            && self
+                .agents
+                .values()
+                .filter(member)
+                .all(|a| a.next() == Next::Nothing && a.unacknowledged().is_empty())
     }
 
     /// What must be true in the end.
@@ -277,18 +325,36 @@ impl World {
             let mut why = Vec::new();
             for (id, row) in &self.store.rollouts {
                 let seen = self.store.observe(self.now, id, None, None);
-                let holds: Vec<String> = row.state.decide(self.now, &seen).holds.iter().map(|w| w.hold.to_string()).collect();
-                why.push(format!("{id} {} {:?}: {}", row.state.phase.word(), row.state.counts(), holds.join("; ")));
+                let holds: Vec<String> = row
+                    .state
+                    .decide(self.now, &seen)
+                    .holds
+                    .iter()
+                    .map(|w| w.hold.to_string())
+                    .collect();
+                why.push(format!(
+                    "{id} {} {:?}: {}",
+                    row.state.phase.word(),
+                    row.state.counts(),
+                    holds.join("; ")
+                ));
             }
             for agent in self.agents.values() {
-                why.push(format!("{} {:?} unsent {}", agent.host, agent.next(), agent.unacknowledged().len()));
+                why.push(format!(
+                    "{} {:?} unsent {}",
+                    agent.host,
+                    agent.next(),
+                    agent.unacknowledged().len()
+                ));
             }
             self.checker.violated(self.now, "24 liveness", why.join(" | "));
             return;
         }
         self.checker.evidence_arrived(self.now, &self.store, &self.agents);
         for row in self.store.rollouts.values() {
-            if row.state.phase == Phase::Done && row.state.counts().keys().all(|word| *word == "patched") {
+            if row.state.phase == Phase::Done
+                && row.state.counts().keys().all(|word| *word == "patched")
+            {
                 self.checker.sometimes("full success");
             }
         }

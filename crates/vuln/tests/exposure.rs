@@ -1,5 +1,8 @@
 //! One host judged: matching, kernels, states, and why.
 
+// The lint spares tests, not the functions they share.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use fettle_core::HostId;

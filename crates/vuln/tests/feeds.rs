@@ -1,5 +1,8 @@
 //! Feeds as they are published, and as they arrive when something went wrong.
 
+// The lint spares tests, not the functions they share.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use fettle_core::advisory::{Advisory, AdvisoryStatus};

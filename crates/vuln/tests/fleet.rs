@@ -1,5 +1,8 @@
 //! The fleet index against the judge of single hosts: the same findings, whatever happened in whatever order.
 
+// The lint spares tests, not the functions they share.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use fettle_core::HostId;

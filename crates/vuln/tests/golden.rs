@@ -1,5 +1,8 @@
 //! Whole hosts against an outside oracle: the pairs on which trivy and debsecan agree, kernel images on top.
 
+// The lint spares tests, not the functions they share.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use fettle_core::inventory::{Inventory, Kernel};

@@ -1,6 +1,8 @@
 //! The protocol as files: a change of one of these is a change of what old agents and new servers say to each
 //! other. `FETTLE_UPDATE_GOLDEN=1 cargo nextest run -p fettle-wire` writes them anew.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange, Probe};
 use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, Upgrade};

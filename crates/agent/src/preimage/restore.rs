@@ -27,6 +27,9 @@ pub struct Restored {
     pub differing: Vec<String>,
     /// Paths that somebody else changed since; left as they are.
     pub kept: Vec<String>,
+    /// Files that nobody foresaw, new since the preimage: removed, and kept in its `set-aside`, since they may
+    /// be somebody else's.
+    pub set_aside: Vec<String>,
 }
 
 /// Puts back every path of the preimage in `directory` below `root`, removes what is new, and looks again at
@@ -43,7 +46,7 @@ pub fn restore(
     after: Option<&Manifest>,
 ) -> Result<Restored, PreimageError> {
     let mut manifest = read_manifest(&directory.join("manifest"))?;
-    add_new_paths(root, trees, after, &mut manifest)?;
+    let unforeseen = add_new_paths(root, trees, after, &mut manifest)?;
     let mut out = Restored::default();
     let mut work: Vec<&Record> = Vec::new();
     for record in manifest.values() {
@@ -66,6 +69,16 @@ pub fn restore(
     };
     // Deepest first: away with what is new, and with what has become another kind of thing.
     for record in work.iter().rev() {
+        if unforeseen.contains(&record.path) {
+            match set_aside(root, directory, &record.path) {
+                Ok(false) => {}
+                Ok(true) => out.set_aside.push(record.path.to_string()),
+                Err(e) => {
+                    put(record, Err(e), &mut out.files);
+                    continue;
+                }
+            }
+        }
         put(record, clear(root, record), &mut out.files);
     }
     // Parents first: directories, then what stands in them.
@@ -116,7 +129,7 @@ fn add_new_paths(
     trees: &[&str],
     after: Option<&Manifest>,
     manifest: &mut Manifest,
-) -> Result<(), PreimageError> {
+) -> Result<BTreeSet<HostPath>, PreimageError> {
     let mut new: BTreeSet<HostPath> = match after {
         Some(after) => after.values().filter(|r| r.was.is_some()).map(|r| r.path.clone()).collect(),
         None => list_trees(root, trees)?,
@@ -133,10 +146,31 @@ fn add_new_paths(
             }
         }
     }
+    let mut unforeseen = BTreeSet::new();
     for path in new.into_iter().filter(|p| !excluded(p.as_path())) {
-        manifest.entry(path.clone()).or_insert(Record { path, was: None, content: None });
+        if let std::collections::btree_map::Entry::Vacant(entry) = manifest.entry(path.clone()) {
+            // The package manager's own litter is nobody else's.
+            let name = path.0.to_string_lossy().into_owned();
+            if !path.0.starts_with("/var/lib/dpkg") && !name.contains(".dpkg-") {
+                unforeseen.insert(path.clone());
+            }
+            entry.insert(Record { path, was: None, content: None });
+        }
     }
-    Ok(())
+    Ok(unforeseen)
+}
+
+/// Copies a regular file into the preimage's `set-aside`, before it is removed. `false`: there is none.
+fn set_aside(root: &Path, directory: &Path, path: &HostPath) -> io::Result<bool> {
+    let from = path.below(root);
+    if !metadata(&from)?.is_some_and(|m| m.is_file()) {
+        return Ok(false);
+    }
+    let to = path.below(&directory.join("set-aside"));
+    fs::create_dir_all(to.parent().unwrap_or(directory))?;
+    fs::copy(&from, &to)?;
+    File::open(&to)?.sync_all()?;
+    Ok(true)
 }
 
 /// Is the path not as it was?

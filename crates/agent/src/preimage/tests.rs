@@ -214,6 +214,8 @@ fn what_somebody_else_changed_since_is_kept_and_told() {
     assert_eq!(fs::read(host.root.join("etc/passwd")).unwrap(), b"edited by the administrator\n");
     assert!(host.root.join("etc/app/mine").exists());
     assert!(!host.root.join("etc/app/unforeseen").exists());
+    assert_eq!(restored.set_aside, ["/etc/app/unforeseen"]);
+    assert_eq!(fs::read(host.store.join("set-aside/etc/app/unforeseen")).unwrap(), b"x");
 }
 
 #[test]

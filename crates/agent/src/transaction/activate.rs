@@ -23,7 +23,11 @@ pub struct Restarts {
 /// Decides. `stale` as the inventory lists it.
 pub fn decide(stale: &[StaleProcess], rule: &RestartRule) -> Restarts {
     let mut out = Restarts::default();
-    let units: BTreeSet<&str> = stale.iter().map(|p| p.unit.as_str()).collect();
+    // PID 1 is in a control group that not every systemd calls a unit.
+    let unit_of =
+        |p: &StaleProcess| if p.pid == 1 { "init.scope".to_owned() } else { p.unit.clone() };
+    let units: BTreeSet<String> = stale.iter().map(unit_of).collect();
+    let units = units.iter().map(String::as_str);
     for unit in units {
         let spare = |why| (unit.to_owned(), why);
         if rule.never {
@@ -151,6 +155,8 @@ mod tests {
                 "session-3.scope"
             ]
         );
+        let first = StaleProcess { pid: 1, ..stale("") };
+        assert_eq!(decide(&[first], &rule), Restarts { reexec: true, ..Restarts::default() });
         let never = decide(&all.map(stale), &RestartRule { never: true, spare: vec![] });
         assert!(never.now.is_empty() && never.last.is_empty() && !never.reexec);
     }

@@ -144,6 +144,13 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     facts.files_restored = restored.files;
     facts.differing = restored.differing;
     facts.kept = restored.kept;
+    if !restored.set_aside.is_empty() {
+        facts.notes.push(format!(
+            "removed, and kept in {}: {} (new since the preimage, foreseen by nobody)",
+            directory.join("preimage/set-aside").display(),
+            restored.set_aside.join(", ")
+        ));
+    }
     services_back(&before, facts)?;
     packages_back(directory, &before, facts)?;
     if let Some(said) = drain::undo(tx)? {

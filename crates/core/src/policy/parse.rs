@@ -78,8 +78,7 @@ impl Errors<'_> {
 }
 
 impl Policy {
-    /// Parses and checks a policy's text. The guide has every key; so do the commented policies in
-    /// `examples/policies`.
+    /// Parses and checks a policy's text. The policies in `examples/policies` show what may stand in it.
     ///
     /// # Errors
     /// Every error of the text, in its order. Where the text is no TOML (v1.1), these are the places where it is

@@ -55,7 +55,12 @@ impl<'a> Budgets<'a> {
             (others >= budget.max_unavailable as usize).then(|| Hold::BudgetUsed {
                 budget: budget.name.clone(),
                 limit: budget.max_unavailable,
-                disrupted: disrupted.iter().filter(|id| **id != host).take(NAMED).map(|id| (*id).clone()).collect(),
+                disrupted: disrupted
+                    .iter()
+                    .filter(|id| **id != host)
+                    .take(NAMED)
+                    .map(|id| (*id).clone())
+                    .collect(),
             })
         })
     }
@@ -81,13 +86,20 @@ impl Rollout {
     }
 
     /// Unheard although the server was listening all that time: the host is to blame.
-    pub(super) fn is_silent(&self, last_heard: Option<Timestamp>, now: Timestamp, seen: &Observations) -> bool {
+    pub(super) fn is_silent(
+        &self,
+        last_heard: Option<Timestamp>,
+        now: Timestamp,
+        seen: &Observations,
+    ) -> bool {
         self.is_unheard(last_heard.max(seen.listening_since), now)
     }
 
     fn is_disrupted_by_itself(&self, host: &HostId, now: Timestamp, seen: &Observations) -> bool {
         seen.hosts.get(host).is_some_and(|o| {
-            o.quarantined || o.busy.as_ref().is_some_and(|r| *r != self.id) || self.is_unheard(o.last_seen, now)
+            o.quarantined
+                || o.busy.as_ref().is_some_and(|r| *r != self.id)
+                || self.is_unheard(o.last_seen, now)
         })
     }
 }
@@ -100,6 +112,7 @@ impl HostRun {
 
     /// As [`Self::is_disrupted`], leaving out grants that nobody has redeemed.
     pub(super) fn may_be_changing(&self) -> bool {
-        matches!(self.state, HostState::Redeemed | HostState::Quarantined { .. }) || self.undo_at_work()
+        matches!(self.state, HostState::Redeemed | HostState::Quarantined { .. })
+            || self.undo_at_work()
     }
 }

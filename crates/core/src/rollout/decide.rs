@@ -2,7 +2,10 @@
 
 use super::budget::Budgets;
 use super::gate::{Verdict, later};
-use super::{Decision, HostObservation, HostRun, HostState, Observations, Phase, Rollout, RolloutEvent, Waiting};
+use super::{
+    Decision, HostObservation, HostRun, HostState, Observations, Phase, Rollout, RolloutEvent,
+    Waiting,
+};
 use crate::{AssignmentId, Digest, Hold, HostId, Timestamp};
 use std::collections::BTreeSet;
 
@@ -51,8 +54,13 @@ impl Rollout {
                     self.undo_wave(hold, seen, &mut decision);
                 }
                 Phase::Paused { .. } | Phase::Aborted { .. } | Phase::Done => {
-                    decision.holds.extend(self.phase.hold().map(|hold| Waiting { host: None, hold }));
-                    if self.ended_at.is_none() && !matches!(self.phase, Phase::Paused { .. }) && self.all_over() {
+                    decision
+                        .holds
+                        .extend(self.phase.hold().map(|hold| Waiting { host: None, hold }));
+                    if self.ended_at.is_none()
+                        && !matches!(self.phase, Phase::Paused { .. })
+                        && self.all_over()
+                    {
                         decision.events.push(RolloutEvent::Done);
                     }
                 }
@@ -75,7 +83,8 @@ impl Rollout {
             HostState::Quarantined { reason } if !run.silent => Some((id.clone(), reason.clone())),
             _ => None,
         };
-        let failed = self.hosts.iter().filter_map(bad).chain(plus.map(|(id, r)| (id.clone(), r.to_owned())));
+        let failed =
+            self.hosts.iter().filter_map(bad).chain(plus.map(|(id, r)| (id.clone(), r.to_owned())));
         let mut known: BTreeSet<(String, String)> = BTreeSet::new();
         let mut events = Vec::new();
         for (id, reason) in failed {
@@ -88,7 +97,8 @@ impl Rollout {
                 .filter(|version| !self.barred.contains(version) && known.insert(version.clone()))
                 .collect();
             if !versions.is_empty() {
-                let cohorts: BTreeSet<Digest> = self.plan.hosts.values().map(|h| h.cohort).collect();
+                let cohorts: BTreeSet<Digest> =
+                    self.plan.hosts.values().map(|h| h.cohort).collect();
                 events.push(RolloutEvent::Barred {
                     versions,
                     cohorts: cohorts.into_iter().collect(),
@@ -110,14 +120,21 @@ impl Rollout {
     ) -> Option<RolloutEvent> {
         let host = seen.hosts.get(id);
         match run.state {
-            HostState::Redeemed | HostState::Patched if run.state == HostState::Redeemed || run.undo_at_work() => {
+            HostState::Redeemed | HostState::Patched
+                if run.state == HostState::Redeemed || run.undo_at_work() =>
+            {
                 let asked_at = run.undo.as_ref().map(|undo| undo.asked_at);
                 let last_seen = host.and_then(|h| h.last_seen).max(run.reported_at).max(asked_at);
                 if self.is_silent(last_seen, now, seen) {
                     return Some(RolloutEvent::Silent { host: id.clone(), last_seen });
                 }
                 let silent_after = u64::try_from(self.silent_after()).unwrap_or(u64::MAX);
-                wake(wake_at, last_seen.max(seen.listening_since).map(|t| later(t, silent_after.saturating_add(1))));
+                wake(
+                    wake_at,
+                    last_seen
+                        .max(seen.listening_since)
+                        .map(|t| later(t, silent_after.saturating_add(1))),
+                );
                 None
             }
             HostState::Granted if run.expires_at.is_some_and(|at| now >= at) => {
@@ -139,18 +156,25 @@ impl Rollout {
         let Some(host) = host else { return Some(Hold::HostSilent { last_seen: None }) };
         let planned = self.plan.hosts.get(id).map(|h| h.cohort);
         if host.quarantined {
-            return Some(Hold::Quarantined { reason: "it was quarantined before this rollout reached it".to_owned() });
+            return Some(Hold::Quarantined {
+                reason: "it was quarantined before this rollout reached it".to_owned(),
+            });
         }
         if host.cohort.is_some() && host.cohort != planned {
             return Some(Hold::HostChanged);
         }
-        (run.state == HostState::Pending && run.grants >= MAX_GRANTS).then_some(Hold::GrantGone { grants: run.grants })
+        (run.state == HostState::Pending && run.grants >= MAX_GRANTS)
+            .then_some(Hold::GrantGone { grants: run.grants })
     }
 
     /// Rule 3: in a wave that failed, hosts that were patched are undone, each asked once.
     fn undo_wave(&self, hold: &Hold, seen: &Observations, decision: &mut Decision) {
         let failed = matches!(hold, Hold::TooManyFailures { .. } | Hold::GateFailed { .. });
-        let Some(wave) = self.plan.waves.get(self.wave as usize).filter(|w| failed && w.gate.undo_wave) else { return };
+        let Some(wave) =
+            self.plan.waves.get(self.wave as usize).filter(|w| failed && w.gate.undo_wave)
+        else {
+            return;
+        };
         for id in &wave.hosts {
             let asked = self.hosts.get(id).is_none_or(|run| run.undo_asked.is_some());
             if !asked && let Ok(event) = self.undo_event(id, &hold.to_string(), seen) {
@@ -174,7 +198,10 @@ impl Rollout {
         }
         if self.wave as usize + 1 >= self.plan.waves.len() {
             // Only undos of earlier waves are left.
-            return decision.wait(None, Hold::WaveRunning { wave: self.wave, unfinished: self.undos_at_work() });
+            return decision.wait(
+                None,
+                Hold::WaveRunning { wave: self.wave, unfinished: self.undos_at_work() },
+            );
         }
         let Some(ended_at) = self.wave_ended_at else {
             return decision.events.push(RolloutEvent::WaveEnded { wave: self.wave });
@@ -205,7 +232,13 @@ impl Rollout {
     }
 
     /// Rule 6.
-    fn start_hosts(&self, unfinished: u32, now: Timestamp, seen: &Observations, decision: &mut Decision) {
+    fn start_hosts(
+        &self,
+        unfinished: u32,
+        now: Timestamp,
+        seen: &Observations,
+        decision: &mut Decision,
+    ) {
         let Some(wave) = self.plan.waves.get(self.wave as usize) else { return };
         if let Some(until) = self.wave_not_before.filter(|at| now < *at) {
             let before = self.wave.checked_sub(1).and_then(|w| self.plan.waves.get(w as usize));
@@ -217,7 +250,9 @@ impl Rollout {
         let mut at_work = 0;
         let mut silent = Vec::new();
         for id in &wave.hosts {
-            let (Some(run), Some(host)) = (self.hosts.get(id), seen.hosts.get(id)) else { continue };
+            let (Some(run), Some(host)) = (self.hosts.get(id), seen.hosts.get(id)) else {
+                continue;
+            };
             if run.state != HostState::Pending {
                 at_work += u32::from(!run.is_over());
                 continue;
@@ -235,7 +270,9 @@ impl Rollout {
                     });
                 }
                 Err(hold) => {
-                    if matches!(hold, Hold::HostSilent { .. }) && self.is_silent(host.last_seen, now, seen) {
+                    if matches!(hold, Hold::HostSilent { .. })
+                        && self.is_silent(host.last_seen, now, seen)
+                    {
                         silent.push((id, hold.clone()));
                     }
                     wake(&mut decision.wake_at, hold.ends_at());
@@ -246,7 +283,9 @@ impl Rollout {
         if silent.len() == unfinished as usize {
             // Nobody else is left to wait for: the wave ends without them, and a later plan finds them.
             decision.events.extend(
-                silent.into_iter().map(|(id, hold)| RolloutEvent::Cancelled { host: id.clone(), hold }),
+                silent
+                    .into_iter()
+                    .map(|(id, hold)| RolloutEvent::Cancelled { host: id.clone(), hold }),
             );
         } else if at_work > 0 {
             decision.wait(None, Hold::WaveRunning { wave: self.wave, unfinished });
@@ -300,7 +339,9 @@ impl Hold {
         match self {
             Self::WindowClosed { opens_at } => *opens_at,
             Self::WindowTooShort { closes_at, .. } => Some(*closes_at),
-            Self::Blackout { until, .. } | Self::Soak { until, .. } | Self::Bake { until, .. } => Some(*until),
+            Self::Blackout { until, .. } | Self::Soak { until, .. } | Self::Bake { until, .. } => {
+                Some(*until)
+            }
             _ => None,
         }
     }

@@ -23,16 +23,21 @@ pub fn effects(rollout: &Rollout, at: Timestamp, event: &RolloutEvent) -> Vec<Ef
             assign(rollout, at, host, assignment, *generation, *expires_at, order)
         }
         RolloutEvent::UndoAsked { host, assignment, generation, reason } => {
-            let Some(undoes) = rollout.hosts.get(host).and_then(|run| run.assignment.clone()) else { return Vec::new() };
+            let Some(undoes) = rollout.hosts.get(host).and_then(|run| run.assignment.clone())
+            else {
+                return Vec::new();
+            };
             let order = Order::Undo { assignment: undoes, reason: reason.clone() };
             assign(rollout, at, host, assignment, *generation, later(at, UNDO_ORDER_SECONDS), order)
         }
-        RolloutEvent::GrantExpired { host } | RolloutEvent::Cancelled { host, .. } | RolloutEvent::Ended { host, .. } => {
+        RolloutEvent::GrantExpired { host }
+        | RolloutEvent::Cancelled { host, .. }
+        | RolloutEvent::Ended { host, .. } => {
             rollout.hosts.get(host).into_iter().filter_map(withdrawn).collect()
         }
-        RolloutEvent::Paused { .. } | RolloutEvent::Halted { .. } | RolloutEvent::Aborted { .. } => {
-            rollout.hosts.values().filter_map(withdrawn).collect()
-        }
+        RolloutEvent::Paused { .. }
+        | RolloutEvent::Halted { .. }
+        | RolloutEvent::Aborted { .. } => rollout.hosts.values().filter_map(withdrawn).collect(),
         RolloutEvent::Barred { versions, cohorts, reason } => vec![Effect::Bar {
             versions: versions.clone(),
             cohorts: cohorts.clone(),

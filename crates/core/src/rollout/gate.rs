@@ -21,14 +21,23 @@ impl Rollout {
     /// patched host has spoken since it ended and is not silent or quarantined now. A patched host that has
     /// left the fleet says nothing either way. In a wave that an operator's resume excused, the bake alone
     /// counts.
-    pub(super) fn judge_gate(&self, ended_at: Timestamp, now: Timestamp, seen: &Observations) -> Verdict {
+    pub(super) fn judge_gate(
+        &self,
+        ended_at: Timestamp,
+        now: Timestamp,
+        seen: &Observations,
+    ) -> Verdict {
         let number = self.wave;
-        let Some(wave) = self.plan.waves.get(number as usize).filter(|w| !w.hosts.is_empty()) else {
+        let Some(wave) = self.plan.waves.get(number as usize).filter(|w| !w.hosts.is_empty())
+        else {
             return Verdict::Passes;
         };
         let runs = || wave.hosts.iter().filter_map(|id| Some((id, self.hosts.get(id)?)));
         // The true end of a host that had fallen silent may come after the wave's: it has to bake as well.
-        let last = runs().filter(|(_, r)| r.state == HostState::Patched).filter_map(|(_, r)| r.ended_at).max();
+        let last = runs()
+            .filter(|(_, r)| r.state == HostState::Patched)
+            .filter_map(|(_, r)| r.ended_at)
+            .max();
         let until = later(last.map_or(ended_at, |at| at.max(ended_at)), wave.gate.bake_seconds);
         if now < until {
             return Verdict::Waits { hold: Hold::Bake { wave: number, until }, wake: Some(until) };
@@ -37,21 +46,30 @@ impl Rollout {
             return Verdict::Passes;
         }
         let fails = |reason: String| Verdict::Fails(Hold::GateFailed { wave: number, reason });
-        let started = runs().filter(|(_, r)| !matches!(r.state, HostState::Cancelled { .. })).count() as u64;
+        let started =
+            runs().filter(|(_, r)| !matches!(r.state, HostState::Cancelled { .. })).count() as u64;
         let patched = runs().filter(|(_, r)| r.state == HostState::Patched).count() as u64;
         let needed = u64::from(wave.gate.min_success_percent);
         if patched * 100 < started * needed {
-            return fails(format!("{patched} of {started} hosts are patched and verified, {needed} percent are needed"));
+            return fails(format!(
+                "{patched} of {started} hosts are patched and verified, {needed} percent are needed"
+            ));
         }
         let mut witnesses = 0;
         let mut mute: Vec<&HostId> = Vec::new();
         for (id, run) in runs().filter(|(_, r)| r.state == HostState::Patched) {
             let Some(host) = seen.hosts.get(id) else { continue };
             if host.quarantined {
-                return fails(format!("host {} was quarantined after it was patched", self.name_of(id)));
+                return fails(format!(
+                    "host {} was quarantined after it was patched",
+                    self.name_of(id)
+                ));
             }
             if self.is_silent(host.last_seen, now, seen) {
-                return fails(format!("host {} fell silent after it was patched", self.name_of(id)));
+                return fails(format!(
+                    "host {} fell silent after it was patched",
+                    self.name_of(id)
+                ));
             }
             if host.last_seen > run.ended_at && !self.is_unheard(host.last_seen, now) {
                 witnesses += 1;
@@ -75,7 +93,9 @@ impl Rollout {
         }
         if witnesses == 0 {
             return Verdict::Fails(Hold::NoData {
-                what: format!("a single patched host in wave {number}: every host was cancelled or has left"),
+                what: format!(
+                    "a single patched host in wave {number}: every host was cancelled or has left"
+                ),
             });
         }
         Verdict::Passes

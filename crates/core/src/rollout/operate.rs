@@ -23,7 +23,9 @@ impl Rollout {
         seen: &Observations,
     ) -> Result<Option<RolloutEvent>, Hold> {
         let run = self.hosts.get(host).ok_or(Hold::GrantGone { grants: 0 })?;
-        let is_undo = |u: &&super::UndoRun| u.outcome.is_none() && u.assignment == *assignment && u.generation == generation;
+        let is_undo = |u: &&super::UndoRun| {
+            u.outcome.is_none() && u.assignment == *assignment && u.generation == generation
+        };
         if run.undo.as_ref().filter(is_undo).is_some() {
             return Ok(None);
         }
@@ -46,7 +48,9 @@ impl Rollout {
         }
         let known = seen.hosts.get(host).ok_or(Hold::HostSilent { last_seen: None })?;
         if known.quarantined {
-            return Err(Hold::Quarantined { reason: "it was quarantined before it was changed".to_owned() });
+            return Err(Hold::Quarantined {
+                reason: "it was quarantined before it was changed".to_owned(),
+            });
         }
         if known.cohort.is_some() && known.cohort != self.plan.hosts.get(host).map(|h| h.cohort) {
             return Err(Hold::HostChanged);
@@ -62,7 +66,8 @@ impl Rollout {
         }
         // Hosts fail by themselves between grant and now. Unredeemed grants of others take no room here: else
         // two of them could refuse each other.
-        if let Some(hold) = Budgets::look(self, now, seen, HostRun::may_be_changing).full_for(host) {
+        if let Some(hold) = Budgets::look(self, now, seen, HostRun::may_be_changing).full_for(host)
+        {
             return Err(hold);
         }
         Ok(Some(RolloutEvent::Redeemed { host: host.clone() }))
@@ -116,8 +121,12 @@ impl Rollout {
         seen: &Observations,
     ) -> Result<RolloutEvent, IllegalEvent> {
         let run = self.hosts.get(host);
-        let generation =
-            seen.hosts.get(host).map_or(0, |h| h.generation).max(run.map_or(0, HostRun::highest_generation)) + 1;
+        let generation = seen
+            .hosts
+            .get(host)
+            .map_or(0, |h| h.generation)
+            .max(run.map_or(0, HostRun::highest_generation))
+            + 1;
         let event = RolloutEvent::UndoAsked {
             host: host.clone(),
             assignment: self.assignment_id(host, generation),
@@ -125,15 +134,31 @@ impl Rollout {
             reason: reason.to_owned(),
         };
         match run {
-            _ if !seen.hosts.contains_key(host) => Err(illegal(&event, &format!("host {host} has left the fleet"))),
+            _ if !seen.hosts.contains_key(host) => {
+                Err(illegal(&event, &format!("host {host} has left the fleet")))
+            }
             Some(run) if run.state != HostState::Patched => {
-                let why = format!("host {host} is {}: only a patched host can be undone", run.state.word());
+                let why = format!(
+                    "host {host} is {}: only a patched host can be undone",
+                    run.state.word()
+                );
                 Err(illegal(&event, &why))
             }
-            Some(_) if seen.hosts.get(host).and_then(|h| h.busy.as_ref()).is_some_and(|r| *r != self.id) => {
-                Err(illegal(&event, &format!("host {host} is at work in another rollout: wait for its end")))
+            Some(_)
+                if seen
+                    .hosts
+                    .get(host)
+                    .and_then(|h| h.busy.as_ref())
+                    .is_some_and(|r| *r != self.id) =>
+            {
+                Err(illegal(
+                    &event,
+                    &format!("host {host} is at work in another rollout: wait for its end"),
+                ))
             }
-            Some(run) if run.undo_at_work() => Err(illegal(&event, &format!("host {host} is being undone"))),
+            Some(run) if run.undo_at_work() => {
+                Err(illegal(&event, &format!("host {host} is being undone")))
+            }
             Some(_) => Ok(event),
             None => Err(illegal(&event, &format!("host {host} is not in the plan"))),
         }
@@ -144,9 +169,15 @@ impl Rollout {
         use super::Phase;
         let fits = match &event {
             RolloutEvent::Paused { .. } => self.phase == Phase::Running,
-            RolloutEvent::Resumed { .. } => matches!(self.phase, Phase::Paused { .. } | Phase::Halted { .. }),
+            RolloutEvent::Resumed { .. } => {
+                matches!(self.phase, Phase::Paused { .. } | Phase::Halted { .. })
+            }
             _ => !matches!(self.phase, Phase::Aborted { .. } | Phase::Done),
         };
-        if fits { Ok(event) } else { Err(illegal(&event, &format!("the rollout is {}", self.phase.word()))) }
+        if fits {
+            Ok(event)
+        } else {
+            Err(illegal(&event, &format!("the rollout is {}", self.phase.word())))
+        }
     }
 }

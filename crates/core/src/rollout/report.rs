@@ -12,13 +12,19 @@ impl Rollout {
     ///
     /// The end of a host that fell silent replaces the quarantine for its silence, once. An end by undo or
     /// quarantine bars the versions in the same breath, whatever the rollout's phase.
-    pub fn report(&self, host: &HostId, assignment: &AssignmentId, entries: &[Entry]) -> Vec<RolloutEvent> {
+    pub fn report(
+        &self,
+        host: &HostId,
+        assignment: &AssignmentId,
+        entries: &[Entry],
+    ) -> Vec<RolloutEvent> {
         let Some(run) = self.hosts.get(host) else { return Vec::new() };
         let undo = run.undo.as_ref().is_some_and(|undo| undo.assignment == *assignment);
         let listens = if undo {
             run.undo_at_work()
         } else {
-            run.assignment.as_ref() == Some(assignment) && (run.at_work() || (run.silent && !run.undo_at_work()))
+            run.assignment.as_ref() == Some(assignment)
+                && (run.at_work() || (run.silent && !run.undo_at_work()))
         };
         if !listens {
             return Vec::new();
@@ -27,12 +33,15 @@ impl Rollout {
         let mut step = run.step;
         for entry in entries {
             match &entry.event {
-                TxEvent::Started { step: now } if !undo && step.is_none_or(|before| before < *now) => {
+                TxEvent::Started { step: now }
+                    if !undo && step.is_none_or(|before| before < *now) =>
+                {
                     step = Some(*now);
                     events.push(RolloutEvent::Stepped { host: host.clone(), step: *now });
                 }
                 TxEvent::Ended { outcome } if is_believable(undo, outcome) => {
-                    events.push(RolloutEvent::Ended { host: host.clone(), outcome: outcome.clone() });
+                    events
+                        .push(RolloutEvent::Ended { host: host.clone(), outcome: outcome.clone() });
                     events.extend(self.bars_after(host, outcome));
                     break;
                 }
@@ -44,7 +53,9 @@ impl Rollout {
 
     fn bars_after(&self, host: &HostId, outcome: &Outcome) -> Vec<RolloutEvent> {
         match outcome {
-            Outcome::Undone { reason } | Outcome::Quarantined { reason } => self.bars_due(Some((host, reason))),
+            Outcome::Undone { reason } | Outcome::Quarantined { reason } => {
+                self.bars_due(Some((host, reason)))
+            }
             Outcome::Patched | Outcome::Refused { .. } => Vec::new(),
         }
     }

@@ -17,12 +17,17 @@ impl Rollout {
     ///
     /// # Errors
     /// When the event is not [`RolloutEvent::Created`], or its plan's waves and hosts do not agree.
-    pub fn begin(id: &RolloutId, at: Timestamp, event: &RolloutEvent) -> Result<Self, IllegalEvent> {
+    pub fn begin(
+        id: &RolloutId,
+        at: Timestamp,
+        event: &RolloutEvent,
+    ) -> Result<Self, IllegalEvent> {
         let RolloutEvent::Created { by, plan } = event else {
             return Err(illegal(event, "a rollout begins with `created`"));
         };
         check_waves(plan).map_err(|why| illegal(event, &why))?;
-        let hosts = plan.hosts.iter().map(|(id, host)| (id.clone(), HostRun::pending(host.wave))).collect();
+        let hosts =
+            plan.hosts.iter().map(|(id, host)| (id.clone(), HostRun::pending(host.wave))).collect();
         Ok(Self {
             id: id.clone(),
             plan_digest: plan.digest(),
@@ -68,7 +73,10 @@ impl Rollout {
         match (&self.phase, event) {
             (_, RolloutEvent::Created { .. }) => return refuse("a rollout is created once"),
 
-            (Phase::Running, RolloutEvent::Granted { host, assignment, generation, expires_at }) => {
+            (
+                Phase::Running,
+                RolloutEvent::Granted { host, assignment, generation, expires_at },
+            ) => {
                 let wave = self.wave;
                 let run = self.run_mut(host, event)?;
                 if run.state != HostState::Pending {
@@ -89,7 +97,9 @@ impl Rollout {
                 run.step = None;
                 run.reported_at = None;
             }
-            (_, RolloutEvent::Granted { .. }) => return refuse("no host starts unless the rollout is running"),
+            (_, RolloutEvent::Granted { .. }) => {
+                return refuse("no host starts unless the rollout is running");
+            }
             (_, RolloutEvent::GrantExpired { host }) => {
                 let run = self.run_mut(host, event)?;
                 if run.state != HostState::Granted {
@@ -105,7 +115,9 @@ impl Rollout {
                 run.state = HostState::Redeemed;
                 run.reported_at = Some(at);
             }
-            (_, RolloutEvent::Redeemed { .. }) => return refuse("no grant is redeemed unless the rollout is running"),
+            (_, RolloutEvent::Redeemed { .. }) => {
+                return refuse("no grant is redeemed unless the rollout is running");
+            }
             (_, RolloutEvent::Stepped { host, step }) => {
                 let run = self.run_mut(host, event)?;
                 if !run.at_work() && !run.silent {
@@ -114,14 +126,20 @@ impl Rollout {
                 run.step = Some(*step);
                 run.reported_at = Some(at);
             }
-            (_, RolloutEvent::Ended { host, outcome }) => self.host_ended(at, host, outcome, event)?,
+            (_, RolloutEvent::Ended { host, outcome }) => {
+                self.host_ended(at, host, outcome, event)?
+            }
             (_, RolloutEvent::Silent { host, last_seen }) => {
                 let run = self.run_mut(host, event)?;
                 if run.silent || !(run.state == HostState::Redeemed || run.undo_at_work()) {
-                    return refuse("only a host that redeemed its grant or is being undone can fall silent at work");
+                    return refuse(
+                        "only a host that redeemed its grant or is being undone can fall silent at work",
+                    );
                 }
                 let since = last_seen.map_or("it was granted".to_owned(), |t| t.to_string());
-                run.state = HostState::Quarantined { reason: format!("fell silent at work: not heard of since {since}") };
+                run.state = HostState::Quarantined {
+                    reason: format!("fell silent at work: not heard of since {since}"),
+                };
                 run.silent = true;
                 run.ended_at = Some(at);
                 self.failures += 1;
@@ -135,14 +153,22 @@ impl Rollout {
             }
             (Phase::Running, RolloutEvent::WaveEnded { wave }) => {
                 if *wave != self.wave || self.wave_ended_at.is_some() || !self.wave_is_over(*wave) {
-                    return refuse("the wave is not at work, has ended before, or has hosts that have not ended");
+                    return refuse(
+                        "the wave is not at work, has ended before, or has hosts that have not ended",
+                    );
                 }
                 self.wave_ended_at = Some(at);
             }
             (Phase::Running, RolloutEvent::GatePassed { wave, next_not_before }) => {
                 let last = *wave as usize + 1 >= self.plan.waves.len();
-                if *wave != self.wave || self.wave_ended_at.is_none() || last || !self.wave_is_over(*wave) {
-                    return refuse("the wave is not the one at work, has not ended, or is the last");
+                if *wave != self.wave
+                    || self.wave_ended_at.is_none()
+                    || last
+                    || !self.wave_is_over(*wave)
+                {
+                    return refuse(
+                        "the wave is not the one at work, has not ended, or is the last",
+                    );
                 }
                 self.gates.insert(*wave, at);
                 self.wave += 1;
@@ -153,7 +179,9 @@ impl Rollout {
                 self.phase = Phase::Halted { hold: hold.clone() };
                 self.withdraw_grants();
             }
-            (_, RolloutEvent::Barred { versions, .. }) => self.barred.extend(versions.iter().cloned()),
+            (_, RolloutEvent::Barred { versions, .. }) => {
+                self.barred.extend(versions.iter().cloned())
+            }
             (Phase::Running, RolloutEvent::Paused { by, reason }) => {
                 self.phase = Phase::Paused { by: by.clone(), reason: reason.clone() };
                 self.withdraw_grants();
@@ -164,7 +192,10 @@ impl Rollout {
                 self.pardoned = self.failures;
                 self.excused_wave = Some(self.wave);
             }
-            (Phase::Running | Phase::Paused { .. } | Phase::Halted { .. }, RolloutEvent::Aborted { by, reason }) => {
+            (
+                Phase::Running | Phase::Paused { .. } | Phase::Halted { .. },
+                RolloutEvent::Aborted { by, reason },
+            ) => {
                 let hold = Hold::Aborted { by: by.clone(), reason: reason.clone() };
                 self.phase = Phase::Aborted { by: by.clone(), reason: reason.clone() };
                 for run in self.hosts.values_mut() {
@@ -225,11 +256,18 @@ impl Rollout {
 
     pub(super) fn unfinished(&self, wave: u32) -> u32 {
         let Some(wave) = self.plan.waves.get(wave as usize) else { return 0 };
-        wave.hosts.iter().filter_map(|h| self.hosts.get(h)).filter(|run| !run.is_over()).count() as u32
+        wave.hosts.iter().filter_map(|h| self.hosts.get(h)).filter(|run| !run.is_over()).count()
+            as u32
     }
 
-    fn run_mut(&mut self, host: &HostId, event: &RolloutEvent) -> Result<&mut HostRun, IllegalEvent> {
-        self.hosts.get_mut(host).ok_or_else(|| illegal(event, &format!("host {host} is not in the plan")))
+    fn run_mut(
+        &mut self,
+        host: &HostId,
+        event: &RolloutEvent,
+    ) -> Result<&mut HostRun, IllegalEvent> {
+        self.hosts
+            .get_mut(host)
+            .ok_or_else(|| illegal(event, &format!("host {host} is not in the plan")))
     }
 
     /// Stopping is cheap: unredeemed grants die with pause and halt, and are given anew when it goes on.
@@ -350,7 +388,9 @@ impl From<&Outcome> for HostState {
         match outcome {
             Outcome::Patched => Self::Patched,
             Outcome::Undone { reason } => Self::Undone { reason: reason.clone() },
-            Outcome::Refused { fault } => Self::Refused { reason: format!("{}: {}", fault.code, fault.message) },
+            Outcome::Refused { fault } => {
+                Self::Refused { reason: format!("{}: {}", fault.code, fault.message) }
+            }
             Outcome::Quarantined { reason } => Self::Quarantined { reason: reason.clone() },
         }
     }
@@ -372,9 +412,13 @@ impl Phase {
     pub fn hold(&self) -> Option<Hold> {
         match self {
             Self::Running => None,
-            Self::Paused { by, reason } => Some(Hold::Paused { by: by.clone(), reason: reason.clone() }),
+            Self::Paused { by, reason } => {
+                Some(Hold::Paused { by: by.clone(), reason: reason.clone() })
+            }
             Self::Halted { hold } => Some(hold.clone()),
-            Self::Aborted { by, reason } => Some(Hold::Aborted { by: by.clone(), reason: reason.clone() }),
+            Self::Aborted { by, reason } => {
+                Some(Hold::Aborted { by: by.clone(), reason: reason.clone() })
+            }
             Self::Done => Some(Hold::NothingToDo),
         }
     }
@@ -414,9 +458,15 @@ fn check_waves(plan: &Plan) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for (number, wave) in plan.waves.iter().enumerate() {
         for id in &wave.hosts {
-            let host = plan.hosts.get(id).ok_or_else(|| format!("wave {number} names host {id}, which the plan lacks"))?;
+            let host = plan
+                .hosts
+                .get(id)
+                .ok_or_else(|| format!("wave {number} names host {id}, which the plan lacks"))?;
             if host.wave as usize != number || !seen.insert(id) {
-                return Err(format!("host {id} stands in wave {number}, but belongs to wave {} once", host.wave));
+                return Err(format!(
+                    "host {id} stands in wave {number}, but belongs to wave {} once",
+                    host.wave
+                ));
             }
         }
     }

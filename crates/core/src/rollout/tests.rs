@@ -35,21 +35,24 @@ fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
         ..ApplyOrder::default()
     };
     let ring = |wave: usize| if wave == 0 { "canary" } else { "broad" }.to_owned();
-    let hosts = waves.iter().enumerate().flat_map(|(w, ids)| ids.iter().map(move |id| (w, *id))).map(|(w, id)| {
-        let host = HostPlan {
-            name: format!("name-of-{id}"),
-            cohort: Digest::of(b"cohort"),
-            ring: ring(w),
-            wave: w as u32,
-            order: order.clone(),
-            why: BTreeMap::new(),
-            restarts: vec![],
-            reboot_likely: false,
-            due: None,
-            ignore_windows: false,
-        };
-        (HostId::from(id), host)
-    });
+    let hosts =
+        waves.iter().enumerate().flat_map(|(w, ids)| ids.iter().map(move |id| (w, *id))).map(
+            |(w, id)| {
+                let host = HostPlan {
+                    name: format!("name-of-{id}"),
+                    cohort: Digest::of(b"cohort"),
+                    ring: ring(w),
+                    wave: w as u32,
+                    order: order.clone(),
+                    why: BTreeMap::new(),
+                    restarts: vec![],
+                    reboot_likely: false,
+                    due: None,
+                    ignore_windows: false,
+                };
+                (HostId::from(id), host)
+            },
+        );
     let wave = |(w, ids): (usize, &&[&str])| Wave {
         ring: ring(w),
         hosts: ids.iter().map(|id| HostId::from(*id)).collect(),
@@ -73,7 +76,11 @@ fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
 }
 
 fn budget(hosts: &[&str], max_unavailable: u32) -> Budget {
-    Budget { name: "role=web".into(), hosts: hosts.iter().map(|h| HostId::from(*h)).collect(), max_unavailable }
+    Budget {
+        name: "role=web".into(),
+        hosts: hosts.iter().map(|h| HostId::from(*h)).collect(),
+        max_unavailable,
+    }
 }
 
 struct World {
@@ -100,9 +107,18 @@ impl World {
             generation: 4,
             ..HostObservation::default()
         };
-        let hosts = rollout.hosts.keys().chain(of_budgets).map(|h| (h.clone(), observed.clone())).collect();
+        let hosts =
+            rollout.hosts.keys().chain(of_budgets).map(|h| (h.clone(), observed.clone())).collect();
         let seen = Observations { hosts, listening_since: None };
-        Self { rollout, seen, now: t0(), log: vec![(t0(), first)], mute: vec![], holds: vec![], wake_at: None }
+        Self {
+            rollout,
+            seen,
+            now: t0(),
+            log: vec![(t0(), first)],
+            mute: vec![],
+            holds: vec![],
+            wake_at: None,
+        }
     }
 
     fn host(&mut self, id: &str) -> &mut HostObservation {
@@ -160,7 +176,8 @@ impl World {
     fn try_redeem(&mut self, id: &str) -> Result<(), Hold> {
         let run = self.run(id);
         let (assignment, generation) = (run.assignment.clone().unwrap(), run.generation.unwrap());
-        let event = self.rollout.redeem(self.now, &id.into(), &assignment, generation, &self.seen)?;
+        let event =
+            self.rollout.redeem(self.now, &id.into(), &assignment, generation, &self.seen)?;
         if let Some(event) = event {
             self.take(&event);
         }
@@ -177,7 +194,11 @@ impl World {
         for event in &events {
             self.take(event);
         }
-        assert_eq!(self.rollout.report(&id.into(), assignment, &entries), vec![], "sent again, it says nothing new");
+        assert_eq!(
+            self.rollout.report(&id.into(), assignment, &entries),
+            vec![],
+            "sent again, it says nothing new"
+        );
         let now = self.now;
         self.host(id).last_seen = Some(now);
         events.iter().map(sentence).collect()
@@ -196,7 +217,10 @@ impl World {
     }
 
     fn held(&self, id: &str) -> Option<&Hold> {
-        self.holds.iter().find(|w| w.host.as_ref().is_some_and(|h| h.as_str() == id)).map(|w| &w.hold)
+        self.holds
+            .iter()
+            .find(|w| w.host.as_ref().is_some_and(|h| h.as_str() == id))
+            .map(|w| &w.hold)
     }
 
     fn waits_for(&self) -> Option<&Hold> {
@@ -214,7 +238,9 @@ fn sentence(event: &RolloutEvent) -> String {
         RolloutEvent::Stepped { host, step } => format!("{host} {}", step.word()),
         RolloutEvent::Ended { host, outcome } => format!("{host} {}", outcome.word()),
         RolloutEvent::Cancelled { host, hold } => format!("cancelled {host} {}", hold.code()),
-        RolloutEvent::WaveEnded { wave } | RolloutEvent::GatePassed { wave, .. } => format!("{} {wave}", event.word()),
+        RolloutEvent::WaveEnded { wave } | RolloutEvent::GatePassed { wave, .. } => {
+            format!("{} {wave}", event.word())
+        }
         RolloutEvent::Halted { hold } => format!("halted {}", hold.code()),
         other => other.word().to_owned(),
     }
@@ -224,7 +250,9 @@ fn undone() -> Outcome {
     Outcome::Undone { reason: "service-not-back".into() }
 }
 fn refused(code: &str) -> Outcome {
-    Outcome::Refused { fault: Fault { code: code.into(), message: "no".into(), hint: "wait".into() } }
+    Outcome::Refused {
+        fault: Fault { code: code.into(), message: "no".into(), hint: "wait".into() },
+    }
 }
 fn quarantined() -> Outcome {
     Outcome::Quarantined { reason: "disk".into() }

@@ -82,7 +82,9 @@ impl Progress {
                 // From here on the host may have changed, even if the crash came right after this record.
                 self.touched |= *step == Step::Apply;
             }
-            (State::Running(now), TxEvent::Started { step }) if now == *step && now.can_run_again() => {
+            (State::Running(now), TxEvent::Started { step })
+                if now == *step && now.can_run_again() =>
+            {
                 self.attempts += 1;
             }
             (State::Running(now), TxEvent::Finished { step, facts }) if now == *step => {
@@ -90,7 +92,9 @@ impl Progress {
                 self.attempts = 0;
                 self.finished.insert(*step, facts.clone());
             }
-            (State::Running(now) | State::Before(now), TxEvent::Failed { step, fault }) if now == *step => {
+            (State::Running(now) | State::Before(now), TxEvent::Failed { step, fault })
+                if now == *step =>
+            {
                 self.running = None;
                 self.failed = Some((*step, fault.clone()));
             }
@@ -111,11 +115,15 @@ impl Progress {
                     *found = Some(facts.clone());
                 }
             }
-            (state, TxEvent::Ended { outcome }) if state != State::Ended && self.may_end_as(outcome) => {
+            (state, TxEvent::Ended { outcome })
+                if state != State::Ended && self.may_end_as(outcome) =>
+            {
                 self.outcome = Some(outcome.clone());
                 self.ended_at = Some(entry.at);
             }
-            (_, event) => return Err(IllegalEntry::Order { sequence, event: event.word().to_owned() }),
+            (_, event) => {
+                return Err(IllegalEntry::Order { sequence, event: event.word().to_owned() });
+            }
         }
         self.last = sequence;
         Ok(())
@@ -139,7 +147,9 @@ impl Progress {
         match (&self.assignment.order, self.finished.last_key_value()) {
             (Order::Undo { .. }, _) => State::BeforeUndo,
             (Order::Apply(_), None) => State::Before(Step::Preflight),
-            (Order::Apply(_), Some((last, _))) => last.next().map_or(State::Committed, State::Before),
+            (Order::Apply(_), Some((last, _))) => {
+                last.next().map_or(State::Committed, State::Before)
+            }
         }
     }
 

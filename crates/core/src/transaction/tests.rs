@@ -58,12 +58,17 @@ fn ended(outcome: Outcome) -> TxEvent {
 
 /// `begun`, then all steps up to and including `last`, finished.
 fn through(last: Step) -> Vec<TxEvent> {
-    let steps = Step::ALL.into_iter().filter(|s| *s <= last).flat_map(|s| [started(s), finished(s)]);
+    let steps =
+        Step::ALL.into_iter().filter(|s| *s <= last).flat_map(|s| [started(s), finished(s)]);
     std::iter::once(apply_order()).chain(steps).collect()
 }
 
 fn journal(events: &[TxEvent]) -> Vec<Entry> {
-    let entry = |(i, event): (usize, &TxEvent)| Entry { sequence: i as u64, at: at(i as u64), event: event.clone() };
+    let entry = |(i, event): (usize, &TxEvent)| Entry {
+        sequence: i as u64,
+        at: at(i as u64),
+        event: event.clone(),
+    };
     events.iter().enumerate().map(entry).collect()
 }
 
@@ -111,7 +116,8 @@ fn an_interrupted_step_is_run_again_before_drain_and_recovered_from_drain_on() {
 fn a_failure_before_apply_refuses_and_a_failure_from_apply_on_undoes() {
     for step in Step::ALL {
         let before = Step::ALL.into_iter().rfind(|s| *s < step);
-        let events = with(before.map_or(vec![apply_order()], through), &[started(step), failed(step)]);
+        let events =
+            with(before.map_or(vec![apply_order()], through), &[started(step), failed(step)]);
         match next(&events) {
             Next::End(Outcome::Refused { fault }) => {
                 assert!(step < Step::Apply);
@@ -140,7 +146,9 @@ fn an_undo_is_done_again_after_a_crash_but_not_for_ever() {
         assert!(matches!(next(&events), Next::Undo { .. }));
         events.push(undo_started());
     }
-    assert!(matches!(next(&events), Next::End(Outcome::Quarantined { reason }) if reason.contains("5 times")));
+    assert!(
+        matches!(next(&events), Next::End(Outcome::Quarantined { reason }) if reason.contains("5 times"))
+    );
 }
 
 #[test]
@@ -151,13 +159,18 @@ fn a_step_that_is_interrupted_each_time_is_refused_in_the_end() {
         events.push(started(Step::Preflight));
     }
     let Next::End(outcome) = next(&events) else { panic!("it would be run for ever") };
-    assert!(matches!(&outcome, Outcome::Refused { fault } if fault.code == "interrupted-too-often"));
+    assert!(
+        matches!(&outcome, Outcome::Refused { fault } if fault.code == "interrupted-too-often")
+    );
     assert_eq!(next(&with(events, &[ended(outcome)])), Next::Nothing);
 }
 
 #[test]
 fn an_undo_that_leaves_nothing_differing_ends_as_undone_and_any_other_in_quarantine() {
-    let broken = with(through(Step::Activate), &[started(Step::Verify), failed(Step::Verify), undo_started()]);
+    let broken = with(
+        through(Step::Activate),
+        &[started(Step::Verify), failed(Step::Verify), undo_started()],
+    );
     let clean = with(broken.clone(), &[undo_finished(&[])]);
     assert_eq!(next(&clean), Next::End(Outcome::Undone { reason: "why".into() }));
     let dirty = with(broken, &[undo_finished(&["/etc/a", "/etc/b"])]);
@@ -192,15 +205,35 @@ fn records_out_of_place_are_refused_and_change_nothing() {
         ("begun twice", vec![apply_order()], apply_order()),
         ("a step too early", vec![apply_order()], started(Step::Stage)),
         ("finished without started", vec![apply_order()], finished(Step::Preflight)),
-        ("another step finished", vec![apply_order(), started(Step::Preflight)], finished(Step::Stage)),
+        (
+            "another step finished",
+            vec![apply_order(), started(Step::Preflight)],
+            finished(Step::Stage),
+        ),
         ("undo without a failure", through(Step::Apply), undo_started()),
         ("undo of an untouched host", vec![apply_order(), failed(Step::Preflight)], undo_started()),
         ("undo finished, not started", through(Step::Apply), undo_finished(&[])),
         ("patched before commit", through(Step::Verify), ended(Outcome::Patched)),
-        ("refused after apply", through(Step::Apply), ended(Outcome::Refused { fault: fault("x") })),
-        ("a step after a failure", vec![apply_order(), failed(Step::Preflight)], started(Step::Preflight)),
-        ("anything after the end", with(through(Step::Commit), &[ended(Outcome::Patched)]), ended(Outcome::Patched)),
-        ("a step after the end", with(through(Step::Commit), &[ended(Outcome::Patched)]), started(Step::Commit)),
+        (
+            "refused after apply",
+            through(Step::Apply),
+            ended(Outcome::Refused { fault: fault("x") }),
+        ),
+        (
+            "a step after a failure",
+            vec![apply_order(), failed(Step::Preflight)],
+            started(Step::Preflight),
+        ),
+        (
+            "anything after the end",
+            with(through(Step::Commit), &[ended(Outcome::Patched)]),
+            ended(Outcome::Patched),
+        ),
+        (
+            "a step after the end",
+            with(through(Step::Commit), &[ended(Outcome::Patched)]),
+            started(Step::Commit),
+        ),
     ];
     for (what, before, odd) in table {
         let mut progress = fold(&before).unwrap().unwrap();
@@ -220,7 +253,10 @@ fn a_gap_and_a_doubled_number_are_refused_with_the_number() {
     let doubled = entries[1].clone();
     entries.insert(2, doubled);
     assert_eq!(Progress::fold(&entries), Err(IllegalEntry::Gap { expected: 2, found: 1 }));
-    assert_eq!(Progress::fold(&journal(&[started(Step::Stage)])), Err(IllegalEntry::Begin { sequence: 0 }));
+    assert_eq!(
+        Progress::fold(&journal(&[started(Step::Stage)])),
+        Err(IllegalEntry::Begin { sequence: 0 })
+    );
 }
 
 /// Carries a journal on as an executor does, each choice taken from `luck`; a crash is a record not written.

@@ -43,7 +43,7 @@ fn axis(ticks: &[u64], unit: &str) -> Markup {
         svg.axis width="100%" height="22" role="presentation" {
             @for (i, tick) in ticks.iter().enumerate() {
                 @let anchor = if i == 0 { "start" } else if *tick == end { "end" } else { "middle" };
-                line x1=(share(*tick, end)) x2=(share(*tick, end)) y1="0" y2="5";
+                line x1=(share(*tick, end)) x2=(share(*tick, end)) y1="0" y2="5" {}
                 text x=(share(*tick, end)) y="18" text-anchor=(anchor) {
                     (words::number(*tick)) @if *tick == end { " " (unit) }
                 }
@@ -70,11 +70,11 @@ pub(crate) fn stacked(name: &str, unit: &str, parts: &[Part]) -> Markup {
     html! {
         figure.chart {
             svg.stack width="100%" height="36" role="img" aria-label={ (name) ": " (words::number(total)) " " (unit) } {
-                rect.track x="0" y="0" width="100%" height="36" rx="4";
+                rect.track x="0" y="0" width="100%" height="36" rx="4" {}
                 @for (part, at) in &placed {
                     a href=(part.href) aria-label={ (words::number(part.count)) " " (part.label) } {
                         title { (words::number(part.count)) " " (part.label) }
-                        rect.seg.(part.mark.tone) x=(share(*at, end)) y="0" width=(share(part.count, end)) height="36";
+                        rect.seg.(part.mark.tone) x=(share(*at, end)) y="0" width=(share(part.count, end)) height="36" {}
                         @if part.count * 100 >= end * 6 {
                             text.(part.mark.tone) x=(share(at * 2 + part.count, end * 2)) y="23" text-anchor="middle" { (words::number(part.count)) }
                         }
@@ -103,8 +103,8 @@ pub(crate) fn bars(name: &str, unit: &str, parts: &[Part]) -> Markup {
                 a.row.none[part.count == 0] href=(part.href) {
                     span.label { (part.mark.shape()) (part.label) }
                     svg width="100%" height="18" aria-hidden="true" {
-                        rect.track x="0" y="3" width="100%" height="12" rx="3";
-                        @if part.count > 0 { rect.seg.(part.mark.tone) x="0" y="3" width=(share(part.count, end)) height="12" rx="3"; }
+                        rect.track x="0" y="3" width="100%" height="12" rx="3" {}
+                        @if part.count > 0 { rect.seg.(part.mark.tone) x="0" y="3" width=(share(part.count, end)) height="12" rx="3" {} }
                     }
                     b.count { (words::number(part.count)) }
                 }
@@ -120,10 +120,10 @@ pub(crate) fn progress(name: &str, parts: &[(Mark, u64)]) -> Markup {
     let mut from = 0;
     html! {
         svg.progress width="100%" height="10" role="img" aria-label=(name) {
-            rect.track x="0" y="0" width="100%" height="10" rx="3";
+            rect.track x="0" y="0" width="100%" height="10" rx="3" {}
             @for (mark, count) in parts {
                 @if *count > 0 {
-                    rect.seg.(mark.tone) x=(share(from, total)) y="0" width=(share(*count, total)) height="10";
+                    rect.seg.(mark.tone) x=(share(from, total)) y="0" width=(share(*count, total)) height="10" {}
                     @let () = from += count;
                 }
             }

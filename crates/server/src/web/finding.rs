@@ -110,7 +110,7 @@ fn line(view: &View<'_>, row: &FindingRow, hosts: bool) -> Markup {
                 @if it.ranking.kev.is_some() { " " span.tag.kev title="On CISA's list of vulnerabilities known to be exploited" { "exploited" } }
                 @if it.exposed { " " span.tag title="A process that listens beyond loopback maps it" { "exposed" } }
             }
-            @if hosts { td { a href={ "/hosts/" (encoded(&row.host_name)) } { (row.host_name) } } }
+            @if hosts { td.name { a href={ "/hosts/" (encoded(&row.host_name)) } { (row.host_name) } } }
             td { span.pkg { (it.source) } " " span.ver { (it.installed) } }
             td { (mark::finding_state(it.state).word(it.state.word())) }
             td.wide.why { (row.reason) }
@@ -130,7 +130,7 @@ fn due(view: &View<'_>, it: &Finding) -> Markup {
     html! {
         @match it.deadline {
             Some(at) if counts => {
-                @if at < view.now { span.bad { "overdue " (view.ago(at)) } } @else { (view.ago(at)) }
+                @if at < view.now { strong.bad { "due " (view.ago(at)) } } @else { (view.ago(at)) }
             },
             _ => { span.quiet { "–" } },
         }

@@ -70,8 +70,8 @@ impl View<'_> {
                     header.bar {
                         a.brand href="/" {
                             svg viewBox="0 0 24 24" aria-hidden="true" {
-                                rect.tile x="1" y="1" width="22" height="22" rx="6";
-                                path.check d="m6.5 12.6 3.7 3.7 7.3-8.2";
+                                rect.tile x="1" y="1" width="22" height="22" rx="6" {}
+                                path.check d="m6.5 12.6 3.7 3.7 7.3-8.2" {}
                             }
                             "Fettle"
                         }

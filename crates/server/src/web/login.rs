@@ -14,6 +14,8 @@ pub fn login(view: &View<'_>, wrong: Option<&str>) -> Markup {
                 @if let Some(wrong) = wrong { div.notice.bad role="alert" { p { (wrong) } } }
                 form action="/login" method="post" {
                     label for="token" { "Operator token" }
+                    // Password managers keep a token under a name.
+                    input type="text" name="username" value="operator" autocomplete="username" hidden;
                     input #token type="password" name="token" required autocomplete="current-password" autofocus;
                     button.primary { "Log in" }
                 }

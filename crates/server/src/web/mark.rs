@@ -119,7 +119,7 @@ pub(crate) fn spoken(word: &str) -> String {
 impl Mark {
     /// The shape alone, for places where the word stands beside it.
     pub(crate) fn shape(self) -> Markup {
-        html! { svg.mark.(self.tone) aria-hidden="true" { use href={ "#m-" (self.shape) }; } }
+        html! { svg.mark.(self.tone) aria-hidden="true" { use href={ "#m-" (self.shape) } {} } }
     }
     /// Shape and word.
     pub(crate) fn word(self, word: &str) -> Markup {
@@ -135,23 +135,23 @@ impl Mark {
 pub(crate) fn sprite() -> Markup {
     html! {
         svg.sprite aria-hidden="true" width="0" height="0" {
-            symbol #m-disc viewBox="0 0 16 16" { circle.f cx="8" cy="8" r="5.5"; }
-            symbol #m-dot viewBox="0 0 16 16" { circle.f cx="8" cy="8" r="3"; }
-            symbol #m-ring viewBox="0 0 16 16" { circle.s cx="8" cy="8" r="5"; }
-            symbol #m-dashed viewBox="0 0 16 16" { circle.s cx="8" cy="8" r="5" stroke-dasharray="2.6 2.6"; }
-            symbol #m-half viewBox="0 0 16 16" { circle.s cx="8" cy="8" r="5"; path.f d="M8 3a5 5 0 0 1 0 10z"; }
-            symbol #m-power viewBox="0 0 16 16" { path.s d="M5 4.2a5.2 5.2 0 1 0 6 0M8 2v5.5"; }
-            symbol #m-triangle viewBox="0 0 16 16" { path.f d="M8 2.2 14.4 13.4H1.6z"; }
-            symbol #m-square viewBox="0 0 16 16" { rect.f x="3" y="3" width="10" height="10" rx="1"; }
-            symbol #m-diamond viewBox="0 0 16 16" { path.f d="M8 1.2 14.8 8 8 14.8 1.2 8z"; }
-            symbol #m-tick viewBox="0 0 16 16" { circle.f cx="8" cy="8" r="6.5"; path.k d="m5 8.3 2.2 2.2L11.2 6"; }
-            symbol #m-cross viewBox="0 0 16 16" { rect.f x="2" y="2" width="12" height="12" rx="2"; path.k d="m5.5 5.5 5 5m0-5-5 5"; }
-            symbol #m-dash viewBox="0 0 16 16" { path.s d="M3.5 8h9"; }
-            symbol #m-bar viewBox="0 0 16 16" { circle.f cx="8" cy="8" r="6.5"; path.k d="M4.8 8h6.4"; }
-            symbol #m-back viewBox="0 0 16 16" { path.s d="M3.2 6.5h6.3a3.3 3.3 0 0 1 0 6.6H6.5M6.3 3.2 3 6.5l3.3 3.3"; }
-            symbol #m-play viewBox="0 0 16 16" { path.f d="M4 2.5 13.5 8 4 13.5z"; }
-            symbol #m-pause viewBox="0 0 16 16" { path.f d="M3.5 3h3.2v10H3.5zM9.3 3h3.2v10H9.3z"; }
-            symbol #m-question viewBox="0 0 16 16" { circle.s cx="8" cy="8" r="5.6"; path.s d="M6.4 6.6c0-2.3 3.3-2.1 3.2 0-.1 1.2-1.6 1.2-1.6 2.5M8 10.9v.4"; }
+            symbol #m-disc viewBox="0 0 16 16" { circle.f cx="8" cy="8" r="5.5" {} }
+            symbol #m-dot viewBox="0 0 16 16" { circle.f cx="8" cy="8" r="3" {} }
+            symbol #m-ring viewBox="0 0 16 16" { circle.s cx="8" cy="8" r="5" {} }
+            symbol #m-dashed viewBox="0 0 16 16" { circle.s cx="8" cy="8" r="5" stroke-dasharray="2.6 2.6" {} }
+            symbol #m-half viewBox="0 0 16 16" { circle.s cx="8" cy="8" r="5" {} path.f d="M8 3a5 5 0 0 1 0 10z" {} }
+            symbol #m-power viewBox="0 0 16 16" { path.s d="M5 4.2a5.2 5.2 0 1 0 6 0M8 2v5.5" {} }
+            symbol #m-triangle viewBox="0 0 16 16" { path.f d="M8 2.2 14.4 13.4H1.6z" {} }
+            symbol #m-square viewBox="0 0 16 16" { rect.f x="3" y="3" width="10" height="10" rx="1" {} }
+            symbol #m-diamond viewBox="0 0 16 16" { path.f d="M8 1.2 14.8 8 8 14.8 1.2 8z" {} }
+            symbol #m-tick viewBox="0 0 16 16" { circle.f cx="8" cy="8" r="6.5" {} path.k d="m5 8.3 2.2 2.2L11.2 6" {} }
+            symbol #m-cross viewBox="0 0 16 16" { rect.f x="2" y="2" width="12" height="12" rx="2" {} path.k d="m5.5 5.5 5 5m0-5-5 5" {} }
+            symbol #m-dash viewBox="0 0 16 16" { path.s d="M3.5 8h9" {} }
+            symbol #m-bar viewBox="0 0 16 16" { circle.f cx="8" cy="8" r="6.5" {} path.k d="M4.8 8h6.4" {} }
+            symbol #m-back viewBox="0 0 16 16" { path.s d="M3.2 6.5h6.3a3.3 3.3 0 0 1 0 6.6H6.5M6.3 3.2 3 6.5l3.3 3.3" {} }
+            symbol #m-play viewBox="0 0 16 16" { path.f d="M4 2.5 13.5 8 4 13.5z" {} }
+            symbol #m-pause viewBox="0 0 16 16" { path.f d="M3.5 3h3.2v10H3.5zM9.3 3h3.2v10H9.3z" {} }
+            symbol #m-question viewBox="0 0 16 16" { circle.s cx="8" cy="8" r="5.6" {} path.s d="M6.4 6.6c0-2.3 3.3-2.1 3.2 0-.1 1.2-1.6 1.2-1.6 2.5M8 10.9v.4" {} }
         }
     }
 }

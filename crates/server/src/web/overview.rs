@@ -25,7 +25,7 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
         h1.verdict { (verdict(it)) }
         div.answers { (exposed(it)) (late(it)) (moving(it)) (stuck(it)) }
         div.pair {
-            (section("Open findings by severity", Some(("/findings?state=open", "All open findings")), chart::stacked(
+            (section("Open findings by severity", Some(("/findings?state=open", "All open findings")), html! { (chart::stacked(
                 "Open findings by severity",
                 "findings",
                 &SEVERITIES.map(|s| Part {
@@ -34,7 +34,7 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
                     count: it.open_by_severity.get(s.word()).copied().unwrap_or(0),
                     href: format!("/findings?state=open&severity={}", s.word()),
                 }),
-            )))
+            )) (findings_by_state(it)) }))
             (section("Hosts by state", Some(("/hosts", "All hosts")), chart::bars(
                 "Hosts by state",
                 "hosts",
@@ -64,7 +64,6 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
                 (table(view, &it.worst, true))
             }
         }))
-        (section("What is known of every finding", None, findings_by_state(it)))
         (section("Vulnerability data", Some(("/feeds", "All feeds")), feed::table(view, &it.feeds)))
     }
 }
@@ -74,17 +73,21 @@ fn verdict(it: &Overview) -> String {
     let hosts = words::counted(it.hosts, "host");
     let exposed = state(it, "exposed");
     let stuck = state(it, "quarantined");
+    let be = |n: u64| if n == 1 { "is" } else { "are" };
     let mut text = if exposed > 0 && it.open_kev > 0 {
+        let of_them =
+            format!("{} {} known to be exploited", words::number(it.open_kev), be(it.open_kev));
         format!(
-            "{} of {hosts} exposed, to {} among others.",
+            "{} of {hosts} {} exposed; of the open vulnerabilities {of_them}.",
             words::number(exposed),
-            match it.open_kev {
-                1 => "a vulnerability that is being exploited".to_owned(),
-                n => format!("{} that are being exploited", words::counted(n, "vulnerability")),
-            }
+            be(exposed)
         )
     } else if exposed > 0 {
-        format!("{} of {hosts} exposed to vulnerabilities that have a fix.", words::number(exposed))
+        format!(
+            "{} of {hosts} {} exposed to vulnerabilities that have a fix.",
+            words::number(exposed),
+            be(exposed)
+        )
     } else if it.open_cves > 0 {
         format!(
             "{} open on hosts that need attention.",
@@ -96,7 +99,7 @@ fn verdict(it: &Overview) -> String {
         format!("None of {hosts} has an open vulnerability that has a fix.")
     };
     if stuck > 0 {
-        text.push_str(&format!(" {} quarantined.", words::counted(stuck, "host")));
+        text.push_str(&format!(" {} {} quarantined.", words::counted(stuck, "host"), be(stuck)));
     }
     text
 }
@@ -155,7 +158,7 @@ fn late(it: &Overview) -> Markup {
         @match (it.overdue, it.due_soon) {
             (0, 0) => { "Nothing is due within a day." },
             (_, 0) => { "Nothing more is due within a day." },
-            (_, n) => { a href="/findings?state=open&due=soon" { (words::number(n)) " more due within a day" } "." },
+            (_, n) => { a href="/findings?state=open" { (words::number(n)) " more due within a day" } "." },
         }
     };
     let tone = if it.overdue > 0 {
@@ -169,7 +172,7 @@ fn late(it: &Overview) -> Markup {
         "Late?",
         tone,
         html! { (words::number(it.overdue)) },
-        "/findings?state=open&due=overdue",
+        "/findings?state=open",
         "overdue",
         line,
     )
@@ -223,7 +226,7 @@ fn stuck(it: &Overview) -> Markup {
         }
         @for (i, (word, n)) in hosts.iter().enumerate() {
             @if i > 0 { ", " }
-            a href={ "/hosts?state=" (word) } { (words::counted(*n, "host")) " " (mark::spoken(word)) }
+            a href={ "/hosts?state=" (word) } { (words::counted(*n, "host")) " " (stuck_word(word)) }
         }
         @if !hosts.is_empty() { "." }
     };
@@ -241,6 +244,15 @@ fn stuck(it: &Overview) -> Markup {
         "/rollouts".to_owned()
     };
     answer("Stuck?", tone, html! { (words::number(total)) }, &href, "waiting for a person", line)
+}
+
+/// How a state reads behind a number of hosts.
+fn stuck_word(state: &str) -> &str {
+    match state {
+        "no-policy" => "without a policy",
+        "no-inventory" => "without an inventory",
+        other => other,
+    }
 }
 
 fn findings_by_state(it: &Overview) -> Markup {

@@ -58,12 +58,12 @@ pub fn plan(view: &View<'_>, it: &PlanDetail) -> Markup {
                 }
             }
             ul.figures {
-                li { b { (words::number(plan.hosts.len() as u64)) } " hosts change" }
-                li { b { (words::number(plan.waves.len() as u64)) } " waves" }
-                li { b { (words::number(plan.changes().len() as u64)) } " package changes" }
-                li { b { (words::number(plan.fixes().len() as u64)) } " vulnerabilities fixed" }
-                li { b { (words::number(plan.held.len() as u64)) } " things held" }
-                @if reboots > 0 { li { b { (reboots) } " hosts likely to reboot" } }
+                (figure(plan.hosts.len(), "host", "to change"))
+                (figure(plan.waves.len(), "wave", ""))
+                (figure(plan.changes().len(), "package change", ""))
+                (figure(plan.fixes().len(), "vulnerability", "fixed"))
+                (figure(plan.held.len(), "thing", "held"))
+                @if reboots > 0 { (figure(reboots, "host", "likely to reboot")) }
             }
             @if plan.hosts.is_empty() {
                 div.notice.rest { h2 { "Nothing to do" } p { "No host of the policy is owed a change now. What is held, and why, is below." } }
@@ -85,6 +85,13 @@ pub fn plan(view: &View<'_>, it: &PlanDetail) -> Markup {
             (section("Not done, and why", None, held(plan)))
         },
     )
+}
+
+/// A number that stands out, with what it counts.
+fn figure(n: usize, of: &str, rest: &str) -> Markup {
+    let told = words::counted(n as u64, of);
+    let (number, word) = told.split_once(' ').unwrap_or((&told, ""));
+    html! { li { b { (number) } (word) " " (rest) } }
 }
 
 fn waves(plan: &Plan) -> Markup {

@@ -251,13 +251,17 @@ fn gate(it: &RolloutDetail, index: u32, wave: &Wave) -> Markup {
         _ => None,
     });
     let (mark, text) = if let Some(hold) = failed {
-        (mark::run_state("quarantined"), format!("shut: {hold}"))
+        let why = match hold {
+            Hold::GateFailed { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        };
+        (mark::run_state("quarantined"), format!("shut: {why}"))
     } else if let Some(at) = passed {
         (mark::run_state("patched"), format!("passed at {}", at.strftime("%H:%M:%S")))
     } else if it.row.wave > index || it.row.phase == Phase::Done {
         (mark::run_state("patched"), "passed".to_owned())
     } else if let Some(hold) = holding {
-        (mark::run_state("granted"), hold.to_string())
+        (mark::run_state("granted"), format!("waits: {hold}"))
     } else {
         (mark::run_state("pending"), "not reached".to_owned())
     };

@@ -46,7 +46,7 @@ pub(crate) fn card(view: &View<'_>, it: &Progress) -> Markup {
                             td.bar-col {
                                 @if let Some(f) = facts {
                                     svg.progress width="100%" height="8" aria-hidden="true" {
-                                        rect.seg.work x="0" y="0" height="8" rx="2" width=(format!("{:.1}%", (f.milliseconds as f64 * 100.0 / longest as f64).max(1.0)));
+                                        rect.seg.work x="0" y="0" height="8" rx="2" width=(format!("{:.1}%", (f.milliseconds as f64 * 100.0 / longest as f64).max(1.0))) {}
                                     }
                                 }
                             }

@@ -54,7 +54,7 @@ pub fn bytes(n: u64) -> String {
 pub fn milliseconds(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
-        1000..60_000 if ms % 1000 == 0 => format!("{} s", ms / 1000),
+        1000..60_000 if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
         1000..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
         _ => seconds(ms / 1000),
     }

@@ -3,7 +3,9 @@
 use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking};
 use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange};
 use fettle_core::finding::{Finding, FindingState};
-use fettle_core::inventory::{Inventory, Kernel, Listener, Origin, Os, Package, Service, StaleProcess, Upgrade};
+use fettle_core::inventory::{
+    Inventory, Kernel, Listener, Origin, Os, Package, Service, StaleProcess, Upgrade,
+};
 use fettle_core::ledger::LedgerEntry;
 use fettle_core::plan::{Budget, Held, HostPlan, Plan, Wave};
 use fettle_core::policy::GateRule;
@@ -14,9 +16,9 @@ use fettle_wire::api::*;
 use std::collections::BTreeMap;
 
 /// A name that would be a script if anybody forgot to escape it.
-pub const HOSTILE: &str = "<script>document.title='owned'</script>";
+pub(crate) const HOSTILE: &str = "<script>document.title='owned'</script>";
 /// A text that would break out of an attribute.
-pub const HOSTILE_ATTRIBUTE: &str = "\"><img src=x onerror=document.title='owned'>";
+pub(crate) const HOSTILE_ATTRIBUTE: &str = "\"><img src=x onerror=document.title='owned'>";
 
 const NAMES: [(&str, &str, &str); 10] = [
     ("web-1", "canary", "up-to-date"),
@@ -31,11 +33,11 @@ const NAMES: [(&str, &str, &str); 10] = [
     ("lab-7", "", "no-policy"),
 ];
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     "2026-11-23T08:42:10Z".parse().unwrap()
 }
 
-pub fn ago(seconds: i64) -> Timestamp {
+pub(crate) fn ago(seconds: i64) -> Timestamp {
     Timestamp::from_second(now().as_second() - seconds).unwrap()
 }
 
@@ -47,7 +49,7 @@ fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
     of.iter().map(|(word, n)| ((*word).to_owned(), *n)).collect()
 }
 
-pub fn host_row(n: usize) -> HostRow {
+pub(crate) fn host_row(n: usize) -> HostRow {
     let (name, ring, state) = NAMES[n % NAMES.len()];
     let role = name.split('-').next().unwrap();
     let route = !ring.is_empty();
@@ -70,7 +72,7 @@ pub fn host_row(n: usize) -> HostRow {
     }
 }
 
-pub fn hosts() -> Page<HostRow> {
+pub(crate) fn hosts() -> Page<HostRow> {
     Page { total: 10, items: (0..10).map(host_row).collect() }
 }
 
@@ -88,7 +90,7 @@ const KNOWN: [Known; 10] = [
     ("CVE-2023-4641", "shadow", "1:4.13+dfsg1-1", "1:4.13+dfsg1-1+b1", 4.7, 0.0004, false, false),
 ];
 
-pub fn ranking(n: usize) -> Ranking {
+pub(crate) fn ranking(n: usize) -> Ranking {
     let (_, _, _, _, cvss, epss, kev, _) = KNOWN[n % KNOWN.len()];
     Ranking {
         cvss: Some(cvss),
@@ -103,7 +105,7 @@ pub fn ranking(n: usize) -> Ranking {
     }
 }
 
-pub fn finding(n: usize, host: &str, state: FindingState) -> FindingRow {
+pub(crate) fn finding(n: usize, host: &str, state: FindingState) -> FindingRow {
     let (cve, source, installed, fixed, _, _, _, exposed) = KNOWN[n % KNOWN.len()];
     let finding = Finding {
         host: id(host),
@@ -122,20 +124,24 @@ pub fn finding(n: usize, host: &str, state: FindingState) -> FindingRow {
         deadline: Some(ago((3 - n as i64) * 30_000)),
     };
     let reason = match state {
-        FindingState::Open => format!("{fixed} is offered by Debian-Security; a listening process runs {installed}"),
+        FindingState::Open => {
+            format!("{fixed} is offered by Debian-Security; a listening process runs {installed}")
+        }
         FindingState::NoFixYet => "the vendor has no fix for bookworm (minor issue)".to_owned(),
-        FindingState::PendingRestart => "fixed on disk; nginx.service still maps the old file".to_owned(),
+        FindingState::PendingRestart => {
+            "fixed on disk; nginx.service still maps the old file".to_owned()
+        }
         _ => format!("{fixed} is installed and no process maps an older file"),
     };
     FindingRow { host_name: host.into(), severity: finding.severity(), finding, reason }
 }
 
-pub fn findings() -> Page<FindingRow> {
+pub(crate) fn findings() -> Page<FindingRow> {
     let items = (0..30).map(|n| finding(n, NAMES[n % 7].0, FINDING_STATES[n / 10])).collect();
     Page { total: 183, items }
 }
 
-pub fn explained() -> FindingExplained {
+pub(crate) fn explained() -> FindingExplained {
     FindingExplained {
         row: finding(2, "web-2", FindingState::Open),
         lines: [
@@ -150,8 +156,9 @@ pub fn explained() -> FindingExplained {
     }
 }
 
-pub fn cve() -> CveDetail {
-    let states = [FindingState::Open, FindingState::Open, FindingState::PendingRestart, FindingState::Fixed];
+pub(crate) fn cve() -> CveDetail {
+    let states =
+        [FindingState::Open, FindingState::Open, FindingState::PendingRestart, FindingState::Fixed];
     let advisory = |status| Advisory {
         id: "CVE-2024-5535".into(),
         source: "openssl".into(),
@@ -165,12 +172,16 @@ pub fn cve() -> CveDetail {
         severity: finding(2, "web-2", FindingState::Open).severity,
         ranking: ranking(2),
         advisories: vec![advisory(AdvisoryStatus::Fixed { version: "3.0.15-1~deb12u1".into() })],
-        findings: states.iter().zip(["web-2", "web-4", "web-3", "web-1"]).map(|(s, h)| finding(2, h, *s)).collect(),
+        findings: states
+            .iter()
+            .zip(["web-2", "web-4", "web-3", "web-1"])
+            .map(|(s, h)| finding(2, h, *s))
+            .collect(),
         by_state: counts(&[("open", 2), ("pending-restart", 1), ("fixed", 1)]),
     }
 }
 
-pub fn feeds() -> Vec<FeedRow> {
+pub(crate) fn feeds() -> Vec<FeedRow> {
     let feed = |name: &str, records, date: &str, error: Option<&str>| FeedRow {
         name: name.into(),
         records,
@@ -183,7 +194,12 @@ pub fn feeds() -> Vec<FeedRow> {
     vec![
         feed("debian-tracker", 48_211, "2026-11-20", None),
         feed("kev", 1_284, "2026-11-19", None),
-        feed("epss", 271_448, "2026-11-20", Some("line 4 is cut off: expected `cve,epss,percentile`")),
+        feed(
+            "epss",
+            271_448,
+            "2026-11-20",
+            Some("line 4 is cut off: expected `cve,epss,percentile`"),
+        ),
         feed("cvss", 44_870, "2026-11-20", None),
     ]
 }
@@ -209,31 +225,56 @@ fn facts(step: Step) -> StepFacts {
     match step {
         Step::Preflight => StepFacts {
             milliseconds: 640,
-            notes: notes(&["package database clean", "lock free", "12 GB free on /", "clock 0.2 s off the server's"]),
+            notes: notes(&[
+                "package database clean",
+                "lock free",
+                "12 GB free on /",
+                "clock 0.2 s off the server's",
+            ]),
             ..StepFacts::default()
         },
-        Step::Stage => StepFacts { milliseconds: 3_420, notes: notes(&["22 new and 22 old archives, verified"]), ..StepFacts::default() },
+        Step::Stage => StepFacts {
+            milliseconds: 3_420,
+            notes: notes(&["22 new and 22 old archives, verified"]),
+            ..StepFacts::default()
+        },
         Step::Rehearse => StepFacts {
             milliseconds: 11_830,
-            notes: notes(&["nginx -t passed", "sshd -t passed", "412 programs resolve their libraries"]),
+            notes: notes(&[
+                "nginx -t passed",
+                "sshd -t passed",
+                "412 programs resolve their libraries",
+            ]),
             delta_files: Some(4_582),
             delta_bytes: Some(161_000_000),
             ..StepFacts::default()
         },
-        Step::Snapshot => StepFacts { milliseconds: 810, preimage_bytes: Some(158_400_000), ..StepFacts::default() },
-        Step::Apply => StepFacts { milliseconds: 19_740, notes: notes(&["22 packages configured"]), ..StepFacts::default() },
+        Step::Snapshot => StepFacts {
+            milliseconds: 810,
+            preimage_bytes: Some(158_400_000),
+            ..StepFacts::default()
+        },
+        Step::Apply => StepFacts {
+            milliseconds: 19_740,
+            notes: notes(&["22 packages configured"]),
+            ..StepFacts::default()
+        },
         Step::Activate => StepFacts {
             milliseconds: 1_920,
             restarted: vec!["nginx.service".into(), "ssh.service".into()],
             ..StepFacts::default()
         },
-        Step::Verify => StepFacts { milliseconds: 5_060, notes: notes(&["http://127.0.0.1/ answered 200 five times"]), ..StepFacts::default() },
+        Step::Verify => StepFacts {
+            milliseconds: 5_060,
+            notes: notes(&["http://127.0.0.1/ answered 200 five times"]),
+            ..StepFacts::default()
+        },
         Step::Drain | Step::Commit => StepFacts { milliseconds: 30, ..StepFacts::default() },
     }
 }
 
 /// A transaction that has finished `steps` steps, and how it ended.
-pub fn progress(host: &str, steps: usize, outcome: Option<Outcome>) -> Progress {
+pub(crate) fn progress(host: &str, steps: usize, outcome: Option<Outcome>) -> Progress {
     let failed = matches!(outcome, Some(Outcome::Undone { .. } | Outcome::Quarantined { .. }));
     let ended = outcome.is_some();
     Progress {
@@ -258,7 +299,8 @@ pub fn progress(host: &str, steps: usize, outcome: Option<Outcome>) -> Progress 
         failed: failed.then(|| {
             let fault = Fault {
                 code: "service-not-back".into(),
-                message: "acme-web.service did not come back: exit code 3 within 5 s of its start".into(),
+                message: "acme-web.service did not come back: exit code 3 within 5 s of its start"
+                    .into(),
                 hint: "on the host: journalctl -u acme-web.service".into(),
             };
             (Step::ALL[steps], fault)
@@ -292,7 +334,12 @@ fn inventory() -> Inventory {
     };
     Inventory {
         schema: 1,
-        os: Os { id: "debian".into(), version: "12".into(), codename: "bookworm".into(), pretty: "Debian GNU/Linux 12 (bookworm)".into() },
+        os: Os {
+            id: "debian".into(),
+            version: "12".into(),
+            codename: "bookworm".into(),
+            pretty: "Debian GNU/Linux 12 (bookworm)".into(),
+        },
         architecture: "amd64".into(),
         kernel: Kernel { running: "6.1.0-28-amd64".into(), ..Kernel::default() },
         boot_id: "7b1f".into(),
@@ -330,7 +377,13 @@ fn inventory() -> Inventory {
                 enabled: "enabled".into(),
             })
             .to_vec(),
-        listeners: vec![Listener { protocol: "tcp".into(), address: "0.0.0.0".into(), port: 443, process: "nginx".into(), unit: "nginx.service".into() }],
+        listeners: vec![Listener {
+            protocol: "tcp".into(),
+            address: "0.0.0.0".into(),
+            port: 443,
+            process: "nginx".into(),
+            unit: "nginx.service".into(),
+        }],
         stale: vec![StaleProcess {
             unit: "nginx.service".into(),
             process: "nginx".into(),
@@ -347,8 +400,9 @@ fn inventory() -> Inventory {
     }
 }
 
-pub fn host() -> HostDetail {
-    let mut findings: Vec<FindingRow> = (0..8).map(|n| finding(n, "web-2", FindingState::Open)).collect();
+pub(crate) fn host() -> HostDetail {
+    let mut findings: Vec<FindingRow> =
+        (0..8).map(|n| finding(n, "web-2", FindingState::Open)).collect();
     findings.push(finding(3, "web-2", FindingState::PendingRestart));
     findings.extend((0..60).map(|n| finding(n, "web-2", FindingState::NoFixYet)));
     findings.extend((0..9).map(|n| finding(n, "web-2", FindingState::Fixed)));
@@ -356,7 +410,10 @@ pub fn host() -> HostDetail {
         row: host_row(1),
         inventory: Some(inventory()),
         findings,
-        transactions: vec![progress("web-2", 6, Some(undone())), progress("web-2b", 9, Some(Outcome::Patched))],
+        transactions: vec![
+            progress("web-2", 6, Some(undone())),
+            progress("web-2b", 9, Some(Outcome::Patched)),
+        ],
         holds: vec![Hold::VersionBarred {
             package: "acme-web".into(),
             version: "1.2".into(),
@@ -367,7 +424,7 @@ pub fn host() -> HostDetail {
 }
 
 /// A host whose every text tries to be markup.
-pub fn hostile_host() -> HostDetail {
+pub(crate) fn hostile_host() -> HostDetail {
     let mut it = host();
     it.row.name = HOSTILE.into();
     it.row.os = HOSTILE_ATTRIBUTE.into();
@@ -388,22 +445,36 @@ fn gate() -> GateRule {
     GateRule { bake_seconds: 300, ..GateRule::default() }
 }
 
-pub fn plan() -> PlanDetail {
+pub(crate) fn plan() -> PlanDetail {
     let mut hosts = BTreeMap::new();
     for (n, (name, ring, _)) in NAMES.iter().enumerate().take(7) {
         let order = order(3 + n % 4);
-        hosts.insert(id(name), HostPlan {
-            name: (*name).into(),
-            cohort: Digest::of(name.as_bytes()),
-            ring: (*ring).into(),
-            wave: if n == 0 { 0 } else if n < 3 { 1 } else { 2 },
-            why: order.changes.iter().zip(&order.fixes).map(|(c, f)| (c.name.clone(), vec![f.clone()])).collect(),
-            order,
-            restarts: vec!["nginx.service".into(), "ssh.service".into()],
-            reboot_likely: *name == "db-2",
-            due: Some(ago(-86_400 * 2)),
-            ignore_windows: false,
-        });
+        hosts.insert(
+            id(name),
+            HostPlan {
+                name: (*name).into(),
+                cohort: Digest::of(name.as_bytes()),
+                ring: (*ring).into(),
+                wave: if n == 0 {
+                    0
+                } else if n < 3 {
+                    1
+                } else {
+                    2
+                },
+                why: order
+                    .changes
+                    .iter()
+                    .zip(&order.fixes)
+                    .map(|(c, f)| (c.name.clone(), vec![f.clone()]))
+                    .collect(),
+                order,
+                restarts: vec!["nginx.service".into(), "ssh.service".into()],
+                reboot_likely: *name == "db-2",
+                due: Some(ago(-86_400 * 2)),
+                ignore_windows: false,
+            },
+        );
     }
     let held = |name: &str, package: &str, findings: &[&str], reasons: Vec<Hold>| Held {
         host: id(name),
@@ -412,7 +483,13 @@ pub fn plan() -> PlanDetail {
         findings: findings.iter().map(|f| (*f).to_owned()).collect(),
         reasons,
     };
-    let barred = || vec![Hold::VersionBarred { package: "acme-web".into(), version: "1.2".into(), reason: "undone on web-1 in rollout ro-6".into() }];
+    let barred = || {
+        vec![Hold::VersionBarred {
+            package: "acme-web".into(),
+            version: "1.2".into(),
+            reason: "undone on web-1 in rollout ro-6".into(),
+        }]
+    };
     let plan = Plan {
         number: 12,
         parent: None,
@@ -422,17 +499,36 @@ pub fn plan() -> PlanDetail {
         seed: 7,
         hosts,
         waves: waves(),
-        budgets: vec![Budget { name: "role=web".into(), hosts: vec![id("web-1"), id("web-2"), id("web-3"), id("web-4")], max_unavailable: 1 }],
+        budgets: vec![Budget {
+            name: "role=web".into(),
+            hosts: vec![id("web-1"), id("web-2"), id("web-3"), id("web-4")],
+            max_unavailable: 1,
+        }],
         approvals_needed: 0,
         held: vec![
             held("web-1", "acme-web", &[], barred()),
             held("web-2", "acme-web", &[], barred()),
-            held("db-1", "", &["CVE-2024-5535"], vec![Hold::Quarantined { reason: "3 files differ after the undo".into() }]),
-            held("mail-1", "exim4", &["CVE-2023-51766"], vec![
-                Hold::PackageHeld { package: "exim4".into() },
-                Hold::WindowClosed { opens_at: Some(ago(-40_000)) },
-            ]),
-            held("cache-1", "redis", &["CVE-2023-41056"], vec![Hold::NoFix { finding: "CVE-2023-41056".into() }]),
+            held(
+                "db-1",
+                "",
+                &["CVE-2024-5535"],
+                vec![Hold::Quarantined { reason: "3 files differ after the undo".into() }],
+            ),
+            held(
+                "mail-1",
+                "exim4",
+                &["CVE-2023-51766"],
+                vec![
+                    Hold::PackageHeld { package: "exim4".into() },
+                    Hold::WindowClosed { opens_at: Some(ago(-40_000)) },
+                ],
+            ),
+            held(
+                "cache-1",
+                "redis",
+                &["CVE-2023-41056"],
+                vec![Hold::NoFix { finding: "CVE-2023-41056".into() }],
+            ),
         ],
     };
     PlanDetail { number: 12, digest: plan.digest(), plan }
@@ -468,9 +564,14 @@ fn row(phase: Phase, wave: u32, states: &[(&str, u64)]) -> RolloutRow {
     }
 }
 
-pub fn halted() -> RolloutRow {
+pub(crate) fn halted() -> RolloutRow {
     let mut it = row(
-        Phase::Halted { hold: Hold::GateFailed { wave: 0, reason: "web-1 was undone: acme-web.service did not come back".into() } },
+        Phase::Halted {
+            hold: Hold::GateFailed {
+                wave: 0,
+                reason: "web-1 was undone: acme-web.service did not come back".into(),
+            },
+        },
         0,
         &[("undone", 1), ("pending", 3)],
     );
@@ -480,11 +581,11 @@ pub fn halted() -> RolloutRow {
     it
 }
 
-pub fn running_row() -> RolloutRow {
+pub(crate) fn running_row() -> RolloutRow {
     row(Phase::Running, 1, &[("patched", 1), ("redeemed", 1), ("granted", 1), ("pending", 4)])
 }
 
-pub fn rollouts() -> Page<RolloutRow> {
+pub(crate) fn rollouts() -> Page<RolloutRow> {
     let mut done = row(Phase::Done, 2, &[("patched", 9)]);
     done.id = RolloutId::new("ro-5");
     done.created_at = ago(90_000);
@@ -512,7 +613,13 @@ fn run_host(name: &str, wave: u32, state: HostState, transaction: Option<Progres
             undo_asked: None,
             state,
         },
-        steps: transaction.as_ref().map(|t| t.finished.clone()).unwrap_or_default().into_iter().map(|(s, f)| (s.word().to_owned(), f)).collect(),
+        steps: transaction
+            .as_ref()
+            .map(|t| t.finished.clone())
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(s, f)| (s.word().to_owned(), f))
+            .collect(),
         transaction,
     }
 }
@@ -522,7 +629,7 @@ fn event(version: u64, seconds: i64, event: RolloutEvent) -> RolloutEventRow {
 }
 
 /// Wave 1 patched, wave 2 at work.
-pub fn rollout_running() -> RolloutDetail {
+pub(crate) fn rollout_running() -> RolloutDetail {
     let grant = |name: &str| RolloutEvent::Granted {
         host: id(name),
         assignment: AssignmentId(format!("ro-7/{name}/3")),
@@ -533,24 +640,47 @@ pub fn rollout_running() -> RolloutDetail {
         row: running_row(),
         waves: waves(),
         hosts: vec![
-            run_host("web-1", 0, HostState::Patched, Some(progress("web-1", 9, Some(Outcome::Patched)))),
+            run_host(
+                "web-1",
+                0,
+                HostState::Patched,
+                Some(progress("web-1", 9, Some(Outcome::Patched))),
+            ),
             run_host("web-2", 1, HostState::Redeemed, Some(progress("web-2", 5, None))),
             run_host("web-3", 1, HostState::Granted, Some(progress("web-3", 2, None))),
             run_host("web-4", 2, HostState::Pending, None),
-            run_host("db-1", 2, HostState::Cancelled { hold: Hold::Quarantined { reason: "3 files differ after the undo".into() } }, None),
+            run_host(
+                "db-1",
+                2,
+                HostState::Cancelled {
+                    hold: Hold::Quarantined { reason: "3 files differ after the undo".into() },
+                },
+                None,
+            ),
             run_host("db-2", 2, HostState::Pending, None),
             run_host("mail-1", 2, HostState::Pending, None),
         ],
         waiting: vec![
             Waiting { host: None, hold: Hold::WaveRunning { wave: 1, unfinished: 2 } },
-            Waiting { host: Some(id("mail-1")), hold: Hold::WindowClosed { opens_at: Some(ago(-40_000)) } },
+            Waiting {
+                host: Some(id("mail-1")),
+                hold: Hold::WindowClosed { opens_at: Some(ago(-40_000)) },
+            },
             Waiting {
                 host: Some(id("web-4")),
-                hold: Hold::BudgetUsed { budget: "role=web".into(), limit: 1, disrupted: vec![id("web-2")] },
+                hold: Hold::BudgetUsed {
+                    budget: "role=web".into(),
+                    limit: 1,
+                    disrupted: vec![id("web-2")],
+                },
             },
         ],
         events: vec![
-            event(1, 660, RolloutEvent::Created { by: "operator:alice".into(), plan: Box::new(plan().plan) }),
+            event(
+                1,
+                660,
+                RolloutEvent::Created { by: "operator:alice".into(), plan: Box::new(plan().plan) },
+            ),
             event(2, 658, grant("web-1")),
             event(3, 655, RolloutEvent::Redeemed { host: id("web-1") }),
             event(4, 610, RolloutEvent::Ended { host: id("web-1"), outcome: Outcome::Patched }),
@@ -565,11 +695,16 @@ pub fn rollout_running() -> RolloutDetail {
 }
 
 /// The canary was undone.
-pub fn rollout_halted() -> RolloutDetail {
+pub(crate) fn rollout_halted() -> RolloutDetail {
     let mut it = rollout_running();
     it.row = halted();
     it.hosts = vec![
-        run_host("web-1", 0, HostState::Undone { reason: "acme-web.service did not come back".into() }, Some(progress("web-1", 6, Some(undone())))),
+        run_host(
+            "web-1",
+            0,
+            HostState::Undone { reason: "acme-web.service did not come back".into() },
+            Some(progress("web-1", 6, Some(undone()))),
+        ),
         run_host("web-2", 1, HostState::Pending, None),
         run_host("web-3", 1, HostState::Pending, None),
         run_host("web-4", 2, HostState::Pending, None),
@@ -578,17 +713,21 @@ pub fn rollout_halted() -> RolloutDetail {
     it.waiting = vec![];
     it.events.truncate(3);
     it.events.push(event(4, 610, RolloutEvent::Ended { host: id("web-1"), outcome: undone() }));
-    it.events.push(event(5, 610, RolloutEvent::Barred {
-        versions: vec![("acme-web".into(), "1.2".into())],
-        cohorts: vec![Digest::of(b"web")],
-        reason: "acme-web.service did not come back".into(),
-    }));
+    it.events.push(event(
+        5,
+        610,
+        RolloutEvent::Barred {
+            versions: vec![("acme-web".into(), "1.2".into())],
+            cohorts: vec![Digest::of(b"web")],
+            reason: "acme-web.service did not come back".into(),
+        },
+    ));
     let Phase::Halted { hold } = it.row.phase.clone() else { unreachable!() };
     it.events.push(event(6, 609, RolloutEvent::Halted { hold }));
     it
 }
 
-pub fn overview() -> Overview {
+pub(crate) fn overview() -> Overview {
     let mut by_state: BTreeMap<String, u64> = BTreeMap::new();
     for row in hosts().items {
         *by_state.entry(row.state).or_default() += 1;
@@ -597,8 +736,20 @@ pub fn overview() -> Overview {
         at: now(),
         hosts: 10,
         hosts_by_state: by_state,
-        findings_by_state: counts(&[("open", 183), ("no-fix-yet", 1_006), ("pending-restart", 6), ("pending-reboot", 6), ("fixed", 287)]),
-        open_by_severity: counts(&[("critical", 9), ("high", 61), ("medium", 88), ("low", 21), ("negligible", 4)]),
+        findings_by_state: counts(&[
+            ("open", 183),
+            ("no-fix-yet", 1_006),
+            ("pending-restart", 6),
+            ("pending-reboot", 6),
+            ("fixed", 287),
+        ]),
+        open_by_severity: counts(&[
+            ("critical", 9),
+            ("high", 61),
+            ("medium", 88),
+            ("low", 21),
+            ("negligible", 4),
+        ]),
         overdue: 4,
         due_soon: 11,
         open_cves: 74,
@@ -610,7 +761,7 @@ pub fn overview() -> Overview {
 }
 
 /// A server that has just been started.
-pub fn overview_empty() -> Overview {
+pub(crate) fn overview_empty() -> Overview {
     Overview {
         hosts: 0,
         hosts_by_state: BTreeMap::new(),
@@ -626,7 +777,7 @@ pub fn overview_empty() -> Overview {
     }
 }
 
-pub fn policies() -> Vec<PolicyRow> {
+pub(crate) fn policies() -> Vec<PolicyRow> {
     let text = "# What production hosts are owed.\nname = \"production\"\nselect = \"env=prod\"\n\n[[classes]]\nname = \"critical\"\nkev = true\ndeadline = \"2d\"\n\n[[rings]]\nname = \"canary\"\nselect = \"ring=canary\"\nsoak = \"1h\"\n";
     vec![PolicyRow {
         name: "production".into(),
@@ -640,7 +791,7 @@ pub fn policies() -> Vec<PolicyRow> {
     }]
 }
 
-pub fn ledger() -> (Vec<LedgerEntry>, LedgerVerified) {
+pub(crate) fn ledger() -> (Vec<LedgerEntry>, LedgerVerified) {
     let mut all: Vec<LedgerEntry> = Vec::new();
     for n in 0..14 {
         let (actor, kind, subject) = [
@@ -648,8 +799,16 @@ pub fn ledger() -> (Vec<LedgerEntry>, LedgerVerified) {
             ("operator:alice", "policy.applied", "production"),
             ("host:web-1", "rollout.event", "ro-7"),
         ][n % 3];
-        let body = serde_json::json!({ "event": "stepped", "host": "web-1", "step": "rehearse", "n": n });
-        all.push(LedgerEntry::after(all.last(), ago(3000 - n as i64 * 100), actor, kind, subject, body));
+        let body =
+            serde_json::json!({ "event": "stepped", "host": "web-1", "step": "rehearse", "n": n });
+        all.push(LedgerEntry::after(
+            all.last(),
+            ago(3000 - n as i64 * 100),
+            actor,
+            kind,
+            subject,
+            body,
+        ));
     }
     let head = all.last().unwrap().hash;
     all.reverse();

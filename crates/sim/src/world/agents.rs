@@ -4,9 +4,9 @@ use super::{Happening, Reply, Request, World};
 use crate::agent::{Agent, Doing, Work, asks_before, fault};
 use crate::fleet::cohort;
 use crate::{Sabotage, check};
+use fettle_core::HostId;
 use fettle_core::assignment::Order;
 use fettle_core::transaction::{Next, Outcome, Step, StepFacts, TxEvent, UndoFacts};
-use fettle_core::HostId;
 
 impl World {
     fn agent(&mut self, host: &HostId) -> Option<&mut Agent> {
@@ -24,7 +24,8 @@ impl World {
     fn speak(&mut self, host: &HostId) {
         let Some(agent) = self.agents.get(host).filter(|a| a.up) else { return };
         let cohort = cohort(&agent.installed);
-        let request = Request::CheckIn { host: host.clone(), cohort, reports: agent.unacknowledged() };
+        let request =
+            Request::CheckIn { host: host.clone(), cohort, reports: agent.unacknowledged() };
         self.send(|| Happening::ToServer(Box::new(request.clone())));
     }
 
@@ -47,7 +48,10 @@ impl World {
                     agent.begin(&assignment, now);
                     self.tell(|_| format!("{host} begins {}", assignment.id));
                     if assignment.generation <= earlier {
-                        let detail = format!("{host} took generation {} after {earlier}", assignment.generation);
+                        let detail = format!(
+                            "{host} took generation {} after {earlier}",
+                            assignment.generation
+                        );
                         self.checker.violated(now, "12 generation", detail);
                     }
                     self.kick_soon(host);
@@ -71,7 +75,9 @@ impl World {
     }
 
     pub(super) fn unanswered(&mut self, host: &HostId, boot: u64, asked: u32) {
-        let waits = |a: &&mut Agent| a.boot == boot && a.asked == asked && matches!(a.doing, Doing::Asking(_));
+        let waits = |a: &&mut Agent| {
+            a.boot == boot && a.asked == asked && matches!(a.doing, Doing::Asking(_))
+        };
         if let Some(agent) = self.agent(host).filter(waits) {
             agent.doing = Doing::Nothing;
             self.kick(host);
@@ -89,7 +95,11 @@ impl World {
         self.tell(|_| format!("{host} writes {}", words(&event)));
         let Some(agent) = self.agents.get_mut(host) else { return };
         if let Err(error) = agent.write(now, event.clone()) {
-            return self.checker.violated(now, "4 at most once", format!("{host} wrote {event:?}: {error}"));
+            return self.checker.violated(
+                now,
+                "4 at most once",
+                format!("{host} wrote {event:?}: {error}"),
+            );
         }
         check::journal(&mut self.checker, now, agent, &event, &self.store);
     }
@@ -103,7 +113,8 @@ impl World {
     fn crashes(&mut self, host: &HostId) -> bool {
         let crash = self.random.permille(self.faults.agent_crash);
         if crash {
-            let seconds = if self.random.permille(200) { 1800 } else { self.random.between(5, 300) };
+            let seconds =
+                if self.random.permille(200) { 1800 } else { self.random.between(5, 300) };
             self.take_down(host, seconds);
         }
         crash
@@ -128,7 +139,8 @@ impl World {
                 agent.asked += 1;
                 agent.doing = Doing::Asking(step);
                 let (boot, asked) = (agent.boot, agent.asked);
-                let (assignment, generation) = (progress.assignment.id, progress.assignment.generation);
+                let (assignment, generation) =
+                    (progress.assignment.id, progress.assignment.generation);
                 self.send(|| {
                     let (host, assignment) = (host.clone(), assignment.clone());
                     Happening::ToServer(Box::new(Request::Redeem { host, assignment, generation }))
@@ -148,7 +160,9 @@ impl World {
                 if step == Step::Apply && self.sabotaged(Sabotage::ForgetJournal) {
                     let current = self.agents.get(host).and_then(|a| a.current.clone());
                     let agent = self.agents.get_mut(host);
-                    if let Some(tx) = agent.zip(current).and_then(|(a, id)| a.transactions.get_mut(&id)) {
+                    if let Some(tx) =
+                        agent.zip(current).and_then(|(a, id)| a.transactions.get_mut(&id))
+                    {
                         tx.applies += 1;
                     }
                 }
@@ -193,8 +207,12 @@ impl World {
         if self.crashes(host) {
             return;
         }
-        let (refused, apply, verify, undo) =
-            (self.vendor.refused, self.vendor.apply_fails, self.vendor.verify_fails, self.vendor.undo_fails);
+        let (refused, apply, verify, undo) = (
+            self.vendor.refused,
+            self.vendor.apply_fails,
+            self.vendor.verify_fails,
+            self.vendor.undo_fails,
+        );
         let roll = self.random.between(0, 999);
         let dies_later = self.random.permille(self.vendor.dies_later);
         let Some(agent) = self.agent(host) else { return };
@@ -203,7 +221,9 @@ impl World {
         let finished = |step| TxEvent::Finished { step, facts: StepFacts::default() };
         let failed = |step, code: &str| TxEvent::Failed { step, fault: fault(code) };
         let event = match work {
-            Work::Step(Step::Preflight) if !starts_from_plan(agent) => failed(Step::Preflight, "not-as-planned"),
+            Work::Step(Step::Preflight) if !starts_from_plan(agent) => {
+                failed(Step::Preflight, "not-as-planned")
+            }
             Work::Step(Step::Preflight) if roll < refused => failed(Step::Preflight, "lock-held"),
             Work::Step(step @ Step::Apply) | Work::Recovery(step @ Step::Apply) => {
                 // An apply that was cut off may or may not be completed.
@@ -216,7 +236,9 @@ impl World {
                     finished(step)
                 }
             }
-            Work::Step(step @ Step::Verify) | Work::Recovery(step @ Step::Verify) if roll < verify => {
+            Work::Step(step @ Step::Verify) | Work::Recovery(step @ Step::Verify)
+                if roll < verify =>
+            {
                 failed(step, "service-not-back")
             }
             Work::Step(step) | Work::Recovery(step) => finished(step),
@@ -271,23 +293,25 @@ fn starts_from_plan(agent: &Agent) -> bool {
 fn can_undo(agent: &Agent) -> bool {
     let Some(progress) = agent.progress() else { return false };
     let Order::Undo { assignment, .. } = &progress.assignment.order else { return true };
-    let installed_then = agent.transactions.get(assignment).and_then(|tx| match &tx.journal.first()?.event {
-        TxEvent::Begun { assignment } => match &assignment.order {
-            Order::Apply(order) => order.changes.first().map(|c| c.to.clone()),
-            Order::Undo { .. } => None,
-        },
-        _ => None,
-    });
+    let installed_then =
+        agent.transactions.get(assignment).and_then(|tx| match &tx.journal.first()?.event {
+            TxEvent::Begun { assignment } => match &assignment.order {
+                Order::Apply(order) => order.changes.first().map(|c| c.to.clone()),
+                Order::Undo { .. } => None,
+            },
+            _ => None,
+        });
     // Interrupted in its midst: it goes on.
     progress.undo.is_some() || installed_then.as_ref() == Some(&agent.installed)
 }
 
 fn words(event: &TxEvent) -> String {
     match event {
-        TxEvent::Started { step } | TxEvent::Finished { step, .. } => format!("{} {}", event.word(), step.word()),
+        TxEvent::Started { step } | TxEvent::Finished { step, .. } => {
+            format!("{} {}", event.word(), step.word())
+        }
         TxEvent::Failed { step, fault } => format!("failed {}: {}", step.word(), fault.code),
         TxEvent::Ended { outcome } => format!("ended {}", outcome.word()),
         other => other.word().to_owned(),
     }
 }
-

@@ -47,7 +47,10 @@ impl World {
     }
 
     fn host_goes_down(&mut self) -> bool {
-        let Some(host) = self.some_host().filter(|h| self.agents.get(h).is_some_and(|a| a.up)) else { return false };
+        let Some(host) = self.some_host().filter(|h| self.agents.get(h).is_some_and(|a| a.up))
+        else {
+            return false;
+        };
         let seconds = self.random.between(60, 10_800);
         self.take_down(&host, seconds);
         true
@@ -58,7 +61,9 @@ impl World {
         self.drifts += 1;
         let version = format!("3.{}", self.drifts);
         let Some(host) = self.some_host() else { return false };
-        let Some(agent) = self.agents.get_mut(&host).filter(|a| a.next() == Next::Nothing) else { return false };
+        let Some(agent) = self.agents.get_mut(&host).filter(|a| a.next() == Next::Nothing) else {
+            return false;
+        };
         agent.installed = version;
         self.tell(|_| format!("{host} drifts"));
         true
@@ -81,14 +86,16 @@ impl World {
             (_, 0..=1) => state.abort("alice", "enough").into_iter().collect(),
             (_, 2..=3) => state.pause("alice", "lunch").into_iter().collect(),
             (Phase::Paused { .. }, _) => state.resume("alice", "back").into_iter().collect(),
-            (Phase::Halted { .. }, 4..=40) => state.resume("alice", "looked at it").into_iter().collect(),
+            (Phase::Halted { .. }, 4..=40) => {
+                state.resume("alice", "looked at it").into_iter().collect()
+            }
             (_, 4..=60) => state.pause("alice", "lunch").into_iter().collect(),
             _ => {
                 let patched = |(id, run): (&HostId, &fettle_core::rollout::HostRun)| {
                     (run.state == HostState::Patched && !run.undo_at_work()).then(|| id.clone())
                 };
                 let mut hosts: Vec<HostId> = state.hosts.iter().filter_map(patched).collect();
-                if roll % 3 > 0 {
+                if !roll.is_multiple_of(3) {
                     hosts.truncate(1);
                 }
                 let seen = self.store.observe(self.now, &id, None, None);
@@ -99,7 +106,10 @@ impl World {
         if events.is_empty() {
             return false;
         }
-        if matches!((&state.phase, &events[0]), (Phase::Halted { .. }, RolloutEvent::Resumed { .. })) {
+        if matches!(
+            (&state.phase, &events[0]),
+            (Phase::Halted { .. }, RolloutEvent::Resumed { .. })
+        ) {
             self.checker.sometimes("halt resumed");
         }
         let written = self.write(&id, version, &events, "operator");
@@ -129,7 +139,8 @@ impl World {
             let Some(row) = self.store.rollouts.get(&id) else { continue };
             let seen = self.store.observe(self.now, &id, None, None);
             let holds = row.state.decide(self.now, &seen).holds;
-            let full = |w: &fettle_core::rollout::Waiting| matches!(w.hold, Hold::BudgetUsed { .. });
+            let full =
+                |w: &fettle_core::rollout::Waiting| matches!(w.hold, Hold::BudgetUsed { .. });
             if row.state.ended_at.is_none()
                 && holds.iter().any(full)
                 && let Ok(event) = row.state.abort("alice", "the budget stays full")

@@ -43,7 +43,8 @@ impl World {
         for rollout in ids {
             let (version, events, wake_at) = self.decide(process, &rollout);
             if let Some(at) = wake_at {
-                next_look = next_look.min((at.as_second() - self.now.as_second()).max(0).unsigned_abs());
+                next_look =
+                    next_look.min((at.as_second() - self.now.as_second()).max(0).unsigned_abs());
             }
             if !events.is_empty() {
                 let boot = self.processes[process].boot;
@@ -53,7 +54,11 @@ impl World {
         self.look_in(process, pause + next_look.max(1));
     }
 
-    fn decide(&mut self, process: usize, id: &RolloutId) -> (u64, Vec<RolloutEvent>, Option<Timestamp>) {
+    fn decide(
+        &mut self,
+        process: usize,
+        id: &RolloutId,
+    ) -> (u64, Vec<RolloutEvent>, Option<Timestamp>) {
         let since = Some(self.processes[process].started_at);
         let seen = self.store.observe(self.now, id, since, self.options.sabotage);
         let Some(row) = self.store.rollouts.get(id) else { return (0, Vec::new(), None) };
@@ -64,7 +69,8 @@ impl World {
         };
         let bakes = decision.holds.iter().any(|w| matches!(w.hold, Hold::Bake { .. }));
         if self.sabotaged(Sabotage::SkipGate) && bakes {
-            decision.events = vec![RolloutEvent::GatePassed { wave: row.state.wave, next_not_before: self.now }];
+            decision.events =
+                vec![RolloutEvent::GatePassed { wave: row.state.wave, next_not_before: self.now }];
         }
         let version = row.state.version;
         // Nothing may follow twice from the same facts.
@@ -73,7 +79,11 @@ impl World {
             if decision.events.iter().all(|e| next.apply(self.now, e).is_ok()) {
                 let again = next.decide(self.now, &seen);
                 if again.events.iter().any(|e| decision.events.contains(e)) {
-                    self.checker.violated(self.now, "4 at most once", format!("decided again: {:?}", again.events));
+                    self.checker.violated(
+                        self.now,
+                        "4 at most once",
+                        format!("decided again: {:?}", again.events),
+                    );
                 }
             }
         }
@@ -91,7 +101,13 @@ impl World {
         (version, decision.events, decision.wake_at)
     }
 
-    pub(super) fn write_decision(&mut self, process: usize, id: &RolloutId, version: u64, events: &[RolloutEvent]) {
+    pub(super) fn write_decision(
+        &mut self,
+        process: usize,
+        id: &RolloutId,
+        version: u64,
+        events: &[RolloutEvent],
+    ) {
         if self.write(id, version, events, &format!("process {process}")) {
             self.look_in(process, 0);
         }
@@ -101,8 +117,16 @@ impl World {
     }
 
     /// One transaction on a rollout, and the checks after it.
-    pub(super) fn write(&mut self, id: &RolloutId, version: u64, events: &[RolloutEvent], who: &str) -> bool {
-        let Some(before) = self.store.rollouts.get(id).map(|row| row.state.clone()) else { return false };
+    pub(super) fn write(
+        &mut self,
+        id: &RolloutId,
+        version: u64,
+        events: &[RolloutEvent],
+        who: &str,
+    ) -> bool {
+        let Some(before) = self.store.rollouts.get(id).map(|row| row.state.clone()) else {
+            return false;
+        };
         match self.store.write(self.now, id, version, events, self.options.sabotage) {
             Ok(()) => {
                 for event in events {
@@ -114,7 +138,9 @@ impl World {
             Err(why) => {
                 self.tell(|_| match &why {
                     NotWritten::Stale => format!("{who}: {id} has moved on, nothing written"),
-                    NotWritten::GenerationTaken => format!("{who}: {id} a generation was taken, nothing written"),
+                    NotWritten::GenerationTaken => {
+                        format!("{who}: {id} a generation was taken, nothing written")
+                    }
                     NotWritten::Illegal(error) => format!("{who}: {id} {error}"),
                 });
                 self.checker.sometimes(match why {
@@ -153,11 +179,20 @@ impl World {
         for (id, folded) in self.store.refold() {
             let kept = self.store.rollouts.get(&id).map(|row| &row.state);
             if folded.as_ref() != kept {
-                self.checker.violated(self.now, "18 nothing lost", format!("{id} is another after refolding"));
+                self.checker.violated(
+                    self.now,
+                    "18 nothing lost",
+                    format!("{id} is another after refolding"),
+                );
             }
         }
         let standing = |w: &Self| -> Vec<AssignmentId> {
-            w.store.assignments.iter().filter(|(_, row)| row.stands).map(|(id, _)| id.clone()).collect()
+            w.store
+                .assignments
+                .iter()
+                .filter(|(_, row)| row.stands)
+                .map(|(id, _)| id.clone())
+                .collect()
         };
         let before = (standing(self), self.store.barred.clone());
         let mut again = Vec::new();
@@ -167,7 +202,11 @@ impl World {
         again.iter().for_each(|effect| self.store.follow(effect));
         if before != (standing(self), self.store.barred.clone()) {
             let now = standing(self);
-            self.checker.violated(self.now, "4 at most once", format!("effects done again: {:?} became {now:?}", before.0));
+            self.checker.violated(
+                self.now,
+                "4 at most once",
+                format!("effects done again: {:?} became {now:?}", before.0),
+            );
         }
         let now = self.now;
         let p = &mut self.processes[process];
@@ -196,7 +235,10 @@ impl World {
                 }
                 let assignment = self.store.assignment_of(&host).cloned();
                 let reply = Reply::CheckedIn { acknowledged, assignment };
-                self.send(|| Happening::ToAgent { host: host.clone(), reply: Box::new(reply.clone()) });
+                self.send(|| Happening::ToAgent {
+                    host: host.clone(),
+                    reply: Box::new(reply.clone()),
+                });
             }
             Request::Redeem { host, assignment, generation } => {
                 if let Some(row) = self.store.hosts.get_mut(&host) {
@@ -211,14 +253,21 @@ impl World {
                     return self.crash_process(process);
                 }
                 let reply = Reply::Redeemed { assignment, answer };
-                self.send(|| Happening::ToAgent { host: host.clone(), reply: Box::new(reply.clone()) });
+                self.send(|| Happening::ToAgent {
+                    host: host.clone(),
+                    reply: Box::new(reply.clone()),
+                });
             }
         }
     }
 
     /// The whole journal as the store has it → events.
     fn believe(&mut self, host: &HostId, assignment: &AssignmentId) {
-        let Some(id) = self.store.assignments.get(assignment).map(|row| row.assignment.rollout.clone()) else { return };
+        let Some(id) =
+            self.store.assignments.get(assignment).map(|row| row.assignment.rollout.clone())
+        else {
+            return;
+        };
         let Some(journal) = self.store.journals.get(assignment) else { return };
         let Some(row) = self.store.rollouts.get(&id) else { return };
         let was_silent = row.state.hosts.get(host).is_some_and(|run| run.silent);
@@ -232,13 +281,25 @@ impl World {
         if self.write(&id, version, &events, &host.to_string()) {
             self.signal();
         } else if self.options.sabotage.is_none() {
-            self.checker.violated(self.now, "18 nothing lost", format!("a report was refused: {events:?}"));
+            self.checker.violated(
+                self.now,
+                "18 nothing lost",
+                format!("a report was refused: {events:?}"),
+            );
         }
     }
 
-    fn redeem(&mut self, process: usize, host: &HostId, assignment: &AssignmentId, generation: u64) -> Result<(), Hold> {
+    fn redeem(
+        &mut self,
+        process: usize,
+        host: &HostId,
+        assignment: &AssignmentId,
+        generation: u64,
+    ) -> Result<(), Hold> {
         let gone = Hold::GrantGone { grants: 0 };
-        let Some(id) = self.store.assignments.get(assignment).map(|row| row.assignment.rollout.clone()) else {
+        let Some(id) =
+            self.store.assignments.get(assignment).map(|row| row.assignment.rollout.clone())
+        else {
             return Err(gone);
         };
         let since = Some(self.processes[process].started_at);
@@ -273,15 +334,21 @@ fn without_budgets(state: &Rollout) -> Rollout {
 /// One event as a line of the story.
 fn line(event: &RolloutEvent) -> String {
     match event {
-        RolloutEvent::Granted { host, generation, .. } => format!("grants {host} generation {generation}"),
+        RolloutEvent::Granted { host, generation, .. } => {
+            format!("grants {host} generation {generation}")
+        }
         RolloutEvent::Stepped { host, step } => format!("{host} {}", step.word()),
         RolloutEvent::Ended { host, outcome } => format!("{host} ended: {}", outcome.word()),
-        RolloutEvent::Redeemed { host } | RolloutEvent::GrantExpired { host } | RolloutEvent::Silent { host, .. } => {
+        RolloutEvent::Redeemed { host }
+        | RolloutEvent::GrantExpired { host }
+        | RolloutEvent::Silent { host, .. } => {
             format!("{host} {}", event.word())
         }
         RolloutEvent::Cancelled { host, hold } => format!("{host} cancelled: {hold}"),
         RolloutEvent::Halted { hold } => format!("halted: {hold}"),
-        RolloutEvent::WaveEnded { wave } | RolloutEvent::GatePassed { wave, .. } => format!("{} {wave}", event.word()),
+        RolloutEvent::WaveEnded { wave } | RolloutEvent::GatePassed { wave, .. } => {
+            format!("{} {wave}", event.word())
+        }
         RolloutEvent::UndoAsked { host, reason, .. } => format!("undo of {host} asked: {reason}"),
         other => other.word().to_owned(),
     }

@@ -121,7 +121,8 @@ pub fn update(
     let mut before = of_host(tx, host)?;
     let mut changed = Changed::default();
     let mut moves: BTreeMap<String, u64> = BTreeMap::new();
-    let mut moved = |from: &str, to: &str| *moves.entry(format!("{from} -> {to}")).or_default() += 1;
+    let mut moved =
+        |from: &str, to: &str| *moves.entry(format!("{from} -> {to}")).or_default() += 1;
     for mut finding in judged {
         let known = before.remove(&(finding.id.clone(), finding.source.clone()));
         let first_seen = known.as_ref().map_or(now, |k| k.first_seen);
@@ -154,7 +155,8 @@ pub fn update(
         changed.written += 1;
     }
     // Not judged any more, and nobody proved it gone: it was withdrawn, which is not the same as fixed.
-    let gone: Vec<_> = before.into_values().filter(|k| k.finding.state != FindingState::Fixed).collect();
+    let gone: Vec<_> =
+        before.into_values().filter(|k| k.finding.state != FindingState::Fixed).collect();
     for known in &gone {
         moved(known.finding.state.word(), "withdrawn");
         tx.execute(

@@ -68,7 +68,11 @@ pub fn get(view: &View<'_>, name: &str) -> Result<PolicyRecord, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] of the database.
-pub fn by_digest(view: &View<'_>, name: &str, digest: Digest) -> Result<Option<PolicyRecord>, StoreError> {
+pub fn by_digest(
+    view: &View<'_>,
+    name: &str,
+    digest: Digest,
+) -> Result<Option<PolicyRecord>, StoreError> {
     view.one(
         &format!("SELECT {COLUMNS} FROM policies WHERE name = $1 AND digest = $2 ORDER BY version DESC LIMIT 1"),
         params![name, digest.to_string()],

@@ -59,7 +59,11 @@ pub fn all(view: &View<'_>) -> Result<Vec<RolloutLine>, StoreError> {
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn unfinished(view: &View<'_>) -> Result<Vec<RolloutLine>, StoreError> {
-    view.all("SELECT id, version, finished FROM rollouts WHERE finished = 0 ORDER BY number", [], line)
+    view.all(
+        "SELECT id, version, finished FROM rollouts WHERE finished = 0 ORDER BY number",
+        [],
+        line,
+    )
 }
 
 /// One rollout's line.

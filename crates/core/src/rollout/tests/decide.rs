@@ -43,7 +43,9 @@ fn one_undone_host_halts_bars_its_version_everywhere_and_nobody_else_is_touched(
     assert_eq!(w.look(), ["halted too-many-failures"]);
     assert_eq!(w.pass(100 * HOUR), [] as [&str; 0]);
     assert_eq!((w.word("b"), w.word("c")), ("pending", "pending"));
-    let RolloutEvent::Barred { versions, cohorts, reason } = &w.log[w.log.len() - 2].1 else { panic!() };
+    let RolloutEvent::Barred { versions, cohorts, reason } = &w.log[w.log.len() - 2].1 else {
+        panic!()
+    };
     assert_eq!(versions, &[("nginx".to_owned(), "1.1".to_owned())]);
     assert_eq!(cohorts, &[Digest::of(b"cohort")]);
     assert_eq!(reason, "name-of-a: service-not-back");
@@ -59,7 +61,9 @@ fn a_version_is_barred_for_every_cohort_of_the_plan_and_once() {
     w.try_redeem("a").unwrap();
     w.try_redeem("b").unwrap();
     assert_eq!(w.ends("a", undone()), ["a undone", "barred"]);
-    assert!(matches!(&w.log.last().unwrap().1, RolloutEvent::Barred { cohorts, .. } if cohorts.len() == 2));
+    assert!(
+        matches!(&w.log.last().unwrap().1, RolloutEvent::Barred { cohorts, .. } if cohorts.len() == 2)
+    );
     assert_eq!(w.ends("b", undone()), ["b undone"]);
 }
 
@@ -159,7 +163,12 @@ fn a_host_that_left_changed_or_is_quarantined_is_cancelled_before_it_starts() {
     w.seen.hosts.remove(&HostId::from("a"));
     w.host("b").cohort = Some(Digest::of(b"moved on"));
     w.host("c").quarantined = true;
-    let said = ["cancelled a host-silent", "cancelled b host-changed", "cancelled c quarantined", "granted d"];
+    let said = [
+        "cancelled a host-silent",
+        "cancelled b host-changed",
+        "cancelled c quarantined",
+        "granted d",
+    ];
     assert_eq!(w.look(), said);
     // The host that holds a grant already, too: and the assignment is withdrawn.
     w.host("d").cohort = Some(Digest::of(b"moved on"));
@@ -249,7 +258,9 @@ fn hosts_outside_the_plan_that_fail_by_themselves_use_up_the_budget_too() {
         let mut w = World::new(plan);
         ails(w.host("other"));
         assert_eq!(w.look(), [] as [&str; 0], "{what}");
-        assert!(matches!(w.held("a"), Some(Hold::BudgetUsed { disrupted, .. }) if disrupted == &["other".into()]));
+        assert!(
+            matches!(w.held("a"), Some(Hold::BudgetUsed { disrupted, .. }) if disrupted == &["other".into()])
+        );
         *w.host("other") = HostObservation { last_seen: Some(t0()), ..HostObservation::default() };
         assert_eq!(w.look(), ["granted a"], "{what}");
     }
@@ -277,9 +288,11 @@ fn a_host_busy_in_another_rollout_waits() {
 #[test]
 fn a_host_that_falls_silent_at_work_fails_and_its_true_end_is_taken_once_when_it_comes_back() {
     let lenient = GateRule { max_failures: 1, min_success_percent: 0, ..gate() };
-    for (outcome, word, barred) in
-        [(Outcome::Patched, "patched", 0), (undone(), "undone", 1), (quarantined(), "quarantined", 1)]
-    {
+    for (outcome, word, barred) in [
+        (Outcome::Patched, "patched", 0),
+        (undone(), "undone", 1),
+        (quarantined(), "quarantined", 1),
+    ] {
         let mut w = World::new(plan(&[&["a", "b"], &["c"]], lenient.clone()));
         w.look();
         w.try_redeem("a").unwrap();
@@ -364,7 +377,10 @@ fn a_gate_may_undo_its_whole_wave_and_asks_each_host_once() {
     w.ends("b", Outcome::Patched);
     assert_eq!(w.look(), ["undo-asked b"]);
     let undo = w.run("a").undo.clone().unwrap();
-    assert_eq!(w.report("a", &undo.assignment, vec![TxEvent::Ended { outcome: undone() }]), ["a undone"]);
+    assert_eq!(
+        w.report("a", &undo.assignment, vec![TxEvent::Ended { outcome: undone() }]),
+        ["a undone"]
+    );
     let undo = w.run("b").undo.clone().unwrap();
     w.report("b", &undo.assignment, vec![TxEvent::Ended { outcome: refused("preimage-gone") }]);
     assert_eq!((w.word("a"), w.word("b")), ("undone", "patched"));

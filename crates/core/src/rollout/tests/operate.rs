@@ -112,7 +112,11 @@ fn a_grant_is_not_redeemed_when_something_came_between() {
     type Between = fn(&mut World);
     let table: [(&str, Between, &str); 8] = [
         ("expired", |w| w.now += jiff::SignedDuration::from_secs(HOUR), "grant-gone"),
-        ("window closed", |w| w.host("b").window = Some(Hold::WindowClosed { opens_at: None }), "window-closed"),
+        (
+            "window closed",
+            |w| w.host("b").window = Some(Hold::WindowClosed { opens_at: None }),
+            "window-closed",
+        ),
         ("window over", |w| w.host("b").closes_at = Some(w.now), "window-too-short"),
         ("another rollout", |w| w.host("b").busy = Some("ro-9".into()), "busy"),
         ("packages changed", |w| w.host("b").cohort = Some(Digest::of(b"x")), "host-changed"),
@@ -146,7 +150,9 @@ fn a_wrong_assignment_or_generation_is_not_redeemed() {
     let w = world();
     let run = w.run("a");
     let (id, generation) = (run.assignment.clone().unwrap(), run.generation.unwrap());
-    let redeem = |host: &str, id: &AssignmentId, generation| w.rollout.redeem(w.now, &host.into(), id, generation, &w.seen);
+    let redeem = |host: &str, id: &AssignmentId, generation| {
+        w.rollout.redeem(w.now, &host.into(), id, generation, &w.seen)
+    };
     assert!(redeem("a", &id, generation).is_ok());
     assert!(redeem("a", &id, generation + 1).is_err());
     assert!(redeem("b", &id, generation).is_err());
@@ -170,7 +176,10 @@ fn patched_hosts_are_undone_on_request_even_after_the_rollout_is_done() {
         panic!()
     };
     assert_eq!(order.generation, 6);
-    assert_eq!(order.order, Order::Undo { assignment: "ro-1/a/5".into(), reason: "slow since".into() });
+    assert_eq!(
+        order.order,
+        Order::Undo { assignment: "ro-1/a/5".into(), reason: "slow since".into() }
+    );
     assert!(!w.rollout.is_settled());
     assert!(w.rollout.undo(&["a".into()], "again", &w.seen).is_err());
     assert_eq!(w.rollout.redeem(w.now, &"a".into(), &order.id, 6, &w.seen), Ok(None));
@@ -215,7 +224,10 @@ fn an_undo_that_cannot_be_completed_quarantines_and_counts() {
 
 #[test]
 fn a_gate_waits_for_an_undo_in_its_wave() {
-    let mut w = World::new(plan(&[&["a"], &["b"]], GateRule { min_success_percent: 0, max_failures: 3, ..gate() }));
+    let mut w = World::new(plan(
+        &[&["a"], &["b"]],
+        GateRule { min_success_percent: 0, max_failures: 3, ..gate() },
+    ));
     w.look();
     w.runs("a", Outcome::Patched);
     w.look();
@@ -265,10 +277,16 @@ fn events_that_do_not_fit_are_refused_and_change_nothing() {
         ("expiry without a grant", RolloutEvent::GrantExpired { host: "c".into() }),
         ("redeemed without a grant", RolloutEvent::Redeemed { host: "c".into() }),
         ("a step of a pending host", RolloutEvent::Stepped { host: "c".into(), step: Step::Apply }),
-        ("an end of a pending host", RolloutEvent::Ended { host: "c".into(), outcome: Outcome::Patched }),
+        (
+            "an end of a pending host",
+            RolloutEvent::Ended { host: "c".into(), outcome: Outcome::Patched },
+        ),
         ("silence before redeeming", RolloutEvent::Silent { host: "a".into(), last_seen: None }),
         ("the wave has not ended", RolloutEvent::WaveEnded { wave: 0 }),
-        ("a gate before the wave's end", RolloutEvent::GatePassed { wave: 0, next_not_before: t0() }),
+        (
+            "a gate before the wave's end",
+            RolloutEvent::GatePassed { wave: 0, next_not_before: t0() },
+        ),
         ("resumed while running", RolloutEvent::Resumed { by: "x".into(), reason: String::new() }),
         ("undo of a pending host", undo_asked("c")),
         ("done before the hosts", RolloutEvent::Done),
@@ -285,10 +303,20 @@ fn w_created() -> RolloutEvent {
     Rollout::create(&"ro-1".into(), plan(&[&["a"]], gate()), "x")
 }
 fn granted(host: &str, generation: u64) -> RolloutEvent {
-    RolloutEvent::Granted { host: host.into(), assignment: "x".into(), generation, expires_at: t0() }
+    RolloutEvent::Granted {
+        host: host.into(),
+        assignment: "x".into(),
+        generation,
+        expires_at: t0(),
+    }
 }
 fn undo_asked(host: &str) -> RolloutEvent {
-    RolloutEvent::UndoAsked { host: host.into(), assignment: "x".into(), generation: 99, reason: String::new() }
+    RolloutEvent::UndoAsked {
+        host: host.into(),
+        assignment: "x".into(),
+        generation: 99,
+        reason: String::new(),
+    }
 }
 
 #[test]
@@ -326,7 +354,11 @@ fn a_plan_without_hosts_is_done_at_once() {
 
 #[test]
 fn a_host_that_falls_silent_in_its_undo_is_quarantined_until_it_says_how_it_ended() {
-    for (outcome, word) in [(undone(), "undone"), (quarantined(), "quarantined"), (refused("preimage-gone"), "patched")] {
+    for (outcome, word) in [
+        (undone(), "undone"),
+        (quarantined(), "quarantined"),
+        (refused("preimage-gone"), "patched"),
+    ] {
         let mut w = World::new(plan(&[&["a"]], gate()));
         w.look();
         w.runs("a", Outcome::Patched);

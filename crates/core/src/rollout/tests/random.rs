@@ -50,7 +50,11 @@ fn perform(w: &mut World, act: &Act) {
     let one = |r: Result<RolloutEvent, IllegalEvent>| r.into_iter().collect::<Vec<_>>();
     let events = match act {
         Act::Pass(seconds) => return drop(w.pass(*seconds)),
-        Act::Redeem(i) => return if w.run(HOSTS[*i]).assignment.is_some() { drop(w.try_redeem(HOSTS[*i])) },
+        Act::Redeem(i) => {
+            return if w.run(HOSTS[*i]).assignment.is_some() {
+                drop(w.try_redeem(HOSTS[*i]))
+            };
+        }
         Act::End(i, roll) => {
             if w.run(HOSTS[*i]).assignment.is_some() {
                 w.ends(HOSTS[*i], outcome(*roll));
@@ -59,7 +63,11 @@ fn perform(w: &mut World, act: &Act) {
         }
         Act::EndUndo(i, roll) => {
             if let Some(undo) = w.run(HOSTS[*i]).undo.clone() {
-                w.report(HOSTS[*i], &undo.assignment, vec![TxEvent::Ended { outcome: outcome(*roll) }]);
+                w.report(
+                    HOSTS[*i],
+                    &undo.assignment,
+                    vec![TxEvent::Ended { outcome: outcome(*roll) }],
+                );
             }
             return;
         }
@@ -67,7 +75,8 @@ fn perform(w: &mut World, act: &Act) {
         Act::Mute(i, false) => return w.mute.retain(|h| h.as_str() != HOSTS[*i]),
         Act::Drift(i) => return w.host(HOSTS[*i]).cohort = Some(Digest::of(b"drifted")),
         Act::Window(i, open) => {
-            return w.host(HOSTS[*i]).window = (!open).then_some(Hold::WindowClosed { opens_at: None });
+            return w.host(HOSTS[*i]).window =
+                (!open).then_some(Hold::WindowClosed { opens_at: None });
         }
         Act::Pause => one(w.rollout.pause("alice", "x")),
         Act::Resume => one(w.rollout.resume("alice", "x")),
@@ -80,20 +89,30 @@ fn perform(w: &mut World, act: &Act) {
 }
 
 /// What must hold between two versions of a rollout.
-fn check_step(before: &Rollout, after: &Rollout, event: &RolloutEvent) -> Result<(), TestCaseError> {
+fn check_step(
+    before: &Rollout,
+    after: &Rollout,
+    event: &RolloutEvent,
+) -> Result<(), TestCaseError> {
     prop_assert_eq!(after.version, before.version + 1);
     prop_assert_eq!(after.hosts.len(), after.plan.hosts.len(), "19. conservation");
     for (id, run) in &after.hosts {
         let was = &before.hosts[id];
         if was.state.is_terminal() && was.state != run.state {
-            prop_assert!(was.silent || was.undo_at_work(), "9. {id} changed after its end by {event:?}");
+            prop_assert!(
+                was.silent || was.undo_at_work(),
+                "9. {id} changed after its end by {event:?}"
+            );
             prop_assert!(run.state.is_terminal(), "9. {id} came back from its end by {event:?}");
         }
         prop_assert!(run.highest_generation() >= was.highest_generation(), "12. generations grow");
     }
     if let RolloutEvent::Granted { host, .. } = event {
         prop_assert_eq!(&before.phase, &Phase::Running, "6. granted while not running");
-        prop_assert!(before.wave == 0 || before.gates.contains_key(&(before.wave - 1)), "2. {host} before the gate");
+        prop_assert!(
+            before.wave == 0 || before.gates.contains_key(&(before.wave - 1)),
+            "2. {host} before the gate"
+        );
         for wave in &before.plan.waves[..before.wave as usize] {
             let all = wave.hosts.iter().all(|h| before.hosts[h].state.is_terminal());
             prop_assert!(all, "2. {host} while an earlier wave is at work");

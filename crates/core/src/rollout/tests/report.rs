@@ -11,7 +11,10 @@ fn each_step_is_said_once_whatever_is_sent_again() {
     let mut w = World::new(plan(&[&["a"]], gate()));
     w.look();
     let id = w.run("a").assignment.clone().unwrap();
-    assert_eq!(w.report("a", &id, vec![started(Step::Preflight), started(Step::Stage)]), ["a preflight", "a stage"]);
+    assert_eq!(
+        w.report("a", &id, vec![started(Step::Preflight), started(Step::Stage)]),
+        ["a preflight", "a stage"]
+    );
     // Interrupted and started again: nothing new. All from the start: only what is new.
     assert_eq!(w.report("a", &id, vec![started(Step::Stage)]), [] as [&str; 0]);
     let all = Step::ALL.into_iter().map(started).collect();
@@ -23,7 +26,8 @@ fn each_step_is_said_once_whatever_is_sent_again() {
 fn the_records_of_another_assignment_say_nothing() {
     let mut w = World::new(plan(&[&["a", "b"]], gate()));
     w.look();
-    let entries = [Entry { sequence: 0, at: t0(), event: TxEvent::Ended { outcome: Outcome::Patched } }];
+    let entries =
+        [Entry { sequence: 0, at: t0(), event: TxEvent::Ended { outcome: Outcome::Patched } }];
     let of_b = w.run("b").assignment.clone().unwrap();
     assert_eq!(w.rollout.report(&"a".into(), &of_b, &entries), []);
     assert_eq!(w.rollout.report(&"a".into(), &"ro-1/a/4".into(), &entries), []);
@@ -38,7 +42,10 @@ fn an_undo_that_claims_to_have_patched_is_not_believed() {
     let events = w.rollout.undo(&["a".into()], "x", &w.seen).unwrap();
     w.take(&events[0]);
     let id = w.run("a").undo.clone().unwrap().assignment;
-    assert_eq!(w.report("a", &id, vec![TxEvent::Ended { outcome: Outcome::Patched }]), [] as [&str; 0]);
+    assert_eq!(
+        w.report("a", &id, vec![TxEvent::Ended { outcome: Outcome::Patched }]),
+        [] as [&str; 0]
+    );
     assert!(w.run("a").undo_at_work());
 }
 
