@@ -1,6 +1,6 @@
 //! `cargo xtask bench NAME`: figures, each beside its bar or its peer, measured in one run.
 
-use crate::build::{cargo, run, root};
+use crate::build::{cargo, root, run};
 use crate::figures::{Figure, publish};
 use crate::lab::say;
 use anyhow::{Context as _, Result, bail};
@@ -96,7 +96,8 @@ fn median(host: &LabHost, argv: &[&str]) -> Result<f64> {
     );
     let started = Instant::now();
     let out = host.sh(&script)?.ok()?;
-    let samples: Vec<f64> = out.lines().filter_map(|l| l.parse::<f64>().ok()).map(|ns| ns / 1e6).collect();
+    let samples: Vec<f64> =
+        out.lines().filter_map(|l| l.parse::<f64>().ok()).map(|ns| ns / 1e6).collect();
     if samples.len() != RUNS {
         bail!("{argv:?} gave {} of {RUNS} samples in {:?}", samples.len(), started.elapsed());
     }

@@ -30,6 +30,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 /// Builds the two programs in a profile and gives the directory they are in.
 pub(crate) fn programs(profile: &str) -> Result<PathBuf> {
     run(&mut cargo(&["build", "--profile", profile, "--bin", "fettle", "--bin", "fettle-agent"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     Ok(target.join(if profile == "dev" { "debug" } else { profile }))
 }

@@ -49,7 +49,9 @@ const POLICY: &str = "examples/policies/demo.toml";
 impl Demo {
     pub(crate) fn run(self) -> Result<()> {
         if let Some(reason) = fettle_lab::why_not() {
-            bail!("the demo boots real hosts, and cannot here: {reason}\nnext: run it as root: sudo cargo xtask demo");
+            bail!(
+                "the demo boots real hosts, and cannot here: {reason}\nnext: run it as root: sudo cargo xtask demo"
+            );
         }
         let lab = Lab::open(LabConfig::from_env()?)?;
         on_interrupt(&lab)?;
@@ -63,8 +65,15 @@ impl Demo {
         let result = self.story(&lab, &programs);
         let report = match result {
             Ok(Told { report, fleet }) if self.keep => {
-                println!("\nEverything stays up. The web page: {}   (log in: fettle web)", fleet.url());
-                println!("  FETTLE_SERVER={} FETTLE_TOKEN_FILE={}/operator.token", fleet.url(), fleet.data().display());
+                println!(
+                    "\nEverything stays up. The web page: {}   (log in: fettle web)",
+                    fleet.url()
+                );
+                println!(
+                    "  FETTLE_SERVER={} FETTLE_TOKEN_FILE={}/operator.token",
+                    fleet.url(),
+                    fleet.data().display()
+                );
                 println!("Take it down with: cargo xtask lab down");
                 fleet.keep();
                 report
@@ -127,13 +136,18 @@ impl Demo {
         let plan = make_plan(&fleet)?;
         let rollout = roll(&fleet, plan.number)?;
         if rollout.row.phase != Phase::Done {
-            bail!("the rollout of real updates did not finish: {:?}\n{}", rollout.row.phase, fleet.server_log());
+            bail!(
+                "the rollout of real updates did not finish: {:?}\n{}",
+                rollout.row.phase,
+                fleet.server_log()
+            );
         }
 
         chapter(7, "Proved gone, or no fix yet?");
         let after = findings(&fleet)?;
         show(&fleet, &["host", "list"])?;
-        let reports = rollout.hosts.iter().map(|h| HostReport::of(h, &rollout, &before, &after)).collect();
+        let reports =
+            rollout.hosts.iter().map(|h| HostReport::of(h, &rollout, &before, &after)).collect();
 
         chapter(8, "The vendor misbehaves");
         let bad_patch = self.misbehave(&fleet, &mut vendor, &hosts)?;
@@ -159,14 +173,18 @@ impl Demo {
         for host in hosts {
             host.sh("apt-get update -qq")?.ok()?;
         }
-        println!("  acme-web {version} is out: {}", match self.bad {
-            Bad::Service => "it installs well, and its service does not come back",
-            Bad::Postinst => "its postinst fails",
-        });
+        println!(
+            "  acme-web {version} is out: {}",
+            match self.bad {
+                Bad::Service => "it installs well, and its service does not come back",
+                Bad::Postinst => "its postinst fails",
+            }
+        );
         fleet.wait("the bad update to be seen by every host", Duration::from_secs(60), || {
             let mut seen = true;
             for host in hosts {
-                let detail: fettle_wire::api::HostDetail = fleet.json(&["host", "show", host.name()])?;
+                let detail: fettle_wire::api::HostDetail =
+                    fleet.json(&["host", "show", host.name()])?;
                 let upgrades = detail.inventory.map(|i| i.upgrades).unwrap_or_default();
                 seen &= upgrades.iter().any(|u| u.name == "acme-web" && u.to == version);
             }
@@ -177,7 +195,8 @@ impl Demo {
         let plan = make_plan(fleet)?;
         let rollout = roll(fleet, plan.number)?;
         let after = tree::snapshot(&canary.root(), EXCLUDED)?;
-        let differing: Vec<String> = tree::diff(&before, &after).iter().map(ToString::to_string).collect();
+        let differing: Vec<String> =
+            tree::diff(&before, &after).iter().map(ToString::to_string).collect();
         let touched = rollout.hosts.iter().filter(|h| h.run.generation.is_some()).count();
         let outcome = rollout
             .hosts
@@ -203,7 +222,9 @@ impl Demo {
             version_barred: barred,
             reason: hold.to_string(),
             undone_because: rollout.hosts.iter().find_map(|h| match &h.run.state {
-                HostState::Undone { reason } | HostState::Refused { reason } => Some(reason.clone()),
+                HostState::Undone { reason } | HostState::Refused { reason } => {
+                    Some(reason.clone())
+                }
                 _ => None,
             }),
         })
@@ -211,7 +232,8 @@ impl Demo {
 }
 
 /// Not compared after an undo: logs, the agent's own journal, and what the package manager caches.
-const EXCLUDED: &[&str] = &["/var/log", "/var/lib/fettle-agent", "/var/cache/apt", "/var/lib/apt/lists"];
+const EXCLUDED: &[&str] =
+    &["/var/log", "/var/lib/fettle-agent", "/var/cache/apt", "/var/lib/apt/lists"];
 
 struct Told {
     report: DemoReport,
@@ -219,7 +241,9 @@ struct Told {
 }
 
 fn labels(ring: &str) -> Labels {
-    [("env", "demo"), ("role", "web"), ("ring", ring)].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+    [("env", "demo"), ("role", "web"), ("ring", ring)]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into()
 }
 
 fn chapter(number: u32, title: &str) {
@@ -266,4 +290,3 @@ fn on_interrupt(lab: &Lab) -> Result<()> {
     })
     .context("watching for Ctrl-C")
 }
-

@@ -24,18 +24,26 @@ const EFFECTS: &[&str] = &["tokio", "rusqlite", "axum", "hyper", "rustix", "trac
 
 /// Reads `cargo metadata` and compares.
 pub(crate) fn check() -> Result<()> {
-    let output = cargo(&["metadata", "--format-version", "1", "--no-deps"]).output().context("cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
+    let output = cargo(&["metadata", "--format-version", "1", "--no-deps"])
+        .output()
+        .context("cargo metadata")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("reading cargo metadata")?;
     let mut wrong = Vec::new();
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
         let Some((_, may)) = MAY_USE.iter().find(|(room, _)| *room == name) else {
-            wrong.push(format!("{name} is a room that xtask/src/deps.rs does not know: add it to MAY_USE"));
+            wrong.push(format!(
+                "{name} is a room that xtask/src/deps.rs does not know: add it to MAY_USE"
+            ));
             continue;
         };
-        let dependencies = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
-        for used in dependencies.iter().filter(|d| d["kind"].is_null()).filter_map(|d| d["name"].as_str()) {
+        let dependencies =
+            package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for used in
+            dependencies.iter().filter(|d| d["kind"].is_null()).filter_map(|d| d["name"].as_str())
+        {
             if MAY_USE.iter().any(|(room, _)| *room == used) && !may.contains(&used) {
                 wrong.push(format!("{name} uses {used}: arrows point from the rooms that touch the world to the pure ones"));
             }

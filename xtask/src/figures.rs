@@ -34,7 +34,9 @@ impl Figure {
 pub(crate) fn publish(figures: &[Figure], json: Option<&Path>) -> Result<()> {
     let width = figures.iter().map(|f| f.name.len()).max().unwrap_or(0);
     for f in figures {
-        let bar = f.bar.map_or(String::new(), |b| format!("  (bar {b} {}, {})", f.unit, if f.holds { "holds" } else { "MISSED" }));
+        let bar = f.bar.map_or(String::new(), |b| {
+            format!("  (bar {b} {}, {})", f.unit, if f.holds { "holds" } else { "MISSED" })
+        });
         println!("{:width$}  {:>12.3} {}{bar}", f.name, f.value, f.unit);
     }
     write_json(&figures, json)
@@ -43,5 +45,6 @@ pub(crate) fn publish(figures: &[Figure], json: Option<&Path>) -> Result<()> {
 /// Writes a value as JSON where asked.
 pub(crate) fn write_json(value: &impl Serialize, file: Option<&Path>) -> Result<()> {
     let Some(file) = file else { return Ok(()) };
-    std::fs::write(file, serde_json::to_vec_pretty(value)?).with_context(|| format!("writing {}", file.display()))
+    std::fs::write(file, serde_json::to_vec_pretty(value)?)
+        .with_context(|| format!("writing {}", file.display()))
 }

@@ -67,7 +67,10 @@ impl LabCommand {
                 for host in lab.up(&names, &HostSpec::default(), &say)? {
                     println!("{}  {}", host.name(), host.ip());
                 }
-                println!("next: cargo xtask lab exec {} -- systemctl status", names.first().unwrap_or(&"host1"));
+                println!(
+                    "next: cargo xtask lab exec {} -- systemctl status",
+                    names.first().unwrap_or(&"host1")
+                );
             }
             What::Down { purge } => {
                 let lab = Lab::open(config)?;
@@ -89,7 +92,12 @@ impl LabCommand {
             }
             What::List => {
                 for host in Lab::attach(config)?.hosts()? {
-                    println!("{}  {}  {}", host.name(), host.ip(), if host.is_running() { "running" } else { "off" });
+                    println!(
+                        "{}  {}  {}",
+                        host.name(),
+                        host.ip(),
+                        if host.is_running() { "running" } else { "off" }
+                    );
                 }
             }
         }

@@ -25,7 +25,10 @@ impl Sim {
         println!("{}", serde_json::to_string_pretty(&summary)?);
         write_json(&summary, self.json.as_deref())?;
         if !summary.violations.is_empty() {
-            bail!("{} invariants were broken; replay a seed with --from SEED --seeds 1", summary.violations.len());
+            bail!(
+                "{} invariants were broken; replay a seed with --from SEED --seeds 1",
+                summary.violations.len()
+            );
         }
         Ok(())
     }

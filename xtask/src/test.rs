@@ -35,10 +35,19 @@ impl Test {
         timed("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
         timed("direction of dependencies", deps::check)?;
         timed("lints", || {
-            run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))
+            run(&mut cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--",
+                "-D",
+                "warnings",
+            ]))
         })?;
         timed("documentation", || {
-            run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings"))
+            run(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"])
+                .env("RUSTDOCFLAGS", "-D warnings"))
         })?;
         // Lab tests run the programs themselves, so these are built before anything is tested.
         let bins = timed("build", || programs("dev"))?;
@@ -66,7 +75,10 @@ impl Test {
         for line in &skipped {
             println!("skipped: {line}");
         }
-        println!("all tests passed{}", if skipped.is_empty() { "" } else { ", apart from what was skipped" });
+        println!(
+            "all tests passed{}",
+            if skipped.is_empty() { "" } else { ", apart from what was skipped" }
+        );
         Ok(())
     }
 }
@@ -81,8 +93,12 @@ fn timed<T>(what: &str, task: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Installs missing programs; without root says what is left out.
 fn install(skipped: &mut Vec<String>) -> Result<()> {
-    let missing: Vec<_> = PACKAGES.iter().filter(|(_, file, _)| !std::path::Path::new(file).exists()).collect();
-    let has_nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
+    let missing: Vec<_> =
+        PACKAGES.iter().filter(|(_, file, _)| !std::path::Path::new(file).exists()).collect();
+    let has_nextest = Command::new("cargo")
+        .args(["nextest", "--version"])
+        .output()
+        .is_ok_and(|o| o.status.success());
     if !has_nextest {
         println!("installing cargo-nextest: it runs the tests");
         run(&mut cargo(&["install", "--locked", "cargo-nextest"]))?;
@@ -94,11 +110,17 @@ fn install(skipped: &mut Vec<String>) -> Result<()> {
         println!("{package} is missing: {why}");
     }
     if let Some(reason) = fettle_lab::why_not().filter(|r| r.contains("root")) {
-        skipped.push(format!("installing {}: {reason}", missing.iter().map(|m| m.0).collect::<Vec<_>>().join(", ")));
+        skipped.push(format!(
+            "installing {}: {reason}",
+            missing.iter().map(|m| m.0).collect::<Vec<_>>().join(", ")
+        ));
         return Ok(());
     }
     let apt = |args: &[&str]| {
-        run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").current_dir(root()))
+        run(Command::new("apt-get")
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .current_dir(root()))
     };
     apt(&["update", "-qq"])?;
     let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];

@@ -82,7 +82,9 @@ fn usage(what: String) -> Problem {
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Parts of the agent that run in a process, unit or namespace of their own.
-    if let Some(code) = crate::overlay::hidden(&arguments).or_else(|| crate::transaction::apply::hidden(&arguments)) {
+    if let Some(code) =
+        crate::overlay::hidden(&arguments).or_else(|| crate::transaction::apply::hidden(&arguments))
+    {
         return code;
     }
     let mut words = Words { words: arguments, json: false };
@@ -138,5 +140,10 @@ fn need_root(what: &str) -> Result<(), Problem> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(Problem::new(ProblemKind::Environment, "no-root", format!("{what} needs root"), format!("sudo fettle-agent {what}")))
+    Err(Problem::new(
+        ProblemKind::Environment,
+        "no-root",
+        format!("{what} needs root"),
+        format!("sudo fettle-agent {what}"),
+    ))
 }

@@ -53,9 +53,15 @@ pub fn run(settings: &Settings) -> Result<(), Problem> {
             "fettle-agent enroll --server https://NAME:8441 --token TOKEN (make one with `fettle token create`)",
         )
     })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Problem::new(ProblemKind::Environment, "no-runtime", error, "are there file descriptors and memory left?")
-    })?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+            Problem::new(
+                ProblemKind::Environment,
+                "no-runtime",
+                error,
+                "are there file descriptors and memory left?",
+            )
+        })?;
     runtime.block_on(Agent::new(settings, identity)?.live())
 }
 
@@ -71,7 +77,8 @@ fn lock(settings: &Settings) -> Result<File, Problem> {
         )
     };
     crate::durable::create_directory(&settings.state_dir).map_err(unusable)?;
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
     file.try_lock().map_err(|_| {
         Problem::new(
             ProblemKind::Conflict,
@@ -105,8 +112,9 @@ impl<'s> Agent<'s> {
     }
 
     async fn live(mut self) -> Result<(), Problem> {
-        let no_signals =
-            |e: std::io::Error| Problem::new(ProblemKind::Environment, "no-signals", e, "is this a Linux host?");
+        let no_signals = |e: std::io::Error| {
+            Problem::new(ProblemKind::Environment, "no-signals", e, "is this a Linux host?")
+        };
         let mut term = signal(SignalKind::terminate()).map_err(no_signals)?;
         let mut int = signal(SignalKind::interrupt()).map_err(no_signals)?;
         crate::notify::tell("READY=1");
@@ -179,7 +187,8 @@ impl<'s> Agent<'s> {
     /// A new key and certificate; the old ones serve until the new ones are on disk.
     async fn renew(&mut self) -> Result<(), LinkError> {
         let unusable = |e: &dyn std::fmt::Display| LinkError::Identity(e.to_string());
-        let (key, csr) = identity::key_and_request(self.identity.host.as_str()).map_err(|e| unusable(&e))?;
+        let (key, csr) =
+            identity::key_and_request(self.identity.host.as_str()).map_err(|e| unusable(&e))?;
         let renewed: Renewed = self.link.post("/agent/v1/renew", &Renew { csr }).await?;
         let next = Identity { key, certificate: renewed.certificate, ..self.identity.clone() };
         let link = Link::enrolled(&next)?;
@@ -193,12 +202,13 @@ impl<'s> Agent<'s> {
         if self.worker.is_busy() {
             return;
         }
-        let judged = orders::read_ledger(self.settings).map_err(|e| format!("the ledger cannot be read: {e}")).and_then(
-            |ledger| {
+        let judged = orders::read_ledger(self.settings)
+            .map_err(|e| format!("the ledger cannot be read: {e}"))
+            .and_then(|ledger| {
                 let key = &self.identity.assignment_key;
-                orders::judge(signed, &self.identity.host, key, ledger, Timestamp::now()).map_err(|e| e.to_string())
-            },
-        );
+                orders::judge(signed, &self.identity.host, key, ledger, Timestamp::now())
+                    .map_err(|e| e.to_string())
+            });
         match judged {
             Ok(accepted) => {
                 // Written before anything is done: after a crash here the same assignment comes `again`.

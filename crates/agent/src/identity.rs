@@ -74,12 +74,14 @@ pub fn load(settings: &Settings) -> Result<Option<Identity>, Problem> {
 pub fn save(settings: &Settings, identity: &Identity) -> Result<(), Problem> {
     let path = file(settings);
     let bytes = serde_json::to_vec(identity).unwrap_or_default();
-    durable::create_directory(&settings.identity_dir()).and_then(|()| durable::replace(&path, &bytes)).map_err(|error| {
-        Problem::new(
-            ProblemKind::Environment,
-            "identity-unwritable",
-            format!("{} cannot be written: {error}", path.display()),
-            "run as root, with space on that file system",
-        )
-    })
+    durable::create_directory(&settings.identity_dir())
+        .and_then(|()| durable::replace(&path, &bytes))
+        .map_err(|error| {
+            Problem::new(
+                ProblemKind::Environment,
+                "identity-unwritable",
+                format!("{} cannot be written: {error}", path.display()),
+                "run as root, with space on that file system",
+            )
+        })
 }

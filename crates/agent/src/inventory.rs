@@ -31,7 +31,11 @@ pub fn collect(settings: &Settings) -> Inventory {
     let listeners = or_gap(sockets::listeners(), "listening sockets", &mut gaps);
     let mapped = or_gap(processes::survey(settings), "files that processes map", &mut gaps);
     gaps.extend(mapped.gaps);
-    let upgrades = or_gap(upgrades::offered(settings, &database, &architecture), "pending upgrades", &mut gaps);
+    let upgrades = or_gap(
+        upgrades::offered(settings, &database, &architecture),
+        "pending upgrades",
+        &mut gaps,
+    );
     gaps.extend(upgrades.gaps);
     let mut reboot_needed = kernel::reboot_needed(settings, &kernel);
     reboot_needed.sort();

@@ -59,18 +59,26 @@ impl LinkError {
     pub fn problem(self) -> Problem {
         let (kind, code, hint) = match &self {
             Self::Refused(problem) => return problem.clone(),
-            Self::Address(_) => (ProblemKind::Usage, "server-address", "for example https://fettle.example.net:8441"),
-            Self::Identity(_) => {
-                (ProblemKind::Environment, "identity-unusable", "enrol again with --force and a new token")
-            }
+            Self::Address(_) => (
+                ProblemKind::Usage,
+                "server-address",
+                "for example https://fettle.example.net:8441",
+            ),
+            Self::Identity(_) => (
+                ProblemKind::Environment,
+                "identity-unusable",
+                "enrol again with --force and a new token",
+            ),
             Self::Unreachable { .. } => (
                 ProblemKind::Unavailable,
                 "server-unreachable",
                 "is the server up, its agents' port open, and the token from this very server?",
             ),
-            Self::Nonsense { .. } => {
-                (ProblemKind::Unavailable, "not-a-fettle-server", "is that the agents' port of a Fettle server?")
-            }
+            Self::Nonsense { .. } => (
+                ProblemKind::Unavailable,
+                "not-a-fettle-server",
+                "is that the agents' port of a Fettle server?",
+            ),
         };
         Problem::new(kind, code, &self, hint)
     }
@@ -105,7 +113,8 @@ impl Link {
         let server = server.trim_end_matches('/');
         let address = server.strip_prefix("https://").filter(|a| !a.is_empty() && !a.contains('/'));
         let address = address.ok_or_else(|| LinkError::Address(server.to_owned()))?;
-        let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let has_port =
+            address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let address = if has_port { address.to_owned() } else { format!("{address}:8441") };
         Ok(Self { server: server.to_owned(), address, tls: TlsConnector::from(Arc::new(tls)) })
     }
@@ -114,7 +123,11 @@ impl Link {
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, LinkError> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, LinkError> {
         let body = serde_json::to_vec(body).map_err(|e| self.nonsense(path, e))?;
         let call = self.call(path, body);
         let (status, answer) = tokio::time::timeout(PATIENCE, call)
@@ -134,8 +147,9 @@ impl Link {
         let socket = TcpStream::connect(&self.address).await.map_err(|e| lost(&e))?;
         let name = ServerName::try_from(SERVER_NAME).map_err(|e| lost(&e))?;
         let stream = self.tls.connect(name, socket).await.map_err(|e| lost(&e))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| lost(&e))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| lost(&e))?;
         let driver = tokio::spawn(connection);
         let request = hyper::Request::post(path)
             .header("host", SERVER_NAME)
@@ -145,7 +159,11 @@ impl Link {
             .map_err(|e| self.nonsense(path, e))?;
         let answer = sender.send_request(request).await.map_err(|e| lost(&e))?;
         let status = answer.status().as_u16();
-        let bytes = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|e| lost(&e))?.to_bytes();
+        let bytes = Limited::new(answer.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|e| lost(&e))?
+            .to_bytes();
         driver.abort();
         Ok((status, bytes))
     }
@@ -155,6 +173,10 @@ impl Link {
     }
 
     fn nonsense(&self, path: &str, why: impl ToString) -> LinkError {
-        LinkError::Nonsense { server: self.server.clone(), path: path.to_owned(), why: why.to_string() }
+        LinkError::Nonsense {
+            server: self.server.clone(),
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
     }
 }

@@ -38,7 +38,9 @@ pub enum Disobeyed {
     #[error("it is for host {0}, not for this one")]
     OtherHost(HostId),
     /// Older than one already accepted.
-    #[error("generation {given} is older than {seen}, already accepted: a replay, or a server restored from a backup")]
+    #[error(
+        "generation {given} is older than {seen}, already accepted: a replay, or a server restored from a backup"
+    )]
     Old {
         /// Its generation.
         given: u64,
@@ -183,17 +185,27 @@ mod tests {
         let signer = signer();
         let key = signer.public_key();
         let host = HostId::new("h-1");
-        let judge = |a: &Assignment, l: Ledger, now: Timestamp| judge(&signer.sign(a), &host, &key, l, now);
+        let judge =
+            |a: &Assignment, l: Ledger, now: Timestamp| judge(&signer.sign(a), &host, &key, l, now);
         let good = order(3);
         assert!(!judge(&good, ledger(2, None), at(10)).unwrap().again);
         assert!(judge(&good, ledger(3, Some(&good)), at(10)).unwrap().again);
         let refused = |a: Assignment, l: Ledger, now: Timestamp| judge(&a, l, now).unwrap_err();
-        assert_eq!(refused(order(2), ledger(3, None), at(10)), Disobeyed::Old { given: 2, seen: 3 });
-        assert_eq!(refused(order(0), ledger(0, None), at(10)), Disobeyed::Old { given: 0, seen: 0 });
+        assert_eq!(
+            refused(order(2), ledger(3, None), at(10)),
+            Disobeyed::Old { given: 2, seen: 3 }
+        );
+        assert_eq!(
+            refused(order(0), ledger(0, None), at(10)),
+            Disobeyed::Old { given: 0, seen: 0 }
+        );
         let other = Assignment { rollout: "ro-2".into(), ..order(3) };
         assert_eq!(refused(other, ledger(3, Some(&good)), at(10)), Disobeyed::Conflict(3));
         let leap = order(u64::MAX);
-        assert_eq!(refused(leap, ledger(3, None), at(10)), Disobeyed::Leap { given: u64::MAX, seen: 3 });
+        assert_eq!(
+            refused(leap, ledger(3, None), at(10)),
+            Disobeyed::Leap { given: u64::MAX, seen: 3 }
+        );
         let elsewhere = Assignment { host: "h-2".into(), ..order(3) };
         assert_eq!(refused(elsewhere, ledger(0, None), at(10)), Disobeyed::OtherHost("h-2".into()));
         let schema = Assignment { schema: 2, ..order(3) };
@@ -201,8 +213,12 @@ mod tests {
         assert_eq!(refused(order(3), ledger(0, None), at(3600)), Disobeyed::Expired(at(3600)));
         let early = Assignment { not_before: at(20), ..order(3) };
         assert_eq!(refused(early, ledger(0, None), at(10)), Disobeyed::Early(at(20)));
-        let future = Assignment { issued_at: at(4000), not_before: at(0), expires_at: at(9000), ..order(3) };
-        assert_eq!(refused(future, ledger(0, None), at(10)), Disobeyed::Clock { issued: at(4000), now: at(10) });
+        let future =
+            Assignment { issued_at: at(4000), not_before: at(0), expires_at: at(9000), ..order(3) };
+        assert_eq!(
+            refused(future, ledger(0, None), at(10)),
+            Disobeyed::Clock { issued: at(4000), now: at(10) }
+        );
     }
 
     #[test]

@@ -27,7 +27,11 @@ pub trait Driver {
     ///
     /// # Errors
     /// When one cannot be fetched or is not what the plan names; a wrong file is removed.
-    fn download(&self, changes: &[PackageChange], directory: &Path) -> Result<Vec<Archive>, PackagesError>;
+    fn download(
+        &self,
+        changes: &[PackageChange],
+        directory: &Path,
+    ) -> Result<Vec<Archive>, PackagesError>;
 
     /// Puts the archive of an installed version into `directory`: from the package manager's cache, from its
     /// sources, else rebuilt from what is installed.
@@ -133,14 +137,24 @@ impl Resolution {
     pub fn differences(&self, changes: &[PackageChange]) -> Vec<String> {
         let mut differences = Vec::new();
         for step in &self.steps {
-            let named = changes.iter().find(|c| c.name == step.name && c.architecture == step.architecture);
+            let named =
+                changes.iter().find(|c| c.name == step.name && c.architecture == step.architecture);
             let label = format!("{}:{}", step.name, step.architecture);
             match named {
-                _ if step.to.is_empty() => differences.push(format!("would remove {label} {}", step.from)),
-                None if step.from.is_empty() => differences.push(format!("would add {label} {}", step.to)),
-                None => differences.push(format!("would change {label} {} to {}", step.from, step.to)),
+                _ if step.to.is_empty() => {
+                    differences.push(format!("would remove {label} {}", step.from))
+                }
+                None if step.from.is_empty() => {
+                    differences.push(format!("would add {label} {}", step.to))
+                }
+                None => {
+                    differences.push(format!("would change {label} {} to {}", step.from, step.to))
+                }
                 Some(c) if c.to != step.to => {
-                    differences.push(format!("would change {label} to {}, the plan says {}", step.to, c.to));
+                    differences.push(format!(
+                        "would change {label} to {}, the plan says {}",
+                        step.to, c.to
+                    ));
                 }
                 Some(c) if c.from != step.from => differences.push(format!(
                     "{label} is at {}, the plan was made for {}",
@@ -151,7 +165,8 @@ impl Resolution {
             }
         }
         for change in changes {
-            let made = |s: &ResolvedChange| s.name == change.name && s.architecture == change.architecture;
+            let made =
+                |s: &ResolvedChange| s.name == change.name && s.architecture == change.architecture;
             if !self.steps.iter().any(made) {
                 differences.push(format!(
                     "would leave {}:{} as it is, the plan says {}",
@@ -208,7 +223,9 @@ pub struct CommandLine {
 #[derive(Debug, thiserror::Error)]
 pub enum PackagesError {
     /// A field that goes into a command is not what Debian policy allows.
-    #[error("{what} `{value}` is not one that the package manager could have: the order is refused")]
+    #[error(
+        "{what} `{value}` is not one that the package manager could have: the order is refused"
+    )]
     Field {
         /// `package name`, `architecture`, `version`.
         what: &'static str,
@@ -258,7 +275,9 @@ pub enum PackagesError {
         source: std::io::Error,
     },
     /// An archive is not the one the plan names.
-    #[error("the archive of {name} {version} is not the one the plan names: expected {expected}, found {found}")]
+    #[error(
+        "the archive of {name} {version} is not the one the plan names: expected {expected}, found {found}"
+    )]
     WrongArchive {
         /// Binary name.
         name: String,

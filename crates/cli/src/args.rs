@@ -20,7 +20,13 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct Globals {
     /// Where the server's API is.
-    #[arg(long, global = true, env = "FETTLE_SERVER", default_value = "http://127.0.0.1:8440", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "FETTLE_SERVER",
+        default_value = "http://127.0.0.1:8440",
+        value_name = "URL"
+    )]
     pub(crate) server: String,
     /// File with the operator's token.
     #[arg(

@@ -41,7 +41,11 @@ impl Client {
             .max_redirects(0)
             .build()
             .into();
-        Ok(Self { agent, base: globals.server.trim_end_matches('/').to_owned(), token: token.trim().to_owned() })
+        Ok(Self {
+            agent,
+            base: globals.server.trim_end_matches('/').to_owned(),
+            token: token.trim().to_owned(),
+        })
     }
 
     /// The server's address, without a slash at the end.
@@ -51,19 +55,32 @@ impl Client {
 
     /// Asks for a value.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
-        let request = self.agent.get(self.url(path)).header("authorization", format!("Bearer {}", self.token));
+        let request = self
+            .agent
+            .get(self.url(path))
+            .header("authorization", format!("Bearer {}", self.token));
         self.read(request.call())
     }
 
     /// Sends a value.
-    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Problem> {
-        let bytes = serde_json::to_vec(body)
-            .map_err(|e| Problem::new(ProblemKind::Internal, "not-json", e, "this is a defect of this build"))?;
+    pub(crate) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Problem> {
+        let bytes = serde_json::to_vec(body).map_err(|e| {
+            Problem::new(ProblemKind::Internal, "not-json", e, "this is a defect of this build")
+        })?;
         self.post_bytes(path, "application/json", &bytes)
     }
 
     /// Sends bytes.
-    pub(crate) fn post_bytes<T: DeserializeOwned>(&self, path: &str, kind: &str, bytes: &[u8]) -> Result<T, Problem> {
+    pub(crate) fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        kind: &str,
+        bytes: &[u8],
+    ) -> Result<T, Problem> {
         let request = self
             .agent
             .post(self.url(path))
@@ -95,11 +112,19 @@ impl Client {
             });
         }
         Err(match serde_json::from_str::<ApiProblem>(&text) {
-            Ok(it) => Problem { kind: kind(it.kind, status), code: it.code, message: it.message, hint: it.hint },
+            Ok(it) => Problem {
+                kind: kind(it.kind, status),
+                code: it.code,
+                message: it.message,
+                hint: it.hint,
+            },
             Err(_) => Problem::new(
                 ProblemKind::Unavailable,
                 "no-fettle-server",
-                format!("{} answered with HTTP status {status}, and not as a Fettle server does", self.base),
+                format!(
+                    "{} answered with HTTP status {status}, and not as a Fettle server does",
+                    self.base
+                ),
                 "check --server: another program may listen there",
             ),
         })

@@ -1,6 +1,8 @@
 //! Each command: ask the API, print the answer.
 
-use crate::args::{Audit, Because, Cli, Command, Feed, Finding, Host, Output, Plan, Policy, Rollout, Token};
+use crate::args::{
+    Audit, Because, Cli, Command, Feed, Finding, Host, Output, Plan, Policy, Rollout, Token,
+};
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
 use crate::{policy_check, show, watch};
@@ -9,8 +11,9 @@ use fettle_core::host::{Labels, parse_label};
 use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
 use fettle_core::{Problem, ProblemKind};
 use fettle_wire::api::{
-    CveDetail, FeedRow, FindingExplained, FindingRow, HostDetail, HostRow, LedgerVerified, MakePlan, MakeToken, Page,
-    PlanDetail, PolicyRow, RolloutDetail, RolloutRow, StartRollout, TokenMade,
+    CveDetail, FeedRow, FindingExplained, FindingRow, HostDetail, HostRow, LedgerVerified,
+    MakePlan, MakeToken, Page, PlanDetail, PolicyRow, RolloutDetail, RolloutRow, StartRollout,
+    TokenMade,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::BufRead as _;
@@ -28,7 +31,9 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         }
         Command::Policy(Policy::Check { files }) => policy_check::check(files),
         Command::Audit(Audit::Verify { file: Some(file) }) => verify_file(file, cli.globals.output),
-        Command::Host(Host::List) => ask.get("/hosts?limit=100000", |page: &Page<HostRow>| show::host::list(page)),
+        Command::Host(Host::List) => {
+            ask.get("/hosts?limit=100000", |page: &Page<HostRow>| show::host::list(page))
+        }
         Command::Host(Host::Show { host }) => {
             ask.get(&format!("/hosts/{}", escape(host)), |host: &HostDetail| show::host::one(host))
         }
@@ -41,20 +46,31 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             }
             ask.get(&path, |page: &Page<FindingRow>| show::finding::list(page))
         }
-        Command::Finding(Finding::Explain { host, id, source }) => explain(&ask, host, id, source.as_deref()),
-        Command::Cve { id } => ask.get(&format!("/cves/{}", escape(id)), |cve: &CveDetail| show::finding::cve(cve)),
+        Command::Finding(Finding::Explain { host, id, source }) => {
+            explain(&ask, host, id, source.as_deref())
+        }
+        Command::Cve { id } => {
+            ask.get(&format!("/cves/{}", escape(id)), |cve: &CveDetail| show::finding::cve(cve))
+        }
         Command::Policy(Policy::Apply { file }) => {
             let text = policy_check::read(file)?;
-            let row: PolicyRow = ask.client()?.post_bytes("/policies", "application/toml", text.as_bytes())?;
+            let row: PolicyRow =
+                ask.client()?.post_bytes("/policies", "application/toml", text.as_bytes())?;
             ask.print(&row, |row| {
-                line(&format!("policy `{}` version {} is in force for {} hosts", row.name, row.version, row.hosts));
+                line(&format!(
+                    "policy `{}` version {} is in force for {} hosts",
+                    row.name, row.version, row.hosts
+                ));
                 line(&format!("→ fettle plan make {}", row.name));
             })
         }
-        Command::Policy(Policy::List) => ask.get("/policies", |page: &Page<PolicyRow>| show::policy::list(page)),
-        Command::Policy(Policy::Show { name }) => {
-            ask.get(&format!("/policies/{}", escape(name)), |row: &PolicyRow| line(row.text.trim_end()))
+        Command::Policy(Policy::List) => {
+            ask.get("/policies", |page: &Page<PolicyRow>| show::policy::list(page))
         }
+        Command::Policy(Policy::Show { name }) => ask
+            .get(&format!("/policies/{}", escape(name)), |row: &PolicyRow| {
+                line(row.text.trim_end())
+            }),
         Command::Plan(Plan::Make { policy, host }) => {
             let body = MakePlan { policy: policy.clone(), hosts: host.clone() };
             let plan: PlanDetail = ask.client()?.post("/plans", &body)?;
@@ -64,14 +80,18 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             ask.get(&format!("/plans/{number}"), |plan: &PlanDetail| show::plan::one(plan))
         }
         Command::Rollout(rollout) => run_rollout(&ask, rollout),
-        Command::Feed(Feed::List) => ask.get("/feeds", |page: &Page<FeedRow>| show::policy::feeds(&page.items)),
+        Command::Feed(Feed::List) => {
+            ask.get("/feeds", |page: &Page<FeedRow>| show::policy::feeds(&page.items))
+        }
         Command::Feed(Feed::Import { name, file, bundled }) => {
             import(&ask, name.as_deref().filter(|_| !bundled), file.as_deref())
         }
         Command::Token(Token::Create { label, ttl }) => create_token(&ask, label, ttl),
         Command::Audit(Audit::Verify { file: None }) => {
             let verified: LedgerVerified = ask.client()?.get("/ledger/verify")?;
-            ask.print(&verified, |v| line(&format!("{} entries hold, head {}", v.entries, v.head)))?;
+            ask.print(&verified, |v| {
+                line(&format!("{} entries hold, head {}", v.entries, v.head))
+            })?;
             match verified.broken {
                 None => Ok(()),
                 Some(broken) => Err(broken_ledger(&broken)),
@@ -80,7 +100,11 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Audit(Audit::Export) => export(&ask.client()?),
         Command::Web => {
             let client = ask.client()?;
-            line(&format!("{}/  log in with the token in {}", client.base(), cli.globals.token_file.display()));
+            line(&format!(
+                "{}/  log in with the token in {}",
+                client.base(),
+                cli.globals.token_file.display()
+            ));
             Ok(())
         }
     }
@@ -106,7 +130,11 @@ impl Ask<'_> {
         }
     }
 
-    fn get<T: Serialize + DeserializeOwned>(&self, path: &str, table: impl FnOnce(&T)) -> Result<(), Problem> {
+    fn get<T: Serialize + DeserializeOwned>(
+        &self,
+        path: &str,
+        table: impl FnOnce(&T),
+    ) -> Result<(), Problem> {
         let value: T = self.client()?.get(path)?;
         self.print(&value, table)
     }
@@ -137,7 +165,8 @@ fn explain(ask: &Ask<'_>, host: &str, id: &str, source: Option<&str>) -> Result<
 
 fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
     let operate = |because: &Because, what: &str, hosts: &[String]| {
-        let body = fettle_wire::api::Because { reason: because.reason.clone(), hosts: hosts.to_vec() };
+        let body =
+            fettle_wire::api::Because { reason: because.reason.clone(), hosts: hosts.to_vec() };
         let path = format!("/rollouts/{}/{what}", escape(&because.id));
         let detail: RolloutDetail = ask.client()?.post(&path, &body)?;
         ask.print(&detail, show::rollout::one)
@@ -145,11 +174,22 @@ fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
     match rollout {
         Rollout::Start { plan, digest } => {
             let digest = digest.as_deref().map(str::parse).transpose().map_err(|error| {
-                Problem::new(ProblemKind::Usage, "digest", error, format!("fettle plan show {plan} prints the digest"))
+                Problem::new(
+                    ProblemKind::Usage,
+                    "digest",
+                    error,
+                    format!("fettle plan show {plan} prints the digest"),
+                )
             })?;
-            let detail: RolloutDetail = ask.client()?.post("/rollouts", &StartRollout { plan: *plan, digest })?;
+            let detail: RolloutDetail =
+                ask.client()?.post("/rollouts", &StartRollout { plan: *plan, digest })?;
             ask.print(&detail, |d| {
-                line(&format!("rollout {} started: {} hosts in {} waves", d.row.id, d.hosts.len(), d.row.waves));
+                line(&format!(
+                    "rollout {} started: {} hosts in {} waves",
+                    d.row.id,
+                    d.hosts.len(),
+                    d.row.waves
+                ));
                 line(&format!("→ fettle rollout watch {}", d.row.id));
             })
         }
@@ -159,16 +199,18 @@ fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
         Rollout::Abort(because) => operate(because, "abort", &[]),
         Rollout::Undo { because, host } => operate(because, "undo", host),
         Rollout::List => ask.get("/rollouts", |page: &Page<RolloutRow>| show::rollout::list(page)),
-        Rollout::Show { id } => {
-            ask.get(&format!("/rollouts/{}", escape(id)), |detail: &RolloutDetail| show::rollout::one(detail))
-        }
+        Rollout::Show { id } => ask
+            .get(&format!("/rollouts/{}", escape(id)), |detail: &RolloutDetail| {
+                show::rollout::one(detail)
+            }),
     }
 }
 
 fn import(ask: &Ask<'_>, name: Option<&str>, file: Option<&Path>) -> Result<(), Problem> {
     let client = ask.client()?;
     let (Some(name), Some(file)) = (name, file) else {
-        let page: Page<FeedRow> = client.post_bytes("/feeds/bundled", "application/octet-stream", &[])?;
+        let page: Page<FeedRow> =
+            client.post_bytes("/feeds/bundled", "application/octet-stream", &[])?;
         return ask.print(&page, |page| show::policy::feeds(&page.items));
     };
     let bytes = std::fs::read(file).map_err(|error| {
@@ -179,16 +221,33 @@ fn import(ask: &Ask<'_>, name: Option<&str>, file: Option<&Path>) -> Result<(), 
             "name the vendor's file",
         )
     })?;
-    let row: FeedRow = client.post_bytes(&format!("/feeds/{}", escape(name)), "application/octet-stream", &bytes)?;
+    let row: FeedRow = client.post_bytes(
+        &format!("/feeds/{}", escape(name)),
+        "application/octet-stream",
+        &bytes,
+    )?;
     ask.print(&row, |row| show::policy::feeds(std::slice::from_ref(row)))
 }
 
 fn create_token(ask: &Ask<'_>, label: &[String], ttl: &str) -> Result<(), Problem> {
-    let labels = label.iter().map(|text| parse_label(text)).collect::<Result<Labels, _>>().map_err(|error| {
-        Problem::new(ProblemKind::Usage, "label", error, "for example: fettle token create --label ring=canary")
-    })?;
+    let labels =
+        label.iter().map(|text| parse_label(text)).collect::<Result<Labels, _>>().map_err(
+            |error| {
+                Problem::new(
+                    ProblemKind::Usage,
+                    "label",
+                    error,
+                    "for example: fettle token create --label ring=canary",
+                )
+            },
+        )?;
     let ttl_seconds = seconds(ttl).ok_or_else(|| {
-        Problem::new(ProblemKind::Usage, "ttl", format!("`{ttl}` is no duration"), "write 30m, 1h or 24h")
+        Problem::new(
+            ProblemKind::Usage,
+            "ttl",
+            format!("`{ttl}` is no duration"),
+            "write 30m, 1h or 24h",
+        )
     })?;
     let made: TokenMade = ask.client()?.post("/tokens", &MakeToken { labels, ttl_seconds })?;
     ask.print(&made, |made| {
@@ -234,8 +293,8 @@ fn verify_file(file: &Path, output: Output) -> Result<(), Problem> {
     let mut verifier = LedgerVerifier::default();
     for (number, text) in reader.lines().enumerate() {
         let text = text.map_err(|e| unreadable(&e))?;
-        let entry: LedgerEntry =
-            serde_json::from_str(&text).map_err(|e| unreadable(&format!("line {}: {e}", number + 1)))?;
+        let entry: LedgerEntry = serde_json::from_str(&text)
+            .map_err(|e| unreadable(&format!("line {}: {e}", number + 1)))?;
         verifier.take(&entry).map_err(|broken| broken_ledger(&broken.to_string()))?;
     }
     let (entries, head) = verifier.head();
@@ -251,7 +310,8 @@ fn verify_file(file: &Path, output: Output) -> Result<(), Problem> {
 fn export(client: &Client) -> Result<(), Problem> {
     let mut after = 0;
     loop {
-        let entries: Vec<LedgerEntry> = client.get::<Page<LedgerEntry>>(&format!("/ledger?after={after}&limit=1000"))?.items;
+        let entries: Vec<LedgerEntry> =
+            client.get::<Page<LedgerEntry>>(&format!("/ledger?after={after}&limit=1000"))?.items;
         let Some(last) = entries.last() else { return Ok(()) };
         after = last.index;
         for entry in &entries {

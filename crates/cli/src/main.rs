@@ -31,12 +31,19 @@ fn main() -> ExitCode {
 fn serve(options: &args::ServerArgs) -> Result<(), Problem> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FETTLE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
     if options.checkin_busy == 0 || options.checkin_idle < options.checkin_busy {
         return Err(Problem::new(
             ProblemKind::Usage,
             "checkin-pace",
-            format!("--checkin-busy {} and --checkin-idle {} do not fit", options.checkin_busy, options.checkin_idle),
+            format!(
+                "--checkin-busy {} and --checkin-idle {} do not fit",
+                options.checkin_busy, options.checkin_idle
+            ),
             "give seconds: --checkin-busy at least 1, --checkin-idle not less than that",
         ));
     }

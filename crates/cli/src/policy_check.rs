@@ -22,7 +22,14 @@ pub(crate) fn check(files: &[PathBuf]) -> Result<(), Problem> {
             Err(errors) => {
                 wrong += errors.len();
                 for error in &errors {
-                    line(&report(file, &text, error.line, error.column, &error.message, &error.hint));
+                    line(&report(
+                        file,
+                        &text,
+                        error.line,
+                        error.column,
+                        &error.message,
+                        &error.hint,
+                    ));
                 }
             }
         }
@@ -47,14 +54,22 @@ pub(crate) fn read(file: &Path) -> Result<String, Problem> {
 }
 
 fn malformed(what: &str) -> Problem {
-    Problem::new(ProblemKind::BadInput, "policy-malformed", format!("{what} found"), "mend the lines above and check again")
+    Problem::new(
+        ProblemKind::BadInput,
+        "policy-malformed",
+        format!("{what} found"),
+        "mend the lines above and check again",
+    )
 }
 
 fn report(file: &Path, text: &str, number: u32, column: u32, message: &str, hint: &str) -> String {
     let source = text.lines().nth(number.saturating_sub(1) as usize).unwrap_or_default();
     let caret = " ".repeat(column.saturating_sub(1) as usize);
     let margin = " ".repeat(number.to_string().len());
-    let mut out = format!("{}:{number}:{column}: {message}\n{number} | {source}\n{margin} | {caret}^", file.display());
+    let mut out = format!(
+        "{}:{number}:{column}: {message}\n{number} | {source}\n{margin} | {caret}^",
+        file.display()
+    );
     if !hint.is_empty() {
         out.push_str(&format!("\n{margin} → {hint}"));
     }

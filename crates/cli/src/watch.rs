@@ -61,17 +61,23 @@ fn end(rollout: &RolloutDetail) -> Option<Result<(), Problem>> {
                 return Some(Ok(()));
             }
             refused(
-                format!("rollout {id} is done, {failed} of {} hosts are not patched", rollout.hosts.len()),
+                format!(
+                    "rollout {id} is done, {failed} of {} hosts are not patched",
+                    rollout.hosts.len()
+                ),
                 format!("fettle rollout show {id}"),
             )
         }
         Phase::Halted { hold } => refused(
             format!("rollout {id} halted: {hold}"),
-            format!("look with `fettle rollout show {id}`, then `fettle rollout resume {id}` or `abort {id}`"),
+            format!(
+                "look with `fettle rollout show {id}`, then `fettle rollout resume {id}` or `abort {id}`"
+            ),
         ),
-        Phase::Aborted { by, reason } => {
-            refused(format!("rollout {id} was aborted by {by}: {reason}"), format!("fettle rollout show {id}"))
-        }
+        Phase::Aborted { by, reason } => refused(
+            format!("rollout {id} was aborted by {by}: {reason}"),
+            format!("fettle rollout show {id}"),
+        ),
     }
 }
 
@@ -80,14 +86,17 @@ pub(crate) fn doing(host: &RolloutHost) -> String {
     match &host.run.state {
         HostState::Redeemed | HostState::Granted => {
             let undoing = host.transaction.as_ref().is_some_and(|t| t.undo.is_some());
-            let running = host.transaction.as_ref().and_then(|t: &Progress| t.running).or(host.run.step);
+            let running =
+                host.transaction.as_ref().and_then(|t: &Progress| t.running).or(host.run.step);
             match running {
                 _ if undoing => "undo".to_owned(),
                 Some(step) => step.word().to_owned(),
                 None => "waits for the host's next check-in".to_owned(),
             }
         }
-        HostState::Undone { reason } | HostState::Refused { reason } | HostState::Quarantined { reason } => reason.clone(),
+        HostState::Undone { reason }
+        | HostState::Refused { reason }
+        | HostState::Quarantined { reason } => reason.clone(),
         HostState::Cancelled { hold } => hold.to_string(),
         HostState::Patched | HostState::Pending => String::new(),
     }
@@ -109,7 +118,8 @@ impl Screen {
         for host in &rollout.hosts {
             let ring = rollout.waves.get(host.run.wave as usize).map_or("", |w| w.ring.as_str());
             let word = host.run.state.word();
-            let text = format!("{} {:<12} {ring:<8} {word:<11} {}", shape(word).0, host.name, doing(host));
+            let text =
+                format!("{} {:<12} {ring:<8} {word:<11} {}", shape(word).0, host.name, doing(host));
             let text = text.trim_end().to_owned();
             let (bar, last) = self.hosts.entry(host.id.clone()).or_insert_with(|| {
                 let bar = match &self.bars {

@@ -10,7 +10,12 @@ use std::process::Command;
 
 /// Runs `fettle` in an empty environment inside `dir`, and freezes all it says.
 fn fettle(dir: &Path, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_fettle")).args(args).current_dir(dir).env_clear().output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_fettle"))
+        .args(args)
+        .current_dir(dir)
+        .env_clear()
+        .output()
+        .unwrap();
     format!(
         "{}{}[exit code {}]",
         String::from_utf8_lossy(&output.stdout),
@@ -31,7 +36,10 @@ fn dir_with(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn a_well_formed_policy_is_said_to_be_so() {
     let dir = dir_with(&[("demo.toml", include_str!("../../../examples/policies/demo.toml"))]);
     let said = fettle(dir.path(), &["policy", "check", "demo.toml"]);
-    assert!(said.starts_with("demo.toml: policy `demo`, 3 rings") && said.ends_with("[exit code 0]"), "{said}");
+    assert!(
+        said.starts_with("demo.toml: policy `demo`, 3 rings") && said.ends_with("[exit code 0]"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -48,9 +56,15 @@ fn a_policy_file_that_is_not_there_is_told_with_the_next_step() {
 fn a_server_that_is_not_there_is_told_with_the_next_step() {
     let dir = dir_with(&[("token", "secret\n")]);
     // Port 9 (discard) on loopback: nothing listens there.
-    let said = fettle(dir.path(), &["--server", "http://127.0.0.1:9", "--token-file", "token", "host", "list"]);
+    let said = fettle(
+        dir.path(),
+        &["--server", "http://127.0.0.1:9", "--token-file", "token", "host", "list"],
+    );
     assert!(said.starts_with("error: no server answers at http://127.0.0.1:9: "), "{said}");
-    assert!(said.contains("→ start one with `fettle server`, or name another with --server"), "{said}");
+    assert!(
+        said.contains("→ start one with `fettle server`, or name another with --server"),
+        "{said}"
+    );
     assert!(said.ends_with("[exit code 8]"), "{said}");
 }
 
@@ -99,14 +113,21 @@ fn an_exported_ledger_is_verified_without_a_server_and_an_edited_one_is_found_ou
         ("cut.jsonl", "{\"index\":1"),
     ]);
     let said = fettle(dir.path(), &["audit", "verify", "--file", "good.jsonl"]);
-    assert!(said.starts_with("4 entries hold, head sha256:") && said.ends_with("[exit code 0]"), "{said}");
+    assert!(
+        said.starts_with("4 entries hold, head sha256:") && said.ends_with("[exit code 0]"),
+        "{said}"
+    );
     assert_snapshot!(fettle(dir.path(), &["audit", "verify", "--file", "edited.jsonl"]), @r"
     error: the ledger does not hold: entry 3 was changed after it was written
     → keep the server's data directory as it is, and compare with your last `fettle audit export`
     [exit code 7]
     ");
     let said = fettle(dir.path(), &["audit", "verify", "--file", "cut.jsonl"]);
-    assert!(said.starts_with("error: cut.jsonl cannot be read: line 1: ") && said.ends_with("[exit code 5]"), "{said}");
+    assert!(
+        said.starts_with("error: cut.jsonl cannot be read: line 1: ")
+            && said.ends_with("[exit code 5]"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -121,7 +142,15 @@ fn every_shell_gets_completions() {
 #[test]
 fn a_server_refuses_an_address_that_is_not_loopback_without_tls() {
     let dir = dir_with(&[]);
-    let args = ["server", "--data", "data", "--operator-listen", "0.0.0.0:18499", "--agents-listen", "127.0.0.1:0"];
+    let args = [
+        "server",
+        "--data",
+        "data",
+        "--operator-listen",
+        "0.0.0.0:18499",
+        "--agents-listen",
+        "127.0.0.1:0",
+    ];
     let said = fettle(dir.path(), &args);
     assert!(said.contains("→ ") && !said.ends_with("[exit code 0]"), "{said}");
 }

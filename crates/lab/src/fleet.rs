@@ -52,7 +52,9 @@ impl Said {
         if self.code == 0 {
             return Ok(self.stdout);
         }
-        Err(LabError::Fleet { what: format!("exit code {}: {}{}", self.code, self.stdout, self.stderr) })
+        Err(LabError::Fleet {
+            what: format!("exit code {}: {}{}", self.code, self.stdout, self.stderr),
+        })
     }
 }
 
@@ -65,13 +67,20 @@ impl Fleet {
         for name in ["fettle", "fettle-agent"] {
             if !programs.join(name).is_file() {
                 return Err(LabError::Fleet {
-                    what: format!("{} has no `{name}`: build it with `cargo build`", programs.display()),
+                    what: format!(
+                        "{} has no `{name}`: build it with `cargo build`",
+                        programs.display()
+                    ),
                 });
             }
         }
         sweep(lab)?;
-        let mut fleet =
-            Self { lab: lab.clone(), programs: programs.to_owned(), server: None, hosts: Vec::new() };
+        let mut fleet = Self {
+            lab: lab.clone(),
+            programs: programs.to_owned(),
+            server: None,
+            hosts: Vec::new(),
+        };
         fs::create_dir_all(fleet.data()).map_err(LabError::io("make", &fleet.data()))?;
         fleet.start_server()?;
         Ok(fleet)
@@ -153,7 +162,10 @@ impl Fleet {
     /// # Errors
     /// When the program cannot be started.
     pub fn run(&self, args: &[&str]) -> Result<Said, LabError> {
-        let output = self.command(args).output().map_err(LabError::io("start", &self.programs.join("fettle")))?;
+        let output = self
+            .command(args)
+            .output()
+            .map_err(LabError::io("start", &self.programs.join("fettle")))?;
         Ok(Said {
             code: output.status.code().unwrap_or(255),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -181,11 +193,20 @@ impl Fleet {
         let said = self.run(&all)?;
         if said.code != 0 {
             return Err(LabError::Fleet {
-                what: format!("`fettle {}`: exit code {}: {}", all.join(" "), said.code, said.stderr),
+                what: format!(
+                    "`fettle {}`: exit code {}: {}",
+                    all.join(" "),
+                    said.code,
+                    said.stderr
+                ),
             });
         }
         serde_json::from_str(&said.stdout).map_err(|e| LabError::Fleet {
-            what: format!("`fettle {}` printed something else: {e}\n{}", all.join(" "), said.stdout),
+            what: format!(
+                "`fettle {}` printed something else: {e}\n{}",
+                all.join(" "),
+                said.stdout
+            ),
         })
     }
 
@@ -201,7 +222,15 @@ impl Fleet {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let made: TokenMade = self.json(&args)?;
         self.install_agent(host)?;
-        host.exec(&["fettle-agent", "enroll", "--server", &self.agents_url(), "--token", &made.token])?.ok()?;
+        host.exec(&[
+            "fettle-agent",
+            "enroll",
+            "--server",
+            &self.agents_url(),
+            "--token",
+            &made.token,
+        ])?
+        .ok()?;
         host.exec(&["systemctl", "enable", "--now", "fettle-agent.service"])?.ok()?;
         self.hosts.push(host.clone());
         Ok(())
@@ -214,7 +243,10 @@ impl Fleet {
     pub fn install_agent(&self, host: &LabHost) -> Result<(), LabError> {
         host.copy_in(self.programs.join("fettle-agent"), "/usr/bin/fettle-agent")?;
         host.exec(&["chmod", "755", "/usr/bin/fettle-agent"])?.ok()?;
-        host.write_file("/etc/systemd/system/fettle-agent.service", include_str!("../../../deploy/fettle-agent.service"))?;
+        host.write_file(
+            "/etc/systemd/system/fettle-agent.service",
+            include_str!("../../../deploy/fettle-agent.service"),
+        )?;
         host.exec(&["systemctl", "daemon-reload"])?.ok()?;
         Ok(())
     }
@@ -226,7 +258,8 @@ impl Fleet {
     pub fn wait_inventories(&self, patience: Duration) -> Result<Vec<HostRow>, LabError> {
         self.wait("every host's inventory", patience, || {
             let page: Page<HostRow> = self.json(&["host", "list"])?;
-            let all = page.items.len() >= self.hosts.len() && page.items.iter().all(|h| h.state != "no-inventory");
+            let all = page.items.len() >= self.hosts.len()
+                && page.items.iter().all(|h| h.state != "no-inventory");
             Ok(all.then_some(page.items))
         })
     }
@@ -238,7 +271,8 @@ impl Fleet {
     pub fn wait_rollout(&self, id: &str, patience: Duration) -> Result<RolloutDetail, LabError> {
         self.wait(&format!("rollout {id} to stand still"), patience, || {
             let rollout: RolloutDetail = self.json(&["rollout", "show", id])?;
-            let at_work = rollout.hosts.iter().any(|h| matches!(h.run.state.word(), "granted" | "redeemed"));
+            let at_work =
+                rollout.hosts.iter().any(|h| matches!(h.run.state.word(), "granted" | "redeemed"));
             let still = rollout.row.phase != fettle_core::rollout::Phase::Running;
             Ok((still && !at_work).then_some(rollout))
         })
@@ -262,7 +296,10 @@ impl Fleet {
             if Instant::now() >= deadline {
                 let log = crate::tool::last_lines(self.server_log().as_bytes(), 30);
                 return Err(LabError::Fleet {
-                    what: format!("waited {} s for {what}\nlast of the server's log:\n{log}", patience.as_secs()),
+                    what: format!(
+                        "waited {} s for {what}\nlast of the server's log:\n{log}",
+                        patience.as_secs()
+                    ),
                 });
             }
             std::thread::sleep(POLL);
@@ -304,7 +341,9 @@ pub fn sweep(lab: &Lab) -> Result<(), LabError> {
         let _ = server.kill();
     }
     match fs::remove_dir_all(&dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LabError::io("remove", &dir)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(LabError::io("remove", &dir)(error))
+        }
         _ => Ok(()),
     }
 }

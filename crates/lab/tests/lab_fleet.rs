@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Not compared after an undo: logs, the agent's own journal, and what the package manager caches.
-const EXCLUDED: &[&str] = &["/var/log", "/var/lib/fettle-agent", "/var/cache/apt", "/var/lib/apt/lists"];
+const EXCLUDED: &[&str] =
+    &["/var/log", "/var/lib/fettle-agent", "/var/cache/apt", "/var/lib/apt/lists"];
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A policy like the demo's, and quicker.
@@ -30,7 +31,10 @@ fn say(line: &str) {
 fn in_a_lab(test: impl FnOnce(&Lab, &Path)) {
     let bins = std::env::var_os("FETTLE_BIN_DIR").map(PathBuf::from);
     let (None, Some(bins)) = (fettle_lab::why_not(), bins) else {
-        println!("skipped: {}", fettle_lab::why_not().unwrap_or_else(|| "FETTLE_BIN_DIR is not set".into()));
+        println!(
+            "skipped: {}",
+            fettle_lab::why_not().unwrap_or_else(|| "FETTLE_BIN_DIR is not set".into())
+        );
         return;
     };
     let lab = Lab::open(LabConfig::for_tests().unwrap()).unwrap();
@@ -92,13 +96,16 @@ impl Setup {
             }
             Ok(all.then_some(()))
         };
-        self.fleet.wait("the update to be offered everywhere", Duration::from_secs(90), offered).unwrap();
+        self.fleet
+            .wait("the update to be offered everywhere", Duration::from_secs(90), offered)
+            .unwrap();
     }
 
     /// Makes everything but acme-web stay as it is, so that a transaction is small and quick.
     fn hold_the_rest(&self) {
         for host in &self.hosts {
-            let script = "apt-mark hold $(dpkg-query -W -f '${Package}\\n' | grep -v acme-web) >/dev/null";
+            let script =
+                "apt-mark hold $(dpkg-query -W -f '${Package}\\n' | grep -v acme-web) >/dev/null";
             host.sh(script).unwrap().ok().unwrap();
         }
     }
@@ -106,7 +113,8 @@ impl Setup {
     fn start(&self) -> String {
         let plan: PlanDetail = self.fleet.json(&["plan", "make", "demo"]).unwrap();
         assert!(!plan.plan.hosts.is_empty(), "nothing to do: {:?}", plan.plan.held);
-        let rollout: RolloutDetail = self.fleet.json(&["rollout", "start", &plan.number.to_string()]).unwrap();
+        let rollout: RolloutDetail =
+            self.fleet.json(&["rollout", "start", &plan.number.to_string()]).unwrap();
         rollout.row.id.to_string()
     }
 }
@@ -124,10 +132,16 @@ fn real_updates_travel_by_rings_are_proved_gone_and_can_be_undone_byte_for_byte(
     in_a_lab(|lab, bins| {
         let setup = fleet(lab, bins, 3);
         let findings = || -> Vec<FindingRow> {
-            setup.fleet.json::<Page<FindingRow>>(&["finding", "list", "--limit", "1000000"]).unwrap().items
+            setup
+                .fleet
+                .json::<Page<FindingRow>>(&["finding", "list", "--limit", "1000000"])
+                .unwrap()
+                .items
         };
         let open = |rows: &[FindingRow]| {
-            rows.iter().filter(|r| r.finding.state == FindingState::Open && r.finding.offered).count()
+            rows.iter()
+                .filter(|r| r.finding.state == FindingState::Open && r.finding.offered)
+                .count()
         };
         let before = findings();
         assert!(open(&before) > 0, "the hosts have real findings with a fix");
@@ -152,19 +166,29 @@ fn real_updates_travel_by_rings_are_proved_gone_and_can_be_undone_byte_for_byte(
         // What nobody can restart without cutting off log-ins (PID 1, the bus) stays pending, and says so.
         let gone = |state| after.iter().filter(|r| r.finding.state == state).count();
         let (fixed, pending) = (gone(FindingState::Fixed), gone(FindingState::PendingRestart));
-        assert!(fixed > pending && fixed + pending >= open(&before), "{fixed} fixed, {pending} pending");
+        assert!(
+            fixed > pending && fixed + pending >= open(&before),
+            "{fixed} fixed, {pending} pending"
+        );
 
-        setup.fleet.run(&["rollout", "undo", &id, "--host", "host3", "--reason", "test"]).unwrap().ok().unwrap();
+        setup
+            .fleet
+            .run(&["rollout", "undo", &id, "--host", "host3", "--reason", "test"])
+            .unwrap()
+            .ok()
+            .unwrap();
         setup
             .fleet
             .wait("host3 to be undone", PATIENCE, || {
                 let rollout: RolloutDetail = setup.fleet.json(&["rollout", "show", &id])?;
-                let host = rollout.hosts.iter().find(|h| h.name == "host3").map(|h| h.run.state.word());
+                let host =
+                    rollout.hosts.iter().find(|h| h.name == "host3").map(|h| h.run.state.word());
                 Ok((host == Some("undone")).then_some(()))
             })
             .unwrap();
         let tree_after = tree::snapshot(&setup.hosts[2].root(), EXCLUDED).unwrap();
-        let differing: Vec<String> = tree::diff(&tree_before, &tree_after).iter().map(ToString::to_string).collect();
+        let differing: Vec<String> =
+            tree::diff(&tree_before, &tree_after).iter().map(ToString::to_string).collect();
         assert_eq!(differing, Vec::<String>::new(), "files that differ after the undo");
         assert_eq!(setup.hosts[2].sh("dpkg --audit").unwrap().ok().unwrap(), "");
 
@@ -178,24 +202,43 @@ fn a_bad_patch_hits_the_canary_only_is_undone_byte_for_byte_and_barred() {
     in_a_lab(|lab, bins| {
         let mut setup = fleet(lab, bins, 3);
         setup.hold_the_rest();
-        for (bad_version, behaviour) in [("1.2", AcmeWeb::ServiceDies), ("1.3", AcmeWeb::PostinstFails)] {
+        for (bad_version, behaviour) in
+            [("1.2", AcmeWeb::ServiceDies), ("1.3", AcmeWeb::PostinstFails)]
+        {
             setup.publish(bad_version, behaviour);
             let tree_before = tree::snapshot(&setup.hosts[0].root(), EXCLUDED).unwrap();
             let id = setup.start();
             let rollout = setup.fleet.wait_rollout(&id, PATIENCE).unwrap();
-            assert!(matches!(rollout.row.phase, Phase::Halted { .. }), "{bad_version}: {:?}", rollout.row.phase);
+            assert!(
+                matches!(rollout.row.phase, Phase::Halted { .. }),
+                "{bad_version}: {:?}",
+                rollout.row.phase
+            );
             let canary = rollout.hosts.iter().find(|h| h.name == "host1").unwrap();
-            assert!(matches!(canary.run.state.word(), "undone" | "refused"), "{bad_version}: {:?}", canary.run.state);
+            assert!(
+                matches!(canary.run.state.word(), "undone" | "refused"),
+                "{bad_version}: {:?}",
+                canary.run.state
+            );
             let touched = rollout.hosts.iter().filter(|h| h.run.generation.is_some()).count();
             assert_eq!(touched, 1, "{bad_version}: only the canary was ever given an assignment");
             for host in &setup.hosts {
                 assert_eq!(version(host, "acme-web"), "1.0", "{bad_version} on {}", host.name());
             }
             let tree_after = tree::snapshot(&setup.hosts[0].root(), EXCLUDED).unwrap();
-            let differing: Vec<_> = tree::diff(&tree_before, &tree_after).iter().map(ToString::to_string).collect();
-            assert_eq!(differing, Vec::<String>::new(), "{bad_version}: files that differ after the undo");
-            let answer = setup.hosts[0].sh("curl -sf http://127.0.0.1:8080/").unwrap().ok().unwrap();
-            assert!(answer.contains("1.0"), "{bad_version}: the old service answers again: {answer}");
+            let differing: Vec<_> =
+                tree::diff(&tree_before, &tree_after).iter().map(ToString::to_string).collect();
+            assert_eq!(
+                differing,
+                Vec::<String>::new(),
+                "{bad_version}: files that differ after the undo"
+            );
+            let answer =
+                setup.hosts[0].sh("curl -sf http://127.0.0.1:8080/").unwrap().ok().unwrap();
+            assert!(
+                answer.contains("1.0"),
+                "{bad_version}: the old service answers again: {answer}"
+            );
 
             if canary.run.state.word() == "undone" {
                 let plan: PlanDetail = setup.fleet.json(&["plan", "make", "demo"]).unwrap();
@@ -237,10 +280,176 @@ fn a_server_killed_in_the_middle_of_a_rollout_resumes_it_and_repeats_nothing() {
         assert_eq!(states(&rollout), ["patched"; 3]);
         for host in &setup.hosts {
             assert_eq!(version(host, "acme-web"), "1.1");
-            let transactions = host.sh("ls /var/lib/fettle-agent/transactions | wc -l").unwrap().ok().unwrap();
+            let transactions =
+                host.sh("ls /var/lib/fettle-agent/transactions | wc -l").unwrap().ok().unwrap();
             assert_eq!(transactions.trim(), "1", "{} did it once", host.name());
         }
         let ledger: LedgerVerified = setup.fleet.json(&["audit", "verify"]).unwrap();
         assert_eq!(ledger.broken, None);
+    });
+}
+
+#[test]
+fn an_agent_killed_at_any_step_boundary_finds_out_by_itself_and_ends_well() {
+    in_a_lab(|lab, bins| {
+        let host = lab.up(&["host1"], &HostSpec::default(), &say).unwrap().remove(0);
+        let mut vendor = Vendor::new(lab, "acme", Serve::Files).unwrap();
+        vendor.publish(&[acme_web("1.0", AcmeWeb::Good)]).unwrap();
+        vendor.install_on(&host).unwrap();
+        host.sh("apt-get update -qq && apt-get install -y -qq acme-web").unwrap().ok().unwrap();
+        vendor.publish(&[acme_web("1.1", AcmeWeb::Good)]).unwrap();
+        host.sh("apt-get update -qq").unwrap().ok().unwrap();
+        host.copy_in(bins.join("fettle-agent"), "/usr/bin/fettle-agent").unwrap();
+        host.sh("chmod 755 /usr/bin/fettle-agent; mkdir -p /etc/fettle; touch /etc/fettle/allow-failpoints").unwrap();
+
+        let mut ends = Vec::new();
+        for place in [
+            "preflight:before",
+            "stage:after",
+            "rehearse:before",
+            "rehearse:after",
+            "snapshot:before",
+            "snapshot:after",
+            "drain:after",
+            "apply:before",
+            "apply:after",
+            "activate:after",
+            "verify:before",
+            "verify:after",
+            "commit:before",
+            "commit:after",
+            "undo:before",
+            "undo:after",
+        ] {
+            // For the two last, an undo of a patch that went well is what is killed.
+            let undoing = place.starts_with("undo");
+            if undoing {
+                host.exec(&["fettle-agent", "patch", "acme-web"]).unwrap().ok().unwrap();
+            }
+            let argv: &[&str] = if undoing { &["undo"] } else { &["patch", "acme-web"] };
+            let killed = host
+                .command("fettle-agent")
+                .args(argv.iter().copied())
+                .env("FETTLE_CRASH_AT", place)
+                .run()
+                .unwrap();
+            assert!(
+                !killed.success(),
+                "{place}: the failpoint fired: {}{}",
+                killed.stdout,
+                killed.stderr
+            );
+            assert!(
+                !killed.stdout.contains("verified\n"),
+                "{place}: it was killed before its end: {}",
+                killed.stdout
+            );
+
+            let resumed = host.exec(&["fettle-agent", "resume"]).unwrap();
+            let version = version(&host, "acme-web");
+            let audit = host.sh("dpkg --audit").unwrap().ok().unwrap();
+            assert_eq!(audit, "", "{place}: {}", resumed.stdout);
+            let answer = host.sh("curl -sf http://127.0.0.1:8080/").unwrap().ok().unwrap();
+            assert!(
+                answer.contains(&version),
+                "{place}: version {version} is installed and runs: {answer}"
+            );
+            let wanted = if undoing { "1.0" } else { version.as_str() };
+            assert_eq!(version, wanted, "{place}: {}{}", resumed.stdout, resumed.stderr);
+            let status =
+                host.exec(&["fettle-agent", "-o", "json", "status"]).unwrap().ok().unwrap();
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+            assert_eq!(status["needs_attention"], serde_json::json!([]), "{place}");
+            ends.push(version.clone());
+            if version == "1.1" {
+                host.exec(&["fettle-agent", "undo"]).unwrap().ok().unwrap();
+            }
+        }
+        assert!(
+            ends.iter().any(|v| v == "1.1") && ends.iter().any(|v| v == "1.0"),
+            "both ends were seen: {ends:?}"
+        );
+        let mounts = host.sh("grep -c fettle /proc/mounts || true").unwrap().ok().unwrap();
+        assert_eq!(mounts.trim(), "0", "no rehearsal is left mounted");
+    });
+}
+
+#[test]
+fn forged_replayed_misdirected_and_expired_assignments_are_refused_by_the_host() {
+    use fettle_core::assignment::{ApplyOrder, Assignment, Order};
+    use fettle_core::{Digest, Timestamp};
+    use fettle_wire::sign::Signer;
+    in_a_lab(|lab, bins| {
+        let host = lab.up(&["host1"], &HostSpec::default(), &say).unwrap().remove(0);
+        let mut fleet = Fleet::start(lab, bins).unwrap();
+        fleet.enroll(&host, &Labels::new()).unwrap();
+        let rows = fleet.wait_inventories(Duration::from_secs(120)).unwrap();
+
+        // Somebody stole the fleet's own key: what else is wrong with an order must be found all the same.
+        let key = std::fs::read_dir(fleet.data().join("keys"))
+            .unwrap()
+            .flatten()
+            .find_map(|e| Signer::from_pkcs8(&std::fs::read(e.path()).ok()?).ok())
+            .expect("the server keeps its assignment key as PKCS#8");
+        let now = Timestamp::now().as_second();
+        let at = |second: i64| Timestamp::from_second(now + second).unwrap();
+        let good = Assignment {
+            schema: 1,
+            id: "ro-9/x/5".into(),
+            host: rows[0].id.clone(),
+            generation: 5,
+            rollout: "ro-9".into(),
+            plan: Digest::of(b"plan"),
+            issued_at: at(-10),
+            not_before: at(-10),
+            expires_at: at(3600),
+            order: Order::Apply(ApplyOrder::default()),
+        };
+        let judge = |signer: &Signer, assignment: &Assignment| {
+            let text = serde_json::to_vec(&signer.sign(assignment)).unwrap();
+            host.write_file("/root/order.json", text).unwrap();
+            let said = host.exec(&["fettle-agent", "check-order", "/root/order.json"]).unwrap();
+            (said.status.code(), format!("{}{}", said.stdout, said.stderr))
+        };
+        let (code, said) = judge(&key, &good);
+        assert_eq!(code, Some(0), "the good one would be obeyed: {said}");
+        host.write_file("/var/lib/fettle-agent/ledger", "{\"generation\":5,\"content\":null}")
+            .unwrap();
+        let forger = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
+        let next = Assignment { generation: 6, ..good.clone() };
+        for (what, signer, order, reason) in [
+            ("forged", &forger, next.clone(), "no valid signature"),
+            ("replayed", &key, Assignment { generation: 4, ..good.clone() }, "older than 5"),
+            ("same number, other content", &key, good, "accepted before with other content"),
+            (
+                "for another host",
+                &key,
+                Assignment { host: "h-0".into(), ..next.clone() },
+                "for host h-0",
+            ),
+            ("expired", &key, Assignment { expires_at: at(-5), ..next.clone() }, "expired"),
+            (
+                "too early",
+                &key,
+                Assignment { not_before: at(600), ..next.clone() },
+                "not to be started before",
+            ),
+            ("leaping", &key, Assignment { generation: u64::MAX, ..next }, "leaps too far"),
+        ] {
+            let (code, said) = judge(signer, &order);
+            assert_eq!(code, Some(7), "{what}: {said}");
+            assert!(said.contains(reason), "{what}: {said}");
+        }
+        // And a token works once.
+        let again = host.exec(&[
+            "fettle-agent",
+            "enroll",
+            "--force",
+            "--server",
+            &fleet.agents_url(),
+            "--token",
+            "x",
+        ]);
+        assert_eq!(again.unwrap().status.code(), Some(2), "a malformed token is a usage error");
     });
 }

@@ -4,6 +4,8 @@
 //! Where Chromium is absent the browser's part says so and is left out. With `FETTLE_WEB_GALLERY=DIR` every
 //! page is kept there as HTML, and as pictures in light and dark, wide and narrow.
 
+#![allow(clippy::unwrap_used)] // a test that cannot go on says so by a panic
+
 #[path = "web_pages/fleet.rs"]
 mod fleet;
 

@@ -30,7 +30,7 @@ use fettle_core::plan::Plan;
 use fettle_core::rollout::{HostState, MAX_GRANTS, Phase, Rollout, RolloutEvent};
 use fettle_core::transaction::{Outcome, Progress, Step, TxEvent, UNDO_ATTEMPTS};
 use fettle_core::{HostId, RolloutId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Collects what did not hold, and what came up.
 pub(crate) struct Checker {
@@ -291,7 +291,7 @@ impl Checker {
         let last = patched().filter_map(|(_, run)| run.ended_at).chain(was.wave_ended_at).max();
         let baked = last.is_some_and(|t| after(t, rule.bake_seconds) <= at);
         self.must(baked, at, "3 gate", || format!("wave {wave} has not baked"));
-        let failures = was.failures - was.pardoned;
+        let failures = store.rollouts.get(&was.id).map_or(0, |row| failures(&row.events));
         self.must(failures <= rule.max_failures, at, "3 gate", || format!("{failures} failures"));
         if was.excused_wave == Some(wave) {
             return;
@@ -340,6 +340,33 @@ impl Checker {
             }
         }
     }
+}
+
+/// Failures since the last resume of a halt, counted from the log and not as the core counts them.
+fn failures(events: &[(Timestamp, RolloutEvent)]) -> u32 {
+    let (mut count, mut pardoned, mut halted) = (0, 0, false);
+    let (mut silent, mut undoing) = (BTreeSet::new(), BTreeSet::new());
+    for (_, event) in events {
+        match event {
+            RolloutEvent::Silent { host, .. } => count += u32::from(silent.insert(host)),
+            RolloutEvent::UndoAsked { host, .. } => drop(undoing.insert(host)),
+            RolloutEvent::Ended { host, outcome } => {
+                let failed = match outcome {
+                    Outcome::Patched => false,
+                    Outcome::Refused { fault } => !fault.is_not_now() && !undoing.contains(host),
+                    Outcome::Undone { .. } => !undoing.contains(host),
+                    Outcome::Quarantined { .. } => true,
+                };
+                undoing.remove(host);
+                // Who fell silent was counted then.
+                count += u32::from(!silent.remove(host) && failed);
+            }
+            RolloutEvent::Halted { .. } => halted = true,
+            RolloutEvent::Resumed { .. } if halted => (pardoned, halted) = (count, false),
+            _ => {}
+        }
+    }
+    count - pardoned
 }
 
 fn end_of(tx: &Transaction) -> Option<Outcome> {

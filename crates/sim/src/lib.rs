@@ -40,6 +40,8 @@ pub struct Options {
 pub enum Sabotage {
     /// Executors see plans without budgets.
     IgnoreBudget,
+    /// Executors see no failures.
+    ForgetFailures,
     /// A gate is passed as soon as its wave has ended.
     SkipGate,
     /// Two rollouts do not see each other, and the store takes any generation.
@@ -62,8 +64,9 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::IgnoreBudget,
+        Self::ForgetFailures,
         Self::SkipGate,
         Self::DoubleGrant,
         Self::AcceptStale,

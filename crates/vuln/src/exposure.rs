@@ -34,10 +34,14 @@ pub use explain::{Explanation, Reason, Topic};
 pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Totals, Worst};
 pub use signed::vendor_source;
 
-/// An inventory's gap (`Inventory::gaps`) that begins with this word says that the processes could not be
-/// looked at. Then an empty list of stale processes proves nothing, and a finding that is fixed on disk stays
+/// An inventory's gap (`Inventory::gaps`) that begins with one of these says that processes could not be looked
+/// at. Then an empty list of stale processes proves nothing, and a finding that is fixed on disk stays
 /// `pending-restart`.
-pub const MEMORY_GAP: &str = "processes";
+pub const MEMORY_GAPS: [&str; 2] = ["processes", "files that processes map"];
+
+/// An inventory's gap that begins with this says that the package database could not be read. Then, as with a
+/// list without any package, nothing is judged anew and what was found before stays as it was.
+pub const PACKAGES_GAP: &str = "installed packages";
 
 /// One host as it is to be judged.
 #[derive(Debug, Clone, Copy)]
@@ -106,6 +110,13 @@ pub enum Coverage {
         /// Packages whose version is not well-formed, so that its order is a guess: `name version`.
         odd_versions: Vec<String>,
     },
+    /// The host could not say which packages it has. What was found before stays as it was.
+    NoPackages {
+        /// Its release.
+        release: String,
+        /// What the host says about it: the gaps of its inventory.
+        gaps: Vec<String>,
+    },
     /// No data for the host's distribution or release: nothing is known about its vulnerabilities.
     UnknownRelease {
         /// What the host says it is.
@@ -127,6 +138,11 @@ impl Coverage {
                 os.id,
                 os.codename,
                 if known.is_empty() { "nothing yet".to_owned() } else { known.join(", ") },
+            )),
+            Self::NoPackages { gaps, .. } => Some(format!(
+                "the host reported no installed packages ({}): nothing was judged anew, and what was found before stays. \
+                 Run `fettle-agent inventory` there as root and mend what it complains about",
+                if gaps.is_empty() { "and did not say why".to_owned() } else { gaps.join("; ") },
             )),
             Self::Release { kernel: KernelCoverage::Unknown { running }, .. } => Some(format!(
                 "the running kernel {running:?} could not be matched to a package version: its vulnerabilities are \

@@ -356,9 +356,17 @@ fn processes_that_could_not_be_looked_at_prove_nothing() {
     let catalogue = catalogue(&[("p", "CVE-1", "2-1", "")]);
     let before = judge(&catalogue, &with(&[package("p", "1-1")]));
     let mut host = with(&[package("p", "2-1")]);
-    host.gaps = vec!["processes: /proc/1/maps: permission denied".into()];
-    let pending = judge_after(&catalogue, &host, &before.findings);
-    assert_eq!(states(&pending), [("CVE-1", PendingRestart)]);
+    let mut pending = before;
+    for gap in [
+        "files that processes map: permission denied",
+        "processes: 3 could not be looked at (run as root)",
+    ] {
+        host.gaps = vec![gap.into()];
+        pending = judge_after(&catalogue, &host, &pending.findings);
+        assert_eq!(states(&pending), [("CVE-1", PendingRestart)], "{gap}");
+        let why = catalogue.explain(&pending.findings[0], &host);
+        assert!(why.reasons.iter().any(|r| r.text.contains(gap)), "{why:?}");
+    }
     host.gaps = vec!["listeners: not readable".into()];
     assert_eq!(states(&judge_after(&catalogue, &host, &pending.findings)), [("CVE-1", Fixed)]);
 }
@@ -367,12 +375,47 @@ fn processes_that_could_not_be_looked_at_prove_nothing() {
 fn a_removed_package_is_fixed_once_no_process_holds_it() {
     let catalogue = catalogue(&[("p", "CVE-1", "", "")]);
     let before = judge(&catalogue, &with(&[package("p", "1-1")]));
-    let mut host = bookworm();
+    let mut host = with(&[package("q", "1-1")]);
     host.stale = vec![stale("p", "p")];
     let pending = judge_after(&catalogue, &host, &before.findings);
     assert_eq!(states(&pending), [("CVE-1", PendingRestart)]);
     host.stale.clear();
     assert_eq!(states(&judge_after(&catalogue, &host, &pending.findings)), [("CVE-1", Fixed)]);
+}
+
+#[test]
+fn a_host_that_cannot_say_what_it_has_keeps_its_findings_and_is_never_proved_fixed() {
+    let catalogue = catalogue(&[
+        ("p", "CVE-1", "2-1", ""),
+        ("p", "CVE-2", "", ""),
+        ("linux", "CVE-3", "6.1.120-1", ""),
+    ]);
+    let mut host = with(&[package("p", "1-1"), image("6.1.0-28-amd64", "6.1.119-1")]);
+    host.kernel = running("6.1.0-28-amd64", "6.1.119-1");
+    let before = judge_with(&catalogue, &host, &[], &[exception("CVE-2", None)]);
+    for gaps in
+        [vec![], vec!["installed packages: /var/lib/dpkg/status: input/output error".to_owned()]]
+    {
+        let blind = Inventory { gaps: gaps.clone(), ..bookworm() };
+        let found = judge_with(&catalogue, &blind, &before.findings, &[exception("CVE-2", None)]);
+        assert_eq!(
+            found.coverage,
+            Coverage::NoPackages { release: "bookworm".into(), gaps: gaps.clone() }
+        );
+        assert!(
+            found
+                .coverage
+                .warning()
+                .unwrap()
+                .contains(gaps.first().map_or("did not say why", String::as_str))
+        );
+        assert_eq!((states(&found), found.withdrawn.len()), (states(&before), 0));
+        // The exception ends meanwhile: what it covered shows again.
+        let shown = judge_after(&catalogue, &blind, &found.findings);
+        assert_eq!(states(&shown), [("CVE-3", Open), ("CVE-1", Open), ("CVE-2", NoFixYet)]);
+        let patched = with(&[package("p", "2-1")]);
+        assert_eq!(judge_after(&catalogue, &patched, &found.findings).findings[0].state, Fixed);
+    }
 }
 
 #[test]
@@ -492,7 +535,7 @@ fn a_release_without_data_is_said_so_with_what_to_do() {
         assert!(told.contains("fettle feed import") && told.contains("bookworm"), "{told}");
         assert_eq!(states(&found), []);
     }
-    assert_eq!(judge(&catalogue, &bookworm()).coverage.warning(), None);
+    assert_eq!(judge(&catalogue, &with(&[package("q", "1")])).coverage.warning(), None);
 }
 
 #[test]

@@ -287,6 +287,10 @@ fn inventory() -> impl Strategy<Value = Inventory> {
             host.exposed = named(flags[0] && flags[1], "p");
             host.stale = if flags[2] { vec![stale("x", "libp")] } else { vec![] };
             host.gaps = named(flags[3] && flags[4], "processes: not readable");
+            if flags[7] && !flags[3] && !flags[2] {
+                host.packages.clear();
+                host.gaps = vec!["installed packages: not readable".into()];
+            }
             host.kernel = Kernel {
                 running: if flags[5] { "a" } else { "b" }.into(),
                 from_package: flags[6],

@@ -11,7 +11,8 @@
 
 use crate::sign::SignedAssignment;
 use fettle_core::{
-    AssignmentId, Digest, Hold, HostId, Timestamp, TransactionId, inventory::Inventory, transaction::TransactionReport,
+    AssignmentId, Digest, Hold, HostId, Timestamp, TransactionId, inventory::Inventory,
+    transaction::TransactionReport,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

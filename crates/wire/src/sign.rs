@@ -79,7 +79,10 @@ impl Signer {
         SignedAssignment {
             payload_type: ASSIGNMENT_TYPE.to_owned(),
             payload: BASE64.encode(&payload),
-            signatures: vec![Signature { keyid: self.public_key(), sig: BASE64.encode(sig.as_ref()) }],
+            signatures: vec![Signature {
+                keyid: self.public_key(),
+                sig: BASE64.encode(sig.as_ref()),
+            }],
         }
     }
 }
@@ -98,7 +101,9 @@ impl SignedAssignment {
         let key = BASE64.decode(public_key).map_err(|_| NotBelieved::Encoding("key"))?;
         let message = pre_authentication_encoding(ASSIGNMENT_TYPE, &payload);
         let key = UnparsedPublicKey::new(&ED25519, key);
-        let holds = |s: &Signature| BASE64.decode(&s.sig).is_ok_and(|sig| key.verify(&message, &sig).is_ok());
+        let holds = |s: &Signature| {
+            BASE64.decode(&s.sig).is_ok_and(|sig| key.verify(&message, &sig).is_ok())
+        };
         if !self.signatures.iter().any(holds) {
             return Err(NotBelieved::Signature);
         }
@@ -108,7 +113,8 @@ impl SignedAssignment {
 
 /// DSSE v1.0.0, "PAE": `DSSEv1 LEN(type) type LEN(body) body`, lengths in decimal bytes.
 fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    let mut out =
+        format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     out.extend_from_slice(payload);
     out
 }

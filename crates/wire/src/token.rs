@@ -16,7 +16,9 @@ pub struct EnrolToken {
 
 /// Why a text is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no enrolment token: it has the form fettle1.SECRET.PIN; make one with `fettle token create`")]
+#[error(
+    "this is no enrolment token: it has the form fettle1.SECRET.PIN; make one with `fettle token create`"
+)]
 pub struct BadToken;
 
 impl fmt::Display for EnrolToken {
@@ -34,7 +36,8 @@ impl FromStr for EnrolToken {
     type Err = BadToken;
     fn from_str(text: &str) -> Result<Self, BadToken> {
         let mut parts = text.trim().split('.');
-        let (Some("fettle1"), Some(secret), Some(pin), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some("fettle1"), Some(secret), Some(pin), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(BadToken);
         };
@@ -51,7 +54,10 @@ mod tests {
 
     #[test]
     fn a_token_prints_and_parses_to_itself_and_hides_its_secret_in_logs() {
-        let token = EnrolToken { secret: "0123456789abcdef0123456789abcdef".into(), ca_pin: Digest::of(b"ca") };
+        let token = EnrolToken {
+            secret: "0123456789abcdef0123456789abcdef".into(),
+            ca_pin: Digest::of(b"ca"),
+        };
         assert_eq!(token.to_string().parse(), Ok(token.clone()));
         assert!(!format!("{token:?}").contains("0123456789abcdef"));
         for bad in ["", "fettle1", "fettle1.x.y", "fettle2.0123456789abcdef0123456789abcdef.aa"] {

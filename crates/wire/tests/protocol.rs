@@ -8,7 +8,9 @@ use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange, Prob
 use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, Upgrade};
 use fettle_core::transaction::{Entry, Step, StepFacts, TransactionReport, TxEvent};
 use fettle_core::{Digest, Hold, Timestamp};
-use fettle_wire::agent::{CheckIn, CheckInReply, Enroll, Enrolled, Redeem, RedeemReply, Renew, Renewed};
+use fettle_wire::agent::{
+    CheckIn, CheckInReply, Enroll, Enrolled, Redeem, RedeemReply, Renew, Renewed,
+};
 use fettle_wire::sign::{ASSIGNMENT_TYPE, NotBelieved, SignedAssignment, Signer};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -19,14 +21,19 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, value: &T) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.json"));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.json"));
     let text = serde_json::to_string_pretty(value).unwrap() + "\n";
     if std::env::var_os("FETTLE_UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &text).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(text, kept, "{name}: the protocol changed; is an older peer still understood?");
-    assert_eq!(&serde_json::from_str::<T>(&kept).unwrap(), value, "{name}: reads back as something else");
+    assert_eq!(
+        &serde_json::from_str::<T>(&kept).unwrap(),
+        value,
+        "{name}: reads back as something else"
+    );
 }
 
 fn change() -> PackageChange {
@@ -53,7 +60,11 @@ fn assignment() -> Assignment {
         expires_at: at(3600),
         order: Order::Apply(ApplyOrder {
             changes: vec![change()],
-            probes: vec![Probe::Http { url: "http://127.0.0.1/".into(), status: 200, contains: String::new() }],
+            probes: vec![Probe::Http {
+                url: "http://127.0.0.1/".into(),
+                status: 200,
+                contains: String::new(),
+            }],
             fixes: vec!["CVE-2024-5535".into()],
             ..ApplyOrder::default()
         }),
@@ -179,7 +190,9 @@ fn every_message_is_what_its_golden_file_says() {
     golden("redeem-go", &RedeemReply::Go);
     golden(
         "redeem-stop",
-        &RedeemReply::Stop { hold: Hold::Paused { by: "alice".into(), reason: "load test".into() } },
+        &RedeemReply::Stop {
+            hold: Hold::Paused { by: "alice".into(), reason: "load test".into() },
+        },
     );
     golden("renew", &Renew { csr: "-----BEGIN CERTIFICATE REQUEST-----".into() });
     golden("renewed", &Renewed { certificate: "-----BEGIN CERTIFICATE-----".into() });

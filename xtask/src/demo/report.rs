@@ -60,11 +60,17 @@ impl HostReport {
         let count = |rows: &[FindingRow], state| {
             rows.iter().filter(|r| r.finding.host == host.id && r.finding.state == state).count()
         };
-        let ring = rollout.waves.get(host.run.wave as usize).map_or_else(String::new, |w| w.ring.clone());
-        let seconds = host.steps.iter().map(|(step, facts)| (step.clone(), facts.milliseconds as f64 / 1000.0));
+        let ring =
+            rollout.waves.get(host.run.wave as usize).map_or_else(String::new, |w| w.ring.clone());
+        let seconds = host
+            .steps
+            .iter()
+            .map(|(step, facts)| (step.clone(), facts.milliseconds as f64 / 1000.0));
         let order = host.transaction.as_ref().map(|t| &t.assignment.order);
         let changed = match order {
-            Some(fettle_core::assignment::Order::Apply(apply)) if host.run.state == HostState::Patched => {
+            Some(fettle_core::assignment::Order::Apply(apply))
+                if host.run.state == HostState::Patched =>
+            {
                 apply.changes.len()
             }
             _ => 0,
@@ -87,7 +93,9 @@ impl HostReport {
 impl DemoReport {
     /// Prints the closing summary.
     pub(crate) fn print(&self, before: &[FindingRow], after: &[FindingRow]) {
-        println!("  host      ring     outcome   packages  open before  open after  no fix yet  rehearse  apply  files");
+        println!(
+            "  host      ring     outcome   packages  open before  open after  no fix yet  rehearse  apply  files"
+        );
         for h in &self.hosts {
             let step = |name: &str| h.seconds.get(name).copied().unwrap_or(0.0);
             println!(
@@ -104,7 +112,8 @@ impl DemoReport {
                 h.delta_files
             );
         }
-        let count = |rows: &[FindingRow], state| rows.iter().filter(|r| r.finding.state == state).count();
+        let count =
+            |rows: &[FindingRow], state| rows.iter().filter(|r| r.finding.state == state).count();
         println!(
             "  findings: {} open before, {} open after, {} proved gone, {} without a fix",
             count(before, FindingState::Open),

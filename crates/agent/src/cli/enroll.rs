@@ -11,15 +11,23 @@ use fettle_wire::token::EnrolToken;
 
 /// `enroll --server URL --token TOKEN`: key made here, certificate from the server, everything pinned by the token.
 pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> {
-    let server = words.option("--server")?.ok_or_else(|| usage("enroll wants --server https://NAME:8441".into()))?;
-    let token = words.option("--token")?.ok_or_else(|| usage("enroll wants --token TOKEN".into()))?;
+    let server = words
+        .option("--server")?
+        .ok_or_else(|| usage("enroll wants --server https://NAME:8441".into()))?;
+    let token =
+        words.option("--token")?.ok_or_else(|| usage("enroll wants --token TOKEN".into()))?;
     let name = words.option("--name")?;
     let force = words.flag("--force");
     words.rest()?;
     need_root("enroll")?;
-    let token: EnrolToken = token
-        .parse()
-        .map_err(|e| Problem::new(ProblemKind::Usage, "token-malformed", e, "copy the whole line that it printed"))?;
+    let token: EnrolToken = token.parse().map_err(|e| {
+        Problem::new(
+            ProblemKind::Usage,
+            "token-malformed",
+            e,
+            "copy the whole line that it printed",
+        )
+    })?;
     if let Some(identity) = identity::load(settings)?.filter(|_| !force) {
         return Err(Problem::new(
             ProblemKind::Conflict,
@@ -29,17 +37,30 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
         ));
     }
     crate::durable::create_directory(&settings.state_dir).map_err(|e| {
-        Problem::new(ProblemKind::Environment, "state-unusable", e, "is there space on the file system of /var/lib?")
+        Problem::new(
+            ProblemKind::Environment,
+            "state-unusable",
+            e,
+            "is there space on the file system of /var/lib?",
+        )
     })?;
-    let name = name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    let name =
+        name.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let (key, csr) = identity::key_and_request(&name).map_err(|e| {
-        Problem::new(ProblemKind::Environment, "no-key", format!("no key could be made: {e}"), "try again")
+        Problem::new(
+            ProblemKind::Environment,
+            "no-key",
+            format!("no key could be made: {e}"),
+            "try again",
+        )
     })?;
     let link = Link::pinned(&server, token.ca_pin).map_err(LinkError::problem)?;
-    let body = Enroll { token: token.secret, csr, name, agent_version: env!("CARGO_PKG_VERSION").into() };
+    let body =
+        Enroll { token: token.secret, csr, name, agent_version: env!("CARGO_PKG_VERSION").into() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|e| Problem::new(ProblemKind::Environment, "no-runtime", e, "are there file descriptors left?"))?;
+    let runtime = runtime.map_err(|e| {
+        Problem::new(ProblemKind::Environment, "no-runtime", e, "are there file descriptors left?")
+    })?;
     let enrolled: Enrolled =
         runtime.block_on(link.post("/agent/v1/enroll", &body)).map_err(LinkError::problem)?;
     let identity = Identity {
@@ -60,21 +81,36 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
 
 /// `check-order FILE`: would this signed assignment be obeyed now? Starts nothing.
 pub(super) fn check_order(settings: &Settings, words: Words) -> Result<(), Problem> {
-    let file = words.at_most_one("file")?.ok_or_else(|| usage("check-order wants a file".into()))?;
+    let file =
+        words.at_most_one("file")?.ok_or_else(|| usage("check-order wants a file".into()))?;
     let bad = |e: &dyn std::fmt::Display| {
-        Problem::new(ProblemKind::BadInput, "order-malformed", format!("{file}: {e}"), "a signed assignment is JSON")
+        Problem::new(
+            ProblemKind::BadInput,
+            "order-malformed",
+            format!("{file}: {e}"),
+            "a signed assignment is JSON",
+        )
     };
     let bytes = std::fs::read(&file).map_err(|e| bad(&e))?;
     let signed = serde_json::from_slice(&bytes).map_err(|e| bad(&e))?;
     let identity = identity::load(settings)?.ok_or_else(|| {
-        Problem::new(ProblemKind::Refused, "not-enrolled", "this host obeys nobody: it is not enrolled", "fettle-agent enroll")
+        Problem::new(
+            ProblemKind::Refused,
+            "not-enrolled",
+            "this host obeys nobody: it is not enrolled",
+            "fettle-agent enroll",
+        )
     })?;
     let ledger = orders::read_ledger(settings).map_err(|e| {
         Problem::new(ProblemKind::Environment, "ledger-unreadable", e, "run as root")
     })?;
-    match orders::judge(&signed, &identity.host, &identity.assignment_key, ledger, Timestamp::now()) {
+    match orders::judge(&signed, &identity.host, &identity.assignment_key, ledger, Timestamp::now())
+    {
         Ok(accepted) => {
-            println!("would be obeyed: {} (generation {})", accepted.assignment.id, accepted.assignment.generation);
+            println!(
+                "would be obeyed: {} (generation {})",
+                accepted.assignment.id, accepted.assignment.generation
+            );
             Ok(())
         }
         Err(why) => Err(Problem::new(

@@ -26,7 +26,9 @@ pub(super) fn patch(settings: &Settings, mut words: Words) -> Result<(), Problem
     if dry {
         return print_changes(&order);
     }
-    finish(executor::run(settings, assignment(Order::Apply(order)), &Standalone, &mut |e| say(e, false)))
+    finish(executor::run(settings, assignment(Order::Apply(order)), &Standalone, &mut |e| {
+        say(e, false)
+    }))
 }
 
 /// `rehearse [PACKAGE...]`: the first three steps and nothing more.
@@ -35,13 +37,17 @@ pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem>
     let json = words.json;
     let order = order(settings, words)?;
     let mut facts = None;
-    let outcome = executor::run(settings, assignment(Order::Apply(order)), &OnlyRehearse, &mut |entry| {
-        if let TxEvent::Finished { step: Step::Rehearse, facts: found } = &entry.event {
-            facts = Some(found.clone());
-        }
-        let end = matches!(entry.event, TxEvent::Ended { .. } | TxEvent::Failed { step: Step::Snapshot, .. });
-        say(entry, json || end);
-    });
+    let outcome =
+        executor::run(settings, assignment(Order::Apply(order)), &OnlyRehearse, &mut |entry| {
+            if let TxEvent::Finished { step: Step::Rehearse, facts: found } = &entry.event {
+                facts = Some(found.clone());
+            }
+            let end = matches!(
+                entry.event,
+                TxEvent::Ended { .. } | TxEvent::Failed { step: Step::Snapshot, .. }
+            );
+            say(entry, json || end);
+        });
     let Some(facts) = facts else { return finish(outcome) };
     if json {
         println!("{}", serde_json::to_string(&facts).unwrap_or_default());
@@ -70,11 +76,17 @@ pub(super) fn undo(settings: &Settings, words: Words) -> Result<(), Problem> {
         return Err(Problem::new(
             ProblemKind::NotFound,
             "nothing-to-undo",
-            wanted.map_or_else(|| "no transaction ended patched".into(), |w| format!("no transaction {w} ended patched")),
+            wanted.map_or_else(
+                || "no transaction ended patched".into(),
+                |w| format!("no transaction {w} ended patched"),
+            ),
             "fettle-agent history",
         ));
     };
-    let order = Order::Undo { assignment: patched.assignment.id.clone(), reason: "asked for on the host".into() };
+    let order = Order::Undo {
+        assignment: patched.assignment.id.clone(),
+        reason: "asked for on the host".into(),
+    };
     finish(executor::run(settings, assignment(order), &Standalone, &mut |e| say(e, false)))
 }
 
@@ -98,7 +110,9 @@ fn order(settings: &Settings, mut words: Words) -> Result<ApplyOrder, Problem> {
     let security = names.is_empty() || only.as_deref() == Some("security");
     let wanted = |u: &&Upgrade| match security {
         true => u.origin.is_security(),
-        false => names.iter().any(|n| *n == u.name || *n == format!("{}:{}", u.name, u.architecture)),
+        false => {
+            names.iter().any(|n| *n == u.name || *n == format!("{}:{}", u.name, u.architecture))
+        }
     };
     let held = |u: &Upgrade| inventory.held.contains(&u.name);
     let (taken, skipped): (Vec<&Upgrade>, Vec<&Upgrade>) =
@@ -106,7 +120,10 @@ fn order(settings: &Settings, mut words: Words) -> Result<ApplyOrder, Problem> {
     for upgrade in skipped {
         let hold = match held(upgrade) {
             true => Hold::PackageHeld { package: upgrade.name.clone() },
-            false => Hold::WouldRemove { package: upgrade.name.clone(), removes: upgrade.removes.clone() },
+            false => Hold::WouldRemove {
+                package: upgrade.name.clone(),
+                removes: upgrade.removes.clone(),
+            },
         };
         eprintln!("left out: {hold}");
     }
@@ -171,10 +188,16 @@ fn say(entry: &Entry, quiet: bool) {
             }
             println!("    done in {:.1} s", facts.milliseconds as f64 / 1000.0);
         }
-        TxEvent::Failed { fault, .. } => println!("    failed: {}\n    → {}", fault.message, fault.hint),
+        TxEvent::Failed { fault, .. } => {
+            println!("    failed: {}\n    → {}", fault.message, fault.hint)
+        }
         TxEvent::UndoStarted { reason } => println!("  undo: {reason}"),
         TxEvent::UndoFinished { facts } => {
-            println!("    {} files restored, {} differ", facts.files_restored, facts.differing.len());
+            println!(
+                "    {} files restored, {} differ",
+                facts.files_restored,
+                facts.differing.len()
+            );
         }
         TxEvent::Ended { outcome } => println!("  {}", outcome.word()),
     }
@@ -185,7 +208,9 @@ fn failed(error: executor::ExecutorError) -> Problem {
 }
 
 fn finish(outcome: Result<Outcome, executor::ExecutorError>) -> Result<(), Problem> {
-    let refused = |code: &str, message: String, hint: &str| Err(Problem::new(ProblemKind::Refused, code, message, hint));
+    let refused = |code: &str, message: String, hint: &str| {
+        Err(Problem::new(ProblemKind::Refused, code, message, hint))
+    };
     match outcome.map_err(failed)? {
         Outcome::Patched => {
             println!("patched and verified\n→ fettle-agent undo takes it back");
@@ -195,10 +220,18 @@ fn finish(outcome: Result<Outcome, executor::ExecutorError>) -> Result<(), Probl
             println!("undone, every file verified to be as it was");
             Ok(())
         }
-        Outcome::Undone { reason } => refused("undone", format!("undone and verified: {reason}"), "fettle-agent history"),
-        Outcome::Refused { fault } => refused(&fault.code, format!("refused, nothing was touched: {}", fault.message), &fault.hint),
-        Outcome::Quarantined { reason } => {
-            refused("quarantined", format!("neither patched nor as it was: {reason}"), "fettle-agent status says what is left to do")
+        Outcome::Undone { reason } => {
+            refused("undone", format!("undone and verified: {reason}"), "fettle-agent history")
         }
+        Outcome::Refused { fault } => refused(
+            &fault.code,
+            format!("refused, nothing was touched: {}", fault.message),
+            &fault.hint,
+        ),
+        Outcome::Quarantined { reason } => refused(
+            "quarantined",
+            format!("neither patched nor as it was: {reason}"),
+            "fettle-agent status says what is left to do",
+        ),
     }
 }

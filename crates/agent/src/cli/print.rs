@@ -38,7 +38,14 @@ pub(super) fn history(settings: &Settings, json: bool) -> Result<(), Problem> {
     for p in &all {
         println!("{}  {}  {}", p.begun_at.strftime("%F %T"), end(p), p.id);
     }
-    println!("{}", if all.is_empty() { "nothing was ever changed by Fettle here" } else { "→ fettle-agent show TRANSACTION" });
+    println!(
+        "{}",
+        if all.is_empty() {
+            "nothing was ever changed by Fettle here"
+        } else {
+            "→ fettle-agent show TRANSACTION"
+        }
+    );
     Ok(())
 }
 
@@ -49,15 +56,28 @@ fn end(progress: &Progress) -> &'static str {
 /// `show TRANSACTION`.
 pub(super) fn show(settings: &Settings, words: Words) -> Result<(), Problem> {
     let json = words.json;
-    let name = words.at_most_one("transaction")?.ok_or_else(|| usage("show wants a transaction".into()))?;
-    let progress = transactions(settings)?.into_iter().find(|p| p.id.as_str() == name).ok_or_else(|| {
-        Problem::new(ProblemKind::NotFound, "transaction-unknown", format!("there is no transaction {name}"), "fettle-agent history")
-    })?;
+    let name = words
+        .at_most_one("transaction")?
+        .ok_or_else(|| usage("show wants a transaction".into()))?;
+    let progress =
+        transactions(settings)?.into_iter().find(|p| p.id.as_str() == name).ok_or_else(|| {
+            Problem::new(
+                ProblemKind::NotFound,
+                "transaction-unknown",
+                format!("there is no transaction {name}"),
+                "fettle-agent history",
+            )
+        })?;
     if json {
         println!("{}", serde_json::to_string_pretty(&progress).unwrap_or_default());
         return Ok(());
     }
-    println!("{}  {}  begun {}", progress.id, end(&progress), progress.begun_at.strftime("%F %T %Z"));
+    println!(
+        "{}  {}  begun {}",
+        progress.id,
+        end(&progress),
+        progress.begun_at.strftime("%F %T %Z")
+    );
     for (step, facts) in &progress.finished {
         println!("  {:<10} {:>8.1} s", step.word(), facts.milliseconds as f64 / 1000.0);
         for note in &facts.notes {
@@ -70,7 +90,12 @@ pub(super) fn show(settings: &Settings, words: Words) -> Result<(), Problem> {
     if let Some((reason, facts)) = &progress.undo {
         println!("  undone because {reason}");
         for facts in facts.iter() {
-            println!("             {} files restored, {} differ, {} kept", facts.files_restored, facts.differing.len(), facts.kept.len());
+            println!(
+                "             {} files restored, {} differ, {} kept",
+                facts.files_restored,
+                facts.differing.len(),
+                facts.kept.len()
+            );
         }
     }
     Ok(())
@@ -82,8 +107,10 @@ pub(super) fn status(settings: &Settings, json: bool) -> Result<(), Problem> {
     let all = transactions(settings)?;
     let ledger = orders::read_ledger(settings).unwrap_or_default();
     let last = all.last();
-    let stuck: Vec<&Progress> =
-        all.iter().filter(|p| matches!(p.outcome, None | Some(Outcome::Quarantined { .. }))).collect();
+    let stuck: Vec<&Progress> = all
+        .iter()
+        .filter(|p| matches!(p.outcome, None | Some(Outcome::Quarantined { .. })))
+        .collect();
     if json {
         let value = json!({
             "host": identity.as_ref().map(|i| &i.host),
@@ -100,7 +127,11 @@ pub(super) fn status(settings: &Settings, json: bool) -> Result<(), Problem> {
         Some(identity) => println!("host {} of {}", identity.host, identity.server),
         None => println!("not enrolled: this host is on its own"),
     }
-    println!("{} transactions; the last: {}", all.len(), last.map_or("none".into(), |p| format!("{} {}", p.id, end(p))));
+    println!(
+        "{} transactions; the last: {}",
+        all.len(),
+        last.map_or("none".into(), |p| format!("{} {}", p.id, end(p)))
+    );
     for p in &stuck {
         match &p.outcome {
             Some(Outcome::Quarantined { reason }) => println!("QUARANTINED by {}: {reason}", p.id),

@@ -18,7 +18,12 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
     let only = words.option("--only")?;
     words.rest()?;
     let io = |e: std::io::Error| {
-        Problem::new(ProblemKind::Environment, "output", format!("cannot print: {e}"), "is the disk full?")
+        Problem::new(
+            ProblemKind::Environment,
+            "output",
+            format!("cannot print: {e}"),
+            "is the disk full?",
+        )
     };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     match only.as_deref() {
@@ -29,9 +34,11 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
             }
         }
         Some(other) => return Err(usage(format!("--only takes packages, not `{other}`"))),
-        None if compact => serde_json::to_writer(&mut out, &inventory::collect(settings)).map_err(|e| io(e.into()))?,
+        None if compact => serde_json::to_writer(&mut out, &inventory::collect(settings))
+            .map_err(|e| io(e.into()))?,
         None => {
-            serde_json::to_writer_pretty(&mut out, &inventory::collect(settings)).map_err(|e| io(e.into()))?;
+            serde_json::to_writer_pretty(&mut out, &inventory::collect(settings))
+                .map_err(|e| io(e.into()))?;
             writeln!(out).map_err(io)?;
         }
     }
@@ -41,7 +48,8 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
 /// `scan [--feeds DIR]`: where this host is exposed, worst first.
 pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> {
     let json = words.json;
-    let directory = words.option("--feeds")?.unwrap_or_else(|| "/var/lib/fettle-agent/feeds".to_owned());
+    let directory =
+        words.option("--feeds")?.unwrap_or_else(|| "/var/lib/fettle-agent/feeds".to_owned());
     words.rest()?;
     let catalogue = load(Path::new(&directory))?;
     let inventory = inventory::collect(settings);
@@ -89,15 +97,26 @@ fn load(directory: &Path) -> Result<Catalogue, Problem> {
     let mut kept = BTreeMap::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(feed) = Feed::ALL.into_iter().find(|f| name.split('.').next() == Some(f.word())) else { continue };
+        let Some(feed) = Feed::ALL.into_iter().find(|f| name.split('.').next() == Some(f.word()))
+        else {
+            continue;
+        };
         let bytes = std::fs::read(entry.path()).map_err(|e| {
-            Problem::new(ProblemKind::BadInput, "feed-unreadable", format!("{name}: {e}"), "may this user read it?")
+            Problem::new(
+                ProblemKind::BadInput,
+                "feed-unreadable",
+                format!("{name}: {e}"),
+                "may this user read it?",
+            )
         })?;
         kept.insert(feed, bytes);
     }
     let bytes = kept.iter().map(|(feed, bytes)| (*feed, bytes.as_slice())).collect();
     let loaded = snapshot::load(&Feeds { bytes, as_of: BTreeMap::new() }).map_err(|error| {
-        let hint = format!("put the vendor's file into {} as debian-tracker.json, uncompressed", directory.display());
+        let hint = format!(
+            "put the vendor's file into {} as debian-tracker.json, uncompressed",
+            directory.display()
+        );
         Problem::new(ProblemKind::BadInput, "feed-unusable", error, hint)
     })?;
     Ok(loaded.catalogue)

@@ -55,7 +55,8 @@ impl Watch {
             return self.digest;
         }
         let now = self.times();
-        let fresh = self.seen.as_ref().is_some_and(|(then, at)| *then == now && at.elapsed() < self.every);
+        let fresh =
+            self.seen.as_ref().is_some_and(|(then, at)| *then == now && at.elapsed() < self.every);
         if fresh && !self.was_busy {
             return self.digest;
         }
@@ -88,7 +89,9 @@ impl Watch {
             .status()
             .await?;
         if !status.success() {
-            return Err(std::io::Error::other(format!("fettle-agent inventory ended with {status}")));
+            return Err(std::io::Error::other(format!(
+                "fettle-agent inventory ended with {status}"
+            )));
         }
         std::fs::rename(&new, &self.file)?;
         Ok(Digest::of(&std::fs::read(&self.file)?))

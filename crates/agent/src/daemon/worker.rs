@@ -58,7 +58,9 @@ impl Worker {
 
     fn spawn<F>(&self, work: F)
     where
-        F: FnOnce(&Settings, &dyn Grant, &Notify) -> Result<(), executor::ExecutorError> + Send + 'static,
+        F: FnOnce(&Settings, &dyn Grant, &Notify) -> Result<(), executor::ExecutorError>
+            + Send
+            + 'static,
     {
         if self.busy.swap(true, Ordering::AcqRel) {
             return;
@@ -95,15 +97,19 @@ impl Grant for AskServer {
     fn redeem(&self, assignment: &Assignment) -> Result<(), Hold> {
         let no_data = |what: String| Hold::NoData { what };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| no_data(format!("the server could not be asked: {e}")))?;
-        let question = Redeem { assignment: assignment.id.clone(), generation: assignment.generation };
+        let runtime =
+            runtime.map_err(|e| no_data(format!("the server could not be asked: {e}")))?;
+        let question =
+            Redeem { assignment: assignment.id.clone(), generation: assignment.generation };
         loop {
             match runtime.block_on(self.link.post::<RedeemReply>("/agent/v1/redeem", &question)) {
                 Ok(RedeemReply::Go) => return Ok(()),
                 Ok(RedeemReply::Stop { hold }) => return Err(hold),
                 Err(LinkError::Refused(problem)) => return Err(no_data(problem.message)),
                 Err(error) if Timestamp::now() >= assignment.expires_at => {
-                    return Err(no_data(format!("the server could not be asked before the assignment expired: {error}")));
+                    return Err(no_data(format!(
+                        "the server could not be asked before the assignment expired: {error}"
+                    )));
                 }
                 Err(_) => std::thread::sleep(ASK_AGAIN),
             }

@@ -44,7 +44,12 @@ pub(super) fn digests(settings: &Settings, gaps: &mut Vec<String>) -> BTreeMap<S
     found
 }
 
-fn add(settings: &Settings, path: &str, found: &mut BTreeMap<String, Digest>, gaps: &mut Vec<String>) {
+fn add(
+    settings: &Settings,
+    path: &str,
+    found: &mut BTreeMap<String, Digest>,
+    gaps: &mut Vec<String>,
+) {
     let on_host = settings.host(path);
     let read = fs::metadata(&on_host).and_then(|m| match m.is_file() && m.len() <= LARGEST {
         true => fs::read(&on_host).map(Some),

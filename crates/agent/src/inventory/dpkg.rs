@@ -155,11 +155,14 @@ impl<'a> Record<'a> {
     }
 
     fn is_present(&self) -> bool {
-        !self.name.is_empty() && !self.version.is_empty() && !matches!(self.state, b"not-installed" | b"config-files")
+        !self.name.is_empty()
+            && !self.version.is_empty()
+            && !matches!(self.state, b"not-installed" | b"config-files")
     }
 
     fn is_healthy(&self) -> bool {
-        self.flag == b"ok" && matches!(self.state, b"installed" | b"triggers-pending" | b"triggers-awaited")
+        self.flag == b"ok"
+            && matches!(self.state, b"installed" | b"triggers-pending" | b"triggers-awaited")
     }
 
     /// `Source: name (version)`; version in parentheses only where it differs.
@@ -200,7 +203,8 @@ pub fn parse_status(bytes: &[u8]) -> Vec<Package> {
 
 /// Installed packages, and the names of those that the administrator holds.
 fn collect<'a>(paragraphs: impl Iterator<Item = Paragraph<'a>>) -> (Vec<Package>, Vec<String>) {
-    let mut records: Vec<Record<'a>> = paragraphs.filter_map(Record::of).filter(|r| !r.name.is_empty()).collect();
+    let mut records: Vec<Record<'a>> =
+        paragraphs.filter_map(Record::of).filter(|r| !r.name.is_empty()).collect();
     // Stable, so that the last record of a package stays the last.
     records.sort_by(|a, b| (a.name, a.architecture).cmp(&(b.name, b.architecture)));
     let last = |i: usize| {
@@ -263,7 +267,12 @@ fn updates(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// The file that lists what a package owns: `info/NAME:ARCH.list` for co-installable ones, else `info/NAME.list`.
-pub fn info_file(settings: &Settings, name: &str, architecture: &str, suffix: &str) -> Option<PathBuf> {
+pub fn info_file(
+    settings: &Settings,
+    name: &str,
+    architecture: &str,
+    suffix: &str,
+) -> Option<PathBuf> {
     let info = settings.host("var/lib/dpkg/info");
     [format!("{name}:{architecture}.{suffix}"), format!("{name}.{suffix}")]
         .into_iter()
@@ -286,7 +295,10 @@ impl Owners {
     ///
     /// # Errors
     /// When dpkg's `info` directory cannot be read.
-    pub fn find<'p>(settings: &Settings, wanted: impl IntoIterator<Item = &'p [u8]>) -> io::Result<Self> {
+    pub fn find<'p>(
+        settings: &Settings,
+        wanted: impl IntoIterator<Item = &'p [u8]>,
+    ) -> io::Result<Self> {
         let mut owners: HashMap<Vec<u8>, Vec<String>> =
             wanted.into_iter().map(|path| (unmerged(path).to_vec(), Vec::new())).collect();
         if owners.is_empty() {
@@ -296,7 +308,9 @@ impl Owners {
         for entry in fs::read_dir(settings.host("var/lib/dpkg/info"))? {
             let entry = entry?;
             let file = entry.file_name();
-            let Some(package) = file.to_str().and_then(|f| f.strip_suffix(".list")) else { continue };
+            let Some(package) = file.to_str().and_then(|f| f.strip_suffix(".list")) else {
+                continue;
+            };
             let name = package.split(':').next().unwrap_or(package);
             buffer.clear();
             // A package that is removed at this very moment is not worth failing for.

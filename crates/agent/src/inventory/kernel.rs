@@ -12,7 +12,8 @@ use std::io;
 pub(super) fn read(settings: &Settings, packages: &[Package]) -> io::Result<Kernel> {
     let uname = rustix::system::uname();
     let running = uname.release().to_string_lossy().into_owned();
-    let running_version = debian_version(&uname.version().to_string_lossy()).unwrap_or_default().to_owned();
+    let running_version =
+        debian_version(&uname.version().to_string_lossy()).unwrap_or_default().to_owned();
     Ok(Kernel {
         from_package: is_from_package(settings, packages, &running),
         installed: installed(packages),
@@ -41,20 +42,22 @@ fn installed(packages: &[Package]) -> BTreeMap<String, String> {
 fn image_release(package: &str) -> Option<&str> {
     let release = package.strip_prefix("linux-image-")?;
     let release = release.strip_prefix("unsigned-").unwrap_or(release);
-    (release.starts_with(|c: char| c.is_ascii_digit()) && !release.ends_with("-dbg")).then_some(release)
+    (release.starts_with(|c: char| c.is_ascii_digit()) && !release.ends_with("-dbg"))
+        .then_some(release)
 }
 
 /// The image package whose file list holds the running kernel's modules. In a container the host's kernel runs,
 /// which is none of the container's packages.
 fn is_from_package(settings: &Settings, packages: &[Package], running: &str) -> bool {
     packages.iter().filter(|p| image_release(&p.name).is_some()).any(|p| {
-        let Some(list) = dpkg::info_file(settings, &p.name, &p.architecture, "list") else { return false };
+        let Some(list) = dpkg::info_file(settings, &p.name, &p.architecture, "list") else {
+            return false;
+        };
         let Ok(list) = fs::read(list) else { return false };
         let modules = [format!("/lib/modules/{running}"), format!("/usr/lib/modules/{running}")];
         let image = format!("/boot/vmlinuz-{running}");
-        list.split(|b| *b == b'\n').any(|line| {
-            line == image.as_bytes() || modules.iter().any(|m| line == m.as_bytes())
-        })
+        list.split(|b| *b == b'\n')
+            .any(|line| line == image.as_bytes() || modules.iter().any(|m| line == m.as_bytes()))
     })
 }
 
@@ -85,9 +88,16 @@ pub(super) fn boot_id() -> io::Result<String> {
 pub(super) fn reboot_needed(settings: &Settings, kernel: &Kernel) -> Vec<String> {
     let mut reasons = Vec::new();
     if settings.host("run/reboot-required").exists() {
-        let packages = fs::read_to_string(settings.host("run/reboot-required.pkgs")).unwrap_or_default();
+        let packages =
+            fs::read_to_string(settings.host("run/reboot-required.pkgs")).unwrap_or_default();
         let before = reasons.len();
-        reasons.extend(packages.lines().map(str::trim).filter(|l| !l.is_empty()).map(|p| format!("{p} asks for it")));
+        reasons.extend(
+            packages
+                .lines()
+                .map(str::trim)
+                .filter(|l| !l.is_empty())
+                .map(|p| format!("{p} asks for it")),
+        );
         if reasons.len() == before {
             reasons.push("/run/reboot-required is there".to_owned());
         }
@@ -109,7 +119,11 @@ fn newer_kernel(kernel: &Kernel) -> Option<String> {
         .max_by(|a, b| deb::compare_lenient(a.1, b.1))?;
     let running = if kernel.running_version.is_empty() {
         // The kernel does not tell; the package of its release does.
-        kernel.installed.iter().find(|(n, _)| image_release(n) == Some(&kernel.running)).map(|(_, v)| v)?
+        kernel
+            .installed
+            .iter()
+            .find(|(n, _)| image_release(n) == Some(&kernel.running))
+            .map(|(_, v)| v)?
     } else {
         &kernel.running_version
     };
@@ -133,8 +147,14 @@ mod tests {
 
     #[test]
     fn the_running_kernels_package_version_is_read_from_its_own_words() {
-        assert_eq!(debian_version("#1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)"), Some("6.1.119-1"));
-        assert_eq!(debian_version("#52-Ubuntu SMP PREEMPT_DYNAMIC Thu Dec 5 13:09:44 UTC 2024"), None);
+        assert_eq!(
+            debian_version("#1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)"),
+            Some("6.1.119-1")
+        );
+        assert_eq!(
+            debian_version("#52-Ubuntu SMP PREEMPT_DYNAMIC Thu Dec 5 13:09:44 UTC 2024"),
+            None
+        );
         assert_eq!(debian_version("#1 SMP Debian"), None);
         assert_eq!(debian_version(""), None);
     }
@@ -142,28 +162,42 @@ mod tests {
     #[test]
     fn metapackages_and_debug_images_are_no_kernels() {
         assert_eq!(image_release("linux-image-6.1.0-28-amd64"), Some("6.1.0-28-amd64"));
-        assert_eq!(image_release("linux-image-unsigned-6.8.0-50-generic"), Some("6.8.0-50-generic"));
-        for no in ["linux-image-amd64", "linux-image-6.1.0-28-amd64-dbg", "linux-headers-6.1.0-28-amd64"] {
+        assert_eq!(
+            image_release("linux-image-unsigned-6.8.0-50-generic"),
+            Some("6.8.0-50-generic")
+        );
+        for no in
+            ["linux-image-amd64", "linux-image-6.1.0-28-amd64-dbg", "linux-headers-6.1.0-28-amd64"]
+        {
             assert_eq!(image_release(no), None, "{no}");
         }
     }
 
     #[test]
     fn a_newer_kernel_on_disk_owes_a_reboot_whether_its_name_changed_or_not() {
-        let same_name = kernel("6.1.0-28-amd64", "6.1.119-1", &[("linux-image-6.1.0-28-amd64", "6.1.124-1")]);
+        let same_name =
+            kernel("6.1.0-28-amd64", "6.1.119-1", &[("linux-image-6.1.0-28-amd64", "6.1.124-1")]);
         assert!(newer_kernel(&same_name).is_some());
         let other_name = kernel(
             "6.1.0-9-amd64",
             "6.1.27-1",
-            &[("linux-image-6.1.0-9-amd64", "6.1.27-1"), ("linux-image-6.1.0-28-amd64", "6.1.119-1")],
+            &[
+                ("linux-image-6.1.0-9-amd64", "6.1.27-1"),
+                ("linux-image-6.1.0-28-amd64", "6.1.119-1"),
+            ],
         );
         assert!(newer_kernel(&other_name).unwrap().contains("6.1.119-1"));
-        let newest = kernel("6.1.0-28-amd64", "6.1.119-1", &[("linux-image-6.1.0-28-amd64", "6.1.119-1")]);
+        let newest =
+            kernel("6.1.0-28-amd64", "6.1.119-1", &[("linux-image-6.1.0-28-amd64", "6.1.119-1")]);
         assert_eq!(newer_kernel(&newest), None);
-        let other_flavour = kernel("6.1.0-28-amd64", "6.1.119-1", &[
-            ("linux-image-6.1.0-28-amd64", "6.1.119-1"),
-            ("linux-image-6.1.0-30-rt", "6.1.124-1"),
-        ]);
+        let other_flavour = kernel(
+            "6.1.0-28-amd64",
+            "6.1.119-1",
+            &[
+                ("linux-image-6.1.0-28-amd64", "6.1.119-1"),
+                ("linux-image-6.1.0-30-rt", "6.1.124-1"),
+            ],
+        );
         assert_eq!(newer_kernel(&other_flavour), None);
         let mut container = other_name;
         container.from_package = false;

@@ -15,8 +15,12 @@ pub(super) fn read(settings: &Settings) -> io::Result<Os> {
 /// Parses `KEY=value` lines; of a key given twice the last counts, as in the shell that the format comes from.
 pub(super) fn parse(text: &str) -> Os {
     // Defaults of the standard.
-    let mut os =
-        Os { id: "linux".into(), version: String::new(), codename: String::new(), pretty: "Linux".into() };
+    let mut os = Os {
+        id: "linux".into(),
+        version: String::new(),
+        codename: String::new(),
+        pretty: "Linux".into(),
+    };
     for line in text.lines() {
         let line = line.trim();
         let Some((key, value)) = line.split_once('=') else { continue };
@@ -53,8 +57,13 @@ mod tests {
 
     #[test]
     fn quoting_comments_and_missing_keys_are_read_as_the_standard_says() {
-        let os = parse("# x\nID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"A \\\"B\\\" \\$C\"\nID_LIKE=no\nODD\n");
-        assert_eq!((os.id.as_str(), os.version.as_str(), os.codename.as_str()), ("debian", "12", ""));
+        let os = parse(
+            "# x\nID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"A \\\"B\\\" \\$C\"\nID_LIKE=no\nODD\n",
+        );
+        assert_eq!(
+            (os.id.as_str(), os.version.as_str(), os.codename.as_str()),
+            ("debian", "12", "")
+        );
         assert_eq!(os.pretty, "A \"B\" $C");
         assert_eq!(parse("ID='alpine'\n").id, "alpine");
         assert_eq!(parse("").id, "linux");

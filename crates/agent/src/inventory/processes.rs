@@ -101,7 +101,8 @@ pub fn survey(settings: &Settings) -> io::Result<Survey> {
         if exposed_pids.contains(pid) {
             exposed.extend(packages.cloned());
         }
-        let files: Vec<String> = mapped.iter().filter(|(_, replaced)| **replaced).map(|(p, _)| p.clone()).collect();
+        let files: Vec<String> =
+            mapped.iter().filter(|(_, replaced)| **replaced).map(|(p, _)| p.clone()).collect();
         if !files.is_empty() {
             let packages: BTreeSet<String> =
                 files.iter().flat_map(|path| owners.of(path.as_bytes())).cloned().collect();
@@ -119,7 +120,12 @@ pub fn survey(settings: &Settings) -> io::Result<Survey> {
         0 => Vec::new(),
         n => vec![format!("processes: {n} could not be looked at (run as root)")],
     };
-    Ok(Survey { stale, in_use: in_use.into_iter().collect(), exposed: exposed.into_iter().collect(), gaps })
+    Ok(Survey {
+        stale,
+        in_use: in_use.into_iter().collect(),
+        exposed: exposed.into_iter().collect(),
+        gaps,
+    })
 }
 
 fn same_root(pid: u32) -> bool {
@@ -176,8 +182,14 @@ mod tests {
     #[test]
     fn a_process_belongs_to_the_deepest_service_of_its_control_group() {
         assert_eq!(unit_of("0::/system.slice/nginx.service\n"), Some("nginx.service"));
-        assert_eq!(unit_of("0::/user.slice/user-0.slice/user@0.service/init.scope\n"), Some("user@0.service"));
-        assert_eq!(unit_of("12:cpu:/\n1:name=systemd:/system.slice/ssh.service\n0::/\n"), Some("ssh.service"));
+        assert_eq!(
+            unit_of("0::/user.slice/user-0.slice/user@0.service/init.scope\n"),
+            Some("user@0.service")
+        );
+        assert_eq!(
+            unit_of("12:cpu:/\n1:name=systemd:/system.slice/ssh.service\n0::/\n"),
+            Some("ssh.service")
+        );
         assert_eq!(unit_of("0::/user.slice/session-1.scope\n"), None);
         assert_eq!(unit_of(""), None);
     }

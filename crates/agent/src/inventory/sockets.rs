@@ -44,7 +44,8 @@ pub fn listeners() -> io::Result<Vec<Listener>> {
 
 /// Processes that hold a socket that can be reached from elsewhere.
 pub(super) fn exposed_processes() -> io::Result<BTreeSet<u32>> {
-    let sockets: Vec<Socket> = sockets()?.into_iter().filter(|s| !s.address.is_loopback()).collect();
+    let sockets: Vec<Socket> =
+        sockets()?.into_iter().filter(|s| !s.address.is_loopback()).collect();
     Ok(holders(&sockets).into_values().flatten().collect())
 }
 
@@ -52,7 +53,9 @@ fn sockets() -> io::Result<Vec<Socket>> {
     let mut all = Vec::new();
     for (protocol, state) in LISTENING {
         match fs::read_to_string(format!("/proc/net/{protocol}")) {
-            Ok(text) => all.extend(text.lines().skip(1).filter_map(|line| socket(protocol, state, line))),
+            Ok(text) => {
+                all.extend(text.lines().skip(1).filter_map(|line| socket(protocol, state, line)))
+            }
             // A kernel without IPv6 has no such table.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -70,7 +73,12 @@ fn socket(protocol: &'static str, state: &str, line: &str) -> Option<Socket> {
         return None;
     }
     let inode = fields.nth(5)?.parse().ok()?;
-    Some(Socket { protocol, address: ip(address)?, port: u16::from_str_radix(port, 16).ok()?, inode })
+    Some(Socket {
+        protocol,
+        address: ip(address)?,
+        port: u16::from_str_radix(port, 16).ok()?,
+        inode,
+    })
 }
 
 /// The kernel prints each 32-bit word of the address in the machine's byte order.
@@ -98,7 +106,9 @@ fn holders(sockets: &[Socket]) -> BTreeMap<u64, Vec<u32>> {
         let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
         for descriptor in descriptors.flatten() {
             let Ok(target) = fs::read_link(descriptor.path()) else { continue };
-            let inode = target.to_str().and_then(|t| t.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+            let inode = target
+                .to_str()
+                .and_then(|t| t.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
             if let Some(inode) = inode.filter(|i| wanted.contains(i)) {
                 holders.entry(inode).or_default().push(pid);
             }
@@ -120,7 +130,8 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         let found = listeners().unwrap();
-        let ours = found.iter().find(|l| l.port == port && l.protocol == "tcp").expect("our socket");
+        let ours =
+            found.iter().find(|l| l.port == port && l.protocol == "tcp").expect("our socket");
         assert_eq!(ours.address, "127.0.0.1");
         assert!(!ours.process.is_empty());
         drop(socket);

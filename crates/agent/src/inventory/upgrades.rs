@@ -37,29 +37,59 @@ struct Simulated<'a> {
 ///
 /// # Errors
 /// When apt cannot be run or fails.
-pub fn offered(settings: &Settings, database: &Database, architecture: &str) -> io::Result<Offered> {
+pub fn offered(
+    settings: &Settings,
+    database: &Database,
+    architecture: &str,
+) -> io::Result<Offered> {
     if !settings.host("usr/bin/apt-get").exists() {
-        return Ok(Offered { upgrades: Vec::new(), gaps: vec!["pending upgrades: this host has no apt-get".into()] });
+        return Ok(Offered {
+            upgrades: Vec::new(),
+            gaps: vec!["pending upgrades: this host has no apt-get".into()],
+        });
     }
     let simulated = run(
         "apt-get",
-        &["--simulate", "--ignore-hold", "-o", "Debug::NoLocking=1", "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "dist-upgrade"],
+        &[
+            "--simulate",
+            "--ignore-hold",
+            "-o",
+            "Debug::NoLocking=1",
+            "-o",
+            "Dir::Cache::pkgcache=",
+            "-o",
+            "Dir::Cache::srcpkgcache=",
+            "dist-upgrade",
+        ],
     )?;
     let (changes, removed) = parse_simulation(&simulated, architecture);
     if changes.is_empty() {
         return Ok(Offered::default());
     }
-    let origins = origins(&run("apt-cache", &["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "policy"])?);
+    let origins = origins(&run(
+        "apt-cache",
+        &["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "policy"],
+    )?);
     let records = records(&changes)?;
     let installed: BTreeSet<(&str, &str)> =
         database.packages.iter().map(|p| (p.name.as_str(), p.architecture.as_str())).collect();
-    let added: BTreeSet<&str> =
-        changes.iter().filter(|c| !installed.contains(&(c.name, c.architecture))).map(|c| c.name).collect();
+    let added: BTreeSet<&str> = changes
+        .iter()
+        .filter(|c| !installed.contains(&(c.name, c.architecture)))
+        .map(|c| c.name)
+        .collect();
     let mut offered = Offered::default();
     let mut explained = BTreeSet::new();
     for change in &changes {
-        let Some(record) = records.get(&(change.name.to_owned(), change.to.to_owned(), change.architecture.to_owned())) else {
-            offered.gaps.push(format!("pending upgrades: the index has no record of {} {}", change.name, change.to));
+        let Some(record) = records.get(&(
+            change.name.to_owned(),
+            change.to.to_owned(),
+            change.architecture.to_owned(),
+        )) else {
+            offered.gaps.push(format!(
+                "pending upgrades: the index has no record of {} {}",
+                change.name, change.to
+            ));
             continue;
         };
         let named = |field: &str, among: &BTreeSet<&str>| -> Vec<String> {
@@ -97,10 +127,15 @@ pub fn offered(settings: &Settings, database: &Database, architecture: &str) -> 
 }
 
 fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
-    let output = command(program).args(arguments).env("DEBIAN_FRONTEND", "noninteractive").output()?;
+    let output =
+        command(program).args(arguments).env("DEBIAN_FRONTEND", "noninteractive").output()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(io::Error::other(format!("{program} {}: {}", output.status, said.lines().next().unwrap_or_default())));
+        return Err(io::Error::other(format!(
+            "{program} {}: {}",
+            output.status,
+            said.lines().next().unwrap_or_default()
+        )));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -148,15 +183,20 @@ type Records = BTreeMap<(String, String, String), Record>;
 fn records(changes: &[Simulated<'_>]) -> io::Result<Records> {
     let mut found = Records::new();
     for batch in changes.chunks(BATCH) {
-        let names: Vec<String> = batch.iter().map(|c| format!("{}:{}={}", c.name, c.architecture, c.to)).collect();
-        let mut arguments = vec!["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "show", "--"];
+        let names: Vec<String> =
+            batch.iter().map(|c| format!("{}:{}={}", c.name, c.architecture, c.to)).collect();
+        let mut arguments =
+            vec!["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "show", "--"];
         arguments.extend(names.iter().map(String::as_str));
         let text = run("apt-cache", &arguments)?;
         for paragraph in dpkg::paragraphs(text.as_bytes()) {
             let field = |name: &str| paragraph.text(name).unwrap_or_default();
-            let (Ok(sha256), Ok(size)) = (field("SHA256").parse(), field("Size").parse()) else { continue };
+            let (Ok(sha256), Ok(size)) = (field("SHA256").parse(), field("Size").parse()) else {
+                continue;
+            };
             let version = field("Version");
-            let relations = ["Depends", "Pre-Depends", "Breaks", "Conflicts"].map(|f| (f.to_owned(), field(f)));
+            let relations =
+                ["Depends", "Pre-Depends", "Breaks", "Conflicts"].map(|f| (f.to_owned(), field(f)));
             let record = Record {
                 sha256,
                 size,
@@ -176,16 +216,25 @@ fn source_version(source: &str, version: &str) -> String {
 
 /// Package names of a relation field: `libc6 (>= 2.36), foo | bar:any` gives libc6, foo, bar.
 fn names_in(relation: &str) -> impl Iterator<Item = &str> {
-    relation.split([',', '|']).filter_map(|part| part.trim().split([' ', ':', '(']).next()).filter(|n| !n.is_empty())
+    relation
+        .split([',', '|'])
+        .filter_map(|part| part.trim().split([' ', ':', '(']).next())
+        .filter(|n| !n.is_empty())
 }
 
 /// `(label, suite)` → origin, from `apt-cache policy`: `release v=12,o=Debian,a=stable,n=bookworm,l=Debian,c=main`.
 fn origins(policy: &str) -> BTreeMap<(String, String), Origin> {
     let mut found = BTreeMap::new();
     for line in policy.lines().filter_map(|l| l.trim().strip_prefix("release ")) {
-        let fields: BTreeMap<&str, &str> = line.split(',').filter_map(|f| f.split_once('=')).collect();
+        let fields: BTreeMap<&str, &str> =
+            line.split(',').filter_map(|f| f.split_once('=')).collect();
         let field = |key: &str| fields.get(key).copied().unwrap_or_default().to_owned();
-        let origin = Origin { origin: field("o"), label: field("l"), suite: field("a"), codename: field("n") };
+        let origin = Origin {
+            origin: field("o"),
+            label: field("l"),
+            suite: field("a"),
+            codename: field("n"),
+        };
         found.insert((origin.label.clone(), origin.suite.clone()), origin);
     }
     found
@@ -226,7 +275,8 @@ Inst fresh (2.0 Debian:12.8/oldstable [amd64])
 Conf libssl3 (3.0.17-1~deb12u3 Debian-Security:12/oldstable-security [amd64])
 ";
         let (changes, removed) = parse_simulation(text, "amd64");
-        let short: Vec<_> = changes.iter().map(|c| (c.name, c.from, c.to, c.architecture)).collect();
+        let short: Vec<_> =
+            changes.iter().map(|c| (c.name, c.from, c.to, c.architecture)).collect();
         assert_eq!(
             short,
             [
@@ -242,8 +292,14 @@ Conf libssl3 (3.0.17-1~deb12u3 Debian-Security:12/oldstable-security [amd64])
     fn an_origin_is_that_of_the_security_suite_where_several_offer_the_version() {
         let policy = "Package files:\n 500 x\n     release v=12,o=Debian,a=oldstable,n=bookworm,l=Debian,c=main,b=amd64\n \
                       500 y\n     release v=12,o=Debian,a=oldstable-security,n=bookworm-security,l=Debian-Security,c=main,b=amd64\n";
-        let found = origin("Debian:12.8/oldstable, Debian-Security:12/oldstable-security", &origins(policy));
-        assert_eq!((found.origin.as_str(), found.codename.as_str()), ("Debian", "bookworm-security"));
+        let found = origin(
+            "Debian:12.8/oldstable, Debian-Security:12/oldstable-security",
+            &origins(policy),
+        );
+        assert_eq!(
+            (found.origin.as_str(), found.codename.as_str()),
+            ("Debian", "bookworm-security")
+        );
         assert!(found.is_security());
     }
 

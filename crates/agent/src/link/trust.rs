@@ -7,7 +7,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use std::sync::Arc;
 
 fn roots(ca: &CertificateDer<'_>) -> Result<Arc<RootCertStore>, Error> {
@@ -18,10 +20,12 @@ fn roots(ca: &CertificateDer<'_>) -> Result<Arc<RootCertStore>, Error> {
 
 /// mTLS with the identity's key and certificate; only its authority is a root.
 pub(super) fn mutual(identity: &Identity) -> Result<ClientConfig, String> {
-    let ca = CertificateDer::from_pem_slice(identity.ca.as_bytes()).map_err(|e| format!("authority: {e:?}"))?;
-    let certificate =
-        CertificateDer::from_pem_slice(identity.certificate.as_bytes()).map_err(|e| format!("certificate: {e:?}"))?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(|e| format!("key: {e:?}"))?;
+    let ca = CertificateDer::from_pem_slice(identity.ca.as_bytes())
+        .map_err(|e| format!("authority: {e:?}"))?;
+    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes())
+        .map_err(|e| format!("certificate: {e:?}"))?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())
+        .map_err(|e| format!("key: {e:?}"))?;
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|b| Ok(b.with_root_certificates(roots(&ca)?)))
@@ -72,7 +76,12 @@ impl ServerCertVerifier for Pinned {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -81,7 +90,12 @@ impl ServerCertVerifier for Pinned {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -5,8 +5,8 @@
 
 use super::tool::{self, QUIET, words};
 use super::{
-    Archive, CommandLine, Driver, LockHolder, Mismatch, PackagesError, Provenance, Resolution, ResolvedChange, names,
-    repack,
+    Archive, CommandLine, Driver, LockHolder, Mismatch, PackagesError, Provenance, Resolution,
+    ResolvedChange, names, repack,
 };
 use crate::settings::Settings;
 use fettle_core::Digest;
@@ -17,7 +17,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// Locks of dpkg and apt, in the order in which they are taken.
-const LOCKS: &[&str] = &["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"];
+const LOCKS: &[&str] =
+    &["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"];
 const CACHE: &str = "/var/cache/apt/archives";
 
 /// apt and dpkg of one host.
@@ -109,7 +110,11 @@ impl Driver for Apt {
         Ok(Resolution { steps })
     }
 
-    fn download(&self, changes: &[PackageChange], directory: &Path) -> Result<Vec<Archive>, PackagesError> {
+    fn download(
+        &self,
+        changes: &[PackageChange],
+        directory: &Path,
+    ) -> Result<Vec<Archive>, PackagesError> {
         names::check_changes(changes)?;
         fs::create_dir_all(directory).map_err(file_error("make", directory))?;
         let mut provenance = BTreeMap::new();
@@ -176,7 +181,15 @@ impl Driver for Apt {
         let found = |provenance| -> Result<Archive, PackagesError> {
             let (sha256, size) = measure(&path)?;
             let (name, version) = (name.to_owned(), version.to_owned());
-            Ok(Archive { name, architecture: architecture.to_owned(), version, path: path.clone(), sha256, size, provenance })
+            Ok(Archive {
+                name,
+                architecture: architecture.to_owned(),
+                version,
+                path: path.clone(),
+                sha256,
+                size,
+                provenance,
+            })
         };
         // Only whole archives are ever under this name: each way below writes aside and renames.
         if path.exists() {
@@ -190,18 +203,20 @@ impl Driver for Apt {
         let aside = directory.join(format!("{file}.fetch"));
         let _ = fs::remove_dir_all(&aside);
         fs::create_dir_all(&aside).map_err(file_error("make", &aside))?;
-        let fetched = self.fetch(&[exact(name, architecture, version)], &aside).and_then(|()| {
-            fs::rename(aside.join(&file), &path).map_err(file_error("keep", &path))
-        });
+        let fetched = self
+            .fetch(&[exact(name, architecture, version)], &aside)
+            .and_then(|()| fs::rename(aside.join(&file), &path).map_err(file_error("keep", &path)));
         let _ = fs::remove_dir_all(&aside);
         let unavailable = match fetched {
             Ok(()) => return found(Provenance::Source),
             Err(error) => error,
         };
-        repack::rebuild(&self.root, name, architecture, version, &path).map_err(|error| PackagesError::NoArchive {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            why: format!("the sources: {unavailable}; rebuilding it: {error}"),
+        repack::rebuild(&self.root, name, architecture, version, &path).map_err(|error| {
+            PackagesError::NoArchive {
+                name: name.to_owned(),
+                version: version.to_owned(),
+                why: format!("the sources: {unavailable}; rebuilding it: {error}"),
+            }
         })?;
         found(Provenance::Rebuilt)
     }
@@ -210,7 +225,8 @@ impl Driver for Apt {
         // dpkg --audit ends with 1 where it finds something: what it prints counts, not how it ends.
         let output = tool::output("/usr/bin/dpkg", &words(&["--audit"]), Path::new("/"))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let mut lines: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+        let mut lines: Vec<String> =
+            text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
         if lines.is_empty() && !output.status.success() {
             lines.push(tool::said(&output));
         }
@@ -220,9 +236,13 @@ impl Driver for Apt {
     fn verify_installed(&self, changes: &[PackageChange]) -> Result<Vec<Mismatch>, PackagesError> {
         let path = self.at("/var/lib/dpkg/status");
         let settings = Settings { root: self.root.clone(), ..Settings::default() };
-        let database = crate::inventory::dpkg::Database::read(&settings).map_err(file_error("read", &path))?;
+        let database =
+            crate::inventory::dpkg::Database::read(&settings).map_err(file_error("read", &path))?;
         let mismatch = |c: &PackageChange| {
-            let found = database.packages.iter().find(|p| p.name == c.name && p.architecture == c.architecture);
+            let found = database
+                .packages
+                .iter()
+                .find(|p| p.name == c.name && p.architecture == c.architecture);
             match found {
                 Some(p) if p.version == c.to && p.healthy => None,
                 found => Some(Mismatch {
@@ -230,7 +250,11 @@ impl Driver for Apt {
                     architecture: c.architecture.clone(),
                     wanted: c.to.clone(),
                     found: found.map_or_else(String::new, |p| p.version.clone()),
-                    status: if found.is_some_and(|p| !p.healthy) { "not whole".into() } else { String::new() },
+                    status: if found.is_some_and(|p| !p.healthy) {
+                        "not whole".into()
+                    } else {
+                        String::new()
+                    },
                 }),
             }
         };
@@ -252,10 +276,14 @@ impl Driver for Apt {
                 typ: FlockType::WriteLock,
                 offset_type: FlockOffsetType::Set,
             };
-            let held = fcntl_getlk(&file, &question).map_err(|e| file_error("examine", &path)(e.into()))?;
+            let held = fcntl_getlk(&file, &question)
+                .map_err(|e| file_error("examine", &path)(e.into()))?;
             if let Some(held) = held {
                 let pid = held.pid.map_or(0, |p| p.as_raw_nonzero().get().unsigned_abs());
-                let process = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
+                let process = fs::read_to_string(format!("/proc/{pid}/comm"))
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned();
                 return Ok(Some(LockHolder { lock: path, pid, process }));
             }
         }
@@ -304,7 +332,10 @@ impl Driver for Apt {
         arguments.extend(changes.iter().map(|c| exact(&c.name, &c.architecture, &c.to)));
         let mut environment: Vec<(String, String)> =
             QUIET.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        environment.extend([("HOME".to_owned(), "/root".to_owned()), ("LC_ALL".to_owned(), "C.UTF-8".to_owned())]);
+        environment.extend([
+            ("HOME".to_owned(), "/root".to_owned()),
+            ("LC_ALL".to_owned(), "C.UTF-8".to_owned()),
+        ]);
         Ok(CommandLine { program: "/usr/bin/apt-get".to_owned(), arguments, environment })
     }
 }
@@ -318,7 +349,10 @@ fn native_architecture(changes: &[PackageChange]) -> String {
 /// One line of `apt-get --simulate`: `Inst NAME [FROM] (TO RELEASES [ARCH])` or `Remv NAME [FROM]`, the name with
 /// `:ARCH` for foreign architectures; behind it may stand names of packages that are broken meanwhile.
 fn parse_simulated(line: &str, native: &str) -> Result<Option<ResolvedChange>, PackagesError> {
-    let unknown = || PackagesError::Output { program: "apt-get".into(), line: line.chars().take(200).collect() };
+    let unknown = || PackagesError::Output {
+        program: "apt-get".into(),
+        line: line.chars().take(200).collect(),
+    };
     let (removes, rest) = match (line.strip_prefix("Inst "), line.strip_prefix("Remv ")) {
         (Some(rest), _) => (false, rest),
         (_, Some(rest)) => (true, rest),
@@ -326,10 +360,14 @@ fn parse_simulated(line: &str, native: &str) -> Result<Option<ResolvedChange>, P
     };
     let (name, rest) = rest.split_once(' ').ok_or_else(unknown)?;
     let (from, rest) = match rest.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map(|(from, rest)| (from, rest.trim_start())).ok_or_else(unknown)?,
+        Some(rest) => rest
+            .split_once(']')
+            .map(|(from, rest)| (from, rest.trim_start()))
+            .ok_or_else(unknown)?,
         None => ("", rest),
     };
-    let (name, foreign) = name.split_once(':').map_or((name, None), |(name, arch)| (name, Some(arch)));
+    let (name, foreign) =
+        name.split_once(':').map_or((name, None), |(name, arch)| (name, Some(arch)));
     if removes {
         return Ok(Some(ResolvedChange {
             name: name.to_owned(),
@@ -339,8 +377,13 @@ fn parse_simulated(line: &str, native: &str) -> Result<Option<ResolvedChange>, P
             releases: String::new(),
         }));
     }
-    let inside = rest.strip_prefix('(').and_then(|r| r.split_once(')')).map(|(inside, _)| inside).ok_or_else(unknown)?;
-    let (inside, architecture) = inside.strip_suffix(']').and_then(|i| i.rsplit_once(" [")).ok_or_else(unknown)?;
+    let inside = rest
+        .strip_prefix('(')
+        .and_then(|r| r.split_once(')'))
+        .map(|(inside, _)| inside)
+        .ok_or_else(unknown)?;
+    let (inside, architecture) =
+        inside.strip_suffix(']').and_then(|i| i.rsplit_once(" [")).ok_or_else(unknown)?;
     let (to, releases) = inside.split_once(' ').unwrap_or((inside, ""));
     Ok(Some(ResolvedChange {
         name: name.to_owned(),
@@ -379,7 +422,9 @@ mod tests {
     fn lines_of_a_simulation_are_understood() {
         let parse = |line| parse_simulated(line, "amd64").unwrap();
         assert_eq!(
-            parse("Inst libssl3 [3.0.15-1~deb12u1] (3.0.17-1~deb12u3 Debian-Security:12/oldstable-security [amd64]) []"),
+            parse(
+                "Inst libssl3 [3.0.15-1~deb12u1] (3.0.17-1~deb12u3 Debian-Security:12/oldstable-security [amd64]) []"
+            ),
             Some(ResolvedChange {
                 name: "libssl3".into(),
                 architecture: "amd64".into(),
@@ -389,10 +434,14 @@ mod tests {
             })
         );
         let new = parse("Inst acme-web (1.0 Acme:stable [all])").unwrap();
-        assert_eq!((new.from.as_str(), new.to.as_str(), new.architecture.as_str()), ("", "1.0", "all"));
+        assert_eq!(
+            (new.from.as_str(), new.to.as_str(), new.architecture.as_str()),
+            ("", "1.0", "all")
+        );
         let removed = parse("Remv nginx [1.22.1-9]").unwrap();
         assert_eq!((removed.from.as_str(), removed.to.as_str()), ("1.22.1-9", ""));
-        let foreign = parse("Inst libc6:i386 [2.36-9] (2.36-9+deb12u9 Debian:12.8/stable [i386])").unwrap();
+        let foreign =
+            parse("Inst libc6:i386 [2.36-9] (2.36-9+deb12u9 Debian:12.8/stable [i386])").unwrap();
         assert_eq!((foreign.name.as_str(), foreign.architecture.as_str()), ("libc6", "i386"));
         assert_eq!(parse("Conf libssl3 (3.0.17-1~deb12u3 Debian:12 [amd64])"), None);
         assert_eq!(parse("Reading package lists..."), None);

@@ -35,7 +35,9 @@ pub fn is_version(text: &str) -> bool {
 /// # Errors
 /// [`PackagesError::Field`].
 pub fn check(name: &str, architecture: &str, version: &str) -> Result<(), PackagesError> {
-    let bad = |what, value: &str| Err(PackagesError::Field { what, value: value.chars().take(80).collect() });
+    let bad = |what, value: &str| {
+        Err(PackagesError::Field { what, value: value.chars().take(80).collect() })
+    };
     match () {
         () if !is_name(name) => bad("package name", name),
         () if !is_architecture(architecture) => bad("architecture", architecture),
@@ -69,7 +71,23 @@ mod tests {
         for good in ["g++", "libstdc++6", "0ad", "linux-image-6.1.0-28-amd64", "libc6.1"] {
             assert!(is_name(good), "{good}");
         }
-        for bad in ["", "a", "-oDpkg::Pre-Invoke=x", "+x", ".x", "a b", "a;rm", "A1", "a/b", "a*", "a=1", "a:b", "nä", "a\n", "a\0"] {
+        for bad in [
+            "",
+            "a",
+            "-oDpkg::Pre-Invoke=x",
+            "+x",
+            ".x",
+            "a b",
+            "a;rm",
+            "A1",
+            "a/b",
+            "a*",
+            "a=1",
+            "a:b",
+            "nä",
+            "a\n",
+            "a\0",
+        ] {
             assert!(!is_name(bad), "{bad:?}");
         }
         for good in ["1:9.2p1-2+deb12u3", "0~rc1", "1.0", "5.36.0-7+deb12u4"] {
@@ -84,6 +102,9 @@ mod tests {
 
     #[test]
     fn archive_names_are_those_of_the_apt_cache() {
-        assert_eq!(archive_file("openssh-server", "1:9.2p1-2+deb12u3", "amd64"), "openssh-server_1%3a9.2p1-2+deb12u3_amd64.deb");
+        assert_eq!(
+            archive_file("openssh-server", "1:9.2p1-2+deb12u3", "amd64"),
+            "openssh-server_1%3a9.2p1-2+deb12u3_amd64.deb"
+        );
     }
 }

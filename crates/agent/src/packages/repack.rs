@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Fields of `status` that are dpkg's own and not of the archive.
-const STATUS_ONLY: &[&str] = &["Status", "Conffiles", "Config-Version", "Triggers-Pending", "Triggers-Awaited"];
+const STATUS_ONLY: &[&str] =
+    &["Status", "Conffiles", "Config-Version", "Triggers-Pending", "Triggers-Awaited"];
 /// What `info/` holds beside an archive's own control files.
 const NOT_CONTROL: &[&str] = &["list", "md5sums-new"];
 
@@ -38,7 +39,13 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Pac
     move |source| PackagesError::File { what, path, source }
 }
 
-fn assemble(root: &Path, name: &str, architecture: &str, version: &str, aside: &Path) -> Result<(), PackagesError> {
+fn assemble(
+    root: &Path,
+    name: &str,
+    architecture: &str,
+    version: &str,
+    aside: &Path,
+) -> Result<(), PackagesError> {
     let control = aside.join("DEBIAN");
     fs::create_dir_all(&control).map_err(failed("make", &control))?;
     let status = root.join("var/lib/dpkg/status");
@@ -62,7 +69,9 @@ fn assemble(root: &Path, name: &str, architecture: &str, version: &str, aside: &
     let prefixes = [format!("{name}:{architecture}."), format!("{name}.")];
     for entry in fs::read_dir(&info).map_err(failed("read", &info))?.flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();
-        let Some(kind) = prefixes.iter().find_map(|p| file.strip_prefix(p.as_str())) else { continue };
+        let Some(kind) = prefixes.iter().find_map(|p| file.strip_prefix(p.as_str())) else {
+            continue;
+        };
         // `libc6.list` must not match `libc`: what follows the prefix is one word.
         if kind.contains('.') || NOT_CONTROL.contains(&kind) {
             continue;
@@ -98,8 +107,9 @@ fn fields(paragraph: &str) -> String {
 
 /// Copies one path of the package; where another package diverted it, the diverted file is the package's own.
 fn copy_in(root: &Path, path: &str, aside: &Path) -> Result<(), PackagesError> {
-    let truename = tool::stdout("/usr/bin/dpkg-divert", &words(&["--truename", path]), Path::new("/"))
-        .map_or_else(|_| path.to_owned(), |text| text.trim().to_owned());
+    let truename =
+        tool::stdout("/usr/bin/dpkg-divert", &words(&["--truename", path]), Path::new("/"))
+            .map_or_else(|_| path.to_owned(), |text| text.trim().to_owned());
     let relative = |p: &str| PathBuf::from(p.trim_start_matches('/'));
     let from = root.join(relative(&truename));
     let to = aside.join(relative(path));
@@ -124,8 +134,10 @@ fn copy_in(root: &Path, path: &str, aside: &Path) -> Result<(), PackagesError> {
     } else {
         return Ok(());
     }
-    std::os::unix::fs::chown(&to, Some(meta.uid()), Some(meta.gid())).map_err(failed("write", &to))?;
-    fs::set_permissions(&to, fs::Permissions::from_mode(meta.mode() & 0o7777)).map_err(failed("write", &to))
+    std::os::unix::fs::chown(&to, Some(meta.uid()), Some(meta.gid()))
+        .map_err(failed("write", &to))?;
+    fs::set_permissions(&to, fs::Permissions::from_mode(meta.mode() & 0o7777))
+        .map_err(failed("write", &to))
 }
 
 #[cfg(test)]

@@ -17,7 +17,11 @@ pub(super) const QUIET: [(&str, &str); 7] = [
 ];
 
 /// Runs a program to its end, in a directory, both streams apart.
-pub(super) fn output(program: &str, arguments: &[String], directory: &Path) -> Result<Output, PackagesError> {
+pub(super) fn output(
+    program: &str,
+    arguments: &[String],
+    directory: &Path,
+) -> Result<Output, PackagesError> {
     command::command(program)
         .args(arguments)
         .envs(QUIET)
@@ -27,7 +31,11 @@ pub(super) fn output(program: &str, arguments: &[String], directory: &Path) -> R
 }
 
 /// Standard output of a program that succeeded.
-pub(super) fn stdout(program: &str, arguments: &[String], directory: &Path) -> Result<String, PackagesError> {
+pub(super) fn stdout(
+    program: &str,
+    arguments: &[String],
+    directory: &Path,
+) -> Result<String, PackagesError> {
     let output = output(program, arguments, directory)?;
     if !output.status.success() {
         return Err(PackagesError::Failed {

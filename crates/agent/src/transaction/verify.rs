@@ -8,7 +8,7 @@ use fettle_core::transaction::{Fault, StepFacts};
 use std::time::{Duration, Instant};
 
 /// Services have so long to come back.
-pub(super) const SETTLE: Duration = Duration::from_secs(45);
+pub(super) const SETTLE: Duration = Duration::from_secs(30);
 /// What is good must stay good for so long: a service that dies at once was up for a moment.
 const STEADY: Duration = Duration::from_secs(2);
 /// Pause between two looks.
@@ -67,7 +67,7 @@ fn settle(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
             good_since = None;
             // A unit that has failed for good does not come back by waiting; one that restarts may.
             let hopeless =
-                worse.iter().all(|w| w.ends_with("is failed") || w.ends_with("has failed"));
+                worse.iter().any(|w| w.ends_with("is failed") || w.ends_with("has failed"));
             if begun.elapsed() > SETTLE || (hopeless && begun.elapsed() > STEADY * 3) {
                 let probe = worse.iter().any(|w| w.starts_with("probe"));
                 let unit = worse.iter().any(|w| !w.starts_with("probe"));

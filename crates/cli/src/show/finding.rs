@@ -10,7 +10,9 @@ pub(crate) fn list(page: &Page<FindingRow>) {
         line(&format!("{} of {}; more with --limit {}", page.items.len(), page.total, page.total));
     }
     match page.items.first() {
-        Some(first) => line(&format!("→ fettle finding explain {} {}", first.host_name, first.finding.id)),
+        Some(first) => {
+            line(&format!("→ fettle finding explain {} {}", first.host_name, first.finding.id))
+        }
         None => line("no such findings"),
     }
 }
@@ -59,9 +61,15 @@ pub(crate) fn cve(cve: &CveDetail) {
     }
     for advisory in &cve.advisories {
         let status = serde_json::to_string(&advisory.status).unwrap_or_default();
-        line(&format!("  {} {}: {status} ({})", advisory.release, advisory.source, advisory.evidence));
+        line(&format!(
+            "  {} {}: {status} ({})",
+            advisory.release, advisory.source, advisory.evidence
+        ));
     }
     let states: Vec<String> = cve.by_state.iter().map(|(word, n)| format!("{n} {word}")).collect();
-    line(&format!("  hosts: {}", if states.is_empty() { "none".into() } else { states.join(", ") }));
+    line(&format!(
+        "  hosts: {}",
+        if states.is_empty() { "none".into() } else { states.join(", ") }
+    ));
     rows(&cve.findings);
 }

@@ -11,7 +11,9 @@ pub(crate) fn list(page: &Page<HostRow>) {
         line("→ fettle token create --label ring=canary, then `fettle-agent enroll` on the host");
         return;
     }
-    let mut out = table(&["HOST", "STATE", "RING", "OPEN", "NO FIX", "PENDING", "FIXED", "UPGRADES", "SEEN", "SYSTEM"]);
+    let mut out = table(&[
+        "HOST", "STATE", "RING", "OPEN", "NO FIX", "PENDING", "FIXED", "UPGRADES", "SEEN", "SYSTEM",
+    ]);
     let now = now();
     for host in &page.items {
         out.add_row(vec![
@@ -44,7 +46,10 @@ pub(crate) fn one(host: &HostDetail) {
     line(&format!("  labels    {}", labels.join(" ")));
     line(&format!("  policy    {}", row.policy.as_deref().unwrap_or("none selects it")));
     line(&format!("  cohort    {}", row.cohort));
-    line(&format!("  findings  {} open, {} without a fix, {} pending, {} proved gone", row.open, row.no_fix, row.pending, row.fixed));
+    line(&format!(
+        "  findings  {} open, {} without a fix, {} pending, {} proved gone",
+        row.open, row.no_fix, row.pending, row.fixed
+    ));
     if let Some(inventory) = &host.inventory {
         line(&format!(
             "  inventory {} packages, {} upgrades offered, {} listeners, {} stale processes",

@@ -21,8 +21,11 @@ pub(crate) fn one(detail: &PlanDetail) {
         line(&format!("  needs {} approvals", plan.approvals_needed));
     }
     for (number, wave) in plan.waves.iter().enumerate() {
-        let names: Vec<&str> =
-            wave.hosts.iter().map(|id| plan.hosts.get(id).map_or(id.as_str(), |h| h.name.as_str())).collect();
+        let names: Vec<&str> = wave
+            .hosts
+            .iter()
+            .map(|id| plan.hosts.get(id).map_or(id.as_str(), |h| h.name.as_str()))
+            .collect();
         line(&format!("\nwave {}  ring {}: {}", number + 1, wave.ring, names.join(", ")));
         if !wave.why.is_empty() {
             line(&format!("  {}", wave.why));
@@ -33,7 +36,11 @@ pub(crate) fn one(detail: &PlanDetail) {
             gate.bake_seconds,
             gate.max_failures,
             gate.min_success_percent,
-            if wave.soak_seconds > 0 { format!("; the ring rests {} s", wave.soak_seconds) } else { String::new() }
+            if wave.soak_seconds > 0 {
+                format!("; the ring rests {} s", wave.soak_seconds)
+            } else {
+                String::new()
+            }
         ));
     }
     changes(detail);
@@ -53,13 +60,25 @@ fn changes(detail: &PlanDetail) {
     line("");
     let mut out = table(&["PACKAGE", "FROM", "TO", "HOSTS", "FIXES"]);
     for ((name, from, to), hosts) in changes {
-        let why = detail.plan.hosts.values().find_map(|h| h.why.get(name)).map(Vec::as_slice).unwrap_or_default();
+        let why = detail
+            .plan
+            .hosts
+            .values()
+            .find_map(|h| h.why.get(name))
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let fixes = match why {
             [] => "no CVE known".to_owned(),
             [one] => one.clone(),
             [first, rest @ ..] => format!("{first} and {} more", rest.len()),
         };
-        out.add_row(vec![name.to_owned(), from.to_owned(), to.to_owned(), hosts.to_string(), fixes]);
+        out.add_row(vec![
+            name.to_owned(),
+            from.to_owned(),
+            to.to_owned(),
+            hosts.to_string(),
+            fixes,
+        ]);
     }
     print(&out);
 }

@@ -40,7 +40,10 @@ pub(crate) fn feeds(rows: &[FeedRow]) {
     print(&out);
     for row in rows {
         if let Some(error) = &row.last_error {
-            line(&format!("{}: the last import was refused, the one before is in force: {error}", row.name));
+            line(&format!(
+                "{}: the last import was refused, the one before is in force: {error}",
+                row.name
+            ));
         }
     }
 }

@@ -25,7 +25,8 @@ pub(crate) fn list(page: &Page<RolloutRow>) {
     }
     let mut out = table(&["ROLLOUT", "PHASE", "POLICY", "PLAN", "WAVE", "HOSTS", "STARTED", "BY"]);
     for row in &page.items {
-        let hosts: Vec<String> = row.hosts_by_state.iter().map(|(word, n)| format!("{n} {word}")).collect();
+        let hosts: Vec<String> =
+            row.hosts_by_state.iter().map(|(word, n)| format!("{n} {word}")).collect();
         out.add_row(vec![
             row.id.to_string().into(),
             state(phase(&row.phase)),
@@ -54,7 +55,9 @@ pub(crate) fn one(detail: &RolloutDetail) {
     ));
     match &row.phase {
         Phase::Halted { hold } => line(&format!("  halted: {hold}")),
-        Phase::Paused { by, reason } | Phase::Aborted { by, reason } => line(&format!("  by {by}: {reason}")),
+        Phase::Paused { by, reason } | Phase::Aborted { by, reason } => {
+            line(&format!("  by {by}: {reason}"))
+        }
         Phase::Running | Phase::Done => {}
     }
     for waiting in &detail.waiting {

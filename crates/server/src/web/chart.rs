@@ -157,6 +157,6 @@ mod tests {
         assert!(html.contains("x=\"0.00%\" y=\"0\" width=\"50.00%\""), "{html}");
         assert!(html.contains("x=\"50.00%\" y=\"0\" width=\"50.00%\""), "{html}");
         assert_eq!(html.matches("<rect class=\"seg").count(), 2);
-        assert_eq!(html.matches("<li").count(), 3);
+        assert_eq!(html.matches("</li>").count(), 3);
     }
 }

@@ -55,7 +55,7 @@ pub fn ledger(
                 }
             }
             p.quiet { "Verify it offline:" }
-            (command("fettle audit export --file ledger.jsonl\nfettle audit verify --file ledger.jsonl"))
+            (command("fettle audit export > ledger.jsonl\nfettle audit verify --file ledger.jsonl"))
         },
     )
 }

@@ -270,7 +270,7 @@ fn a_plan_is_started_only_as_it_was_seen_and_only_while_its_parent_is_in_force()
 #[test]
 fn a_host_that_changed_since_the_plan_is_left_alone() {
     let lab = Lab::furnished();
-    let mut agents = vec![lab.host("canary-1", "canary")];
+    let mut agents = [lab.host("canary-1", "canary")];
     let plan = plan(&lab);
     agents[0].inventory.packages[1].version = "3.0.14-2".into();
     agents[0].checkin(&lab);
@@ -283,7 +283,7 @@ fn a_host_that_changed_since_the_plan_is_left_alone() {
 #[test]
 fn a_server_restored_from_an_old_backup_does_not_give_a_generation_twice() {
     let lab = Lab::furnished();
-    let mut agents = vec![lab.host("canary-1", "canary")];
+    let mut agents = [lab.host("canary-1", "canary")];
     agents[0].generation = 41;
     agents[0].checkin(&lab);
     start(&lab);

@@ -5,6 +5,7 @@ use crate::Sabotage;
 use crate::server::NotWritten;
 use fettle_core::rollout::{Rollout, RolloutEvent, effects};
 use fettle_core::{AssignmentId, Hold, HostId, RolloutId, Timestamp};
+use std::borrow::Cow;
 
 impl World {
     /// Something changed: every process looks.
@@ -62,11 +63,7 @@ impl World {
         let since = Some(self.processes[process].started_at);
         let seen = self.store.observe(self.now, id, since, self.options.sabotage);
         let Some(row) = self.store.rollouts.get(id) else { return (0, Vec::new(), None) };
-        let mut decision = if self.sabotaged(Sabotage::IgnoreBudget) {
-            without_budgets(&row.state).decide(self.now, &seen)
-        } else {
-            row.state.decide(self.now, &seen)
-        };
+        let mut decision = blinded(&row.state, self.options.sabotage).decide(self.now, &seen);
         let bakes = decision.holds.iter().any(|w| matches!(w.hold, Hold::Bake { .. }));
         if self.sabotaged(Sabotage::SkipGate) && bakes {
             decision.events =
@@ -306,11 +303,8 @@ impl World {
         let seen = self.store.observe(self.now, &id, since, self.options.sabotage);
         let Some(row) = self.store.rollouts.get(&id) else { return Err(gone) };
         let version = row.state.version;
-        let answer = if self.sabotaged(Sabotage::IgnoreBudget) {
-            without_budgets(&row.state).redeem(self.now, host, assignment, generation, &seen)
-        } else {
-            row.state.redeem(self.now, host, assignment, generation, &seen)
-        };
+        let shown = blinded(&row.state, self.options.sabotage);
+        let answer = shown.redeem(self.now, host, assignment, generation, &seen);
         match answer {
             Ok(None) => Ok(()),
             Ok(Some(event)) => {
@@ -324,11 +318,15 @@ impl World {
     }
 }
 
-/// What an executor without the budget guard would see.
-fn without_budgets(state: &Rollout) -> Rollout {
-    let mut state = state.clone();
-    state.plan.budgets.clear();
-    state
+/// The state as it is shown to an executor whose guard is switched off.
+fn blinded(state: &Rollout, sabotage: Option<Sabotage>) -> Cow<'_, Rollout> {
+    let mut shown = Cow::Borrowed(state);
+    match sabotage {
+        Some(Sabotage::IgnoreBudget) => shown.to_mut().plan.budgets.clear(),
+        Some(Sabotage::ForgetFailures) => shown.to_mut().failures = 0,
+        _ => {}
+    }
+    shown
 }
 
 /// One event as a line of the story.

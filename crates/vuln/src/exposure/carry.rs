@@ -18,6 +18,7 @@ pub(super) struct Known {
     pub(super) installed: Arc<str>,
     pub(super) fixed_version: Option<Arc<str>>,
     pub(super) binaries: Vec<Arc<str>>,
+    pub(super) in_use: bool,
     pub(super) exposed: bool,
 }
 
@@ -30,6 +31,7 @@ impl From<&Finding> for Known {
             installed: finding.installed.as_str().into(),
             fixed_version: finding.fixed_version.as_deref().map(Into::into),
             binaries: finding.binaries.iter().map(|b| b.as_str().into()).collect(),
+            in_use: finding.in_use,
             exposed: finding.exposed,
         }
     }
@@ -44,21 +46,24 @@ impl From<&Carried> for Known {
             installed: carried.installed.clone(),
             fixed_version: carried.fixed_version.clone(),
             binaries: carried.binaries.clone(),
+            in_use: carried.in_use,
             exposed: carried.exposed,
         }
     }
 }
 
-/// A finding that is fixed on disk: `pending-restart` or `fixed`.
+/// A finding that no package on disk shows: `pending-restart` or `fixed`; or, where the host could not say what it
+/// has installed, as it was.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Carried {
     pub(super) source: Arc<str>,
     pub(super) id: Arc<str>,
     pub(super) state: FindingState,
-    /// The fixed version that is installed (empty: the package was removed).
+    /// The version that was judged: the fixed one that is installed (empty: the package was removed).
     pub(super) installed: Arc<str>,
     pub(super) fixed_version: Option<Arc<str>>,
     pub(super) binaries: Vec<Arc<str>>,
+    pub(super) in_use: bool,
     pub(super) exposed: bool,
 }
 
@@ -109,6 +114,9 @@ fn decide(
         return Err(Withdrawal::NotCovered);
     }
     let now = facts.source(&known.source);
+    if !facts.packages_known && now.is_none_or(|n| n.groups.is_empty()) {
+        return Ok(kept(known));
+    }
     if known.binaries.iter().any(|b| is_kernel_image(b)) && now.is_none_or(|n| n.kernel.is_none()) {
         return Err(Withdrawal::KernelNotJudged);
     }
@@ -119,6 +127,7 @@ fn decide(
         installed: installed.into(),
         fixed_version: fixed_version.map(Into::into).or_else(|| known.fixed_version.clone()),
         binaries: known.binaries.clone(),
+        in_use: state.is_vulnerable(),
         exposed: known.exposed && state.is_vulnerable(),
     };
     let in_memory = |now: Option<&SourceFacts>| {
@@ -157,6 +166,26 @@ fn decide(
     Ok(carried(proved(now), lowest.map_or("", |v| v.text.as_ref()), Some(version)))
 }
 
+/// A finding of a host that could not say what it has installed.
+fn kept(known: &Known) -> Carried {
+    let state = match known.state {
+        // What the exception covered is not known here; if it ends, the worst is assumed.
+        FindingState::Accepted if known.fixed_version.is_some() => FindingState::Open,
+        FindingState::Accepted => FindingState::NoFixYet,
+        state => state,
+    };
+    Carried {
+        source: known.source.clone(),
+        id: known.id.clone(),
+        state,
+        installed: known.installed.clone(),
+        fixed_version: known.fixed_version.clone(),
+        binaries: known.binaries.clone(),
+        in_use: known.in_use,
+        exposed: known.exposed,
+    }
+}
+
 /// What a version that ran before was affected by, while a process still maps its files.
 fn still_running(
     catalogue: &Catalogue,
@@ -182,6 +211,7 @@ fn still_running(
             installed: lowest.version.text.clone(),
             fixed_version: s.fixed_version().map(Into::into),
             binaries: here.binaries().cloned().collect(),
+            in_use: true,
             exposed: here.groups.iter().any(|g| g.exposed),
         })
         .collect()

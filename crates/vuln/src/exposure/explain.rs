@@ -1,5 +1,6 @@
 //! Why a finding is one: the vendor's record, the versions compared, what runs, how bad, and what would fix it.
 
+use super::MEMORY_GAPS;
 use super::catalogue::{Catalogue, Statement};
 use super::facts::is_kernel_image;
 use super::signed::vendor_source;
@@ -303,7 +304,7 @@ fn running(finding: &Finding, inventory: &Inventory) -> Vec<String> {
             "Not in use: no running process was seen to map a file of these packages.".to_owned(),
         ),
     }
-    for gap in inventory.gaps.iter().filter(|g| g.starts_with(super::MEMORY_GAP)) {
+    for gap in inventory.gaps.iter().filter(|g| MEMORY_GAPS.iter().any(|m| g.starts_with(m))) {
         lines.push(format!("The host could not look at all of its processes: {gap}."));
     }
     lines

@@ -1,7 +1,7 @@
 //! What of an inventory decides about exposure: per source package of the vendor, which versions are installed,
 //! which kernel runs, what is offered, in use, exposed, stale.
 
-use super::{KernelCoverage, signed::vendor_source};
+use super::{KernelCoverage, MEMORY_GAPS, PACKAGES_GAP, signed::vendor_source};
 use fettle_core::inventory::{Inventory, Package};
 use fettle_core::version::deb;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,11 +87,19 @@ pub(super) struct HostFacts {
     pub(super) stale_packages: BTreeSet<Arc<str>>,
     /// Could processes be looked at?
     pub(super) memory_known: bool,
+    /// Could the package database be read?
+    pub(super) packages_known: bool,
+    /// What the host says it could not find out.
+    pub(super) gaps: Vec<String>,
 }
 
 /// Is this binary a kernel image (or a metapackage for one)?
 pub(super) fn is_kernel_image(binary: &str) -> bool {
     binary.starts_with("linux-image-")
+}
+
+fn has_gap(inventory: &Inventory, beginnings: &[&str]) -> bool {
+    inventory.gaps.iter().any(|gap| beginnings.iter().any(|b| gap.starts_with(b)))
 }
 
 fn is_kernel_package(package: &Package, source: &str) -> bool {
@@ -170,7 +178,9 @@ impl HostFacts {
             kernel,
             odd_versions: odd_versions.into_iter().collect(),
             stale_packages,
-            memory_known: !inventory.gaps.iter().any(|g| g.starts_with(super::MEMORY_GAP)),
+            memory_known: !has_gap(inventory, &MEMORY_GAPS),
+            packages_known: !inventory.packages.is_empty() && !has_gap(inventory, &[PACKAGES_GAP]),
+            gaps: inventory.gaps.clone(),
         }
     }
 

@@ -119,7 +119,7 @@ pub(super) fn carried_finding(
         state: state_with(carried.state, &carried.id, &carried.source, accepted),
         fixed_version: carried.fixed_version.as_ref().map(|v| v.to_string()),
         offered: false,
-        in_use: carried.state == FindingState::PendingRestart,
+        in_use: carried.in_use,
         exposed: carried.exposed,
         urgency: statement.map(|s| s.urgency.to_string()).unwrap_or_default(),
         ranking: statement.map_or_else(Ranking::default, |s| catalogue.ranking(s)),
@@ -148,6 +148,9 @@ impl Catalogue {
         if !self.covers(&release) {
             let known = self.releases().map(str::to_owned).collect();
             return Coverage::UnknownRelease { os: os.clone(), known };
+        }
+        if !facts.packages_known {
+            return Coverage::NoPackages { release, gaps: facts.gaps.clone() };
         }
         Coverage::Release {
             release,

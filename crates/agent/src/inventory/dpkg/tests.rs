@@ -1,0 +1,81 @@
+use super::*;
+
+const STATUS: &str = "\
+Package: libssl3
+Status: install ok installed
+Architecture: amd64
+Source: openssl (3.0.15-1)
+Version: 3.0.15-1~deb12u1
+Description: x
+ with: a continuation that looks like a field
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 1.0
+
+Package: half
+Status: install ok half-configured
+Architecture: all
+Version: 2.0
+
+
+Package: kept
+Status: hold ok installed
+Architecture: amd64
+Version: 1:3.0-1+b1
+";
+
+#[test]
+fn installed_packages_are_read_with_source_and_health_and_removed_ones_are_not() {
+    let packages = parse_status(STATUS.as_bytes());
+    let short: Vec<_> = packages
+        .iter()
+        .map(|p| (p.name.as_str(), p.source.as_str(), p.source_version.as_str(), p.healthy))
+        .collect();
+    assert_eq!(
+        short,
+        [
+            ("half", "half", "2.0", false),
+            ("kept", "kept", "1:3.0-1+b1", true),
+            ("libssl3", "openssl", "3.0.15-1", true),
+        ]
+    );
+}
+
+#[test]
+fn odd_bytes_and_torn_files_are_read_as_far_as_they_go() {
+    for text in
+        [&b""[..], b"\n\n\n", b"Package", b"Package: x", b"\xff\xfe\0\nPackage: y\n", b": \n :\n"]
+    {
+        assert!(parse_status(text).is_empty(), "{text:?}");
+    }
+    for cut in 0..STATUS.len() {
+        assert!(parse_status(&STATUS.as_bytes()[..cut]).len() <= 3);
+    }
+}
+
+#[test]
+fn the_database_of_a_real_machine_is_read_as_dpkg_query_reads_it() {
+    let data =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/inventories");
+    let status = data.join("builder-bookworm.dpkg-status.zst");
+    let (true, Ok(zstd)) =
+        (status.exists(), std::process::Command::new("zstd").arg("-dc").arg(&status).output())
+    else {
+        println!("skipped: ../shared/data or zstd is not here");
+        return;
+    };
+    let table = std::fs::read_to_string(data.join("builder-bookworm.dpkg-query.tsv")).unwrap();
+    let packages = parse_status(&zstd.stdout);
+    assert!(packages.len() > 700, "{}", packages.len());
+    for package in &packages {
+        let line = table.lines().find(|l| {
+            let mut fields = l.split('\t');
+            let name = fields.next().unwrap_or_default();
+            name.split(':').next() == Some(&package.name) && l.contains(&package.architecture)
+        });
+        let line = line.unwrap_or_else(|| panic!("{} is not in the table", package.name));
+        assert!(line.split('\t').any(|f| f == package.version), "{line}");
+    }
+}
