@@ -54,7 +54,9 @@ impl Digest {
 
 /// Why a text is no digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a SHA-256 digest: expected 64 hexadecimal digits, with or without `sha256:` in front")]
+#[error(
+    "`{0}` is not a SHA-256 digest: expected 64 hexadecimal digits, with or without `sha256:` in front"
+)]
 pub struct BadDigest(String);
 
 impl FromStr for Digest {
@@ -110,7 +112,9 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_digest_is_refused() {
-        for bad in ["", "sha256:", "sha256:zz", &"g".repeat(64), &"a".repeat(63), "é".repeat(32).as_str()] {
+        for bad in
+            ["", "sha256:", "sha256:zz", &"g".repeat(64), &"a".repeat(63), "é".repeat(32).as_str()]
+        {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

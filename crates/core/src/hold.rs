@@ -260,25 +260,38 @@ impl fmt::Display for Hold {
         match self {
             Self::NoPolicy => write!(f, "no policy selects this host"),
             Self::PolicyAmbiguous { policies } => {
-                write!(f, "policies {} select this host with equal priority", policies.join(" and "))
+                write!(
+                    f,
+                    "policies {} select this host with equal priority",
+                    policies.join(" and ")
+                )
             }
             Self::NoRing => write!(f, "the host is in no ring of its policy"),
             Self::NoInventory => write!(f, "the host has not reported what it runs"),
-            Self::InventoryStale { last_seen } => write!(f, "the last report is too old to plan on ({last_seen})"),
+            Self::InventoryStale { last_seen } => {
+                write!(f, "the last report is too old to plan on ({last_seen})")
+            }
             Self::Quarantined { reason } => write!(f, "the host is quarantined: {reason}"),
-            Self::WindowClosed { opens_at: Some(at) } => write!(f, "the maintenance window is closed until {at}"),
+            Self::WindowClosed { opens_at: Some(at) } => {
+                write!(f, "the maintenance window is closed until {at}")
+            }
             Self::WindowClosed { opens_at: None } => {
                 write!(f, "the maintenance window does not open within a year")
             }
             Self::WindowTooShort { closes_at, needs_seconds } => {
-                write!(f, "the window closes at {closes_at}, the change with its way back needs {needs_seconds} s")
+                write!(
+                    f,
+                    "the window closes at {closes_at}, the change with its way back needs {needs_seconds} s"
+                )
             }
             Self::Blackout { reason, until } => write!(f, "blackout until {until}: {reason}"),
             Self::Excluded { package, reason, until } => {
                 write!(f, "{package} is excluded by policy: {reason}")?;
                 until.map_or(Ok(()), |u| write!(f, " (until {u})"))
             }
-            Self::PackageHeld { package } => write!(f, "{package} is held on the host (apt-mark hold)"),
+            Self::PackageHeld { package } => {
+                write!(f, "{package} is held on the host (apt-mark hold)")
+            }
             Self::SourceNotAllowed { package, origin } => {
                 write!(f, "{package} comes from {origin}, a source the policy does not allow")
             }
@@ -289,10 +302,18 @@ impl fmt::Display for Hold {
                 write!(f, "{package} would remove {}", removes.join(", "))
             }
             Self::WouldBring { package, brings } => {
-                write!(f, "{package} would bring in {}, which no source of the host offers", brings.join(", "))
+                write!(
+                    f,
+                    "{package} would bring in {}, which no source of the host offers",
+                    brings.join(", ")
+                )
             }
-            Self::KeptInStep { package, with } => write!(f, "{package} is kept in step with {with}, which is held"),
-            Self::NoFix { finding } => write!(f, "{finding}: the vendor has no fix for this release"),
+            Self::KeptInStep { package, with } => {
+                write!(f, "{package} is kept in step with {with}, which is held")
+            }
+            Self::NoFix { finding } => {
+                write!(f, "{finding}: the vendor has no fix for this release")
+            }
             Self::FixNotOffered { finding, fixed_version } => {
                 write!(f, "{finding}: fixed in {fixed_version}, which no source of the host offers")
             }
@@ -300,7 +321,11 @@ impl fmt::Display for Hold {
                 write!(f, "{mount} has {free} bytes free, the change needs {needs}")
             }
             Self::BudgetUsed { budget, limit, disrupted } => {
-                write!(f, "budget `{budget}` is used up: {} of {limit} hosts are disrupted", disrupted.len())
+                write!(
+                    f,
+                    "budget `{budget}` is used up: {} of {limit} hosts are disrupted",
+                    disrupted.len()
+                )
             }
             Self::Soak { ring, until } => write!(f, "ring `{ring}` soaks until {until}"),
             Self::Bake { wave, until } => write!(f, "wave {} is watched until {until}", wave + 1),
@@ -308,7 +333,9 @@ impl fmt::Display for Hold {
                 write!(f, "wave {} has {unfinished} hosts still at work", wave + 1)
             }
             Self::NoData { what } => write!(f, "no data: {what}"),
-            Self::GateFailed { wave, reason } => write!(f, "the gate after wave {} failed: {reason}", wave + 1),
+            Self::GateFailed { wave, reason } => {
+                write!(f, "the gate after wave {} failed: {reason}", wave + 1)
+            }
             Self::TooManyFailures { failed, allowed } => {
                 write!(f, "{failed} hosts failed or fell silent, {allowed} are allowed")
             }
@@ -317,10 +344,17 @@ impl fmt::Display for Hold {
             Self::Aborted { by, reason } => write!(f, "aborted by {by}: {reason}"),
             Self::Busy { rollout } => write!(f, "rollout {rollout} is at work on this host"),
             Self::HostSilent { last_seen: Some(at) } => write!(f, "the host is silent since {at}"),
-            Self::HostSilent { last_seen: None } => write!(f, "the host has left the fleet, or has never spoken"),
-            Self::HostChanged => write!(f, "the host's packages are no longer what the plan was made for"),
+            Self::HostSilent { last_seen: None } => {
+                write!(f, "the host has left the fleet, or has never spoken")
+            }
+            Self::HostChanged => {
+                write!(f, "the host's packages are no longer what the plan was made for")
+            }
             Self::GrantGone { grants } => {
-                write!(f, "the grant expired or was withdrawn before the host redeemed it (grant {grants})")
+                write!(
+                    f,
+                    "the grant expired or was withdrawn before the host redeemed it (grant {grants})"
+                )
             }
             Self::NothingToDo => write!(f, "nothing is owed"),
         }

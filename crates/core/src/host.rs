@@ -47,7 +47,9 @@ pub enum BadLabel {
     #[error("label `{0}` has no `=`: write key=value, for example ring=canary")]
     NoEquals(String),
     /// A byte that may not stand in a label.
-    #[error("label `{label}` holds {found:?}: only a-z, 0-9, `.`, `_`, `/` and `-` may stand in a label")]
+    #[error(
+        "label `{label}` holds {found:?}: only a-z, 0-9, `.`, `_`, `/` and `-` may stand in a label"
+    )]
     Character {
         /// The label as given.
         label: String,
@@ -85,7 +87,13 @@ mod tests {
         assert_eq!(parse_label("a="), Ok(("a".into(), String::new())));
         assert_eq!(parse_label("ring"), Err(BadLabel::NoEquals("ring".into())));
         assert_eq!(parse_label("=x"), Err(BadLabel::Length("=x".into())));
-        assert_eq!(parse_label("a=b c"), Err(BadLabel::Character { label: "a=b c".into(), found: ' ' }));
-        assert_eq!(parse_label("a=<b>"), Err(BadLabel::Character { label: "a=<b>".into(), found: '<' }));
+        assert_eq!(
+            parse_label("a=b c"),
+            Err(BadLabel::Character { label: "a=b c".into(), found: ' ' })
+        );
+        assert_eq!(
+            parse_label("a=<b>"),
+            Err(BadLabel::Character { label: "a=<b>".into(), found: '<' })
+        );
     }
 }

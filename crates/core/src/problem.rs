@@ -77,7 +77,12 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of `kind` with its code, message and hint.
-    pub fn new(kind: ProblemKind, code: &str, message: impl fmt::Display, hint: impl fmt::Display) -> Self {
+    pub fn new(
+        kind: ProblemKind,
+        code: &str,
+        message: impl fmt::Display,
+        hint: impl fmt::Display,
+    ) -> Self {
         Self { kind, code: code.to_owned(), message: message.to_string(), hint: hint.to_string() }
     }
 }

@@ -15,8 +15,6 @@ use serde::de::DeserializeOwned;
 use crate::process::ProcessId;
 use crate::{Lab, LabError, LabHost};
 
-/// Where operators reach the server.
-const OPERATOR: &str = "127.0.0.1:18440";
 /// The port agents reach it at, on the lab's gateway.
 const AGENTS_PORT: u16 = 18441;
 /// How often something that has a deadline is asked for; each ask starts a program.
@@ -93,7 +91,13 @@ impl Fleet {
 
     /// Where the web page is.
     pub fn url(&self) -> String {
-        format!("http://{OPERATOR}")
+        format!("http://{}", self.operator())
+    }
+
+    /// Where operators reach the server: a port of the lab's own, so that two labs do not meet.
+    fn operator(&self) -> String {
+        let [.., network, _] = self.lab.gateway_ip().octets();
+        format!("127.0.0.1:{}", 18_000 + u16::from(network))
     }
 
     /// Where agents reach the server.
@@ -121,7 +125,7 @@ impl Fleet {
         let mut child = Command::new(self.programs.join("fettle"))
             .args(["server", "--data"])
             .arg(self.data())
-            .args(["--operator-listen", OPERATOR, "--agents-listen"])
+            .args(["--operator-listen", &self.operator(), "--agents-listen"])
             .arg(format!("{}:{AGENTS_PORT}", self.lab.gateway_ip()))
             // A fleet on one machine is small and watched by someone who waits.
             .args(["--checkin-idle", "5", "--checkin-busy", "1"])

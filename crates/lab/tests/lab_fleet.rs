@@ -340,7 +340,7 @@ fn an_agent_killed_at_any_step_boundary_finds_out_by_itself_and_ends_well() {
                 killed.stderr
             );
             assert!(
-                !killed.stdout.contains("verified\n"),
+                !killed.stdout.contains("patched and verified"),
                 "{place}: it was killed before its end: {}",
                 killed.stdout
             );
