@@ -197,7 +197,7 @@ pub(crate) fn down(config: &LabConfig) -> Result<(), LabError> {
     for (device, _) in loops(&config.dir) {
         Tool::new("losetup", "releasing a loop device").arg("-d").arg(device).run()?;
     }
-    let waited = Duration::from_secs(10);
+    let waited = Duration::from_secs(60);
     if poll_until(Instant::now() + waited, || loops(&config.dir).is_empty()) {
         return Ok(());
     }

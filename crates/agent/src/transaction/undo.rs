@@ -216,8 +216,20 @@ fn services_back(before: &Baseline, facts: &mut UndoFacts) -> Result<(), Fault> 
         facts.notes.push("systemd does not run here: nothing is restarted".into());
         return Ok(());
     }
+    let since =
+        started_since(before.at).map_err(super::io_fault("ask systemd what was started"))?;
     let mut steps = StepFacts::default();
     activate::restart(&RestartRule::default(), &mut steps)?;
+    // A script maps no file: what was started while the new version was there runs the new version.
+    let scripts: Vec<String> = since.into_iter().filter(|u| !steps.restarted.contains(u)).collect();
+    if !scripts.is_empty() {
+        let mut arguments = vec!["try-restart", "--"];
+        arguments.extend(scripts.iter().map(String::as_str));
+        if let Err(e) = unit::systemctl(&arguments) {
+            steps.notes.push(e.to_string());
+        }
+        steps.restarted.extend(scripts);
+    }
     facts.notes.extend(steps.notes);
     if !steps.restarted.is_empty() {
         facts.notes.push(format!("restarted: {}", steps.restarted.join(", ")));
@@ -257,6 +269,43 @@ fn services_back(before: &Baseline, facts: &mut UndoFacts) -> Result<(), Fault> 
     }
 }
 
+/// Services with a process of their own that became active after `at`. The bus and log-ins are left alone: cutting
+/// off every session is worse than what they may still run, and what they map is seen by its files.
+fn started_since(at: fettle_core::Timestamp) -> std::io::Result<Vec<String>> {
+    let text = unit::systemctl(&[
+        "show",
+        "--type=service",
+        "--state=active",
+        "--property=Id,MainPID,ActiveEnterTimestampMonotonic",
+        "*",
+    ])?;
+    let uptime = std::fs::read_to_string("/proc/uptime")?;
+    let uptime: f64 = uptime.split(' ').next().and_then(|t| t.parse().ok()).unwrap_or(0.0);
+    let ago = fettle_core::Timestamp::now().duration_since(at).as_secs_f64();
+    Ok(after(&text, (uptime - ago) * 1e6))
+}
+
+/// Units of `systemctl show` that became active later than `microseconds` after boot.
+fn after(text: &str, microseconds: f64) -> Vec<String> {
+    const LEFT_ALONE: [&str; 8] = [
+        "fettle-",
+        "user@",
+        "user-runtime-dir@",
+        "dbus",
+        "systemd-",
+        "ssh",
+        "getty@",
+        "serial-getty@",
+    ];
+    let started = |block: &str| {
+        let value = |key: &str| block.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+        let unit = value("Id").filter(|u| !LEFT_ALONE.iter().any(|p| u.starts_with(p)))?;
+        let at: f64 = value("ActiveEnterTimestampMonotonic")?.parse().ok()?;
+        (value("MainPID")? != "0" && at > microseconds).then(|| unit.to_owned())
+    };
+    text.split("\n\n").filter_map(started).collect()
+}
+
 /// The package database must be whole and name the old versions.
 fn packages_back(directory: &Path, before: &Baseline, facts: &mut UndoFacts) -> Result<(), Fault> {
     let progress =
@@ -287,4 +336,18 @@ fn packages_back(directory: &Path, before: &Baseline, facts: &mut UndoFacts) -> 
             .map(|l| format!("dpkg --verify: {l}")),
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_services_with_a_process_that_started_since_are_restarted() {
+        let text = "Id=acme-web.service\nMainPID=12\nActiveEnterTimestampMonotonic=2000\n\n\
+                    Id=nginx.service\nMainPID=13\nActiveEnterTimestampMonotonic=500\n\n\
+                    Id=once.service\nMainPID=0\nActiveEnterTimestampMonotonic=2000\n\n\
+                    Id=dbus.service\nMainPID=14\nActiveEnterTimestampMonotonic=2000\n";
+        assert_eq!(after(text, 1000.0), ["acme-web.service"]);
+    }
 }
