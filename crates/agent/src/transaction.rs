@@ -2,7 +2,7 @@
 //! or undo. One file a step; what does beside what undoes.
 //!
 //! Each step is a function of what lies on disk. It may be run again from its start after a crash, or
-//! ([`Step::Drain`] and later) has a recovery beside it that finds out how far it came. No step decides what
+//! (`Step::Drain` and later) has a recovery beside it that finds out how far it came. No step decides what
 //! comes next: that is [`fettle_core::transaction::Progress::next`] over the journal.
 
 pub mod activate;

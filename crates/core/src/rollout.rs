@@ -1,6 +1,6 @@
 //! A plan carried out in waves. Event-sourced: [`decide`](crate::rollout) looks at state, observations and
 //! now and returns events; each event is persisted, then [`Rollout::apply`] folds it into the state, and
-//! only then [`effects`] of the event go out. A crash anywhere loses nothing and repeats nothing.
+//! only then [`effects()`] of the event go out. A crash anywhere loses nothing and repeats nothing.
 
 use crate::plan::Plan;
 use crate::transaction::{Outcome, Step};
