@@ -222,7 +222,7 @@ impl Demo {
             version_barred: barred,
             reason: hold.to_string(),
             undone_because: rollout.hosts.iter().find_map(|h| match &h.run.state {
-                HostState::Undone { reason } | HostState::Refused { reason } => {
+                HostState::Undone { reason } | HostState::Refused { reason, .. } => {
                     Some(reason.clone())
                 }
                 _ => None,

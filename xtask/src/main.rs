@@ -6,6 +6,7 @@ mod demo;
 mod deps;
 mod figures;
 mod lab;
+mod mutants;
 mod sim;
 mod test;
 
@@ -32,6 +33,8 @@ enum Task {
     Lab(lab::LabCommand),
     /// The product's own rollout code under random events.
     Sim(sim::Sim),
+    /// Guards switched off in turn: each must be missed.
+    Mutants(mutants::Mutants),
     /// Check which room depends on which.
     Deps,
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Bench(bench) => bench.run(),
         Task::Lab(command) => command.run(),
         Task::Sim(sim) => sim.run(),
+        Task::Mutants(mutants) => mutants.run(),
         Task::Deps => deps::check(),
     };
     match result {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 pub mod apt;
 pub mod names;
 pub mod repack;
+pub(crate) mod simulation;
 mod tool;
 
 pub use apt::Apt;
@@ -33,18 +34,18 @@ pub trait Driver {
         directory: &Path,
     ) -> Result<Vec<Archive>, PackagesError>;
 
-    /// Puts the archive of an installed version into `directory`: from the package manager's cache, from its
-    /// sources, else rebuilt from what is installed.
+    /// Puts the archives of the versions that are installed (`from` of each change) into `directory`: from the
+    /// package manager's cache, from its sources, else rebuilt from what is installed. One answer for each change,
+    /// in their order.
     ///
     /// # Errors
-    /// When none of the three ways gives an archive.
+    /// When a field is malformed or the directory cannot be used. An archive that none of the three ways gives is
+    /// the error in its place.
     fn fetch_old(
         &self,
-        name: &str,
-        architecture: &str,
-        version: &str,
+        changes: &[PackageChange],
         directory: &Path,
-    ) -> Result<Archive, PackagesError>;
+    ) -> Result<Vec<Result<Archive, PackagesError>>, PackagesError>;
 
     /// What the package manager finds wrong with its own state, one line each. Empty: clean.
     ///

@@ -95,7 +95,7 @@ pub(crate) fn doing(host: &RolloutHost) -> String {
             }
         }
         HostState::Undone { reason }
-        | HostState::Refused { reason }
+        | HostState::Refused { reason, .. }
         | HostState::Quarantined { reason } => reason.clone(),
         HostState::Cancelled { hold } => hold.to_string(),
         HostState::Patched | HostState::Pending => String::new(),

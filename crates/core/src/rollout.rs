@@ -160,6 +160,11 @@ pub enum HostState {
     Refused {
         /// Why.
         reason: String,
+        /// The rehearsal has shown that the change itself is bad ([`Fault::blames_change`]).
+        ///
+        /// [`Fault::blames_change`]: crate::transaction::Fault::blames_change
+        #[serde(default)]
+        change_at_fault: bool,
     },
     /// Neither: a person must come.
     Quarantined {

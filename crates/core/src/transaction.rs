@@ -209,6 +209,20 @@ impl Fault {
             || self.code == Self::EXPIRED
             || HOLDS.contains(&self.code.as_str())
     }
+
+    /// The rehearsal has shown that the change itself does harm: it would fail, break a configuration or leave
+    /// programs without their libraries. As bad as an undo, seen in time.
+    pub fn blames_change(&self) -> bool {
+        const SHOWN: [&str; 6] = [
+            "configuration-test-failed",
+            "imports-broken",
+            "libraries-unresolved",
+            "rehearsal-failed",
+            "rehearsal-unclean",
+            "rehearsal-version",
+        ];
+        SHOWN.contains(&self.code.as_str())
+    }
 }
 
 /// How a transaction ended.

@@ -26,6 +26,8 @@ pub struct Fleet {
     lab: Lab,
     programs: PathBuf,
     server: Option<Child>,
+    /// The server and its files outlive this value.
+    kept: bool,
     /// The hosts whose agents were enrolled, in that order.
     pub hosts: Vec<LabHost>,
 }
@@ -77,6 +79,7 @@ impl Fleet {
             lab: lab.clone(),
             programs: programs.to_owned(),
             server: None,
+            kept: false,
             hosts: Vec::new(),
         };
         fs::create_dir_all(fleet.data()).map_err(LabError::io("make", &fleet.data()))?;
@@ -312,12 +315,15 @@ impl Fleet {
 
     /// Leaves the server running when this value goes, for someone to look around.
     pub fn keep(mut self) {
-        self.server = None;
+        self.kept = true;
     }
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
         self.kill_server();
         let _ = sweep(&self.lab);
     }

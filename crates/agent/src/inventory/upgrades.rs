@@ -3,6 +3,7 @@
 
 use super::dpkg::{self, Database};
 use crate::command::command;
+use crate::packages::{ResolvedChange, simulation};
 use crate::settings::Settings;
 use fettle_core::Digest;
 use fettle_core::inventory::{Origin, Upgrade};
@@ -19,17 +20,6 @@ pub struct Offered {
     pub upgrades: Vec<Upgrade>,
     /// What could not be found out.
     pub gaps: Vec<String>,
-}
-
-/// One package of `apt-get --simulate`.
-#[derive(Debug, PartialEq, Eq)]
-struct Simulated<'a> {
-    name: &'a str,
-    architecture: &'a str,
-    from: &'a str,
-    to: &'a str,
-    /// `LABEL:VERSION/SUITE, ...`
-    releases: &'a str,
 }
 
 /// Asks apt what a full upgrade would do. Holds are left out of account, so that a held package's upgrade is still
@@ -62,7 +52,9 @@ pub fn offered(
             "dist-upgrade",
         ],
     )?;
-    let (changes, removed) = parse_simulation(&simulated, architecture);
+    let steps = simulation::parse(&simulated, architecture).map_err(io::Error::other)?;
+    let (changes, removals): (Vec<_>, Vec<_>) = steps.into_iter().partition(|s| !s.to.is_empty());
+    let removed: BTreeSet<&str> = removals.iter().map(|s| s.name.as_str()).collect();
     if changes.is_empty() {
         return Ok(Offered::default());
     }
@@ -75,17 +67,15 @@ pub fn offered(
         database.packages.iter().map(|p| (p.name.as_str(), p.architecture.as_str())).collect();
     let added: BTreeSet<&str> = changes
         .iter()
-        .filter(|c| !installed.contains(&(c.name, c.architecture)))
-        .map(|c| c.name)
+        .filter(|c| !installed.contains(&(c.name.as_str(), c.architecture.as_str())))
+        .map(|c| c.name.as_str())
         .collect();
     let mut offered = Offered::default();
     let mut explained = BTreeSet::new();
     for change in &changes {
-        let Some(record) = records.get(&(
-            change.name.to_owned(),
-            change.to.to_owned(),
-            change.architecture.to_owned(),
-        )) else {
+        let Some(record) =
+            records.get(&(change.name.clone(), change.to.clone(), change.architecture.clone()))
+        else {
             offered.gaps.push(format!(
                 "pending upgrades: the index has no record of {} {}",
                 change.name, change.to
@@ -99,7 +89,7 @@ pub fn offered(
                 .collect()
         };
         let mut brings = [named("Depends", &added), named("Pre-Depends", &added)].concat();
-        brings.retain(|n| n != change.name);
+        brings.retain(|n| *n != change.name);
         let mut removes = [named("Breaks", &removed), named("Conflicts", &removed)].concat();
         for list in [&mut brings, &mut removes] {
             list.sort();
@@ -107,11 +97,11 @@ pub fn offered(
         }
         explained.extend(removes.iter().cloned());
         offered.upgrades.push(Upgrade {
-            name: change.name.to_owned(),
-            architecture: change.architecture.to_owned(),
-            from: change.from.to_owned(),
-            to: change.to.to_owned(),
-            origin: origin(change.releases, &origins),
+            name: change.name.clone(),
+            architecture: change.architecture.clone(),
+            from: change.from.clone(),
+            to: change.to.clone(),
+            origin: origin(&change.releases, &origins),
             sha256: record.sha256,
             size: record.size,
             source_version: record.source_version.clone(),
@@ -140,36 +130,6 @@ fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// `Inst NAME [FROM] (TO RELEASES [ARCH])` and `Remv NAME [FROM]`.
-fn parse_simulation<'a>(text: &'a str, native: &'a str) -> (Vec<Simulated<'a>>, BTreeSet<&'a str>) {
-    let mut changes = Vec::new();
-    let mut removed = BTreeSet::new();
-    for line in text.lines() {
-        if let Some(rest) = line.strip_prefix("Remv ") {
-            removed.insert(rest.split([' ', ':']).next().unwrap_or_default());
-        } else if let Some(rest) = line.strip_prefix("Inst ") {
-            changes.extend(parse_install(rest, native));
-        }
-    }
-    (changes, removed)
-}
-
-fn parse_install<'a>(rest: &'a str, native: &'a str) -> Option<Simulated<'a>> {
-    let (name, rest) = rest.split_once(' ')?;
-    let name = name.split(':').next()?;
-    let (from, rest) = match rest.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map(|(from, rest)| (from, rest.trim_start()))?,
-        None => ("", rest),
-    };
-    let inside = rest.strip_prefix('(')?.split_once(')')?.0;
-    let (inside, architecture) = match inside.strip_suffix(']').and_then(|i| i.rsplit_once(" [")) {
-        Some(parts) => parts,
-        None => (inside, native),
-    };
-    let (to, releases) = inside.split_once(' ').unwrap_or((inside, ""));
-    Some(Simulated { name, architecture, from, to, releases })
-}
-
 /// What the index says of one version.
 struct Record {
     sha256: Digest,
@@ -180,7 +140,7 @@ struct Record {
 
 type Records = BTreeMap<(String, String, String), Record>;
 
-fn records(changes: &[Simulated<'_>]) -> io::Result<Records> {
+fn records(changes: &[ResolvedChange]) -> io::Result<Records> {
     let mut found = Records::new();
     for batch in changes.chunks(BATCH) {
         let names: Vec<String> =
@@ -263,30 +223,6 @@ fn origin(releases: &str, known: &BTreeMap<(String, String), Origin>) -> Origin 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_simulated_upgrade_is_read_with_versions_releases_and_removals() {
-        let text = "\
-NOTE: This is only a simulation!
-Remv old-thing [1.0]
-Inst libssl3 [3.0.15-1~deb12u1] (3.0.17-1~deb12u3 Debian-Security:12/oldstable-security [amd64]) []
-Inst acme-web [1.0] (1.1 Acme-Security:stable [all])
-Inst fresh (2.0 Debian:12.8/oldstable [amd64])
-Conf libssl3 (3.0.17-1~deb12u3 Debian-Security:12/oldstable-security [amd64])
-";
-        let (changes, removed) = parse_simulation(text, "amd64");
-        let short: Vec<_> =
-            changes.iter().map(|c| (c.name, c.from, c.to, c.architecture)).collect();
-        assert_eq!(
-            short,
-            [
-                ("libssl3", "3.0.15-1~deb12u1", "3.0.17-1~deb12u3", "amd64"),
-                ("acme-web", "1.0", "1.1", "all"),
-                ("fresh", "", "2.0", "amd64"),
-            ]
-        );
-        assert_eq!(removed, BTreeSet::from(["old-thing"]));
-    }
 
     #[test]
     fn an_origin_is_that_of_the_security_suite_where_several_offer_the_version() {

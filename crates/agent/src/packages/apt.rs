@@ -6,7 +6,7 @@
 use super::tool::{self, QUIET, words};
 use super::{
     Archive, CommandLine, Driver, LockHolder, Mismatch, PackagesError, Provenance, Resolution,
-    ResolvedChange, names, repack,
+    names, repack, simulation,
 };
 use crate::settings::Settings;
 use fettle_core::Digest;
@@ -37,12 +37,106 @@ impl Apt {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// `apt-get download` into a directory of its own beside the target, then verified and moved into place.
+    /// `apt-get download` into a directory. A failure holds every line of apt's that says what is wrong.
     fn fetch(&self, names: &[String], directory: &Path) -> Result<(), PackagesError> {
-        let mut arguments = words(&["download", "-q", "-o", "APT::Sandbox::User=root", "--"]);
+        let mut arguments = words(&["download", "-q", "-o", "APT::Sandbox::User=root"]);
+        arguments.extend(words(&crate::transaction::NO_CACHES));
+        arguments.push("--".to_owned());
         arguments.extend_from_slice(names);
-        tool::stdout("/usr/bin/apt-get", &arguments, directory).map(|_| ())
+        let output = tool::output("/usr/bin/apt-get", &arguments, directory)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let wrong: Vec<&str> =
+            text.lines().filter(|l| l.starts_with("E: ") || l.starts_with("Err:")).collect();
+        Err(PackagesError::Failed {
+            program: "apt-get download".to_owned(),
+            ending: crate::command::ending(output.status, false),
+            said: if wrong.is_empty() { tool::said(&output) } else { wrong.join("\n") },
+        })
     }
+
+    /// Fetches what the sources still offer of `wanted` (`NAME:ARCH=VERSION`, file name). One call for all, and one
+    /// more for each time that apt names versions it knows no source for: a call for each package would read the
+    /// package lists anew each time. Gives apt's words for what is not offered.
+    fn fetch_offered(
+        &self,
+        wanted: &[(String, String)],
+        directory: &Path,
+    ) -> Result<String, PackagesError> {
+        let aside = directory.join("fetch");
+        let _ = fs::remove_dir_all(&aside);
+        fs::create_dir_all(&aside).map_err(file_error("make", &aside))?;
+        let mut names: Vec<String> = wanted.iter().map(|(name, _)| name.clone()).collect();
+        let mut said = Vec::new();
+        while !names.is_empty() {
+            let Err(error) = self.fetch(&names, &aside) else { break };
+            let text = error.to_string();
+            let before = names.len();
+            names.retain(|name| !names_version(&text, name));
+            said.push(text);
+            if names.len() == before {
+                break; // no word about a version: the sources cannot be reached
+            }
+        }
+        for (_, file) in wanted {
+            let fetched = aside.join(file);
+            if fetched.exists() {
+                let kept = directory.join(file);
+                fs::rename(&fetched, &kept).map_err(file_error("keep", &kept))?;
+            }
+        }
+        let _ = fs::remove_dir_all(&aside);
+        Ok(said.join("; "))
+    }
+
+    /// The archive that was found, or one rebuilt from what is installed.
+    fn old_archive(
+        &self,
+        change: &PackageChange,
+        directory: &Path,
+        found: &BTreeMap<String, Provenance>,
+        unavailable: &str,
+    ) -> Result<Archive, PackagesError> {
+        let PackageChange { name, architecture, from: version, .. } = change;
+        let file = names::archive_file(name, version, architecture);
+        let path = directory.join(&file);
+        let mut provenance = found.get(&file).copied().unwrap_or(Provenance::Source);
+        if !path.exists() {
+            provenance = Provenance::Rebuilt;
+            repack::rebuild(&self.root, name, architecture, version, &path).map_err(|error| {
+                PackagesError::NoArchive {
+                    name: name.clone(),
+                    version: version.clone(),
+                    why: format!("the sources: {unavailable}; rebuilding it: {error}"),
+                }
+            })?;
+        }
+        let (sha256, size) = measure(&path)?;
+        let (name, architecture) = (name.clone(), architecture.clone());
+        Ok(Archive { name, architecture, version: version.clone(), path, sha256, size, provenance })
+    }
+}
+
+/// Does apt say that it has no source for this `NAME:ARCH=VERSION`? `E: Can't find a source to download version
+/// 'V' of 'N:A'`, `E: Version 'V' for 'N' was not found`, each with the architecture where apt thinks it matters.
+fn names_version(said: &str, wanted: &str) -> bool {
+    let Some((package, version)) = wanted.split_once('=') else { return false };
+    let name = package.split(':').next().unwrap_or(package);
+    said.lines().any(|line| {
+        let mut quoted = line.split('\'').skip(1).step_by(2);
+        let (first, second) = match line.contains("Can't") {
+            true => {
+                // The apostrophe of `Can't` is no quote.
+                let rest = line.split_once("version ").map_or("", |(_, rest)| rest);
+                let mut quoted = rest.split('\'').skip(1).step_by(2);
+                (quoted.next(), quoted.next())
+            }
+            false => (quoted.next(), quoted.next()),
+        };
+        first == Some(version) && second.is_some_and(|p| p == package || p == name)
+    })
 }
 
 /// `NAME:ARCH=VERSION`.
@@ -99,13 +193,7 @@ impl Driver for Apt {
             return Err(PackagesError::Unresolvable { said: tool::said(&output) });
         }
         let text = String::from_utf8_lossy(&output.stdout);
-        let native = native_architecture(changes);
-        let mut steps = Vec::new();
-        for line in text.lines() {
-            if let Some(step) = parse_simulated(line, &native)? {
-                steps.push(step);
-            }
-        }
+        let mut steps = simulation::parse(&text, native_architecture(changes))?;
         steps.sort();
         Ok(Resolution { steps })
     }
@@ -169,56 +257,36 @@ impl Driver for Apt {
 
     fn fetch_old(
         &self,
-        name: &str,
-        architecture: &str,
-        version: &str,
+        changes: &[PackageChange],
         directory: &Path,
-    ) -> Result<Archive, PackagesError> {
-        names::check(name, architecture, version)?;
+    ) -> Result<Vec<Result<Archive, PackagesError>>, PackagesError> {
+        for change in changes {
+            names::check(&change.name, &change.architecture, &change.from)?;
+        }
         fs::create_dir_all(directory).map_err(file_error("make", directory))?;
-        let file = names::archive_file(name, version, architecture);
-        let path = directory.join(&file);
-        let found = |provenance| -> Result<Archive, PackagesError> {
-            let (sha256, size) = measure(&path)?;
-            let (name, version) = (name.to_owned(), version.to_owned());
-            Ok(Archive {
-                name,
-                architecture: architecture.to_owned(),
-                version,
-                path: path.clone(),
-                sha256,
-                size,
-                provenance,
-            })
-        };
-        // Only whole archives are ever under this name: each way below writes aside and renames.
-        if path.exists() {
-            return found(Provenance::Kept);
-        }
-        let cached = self.at(CACHE).join(&file);
-        if is_archive_of(&cached, name, architecture, version) {
-            copy(&cached, &path)?;
-            return found(Provenance::Cache);
-        }
-        let aside = directory.join(format!("{file}.fetch"));
-        let _ = fs::remove_dir_all(&aside);
-        fs::create_dir_all(&aside).map_err(file_error("make", &aside))?;
-        let fetched = self
-            .fetch(&[exact(name, architecture, version)], &aside)
-            .and_then(|()| fs::rename(aside.join(&file), &path).map_err(file_error("keep", &path)));
-        let _ = fs::remove_dir_all(&aside);
-        let unavailable = match fetched {
-            Ok(()) => return found(Provenance::Source),
-            Err(error) => error,
-        };
-        repack::rebuild(&self.root, name, architecture, version, &path).map_err(|error| {
-            PackagesError::NoArchive {
-                name: name.to_owned(),
-                version: version.to_owned(),
-                why: format!("the sources: {unavailable}; rebuilding it: {error}"),
+        let mut provenance = BTreeMap::new();
+        let mut missing = Vec::new();
+        for change in changes {
+            let file = names::archive_file(&change.name, &change.from, &change.architecture);
+            // Only whole archives are ever under this name: each way below writes aside and renames.
+            let cached = self.at(CACHE).join(&file);
+            if directory.join(&file).exists() {
+                provenance.insert(file, Provenance::Kept);
+            } else if is_archive_of(&cached, &change.name, &change.architecture, &change.from) {
+                copy(&cached, &directory.join(&file))?;
+                provenance.insert(file, Provenance::Cache);
+            } else {
+                missing.push((exact(&change.name, &change.architecture, &change.from), file));
             }
-        })?;
-        found(Provenance::Rebuilt)
+        }
+        let unavailable = match missing.is_empty() {
+            true => String::new(),
+            false => self.fetch_offered(&missing, directory)?,
+        };
+        Ok(changes
+            .iter()
+            .map(|c| self.old_archive(c, directory, &provenance, &unavailable))
+            .collect())
     }
 
     fn audit(&self) -> Result<Vec<String>, PackagesError> {
@@ -341,57 +409,9 @@ impl Driver for Apt {
 }
 
 /// The architecture that apt leaves unnamed.
-fn native_architecture(changes: &[PackageChange]) -> String {
+fn native_architecture(changes: &[PackageChange]) -> &str {
     let named = changes.iter().map(|c| c.architecture.as_str()).find(|a| *a != "all");
-    named.unwrap_or("all").to_owned()
-}
-
-/// One line of `apt-get --simulate`: `Inst NAME [FROM] (TO RELEASES [ARCH])` or `Remv NAME [FROM]`, the name with
-/// `:ARCH` for foreign architectures; behind it may stand names of packages that are broken meanwhile.
-fn parse_simulated(line: &str, native: &str) -> Result<Option<ResolvedChange>, PackagesError> {
-    let unknown = || PackagesError::Output {
-        program: "apt-get".into(),
-        line: line.chars().take(200).collect(),
-    };
-    let (removes, rest) = match (line.strip_prefix("Inst "), line.strip_prefix("Remv ")) {
-        (Some(rest), _) => (false, rest),
-        (_, Some(rest)) => (true, rest),
-        _ => return Ok(None),
-    };
-    let (name, rest) = rest.split_once(' ').ok_or_else(unknown)?;
-    let (from, rest) = match rest.strip_prefix('[') {
-        Some(rest) => rest
-            .split_once(']')
-            .map(|(from, rest)| (from, rest.trim_start()))
-            .ok_or_else(unknown)?,
-        None => ("", rest),
-    };
-    let (name, foreign) =
-        name.split_once(':').map_or((name, None), |(name, arch)| (name, Some(arch)));
-    if removes {
-        return Ok(Some(ResolvedChange {
-            name: name.to_owned(),
-            architecture: foreign.unwrap_or(native).to_owned(),
-            from: from.to_owned(),
-            to: String::new(),
-            releases: String::new(),
-        }));
-    }
-    let inside = rest
-        .strip_prefix('(')
-        .and_then(|r| r.split_once(')'))
-        .map(|(inside, _)| inside)
-        .ok_or_else(unknown)?;
-    let (inside, architecture) =
-        inside.strip_suffix(']').and_then(|i| i.rsplit_once(" [")).ok_or_else(unknown)?;
-    let (to, releases) = inside.split_once(' ').unwrap_or((inside, ""));
-    Ok(Some(ResolvedChange {
-        name: name.to_owned(),
-        architecture: architecture.to_owned(),
-        from: from.to_owned(),
-        to: to.to_owned(),
-        releases: releases.to_owned(),
-    }))
+    named.unwrap_or("all")
 }
 
 /// Copies beside the target and renames, so that the target is whole or absent.
@@ -419,32 +439,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_a_simulation_are_understood() {
-        let parse = |line| parse_simulated(line, "amd64").unwrap();
-        assert_eq!(
-            parse(
-                "Inst libssl3 [3.0.15-1~deb12u1] (3.0.17-1~deb12u3 Debian-Security:12/oldstable-security [amd64]) []"
-            ),
-            Some(ResolvedChange {
-                name: "libssl3".into(),
-                architecture: "amd64".into(),
-                from: "3.0.15-1~deb12u1".into(),
-                to: "3.0.17-1~deb12u3".into(),
-                releases: "Debian-Security:12/oldstable-security".into(),
-            })
-        );
-        let new = parse("Inst acme-web (1.0 Acme:stable [all])").unwrap();
-        assert_eq!(
-            (new.from.as_str(), new.to.as_str(), new.architecture.as_str()),
-            ("", "1.0", "all")
-        );
-        let removed = parse("Remv nginx [1.22.1-9]").unwrap();
-        assert_eq!((removed.from.as_str(), removed.to.as_str()), ("1.22.1-9", ""));
-        let foreign =
-            parse("Inst libc6:i386 [2.36-9] (2.36-9+deb12u9 Debian:12.8/stable [i386])").unwrap();
-        assert_eq!((foreign.name.as_str(), foreign.architecture.as_str()), ("libc6", "i386"));
-        assert_eq!(parse("Conf libssl3 (3.0.17-1~deb12u3 Debian:12 [amd64])"), None);
-        assert_eq!(parse("Reading package lists..."), None);
-        assert!(parse_simulated("Inst odd", "amd64").is_err());
+    fn versions_that_no_source_has_are_known_by_what_apt_says() {
+        let said = "E: Can't find a source to download version '3.0.15-1~deb12u1' of 'libssl3:amd64'\n\
+                    E: Version '1.0' for 'acme-web' was not found\nE: Unable to fetch some archives";
+        for (wanted, named) in [
+            ("libssl3:amd64=3.0.15-1~deb12u1", true),
+            ("libssl3:amd64=3.0.15-1", false),
+            ("libssl:amd64=3.0.15-1~deb12u1", false),
+            ("acme-web:all=1.0", true),
+            ("acme-web:all=1.1", false),
+        ] {
+            assert_eq!(names_version(said, wanted), named, "{wanted}");
+        }
     }
 }

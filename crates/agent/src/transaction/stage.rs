@@ -4,6 +4,7 @@ use super::preflight::packages;
 use super::{StepResult, Transaction, io_fault};
 use crate::durable;
 use crate::packages::Provenance;
+use fettle_core::assignment::PackageChange;
 use fettle_core::transaction::StepFacts;
 
 /// Runs the step. What is there and right already is kept.
@@ -26,13 +27,11 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     let bytes: u64 = new.iter().map(|a| a.size).sum();
     facts.notes.push(format!("{} new archives, {bytes} bytes, verified", new.len()));
     let (mut rebuilt, mut missing) = (Vec::new(), Vec::new());
-    for change in tx.changes().iter().filter(|c| !c.from.is_empty()) {
-        match tx.driver.fetch_old(
-            &change.name,
-            &change.architecture,
-            &change.from,
-            &tx.old_archives(),
-        ) {
+    let installed: Vec<PackageChange> =
+        tx.changes().iter().filter(|c| !c.from.is_empty()).cloned().collect();
+    let old = tx.driver.fetch_old(&installed, &tx.old_archives()).map_err(packages)?;
+    for (change, archive) in installed.iter().zip(old) {
+        match archive {
             Ok(archive) if archive.provenance == Provenance::Rebuilt => {
                 rebuilt.push(change.name.clone())
             }

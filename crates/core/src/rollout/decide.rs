@@ -29,9 +29,9 @@ impl Rollout {
     /// facts never repeats an event that was applied.
     ///
     /// Rules, in this order:
-    /// 1. Versions of hosts that were undone or quarantined are barred, for every cohort of the plan: the
-    ///    cohorts of one plan get the same archives, and one bad host is enough to think again. It binds later
-    ///    plans; this one goes on within the failures its gate allows.
+    /// 1. Versions of hosts that were undone or quarantined, or that a rehearsal has shown to be bad, are
+    ///    barred, for every cohort of the plan: the cohorts of one plan get the same archives, and one bad host
+    ///    is enough to think again. It binds later plans; this one goes on within the failures its gate allows.
     /// 2. Unredeemed grants expire; hosts at work that fell silent count as failed; hosts that left, changed
     ///    or are quarantined are cancelled before they start.
     /// 3. Paused, halted or aborted: nothing starts. A halt by failure undoes the wave if the gate says so.
@@ -79,7 +79,9 @@ impl Rollout {
     /// Rule 1. `plus`: a host about to be undone or quarantined by an event not yet applied.
     pub(super) fn bars_due(&self, plus: Option<(&HostId, &str)>) -> Vec<RolloutEvent> {
         let bad = |(id, run): (&'_ HostId, &HostRun)| match &run.state {
-            HostState::Undone { reason } => Some((id.clone(), reason.clone())),
+            HostState::Undone { reason } | HostState::Refused { reason, change_at_fault: true } => {
+                Some((id.clone(), reason.clone()))
+            }
             HostState::Quarantined { reason } if !run.silent => Some((id.clone(), reason.clone())),
             _ => None,
         };

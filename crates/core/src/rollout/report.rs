@@ -56,6 +56,10 @@ impl Rollout {
             Outcome::Undone { reason } | Outcome::Quarantined { reason } => {
                 self.bars_due(Some((host, reason)))
             }
+            Outcome::Refused { fault } if fault.blames_change() => {
+                let reason = format!("{}: {}", fault.code, fault.message);
+                self.bars_due(Some((host, &reason)))
+            }
             Outcome::Patched | Outcome::Refused { .. } => Vec::new(),
         }
     }

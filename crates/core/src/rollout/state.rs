@@ -388,9 +388,10 @@ impl From<&Outcome> for HostState {
         match outcome {
             Outcome::Patched => Self::Patched,
             Outcome::Undone { reason } => Self::Undone { reason: reason.clone() },
-            Outcome::Refused { fault } => {
-                Self::Refused { reason: format!("{}: {}", fault.code, fault.message) }
-            }
+            Outcome::Refused { fault } => Self::Refused {
+                reason: format!("{}: {}", fault.code, fault.message),
+                change_at_fault: fault.blames_change(),
+            },
             Outcome::Quarantined { reason } => Self::Quarantined { reason: reason.clone() },
         }
     }

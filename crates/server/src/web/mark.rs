@@ -104,7 +104,7 @@ pub(crate) const RUN_STATES: [&str; 8] =
 pub(crate) fn run_reason(state: &HostState) -> Option<String> {
     match state {
         HostState::Undone { reason }
-        | HostState::Refused { reason }
+        | HostState::Refused { reason, .. }
         | HostState::Quarantined { reason } => Some(reason.clone()),
         HostState::Cancelled { hold } => Some(hold.to_string()),
         _ => None,

@@ -86,6 +86,21 @@ fn a_refusal_counts_as_a_failure_and_bars_nothing() {
 }
 
 #[test]
+fn a_change_that_a_rehearsal_has_shown_to_be_bad_is_barred_like_one_that_was_undone() {
+    let mut w = two_waves();
+    w.look();
+    assert_eq!(w.ends("a", refused("rehearsal-failed")), ["a refused", "barred"]);
+    assert_eq!(w.look(), ["halted too-many-failures"]);
+    let nginx = ("nginx".to_owned(), "1.1".to_owned());
+    assert_eq!(w.rollout.barred.iter().collect::<Vec<_>>(), [&nginx]);
+    // A crash between the two events loses nothing.
+    let mut w = two_waves();
+    w.look();
+    w.take(&RolloutEvent::Ended { host: "a".into(), outcome: refused("rehearsal-failed") });
+    assert_eq!(w.look(), ["barred", "halted too-many-failures"]);
+}
+
+#[test]
 fn a_host_that_was_only_told_not_now_is_pending_again_and_no_failure() {
     for code in [Fault::GRANT_REFUSED, Fault::EXPIRED] {
         let mut w = two_waves();
