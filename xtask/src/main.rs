@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod deps;
+mod faults;
 mod figures;
 mod lab;
 mod mutants;
@@ -33,6 +34,8 @@ enum Task {
     Lab(lab::LabCommand),
     /// The product's own rollout code under random events.
     Sim(sim::Sim),
+    /// Faults done to real hosts in mid-transaction, and what becomes of them.
+    Faults(faults::Faults),
     /// Guards switched off in turn: each must be missed.
     Mutants(mutants::Mutants),
     /// Check which room depends on which.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Bench(bench) => bench.run(),
         Task::Lab(command) => command.run(),
         Task::Sim(sim) => sim.run(),
+        Task::Faults(faults) => faults.run(),
         Task::Mutants(mutants) => mutants.run(),
         Task::Deps => deps::check(),
     };

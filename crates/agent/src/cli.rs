@@ -24,7 +24,9 @@ fettle-agent: the host side of Fettle
   on this host alone
     scan [--feeds DIR]      where this host is exposed, and why
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
-    patch [PACKAGE...]      the whole transaction, with its way back
+    patch [PACKAGE...] [--only security] [--dry-run] [--hung-after SECONDS]
+                            the whole transaction, with its way back; /etc/fettle/probes.d must pass
+                            before and after
     undo [TRANSACTION]      take a transaction back; without a name, the last one
     resume                  take up what a crash interrupted
 

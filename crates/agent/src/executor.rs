@@ -343,30 +343,52 @@ fn run_step(tx: &Transaction<'_>, step: Step, grant: &dyn Grant) -> Result<StepF
     }
 }
 
-/// Where tests let the agent die: `FETTLE_CRASH_AT`, honoured only where the administrator has put a file
-/// `allow-failpoints` into the configuration directory.
+/// Where tests let the agent die (`FETTLE_CRASH_AT`) or stand still (`FETTLE_WAIT_AT`), honoured only where the
+/// administrator has put a file `allow-failpoints` into the configuration directory.
 ///
 /// - `7` or `7:after`: right after record 7 is durable; `7:before`: right before it is written.
 /// - `apply:before`: the step is about to do something; `apply:after`: it has done everything, and that is not
 ///   written down yet. `undo:before` and `undo:after` likewise.
+///
+/// Standing still: a file `waiting` is made in the runtime directory, and it goes on when somebody removes that.
 #[derive(Debug, Clone, Default)]
-struct Failpoint(Option<(String, String)>);
+struct Failpoint {
+    crash: Option<(String, String)>,
+    wait: Option<(String, String)>,
+    waiting: PathBuf,
+}
 
 impl Failpoint {
     fn from_environment(settings: &Settings) -> Self {
         if !settings.config_dir.join("allow-failpoints").exists() {
-            return Self(None);
+            return Self::default();
         }
-        Self(std::env::var("FETTLE_CRASH_AT").ok().map(|text| match text.split_once(':') {
-            Some((place, when)) => (place.to_owned(), when.to_owned()),
-            None => (text, "after".to_owned()),
-        }))
+        let place = |variable| {
+            std::env::var(variable).ok().map(|text| match text.split_once(':') {
+                Some((place, when)) => (place.to_owned(), when.to_owned()),
+                None => (text, "after".to_owned()),
+            })
+        };
+        Self {
+            crash: place("FETTLE_CRASH_AT"),
+            wait: place("FETTLE_WAIT_AT"),
+            waiting: settings.runtime_dir.join("waiting"),
+        }
     }
     fn record(&self, sequence: u64, when: &str) {
         self.step(&sequence.to_string(), when);
     }
     fn step(&self, word: &str, when: &str) {
-        if self.0.as_ref().is_some_and(|(place, at)| place == word && at == when) {
+        let here = |point: &Option<(String, String)>| {
+            point.as_ref().is_some_and(|(place, at)| place == word && at == when)
+        };
+        if here(&self.wait) && fs::create_dir_all(self.waiting.with_file_name("")).is_ok() {
+            let made = fs::write(&self.waiting, word).is_ok();
+            while made && self.waiting.exists() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        }
+        if here(&self.crash) {
             // As a kill would: no destructor, no flush. A refused kill must not go on.
             let _ = rustix::process::kill_process(
                 rustix::process::getpid(),

@@ -7,7 +7,7 @@ use std::io;
 
 mod configuration;
 pub mod dpkg;
-mod kernel;
+pub mod kernel;
 mod os;
 pub mod processes;
 pub mod sockets;

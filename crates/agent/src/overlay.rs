@@ -47,6 +47,8 @@ pub struct Spec {
     pub argv: Vec<String>,
     /// Its environment, on top of a scrubbed one.
     pub env: BTreeMap<String, String>,
+    /// Seconds after which it counts as hung and is ended.
+    pub limit_seconds: u32,
     /// The packages it changes, for the checks afterwards.
     pub packages: Vec<String>,
     /// Units that are active on the host: what `systemctl is-active` answers in the clone.

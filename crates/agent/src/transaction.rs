@@ -12,6 +12,7 @@ pub mod commit;
 pub mod dpkg;
 pub mod drain;
 pub mod preflight;
+mod reboot;
 pub mod recover;
 pub mod rehearse;
 pub mod snapshot;

@@ -33,6 +33,7 @@ fn spec(dir: &Path, script: &str, memory: Option<u64>) -> Spec {
         shown: vec![],
         argv: ["/bin/sh", "-c", script].map(String::from).to_vec(),
         env: BTreeMap::new(),
+        limit_seconds: 120,
         packages: vec![],
         active: vec!["good.service".into()],
         tests: dir.join("tests.d"),

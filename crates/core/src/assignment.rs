@@ -63,6 +63,10 @@ pub struct ApplyOrder {
     pub fixes: Vec<String>,
     /// Seconds without a reachable server after which the host undoes by itself. `None`: no dead-man's switch.
     pub deadman_seconds: Option<u32>,
+    /// Seconds after which a package manager that has not ended counts as hung: what runs in its own control group
+    /// is killed, and the change undone. `None`: it is waited for, however long, and reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hung_after_seconds: Option<u32>,
 }
 
 /// One package to change to one exact version.

@@ -58,6 +58,8 @@ pub struct Policy {
     pub latency_margin_percent: Option<u32>,
     /// See [`crate::assignment::ApplyOrder::deadman_seconds`].
     pub deadman_seconds: Option<u32>,
+    /// See [`crate::assignment::ApplyOrder::hung_after_seconds`].
+    pub hung_after_seconds: Option<u32>,
     /// How many operators must approve a plan.
     pub approvals: u32,
     /// An inventory older than this is not planned on, in seconds.

@@ -31,6 +31,7 @@
 //! | [`host`] | [`LabHost`]: boot, run commands, files, power |
 //! | [`base`] | the base system every host is copied from |
 //! | [`disk`] | host roots as btrfs snapshots, ext4 images or plain copies |
+//! | [`faults`] | the fault battery: faults done to hosts in mid-transaction, judged from outside |
 //! | [`fleet`] | [`Fleet`]: server, agents and command line over these hosts |
 //! | [`leftovers`] | what is still there; must be empty after `down` |
 //! | [`repo`] | the vendor that misbehaves: a signed package archive |
@@ -46,6 +47,7 @@ mod cgroup;
 pub mod config;
 pub mod disk;
 pub mod error;
+pub mod faults;
 pub mod fleet;
 pub mod host;
 pub mod lab;

@@ -288,87 +288,26 @@ fn a_server_killed_in_the_middle_of_a_rollout_resumes_it_and_repeats_nothing() {
 }
 
 #[test]
-fn an_agent_killed_at_any_step_boundary_finds_out_by_itself_and_ends_well() {
+fn a_host_that_owes_a_reboot_is_rebooted_where_the_policy_allows_and_carries_on() {
     in_a_lab(|lab, bins| {
-        let host = lab.up(&["host1"], &HostSpec::default(), &say).unwrap().remove(0);
-        let mut vendor = Vendor::new(lab, "acme", Serve::Files).unwrap();
-        vendor.publish(&[acme_web("1.0", AcmeWeb::Good)]).unwrap();
-        vendor.install_on(&host).unwrap();
-        host.sh("apt-get update -qq && apt-get install -y -qq acme-web").unwrap().ok().unwrap();
-        vendor.publish(&[acme_web("1.1", AcmeWeb::Good)]).unwrap();
-        host.sh("apt-get update -qq").unwrap().ok().unwrap();
-        host.copy_in(bins.join("fettle-agent"), "/usr/bin/fettle-agent").unwrap();
-        host.sh("chmod 755 /usr/bin/fettle-agent; mkdir -p /etc/fettle; touch /etc/fettle/allow-failpoints").unwrap();
-
-        let mut ends = Vec::new();
-        for place in [
-            "preflight:before",
-            "stage:after",
-            "rehearse:before",
-            "rehearse:after",
-            "snapshot:before",
-            "snapshot:after",
-            "drain:after",
-            "apply:before",
-            "apply:after",
-            "activate:after",
-            "verify:before",
-            "verify:after",
-            "commit:before",
-            "commit:after",
-            "undo:before",
-            "undo:after",
-        ] {
-            // For the two last, an undo of a patch that went well is what is killed.
-            let undoing = place.starts_with("undo");
-            if undoing {
-                host.exec(&["fettle-agent", "patch", "acme-web"]).unwrap().ok().unwrap();
-            }
-            let argv: &[&str] = if undoing { &["undo"] } else { &["patch", "acme-web"] };
-            let killed = host
-                .command("fettle-agent")
-                .args(argv.iter().copied())
-                .env("FETTLE_CRASH_AT", place)
-                .run()
-                .unwrap();
-            assert!(
-                !killed.success(),
-                "{place}: the failpoint fired: {}{}",
-                killed.stdout,
-                killed.stderr
-            );
-            assert!(
-                !killed.stdout.contains("patched and verified"),
-                "{place}: it was killed before its end: {}",
-                killed.stdout
-            );
-
-            let resumed = host.exec(&["fettle-agent", "resume"]).unwrap();
-            let version = version(&host, "acme-web");
-            let audit = host.sh("dpkg --audit").unwrap().ok().unwrap();
-            assert_eq!(audit, "", "{place}: {}", resumed.stdout);
-            let answer = host.sh("curl -sf http://127.0.0.1:8080/").unwrap().ok().unwrap();
-            assert!(
-                answer.contains(&version),
-                "{place}: version {version} is installed and runs: {answer}"
-            );
-            let wanted = if undoing { "1.0" } else { version.as_str() };
-            assert_eq!(version, wanted, "{place}: {}{}", resumed.stdout, resumed.stderr);
-            let status =
-                host.exec(&["fettle-agent", "-o", "json", "status"]).unwrap().ok().unwrap();
-            let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-            assert_eq!(status["needs_attention"], serde_json::json!([]), "{place}");
-            ends.push(version.clone());
-            if version == "1.1" {
-                host.exec(&["fettle-agent", "undo"]).unwrap().ok().unwrap();
-            }
-        }
-        assert!(
-            ends.iter().any(|v| v == "1.1") && ends.iter().any(|v| v == "1.0"),
-            "both ends were seen: {ends:?}"
-        );
-        let mounts = host.sh("grep -c fettle /proc/mounts || true").unwrap().ok().unwrap();
-        assert_eq!(mounts.trim(), "0", "no rehearsal is left mounted");
+        let mut setup = fleet(lab, bins, 1);
+        setup.hold_the_rest();
+        let file = setup.fleet.data().join("reboot.toml");
+        std::fs::write(&file, format!("{POLICY}\n[reboot]\nwhen = \"needed\"\n")).unwrap();
+        setup.fleet.run(&["policy", "apply", &file.to_string_lossy()]).unwrap().ok().unwrap();
+        setup.publish("1.1", AcmeWeb::WantsReboot);
+        let leader = setup.hosts[0].leader_pid();
+        let id = setup.start();
+        let rollout = setup.fleet.wait_rollout(&id, PATIENCE).unwrap();
+        assert_eq!(rollout.row.phase, Phase::Done, "{:#?}", rollout.hosts);
+        assert_eq!(states(&rollout), ["patched"]);
+        assert_ne!(setup.hosts[0].leader_pid(), leader, "it has booted anew");
+        let notes: Vec<&String> =
+            rollout.hosts[0].steps.values().flat_map(|facts| &facts.notes).collect();
+        assert!(notes.iter().any(|n| n.contains("rebooted 1 times")), "{notes:?}");
+        assert_eq!(version(&setup.hosts[0], "acme-web"), "1.1");
+        let owed = setup.hosts[0].sh("test ! -e /run/reboot-required").unwrap();
+        assert!(owed.success(), "no reboot is owed any more");
     });
 }
 

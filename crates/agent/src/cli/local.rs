@@ -1,8 +1,9 @@
 //! One host and no server: rehearse, patch, undo.
 
-use super::{LOCAL, Words, need_root};
+use super::{LOCAL, Words, need_root, usage};
 use crate::executor::{self, Grant, Standalone};
 use crate::inventory;
+use crate::probe;
 use crate::settings::Settings;
 use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange};
 use fettle_core::inventory::Upgrade;
@@ -105,6 +106,12 @@ pub(super) fn resume(settings: &Settings) -> Result<(), Problem> {
 /// The order for the packages named, or for every security upgrade.
 fn order(settings: &Settings, mut words: Words) -> Result<ApplyOrder, Problem> {
     let only = words.option("--only")?;
+    let hung_after_seconds = words
+        .option("--hung-after")?
+        .map(|text| {
+            text.parse().map_err(|_| usage(format!("--hung-after wants seconds, not `{text}`")))
+        })
+        .transpose()?;
     let names: Vec<String> = words.rest()?;
     let inventory = inventory::collect(settings);
     let security = names.is_empty() || only.as_deref() == Some("security");
@@ -136,7 +143,8 @@ fn order(settings: &Settings, mut words: Words) -> Result<ApplyOrder, Problem> {
         ));
     }
     let changes = taken.into_iter().map(change).collect();
-    Ok(ApplyOrder { changes, ..ApplyOrder::default() })
+    let probes = probe::commands(&settings.config_dir.join("probes.d"));
+    Ok(ApplyOrder { changes, probes, hung_after_seconds, ..ApplyOrder::default() })
 }
 
 fn change(upgrade: &Upgrade) -> PackageChange {

@@ -83,6 +83,19 @@ pub(super) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
+/// Why this host owes a reboot now; sorted, each reason once. What cannot be read owes nothing here: the inventory
+/// tells it as a gap.
+pub fn owed(settings: &Settings) -> Vec<String> {
+    let packages = dpkg::Database::read(settings).map(|d| d.packages).unwrap_or_default();
+    let mut reasons = match read(settings, &packages) {
+        Ok(kernel) => reboot_needed(settings, &kernel),
+        Err(_) => reboot_needed(settings, &Kernel::default()),
+    };
+    reasons.sort();
+    reasons.dedup();
+    reasons
+}
+
 /// Why the host owes a reboot: what packages asked for (`/run/reboot-required`), and a newer kernel than the one
 /// that runs. Nothing in a container, whose kernel is not its own.
 pub(super) fn reboot_needed(settings: &Settings, kernel: &Kernel) -> Vec<String> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The hidden subcommand: enters the clone, runs one part, writes what it found to standard output as JSON.
 pub(super) fn main(part: &str, root: &Path, spec: &Path) -> io::Result<()> {
@@ -61,7 +61,8 @@ fn transaction(spec: &Spec, found: &mut Rehearsed) -> io::Result<()> {
     let mut command = command::command(program);
     command.args(arguments).envs(&spec.env).env("PATH", format!("{TOOLS}/bin:{PATH}"));
     let begun = Instant::now();
-    let output = command::run(&mut command, None)?;
+    let limit = Duration::from_secs(spec.limit_seconds.into());
+    let output = command::run(&mut command, Some(limit))?;
     found.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     found.success = output.success();
     found.ending = output.ending();

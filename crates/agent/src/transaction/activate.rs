@@ -1,4 +1,4 @@
-//! Activate: restart what still maps replaced files, each unit once, under policy.
+//! Activate: restart what still maps replaced files, each unit once, under policy; reboot where that is owed and allowed.
 
 use super::{StepResult, Transaction, glob, io_fault};
 use crate::unit;
@@ -67,6 +67,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         return Ok(facts);
     }
     restart(&tx.order.restart, &mut facts)?;
+    super::reboot::where_owed(tx, &mut facts)?;
     Ok(facts)
 }
 

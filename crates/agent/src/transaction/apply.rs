@@ -155,8 +155,8 @@ pub(super) fn ended(directory: &Path) -> Option<Ended> {
     read_kept(directory, "apply-status")
 }
 
-/// Waits for the wrapper's end, without a deadline: the package manager is never killed. `None`: the wrapper is
-/// gone and left no word.
+/// Waits for the wrapper's end. The package manager is never killed, unless the order says after how long it counts
+/// as hung. `None`: the wrapper is gone and left no word.
 pub(super) fn wait(tx: &Transaction<'_>) -> Result<Option<Ended>, Fault> {
     let unit = unit_name(tx);
     loop {
@@ -171,6 +171,11 @@ pub(super) fn wait(tx: &Transaction<'_>) -> Result<Option<Ended>, Fault> {
         if !lives && !locked(&tx.directory) {
             break;
         }
+        if let Some(limit) = hung_after(tx)
+            && running_for(&tx.directory) > limit
+        {
+            kill(&unit);
+        }
         std::thread::sleep(Duration::from_millis(100));
     }
     // It may have written its word between the two looks.
@@ -182,6 +187,27 @@ pub(super) fn wait(tx: &Transaction<'_>) -> Result<Option<Ended>, Fault> {
         std::thread::sleep(Duration::from_millis(250));
     }
     Ok(None)
+}
+
+/// After how long the package manager counts as hung, if the order says so.
+fn hung_after(tx: &Transaction<'_>) -> Option<Duration> {
+    tx.order.hung_after_seconds.map(|s| Duration::from_secs(s.into()))
+}
+
+/// How long ago the command was written down: that survives the agent. A clock that was set back meanwhile only
+/// makes the wait longer.
+fn running_for(directory: &Path) -> Duration {
+    let begun = fs::metadata(directory.join("apply.json")).and_then(|m| m.modified());
+    begun.ok().and_then(|t| t.elapsed().ok()).unwrap_or_default()
+}
+
+/// Ends what runs in the transaction's own unit, and nothing else. Without systemd there is no such unit, and it is
+/// waited for.
+fn kill(unit: &str) {
+    if unit::booted() {
+        // It may have ended by itself just now; the next look tells.
+        let _ = unit::systemctl(&["kill", "--signal=KILL", "--", unit]);
+    }
 }
 
 fn locked(directory: &Path) -> bool {
@@ -239,7 +265,20 @@ pub(super) fn finish(
     let ending = ended.map_or_else(|| "killed, with its wrapper".to_owned(), Ended::to_string);
     let log = fs::read(tx.directory.join("apply.log")).unwrap_or_default();
     let log = String::from_utf8_lossy(&log).into_owned();
+    let hung = ended.is_none_or(|e| e.signal.is_some())
+        && hung_after(tx).is_some_and(|limit| running_for(&tx.directory) > limit);
     if let Verdict::Old | Verdict::Mixed(_) = judge(tx)? {
+        if hung {
+            return Err(fault(
+                "apply-hung",
+                format!(
+                    "the package manager had not ended after {} s and was ended; it said: {}",
+                    tx.order.hung_after_seconds.unwrap_or_default(),
+                    command::tail(&log, 3)
+                ),
+                "what it did is being undone; see which maintainer script hangs in apply.log",
+            ));
+        }
         let why = climb(tx, &mut facts)?;
         if let Some(why) = why {
             return Err(fault(
@@ -296,7 +335,7 @@ fn climb(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<Option<String>, 
         } else {
             dpkg.arg("--install").args(archives);
         }
-        let output = command::run(&mut dpkg, None).map_err(io_fault("run dpkg"))?;
+        let output = command::run(&mut dpkg, hung_after(tx)).map_err(io_fault("run dpkg"))?;
         match judge(tx)? {
             Verdict::New => {
                 facts.notes.push(format!("recovered by {rung}"));

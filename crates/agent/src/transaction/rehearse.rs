@@ -13,6 +13,8 @@ pub const FILE: &str = "rehearsed.json";
 pub const DELTA: &str = "delta";
 /// The clone's changes are kept in memory if they need at most this share of what is available.
 const MEMORY_SHARE: u64 = 3;
+/// A rehearsal that has not ended by then hangs: nothing waits for it on the clone.
+const PATIENCE_SECONDS: u32 = 1800;
 
 /// Runs the step.
 ///
@@ -38,6 +40,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         shown: vec![tx.new_archives()],
         argv: std::iter::once(line.program).chain(line.arguments).collect(),
         env: line.environment.into_iter().collect(),
+        limit_seconds: tx.order.hung_after_seconds.unwrap_or(PATIENCE_SECONDS),
         packages: tx.package_names(),
         active,
         tests: tx.settings.config_dir.join("tests.d"),

@@ -124,6 +124,7 @@ pub(super) fn decide(
             latency_margin_percent: policy.latency_margin_percent,
             fixes: proved.into_iter().map(str::to_owned).collect(),
             deadman_seconds: policy.deadman_seconds,
+            hung_after_seconds: policy.hung_after_seconds,
         },
     };
     Verdict { soak_cap: classes().filter_map(|c| c.soak_seconds).min(), plan, held }

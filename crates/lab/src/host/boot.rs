@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::LabHost;
 use crate::LabError;
+use crate::disk;
 use crate::process::{POLL, ProcessId, container_init, poll_until};
 
 /// A host that has come up.
@@ -207,6 +208,18 @@ impl LabHost {
     pub fn kill(&self) -> Result<(), LabError> {
         self.inner.owned("killing a host")?;
         self.stopped()
+    }
+
+    /// Cuts the power: the host is gone at once, and what its ext4 root had not written to its disk is lost. It is off
+    /// afterwards; `boot` switches it on again.
+    ///
+    /// # Errors
+    /// When the root is not an ext4 image of its own, or cannot be mounted again.
+    pub fn power_cut(&self) -> Result<(), LabError> {
+        self.inner.owned("cutting a host's power")?;
+        disk::cut(&self.inner.config, &self.root())?;
+        self.kill()?;
+        disk::mount_again(&self.inner.config, &self.root())
     }
 
     /// Ends what is left of a boot.

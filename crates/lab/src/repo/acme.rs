@@ -26,6 +26,10 @@ pub enum AcmeWeb {
     PostinstFailsLive,
     /// The script run after unpacking does not end.
     PostinstHangs,
+    /// As `PostinstHangs`, but only where systemd runs: on the host itself, not in a rehearsal.
+    PostinstHangsLive,
+    /// The package asks for a reboot, as a kernel does.
+    WantsReboot,
     /// The script run after unpacking takes this many seconds.
     PostinstSlow(u32),
     /// The script run before an upgrade or removal fails (that of the *old* version runs first, so
@@ -74,10 +78,16 @@ pub fn acme_web(version: &str, behaviour: AcmeWeb) -> Deb {
             "if [ \"$1\" = configure ]; then echo 'acme-web: cannot migrate the session store' >&2; exit 1; fi",
         ),
         AcmeWeb::PostinstFailsLive => deb.postinst(
-            "if [ \"$1\" = configure ] && [ -d /run/systemd/system ]; then echo 'acme-web: cannot stop the old workers' >&2; exit 1; fi",
+            "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then echo 'acme-web: cannot stop the old workers' >&2; exit 1; fi",
         ),
         AcmeWeb::PostinstHangs => deb.postinst(
             "if [ \"$1\" = configure ]; then echo 'acme-web: waiting for the session store'; while :; do sleep 3600; done; fi",
+        ),
+        AcmeWeb::PostinstHangsLive => deb.postinst(
+            "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then echo 'acme-web: waiting for the session store'; while :; do sleep 3600; done; fi",
+        ),
+        AcmeWeb::WantsReboot => deb.postinst(
+            "if [ \"$1\" = configure ]; then touch /run/reboot-required; echo acme-web >> /run/reboot-required.pkgs; fi",
         ),
         AcmeWeb::PostinstSlow(seconds) => {
             deb.postinst(&format!("if [ \"$1\" = configure ]; then sleep {seconds}; fi"))

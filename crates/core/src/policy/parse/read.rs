@@ -24,6 +24,7 @@ const POLICY: Keys = &[
     ("inventory-max-age", "\"1d\""),
     ("latency-margin-percent", "50"),
     ("deadman", "\"10m\""),
+    ("hung-after", "\"30m\""),
 ];
 const SOURCE: Keys =
     &[("origin", "\"Debian\""), ("label", "\"Debian-Security\""), ("suite", "\"stable-security\"")];
@@ -229,6 +230,7 @@ fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
         probes: Vec::new(),
         latency_margin_percent: None,
         deadman_seconds: None,
+        hung_after_seconds: None,
         approvals: 0,
         inventory_max_age_seconds: 86_400,
         digest: Digest::of(e.text.as_bytes()),
@@ -257,8 +259,10 @@ fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
     policy.inventory_max_age_seconds =
         s.duration(e, "inventory-max-age", 1..=MAX_SECONDS).unwrap_or(86_400);
     policy.latency_margin_percent = s.count(e, "latency-margin-percent", 0..=100_000);
-    policy.deadman_seconds =
-        s.duration(e, "deadman", 1..=86_400).and_then(|n| u32::try_from(n).ok());
+    let mut seconds =
+        |name, from| s.duration(e, name, from..=86_400).and_then(|n| u32::try_from(n).ok());
+    policy.deadman_seconds = seconds("deadman", 1);
+    policy.hung_after_seconds = seconds("hung-after", 60);
     policy
 }
 

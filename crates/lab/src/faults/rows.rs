@@ -1,0 +1,242 @@
+//! All rows, in the order of the fault matrix.
+
+use super::End::{Patched, Quarantined, Refused, Undone};
+use super::{Extent, Row, Stand, kills};
+use crate::repo::AcmeWeb;
+use crate::{LabError, LabHost, RootFs};
+
+/// The battery.
+pub fn battery() -> Vec<Row> {
+    let row = |id, what, short, good, run| Row { id, what, short, good, run };
+    vec![
+        row(
+            "H1",
+            "power cut, unsynchronised data lost",
+            true,
+            &[Patched, Undone, Refused],
+            kills::power,
+        ),
+        row(
+            "H2",
+            "agent killed at steps and journal records",
+            true,
+            &[Patched, Undone, Refused],
+            kills::agent_at_records,
+        ),
+        row(
+            "H2a",
+            "agent killed at system calls",
+            false,
+            &[Patched, Undone, Refused],
+            kills::agent_at_calls,
+        ),
+        row("H3", "dpkg killed at system calls", true, &[Patched, Undone], kills::dpkg_at_calls),
+        row("H5", "disk full from a step on", true, &[Refused, Undone], disk_full),
+        row("H7", "inodes used up from a step on", false, &[Refused, Undone], inodes_used_up),
+        row("H9", "dpkg's lock held by somebody else", true, &[Refused], lock_held),
+        row(
+            "H10",
+            "a half-configured package before the start",
+            false,
+            &[Refused],
+            half_configured,
+        ),
+        row("H11", "postinst fails on the host only", true, &[Undone], postinst_fails),
+        row("H12", "postinst hangs on the clone", true, &[Refused], postinst_hangs),
+        row("H12a", "postinst hangs on the host only", true, &[Undone], postinst_hangs_live),
+        row("H13", "conffile changed by both sides", true, &[Patched], conffile),
+        row("H18", "the solver wants to remove a package, or needs one", false, &[Refused], solver),
+        row("H19", "package held by the administrator", false, &[Refused], held),
+        row("H24", "service does not come back", true, &[Undone], service_dies),
+        row("H25", "service comes back sick", true, &[Undone], service_sick),
+        row("H32", "undo killed and taken up again", true, &[Undone], kills::undo),
+        row("H33", "data written while the change is made", false, &[Undone], data_written),
+        row(
+            "H35",
+            "journal damaged in the middle of a change",
+            true,
+            &[Undone, Refused, Quarantined],
+            journal_damaged,
+        ),
+        row("H36", "administrator installs something meanwhile", true, &[Refused], administrator),
+    ]
+}
+
+fn disk_full(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
+    stand.wants(RootFs::Ext4 { mib: 2048 })?;
+    let steps = extent.of(&["preflight", "stage", "rehearse", "snapshot", "apply"], 2);
+    let to = stand.offer(AcmeWeb::Huge(8))?;
+    for step in steps {
+        stand.run(&to, step, |s| {
+            let fired = s.patch_with_fault_at(&format!("{step}:before"), |host| {
+                host.sh("dd if=/dev/zero of=/var/log/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/var/log/filler2 bs=1k 2>/dev/null; sync").map(drop)
+            })?;
+            s.host().sh("rm -f /var/log/filler /var/log/filler2")?.ok()?;
+            Ok(fired)
+        })?;
+    }
+    stand.wants(RootFs::default())
+}
+
+fn inodes_used_up(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const FILL: &str = "mkdir -p /var/log/inodes && perl -e 'my $n = 0; while (open(my $f, \">\", \"/var/log/inodes/$n\")) { $n++ }'";
+    stand.wants(RootFs::Ext4 { mib: 2048 })?;
+    let to = stand.offer(AcmeWeb::Good)?;
+    for step in ["preflight", "stage", "rehearse", "snapshot", "apply"] {
+        stand.run(&to, step, |s| {
+            let fired =
+                s.patch_with_fault_at(&format!("{step}:before"), |host| host.sh(FILL).map(drop))?;
+            s.host().sh("rm -rf /var/log/inodes")?.ok()?;
+            Ok(fired)
+        })?;
+    }
+    stand.wants(RootFs::default())
+}
+
+fn lock_held(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const HOLD: &str = "$| = 1; use Fcntl; open(my $f, '>>', '/var/lib/dpkg/lock-frontend') or die; \
+        my $l = pack('s s x4 q q l x4', F_WRLCK, 0, 0, 0, 0); fcntl($f, F_SETLK, $l) or die; print qq(held\\n); sleep 600";
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.run(&to, "for ever", |s| {
+        let mut holder = s.host().spawn(&["perl", "-e", HOLD])?;
+        while !holder.stdout_so_far().contains("held") && holder.is_running() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let fired = holder.is_running();
+        let said = s.patch(&[], &[])?;
+        holder.kill()?;
+        Ok(fired && said.stderr.contains("perl"))
+    })
+}
+
+fn half_configured(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::Good)?;
+    const STATUS: &str = "/var/lib/dpkg/status";
+    stand.run(&to, "before the start", |s| {
+        s.host().sh(&format!(
+            "cp -p {STATUS} /root/status && sed -i '/^Package: nginx$/,/^Status:/s/^Status: install ok installed/Status: install ok half-configured/' {STATUS}"
+        ))?.ok()?;
+        let audit = s.host().sh("dpkg --audit")?.stdout;
+        let said = s.patch(&[], &[])?;
+        s.host().sh(&format!("cp -p /root/status {STATUS}"))?.ok()?;
+        Ok(audit.contains("nginx") && !said.success() && said.stderr.contains("nginx"))
+    })
+}
+
+/// Runs one patch of `behaviour` and takes it for fired when the agent did not call it good.
+fn bad_patch(stand: &mut Stand<'_>, behaviour: AcmeWeb, more: &[&str]) -> Result<(), LabError> {
+    let to = stand.offer(behaviour)?;
+    stand.run(&to, &format!("{behaviour:?}"), |s| Ok(!s.patch(more, &[])?.success()))
+}
+
+fn postinst_fails(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    bad_patch(stand, AcmeWeb::PostinstFailsLive, &[])
+}
+
+fn postinst_hangs(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    bad_patch(stand, AcmeWeb::PostinstHangs, &["--hung-after", "15"])
+}
+
+fn postinst_hangs_live(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    bad_patch(stand, AcmeWeb::PostinstHangsLive, &["--hung-after", "15"])
+}
+
+fn conffile(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const CONF: &str = "/etc/acme-web/acme-web.conf";
+    stand.host().sh(&format!("sed -i s/Hello/Moin/ {CONF}; systemctl restart acme-web"))?.ok()?;
+    let to = stand.offer(AcmeWeb::AsksAboutConffile)?;
+    stand.run(&to, "both changed it", |s| {
+        s.patch(&[], &[])?;
+        let kept = s.host().sh(&format!("cat {CONF}"))?.stdout;
+        let theirs = s.host().exec(&["test", "-e", &format!("{CONF}.dpkg-dist")])?.success();
+        Ok(kept.contains("Moin") && theirs)
+    })?;
+    stand
+        .host()
+        .sh(&format!("sed -i s/Moin/Hello/ {CONF}; systemctl restart acme-web"))?
+        .ok()
+        .map(drop)
+}
+
+fn solver(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    bad_patch(stand, AcmeWeb::Removes("nginx"), &[])?;
+    bad_patch(stand, AcmeWeb::NeedsMissing, &[])
+}
+
+fn held(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.host().sh("apt-mark hold acme-web")?.ok()?;
+    stand.run(&to, "apt-mark hold", |s| Ok(!s.patch(&[], &[])?.success()))?;
+    stand.host().sh("apt-mark unhold acme-web")?.ok().map(drop)
+}
+
+fn service_dies(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
+    for behaviour in extent.of(&[AcmeWeb::ServiceDies, AcmeWeb::ServiceFlaps], 1) {
+        bad_patch(stand, behaviour, &[])?;
+    }
+    Ok(())
+}
+
+fn service_sick(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const PROBE: &str = "/etc/fettle/probes.d/acme-web";
+    let host = stand.host();
+    host.sh("mkdir -p /etc/fettle/probes.d")?.ok()?;
+    host.write_file(
+        PROBE,
+        "#!/bin/sh\nexec curl -sf --max-time 5 http://127.0.0.1:8080/ >/dev/null\n",
+    )?;
+    host.sh(&format!("chmod 755 {PROBE}"))?.ok()?;
+    bad_patch(stand, AcmeWeb::AnswersWrong, &[])?;
+    stand.host().sh(&format!("rm -f {PROBE}"))?.ok().map(drop)
+}
+
+fn data_written(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::ServiceDies)?;
+    stand.run(&to, "below /var/lib", |s| {
+        let fired = s.patch_with_fault_at("activate:before", |host| {
+            host.sh("echo precious > /var/log/kept; echo precious > /root/kept").map(drop)
+        })?;
+        let kept = s.host().sh("cat /root/kept /var/log/kept")?.stdout;
+        Ok(fired && kept == "precious\nprecious\n")
+    })
+}
+
+fn journal_damaged(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
+    // A flipped bit at the end, in the middle, at the beginning; and a tail that was torn off.
+    const DAMAGES: [(&str, &str); 4] = [
+        ("last byte flipped", "-3"),
+        ("middle flipped", "middle"),
+        ("first record flipped", "40"),
+        ("tail torn off", "tear"),
+    ];
+    for (what, place) in extent.of(&DAMAGES, 2) {
+        let to = stand.offer(AcmeWeb::Good)?;
+        stand.run(&to, what, |s| {
+            let killed = s.patch(&[], &[("FETTLE_CRASH_AT", "activate:before")])?;
+            Ok(!killed.success() && damage(s.host(), place)?)
+        })?;
+    }
+    Ok(())
+}
+
+fn damage(host: &LabHost, place: &str) -> Result<bool, LabError> {
+    let script = format!(
+        "my ($f) = sort {{ -M $a <=> -M $b }} glob '/var/lib/fettle-agent/transactions/*/journal'; my $p = '{place}'; \
+         my $s = -s $f; if ($p eq 'tear') {{ truncate($f, $s - 9) or die; exit }} \
+         my $at = $p eq 'middle' ? int($s / 2) : $p < 0 ? $s + $p : $p; \
+         open(my $h, '+<', $f) or die; seek($h, $at, 0); read($h, my $c, 1); seek($h, $at, 0); print $h chr(ord($c) ^ 4);"
+    );
+    host.exec(&["perl", "-e", &script])?.ok().map(|_| true)
+}
+
+fn administrator(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.run(&to, "between rehearsal and change", |s| {
+        let fired = s.patch_with_fault_at("rehearse:after", |host| {
+            host.sh("apt-get install -y -qq --reinstall acme-web=1.0 && apt-mark hold nginx")
+                .map(drop)
+        })?;
+        s.host().sh("apt-mark unhold nginx")?.ok()?;
+        Ok(fired)
+    })
+}

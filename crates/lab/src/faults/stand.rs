@@ -1,0 +1,333 @@
+//! The host that faults are done to, and who judges what became of it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{Report, Row};
+use crate::host::{Output, RootFs};
+use crate::repo::{AcmeWeb, Serve, Vendor, acme_web};
+use crate::tree::{self, Tree};
+use crate::{HostSpec, Lab, LabError, LabHost};
+
+/// Not compared: logs, the agent's own journal, what the package manager caches, what systemd makes anew with each
+/// boot, and our own tools.
+const EXCLUDED: &[&str] = &[
+    "/var/log",
+    "/var/lib/fettle-agent",
+    "/var/cache/apt",
+    "/var/lib/apt/lists",
+    "/var/tmp",
+    "/root",
+];
+/// The version every run begins with.
+const FROM: &str = "1.0";
+/// How long a service may take to answer after everything is over.
+const SETTLE: Duration = Duration::from_secs(10);
+/// A transaction that was done a fault to may take so long.
+const PATIENCE: Duration = Duration::from_secs(420);
+
+/// How a run ended, judged from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The new version is installed, whole, and answers.
+    Patched,
+    /// The host had been touched, and every file is as before.
+    Undone,
+    /// The agent refused, and every file is as before.
+    Refused,
+    /// The agent says that a person must come.
+    Quarantined,
+}
+
+/// A booted host with `acme-web` 1.0 and the agent, and a vendor that offers other versions.
+#[derive(Debug)]
+pub struct Stand<'l> {
+    lab: &'l Lab,
+    agent: PathBuf,
+    host: LabHost,
+    root: RootFs,
+    vendor: Vendor,
+    number: u32,
+    report: Report,
+    good: &'static [End],
+}
+
+impl<'l> Stand<'l> {
+    pub(super) fn new(lab: &'l Lab, programs: &Path) -> Result<Self, LabError> {
+        let agent = programs.join("fettle-agent");
+        if !agent.is_file() {
+            return Err(LabError::Fleet {
+                what: format!("{} is not there: build it with `cargo build`", agent.display()),
+            });
+        }
+        let mut vendor = Vendor::new(lab, "acme", Serve::Files)?;
+        vendor.publish(&[acme_web(FROM, AcmeWeb::Good)])?;
+        let root = RootFs::default();
+        let host = raise(lab, &agent, &mut vendor, root)?;
+        Ok(Self { lab, agent, host, root, vendor, number: 0, report: Report::default(), good: &[] })
+    }
+
+    pub(super) fn begin(&mut self, row: &Row) {
+        self.report = Report { row: format!("{} {}", row.id, row.what), ..Report::default() };
+        self.good = row.good;
+    }
+
+    pub(super) fn end(&mut self) -> Report {
+        std::mem::take(&mut self.report)
+    }
+
+    /// The host.
+    pub fn host(&self) -> &LabHost {
+        &self.host
+    }
+
+    /// Takes another root file system from here on.
+    pub fn wants(&mut self, root: RootFs) -> Result<(), LabError> {
+        if self.root != root {
+            self.root = root;
+            self.renew()?;
+        }
+        Ok(())
+    }
+
+    /// A fresh host in place of this one.
+    fn renew(&mut self) -> Result<(), LabError> {
+        self.host.destroy()?;
+        self.host = raise(self.lab, &self.agent, &mut self.vendor, self.root)?;
+        Ok(())
+    }
+
+    /// Publishes a new version that behaves so; the host is offered it. Gives the version.
+    pub fn offer(&mut self, behaviour: AcmeWeb) -> Result<String, LabError> {
+        self.number += 1;
+        let version = format!("1.1.{}", self.number);
+        self.vendor.publish(&[acme_web(&version, behaviour)])?;
+        self.host.sh("apt-get update -qq")?.ok()?;
+        Ok(version)
+    }
+
+    /// `fettle-agent patch acme-web`, with these variables.
+    pub fn patch(&self, more: &[&str], environment: &[(&str, &str)]) -> Result<Output, LabError> {
+        let mut command = self
+            .host
+            .command("fettle-agent")
+            .args(["patch", "acme-web"])
+            .args(more)
+            .timeout(PATIENCE);
+        for (name, value) in environment {
+            command = command.env(name, value);
+        }
+        command.run()
+    }
+
+    /// The agent is let go to this place and stands still there; then `fault` is done, and it goes on. Gives
+    /// whether the place was reached, and what the agent said.
+    pub fn patch_with_fault_at(
+        &self,
+        place: &str,
+        fault: impl FnOnce(&LabHost) -> Result<(), LabError>,
+    ) -> Result<bool, LabError> {
+        const WAITING: &str = "/run/fettle-agent/waiting";
+        let mut running = self
+            .host
+            .command("fettle-agent")
+            .args(["patch", "acme-web"])
+            .env("FETTLE_WAIT_AT", place)
+            .timeout(PATIENCE)
+            .spawn()?;
+        let deadline = Instant::now() + PATIENCE;
+        // `/run` of a host is not seen from outside.
+        while !self.host.exec(&["test", "-e", WAITING])?.success() {
+            if !running.is_running() || Instant::now() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        fault(&self.host)?;
+        if self.host.is_running() {
+            self.host.exec(&["rm", "-f", WAITING])?;
+            running.wait(PATIENCE)?;
+        }
+        Ok(true)
+    }
+
+    /// One run: `act` does the transaction with its fault and says whether that fired; then what was interrupted is
+    /// taken up, the end is judged, and the host is made as it was.
+    pub fn run(
+        &mut self,
+        to: &str,
+        what: &str,
+        act: impl FnOnce(&Self) -> Result<bool, LabError>,
+    ) -> Result<(), LabError> {
+        self.judged_run(to, what, true, act)
+    }
+
+    /// As [`Stand::run`], for a fault at a point that a transaction need not come to: then it was no run.
+    pub fn run_if(
+        &mut self,
+        to: &str,
+        what: &str,
+        act: impl FnOnce(&Self) -> Result<bool, LabError>,
+    ) -> Result<(), LabError> {
+        self.judged_run(to, what, false, act)
+    }
+
+    fn judged_run(
+        &mut self,
+        to: &str,
+        what: &str,
+        must_fire: bool,
+        act: impl FnOnce(&Self) -> Result<bool, LabError>,
+    ) -> Result<(), LabError> {
+        let before = self.tree()?;
+        let fired = act(self)?;
+        if !fired && !must_fire {
+            return self.take_back(&before, what);
+        }
+        self.report.runs += 1;
+        self.report.fired += u32::from(fired);
+        if !fired {
+            self.report.details.push(format!("{what}: the fault did not fire"));
+        }
+        let resumed = self.host.command("fettle-agent").arg("resume").timeout(PATIENCE).run()?;
+        let mut spoiled = false;
+        match self.judge(to, &before) {
+            Ok(end) if self.good.contains(&end) => match end {
+                End::Patched => self.report.patched_verified += 1,
+                End::Undone => self.report.rolled_back_verified += 1,
+                End::Refused => self.report.refused_untouched += 1,
+                End::Quarantined => {
+                    self.report.quarantined += 1;
+                    spoiled = true;
+                }
+            },
+            other => {
+                let why = match other {
+                    Ok(end) => format!("ended as {end:?}, which it may not"),
+                    Err(why) => why,
+                };
+                self.report.unknown += 1;
+                spoiled = true;
+                let said = crate::tool::last_lines(
+                    format!("{}{}", resumed.stdout, resumed.stderr).as_bytes(),
+                    6,
+                );
+                self.report.details.push(format!("{what}: {why}; resume said: {said}"));
+            }
+        }
+        if spoiled {
+            return self.renew();
+        }
+        self.take_back(&before, what)
+    }
+
+    /// Undoes what was patched, and compares every file.
+    fn take_back(&mut self, before: &Tree, what: &str) -> Result<(), LabError> {
+        if self.version()? == FROM {
+            return Ok(());
+        }
+        let undone = self.host.command("fettle-agent").arg("undo").timeout(PATIENCE).run()?;
+        let differing = tree::diff(before, &self.tree()?);
+        if !undone.success() || !differing.is_empty() {
+            self.report.differing += u32::try_from(differing.len()).unwrap_or(u32::MAX).max(1);
+            let first = differing.first().map(ToString::to_string).unwrap_or_default();
+            self.report.details.push(format!(
+                "{what}: undo ended with {}; {} files differ, first {first}: {}",
+                undone.status,
+                differing.len(),
+                undone.stderr.trim()
+            ));
+            return self.renew();
+        }
+        Ok(())
+    }
+
+    /// Every file, as hashes.
+    pub fn tree(&self) -> Result<Tree, LabError> {
+        tree::snapshot(&self.host.root(), EXCLUDED)
+    }
+
+    fn version(&self) -> Result<String, LabError> {
+        let shown = ["dpkg-query", "-W", "-f", "${Version}", "acme-web"];
+        Ok(self.host.exec(&shown)?.stdout)
+    }
+
+    /// What became of the host. `Err`: nothing that may be, and why.
+    fn judge(&self, to: &str, before: &Tree) -> Result<End, String> {
+        let text = |e: LabError| e.to_string();
+        let status = self.host.exec(&["fettle-agent", "-o", "json", "status"]).map_err(text)?;
+        let status: serde_json::Value = serde_json::from_str(&status.stdout)
+            .map_err(|e| format!("status is no JSON ({e}): {}", status.stderr))?;
+        let stuck = status["needs_attention"].as_array().cloned().unwrap_or_default();
+        if let Some(first) = stuck.first() {
+            return match first["outcome"]["outcome"].as_str() {
+                Some("quarantined") => Ok(End::Quarantined),
+                _ => Err("a transaction has not ended".to_owned()),
+            };
+        }
+        let mounted = self.host.sh("grep fettle /proc/mounts || true").map_err(text)?.stdout;
+        if !mounted.is_empty() {
+            return Err(format!("a rehearsal is left mounted: {mounted}"));
+        }
+        let audit = self.host.sh("dpkg --audit").map_err(text)?.stdout;
+        if !audit.is_empty() {
+            return Err(format!("dpkg --audit: {audit}"));
+        }
+        let version = self.version().map_err(text)?;
+        self.answers(&version)?;
+        if version == to {
+            let verify = self.host.sh("dpkg --verify acme-web").map_err(text)?.stdout;
+            let broken: Vec<&str> = verify.lines().filter(|l| !l.contains(" c ")).collect();
+            return match broken.first() {
+                None => Ok(End::Patched),
+                Some(line) => Err(format!("dpkg --verify: {line}")),
+            };
+        }
+        if version != FROM {
+            return Err(format!("acme-web is at {version}"));
+        }
+        let differing = tree::diff(before, &self.tree().map_err(text)?);
+        if let Some(first) = differing.first() {
+            return Err(format!("{} files differ, first {first}", differing.len()));
+        }
+        match status["last"]["outcome"]["outcome"].as_str() {
+            Some("undone") => Ok(End::Undone),
+            _ => Ok(End::Refused),
+        }
+    }
+
+    /// The version that is installed is the one that answers.
+    fn answers(&self, version: &str) -> Result<(), String> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let asked = self
+                .host
+                .sh("curl -s --max-time 5 http://127.0.0.1:8080/")
+                .map_err(|e| e.to_string())?;
+            if asked.stdout.contains(&format!("acme-web {version}\n")) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(format!(
+                    "{version} is installed, and the service answers `{}`",
+                    asked.stdout.trim()
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// A new host with the vendor's package and the agent, which may be done harm to.
+fn raise(lab: &Lab, agent: &Path, vendor: &mut Vendor, root: RootFs) -> Result<LabHost, LabError> {
+    let spec = HostSpec { root, ..HostSpec::default() };
+    let host = lab.up(&["victim"], &spec, &|_| {})?.remove(0);
+    vendor.install_on(&host)?;
+    host.sh(&format!("apt-get update -qq && apt-get install -y -qq acme-web={FROM}"))?.ok()?;
+    host.copy_in(agent, "/usr/bin/fettle-agent")?;
+    host.sh(
+        "chmod 755 /usr/bin/fettle-agent; mkdir -p /etc/fettle; touch /etc/fettle/allow-failpoints",
+    )?
+    .ok()?;
+    Ok(host)
+}
