@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::{Lab, LabError, Say};
+use crate::{Lab, LabError, RootFs, Say};
 
 /// One kind of fault.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,8 @@ pub struct Row {
     pub short: bool,
     /// What a run may end as. Anything else counts as unknown.
     pub good: &'static [End],
+    /// What the host's root is.
+    pub root: RootFs,
     /// Does it, again and again.
     pub run: fn(&mut Stand<'_>, Extent) -> Result<(), LabError>,
 }
@@ -122,11 +124,12 @@ pub fn run(
     extent: Extent,
     say: Say<'_>,
 ) -> Result<Vec<Report>, LabError> {
-    let mut stand = Stand::new(lab, programs)?;
+    let first = rows.first().map_or_else(RootFs::default, |row| row.root);
+    let mut stand = Stand::new(lab, programs, first)?;
     let mut reports = Vec::new();
     for row in rows {
         let begun = Instant::now();
-        stand.begin(row);
+        stand.begin(row)?;
         (row.run)(&mut stand, extent)?;
         let report = Report { seconds: begun.elapsed().as_secs_f64(), ..stand.end() };
         say(&report.to_string());

@@ -1,4 +1,4 @@
-//! All rows, in the order of the fault matrix.
+//! All rows.
 
 use super::End::{Patched, Quarantined, Refused, Undone};
 use super::{Extent, Row, Stand, kills};
@@ -7,15 +7,21 @@ use crate::{LabError, LabHost, RootFs};
 
 /// The battery.
 pub fn battery() -> Vec<Row> {
-    let row = |id, what, short, good, run| Row { id, what, short, good, run };
+    let on = |root| move |id, what, short, good, run| Row { id, what, short, good, root, run };
+    // A file system of its own can be filled, and lose its power; making one takes a while, so these rows stand
+    // together.
+    let ext4 = on(RootFs::Ext4 { mib: 2048 });
+    let row = on(RootFs::default());
     vec![
-        row(
+        ext4(
             "H1",
             "power cut, unsynchronised data lost",
             true,
             &[Patched, Undone, Refused],
             kills::power,
         ),
+        ext4("H5", "disk full from a step on", true, &[Refused, Undone], disk_full),
+        ext4("H7", "inodes used up from a step on", false, &[Refused, Undone], inodes_used_up),
         row(
             "H2",
             "agent killed at steps and journal records",
@@ -31,8 +37,6 @@ pub fn battery() -> Vec<Row> {
             kills::agent_at_calls,
         ),
         row("H3", "dpkg killed at system calls", true, &[Patched, Undone], kills::dpkg_at_calls),
-        row("H5", "disk full from a step on", true, &[Refused, Undone], disk_full),
-        row("H7", "inodes used up from a step on", false, &[Refused, Undone], inodes_used_up),
         row("H9", "dpkg's lock held by somebody else", true, &[Refused], lock_held),
         row(
             "H10",
@@ -55,7 +59,7 @@ pub fn battery() -> Vec<Row> {
             "H35",
             "journal damaged in the middle of a change",
             true,
-            &[Undone, Refused, Quarantined],
+            &[Patched, Undone, Refused, Quarantined],
             journal_damaged,
         ),
         row("H36", "administrator installs something meanwhile", true, &[Refused], administrator),
@@ -63,7 +67,6 @@ pub fn battery() -> Vec<Row> {
 }
 
 fn disk_full(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
-    stand.wants(RootFs::Ext4 { mib: 2048 })?;
     let steps = extent.of(&["preflight", "stage", "rehearse", "snapshot", "apply"], 2);
     let to = stand.offer(AcmeWeb::Huge(8))?;
     for step in steps {
@@ -75,12 +78,11 @@ fn disk_full(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
             Ok(fired)
         })?;
     }
-    stand.wants(RootFs::default())
+    Ok(())
 }
 
 fn inodes_used_up(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     const FILL: &str = "mkdir -p /var/log/inodes && perl -e 'my $n = 0; while (open(my $f, \">\", \"/var/log/inodes/$n\")) { $n++ }'";
-    stand.wants(RootFs::Ext4 { mib: 2048 })?;
     let to = stand.offer(AcmeWeb::Good)?;
     for step in ["preflight", "stage", "rehearse", "snapshot", "apply"] {
         stand.run(&to, step, |s| {
@@ -90,7 +92,7 @@ fn inodes_used_up(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
             Ok(fired)
         })?;
     }
-    stand.wants(RootFs::default())
+    Ok(())
 }
 
 fn lock_held(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
@@ -134,11 +136,11 @@ fn postinst_fails(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
 }
 
 fn postinst_hangs(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
-    bad_patch(stand, AcmeWeb::PostinstHangs, &["--hung-after", "15"])
+    bad_patch(stand, AcmeWeb::PostinstHangs, &["--hung-after", "12"])
 }
 
 fn postinst_hangs_live(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
-    bad_patch(stand, AcmeWeb::PostinstHangsLive, &["--hung-after", "15"])
+    bad_patch(stand, AcmeWeb::PostinstHangsLive, &["--hung-after", "12"])
 }
 
 fn conffile(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {

@@ -53,7 +53,7 @@ pub struct Stand<'l> {
 }
 
 impl<'l> Stand<'l> {
-    pub(super) fn new(lab: &'l Lab, programs: &Path) -> Result<Self, LabError> {
+    pub(super) fn new(lab: &'l Lab, programs: &Path, root: RootFs) -> Result<Self, LabError> {
         let agent = programs.join("fettle-agent");
         if !agent.is_file() {
             return Err(LabError::Fleet {
@@ -62,14 +62,18 @@ impl<'l> Stand<'l> {
         }
         let mut vendor = Vendor::new(lab, "acme", Serve::Files)?;
         vendor.publish(&[acme_web(FROM, AcmeWeb::Good)])?;
-        let root = RootFs::default();
         let host = raise(lab, &agent, &mut vendor, root)?;
         Ok(Self { lab, agent, host, root, vendor, number: 0, report: Report::default(), good: &[] })
     }
 
-    pub(super) fn begin(&mut self, row: &Row) {
+    pub(super) fn begin(&mut self, row: &Row) -> Result<(), LabError> {
         self.report = Report { row: format!("{} {}", row.id, row.what), ..Report::default() };
         self.good = row.good;
+        if self.root != row.root {
+            self.root = row.root;
+            self.renew()?;
+        }
+        Ok(())
     }
 
     pub(super) fn end(&mut self) -> Report {
@@ -79,15 +83,6 @@ impl<'l> Stand<'l> {
     /// The host.
     pub fn host(&self) -> &LabHost {
         &self.host
-    }
-
-    /// Takes another root file system from here on.
-    pub fn wants(&mut self, root: RootFs) -> Result<(), LabError> {
-        if self.root != root {
-            self.root = root;
-            self.renew()?;
-        }
-        Ok(())
     }
 
     /// A fresh host in place of this one.
