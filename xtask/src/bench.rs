@@ -1,14 +1,16 @@
 //! `cargo xtask bench NAME`: figures, each beside its bar or its peer, measured in one run.
 
-use crate::build::{cargo, root, run};
+mod agent;
+mod host;
+
+use crate::build::{cargo, run};
 use crate::figures::{Figure, publish};
 use crate::lab::say;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use fettle_core::host::Labels;
-use fettle_lab::{Fleet, HostSpec, Lab, LabConfig, LabHost};
+use fettle_lab::{Lab, LabConfig, LabHost};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -24,6 +26,8 @@ pub(crate) struct Bench {
 enum Name {
     /// The agent: idle memory, size, and inventory beside `dpkg-query -W`.
     Agent,
+    /// The host's transaction beside bare apt-get: time, gap in service, undo.
+    Host,
 }
 
 /// Runs of each command; the median counts.
@@ -32,17 +36,19 @@ const RUNS: usize = 21;
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
         let figures = match self.name {
-            Name::Agent => agent()?,
+            Name::Agent => in_the_lab(agent::measure)?,
+            Name::Host => in_the_lab(host::measure)?,
         };
         publish(&figures, self.json.as_deref())
     }
 }
 
-fn agent() -> Result<Vec<Figure>> {
+/// Builds the programs as they ship, runs `measure` in a lab, and takes that down.
+fn in_the_lab(measure: fn(&Lab, &Path) -> Result<Vec<Figure>>) -> Result<Vec<Figure>> {
     // The agent as it ships, the server in the profile that builds fastest.
     run(&mut cargo(&["build", "--profile", "agent", "--bin", "fettle-agent"]))?;
     let server = crate::build::programs("demo")?;
-    let shipped = root().join("target/agent/fettle-agent");
+    let shipped = server.with_file_name("agent").join("fettle-agent");
     let programs = server.with_file_name("bench-agent");
     std::fs::create_dir_all(&programs)?;
     std::fs::copy(&shipped, programs.join("fettle-agent"))?;
@@ -55,37 +61,6 @@ fn agent() -> Result<Vec<Figure>> {
         bail!("the lab left behind: {}", left.join(", "));
     }
     result
-}
-
-fn measure(lab: &Lab, programs: &Path) -> Result<Vec<Figure>> {
-    let host = lab.up(&["bench1"], &HostSpec::default(), &say)?.remove(0);
-    let mut fleet = Fleet::start(lab, programs)?;
-    fleet.enroll(&host, &Labels::from([("ring".into(), "canary".into())]))?;
-    fleet.wait_inventories(Duration::from_secs(60))?;
-    // Idle: the median of a minute of polling, after the first full inventory.
-    let mut samples: Vec<f64> = Vec::new();
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_secs(1));
-        samples.push(resident(&host)?);
-    }
-    let size = std::fs::metadata(programs.join("fettle-agent"))?.len() as f64 / 1_048_576.0;
-    let packages = host.sh("dpkg-query -W | wc -l")?.ok()?.trim().parse::<f64>()?;
-    let peer = median(&host, &["dpkg-query", "-W"])?;
-    let ours = median(&host, &["fettle-agent", "inventory", "--only", "packages"])?;
-    Ok(vec![
-        Figure::at_most("agent idle resident set", middle(samples), "MiB", 5.0),
-        Figure::at_most("agent binary", size, "MiB", 4.0),
-        Figure::plain("packages on the host", packages, "packages"),
-        Figure::plain("dpkg-query -W, whole process", peer, "ms"),
-        Figure::plain("fettle-agent inventory of packages, whole process", ours, "ms"),
-        Figure::at_most("inventory / dpkg-query", ours / peer, "ratio", 1.0),
-    ])
-}
-
-fn resident(host: &LabHost) -> Result<f64> {
-    let script = "grep VmRSS /proc/$(systemctl show -P MainPID fettle-agent)/status | tr -dc 0-9";
-    let kib: f64 = host.sh(script)?.ok()?.trim().parse().context("reading VmRSS of the agent")?;
-    Ok(kib / 1024.0)
 }
 
 /// Whole-process time in ms, measured inside the host, so that entering it does not count.

@@ -12,6 +12,7 @@ pub mod commit;
 pub mod dpkg;
 pub mod drain;
 pub mod preflight;
+pub mod progress;
 mod reboot;
 pub mod recover;
 pub mod rehearse;

@@ -5,11 +5,15 @@ use crate::executor::{self, Grant, Standalone};
 use crate::inventory;
 use crate::probe;
 use crate::settings::Settings;
+use crate::transaction::progress;
 use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange};
 use fettle_core::inventory::Upgrade;
 use fettle_core::transaction::{Entry, Outcome, Step, TxEvent};
 use fettle_core::{Digest, Hold, Problem, ProblemKind, Timestamp};
 use jiff::SignedDuration;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Lets nothing be changed: the transaction ends refused after its rehearsal.
 struct OnlyRehearse;
@@ -27,9 +31,45 @@ pub(super) fn patch(settings: &Settings, mut words: Words) -> Result<(), Problem
     if dry {
         return print_changes(&order);
     }
+    let _live = Live::start(settings);
     finish(executor::run(settings, assignment(Order::Apply(order)), &Standalone, &mut |e| {
         say(e, false)
     }))
+}
+
+/// Shows what the package manager is doing, on one line that is written over, while a person looks.
+struct Live(Arc<AtomicBool>);
+
+impl Live {
+    fn start(settings: &Settings) -> Self {
+        let over = Arc::new(AtomicBool::new(!std::io::stdout().is_terminal()));
+        let (settings, told) = (settings.clone(), over.clone());
+        let show = move || {
+            let mut shown = None;
+            while !told.load(Ordering::Acquire) {
+                let now = progress::current(&settings);
+                if now != shown {
+                    let line =
+                        now.as_ref().map(|n| format!("    {:>3.0} %  {}", n.percent, n.what));
+                    print!("\r\x1b[K{}", line.unwrap_or_default());
+                    let _ = std::io::stdout().flush();
+                    shown = now;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+        };
+        if !over.load(Ordering::Acquire) {
+            // Without a thread for it, it is not shown; the change itself needs none.
+            let _ = std::thread::Builder::new().name("progress".into()).spawn(show);
+        }
+        Self(over)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// `rehearse [PACKAGE...]`: the first three steps and nothing more.

@@ -111,6 +111,7 @@ pub(super) fn status(settings: &Settings, json: bool) -> Result<(), Problem> {
         .iter()
         .filter(|p| matches!(p.outcome, None | Some(Outcome::Quarantined { .. })))
         .collect();
+    let now = crate::transaction::progress::current(settings);
     if json {
         let value = json!({
             "host": identity.as_ref().map(|i| &i.host),
@@ -119,6 +120,7 @@ pub(super) fn status(settings: &Settings, json: bool) -> Result<(), Problem> {
             "transactions": all.len(),
             "last": last,
             "needs_attention": stuck,
+            "now": now,
         });
         println!("{value:#}");
         return Ok(());
@@ -132,6 +134,9 @@ pub(super) fn status(settings: &Settings, json: bool) -> Result<(), Problem> {
         all.len(),
         last.map_or("none".into(), |p| format!("{} {}", p.id, end(p)))
     );
+    if let Some(now) = now {
+        println!("now: {:.0} %  {}", now.percent, now.what);
+    }
     for p in &stuck {
         match &p.outcome {
             Some(Outcome::Quarantined { reason }) => println!("QUARANTINED by {}: {reason}", p.id),

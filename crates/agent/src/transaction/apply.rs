@@ -8,7 +8,9 @@
 //! ```
 
 use super::preflight::packages;
-use super::{StepResult, Transaction, baseline, dpkg, fault, io_fault, read_kept, rehearse};
+use super::{
+    StepResult, Transaction, baseline, dpkg, fault, io_fault, progress, read_kept, rehearse,
+};
 use crate::command::{self, command};
 use crate::overlay::{Rehearsed, own_program};
 use crate::preimage::{self, WHOLE};
@@ -74,7 +76,10 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
 
 /// Writes the command down, then starts it in its own unit.
 fn start(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
-    let line = tx.command()?;
+    let mut line = tx.command()?;
+    if line.program.ends_with("/apt-get") {
+        line.arguments.splice(0..0, progress::OPTIONS.map(str::to_owned));
+    }
     let line = Command {
         program: line.program,
         arguments: line.arguments,
@@ -176,6 +181,7 @@ pub(super) fn wait(tx: &Transaction<'_>) -> Result<Option<Ended>, Fault> {
         {
             kill(&unit);
         }
+        progress::tell(tx.settings, tx.id().as_str(), &tx.directory.join("apply.log"));
         std::thread::sleep(Duration::from_millis(100));
     }
     // It may have written its word between the two looks.
@@ -264,7 +270,8 @@ pub(super) fn finish(
 ) -> StepResult {
     let ending = ended.map_or_else(|| "killed, with its wrapper".to_owned(), Ended::to_string);
     let log = fs::read(tx.directory.join("apply.log")).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log).into_owned();
+    let log = progress::without(&String::from_utf8_lossy(&log));
+    progress::clear(tx.settings);
     let hung = ended.is_none_or(|e| e.signal.is_some())
         && hung_after(tx).is_some_and(|limit| running_for(&tx.directory) > limit);
     if let Verdict::Old | Verdict::Mixed(_) = judge(tx)? {

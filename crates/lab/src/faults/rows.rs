@@ -37,7 +37,7 @@ pub fn battery() -> Vec<Row> {
             kills::agent_at_calls,
         ),
         row("H3", "dpkg killed at system calls", true, &[Patched, Undone], kills::dpkg_at_calls),
-        row("H9", "dpkg's lock held by somebody else", true, &[Refused], lock_held),
+        row("H9", "dpkg's lock held by somebody else", false, &[Refused], lock_held),
         row(
             "H10",
             "a half-configured package before the start",

@@ -174,7 +174,7 @@ impl<'l> Stand<'l> {
         must_fire: bool,
         act: impl FnOnce(&Self) -> Result<bool, LabError>,
     ) -> Result<(), LabError> {
-        let before = self.tree()?;
+        let (before, last) = (self.tree()?, self.status()?["last"]["id"].clone());
         let fired = act(self)?;
         if !fired && !must_fire {
             return self.take_back(&before, what);
@@ -186,7 +186,7 @@ impl<'l> Stand<'l> {
         }
         let resumed = self.host.command("fettle-agent").arg("resume").timeout(PATIENCE).run()?;
         let mut spoiled = false;
-        match self.judge(to, &before) {
+        match self.judge(to, &before, &last) {
             Ok(end) if self.good.contains(&end) => match end {
                 End::Patched => self.report.patched_verified += 1,
                 End::Undone => self.report.rolled_back_verified += 1,
@@ -242,17 +242,23 @@ impl<'l> Stand<'l> {
         tree::snapshot(&self.host.root(), EXCLUDED)
     }
 
+    /// What the agent says of itself: which transaction was the last, and whether a person must come.
+    fn status(&self) -> Result<serde_json::Value, LabError> {
+        let said = self.host.exec(&["fettle-agent", "-o", "json", "status"])?.ok()?;
+        serde_json::from_str(&said).map_err(|e| LabError::Fleet {
+            what: format!("`fettle-agent status` is no JSON ({e}): {said}"),
+        })
+    }
+
     fn version(&self) -> Result<String, LabError> {
         let shown = ["dpkg-query", "-W", "-f", "${Version}", "acme-web"];
         Ok(self.host.exec(&shown)?.stdout)
     }
 
     /// What became of the host. `Err`: nothing that may be, and why.
-    fn judge(&self, to: &str, before: &Tree) -> Result<End, String> {
+    fn judge(&self, to: &str, before: &Tree, last: &serde_json::Value) -> Result<End, String> {
         let text = |e: LabError| e.to_string();
-        let status = self.host.exec(&["fettle-agent", "-o", "json", "status"]).map_err(text)?;
-        let status: serde_json::Value = serde_json::from_str(&status.stdout)
-            .map_err(|e| format!("status is no JSON ({e}): {}", status.stderr))?;
+        let status = self.status().map_err(text)?;
         let stuck = status["needs_attention"].as_array().cloned().unwrap_or_default();
         if let Some(first) = stuck.first() {
             return match first["outcome"]["outcome"].as_str() {
@@ -286,7 +292,7 @@ impl<'l> Stand<'l> {
             return Err(format!("{} files differ, first {first}", differing.len()));
         }
         match status["last"]["outcome"]["outcome"].as_str() {
-            Some("undone") => Ok(End::Undone),
+            Some("undone") if status["last"]["id"] != *last => Ok(End::Undone),
             _ => Ok(End::Refused),
         }
     }
