@@ -144,6 +144,32 @@ pub fn unfinished(settings: &Settings) -> Result<Vec<TransactionId>, ExecutorErr
     Ok(out)
 }
 
+/// Unit that takes up a transaction of a host without a server.
+const TAKE_UP: &str = "fettle-agent-resume";
+/// How long after the agent was killed that happens, in seconds.
+const TAKE_UP_SECONDS: u32 = 20;
+
+/// A host with a server has an agent that systemd starts again when it dies. On a host without, `patch` may die with
+/// the terminal it was typed into: until the transaction has ended, systemd asks every few seconds whether it was
+/// left alone. While somebody carries it on, its journal is locked, and asking does nothing.
+fn guard(settings: &Settings) {
+    if !crate::unit::booted() || !matches!(crate::identity::load(settings), Ok(None)) {
+        return;
+    }
+    let description = "Fettle: takes up a transaction whose agent died";
+    let program = crate::overlay::own_program();
+    let armed = crate::unit::repeat(TAKE_UP, description, TAKE_UP_SECONDS, &program, &["resume"]);
+    if let Err(error) = armed {
+        eprintln!("<4>nobody takes this transaction up if its agent dies: {error}");
+    }
+}
+
+fn unguard() {
+    if crate::unit::booted() {
+        crate::unit::stop_repeating(TAKE_UP);
+    }
+}
+
 struct Engine<'a> {
     settings: &'a Settings,
     directory: PathBuf,
@@ -224,12 +250,16 @@ impl<'a> Engine<'a> {
                         self.write(TxEvent::Failed { step, fault: held(&hold) })?;
                         continue;
                     }
+                    if step == Step::Apply {
+                        guard(self.settings);
+                    }
                     self.write(TxEvent::Started { step })?;
                     self.step(step, || run_step(&tx, step, grant))?;
                 }
                 Next::Recover(step) => self.step(step, || recover::run(&tx, step, grant))?,
                 Next::Undo { reason } => match undo::target(&tx) {
                     Ok(target) => {
+                        guard(self.settings);
                         self.write(TxEvent::UndoStarted { reason })?;
                         self.failpoint.step("undo", "before");
                         let facts = undo::run(&tx, &target);
@@ -243,6 +273,7 @@ impl<'a> Engine<'a> {
                         self.leave(&tx, &progress);
                     }
                     self.write(TxEvent::Ended { outcome })?;
+                    unguard();
                 }
                 Next::Nothing => {
                     return Ok(progress.outcome.unwrap_or(Outcome::Patched));

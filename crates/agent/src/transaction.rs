@@ -22,7 +22,7 @@ pub mod undo;
 pub mod verify;
 
 use crate::durable;
-use crate::packages::{CommandLine, Driver};
+use crate::packages::{CommandLine, Driver, apt};
 use crate::settings::Settings;
 use fettle_core::TransactionId;
 use fettle_core::assignment::{ApplyOrder, Assignment, PackageChange};
@@ -31,10 +31,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-
-/// apt writes its caches anew whenever it looks at its lists, which would leave the host changed by a look.
-pub(crate) const NO_CACHES: [&str; 4] =
-    ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="];
 
 /// The hidden subcommands' entry: the agent's own helpers, started by itself. `arguments` are those after the
 /// program's name; `None`: none of them. Call it before anything else is parsed or opened.
@@ -121,8 +117,9 @@ impl Transaction<'_> {
         if line.program.ends_with("/apt-get") {
             // Before anything else: behind `--` they would be packages. Somebody may have taken the lock since
             // preflight looked.
-            let options = NO_CACHES.into_iter().chain(["-o", "DPkg::Lock::Timeout=60"]);
-            line.arguments.splice(0..0, options.map(str::to_owned));
+            let mut options = apt::caches(self.settings).to_vec();
+            options.extend(["-o", "DPkg::Lock::Timeout=60"].map(str::to_owned));
+            line.arguments.splice(0..0, options);
         }
         Ok(line)
     }

@@ -67,3 +67,40 @@ pub fn run_detached(
     }
     Err(io::Error::other(format!("systemd-run: {} ({})", output.tail(2), output.ending())))
 }
+
+/// Has systemd run a program again and again, `seconds` apart, until [`stop_repeating`] or the next boot. Asking for
+/// what is there already is harmless.
+///
+/// # Errors
+/// When systemd does not take it.
+pub fn repeat(
+    unit: &str,
+    description: &str,
+    seconds: u32,
+    program: &Path,
+    arguments: &[&str],
+) -> io::Result<()> {
+    if active_state(&format!("{unit}.timer"))? == "active" {
+        return Ok(());
+    }
+    let mut run = command("systemd-run");
+    run.args(["--quiet", "--collect", "--no-ask-password"])
+        .arg(format!("--unit={unit}"))
+        .arg(format!("--description={description}"))
+        .arg(format!("--on-active={seconds}"))
+        .arg(format!("--on-unit-inactive={seconds}"))
+        .args(["--timer-property=AccuracySec=1s", "--property=KillMode=process", "--"])
+        .arg(program)
+        .args(arguments);
+    let output = command::run(&mut run, Some(DEADLINE))?;
+    if output.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("systemd-run: {} ({})", output.tail(2), output.ending())))
+}
+
+/// Ends what [`repeat`] began; a run that is under way is left to its end.
+pub fn stop_repeating(unit: &str) {
+    // Not there any more is as good.
+    let _ = systemctl(&["stop", "--", &format!("{unit}.timer")]);
+}

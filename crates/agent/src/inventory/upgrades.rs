@@ -3,7 +3,7 @@
 
 use super::dpkg::{self, Database};
 use crate::command::command;
-use crate::packages::{ResolvedChange, simulation};
+use crate::packages::{ResolvedChange, apt, simulation};
 use crate::settings::Settings;
 use fettle_core::Digest;
 use fettle_core::inventory::{Origin, Upgrade};
@@ -38,31 +38,17 @@ pub fn offered(
             gaps: vec!["pending upgrades: this host has no apt-get".into()],
         });
     }
-    let simulated = run(
-        "apt-get",
-        &[
-            "--simulate",
-            "--ignore-hold",
-            "-o",
-            "Debug::NoLocking=1",
-            "-o",
-            "Dir::Cache::pkgcache=",
-            "-o",
-            "Dir::Cache::srcpkgcache=",
-            "dist-upgrade",
-        ],
-    )?;
+    let caches = apt::caches(settings);
+    let simulate = ["--simulate", "--ignore-hold", "-o", "Debug::NoLocking=1", "dist-upgrade"];
+    let simulated = run("apt-get", &caches, &simulate)?;
     let steps = simulation::parse(&simulated, architecture).map_err(io::Error::other)?;
     let (changes, removals): (Vec<_>, Vec<_>) = steps.into_iter().partition(|s| !s.to.is_empty());
     let removed: BTreeSet<&str> = removals.iter().map(|s| s.name.as_str()).collect();
     if changes.is_empty() {
         return Ok(Offered::default());
     }
-    let origins = origins(&run(
-        "apt-cache",
-        &["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "policy"],
-    )?);
-    let records = records(&changes)?;
+    let origins = origins(&run("apt-cache", &caches, &["policy"])?);
+    let records = records(&changes, &caches)?;
     let installed: BTreeSet<(&str, &str)> =
         database.packages.iter().map(|p| (p.name.as_str(), p.architecture.as_str())).collect();
     let added: BTreeSet<&str> = changes
@@ -116,9 +102,12 @@ pub fn offered(
     Ok(offered)
 }
 
-fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
-    let output =
-        command(program).args(arguments).env("DEBIAN_FRONTEND", "noninteractive").output()?;
+fn run(program: &str, caches: &[String], arguments: &[&str]) -> io::Result<String> {
+    let output = command(program)
+        .args(caches)
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .output()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(io::Error::other(format!(
@@ -140,15 +129,14 @@ struct Record {
 
 type Records = BTreeMap<(String, String, String), Record>;
 
-fn records(changes: &[ResolvedChange]) -> io::Result<Records> {
+fn records(changes: &[ResolvedChange], caches: &[String]) -> io::Result<Records> {
     let mut found = Records::new();
     for batch in changes.chunks(BATCH) {
         let names: Vec<String> =
             batch.iter().map(|c| format!("{}:{}={}", c.name, c.architecture, c.to)).collect();
-        let mut arguments =
-            vec!["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "show", "--"];
+        let mut arguments = vec!["show", "--"];
         arguments.extend(names.iter().map(String::as_str));
-        let text = run("apt-cache", &arguments)?;
+        let text = run("apt-cache", caches, &arguments)?;
         for paragraph in dpkg::paragraphs(text.as_bytes()) {
             let field = |name: &str| paragraph.text(name).unwrap_or_default();
             let (Ok(sha256), Ok(size)) = (field("SHA256").parse(), field("Size").parse()) else {

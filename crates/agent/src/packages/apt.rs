@@ -25,12 +25,26 @@ const CACHE: &str = "/var/cache/apt/archives";
 #[derive(Debug, Clone)]
 pub struct Apt {
     root: PathBuf,
+    caches: [String; 4],
+}
+
+/// Options that give apt a cache of its package lists beside the agent's own state. apt writes its cache anew
+/// whenever it finds it stale, which would leave the host changed by a look; without any it reads all lists each time,
+/// which takes seconds. Where the place cannot be written it does without.
+pub(crate) fn caches(settings: &Settings) -> [String; 4] {
+    let place = settings.state_dir.join("cache");
+    let made = crate::durable::create_directory(&place).is_ok();
+    let option = |name: &str| {
+        let file = if made { place.join(name).display().to_string() } else { String::new() };
+        format!("Dir::Cache::{}={file}", name.trim_end_matches(".bin"))
+    };
+    ["-o".to_owned(), option("pkgcache.bin"), "-o".to_owned(), option("srcpkgcache.bin")]
 }
 
 impl Apt {
     /// The apt of this host.
     pub fn new(settings: &Settings) -> Self {
-        Self { root: settings.root.clone() }
+        Self { root: settings.root.clone(), caches: caches(settings) }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -40,7 +54,7 @@ impl Apt {
     /// `apt-get download` into a directory. A failure holds every line of apt's that says what is wrong.
     fn fetch(&self, names: &[String], directory: &Path) -> Result<(), PackagesError> {
         let mut arguments = words(&["download", "-q", "-o", "APT::Sandbox::User=root"]);
-        arguments.extend(words(&crate::transaction::NO_CACHES));
+        arguments.extend(self.caches.clone());
         arguments.push("--".to_owned());
         arguments.extend_from_slice(names);
         let output = tool::output("/usr/bin/apt-get", &arguments, directory)?;
@@ -181,12 +195,9 @@ impl Driver for Apt {
             "Debug::NoLocking=1",
             "-o",
             "APT::Install-Recommends=false",
-            "-o",
-            "Dir::Cache::pkgcache=",
-            "-o",
-            "Dir::Cache::srcpkgcache=",
-            "install",
         ]);
+        arguments.extend(self.caches.clone());
+        arguments.push("install".to_owned());
         arguments.extend(changes.iter().map(|c| exact(&c.name, &c.architecture, &c.to)));
         let output = tool::output("/usr/bin/apt-get", &arguments, Path::new("/"))?;
         if !output.status.success() {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::command::{self, command};
 use crate::overlay::{Rehearsed, own_program};
+use crate::packages::apt;
 use crate::preimage::{self, WHOLE};
 use crate::{durable, unit};
 use fettle_core::transaction::{Fault, StepFacts};
@@ -375,7 +376,7 @@ fn keep_marks(tx: &Transaction<'_>) -> Result<(), Fault> {
     if lost.is_empty() {
         return Ok(());
     }
-    command::run(command("apt-mark").args(super::NO_CACHES).arg("auto").args(lost), None)
+    command::run(command("apt-mark").args(apt::caches(tx.settings)).arg("auto").args(lost), None)
         .map(drop)
         .map_err(io_fault("run apt-mark"))
 }

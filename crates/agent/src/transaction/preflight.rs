@@ -2,7 +2,7 @@
 
 use super::{StepResult, Transaction, fault, io_fault};
 use crate::command::{self, command};
-use crate::packages::{PackagesError, Resolution};
+use crate::packages::{PackagesError, Resolution, apt};
 use fettle_core::Timestamp;
 use fettle_core::transaction::{Fault, StepFacts};
 use std::fs;
@@ -150,7 +150,7 @@ fn resolve(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<Resolution, Fa
     match tx.driver.simulate(tx.changes()) {
         Err(PackagesError::Unresolvable { .. }) => {
             let update = command::run(
-                command("apt-get").args(["update", "-q"]).args(super::NO_CACHES),
+                command("apt-get").args(["update", "-q"]).args(apt::caches(tx.settings)),
                 None,
             )
             .map_err(io_fault("run apt-get"))?;

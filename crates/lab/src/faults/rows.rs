@@ -53,6 +53,13 @@ pub fn battery() -> Vec<Row> {
         row("H19", "package held by the administrator", false, &[Refused], held),
         row("H24", "service does not come back", true, &[Undone], service_dies),
         row("H25", "service comes back sick", true, &[Undone], service_sick),
+        row(
+            "H26",
+            "agent killed after the change, nobody at the terminal",
+            false,
+            &[Patched, Undone],
+            left_alone,
+        ),
         row("H32", "undo killed and taken up again", true, &[Undone], kills::undo),
         row("H33", "data written while the change is made", false, &[Undone], data_written),
         row(
@@ -62,7 +69,7 @@ pub fn battery() -> Vec<Row> {
             &[Patched, Undone, Refused, Quarantined],
             journal_damaged,
         ),
-        row("H36", "administrator installs something meanwhile", true, &[Refused], administrator),
+        row("H36", "administrator changes packages meanwhile", true, &[Refused], administrator),
     ]
 }
 
@@ -192,6 +199,22 @@ fn service_sick(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     stand.host().sh(&format!("rm -f {PROBE}"))?.ok().map(drop)
 }
 
+fn left_alone(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
+    for point in extent.of(&["apply:after", "activate:before", "verify:after"], 1) {
+        let to = stand.offer(AcmeWeb::Good)?;
+        stand.run(&to, point, |s| {
+            let killed = s.patch(&[], &[("FETTLE_CRASH_AT", point)])?;
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
+            while s.is_stuck()? && std::time::Instant::now() < deadline {
+                std::thread::sleep(std::time::Duration::from_millis(500));
+            }
+            let timers = s.host().sh("systemctl list-timers --all | grep -c fettle")?.stdout;
+            Ok(!killed.success() && !s.is_stuck()? && timers.trim() == "0")
+        })?;
+    }
+    Ok(())
+}
+
 fn data_written(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     let to = stand.offer(AcmeWeb::ServiceDies)?;
     stand.run(&to, "below /var/lib", |s| {
@@ -232,13 +255,14 @@ fn damage(host: &LabHost, place: &str) -> Result<bool, LabError> {
 }
 
 fn administrator(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const ACT: &str = "apt-get install -y -qq --reinstall acme-web=1.0 && apt-mark hold nginx";
+    const BACK: &str = "apt-mark unhold nginx";
+    // Once before, so that dpkg's own backup of its database is the same afterwards.
+    stand.host().sh(&format!("{ACT} && {BACK}"))?.ok()?;
     let to = stand.offer(AcmeWeb::Good)?;
     stand.run(&to, "between rehearsal and change", |s| {
-        let fired = s.patch_with_fault_at("rehearse:after", |host| {
-            host.sh("apt-get install -y -qq --reinstall acme-web=1.0 && apt-mark hold nginx")
-                .map(drop)
-        })?;
-        s.host().sh("apt-mark unhold nginx")?.ok()?;
+        let fired = s.patch_with_fault_at("rehearse:after", |host| host.sh(ACT)?.ok().map(drop))?;
+        s.host().sh(BACK)?.ok()?;
         Ok(fired)
     })
 }

@@ -250,6 +250,11 @@ impl<'l> Stand<'l> {
         })
     }
 
+    /// Is there a transaction that has not ended, or one that a person must look at?
+    pub fn is_stuck(&self) -> Result<bool, LabError> {
+        Ok(self.status()?["needs_attention"].as_array().is_some_and(|all| !all.is_empty()))
+    }
+
     fn version(&self) -> Result<String, LabError> {
         let shown = ["dpkg-query", "-W", "-f", "${Version}", "acme-web"];
         Ok(self.host.exec(&shown)?.stdout)
