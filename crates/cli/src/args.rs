@@ -142,6 +142,22 @@ pub(crate) enum Host {
         /// Name or id.
         host: String,
     },
+    /// A person has looked after a quarantined host: it counts again.
+    Release {
+        /// Name or id.
+        host: String,
+        /// What was found and done; goes to the ledger.
+        #[arg(long)]
+        reason: String,
+    },
+    /// A host leaves the fleet: its certificate is worth nothing from now on.
+    Retire {
+        /// Name or id.
+        host: String,
+        /// The host's name once more, so that the wrong one does not go.
+        #[arg(long, value_name = "HOST")]
+        confirm: String,
+    },
 }
 
 /// Findings.
@@ -277,6 +293,9 @@ pub(crate) enum Feed {
         /// The data that comes with Fettle.
         #[arg(long)]
         bundled: bool,
+        /// Take it although it differs suspiciously from what is in force.
+        #[arg(long, conflicts_with = "bundled")]
+        force: bool,
     },
     /// All feeds with their age.
     List,

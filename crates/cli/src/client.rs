@@ -89,6 +89,18 @@ impl Client {
         self.read(request.send(bytes))
     }
 
+    /// Takes something away.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), Problem> {
+        let request = self
+            .agent
+            .delete(self.url(path))
+            .header("authorization", format!("Bearer {}", self.token));
+        match request.call() {
+            Ok(answer) if answer.status().as_u16() == 204 => Ok(()),
+            other => self.read::<serde_json::Value>(other).map(drop),
+        }
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}/api/v1{path}", self.base)
     }

@@ -37,6 +37,16 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Host(Host::Show { host }) => {
             ask.get(&format!("/hosts/{}", escape(host)), |host: &HostDetail| show::host::one(host))
         }
+        Command::Host(Host::Release { host, reason }) => {
+            let body = fettle_wire::api::Because { reason: reason.clone(), hosts: Vec::new() };
+            let path = format!("/hosts/{}/release", escape(host));
+            let detail: HostDetail = ask.client()?.post(&path, &body)?;
+            ask.print(&detail, |detail| {
+                line(&format!("{} is released from quarantine", detail.row.name));
+                line(&format!("→ fettle host show {}", detail.row.name));
+            })
+        }
+        Command::Host(Host::Retire { host, confirm }) => retire(&ask, host, confirm),
         Command::Finding(Finding::List { host, state, severity, limit }) => {
             let mut path = format!("/findings?limit={limit}");
             for (key, value) in [("host", host), ("state", state), ("severity", severity)] {
@@ -83,8 +93,8 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Feed(Feed::List) => {
             ask.get("/feeds", |page: &Page<FeedRow>| show::policy::feeds(&page.items))
         }
-        Command::Feed(Feed::Import { name, file, bundled }) => {
-            import(&ask, name.as_deref().filter(|_| !bundled), file.as_deref())
+        Command::Feed(Feed::Import { name, file, bundled, force }) => {
+            import(&ask, name.as_deref().filter(|_| !bundled), file.as_deref(), *force)
         }
         Command::Token(Token::Create { label, ttl }) => create_token(&ask, label, ttl),
         Command::Audit(Audit::Verify { file: None }) => {
@@ -206,7 +216,28 @@ fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
     }
 }
 
-fn import(ask: &Ask<'_>, name: Option<&str>, file: Option<&Path>) -> Result<(), Problem> {
+fn retire(ask: &Ask<'_>, host: &str, confirm: &str) -> Result<(), Problem> {
+    if host != confirm {
+        return Err(Problem::new(
+            ProblemKind::Usage,
+            "not-confirmed",
+            format!("`{host}` is to be retired, and `{confirm}` was confirmed"),
+            format!("fettle host retire {host} --confirm {host}"),
+        ));
+    }
+    ask.client()?.delete(&format!("/hosts/{}", escape(host)))?;
+    ask.print(&serde_json::json!({ "retired": host }), |_| {
+        line(&format!("{host} has left the fleet"));
+        line("→ on the host: systemctl disable --now fettle-agent");
+    })
+}
+
+fn import(
+    ask: &Ask<'_>,
+    name: Option<&str>,
+    file: Option<&Path>,
+    force: bool,
+) -> Result<(), Problem> {
     let client = ask.client()?;
     let (Some(name), Some(file)) = (name, file) else {
         let page: Page<FeedRow> =
@@ -222,7 +253,7 @@ fn import(ask: &Ask<'_>, name: Option<&str>, file: Option<&Path>) -> Result<(), 
         )
     })?;
     let row: FeedRow = client.post_bytes(
-        &format!("/feeds/{}", escape(name)),
+        &format!("/feeds/{}{}", escape(name), if force { "?force=true" } else { "" }),
         "application/octet-stream",
         &bytes,
     )?;

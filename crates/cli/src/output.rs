@@ -68,7 +68,7 @@ pub(crate) fn shape(word: &str) -> (char, Color) {
         "pending-restart" | "pending-reboot" | "high" | "paused" | "silent" => ('◆', Color::Yellow),
         "granted" | "redeemed" | "running" => ('▶', Color::Blue),
         "undone" | "refused" | "aborted" => ('◀', Color::Magenta),
-        "no-fix-yet" | "no-policy" | "no-inventory" | "medium" => ('◇', Color::Cyan),
+        "no-fix-yet" | "no-policy" | "not-judged" | "no-inventory" | "medium" => ('◇', Color::Cyan),
         _ => ('○', Color::Grey),
     }
 }

@@ -5,6 +5,7 @@ use fettle_core::host::Host;
 use fettle_core::{HostId, Problem};
 use fettle_store::{Tx, feeds, findings, hosts, policies, settings};
 use fettle_vuln::exposure::HostView;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Judges one host from its whole inventory and keeps what changed. Judging again on the same facts writes
@@ -21,6 +22,10 @@ pub(crate) fn judge(app: &App, tx: &mut Tx<'_>, host: &Host) -> Result<findings:
         accepted: &[],
     };
     let judgement = app.catalogue().judge(&view);
+    if !judgement.withdrawn.is_empty() {
+        // Gone without anything on the host having fixed them: that is on record, whoever asks later.
+        tx.record("finding.withdrawn", host.id.as_str(), json!(judgement.withdrawn));
+    }
     let policies = app.policies();
     let policy = policies.of(host);
     let changed =

@@ -2,6 +2,7 @@
 
 use crate::app::{App, now};
 use fettle_core::finding::FindingState;
+use fettle_core::host::Host;
 use fettle_core::transaction::Progress;
 use fettle_core::{Hold, Problem};
 use fettle_store::hosts::HostRecord;
@@ -68,6 +69,7 @@ fn state(
         () if host.quarantined.is_some() => "quarantined",
         () if app.is_silent(host) => "silent",
         () if host.inventory.is_none() => "no-inventory",
+        () if !is_judged(app, host) => "not-judged",
         () if n(FindingState::Open) > 0 => "exposed",
         () if n(FindingState::PendingReboot) > 0 => "pending-reboot",
         () if n(FindingState::PendingRestart) > 0 => "pending-restart",
@@ -75,6 +77,11 @@ fn state(
         () if n(FindingState::NoFixYet) > 0 => "no-fix-yet",
         () => "up-to-date",
     }
+}
+
+/// Is there vulnerability data for what the host runs?
+fn is_judged(app: &App, host: &Host) -> bool {
+    host.inventory.as_ref().is_some_and(|inventory| app.catalogue().knows(&inventory.os))
 }
 
 /// One host, whole.

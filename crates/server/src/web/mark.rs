@@ -21,13 +21,14 @@ const fn mark(shape: &'static str, tone: &'static str) -> Mark {
 }
 
 /// Host states in the order in which they call for attention, with what they mean.
-pub(crate) const HOST_STATES: [(&str, &str); 9] = [
+pub(crate) const HOST_STATES: [(&str, &str); 10] = [
     ("quarantined", "neither patched nor as it was: a person must come"),
     ("exposed", "a fix exists and is not installed"),
     ("pending-restart", "fixed on disk, old code still runs"),
     ("pending-reboot", "fixed on disk, the old kernel still runs"),
     ("silent", "the agent has not spoken for too long"),
     ("no-inventory", "has not reported what it runs"),
+    ("not-judged", "no vulnerability data for its release: nothing is known"),
     ("no-policy", "no policy selects it"),
     ("no-fix-yet", "affected, and the vendor has no fix"),
     ("up-to-date", "nothing is owed"),

@@ -210,11 +210,12 @@ fn moving(it: &Overview) -> Markup {
 fn stuck(it: &Overview) -> Markup {
     let stopped: Vec<_> =
         it.rollouts.iter().filter(|r| words::phase_reason(&r.phase).is_some()).collect();
-    let hosts: Vec<(&str, u64)> = ["quarantined", "silent", "no-policy", "no-inventory"]
-        .into_iter()
-        .map(|word| (word, state(it, word)))
-        .filter(|(_, n)| *n > 0)
-        .collect();
+    let hosts: Vec<(&str, u64)> =
+        ["quarantined", "silent", "not-judged", "no-policy", "no-inventory"]
+            .into_iter()
+            .map(|word| (word, state(it, word)))
+            .filter(|(_, n)| *n > 0)
+            .collect();
     let total = stopped.len() as u64 + hosts.iter().map(|(_, n)| n).sum::<u64>();
     let line = html! {
         @if total == 0 { "Nothing waits for a person." }
@@ -250,6 +251,7 @@ fn stuck(it: &Overview) -> Markup {
 fn stuck_word(state: &str) -> &str {
     match state {
         "no-policy" => "without a policy",
+        "not-judged" => "without vulnerability data",
         "no-inventory" => "without an inventory",
         other => other,
     }

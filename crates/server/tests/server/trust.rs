@@ -3,8 +3,9 @@
 use crate::fleet::{Agent, Lab, TRACKER, agent_call, inventory, key_and_csr};
 use crate::http::{Identity, ask, der, tcp, tls};
 use fettle_core::ProblemKind;
+use fettle_core::ledger::LedgerEntry;
 use fettle_wire::agent::{CheckInReply, MAX_BODY, Renew, Renewed};
-use fettle_wire::api::{HostDetail, HostRow, Page};
+use fettle_wire::api::{HostDetail, HostRow, Overview, Page};
 use std::io::Write as _;
 
 #[test]
@@ -28,6 +29,32 @@ fn a_host_enrols_reports_and_is_judged() {
     let again = agent.checkin(&lab);
     assert!(!again.want_inventory && again.assignment.is_none() && !again.renew);
     assert_eq!(again.next_checkin_seconds, 1);
+}
+
+#[test]
+fn a_host_of_an_unknown_release_is_not_judged_and_never_looks_healthy() {
+    let lab = Lab::furnished();
+    let mut agent = lab.host("web-1", "canary");
+    agent.inventory.os.id = "plan9".into();
+    agent.inventory.os.codename = "fourth".into();
+    agent.checkin(&lab);
+    let detail: HostDetail = lab.get("/hosts/web-1");
+    assert_eq!(detail.row.state, "not-judged");
+    let gaps = detail.inventory.unwrap().gaps;
+    assert!(gaps.iter().any(|g| g.contains("no vulnerability data for")), "{gaps:?}");
+    let overview: Overview = lab.get("/overview");
+    assert_eq!(overview.hosts_by_state.get("not-judged"), Some(&1));
+}
+
+#[test]
+fn a_statement_that_the_vendor_took_back_is_on_record() {
+    let lab = Lab::furnished();
+    lab.host("web-1", "canary");
+    let less = crate::fleet::TRACKER.replace("CVE-2024-0001", "CVE-2024-0002");
+    lab.post_bytes("/feeds/debian-tracker?force=true", less.as_bytes());
+    let ledger: Page<LedgerEntry> = lab.get("/ledger?limit=1000");
+    let gone = ledger.items.iter().find(|e| e.kind == "finding.withdrawn").unwrap();
+    assert!(gone.body.to_string().contains("CVE-2024-0001"), "{}", gone.body);
 }
 
 #[test]

@@ -142,6 +142,11 @@ pub(super) fn state_with(
 }
 
 impl Catalogue {
+    /// Is there data for this system's release? Without any, no findings are no health.
+    pub fn knows(&self, os: &Os) -> bool {
+        self.covers(&release_name(os))
+    }
+
     /// What of a host this catalogue can judge.
     pub(super) fn coverage(&self, os: &Os, facts: &HostFacts) -> Coverage {
         let release = release_name(os);
