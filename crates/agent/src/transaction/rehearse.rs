@@ -42,6 +42,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         active,
         tests: tx.settings.config_dir.join("tests.d"),
         programs: libraries::running_programs(),
+        units: Vec::new(),
         scratch: scratch.clone(),
     };
     let mut found = overlay::rehearse(&spec).map_err(|e| {
