@@ -21,8 +21,9 @@ use crate::command;
 use crate::configuration_tests::interpreters::{self, Loads};
 use crate::configuration_tests::units;
 use crate::host_path::HostPath;
+use crate::libraries::Resolution;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -60,6 +61,9 @@ pub struct Spec {
     /// Units to verify: those that the change touched. Filled in after it.
     #[serde(default)]
     pub units: Vec<String>,
+    /// Libraries that changed packages had before. Filled in before the change.
+    #[serde(default)]
+    pub sonames: BTreeSet<String>,
 }
 
 /// What the rehearsal found.
@@ -90,8 +94,10 @@ pub struct Rehearsed {
     pub failing_before: Vec<String>,
     /// What each interpreter loads.
     pub loads: BTreeMap<String, Loads>,
-    /// Programs or libraries that no longer resolve: path → what the loader says.
+    /// Programs or libraries that no longer resolve: path → what is missing.
     pub unresolved: BTreeMap<String, String>,
+    /// How that was found out.
+    pub libraries: Resolution,
     /// Processes that the change left running in the clone.
     pub left_running: Vec<String>,
     /// Mount points that could not be cloned and are missing or read-only in it.
@@ -208,6 +214,7 @@ fn outer(spec_path: &Path) -> io::Result<()> {
     let mut spec: Spec = serde_json::from_slice(&std::fs::read(spec_path)?)?;
     let (root, layers, gaps) = clone_root::build(&spec)?;
     let before = part(&spec, "tests", &root)?;
+    let libraries = part(&spec, "libraries", &root)?.libraries;
     let mut outcome = part(&spec, "transaction", &root)?;
     let changes = delta::walk(&layers)?;
     write_delta(&spec.scratch.join("delta"), &changes)?;
@@ -229,7 +236,11 @@ fn outer(spec_path: &Path) -> io::Result<()> {
         outcome.passed = after.passed;
         outcome.passed.extend(good);
         outcome.broken.extend(lost);
-        outcome.unresolved = part(&spec, "libraries", &root)?.unresolved;
+        spec.sonames = libraries.sonames;
+        outcome.libraries = part(&spec, "libraries", &root)?.libraries;
+        outcome.unresolved = std::mem::take(&mut outcome.libraries.unresolved);
+        // What did not resolve before either is not the change's fault.
+        outcome.unresolved.retain(|path, said| libraries.unresolved.get(path) != Some(said));
     }
     let text = serde_json::to_vec(&outcome)?;
     std::fs::write(spec.scratch.join("outcome.json"), text)

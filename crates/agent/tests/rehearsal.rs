@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // clippy takes only #[test] functions for tests
 
 use fettle_agent::overlay::{Change, ChangeKind, Rehearsed, Spec, read_delta, rehearse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -38,6 +38,7 @@ fn spec(dir: &Path, script: &str, memory: Option<u64>) -> Spec {
         tests: dir.join("tests.d"),
         programs: vec![],
         units: vec![],
+        sonames: BTreeSet::new(),
     }
 }
 

@@ -258,13 +258,8 @@ fn ask(name: &str, program: &Path, shipped: &Shipped) -> Loads {
             line.strip_prefix("bad ").and_then(|rest| rest.split_once(' '))
         {
             loads.said.insert(module.to_owned(), said.chars().take(200).collect());
-        } else if list
-            && !line.is_empty()
-            && line.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
-        {
-            if !line.starts_with('[') && !line.contains(':') {
-                loads.loaded.insert(line.to_owned());
-            }
+        } else if list && is_extension(line) {
+            loads.loaded.insert(line.to_owned());
         }
     }
     // The interpreter itself: what it says of itself when it cannot even start.
@@ -278,6 +273,11 @@ fn ask(name: &str, program: &Path, shipped: &Shipped) -> Loads {
         }
     }
     loads
+}
+
+/// A line of `php -m` that is no heading, blank line or complaint.
+fn is_extension(line: &str) -> bool {
+    !line.is_empty() && line.bytes().all(|b| b.is_ascii_alphanumeric() || b" _-.".contains(&b))
 }
 
 impl Shipped {
@@ -322,7 +322,7 @@ impl Shipped {
         let plain =
             |p: &&str| !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         // Debconf's modules start the configuration of a package when they are loaded.
-        if !below.is_empty() && below.iter().all(|p| plain(&p)) && below[0] != "Debconf" {
+        if !below.is_empty() && below.iter().all(plain) && below[0] != "Debconf" {
             self.perl.insert(below.join("::"));
         }
     }

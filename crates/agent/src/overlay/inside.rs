@@ -25,8 +25,7 @@ pub(super) fn main(part: &str, root: &Path, spec: &Path) -> io::Result<()> {
         "units" => (found.passed, found.broken) = units::run_all(&spec.units),
         "transaction" => transaction(&spec, &mut found)?,
         "libraries" => {
-            found.unresolved =
-                libraries::unresolved(&spec.programs, &libraries::changed_packages(&spec.packages))
+            found.libraries = libraries::check(&spec.programs, &spec.packages, &spec.sonames)
         }
         _ => return Err(io::Error::other(format!("`{part}` is no part of a rehearsal"))),
     }
