@@ -43,7 +43,8 @@ struct Thing {
 fn thing() -> impl Strategy<Value = Thing> {
     let node = prop_oneof![
         2 => Just(Node::Nothing),
-        6 => (prop_oneof![Just(0usize), Just(1), Just(4096), Just(5000), Just(300_000)], any::<u8>())
+        // No zeros: a dense file of zeros comes back with holes, which nobody can tell by reading it.
+        6 => (prop_oneof![Just(0usize), Just(1), Just(4096), Just(5000), Just(300_000)], 1u8..)
             .prop_map(|(n, b)| Node::File(n, b)),
         1 => (1u32..1_000_000).prop_map(Node::Sparse),
         3 => any::<u8>().prop_map(Node::Link),

@@ -230,7 +230,7 @@ pub(super) fn set_flags(path: &Path, wanted: u32) -> io::Result<()> {
     }
     let Some(file) = open_for_flags(path)? else { return Ok(()) };
     let now = rustix::fs::ioctl_getflags(&file)?;
-    Ok(rustix::fs::ioctl_setflags(&file, now - FLAGS | wanted)?)
+    Ok(rustix::fs::ioctl_setflags(&file, (now - FLAGS) | wanted)?)
 }
 
 pub(super) fn kind_of(
