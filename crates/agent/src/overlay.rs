@@ -18,9 +18,12 @@ pub use delta::{Change, ChangeKind, read_delta, write_delta};
 pub use mounts::{Mount, mounts};
 
 use crate::command;
+use crate::configuration_tests::interpreters::{self, Loads};
+use crate::configuration_tests::units;
 use crate::host_path::HostPath;
+use crate::libraries::Resolution;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -57,6 +60,12 @@ pub struct Spec {
     pub tests: PathBuf,
     /// Executables of running services, for the check of their libraries.
     pub programs: Vec<HostPath>,
+    /// Units to verify: those that the change touched. Filled in after it.
+    #[serde(default)]
+    pub units: Vec<String>,
+    /// Libraries that changed packages had before. Filled in before the change.
+    #[serde(default)]
+    pub sonames: BTreeSet<String>,
 }
 
 /// What the rehearsal found.
@@ -85,8 +94,12 @@ pub struct Rehearsed {
     pub broken: BTreeMap<String, String>,
     /// Tests that did not hold before either.
     pub failing_before: Vec<String>,
-    /// Programs or libraries that no longer resolve: path → what the loader says.
+    /// What each interpreter loads.
+    pub loads: BTreeMap<String, Loads>,
+    /// Programs or libraries that no longer resolve: path → what is missing.
     pub unresolved: BTreeMap<String, String>,
+    /// How that was found out.
+    pub libraries: Resolution,
     /// Processes that the change left running in the clone.
     pub left_running: Vec<String>,
     /// Mount points that could not be cloned and are missing or read-only in it.
@@ -200,37 +213,66 @@ fn outer(spec_path: &Path) -> io::Result<()> {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         std::process::exit(9);
     });
-    let spec: Spec = serde_json::from_slice(&std::fs::read(spec_path)?)?;
+    let mut spec: Spec = serde_json::from_slice(&std::fs::read(spec_path)?)?;
     let (root, layers, gaps) = clone_root::build(&spec)?;
-    let part = |part: &str| inside_child(&spec, part, &root, spec_path);
-    let before = part("tests")?;
-    let mut outcome = part("transaction")?;
+    let before = part(&spec, "tests", &root)?;
+    let libraries = part(&spec, "libraries", &root)?.libraries;
+    let mut outcome = part(&spec, "transaction", &root)?;
     let changes = delta::walk(&layers)?;
     write_delta(&spec.scratch.join("delta"), &changes)?;
     outcome.wanted = clone_root::wanted(&root);
     outcome.gaps = gaps;
     if outcome.success {
-        let after = part("tests")?;
+        spec.units = units::changed(changes.iter().map(|c| c.path.as_path()));
+        let after = part(&spec, "tests", &root)?;
+        let mut broken_before = before.broken;
+        broken_before.extend(units_before(&spec, after.broken.keys())?);
         for (name, said) in after.broken {
-            if before.broken.contains_key(&name) {
+            if broken_before.contains_key(&name) {
                 outcome.failing_before.push(name);
             } else {
                 outcome.broken.insert(name, said);
             }
         }
+        let (good, lost) = interpreters::compare(&before.loads, &after.loads);
         outcome.passed = after.passed;
-        outcome.unresolved = part("libraries")?.unresolved;
+        outcome.passed.extend(good);
+        outcome.broken.extend(lost);
+        spec.sonames = libraries.sonames;
+        outcome.libraries = part(&spec, "libraries", &root)?.libraries;
+        outcome.unresolved = std::mem::take(&mut outcome.libraries.unresolved);
+        // What did not resolve before either is not the change's fault.
+        outcome.unresolved.retain(|path, said| libraries.unresolved.get(path) != Some(said));
     }
     let text = serde_json::to_vec(&outcome)?;
     std::fs::write(spec.scratch.join("outcome.json"), text)
 }
 
-fn inside_child(order: &Spec, part: &str, root: &Path, spec: &Path) -> io::Result<Rehearsed> {
+/// Which units a change touches is known only after it: those that do not verify then are asked for in a second
+/// clone, which nothing has changed.
+fn units_before<'a>(
+    spec: &Spec,
+    broken: impl Iterator<Item = &'a String>,
+) -> io::Result<BTreeMap<String, String>> {
+    let units = units::named(broken);
+    if units.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let untouched = Spec { scratch: spec.scratch.join("untouched"), units, ..spec.clone() };
+    std::fs::create_dir_all(&untouched.scratch)?;
+    let (root, ..) = clone_root::build(&untouched)?;
+    Ok(part(&untouched, "units", &root)?.broken)
+}
+
+/// Runs one part of the rehearsal in a child whose root is the clone.
+fn part(spec: &Spec, part: &str, root: &Path) -> io::Result<Rehearsed> {
+    let path = spec.scratch.join("part.json");
+    std::fs::write(&path, serde_json::to_vec(spec)?)?;
     let output = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "--"])
-        .arg(&order.program)
+        .arg(&spec.program)
         .args([INNER, part])
-        .args([root, spec])
+        .args([root, &path])
         .env("PATH", command::PATH)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

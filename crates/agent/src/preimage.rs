@@ -10,10 +10,11 @@
 //! and in which a surprise hurts most. Left alone, before and after, is what [`excluded`] names.
 
 mod capture;
+pub mod prune;
 mod restore;
 mod state;
 
-pub use capture::{Captured, capture, list_trees, observe_all};
+pub use capture::{Captured, capture, list_trees, needs, observe_all};
 pub use restore::{Restored, restore};
 pub use state::{Attributes, Kind, State, observe};
 
@@ -168,5 +169,7 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, PreimageError> {
     Ok(manifest)
 }
 
+#[cfg(test)]
+mod random_trees;
 #[cfg(test)]
 mod tests;

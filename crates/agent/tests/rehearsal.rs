@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // clippy takes only #[test] functions for tests
 
 use fettle_agent::overlay::{Change, ChangeKind, Rehearsed, Spec, read_delta, rehearse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -38,6 +38,8 @@ fn spec(dir: &Path, script: &str, memory: Option<u64>) -> Spec {
         active: vec!["good.service".into()],
         tests: dir.join("tests.d"),
         programs: vec![],
+        units: vec![],
+        sonames: BTreeSet::new(),
     }
 }
 
@@ -186,4 +188,62 @@ fn when_the_agent_dies_the_clone_and_everything_in_it_dies_with_it() {
     drop(child.stdin.take());
     until("the clone lives on", &|| traces("marker-of-death") == before);
     assert!(!child.wait().unwrap().success());
+}
+
+#[test]
+fn a_unit_that_the_change_breaks_is_told_and_one_that_was_broken_before_is_not() {
+    if !possible() || !Path::new("/usr/bin/systemd-analyze").exists() {
+        return;
+    }
+    // Broken on this machine, for as long as the test runs: by a name that nothing else has.
+    struct Gone(PathBuf);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+    let name = format!("fettle-test-{}.service", std::process::id());
+    let mine = Gone(Path::new("/etc/systemd/system").join(&name));
+    fs::create_dir_all("/etc/systemd/system").unwrap();
+    fs::write(&mine.0, "[Service]\nExecStart=/nowhere/at/all\n").unwrap();
+    let clone = hold(
+        &format!(
+            "cd /etc/systemd/system; echo '# touched' >>{name}; \
+             printf '[Service]\nExecStart=/bin/true\n' >fettle-good.service; \
+             printf '[Service]\nExecStart=/gone/with/the/package\n' >fettle-bad.service"
+        ),
+        Some(64 << 20),
+    );
+    drop(mine);
+    let said = &clone.found.broken["unit fettle-bad.service"];
+    assert!(said.contains("/gone/with/the/package"), "{said}");
+    assert_eq!(clone.found.broken.len(), 1, "{:?}", clone.found.broken);
+    assert!(clone.found.failing_before.contains(&format!("unit {name}")), "{:?}", clone.found);
+    assert!(clone.found.passed.contains(&"unit fettle-good.service".to_owned()));
+}
+
+#[test]
+fn a_module_that_an_interpreter_no_longer_loads_stops_the_change() {
+    if !possible() || !Path::new("/usr/bin/perl").exists() {
+        return;
+    }
+    let clone = hold(
+        "find /usr/lib -xdev -path '*/auto/Socket/Socket.so' -delete; \
+         find /usr/lib/python3* -path '*/lib-dynload/*' -name '_ssl.*' -delete",
+        Some(64 << 20),
+    );
+    let said = &clone.found.broken["perl modules"];
+    assert!(said.contains("Socket"), "{said}");
+    if Path::new("/usr/bin/python3.11").exists() {
+        let said = &clone.found.broken["python3.11 modules"];
+        assert!(said.contains("ssl (No module named '_ssl')"), "{said}");
+    }
+    // And without the change they load.
+    let clone = hold("true", Some(64 << 20));
+    assert!(clone.found.broken.is_empty(), "{:?}", clone.found.broken);
+    assert!(
+        clone.found.passed.iter().any(|p| p.starts_with("perl loads ")),
+        "{:?}",
+        clone.found.passed
+    );
 }

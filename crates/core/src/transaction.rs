@@ -213,9 +213,8 @@ impl Fault {
     /// The rehearsal has shown that the change itself does harm: it would fail, break a configuration or leave
     /// programs without their libraries. As bad as an undo, seen in time.
     pub fn blames_change(&self) -> bool {
-        const SHOWN: [&str; 6] = [
+        const SHOWN: [&str; 5] = [
             "configuration-test-failed",
-            "imports-broken",
             "libraries-unresolved",
             "rehearsal-failed",
             "rehearsal-unclean",

@@ -3,7 +3,8 @@
 use super::clone_root::TOOLS;
 use super::{Rehearsed, Spec};
 use crate::command::{self, PATH};
-use crate::{configuration_tests, libraries};
+use crate::configuration_tests::{self, interpreters, units};
+use crate::libraries;
 use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,11 +18,14 @@ pub(super) fn main(part: &str, root: &Path, spec: &Path) -> io::Result<()> {
     enter(root)?;
     let mut found = Rehearsed::default();
     match part {
-        "tests" => (found.passed, found.broken) = configuration_tests::run_all(&spec.tests),
+        "tests" => {
+            (found.passed, found.broken) = configuration_tests::run_all(&spec.tests, &spec.units);
+            found.loads = interpreters::ask_all(&spec.packages);
+        }
+        "units" => (found.passed, found.broken) = units::run_all(&spec.units),
         "transaction" => transaction(&spec, &mut found)?,
         "libraries" => {
-            found.unresolved =
-                libraries::unresolved(&spec.programs, &libraries::changed_packages(&spec.packages))
+            found.libraries = libraries::check(&spec.programs, &spec.packages, &spec.sonames)
         }
         _ => return Err(io::Error::other(format!("`{part}` is no part of a rehearsal"))),
     }

@@ -1,6 +1,6 @@
 //! Taking a preimage.
 
-use super::state::{attributes, hash, kind_of, metadata, observe};
+use super::state::{attributes, hash, kind_of, observe, observe_own, own_metadata, physical};
 use super::{Content, Kind, Manifest, PreimageError, Record, State, excluded, write_manifest};
 use crate::durable;
 use crate::host_path::HostPath;
@@ -28,13 +28,14 @@ pub struct Captured {
 /// When a directory cannot be read.
 pub fn list_trees(root: &Path, trees: &[&str]) -> Result<BTreeSet<HostPath>, PreimageError> {
     let mut out = BTreeSet::new();
-    let mut open: Vec<HostPath> = trees.iter().map(|t| HostPath::from(*t)).collect();
+    let mut open: Vec<HostPath> = trees.iter().map(|t| physical(root, &(*t).into())).collect();
     while let Some(path) = open.pop() {
         if excluded(path.as_path()) {
             continue;
         }
         let below = path.below(root);
-        let Some(found) = metadata(&below).map_err(PreimageError::io("look at", &below))? else {
+        let found = own_metadata(root, &path).map_err(PreimageError::io("look at", &below))?;
+        let Some(found) = found else {
             continue;
         };
         if found.is_dir() {
@@ -67,11 +68,7 @@ pub fn capture(
         _ => {}
     }
     durable::create_directory(directory).map_err(PreimageError::io("create", directory))?;
-    let mut all = list_trees(root, trees)?;
-    all.extend(paths.iter().filter(|p| !excluded(p.as_path())).cloned());
-    let parents: BTreeSet<HostPath> =
-        all.iter().flat_map(|p| p.0.ancestors().skip(1)).map(HostPath::from).collect();
-    all.extend(parents);
+    let all = all_paths(root, paths, trees)?;
     check_space(root, directory, &all)?;
 
     let pack = directory.join("pack");
@@ -116,28 +113,60 @@ pub fn observe_all(
     all.into_iter()
         .map(|path| {
             let below = path.below(root);
-            let was = observe(&below).map_err(PreimageError::io("look at", &below))?;
+            let was = observe_own(root, &path).map_err(PreimageError::io("look at", &below))?;
             Ok((path.clone(), Record { path, was, content: None }))
         })
         .collect()
 }
 
-/// Refuses before anything is written if it cannot fit. Reflinks may need less; nobody can promise that.
-fn check_space(
+/// `paths` with their parent directories, and the whole `trees`, without what is [`excluded`].
+fn all_paths(
     root: &Path,
-    directory: &Path,
     paths: &BTreeSet<HostPath>,
-) -> Result<(), PreimageError> {
-    let (mut bytes, mut inodes) = (paths.len() as u64 * 300, 16);
-    for path in paths {
+    trees: &[&str],
+) -> Result<BTreeSet<HostPath>, PreimageError> {
+    let mut all = list_trees(root, trees)?;
+    all.extend(paths.iter().filter(|p| !excluded(p.as_path())).cloned());
+    let parents: BTreeSet<HostPath> =
+        all.iter().flat_map(|p| p.0.ancestors().skip(1)).map(HostPath::from).collect();
+    all.extend(parents);
+    Ok(all)
+}
+
+/// Bytes and inodes that a preimage of these needs. Reflinks may need less; nobody can promise that.
+///
+/// # Errors
+/// When one of them cannot be looked at.
+pub fn needs(
+    root: &Path,
+    paths: &BTreeSet<HostPath>,
+    trees: &[&str],
+) -> Result<(u64, u64), PreimageError> {
+    measure(root, &all_paths(root, paths, trees)?)
+}
+
+fn measure(root: &Path, all: &BTreeSet<HostPath>) -> Result<(u64, u64), PreimageError> {
+    let (mut bytes, mut inodes) = (all.len() as u64 * 300, 16);
+    for path in all {
         let below = path.below(root);
-        if let Some(found) = metadata(&below).map_err(PreimageError::io("look at", &below))?
+        if let Some(found) =
+            own_metadata(root, path).map_err(PreimageError::io("look at", &below))?
             && found.is_file()
         {
             bytes += found.blocks().saturating_mul(512).max(found.len().min(LARGE));
             inodes += u64::from(found.len() >= LARGE);
         }
     }
+    Ok((bytes, inodes))
+}
+
+/// Refuses before anything is written if it cannot fit.
+fn check_space(
+    root: &Path,
+    directory: &Path,
+    paths: &BTreeSet<HostPath>,
+) -> Result<(), PreimageError> {
+    let (bytes, inodes) = measure(root, paths)?;
     let fs = rustix::fs::statvfs(directory)
         .map_err(|e| PreimageError::io("look at", directory)(e.into()))?;
     let (free, directory) = (fs.f_bavail * fs.f_frsize, directory.to_owned());
@@ -164,7 +193,8 @@ impl Taker<'_> {
     fn take(&mut self, root: &Path, path: &HostPath) -> Result<Record, PreimageError> {
         let below = path.below(root);
         let record = |was, content| Record { path: path.clone(), was, content };
-        let Some(found) = metadata(&below).map_err(PreimageError::io("look at", &below))? else {
+        let found = own_metadata(root, path).map_err(PreimageError::io("look at", &below))?;
+        let Some(found) = found else {
             return Ok(record(None, None));
         };
         if !found.is_file() {

@@ -1,7 +1,9 @@
 //! Putting back what a preimage holds. Can be killed at any point and run again.
 
 use super::capture::copy_sparse;
-use super::state::{metadata, observe, set_attributes};
+use super::state::{
+    metadata, observe_own, own_metadata, permit, set_attributes, set_flags, through_link,
+};
 use super::{
     Content, Kind, Manifest, PreimageError, Record, State, excluded, list_trees, read_manifest,
 };
@@ -67,6 +69,9 @@ pub fn restore(
         Ok(false) => {}
         Err(e) => failed.push((record.path.clone(), e)),
     };
+    for record in &work {
+        put(record, permit_change(root, &record.path).map(|()| false), &mut out.files);
+    }
     // Deepest first: away with what is new, and with what has become another kind of thing.
     for record in work.iter().rev() {
         if unforeseen.contains(&record.path) {
@@ -91,13 +96,25 @@ pub fn restore(
             && !out.kept.contains(&record.path.to_string())
         {
             let path = record.path.below(root);
-            let result = match metadata(&path) {
-                Ok(Some(found)) if found.is_dir() => {
-                    set_attributes(&path, attributes, false).map(|()| false)
-                }
+            let result = match own_metadata(root, &record.path) {
+                Ok(Some(found)) if found.is_dir() => permit(&path)
+                    .and_then(|()| set_attributes(&path, attributes, false))
+                    .map(|()| false),
                 _ => Ok(false), // told below
             };
             put(record, result, &mut out.files);
+        }
+    }
+    // Flags when nothing has to be changed any more: an immutable file can be given no other name.
+    for record in manifest.values().rev() {
+        if let Some(State { kind: Kind::Directory | Kind::File { .. }, attributes }) = &record.was
+            && !out.kept.contains(&record.path.to_string())
+        {
+            let result = match through_link(root, &record.path) {
+                Ok(false) => set_flags(&record.path.below(root), attributes.flags),
+                other => other.map(|_| ()),
+            };
+            put(record, result.map(|()| false), &mut out.files);
         }
     }
     sync(root, &manifest).map_err(PreimageError::io("sync", root))?;
@@ -140,7 +157,7 @@ fn add_new_paths(
                 let mut name = path.0.clone().into_os_string();
                 name.push(suffix);
                 let path = HostPath(PathBuf::from(name));
-                if fs::symlink_metadata(path.below(root)).is_ok() {
+                if own_metadata(root, &path).is_ok_and(|m| m.is_some()) {
                     new.insert(path);
                 }
             }
@@ -163,7 +180,7 @@ fn add_new_paths(
 /// Copies a regular file into the preimage's `set-aside`, before it is removed. `false`: there is none.
 fn set_aside(root: &Path, directory: &Path, path: &HostPath) -> io::Result<bool> {
     let from = path.below(root);
-    if !metadata(&from)?.is_some_and(|m| m.is_file()) {
+    if !own_metadata(root, path)?.is_some_and(|m| m.is_file()) {
         return Ok(false);
     }
     let to = path.below(&directory.join("set-aside"));
@@ -173,17 +190,28 @@ fn set_aside(root: &Path, directory: &Path, path: &HostPath) -> io::Result<bool>
     Ok(true)
 }
 
+/// Lets a path and the directory it stands in be changed. Their flags are set again at the end.
+fn permit_change(root: &Path, path: &HostPath) -> io::Result<()> {
+    if through_link(root, path)? {
+        return Ok(());
+    }
+    if let Some(parent) = path.0.parent() {
+        permit(&HostPath::from(parent).below(root))?;
+    }
+    permit(&path.below(root))
+}
+
 /// Is the path not as it was?
 fn differs(root: &Path, record: &Record, manifest: &Manifest) -> io::Result<bool> {
-    let path = record.path.below(root);
-    let same = match (&record.was, observe(&path)?) {
+    let same = match (&record.was, observe_own(root, &record.path)?) {
         (None, None) => true,
+        (Some(was), Some(now)) if was.kind == Kind::Socket => now.kind == Kind::Socket,
         (Some(was), Some(now)) => {
             was.same(&now)
                 && linked(root, record, manifest)?
                 && (was.kind == Kind::Directory || same_time(was, &now))
         }
-        // Whoever listens makes it anew.
+        // Whoever listens makes it anew, and as it likes.
         (Some(State { kind: Kind::Socket, .. }), None) => true,
         _ => false,
     };
@@ -201,14 +229,14 @@ fn linked(root: &Path, record: &Record, manifest: &Manifest) -> io::Result<bool>
     if !manifest.contains_key(to) {
         return Ok(true);
     }
-    let inode = |path: PathBuf| metadata(&path).map(|m| m.map(|m| (m.dev(), m.ino())));
-    Ok(inode(record.path.below(root))? == inode(to.below(root))?)
+    let inode = |path| own_metadata(root, path).map(|m| m.map(|m| (m.dev(), m.ino())));
+    Ok(inode(&record.path)? == inode(to)?)
 }
 
 /// Did somebody change the path after the change itself had?
 fn changed_since(root: &Path, record: &Record, after: Option<&Manifest>) -> io::Result<bool> {
     let Some(then) = after.and_then(|after| after.get(&record.path)) else { return Ok(false) };
-    Ok(match (&then.was, observe(&record.path.below(root))?) {
+    Ok(match (&then.was, observe_own(root, &record.path)?) {
         (None, None) => false,
         (Some(then), Some(now)) => !then.same(&now),
         _ => true,
@@ -218,13 +246,15 @@ fn changed_since(root: &Path, record: &Record, after: Option<&Manifest>) -> io::
 /// Removes what stands at a path if nothing or another kind of thing stood there. `true`: something was removed.
 fn clear(root: &Path, record: &Record) -> io::Result<bool> {
     let path = record.path.below(root);
-    let Some(now) = metadata(&path)? else { return Ok(false) };
+    let Some(now) = own_metadata(root, &record.path)? else { return Ok(false) };
     let directory = matches!(&record.was, Some(State { kind: Kind::Directory, .. }));
     match (now.is_dir(), &record.was) {
         (true, _) if directory => Ok(false),
         (true, _) => fs::remove_dir(&path).map(|()| true),
         (false, None) => fs::remove_file(&path).map(|()| true),
-        (false, Some(_)) if directory => fs::remove_file(&path).map(|()| true),
+        (false, Some(was)) if directory || was.kind == Kind::Socket => {
+            fs::remove_file(&path).map(|()| true)
+        }
         // Replaced in one step by `put`: there is never a moment without the file.
         (false, Some(_)) => Ok(false),
     }
@@ -239,7 +269,9 @@ struct Source<'a> {
 impl Source<'_> {
     /// Puts one path back. `true`: something was put.
     fn put(&self, record: &Record) -> io::Result<bool> {
-        let Some(was) = &record.was else { return Ok(false) };
+        let Some(was) = record.was.as_ref().filter(|was| was.kind != Kind::Socket) else {
+            return Ok(false);
+        };
         let path = record.path.below(self.root);
         if was.kind == Kind::Directory {
             if metadata(&path)?.is_none() {
@@ -282,13 +314,10 @@ impl Source<'_> {
                     if *character { FileType::CharacterDevice } else { FileType::BlockDevice };
                 rustix::fs::mknodat(CWD, at, kind, Mode::RUSR | Mode::WUSR, *number)?;
             }
-            (Kind::Socket, _) => {
-                return Err(io::Error::other("a socket cannot be put back, its service makes it"));
-            }
             (Kind::File { .. }, None) => {
                 return Err(io::Error::other("the manifest names no content for this file"));
             }
-            (Kind::Directory, _) => return Ok(()),
+            (Kind::Directory | Kind::Socket, _) => return Ok(()),
         }
         set_attributes(at, &was.attributes, matches!(was.kind, Kind::Symlink { .. }))
     }
@@ -300,6 +329,7 @@ impl Source<'_> {
         target: &mut File,
     ) -> io::Result<(u64, fettle_core::Digest)> {
         match content {
+            // Blocks of zeros are left out: a sparse file stays one.
             Content::Packed(offset) => {
                 let pack = self
                     .pack
@@ -308,7 +338,12 @@ impl Source<'_> {
                 // Packed files are small.
                 let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(1 << 24)];
                 pack.read_exact_at(&mut bytes, *offset)?;
-                target.write_all_at(&bytes, 0)?;
+                for (n, block) in bytes.chunks(4096).enumerate() {
+                    if block.iter().any(|b| *b != 0) {
+                        target.write_all_at(block, n as u64 * 4096)?;
+                    }
+                }
+                target.set_len(bytes.len() as u64)?;
                 Ok((bytes.len() as u64, fettle_core::Digest::of(&bytes)))
             }
             Content::Own(number) => {
@@ -329,7 +364,7 @@ fn sync(root: &Path, manifest: &Manifest) -> io::Result<()> {
     let mut seen = BTreeSet::new();
     for record in manifest.values() {
         let path = record.path.below(root);
-        if let Some(found) = metadata(&path)?
+        if let Some(found) = own_metadata(root, &record.path)?
             && found.is_dir()
             && seen.insert(found.dev())
         {

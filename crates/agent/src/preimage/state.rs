@@ -2,7 +2,7 @@
 
 use crate::host_path::HostPath;
 use fettle_core::Digest;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use rustix::fs::{AtFlags, CWD, IFlags, Timespec, Timestamps};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -55,9 +55,26 @@ pub struct Attributes {
     pub mtime: i64,
     /// Nanoseconds of it.
     pub mtime_nanoseconds: u32,
-    /// Name → value. Values as bytes in text, like paths.
+    /// Name → value: bytes in text, like paths.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub xattrs: BTreeMap<String, HostPath>,
+    pub xattrs: BTreeMap<HostPath, HostPath>,
+    /// Inode flags of [`FLAGS`], where the file system has them: `chattr(1)`.
+    #[serde(default, skip_serializing_if = "no_flags")]
+    pub flags: u32,
+}
+
+/// Inode flags that are kept: those that people set. The others are the file system's own business.
+pub(super) const FLAGS: IFlags = IFlags::IMMUTABLE
+    .union(IFlags::APPEND)
+    .union(IFlags::NODUMP)
+    .union(IFlags::NOATIME)
+    .union(IFlags::SYNC)
+    .union(IFlags::DIRSYNC);
+/// Of these, those that forbid a change.
+const FORBIDDING: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
+
+fn no_flags(flags: &u32) -> bool {
+    *flags == 0
 }
 
 /// What stands at a path.
@@ -104,12 +121,116 @@ pub fn observe(path: &Path) -> io::Result<Option<State>> {
 pub(super) fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
-        // A parent that became a file: nothing is there either.
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        // A parent that became a file, or a name too long to be one: nothing is there either.
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::InvalidFilename
+            ) =>
+        {
             Ok(None)
         }
         Err(e) => Err(e),
     }
+}
+
+/// [`metadata`] of a path of the host. What is reached only through a link is somewhere else: a directory that
+/// became a link (or the reverse) has nothing of its own below it.
+///
+/// # Errors
+/// Any other than that nothing is there.
+pub(super) fn own_metadata(root: &Path, path: &HostPath) -> io::Result<Option<Metadata>> {
+    if through_link(root, path)? {
+        return Ok(None);
+    }
+    metadata(&path.below(root))
+}
+
+/// Is one of the directories above the path, below `root`, no directory?
+pub(super) fn through_link(root: &Path, path: &HostPath) -> io::Result<bool> {
+    let own = Path::new("/");
+    for parent in path.0.ancestors().skip(1).take_while(|p| *p != own && !p.as_os_str().is_empty())
+    {
+        let parent = parent.strip_prefix("/").unwrap_or(parent);
+        match metadata(&root.join(parent))? {
+            Some(found) if found.is_dir() => {}
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
+/// [`observe`] of a path of the host, as [`own_metadata`].
+///
+/// # Errors
+/// When it cannot be read, other than for not being there.
+pub(super) fn observe_own(root: &Path, path: &HostPath) -> io::Result<Option<State>> {
+    if through_link(root, path)? {
+        return Ok(None);
+    }
+    observe(&path.below(root))
+}
+
+/// A path with the links among its parents followed, below `root`: where the host's files really are.
+pub(super) fn physical(root: &Path, path: &HostPath) -> HostPath {
+    let resolved = || {
+        let (parent, name) = (path.0.parent()?, path.0.file_name()?);
+        let parent = HostPath::from(parent).below(root).canonicalize().ok()?;
+        let parent = parent.strip_prefix(root.canonicalize().ok()?).ok()?.to_owned();
+        Some(HostPath(Path::new("/").join(parent).join(name)))
+    };
+    resolved().unwrap_or_else(|| path.clone())
+}
+
+/// Inode flags. None where the file system, or this kind of file, has no such thing.
+fn flags(path: &Path, metadata: &Metadata) -> io::Result<IFlags> {
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Ok(IFlags::empty());
+    }
+    let Some(file) = open_for_flags(path)? else { return Ok(IFlags::empty()) };
+    Ok(rustix::fs::ioctl_getflags(&file).unwrap_or(IFlags::empty()) & FLAGS)
+}
+
+fn open_for_flags(path: &Path) -> io::Result<Option<rustix::fd::OwnedFd>> {
+    use rustix::fs::{Mode, OFlags};
+    let how = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::open(path, how, Mode::empty()) {
+        Ok(file) => Ok(Some(file)),
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::ACCESS) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Takes away the flags that forbid a change of this file or directory. Nothing there: nothing to do.
+///
+/// # Errors
+/// When they stand there and cannot be taken away.
+pub(super) fn permit(path: &Path) -> io::Result<()> {
+    let Some(found) = metadata(path)? else { return Ok(()) };
+    if flags(path, &found)?.intersects(FORBIDDING)
+        && let Some(file) = open_for_flags(path)?
+    {
+        let now = rustix::fs::ioctl_getflags(&file)?;
+        rustix::fs::ioctl_setflags(&file, now - FORBIDDING)?;
+    }
+    Ok(())
+}
+
+/// Gives a file or directory exactly these of [`FLAGS`].
+///
+/// # Errors
+/// When the file system refuses.
+pub(super) fn set_flags(path: &Path, wanted: u32) -> io::Result<()> {
+    let Some(found) = metadata(path)? else { return Ok(()) };
+    let wanted = IFlags::from_bits_retain(wanted) & FLAGS;
+    if flags(path, &found)? == wanted {
+        return Ok(());
+    }
+    let Some(file) = open_for_flags(path)? else { return Ok(()) };
+    let now = rustix::fs::ioctl_getflags(&file)?;
+    Ok(rustix::fs::ioctl_setflags(&file, (now - FLAGS) | wanted)?)
 }
 
 pub(super) fn kind_of(
@@ -172,10 +293,11 @@ pub(super) fn attributes(path: &Path, metadata: &Metadata) -> io::Result<Attribu
         mtime: metadata.mtime(),
         mtime_nanoseconds: u32::try_from(metadata.mtime_nsec()).unwrap_or(0),
         xattrs: xattrs(path)?,
+        flags: flags(path, metadata)?.bits(),
     })
 }
 
-fn xattrs(path: &Path) -> io::Result<BTreeMap<String, HostPath>> {
+fn xattrs(path: &Path) -> io::Result<BTreeMap<HostPath, HostPath>> {
     use rustix::io::Errno;
     let mut names = vec![0u8; 1024];
     let length = loop {
@@ -203,14 +325,15 @@ fn xattrs(path: &Path) -> io::Result<BTreeMap<String, HostPath>> {
         };
         if let Some(length) = length {
             value.truncate(length);
-            let value = HostPath(PathBuf::from(std::ffi::OsString::from_vec(value)));
-            out.insert(String::from_utf8_lossy(name).into_owned(), value);
+            let text = |bytes| HostPath(PathBuf::from(std::ffi::OsString::from_vec(bytes)));
+            out.insert(text(name.to_vec()), text(value));
         }
     }
     Ok(out)
 }
 
-/// Gives a path these attributes. Order matters: a change of owner clears set-user-id and capabilities.
+/// Gives a path these attributes, but for its flags. Order matters: a change of owner clears set-user-id and
+/// capabilities.
 ///
 /// # Errors
 /// The first that cannot be set.
@@ -229,14 +352,14 @@ pub(super) fn set_attributes(
     }
     let current = xattrs(path)?;
     for name in current.keys().filter(|name| !attributes.xattrs.contains_key(*name)) {
-        rustix::fs::lremovexattr(path, name.as_str())?;
+        rustix::fs::lremovexattr(path, name.as_path())?;
     }
     for (name, value) in
         attributes.xattrs.iter().filter(|(name, value)| current.get(*name) != Some(value))
     {
         rustix::fs::lsetxattr(
             path,
-            name.as_str(),
+            name.as_path(),
             value.0.as_os_str().as_bytes(),
             rustix::fs::XattrFlags::empty(),
         )?;

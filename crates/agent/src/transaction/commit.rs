@@ -1,7 +1,10 @@
 //! Commit: back into the load balancer, and away with what only the transaction needed.
 
 use super::{StepResult, Transaction, drain};
-use fettle_core::transaction::StepFacts;
+use crate::journal;
+use crate::preimage::prune;
+use fettle_core::transaction::{Entry, StepFacts, TxEvent};
+use fettle_core::{Timestamp, TransactionId};
 
 /// Runs the step. The preimage stays: it is the way back, later.
 ///
@@ -13,7 +16,36 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         facts.notes.push(format!("undrained: {said}"));
     }
     tidy(tx);
+    let gone = prune(tx);
+    if !gone.is_empty() {
+        facts.notes.push(format!("old preimages that went: {}", gone.join(", ")));
+    }
     Ok(facts)
+}
+
+/// Removes preimages that are old enough ([`preimage::prune`]); gives the names of their transactions. Journals stay.
+fn prune(tx: &Transaction<'_>) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(tx.settings.transactions_dir()).into_iter().flatten().flatten() {
+        if !entry.path().join("preimage").exists() {
+            continue;
+        }
+        let journal = journal::read(&entry.path()).ok().filter(|c| c.damage.is_none());
+        let ended = journal.and_then(|c| match c.entries.last().cloned() {
+            Some(Entry { at, event: TxEvent::Ended { outcome }, .. }) => Some((at, outcome)),
+            _ => None,
+        });
+        let id = TransactionId::new(entry.file_name().to_string_lossy());
+        all.push(prune::Past { id, ended });
+    }
+    let old = prune::may_go(&all, prune::KEEP_LAST, prune::KEEP_DAYS, Timestamp::now());
+    let removed = old.into_iter().filter(|id| {
+        let directory = tx.settings.transactions_dir().join(id.as_str());
+        // What cannot be removed takes space and does no harm; the next change tries again.
+        let _ = std::fs::remove_dir_all(directory.join("archives"));
+        std::fs::remove_dir_all(directory.join("preimage")).is_ok()
+    });
+    removed.map(|id| id.to_string()).collect()
 }
 
 /// Removes the new archives and the rehearsal's remains; the old archives stay with the preimage.

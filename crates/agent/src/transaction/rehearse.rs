@@ -4,7 +4,7 @@ use super::{StepResult, Transaction, baseline, dpkg, fault, io_fault};
 use crate::overlay::{self, ChangeKind, Rehearsed, Spec};
 use crate::{durable, libraries};
 use fettle_core::transaction::{Fault, StepFacts};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 /// Name of the file that keeps what was found.
@@ -45,16 +45,17 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         active,
         tests: tx.settings.config_dir.join("tests.d"),
         programs: libraries::running_programs(),
+        units: Vec::new(),
+        sonames: BTreeSet::new(),
         scratch: scratch.clone(),
     };
-    let mut found = overlay::rehearse(&spec).map_err(|e| {
+    let found = overlay::rehearse(&spec).map_err(|e| {
         fault(
             "rehearsal-impossible",
             e,
             "look at the message: overlayfs and namespaces are needed; nothing was touched",
         )
     })?;
-    forget_old_complaints(&mut found);
     judge(tx, &found)?;
     let changes = overlay::read_delta(&scratch.join(DELTA)).map_err(io_fault("read the delta"))?;
     overlay::write_delta(&tx.directory.join(DELTA), &changes)
@@ -86,6 +87,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
             found.failing_before.join(", ")
         ));
     }
+    facts.notes.push(found.libraries.note());
     if !found.wanted.is_empty() {
         facts.notes.push(format!("wants: {}", found.wanted.join(", ")));
     }
@@ -131,16 +133,6 @@ fn memory(tx: &Transaction<'_>) -> Option<u64> {
         })
     });
     (needs <= available / MEMORY_SHARE || !disk).then(|| needs.max(available / 2))
-}
-
-/// What does not resolve on the host itself is not the change's fault.
-fn forget_old_complaints(found: &mut Rehearsed) {
-    if found.unresolved.is_empty() {
-        return;
-    }
-    let suspects: Vec<_> = found.unresolved.keys().map(|p| p.as_str().into()).collect();
-    let before = libraries::unresolved(&suspects, &[]);
-    found.unresolved.retain(|path, said| before.get(path) != Some(said));
 }
 
 fn judge(tx: &Transaction<'_>, found: &Rehearsed) -> Result<(), Fault> {

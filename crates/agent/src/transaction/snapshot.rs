@@ -1,13 +1,12 @@
 //! Snapshot: the way back, on disk and fsynced, and the baseline the host is judged by afterwards.
 
-use super::preflight::room;
+use super::preflight::room::{self, Need};
 use super::{StepResult, Transaction, baseline, fault, io_fault, rehearse};
 use crate::host_path::HostPath;
 use crate::overlay::{self, Change};
 use crate::preimage::{self, PreimageError, WHOLE};
 use fettle_core::transaction::{Fault, StepFacts};
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Small files of the package manager that are kept whatever the delta says.
@@ -21,10 +20,11 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     rehearse::still_true(tx)?;
     let changes = overlay::read_delta(&tx.directory.join(rehearse::DELTA))
         .map_err(io_fault("read the delta"))?;
-    space_for(&changes)?;
-    let taken = baseline::take(tx)?;
-    let mut paths: BTreeSet<HostPath> = changes.into_iter().map(|c| c.path).collect();
+    let mut paths: BTreeSet<HostPath> = changes.iter().map(|c| c.path.clone()).collect();
     paths.extend(ALSO.map(HostPath::from));
+    let preimage = preimage::needs(Path::new("/"), &paths, &WHOLE).map_err(preimage_fault)?;
+    room::check(&needs(&changes, &tx.directory, preimage))?;
+    let taken = baseline::take(tx)?;
     let captured = preimage::capture(Path::new("/"), &tx.preimage(), &paths, &WHOLE)
         .map_err(preimage_fault)?;
     let mut facts = StepFacts { preimage_bytes: Some(captured.bytes), ..StepFacts::default() };
@@ -62,19 +62,47 @@ pub(super) fn preimage_fault(e: PreimageError) -> Fault {
     }
 }
 
-/// By the rehearsal's own figures: dpkg unpacks every file beside the one it replaces.
-fn space_for(changes: &[Change]) -> Result<(), Fault> {
-    let mut needs: BTreeMap<u64, (PathBuf, u64, u64)> = BTreeMap::new();
+/// By the rehearsal's own figures, for every file system: dpkg unpacks every file beside the one it replaces, and
+/// the preimage may lie on one of those file systems as well.
+fn needs(changes: &[Change], directory: &Path, preimage: (u64, u64)) -> Vec<Need> {
+    let mut needs = vec![Need::new(directory, preimage.0 + (16 << 20), preimage.1 + 100)];
+    let mut parents: BTreeMap<PathBuf, (u64, u64)> = BTreeMap::new();
     for change in changes {
-        // The nearest directory that is there tells the file system.
-        let near = change.path.0.ancestors().skip(1).find_map(|p| Some((p, p.metadata().ok()?)));
-        if let Some((path, found)) = near {
-            let entry = needs.entry(found.dev()).or_insert_with(|| (path.to_owned(), 0, 0));
-            entry.1 += change.bytes.next_multiple_of(4096);
-            entry.2 += 1;
-        }
+        let parent = change.path.0.parent().unwrap_or(Path::new("/"));
+        let sum = parents.entry(parent.to_owned()).or_default();
+        sum.0 += change.bytes.next_multiple_of(4096);
+        sum.1 += 1;
     }
+    needs.extend(parents.into_iter().map(|(path, (bytes, inodes))| Need { path, bytes, inodes }));
     needs
-        .values()
-        .try_for_each(|(path, bytes, inodes)| room(path, bytes + (16 << 20), inodes + 100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overlay::ChangeKind;
+
+    #[test]
+    fn every_place_of_the_delta_and_the_preimage_is_asked_for_room() {
+        let change = |path: &str, bytes| Change {
+            path: path.into(),
+            change: ChangeKind::New,
+            directory: false,
+            bytes,
+        };
+        let delta = [
+            change("/boot/initrd.img-6", 5000),
+            change("/boot/vmlinuz-6", 1),
+            change("/usr/bin/x", 0),
+        ];
+        let found = needs(&delta, Path::new("/var/lib/fettle-agent"), (1000, 3));
+        assert_eq!(
+            found,
+            [
+                Need::new(Path::new("/var/lib/fettle-agent"), 1000 + (16 << 20), 103),
+                Need::new(Path::new("/boot"), 8192 + 4096, 2),
+                Need::new(Path::new("/usr/bin"), 0, 1),
+            ]
+        );
+    }
 }

@@ -1,0 +1,210 @@
+use super::*;
+
+#[test]
+fn needs_and_loader_of_a_program_are_read_from_its_dynamic_section() {
+    let elf = read_elf(&std::env::current_exe().unwrap()).unwrap();
+    assert!(elf.needed.iter().any(|n| n.starts_with("libc.so")), "{elf:?}");
+    assert!(elf.interpreter.as_ref().is_some_and(|i| i.contains("ld-linux")), "{elf:?}");
+    assert_eq!(elf.soname, None);
+}
+
+#[test]
+fn what_is_cut_off_or_damaged_is_no_elf_file_and_nothing_breaks_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = ["/bin/true", "/usr/bin/true"].iter().find_map(|p| fs::read(p).ok()).unwrap();
+    let path = dir.path().join("cut");
+    for length in [0, 3, 63, 64, 100, 500] {
+        fs::write(&path, &source[..length]).unwrap();
+        assert_eq!(read_elf(&path), None, "{length} bytes");
+    }
+    // Every byte of head and tables, wrong in three ways: what comes of it does not matter, that it ends does.
+    let mut bytes = source.clone();
+    for at in (0..source.len().min(6000)).step_by(7) {
+        for wrong in [0, 0x7f, 0xff] {
+            bytes[at] = wrong;
+            fs::write(&path, &bytes).unwrap();
+            if let Some(reader) = Reader::open(&path) {
+                let _ = (reader.elf(), reader.symbols());
+            }
+        }
+        bytes[at] = source[at];
+    }
+}
+
+#[test]
+fn a_program_whose_library_is_missing_is_found_and_a_sound_one_is_not() {
+    let own = std::env::current_exe().unwrap();
+    let mut system = System::of_host();
+    assert_eq!(complaint(&own), None);
+    assert_eq!(system.missing(&own, &read_elf(&own).unwrap()), None);
+    // The same program, needing a library that nobody has.
+    let mut bytes = fs::read(&own).unwrap();
+    let at = memchr::memmem::find(&bytes, b"libc.so.6\0").unwrap();
+    bytes[at..at + 4].copy_from_slice(b"libz");
+    bytes[at + 4] = b'_';
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("broken");
+    fs::write(&path, bytes).unwrap();
+    let said = complaint(&path).unwrap();
+    assert!(said.contains("libz_so.6"), "{said}");
+    assert_eq!(
+        system.missing(&path, &read_elf(&path).unwrap()),
+        Some("libz_so.6 is not there".into())
+    );
+}
+
+#[test]
+fn the_loader_finds_no_fault_where_none_is_found_here_and_the_other_way_round() {
+    let mut system = System::of_host();
+    let mut compared = 0;
+    for path in elf_files(&[Path::new("/usr/bin"), Path::new("/usr/sbin")]) {
+        let Some(elf) = read_elf(&path).filter(|e| e.interpreter.is_some()) else { continue };
+        let (own, loader) = (system.missing(&path, &elf), complaint(&path));
+        assert_eq!(own.is_some(), loader.is_some(), "{}: {own:?} {loader:?}", path.display());
+        compared += 1;
+        if compared == 250 {
+            break;
+        }
+    }
+    assert!(compared > 20, "{compared} programs");
+}
+
+/// Builds a library and something that uses it, with what C compiler there is. `None`: there is none.
+struct Built(tempfile::TempDir);
+
+impl Built {
+    fn new() -> Option<Self> {
+        command::find(Path::new("/"), "gcc")?;
+        Some(Self(tempfile::tempdir().unwrap()))
+    }
+    fn library(&self, code: &str, versions: &str) {
+        let dir = self.0.path();
+        fs::write(dir.join("l.c"), code).unwrap();
+        fs::write(dir.join("l.map"), versions).unwrap();
+        let mut arguments =
+            vec!["-shared", "-fPIC", "-Wl,-soname,libfettle.so.1", "-o", "libfettle.so.1", "l.c"];
+        if !versions.is_empty() {
+            arguments.push("-Wl,--version-script,l.map");
+        }
+        self.compile(&arguments);
+    }
+    fn compile(&self, arguments: &[&str]) {
+        let mut gcc = command("gcc");
+        let output = command::run(gcc.args(arguments).current_dir(self.0.path()), None).unwrap();
+        assert!(output.success(), "{}", output.text);
+    }
+    fn program(&self) {
+        fs::write(
+            self.0.path().join("p.c"),
+            "int one(void); int two(void); int main(void) { return one() + two(); }",
+        )
+        .unwrap();
+        self.compile(&["-o", "program", "p.c", "libfettle.so.1", "-Wl,-rpath,$ORIGIN"]);
+    }
+    /// What is found, and what the loader says of the same.
+    fn missing(&self) -> (Option<String>, Option<String>) {
+        let path = self.0.path().join("program");
+        let elf = read_elf(&path).unwrap();
+        assert_eq!(elf.runpath.as_deref(), Some("$ORIGIN"));
+        (System::of_host().missing(&path, &elf), complaint(&path))
+    }
+}
+
+#[test]
+fn a_symbol_or_a_version_that_a_new_library_lacks_is_told() {
+    let Some(built) = Built::new() else {
+        eprintln!("skipped: no C compiler here");
+        return;
+    };
+    let both = "int one(void) { return 1; } int two(void) { return 2; }";
+    let one = "int one(void) { return 1; }";
+    let plain = "FETTLE_1 { global: one; two; local: *; };";
+    built.library(both, plain);
+    built.program();
+    assert_eq!(built.missing(), (None, None));
+    for (code, versions, said) in [
+        (one, "FETTLE_1 { global: one; local: *; };", "symbol two@FETTLE_1 is not there"),
+        (
+            both,
+            "FETTLE_2 { global: one; two; local: *; };",
+            "libfettle.so.1 has no version FETTLE_1",
+        ),
+        (
+            both,
+            "FETTLE_1 { global: one; }; FETTLE_2 { global: two; };",
+            "symbol two@FETTLE_1 is not there",
+        ),
+        (one, "", "symbol two@FETTLE_1 is not there"),
+    ] {
+        built.library(code, versions);
+        let (own, loader) = built.missing();
+        assert_eq!(own.as_deref(), Some(said));
+        assert!(loader.is_some(), "the loader is content where {said}");
+    }
+    // A library without any version serves whoever asks for one; the loader only warns.
+    built.library(both, "");
+    assert_eq!(built.missing().0, None);
+    fs::remove_file(built.0.path().join("libfettle.so.1")).unwrap();
+    assert_eq!(built.missing().0.as_deref(), Some("libfettle.so.1 is not there"));
+}
+
+#[test]
+fn whoever_needs_a_changed_library_is_looked_at_and_nobody_else() {
+    let Some(built) = Built::new() else {
+        eprintln!("skipped: no C compiler here");
+        return;
+    };
+    built.library("int one(void) { return 1; } int two(void) { return 2; }", "");
+    built.program();
+    let other = built.0.path().join("other");
+    fs::copy("/bin/true", &other).unwrap();
+    let files = elf_files(&[built.0.path()]);
+    assert_eq!(files.len(), 3);
+    let later = Instant::now() + Duration::from_secs(60);
+    let own = BTreeSet::from([built.0.path().join("libfettle.so.1")]);
+    let before = System::of_host().check(&files, &own, &BTreeSet::new(), later);
+    assert_eq!((before.met, before.looked_at), (3, 2), "{before:?}");
+    assert_eq!(before.sonames, BTreeSet::from(["libfettle.so.1".to_owned()]));
+    assert!(before.unresolved.is_empty());
+    // The new package has no such library any more: what it was called before must still be watched for.
+    fs::remove_file(built.0.path().join("libfettle.so.1")).unwrap();
+    let files = elf_files(&[built.0.path()]);
+    let after = System::of_host().check(&files, &BTreeSet::new(), &before.sonames, later);
+    let program = built.0.path().join("program").to_string_lossy().into_owned();
+    assert_eq!(after.unresolved, BTreeMap::from([(program, "libfettle.so.1 is not there".into())]));
+    // Without time nothing is claimed to have been looked at.
+    let none = System::of_host().check(&files, &BTreeSet::new(), &before.sonames, Instant::now());
+    assert_eq!((none.looked_at, none.left), (0, 1));
+    assert!(none.note().contains("1 were not looked at"));
+}
+
+#[test]
+fn every_user_of_the_c_library_of_this_machine_is_looked_at_in_bounded_time() {
+    let begun = Instant::now();
+    let watched = BTreeSet::from(["libc.so.6".to_owned()]);
+    let found = check(&[], &[], &watched);
+    eprintln!("{}", found.note());
+    assert!(found.looked_at > 100, "{}", found.note());
+    assert_eq!(found.left, 0);
+    // A program that is broken on this machine is not what is asked here, but most must be sound.
+    assert!(found.unresolved.len() * 4 < found.looked_at, "{:?}", found.unresolved);
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_loader_is_never_one_that_a_program_brings_and_the_program_never_one_that_users_can_write() {
+    for (path, system) in [
+        ("/lib64/ld-linux-x86-64.so.2", true),
+        ("/lib/ld-linux-aarch64.so.1", true),
+        ("/lib/ld-musl-x86_64.so.1", false),
+        ("/home/me/ld-linux-x86-64.so.2", false),
+        ("/lib64/../home/me/ld-linux.so", false),
+        ("ld-linux-x86-64.so.2", false),
+    ] {
+        assert_eq!(is_system_loader(path), system, "{path}");
+    }
+    assert!(roots_alone(Path::new("/usr/bin")));
+    // Below a directory that everybody can write to.
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!roots_alone(dir.path()));
+}

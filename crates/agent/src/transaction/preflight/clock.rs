@@ -1,0 +1,156 @@
+//! Is the host's clock sane, and is it time?
+
+use crate::transaction::fault;
+use fettle_core::Timestamp;
+use fettle_core::assignment::Assignment;
+use fettle_core::transaction::Fault;
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+/// The host's clock may be behind the signer's by so much, in seconds.
+const SLACK: i64 = 300;
+/// It may be behind the newest list of packages by so much: mirrors' clocks differ.
+const BEHIND: i64 = 24 * 3600;
+/// And ahead of it by so much.
+const AHEAD: i64 = 366 * 24 * 3600;
+
+/// Refuses when the clock cannot be right, or the order's window is not open. `newest`: when the newest list of
+/// packages on this host was made.
+pub(super) fn judge(
+    order: &Assignment,
+    newest: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let set = "set the clock (timedatectl), then try again";
+    if now.as_second() < order.issued_at.as_second() - SLACK {
+        return Err(fault(
+            "clock",
+            format!("the order was signed at {}, this host's clock says {now}", order.issued_at),
+            set,
+        ));
+    }
+    if let Some(newest) = newest {
+        let message = format!(
+            "the newest package list on this host was made at {newest}, its clock says {now}"
+        );
+        let ahead = now.as_second() - newest.as_second();
+        if ahead < -BEHIND {
+            return Err(fault("clock", message, set));
+        }
+        if ahead > AHEAD {
+            let hint = "set the clock (timedatectl), or refresh the lists (apt-get update), then try again";
+            return Err(fault("clock", message, hint));
+        }
+    }
+    if now < order.not_before {
+        return Err(fault(
+            "too-early",
+            format!("not to be started before {}", order.not_before),
+            "wait for the window",
+        ));
+    }
+    if now > order.expires_at {
+        return Err(fault(
+            "expired",
+            format!("not to be started after {}", order.expires_at),
+            "plan it again",
+        ));
+    }
+    Ok(())
+}
+
+/// The latest `Date` of the Release files that apt has verified and kept.
+pub(super) fn newest_release(lists: &Path) -> Option<Timestamp> {
+    fs::read_dir(lists)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|e| {
+            let name = e.file_name().to_string_lossy().into_owned();
+            name.ends_with("_InRelease") || name.ends_with("_Release")
+        })
+        .filter_map(|e| {
+            // The date stands at the beginning, before the sums.
+            let mut head = Vec::new();
+            fs::File::open(e.path()).ok()?.take(16 << 10).read_to_end(&mut head).ok()?;
+            date(&String::from_utf8_lossy(&head))
+        })
+        .max()
+}
+
+fn date(release: &str) -> Option<Timestamp> {
+    let value = release.lines().find_map(|l| l.strip_prefix("Date:"))?.trim();
+    let value = value.strip_suffix("UTC").map(|v| format!("{v}+0000")).unwrap_or(value.to_owned());
+    Some(jiff::fmt::rfc2822::parse(&value).ok()?.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fettle_core::Digest;
+    use fettle_core::assignment::{ApplyOrder, Order};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn order() -> Assignment {
+        Assignment {
+            schema: 1,
+            id: "ro-1/h-1/1".into(),
+            host: "h-1".into(),
+            generation: 1,
+            rollout: "ro-1".into(),
+            plan: Digest::of(b"plan"),
+            issued_at: at("2026-11-20T10:00:00Z"),
+            not_before: at("2026-11-20T12:00:00Z"),
+            expires_at: at("2026-11-20T14:00:00Z"),
+            order: Order::Apply(ApplyOrder::default()),
+        }
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_right_is_refused_and_the_window_holds() {
+        let newest = Some(at("2026-11-20T06:00:00Z"));
+        for (now, newest, code) in [
+            ("2026-11-20T13:00:00Z", newest, None),
+            ("2026-11-20T13:00:00Z", None, None),
+            ("2026-11-20T09:00:00Z", newest, Some("clock")),
+            ("2025-11-20T13:00:00Z", newest, Some("clock")),
+            ("2026-11-20T09:58:00Z", newest, Some("too-early")),
+            ("2026-11-20T14:00:01Z", newest, Some("expired")),
+            ("2027-11-30T13:00:00Z", newest, Some("clock")),
+            // Lists made a day and more after now; lists of more than a year ago.
+            ("2026-11-20T13:00:00Z", Some(at("2026-11-21T14:00:00Z")), Some("clock")),
+            ("2026-11-20T13:00:00Z", Some(at("2026-11-21T12:00:00Z")), None),
+            ("2026-11-20T13:00:00Z", Some(at("2025-11-10T12:00:00Z")), Some("clock")),
+            ("2026-11-20T13:00:00Z", Some(at("2025-12-01T12:00:00Z")), None),
+        ] {
+            let refused = judge(&order(), newest, at(now)).map_err(|f| f.code).err();
+            assert_eq!(refused.as_deref(), code, "{now} {newest:?}");
+        }
+        let fault = judge(&order(), newest, at("2025-11-20T13:00:00Z")).unwrap_err();
+        assert!(
+            fault.message.contains("2026-11-20T10:00:00Z") && fault.hint.contains("timedatectl")
+        );
+    }
+
+    #[test]
+    fn the_newest_release_file_counts_signed_inside_or_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(newest_release(dir.path()), None);
+        for (name, text) in [
+            (
+                "a_dists_stable_InRelease",
+                "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nOrigin: Debian\nDate: Sat, 11 Jul 2026 10:16:37 UTC\n",
+            ),
+            ("b_dists_stable_Release", "Origin: x\nDate: Sat, 21 Nov 2026 02:10:46 UTC\nSHA256:\n"),
+            ("c_dists_stable_Release", "Date: not a date\n"),
+            ("d_Packages", "Date: Sat, 21 Nov 2099 02:10:46 UTC\n"),
+        ] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        assert_eq!(newest_release(dir.path()), Some(at("2026-11-21T02:10:46Z")));
+    }
+}

@@ -1,0 +1,244 @@
+//! What the host's own settings say: pins, tools that change packages on their own, unsafe writing.
+
+use crate::settings::Settings;
+use crate::transaction::{fault, glob};
+use fettle_core::assignment::PackageChange;
+use fettle_core::transaction::Fault;
+use std::fs;
+use std::path::PathBuf;
+
+/// Units that change packages, or the lists of packages, without having been asked.
+const OTHERS: [&str; 6] = [
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "unattended-upgrades.service",
+    "packagekit.service",
+    "cron-apt.timer",
+    "dnf-automatic.timer",
+];
+
+/// The files of a directory with this ending, in the order of their names, after `first`.
+fn files(settings: &Settings, first: &str, directory: &str) -> Vec<PathBuf> {
+    let mut more: Vec<PathBuf> = fs::read_dir(settings.host(directory))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .collect();
+    more.sort();
+    more.insert(0, settings.host(first));
+    more
+}
+
+/// A stanza of `apt_preferences(5)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pin {
+    packages: Vec<String>,
+    pin: String,
+    priority: i64,
+}
+
+fn pins(text: &str) -> Vec<Pin> {
+    let mut out = Vec::new();
+    for stanza in text.split("\n\n") {
+        let field = |name: &str| {
+            let line = |l: &&str| {
+                l.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+            };
+            stanza.lines().find(line).map(|l| l[name.len()..].trim().to_owned())
+        };
+        if let (Some(packages), Some(pin), Some(priority)) =
+            (field("Package:"), field("Pin:"), field("Pin-Priority:"))
+            && let Ok(priority) = priority.parse()
+        {
+            let packages = packages.split_whitespace().map(str::to_owned).collect();
+            out.push(Pin { packages, pin, priority });
+        }
+    }
+    out
+}
+
+impl Pin {
+    /// Does it name the package, and not everything? Sources (`src:`) and regular expressions are left out.
+    fn names(&self, change: &PackageChange) -> bool {
+        self.packages.iter().any(|pattern| {
+            let bare = pattern
+                .split_once(':')
+                .filter(|(n, _)| *n != "src")
+                .map_or(pattern.as_str(), |(n, _)| n);
+            bare != "*" && !pattern.starts_with('/') && glob(bare, &change.name)
+        })
+    }
+}
+
+/// Refuses when the administrator has pinned a package to another version, naming each; gives the other pins
+/// that name a package, for people. Asking for an exact version would go over the pin without a word.
+pub(super) fn pinned(settings: &Settings, changes: &[PackageChange]) -> Result<Vec<String>, Fault> {
+    let (mut against, mut notes) = (Vec::new(), Vec::new());
+    for file in files(settings, "/etc/apt/preferences", "/etc/apt/preferences.d") {
+        // apt reads names without an ending and those that end in .pref.
+        if file.extension().is_some_and(|e| e != "pref") {
+            continue;
+        }
+        for pin in pins(&fs::read_to_string(&file).unwrap_or_default()) {
+            for change in changes.iter().filter(|c| pin.names(c)) {
+                let says = format!("{} (Pin: {}, priority {})", change.name, pin.pin, pin.priority);
+                let version = pin.pin.strip_prefix("version ").map(|v| glob(v.trim(), &change.to));
+                match version {
+                    Some(true) if pin.priority < 0 => against.push(says),
+                    Some(false) if pin.priority > 0 => against.push(says),
+                    _ => notes.push(format!("pinned on this host: {says}")),
+                }
+            }
+        }
+    }
+    if against.is_empty() {
+        return Ok(notes);
+    }
+    Err(fault(
+        "package-pinned",
+        format!("pinned to another version on this host: {}", against.join("; ")),
+        "leave them out of the plan, or change /etc/apt/preferences and /etc/apt/preferences.d",
+    ))
+}
+
+/// Updates that a killed dpkg has left unread: nothing may be changed before they are.
+pub(super) fn interrupted(settings: &Settings) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(settings.host("/var/lib/dpkg/updates"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Where dpkg is told not to sync what it writes.
+pub(super) fn unsafe_io(settings: &Settings) -> Vec<String> {
+    files(settings, "/etc/dpkg/dpkg.cfg", "/etc/dpkg/dpkg.cfg.d")
+        .into_iter()
+        .filter(|file| {
+            fs::read_to_string(file).is_ok_and(|text| {
+                text.lines().any(|l| l.trim().trim_start_matches("--") == "force-unsafe-io")
+            })
+        })
+        .map(|file| {
+            let shown = PathBuf::from("/").join(file.strip_prefix(&settings.root).unwrap_or(&file));
+            format!(
+                "{} sets force-unsafe-io: a power cut may lose files dpkg wrote",
+                shown.display()
+            )
+        })
+        .collect()
+}
+
+/// Whoever else changes packages here, by name.
+pub(super) fn other_tools(active: impl Fn(&str) -> bool) -> Option<String> {
+    let found: Vec<&str> = OTHERS.into_iter().filter(|unit| active(unit)).collect();
+    (!found.is_empty()).then(|| {
+        format!("active, and may change packages or lists on their own: {}", found.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fettle_core::Digest;
+
+    fn change(name: &str, to: &str) -> PackageChange {
+        PackageChange {
+            name: name.into(),
+            architecture: "amd64".into(),
+            from: "1".into(),
+            to: to.into(),
+            sha256: Digest::of(b""),
+            size: 1,
+        }
+    }
+
+    fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Settings) {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let settings = Settings { root: dir.path().to_owned(), ..Settings::default() };
+        (dir, settings)
+    }
+
+    #[test]
+    fn a_package_pinned_to_another_version_is_refused_by_name_and_other_pins_are_told() {
+        let (_dir, settings) = host(&[
+            (
+                "etc/apt/preferences",
+                "Package: *\nPin: release a=stable\nPin-Priority: 900\n\nPackage: nginx*\nPin: version 1.22.*\nPin-Priority: 1001\n",
+            ),
+            (
+                "etc/apt/preferences.d/bad",
+                "Package: openssl libssl3\nPin: version 3.0.99*\nPin-Priority: -1\n",
+            ),
+            (
+                "etc/apt/preferences.d/own.pref",
+                "package: curl\npin: release o=Acme\npin-priority: 990\n",
+            ),
+            (
+                "etc/apt/preferences.d/old.disabled",
+                "Package: vim\nPin: version 1\nPin-Priority: 1001\n",
+            ),
+        ]);
+        let ok = [
+            change("nginx-core", "1.22.1-9+deb12u2"),
+            change("openssl", "3.0.17"),
+            change("vim", "2"),
+        ];
+        let agreeing = pinned(&settings, &ok).unwrap();
+        assert!(agreeing.len() == 2 && agreeing[0].contains("nginx-core"), "{agreeing:?}");
+        assert_eq!(
+            pinned(&settings, &[change("curl", "8")]),
+            Ok(vec!["pinned on this host: curl (Pin: release o=Acme, priority 990)".into()])
+        );
+        let refused = pinned(
+            &settings,
+            &[change("nginx", "1.24"), change("libssl3", "3.0.99-1"), change("vim", "2")],
+        );
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code, "package-pinned");
+        assert_eq!(
+            refused.message,
+            "pinned to another version on this host: nginx (Pin: version 1.22.*, priority 1001); \
+             libssl3 (Pin: version 3.0.99*, priority -1)"
+        );
+    }
+
+    #[test]
+    fn unsafe_writing_is_told_with_the_file_that_says_so() {
+        let (_dir, settings) = host(&[
+            ("etc/dpkg/dpkg.cfg", "# force-unsafe-io\nno-debsig\n"),
+            ("etc/dpkg/dpkg.cfg.d/speed", "force-unsafe-io\n"),
+        ]);
+        assert_eq!(
+            unsafe_io(&settings),
+            [
+                "/etc/dpkg/dpkg.cfg.d/speed sets force-unsafe-io: a power cut may lose files dpkg wrote"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_killed_dpkg_left_unread_is_seen() {
+        let (_dir, settings) =
+            host(&[("var/lib/dpkg/updates/0003", ""), ("var/lib/dpkg/updates/tmp.i", "")]);
+        assert_eq!(interrupted(&settings), ["0003"]);
+        assert!(interrupted(&host(&[]).1).is_empty());
+    }
+
+    #[test]
+    fn only_the_tools_that_are_active_are_named() {
+        assert_eq!(other_tools(|_| false), None);
+        let said = other_tools(|unit| unit.starts_with("apt-daily")).unwrap();
+        assert!(said.ends_with(": apt-daily.timer, apt-daily-upgrade.timer"), "{said}");
+    }
+}
