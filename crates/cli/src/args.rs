@@ -174,6 +174,9 @@ pub(crate) enum Finding {
         /// Only this severity.
         #[arg(long, value_parser = ["critical", "high", "medium", "low", "negligible"])]
         severity: Option<String>,
+        /// Only open ones that are overdue, or due within a day.
+        #[arg(long, value_parser = ["overdue", "soon"])]
+        due: Option<String>,
         /// At most so many.
         #[arg(long, default_value_t = 50)]
         limit: u64,

@@ -47,9 +47,11 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             })
         }
         Command::Host(Host::Retire { host, confirm }) => retire(&ask, host, confirm),
-        Command::Finding(Finding::List { host, state, severity, limit }) => {
+        Command::Finding(Finding::List { host, state, severity, due, limit }) => {
             let mut path = format!("/findings?limit={limit}");
-            for (key, value) in [("host", host), ("state", state), ("severity", severity)] {
+            for (key, value) in
+                [("host", host), ("state", state), ("severity", severity), ("due", due)]
+            {
                 if let Some(value) = value {
                     path.push_str(&format!("&{key}={}", escape(value)));
                 }

@@ -99,8 +99,8 @@ fn each_command_asks_the_route_it_is_for() {
         ),
         (&["host", "retire", "web-1", "--confirm", "web-1"], "DELETE /api/v1/hosts/web-1"),
         (
-            &["finding", "list", "--state", "open", "--severity", "high", "--limit", "5"],
-            "GET /api/v1/findings?limit=5&state=open&severity=high",
+            &["finding", "list", "--severity", "high", "--due", "overdue", "--limit", "5"],
+            "GET /api/v1/findings?limit=5&severity=high&due=overdue",
         ),
         (&["cve", "CVE-2024-5535"], "GET /api/v1/cves/CVE-2024-5535"),
         (&["policy", "list"], "GET /api/v1/policies"),

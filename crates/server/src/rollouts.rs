@@ -197,7 +197,7 @@ pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Tim
         match written {
             Ok(next) => {
                 for event in &decision.events {
-                    tracing::info!(rollout = %id, event = word(event), "decided");
+                    tracing::info!(rollout = %id, event = event.word(), "decided");
                 }
                 app.rollouts.put(&next);
                 app.events.tell("rollout", id.as_str());
@@ -208,28 +208,6 @@ pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Tim
         }
     }
     Ok(None)
-}
-
-fn word(event: &RolloutEvent) -> &'static str {
-    match event {
-        RolloutEvent::Created { .. } => "created",
-        RolloutEvent::Granted { .. } => "granted",
-        RolloutEvent::GrantExpired { .. } => "grant-expired",
-        RolloutEvent::Redeemed { .. } => "redeemed",
-        RolloutEvent::Stepped { .. } => "stepped",
-        RolloutEvent::Ended { .. } => "ended",
-        RolloutEvent::Silent { .. } => "silent",
-        RolloutEvent::Cancelled { .. } => "cancelled",
-        RolloutEvent::WaveEnded { .. } => "wave-ended",
-        RolloutEvent::GatePassed { .. } => "gate-passed",
-        RolloutEvent::Halted { .. } => "halted",
-        RolloutEvent::Barred { .. } => "barred",
-        RolloutEvent::Paused { .. } => "paused",
-        RolloutEvent::Resumed { .. } => "resumed",
-        RolloutEvent::Aborted { .. } => "aborted",
-        RolloutEvent::UndoAsked { .. } => "undo-asked",
-        RolloutEvent::Done => "done",
-    }
 }
 
 /// The unfinished rollouts that have this host in their plan, and where it stands there.

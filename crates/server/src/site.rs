@@ -209,6 +209,7 @@ async fn findings(State(app): Asked, uri: Uri, Query(query): Query<api::FindingQ
             id: given(&query.id),
             state: given(&query.state),
             severity: given(&query.severity),
+            due: given(&query.due),
         };
         pages::findings(view, page, filter, span)
     })

@@ -19,13 +19,15 @@ use fettle_store::{
 use fettle_wire::api::{FeedRow, LedgerVerified, Overview, Page, PlanDetail, PolicyRow};
 use std::collections::BTreeMap;
 
+/// What is owed within this time is owed soon.
+pub(crate) const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// How many findings the overview names.
 const WORST: u64 = 10;
 
 /// The fleet on one screen.
 pub(crate) fn overview(app: &App, view: &View<'_>) -> Result<Overview, Problem> {
     let at = now();
-    let soon = at + jiff::SignedDuration::from_hours(24);
+    let soon = at + SOON;
     let totals = stored_findings::totals(view, at, soon)?;
     let rows = hosts(app, view)?;
     let mut hosts_by_state: BTreeMap<String, u64> = BTreeMap::new();

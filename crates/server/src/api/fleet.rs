@@ -117,6 +117,8 @@ pub(crate) struct FindingQuery {
     pub(crate) state: Option<String>,
     /// Severity word: `critical`.
     pub(crate) severity: Option<String>,
+    /// `overdue`: open past its deadline; `soon`: that, or within a day.
+    pub(crate) due: Option<String>,
     /// At most so many, 1 to 100,000. Default 100.
     pub(crate) limit: Option<u64>,
     /// Leave out so many first.
@@ -144,12 +146,18 @@ impl FindingQuery {
             let found = SEVERITIES.into_iter().find(|s| s.word() == word);
             found.ok_or_else(|| wrong("severity", &word, &SEVERITIES.map(Severity::word)))
         });
+        let due = given(&self.due).map(|word| match word.as_str() {
+            "overdue" => Ok(now()),
+            "soon" => Ok(now() + views::SOON),
+            _ => Err(wrong("due", &word, &["overdue", "soon"])),
+        });
         let host = given(&self.host).map(|host| stored_hosts::find(view, &host).map(|r| r.host.id));
         Ok(Filter {
             host: host.transpose()?,
             id: given(&self.id),
             state: state.transpose()?,
             severity: severity.transpose()?,
+            due_before: due.transpose()?,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Rollouts, as lists and pages show them.
 
 use crate::app::App;
-use fettle_core::rollout::Rollout;
+use fettle_core::rollout::{Rollout, RolloutEvent};
 use fettle_core::transaction::Progress;
 use fettle_core::{Problem, RolloutId};
 use fettle_store::{View, rollouts as stored, transactions};
@@ -74,7 +74,19 @@ pub(crate) fn rollout(
         waiting: decision.holds,
         events: events
             .into_iter()
-            .map(|e| RolloutEventRow { version: e.version, at: e.at, event: e.event })
+            .map(|e| RolloutEventRow { version: e.version, at: e.at, event: without_plan(e.event) })
             .collect(),
     })
+}
+
+/// The plan has a route of its own: the event that says that it was started need not carry every host of it.
+fn without_plan(event: RolloutEvent) -> RolloutEvent {
+    match event {
+        RolloutEvent::Created { by, mut plan } => {
+            plan.hosts.clear();
+            plan.held.clear();
+            RolloutEvent::Created { by, plan }
+        }
+        other => other,
+    }
 }

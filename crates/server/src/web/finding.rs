@@ -18,6 +18,8 @@ pub struct FindingFilter<'a> {
     pub state: Option<&'a str>,
     /// Severity word.
     pub severity: Option<&'a str>,
+    /// `overdue` or `soon`.
+    pub due: Option<&'a str>,
 }
 
 /// Findings, worst first.
@@ -34,6 +36,7 @@ pub fn findings(
             (title("Findings", html! {
                 (words::counted(page.total, "finding"))
                 @if let Some(host) = filter.host { " on " a href={ "/hosts/" (encoded(host)) } { (host) } }
+                @match filter.due { Some("overdue") => " overdue", Some(_) => " due within a day", None => "" }
                 @if let Some(id) = filter.id { " of " a href={ "/cves/" (encoded(id)) } { (id) } }
                 ", worst first: a vulnerability on a host, judged by the vendor's own data."
             }))
@@ -43,6 +46,7 @@ pub fn findings(
                 form.narrow action="/findings" method="get" {
                     @if let Some(state) = filter.state { input type="hidden" name="state" value=(state); }
                     @if let Some(severity) = filter.severity { input type="hidden" name="severity" value=(severity); }
+                    @if let Some(due) = filter.due { input type="hidden" name="due" value=(due); }
                     label { "Host " input name="host" value=[filter.host] size="14" spellcheck="false"; }
                     label { "CVE " input name="id" value=[filter.id] size="16" spellcheck="false"; }
                     button { "Filter" }

@@ -158,7 +158,7 @@ fn late(it: &Overview) -> Markup {
         @match (it.overdue, it.due_soon) {
             (0, 0) => { "Nothing is due within a day." },
             (_, 0) => { "Nothing more is due within a day." },
-            (_, n) => { a href="/findings?state=open" { (words::number(n)) " more due within a day" } "." },
+            (_, n) => { a href="/findings?due=soon" { (words::number(n)) " more due within a day" } "." },
         }
     };
     let tone = if it.overdue > 0 {
@@ -172,7 +172,7 @@ fn late(it: &Overview) -> Markup {
         "Late?",
         tone,
         html! { (words::number(it.overdue)) },
-        "/findings?state=open",
+        "/findings?due=overdue",
         "overdue",
         line,
     )

@@ -308,3 +308,24 @@ fn watchers_are_told_what_changed_and_what_they_missed() {
     let mut lost = listen("last-event-id: 5\r\n");
     assert_eq!(event(&mut lost).1, "reset");
 }
+
+#[test]
+fn overdue_findings_are_listed_apart_and_the_overview_leads_to_them() {
+    let lab = Lab::furnished();
+    lab.host("web-1", "canary");
+    let page: Page<FindingRow> = lab.get("/findings?due=overdue");
+    assert_eq!((page.total, page.items.len()), (0, 0), "seven days are left");
+    let page: Page<FindingRow> = lab.get("/findings?due=soon");
+    assert_eq!(page.total, 0);
+    // A policy that owes the fix within a second.
+    let strict = crate::fleet::POLICY.replace("deadline = \"7d\"", "deadline = \"1s\"");
+    lab.post_bytes("/policies", strict.as_bytes());
+    crate::fleet::until("the finding to be overdue", || {
+        let page: Page<FindingRow> = lab.get("/findings?due=overdue");
+        (page.total == 1).then_some(())
+    });
+    let overview: Overview = lab.get("/overview");
+    assert_eq!(overview.overdue, 1);
+    let (status, problem) = lab.refused("GET", "/findings?due=never", &[]);
+    assert_eq!((status, problem.code.as_str()), (400, "bad-query"));
+}

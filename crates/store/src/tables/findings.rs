@@ -32,6 +32,8 @@ pub struct Filter {
     pub state: Option<FindingState>,
     /// Only this severity.
     pub severity: Option<Severity>,
+    /// Only those that are open and owed before this moment.
+    pub due_before: Option<Timestamp>,
 }
 
 fn record(row: &Row<'_>) -> Result<FindingRecord, StoreError> {
@@ -44,7 +46,8 @@ fn record(row: &Row<'_>) -> Result<FindingRecord, StoreError> {
 }
 
 const WHERE: &str = "($1 IS NULL OR host = $1) AND ($2 IS NULL OR id = $2) AND ($3 IS NULL OR state = $3) \
-                     AND ($4 IS NULL OR severity = $4)";
+                     AND ($4 IS NULL OR severity = $4) \
+                     AND ($5 IS NULL OR (state = 'open' AND deadline < $5))";
 
 /// Findings that pass the filter, worst first, and how many there are in all.
 ///
@@ -59,16 +62,17 @@ pub fn list(
     let host = filter.host.as_ref().map(HostId::as_str);
     let (state, severity) =
         (filter.state.map(FindingState::word), filter.severity.map(Severity::word));
+    let due = filter.due_before.map(micros);
     let total = view.count(
         &format!("SELECT count(*) FROM findings WHERE {WHERE}"),
-        params![host, filter.id, state, severity],
+        params![host, filter.id, state, severity, due],
     )?;
     let items = view.all(
         &format!(
             "SELECT body, first_seen, since, fixed_at FROM findings WHERE {WHERE} \
-             ORDER BY (state = 'fixed'), rank DESC, id, host LIMIT $5 OFFSET $6"
+             ORDER BY (state = 'fixed'), rank DESC, id, host LIMIT $6 OFFSET $7"
         ),
-        params![host, filter.id, state, severity, int(limit), int(offset)],
+        params![host, filter.id, state, severity, due, int(limit), int(offset)],
         record,
     )?;
     Ok((total, items))
