@@ -16,7 +16,7 @@ mod state;
 
 pub use capture::{Captured, capture, list_trees, needs, observe_all};
 pub use restore::{Restored, restore};
-pub use state::{Attributes, Kind, State, observe};
+pub use state::{Attributes, Kind, State, observe, physical};
 
 use crate::durable;
 use crate::host_path::HostPath;

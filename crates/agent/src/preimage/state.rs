@@ -174,7 +174,7 @@ pub(super) fn observe_own(root: &Path, path: &HostPath) -> io::Result<Option<Sta
 }
 
 /// A path with the links among its parents followed, below `root`: where the host's files really are.
-pub(super) fn physical(root: &Path, path: &HostPath) -> HostPath {
+pub fn physical(root: &Path, path: &HostPath) -> HostPath {
     let resolved = || {
         let (parent, name) = (path.0.parent()?, path.0.file_name()?);
         let parent = HostPath::from(parent).below(root).canonicalize().ok()?;

@@ -299,3 +299,77 @@ fn too_little_room_is_refused_before_anything_is_written() {
     );
     assert!(left.is_empty());
 }
+
+#[test]
+fn a_socket_that_somebody_listens_on_is_left_alone_whatever_was_there_before() {
+    let host = host();
+    let socket = host.root.join("var/odd/socket");
+    let paths = BTreeSet::from([HostPath::from("/var/odd/socket"), HostPath::from("/var/odd")]);
+    let first = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    capture(&host.root, &host.store, &paths, &[]).unwrap();
+    // Its service has come back and made it anew, as it likes.
+    drop(first);
+    fs::remove_file(&socket).unwrap();
+    let _second = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o700)).unwrap();
+    let restored = restore(&host.root, &host.store, &[], None).unwrap();
+    assert_eq!(restored, Restored::default());
+    std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    // Nobody listens: nobody misses it. A file in its place is the change's.
+    fs::remove_file(&socket).unwrap();
+    assert_eq!(
+        restore(&host.root, &host.store, &[], None).unwrap().differing,
+        Vec::<String>::new()
+    );
+    fs::write(&socket, b"a file now").unwrap();
+    assert_eq!(
+        restore(&host.root, &host.store, &[], None).unwrap().differing,
+        Vec::<String>::new()
+    );
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_and_the_reverse_come_back_and_the_links_target_is_untouched() {
+    // As dpkg-maintscript-helper does: dir_to_symlink, symlink_to_dir.
+    let host = host();
+    let at = |p: &str| host.root.join(p);
+    for d in ["usr/share/doc/was-dir", "usr/share/doc/target"] {
+        fs::create_dir_all(at(d)).unwrap();
+        fs::write(at(d).join("copyright"), d).unwrap();
+    }
+    symlink("target", at("usr/share/doc/was-link")).unwrap();
+    let before = independent(&host.root);
+    let paths = ["was-dir", "was-dir/copyright", "was-link", "was-link/copyright"]
+        .map(|p| HostPath(Path::new("/usr/share/doc").join(p)))
+        .into();
+    capture(&host.root, &host.store, &paths, &[]).unwrap();
+    let manifest = read_manifest(&host.store.join("manifest")).unwrap();
+    assert_eq!(manifest[&HostPath::from("/usr/share/doc/was-link/copyright")].was, None);
+    fs::remove_dir_all(at("usr/share/doc/was-dir")).unwrap();
+    symlink("target", at("usr/share/doc/was-dir")).unwrap();
+    fs::remove_file(at("usr/share/doc/was-link")).unwrap();
+    fs::create_dir(at("usr/share/doc/was-link")).unwrap();
+    fs::write(at("usr/share/doc/was-link/copyright"), b"new").unwrap();
+    let restored = restore(&host.root, &host.store, &[], None).unwrap();
+    assert_eq!(restored.differing, Vec::<String>::new());
+    assert_eq!(independent(&host.root), before);
+}
+
+#[test]
+fn a_tree_that_is_reached_through_a_link_is_kept_where_it_really_is() {
+    let host = host();
+    fs::create_dir_all(host.root.join("data/etc")).unwrap();
+    fs::write(host.root.join("data/etc/own"), b"own").unwrap();
+    symlink("data", host.root.join("link")).unwrap();
+    capture(&host.root, &host.store, &BTreeSet::new(), &["/link/etc"]).unwrap();
+    fs::write(host.root.join("data/etc/own"), b"changed").unwrap();
+    fs::write(host.root.join("data/etc/new"), b"new").unwrap();
+    let restored = restore(&host.root, &host.store, &["/link/etc"], None).unwrap();
+    assert_eq!(
+        (restored.differing, restored.set_aside),
+        (vec![], vec!["/data/etc/new".to_owned()])
+    );
+    assert_eq!(fs::read(host.root.join("data/etc/own")).unwrap(), b"own");
+    assert!(!host.root.join("data/etc/new").exists());
+}

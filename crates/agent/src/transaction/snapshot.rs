@@ -21,7 +21,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     let changes = overlay::read_delta(&tx.directory.join(rehearse::DELTA))
         .map_err(io_fault("read the delta"))?;
     let mut paths: BTreeSet<HostPath> = changes.iter().map(|c| c.path.clone()).collect();
-    paths.extend(ALSO.map(HostPath::from));
+    paths.extend(ALSO.map(|p| preimage::physical(Path::new("/"), &p.into())));
     let preimage = preimage::needs(Path::new("/"), &paths, &WHOLE).map_err(preimage_fault)?;
     room::check(&needs(&changes, &tx.directory, preimage))?;
     let taken = baseline::take(tx)?;
