@@ -6,13 +6,14 @@ use crate::build::{programs, root};
 use crate::lab::{down, names, say};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use fettle_core::assignment::{Order, PackageChange};
 use fettle_core::finding::FindingState;
 use fettle_core::hold::Hold;
 use fettle_core::host::Labels;
 use fettle_core::rollout::{HostState, Phase};
 use fettle_lab::repo::{AcmeWeb, Serve, Vendor, acme_web};
 use fettle_lab::{Fleet, HostSpec, Lab, LabConfig, LabHost, tree};
-use fettle_wire::api::{FindingRow, Page, PlanDetail, RolloutDetail, RolloutRow};
+use fettle_wire::api::{FindingRow, HostDetail, Page, PlanDetail, RolloutDetail, RolloutRow};
 use report::{BadPatch, DemoReport, HostReport};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -41,6 +42,25 @@ enum Bad {
     Service,
     /// Its postinst fails.
     Postinst,
+}
+
+/// A host is judged anew when it has reported what it has now; the last wave's hosts have that still before them.
+fn wait_for_proof(fleet: &Fleet, rollout: &RolloutDetail) -> Result<()> {
+    fleet.wait("every host's inventory after the change", Duration::from_secs(120), || {
+        for host in &rollout.hosts {
+            let order = host.transaction.as_ref().map(|t| &t.assignment.order);
+            let Some(Order::Apply(order)) = order else { continue };
+            let detail: HostDetail = fleet.json(&["host", "show", &host.name])?;
+            let upgrades = detail.inventory.map(|i| i.upgrades).unwrap_or_default();
+            let stale =
+                |c: &PackageChange| upgrades.iter().any(|u| u.name == c.name && u.to == c.to);
+            if order.changes.iter().any(stale) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })?;
+    Ok(())
 }
 
 /// The policy that the demo applies.
@@ -144,6 +164,7 @@ impl Demo {
         }
 
         chapter(7, "Proved gone, or no fix yet?");
+        wait_for_proof(&fleet, &rollout)?;
         let after = findings(&fleet)?;
         show(&fleet, &["host", "list"])?;
         let reports =
@@ -183,8 +204,7 @@ impl Demo {
         fleet.wait("the bad update to be seen by every host", Duration::from_secs(60), || {
             let mut seen = true;
             for host in hosts {
-                let detail: fettle_wire::api::HostDetail =
-                    fleet.json(&["host", "show", host.name()])?;
+                let detail: HostDetail = fleet.json(&["host", "show", host.name()])?;
                 let upgrades = detail.inventory.map(|i| i.upgrades).unwrap_or_default();
                 seen &= upgrades.iter().any(|u| u.name == "acme-web" && u.to == version);
             }

@@ -3,6 +3,7 @@
 //! ```text
 //! apply.json     the command, written before the unit starts: without it nothing was started
 //! apply.log      what it says
+//! apply-progress how far it is, by apt's own word
 //! apply.lock     held while the wrapper lives
 //! apply-status   how it ended, written by the wrapper; durable
 //! ```
@@ -77,10 +78,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
 
 /// Writes the command down, then starts it in its own unit.
 fn start(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
-    let mut line = tx.command()?;
-    if line.program.ends_with("/apt-get") {
-        line.arguments.splice(0..0, progress::OPTIONS.map(str::to_owned));
-    }
+    let line = tx.command()?;
     let line = Command {
         program: line.program,
         arguments: line.arguments,
@@ -141,8 +139,12 @@ fn wrapper(directory: &Path) -> io::Result<()> {
     {
         return Ok(());
     }
-    let line: Command = read_kept(directory, "apply.json")
+    let mut line: Command = read_kept(directory, "apply.json")
         .ok_or_else(|| io::Error::other("there is no apply.json"))?;
+    let status = progress::descriptor(directory)?;
+    if line.program.ends_with("/apt-get") {
+        line.arguments.splice(0..0, progress::options(&status));
+    }
     let log = File::options().create(true).append(true).open(directory.join("apply.log"))?;
     let status = std::process::Command::new(&line.program)
         .args(&line.arguments)
@@ -182,7 +184,7 @@ pub(super) fn wait(tx: &Transaction<'_>) -> Result<Option<Ended>, Fault> {
         {
             kill(&unit);
         }
-        progress::tell(tx.settings, tx.id().as_str(), &tx.directory.join("apply.log"));
+        progress::tell(tx.settings, tx.id().as_str(), &tx.directory);
         std::thread::sleep(Duration::from_millis(100));
     }
     // It may have written its word between the two looks.
@@ -271,7 +273,7 @@ pub(super) fn finish(
 ) -> StepResult {
     let ending = ended.map_or_else(|| "killed, with its wrapper".to_owned(), Ended::to_string);
     let log = fs::read(tx.directory.join("apply.log")).unwrap_or_default();
-    let log = progress::without(&String::from_utf8_lossy(&log));
+    let log = String::from_utf8_lossy(&log).into_owned();
     progress::clear(tx.settings);
     let hung = ended.is_none_or(|e| e.signal.is_some())
         && hung_after(tx).is_some_and(|limit| running_for(&tx.directory) > limit);

@@ -1,15 +1,16 @@
 //! What the package manager is doing now, by its own word: apt's status lines (`APT::Status-Fd`, the file
-//! `progress-reporting.md` of apt's documentation), which it writes into the same log as everything else.
+//! `progress-reporting.md` of apt's documentation).
 
 use crate::settings::Settings;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
-/// Options that make apt write its status lines to standard output.
-pub(super) const OPTIONS: [&str; 2] = ["-o", "APT::Status-Fd=1"];
-/// So much of the end of a log is looked at, in bytes: a status line is far shorter.
+/// Name of the file that holds the status lines.
+const FILE: &str = "apply-progress";
+/// So much of the end is looked at, in bytes: a status line is far shorter.
 const TAIL: i64 = 4096;
 
 /// How far apply has come.
@@ -28,9 +29,28 @@ fn file(settings: &Settings) -> std::path::PathBuf {
     settings.runtime_dir.join("progress.json")
 }
 
-/// Reads the end of the log, and tells it to whoever looks. A log without a status line tells nothing.
-pub(super) fn tell(settings: &Settings, transaction: &str, log: &Path) {
-    let Some((percent, what)) = end_of(log).as_deref().and_then(last) else { return };
+/// A file for the status lines, in a transaction's directory; apt inherits it. It must be a descriptor of its own:
+/// apt closes it for dpkg, and a dpkg without standard output would write what it says into the next file that it
+/// opens, which is its lock.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(super) fn descriptor(directory: &Path) -> io::Result<fs::File> {
+    let file = fs::File::options().create(true).append(true).open(directory.join(FILE))?;
+    rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())?;
+    Ok(file)
+}
+
+/// Options that make apt write its status lines to it.
+pub(super) fn options(descriptor: &fs::File) -> [String; 2] {
+    ["-o".to_owned(), format!("APT::Status-Fd={}", descriptor.as_raw_fd())]
+}
+
+/// Reads the last status line, and tells it to whoever looks.
+pub(super) fn tell(settings: &Settings, transaction: &str, directory: &Path) {
+    let Some((percent, what)) = end_of(&directory.join(FILE)).as_deref().and_then(last) else {
+        return;
+    };
     let now = Now { transaction: transaction.to_owned(), percent, what };
     if current(settings).as_ref() == Some(&now) {
         return;
@@ -55,8 +75,8 @@ pub fn current(settings: &Settings) -> Option<Now> {
     serde_json::from_slice(&fs::read(file(settings)).ok()?).ok()
 }
 
-fn end_of(log: &Path) -> Option<String> {
-    let mut file = fs::File::open(log).ok()?;
+fn end_of(file: &Path) -> Option<String> {
+    let mut file = fs::File::open(file).ok()?;
     let size = i64::try_from(file.metadata().ok()?.len()).ok()?;
     file.seek(SeekFrom::End(-size.min(TAIL))).ok()?;
     let mut bytes = Vec::new();
@@ -65,8 +85,8 @@ fn end_of(log: &Path) -> Option<String> {
 }
 
 /// The last whole status line: `pmstatus:PACKAGE:PERCENT:DESCRIPTION`.
-fn last(log: &str) -> Option<(f64, String)> {
-    let whole = log.rfind('\n').map(|end| &log[..end])?;
+fn last(text: &str) -> Option<(f64, String)> {
+    let whole = text.rfind('\n').map(|end| &text[..end])?;
     whole.lines().rev().find_map(|line| {
         let (_, rest) = line.strip_prefix("pmstatus:")?.split_once(':')?;
         // A package of a foreign architecture has a colon in its name.
@@ -80,13 +100,6 @@ fn last(log: &str) -> Option<(f64, String)> {
         };
         Some((percent, what.to_owned()))
     })
-}
-
-/// A log without the status lines: what a person wants to read.
-pub(super) fn without(log: &str) -> String {
-    let status = ["pmstatus:", "pmerror:", "pmconffile:", "dlstatus:"];
-    let kept = log.lines().filter(|l| !status.iter().any(|s| l.starts_with(s)));
-    kept.collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -108,19 +121,27 @@ mod tests {
     }
 
     #[test]
-    fn a_person_reads_the_log_without_status_lines() {
-        assert_eq!(without(LOG), "Preparing to unpack .../libssl3.deb ...\nUnpacking libssl3 ...");
+    fn a_program_that_is_started_inherits_the_descriptor_and_its_standard_output_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = descriptor(dir.path()).unwrap();
+        assert!(file.as_raw_fd() > 2);
+        let script = format!("echo pmstatus:a:50.0:Unpacking a >&{}; echo said", file.as_raw_fd());
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(output.stdout, b"said\n");
+        assert_eq!(options(&file)[1], format!("APT::Status-Fd={}", file.as_raw_fd()));
+        let told = end_of(&dir.path().join(FILE)).unwrap();
+        assert_eq!(last(&told), Some((50.0, "Unpacking a".to_owned())));
     }
 
     #[test]
     fn what_is_told_is_read_again_until_it_is_cleared() {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings { runtime_dir: dir.path().join("run"), ..Settings::default() };
-        let log = dir.path().join("apply.log");
-        tell(&settings, "tx-1", &log);
+        tell(&settings, "tx-1", dir.path());
         assert_eq!(current(&settings), None);
-        fs::write(&log, "x\n".repeat(5000) + "pmstatus:a:10.0:Unpacking a\n").unwrap();
-        tell(&settings, "tx-1", &log);
+        fs::write(dir.path().join(FILE), "x\n".repeat(5000) + "pmstatus:a:10.0:Unpacking a\n")
+            .unwrap();
+        tell(&settings, "tx-1", dir.path());
         let now = current(&settings).unwrap();
         assert_eq!((now.percent, now.what.as_str()), (10.0, "Unpacking a"));
         clear(&settings);

@@ -16,7 +16,6 @@ const EXCLUDED: &[&str] = &[
     "/var/lib/fettle-agent",
     "/var/cache/apt",
     "/var/lib/apt/lists",
-    "/var/lib/dpkg/lock",
     "/var/tmp",
     "/root",
 ];
