@@ -36,7 +36,8 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         return Err(fault("nothing-to-do", "the order names no package", "make a new plan"));
     }
     let lists = tx.settings.host("/var/lib/apt/lists");
-    clock::judge(tx.assignment, clock::newest_release(&lists), Timestamp::now())?;
+    let odd = clock::judge(tx.assignment, clock::newest_release(&lists), Timestamp::now())?;
+    facts.notes.extend(odd);
     clean(tx)?;
     lock(tx, &mut facts)?;
     held(tx)?;

@@ -12,16 +12,16 @@ use std::path::Path;
 const SLACK: i64 = 300;
 /// It may be behind the newest list of packages by so much: mirrors' clocks differ.
 const BEHIND: i64 = 24 * 3600;
-/// And ahead of it by so much.
+/// Ahead of it by more is told and not refused: the archives of a release that has ended are never made anew.
 const AHEAD: i64 = 366 * 24 * 3600;
 
 /// Refuses when the clock cannot be right, or the order's window is not open. `newest`: when the newest list of
-/// packages on this host was made.
+/// packages on this host was made. Gives what is odd and no reason to refuse.
 pub(super) fn judge(
     order: &Assignment,
     newest: Option<Timestamp>,
     now: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<Option<String>, Fault> {
     let set = "set the clock (timedatectl), then try again";
     if now.as_second() < order.issued_at.as_second() - SLACK {
         return Err(fault(
@@ -30,6 +30,7 @@ pub(super) fn judge(
             set,
         ));
     }
+    let mut odd = None;
     if let Some(newest) = newest {
         let message = format!(
             "the newest package list on this host was made at {newest}, its clock says {now}"
@@ -39,8 +40,7 @@ pub(super) fn judge(
             return Err(fault("clock", message, set));
         }
         if ahead > AHEAD {
-            let hint = "set the clock (timedatectl), or refresh the lists (apt-get update), then try again";
-            return Err(fault("clock", message, hint));
+            odd = Some(format!("{message}: the lists are stale, or the clock is wrong"));
         }
     }
     if now < order.not_before {
@@ -57,7 +57,7 @@ pub(super) fn judge(
             "plan it again",
         ));
     }
-    Ok(())
+    Ok(odd)
 }
 
 /// The latest `Date` of the Release files that apt has verified and kept.
@@ -120,16 +120,19 @@ mod tests {
             ("2025-11-20T13:00:00Z", newest, Some("clock")),
             ("2026-11-20T09:58:00Z", newest, Some("too-early")),
             ("2026-11-20T14:00:01Z", newest, Some("expired")),
-            ("2027-11-30T13:00:00Z", newest, Some("clock")),
-            // Lists made a day and more after now; lists of more than a year ago.
+            ("2027-11-30T13:00:00Z", newest, Some("expired")),
+            // Lists made a day and more after now.
             ("2026-11-20T13:00:00Z", Some(at("2026-11-21T14:00:00Z")), Some("clock")),
             ("2026-11-20T13:00:00Z", Some(at("2026-11-21T12:00:00Z")), None),
-            ("2026-11-20T13:00:00Z", Some(at("2025-11-10T12:00:00Z")), Some("clock")),
-            ("2026-11-20T13:00:00Z", Some(at("2025-12-01T12:00:00Z")), None),
         ] {
             let refused = judge(&order(), newest, at(now)).map_err(|f| f.code).err();
             assert_eq!(refused.as_deref(), code, "{now} {newest:?}");
         }
+        // Lists of more than a year ago are told, and no reason to refuse.
+        let now = at("2026-11-20T13:00:00Z");
+        let odd = |made: &str| judge(&order(), Some(at(made)), now).unwrap();
+        assert!(odd("2025-11-10T12:00:00Z").is_some_and(|o| o.contains("stale")));
+        assert_eq!(odd("2025-12-01T12:00:00Z"), None);
         let fault = judge(&order(), newest, at("2025-11-20T13:00:00Z")).unwrap_err();
         assert!(
             fault.message.contains("2026-11-20T10:00:00Z") && fault.hint.contains("timedatectl")
