@@ -306,7 +306,7 @@ impl Reader {
     }
 }
 
-/// Reads an ELF file's needs. `None`: see [`Reader::open`].
+/// Reads an ELF file's needs. `None`: see `Reader::open`.
 pub fn read_elf(path: &Path) -> Option<Elf> {
     Reader::open(path)?.elf()
 }

@@ -58,7 +58,7 @@ pub struct Attributes {
     /// Name → value: bytes in text, like paths.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub xattrs: BTreeMap<HostPath, HostPath>,
-    /// Inode flags of [`FLAGS`], where the file system has them: `chattr(1)`.
+    /// Inode flags of `FLAGS`, where the file system has them: `chattr(1)`.
     #[serde(default, skip_serializing_if = "no_flags")]
     pub flags: u32,
 }
@@ -218,7 +218,7 @@ pub(super) fn permit(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a file or directory exactly these of [`FLAGS`].
+/// Gives a file or directory exactly these of `FLAGS`.
 ///
 /// # Errors
 /// When the file system refuses.

@@ -23,7 +23,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     Ok(facts)
 }
 
-/// Removes preimages that are old enough ([`preimage::prune`]); gives the names of their transactions. Journals stay.
+/// Removes preimages that are old enough ([`prune::may_go`]); gives the names of their transactions. Journals stay.
 fn prune(tx: &Transaction<'_>) -> Vec<String> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(tx.settings.transactions_dir()).into_iter().flatten().flatten() {
