@@ -4,8 +4,8 @@ use crate::journal::{Journal, JournalError};
 use crate::packages::{Apt, Driver};
 use crate::settings::Settings;
 use crate::transaction::{
-    Transaction, activate, apply, commit, drain, fault, preflight, recover, rehearse, snapshot,
-    stage, undo, verify,
+    Transaction, activate, apply, commit, drain, fault, preflight, read_kept, recover, rehearse,
+    snapshot, stage, undo, verify,
 };
 use fettle_core::assignment::{ApplyOrder, Assignment, Order};
 use fettle_core::transaction::{
@@ -62,8 +62,13 @@ pub enum ExecutorError {
         "transaction {0} was begun with another order under the same name: the server has broken the protocol"
     )]
     OtherContent(TransactionId),
-    /// The state directory cannot be read.
-    #[error("cannot read {}: {source}", .path.display())]
+    /// The journal lost its first record, and the copy of the order with it.
+    #[error(
+        "the journal of {0} lost its beginning, and what was ordered with it: the host may be half changed; see `dpkg --audit`, and docs/quarantine.md for what lies in its directory"
+    )]
+    Lost(TransactionId),
+    /// The state directory cannot be read or written.
+    #[error("cannot use {}: {source}", .path.display())]
     State {
         /// Which directory.
         path: PathBuf,
@@ -90,7 +95,7 @@ pub fn run(
     let directory = settings.transactions_dir().join(id.as_str());
     let mut engine = Engine::open(settings, &directory, &id, seen)?;
     match &engine.progress {
-        None => engine.write(TxEvent::Begun { assignment })?,
+        None => engine.begin(assignment)?,
         Some(progress) if progress.assignment != assignment => {
             return Err(ExecutorError::OtherContent(id));
         }
@@ -109,12 +114,20 @@ pub fn resume(
     seen: &mut dyn FnMut(&Entry),
 ) -> Result<Option<(TransactionId, Outcome)>, ExecutorError> {
     let mut last = None;
-    for id in unfinished(settings)? {
+    let left = unfinished(settings)?;
+    if left.is_empty() {
+        // Whoever ended it may have died before it could say so.
+        unguard();
+    }
+    for id in left {
         let directory = settings.transactions_dir().join(id.as_str());
         let mut engine = Engine::open(settings, &directory, &id, seen)?;
-        if engine.progress.is_some() {
-            last = Some((id, engine.carry_on(grant)?));
+        if engine.progress.is_none() {
+            // Its first record does not read back, later ones do.
+            let order = read_kept(&directory, ORDER).ok_or(ExecutorError::Lost(id.clone()))?;
+            engine.begin(order)?;
         }
+        last = Some((id, engine.carry_on(grant)?));
     }
     Ok(last)
 }
@@ -144,6 +157,8 @@ pub fn unfinished(settings: &Settings) -> Result<Vec<TransactionId>, ExecutorErr
     Ok(out)
 }
 
+/// Name of the file that keeps the order.
+const ORDER: &str = "assignment.json";
 /// Unit that takes up a transaction of a host without a server.
 const TAKE_UP: &str = "fettle-agent-resume";
 /// How long after the agent was killed that happens, in seconds.
@@ -201,6 +216,17 @@ impl<'a> Engine<'a> {
             journal,
             seen,
         })
+    }
+
+    /// Writes the first record. The order is kept beside the journal as well: without it nobody could say what a
+    /// journal that lost its beginning was about.
+    fn begin(&mut self, assignment: Assignment) -> Result<(), ExecutorError> {
+        let path = self.directory.join(ORDER);
+        let kept = serde_json::to_vec(&assignment)
+            .map_err(std::io::Error::from)
+            .and_then(|text| crate::durable::replace(&path, &text));
+        kept.map_err(|source| ExecutorError::State { path, source })?;
+        self.write(TxEvent::Begun { assignment })
     }
 
     fn write(&mut self, event: TxEvent) -> Result<(), ExecutorError> {
@@ -386,7 +412,7 @@ fn run_step(tx: &Transaction<'_>, step: Step, grant: &dyn Grant) -> Result<StepF
 struct Failpoint {
     crash: Option<(String, String)>,
     wait: Option<(String, String)>,
-    waiting: PathBuf,
+    runtime: PathBuf,
 }
 
 impl Failpoint {
@@ -403,7 +429,7 @@ impl Failpoint {
         Self {
             crash: place("FETTLE_CRASH_AT"),
             wait: place("FETTLE_WAIT_AT"),
-            waiting: settings.runtime_dir.join("waiting"),
+            runtime: settings.runtime_dir.clone(),
         }
     }
     fn record(&self, sequence: u64, when: &str) {
@@ -413,9 +439,10 @@ impl Failpoint {
         let here = |point: &Option<(String, String)>| {
             point.as_ref().is_some_and(|(place, at)| place == word && at == when)
         };
-        if here(&self.wait) && fs::create_dir_all(self.waiting.with_file_name("")).is_ok() {
-            let made = fs::write(&self.waiting, word).is_ok();
-            while made && self.waiting.exists() {
+        if here(&self.wait) && fs::create_dir_all(&self.runtime).is_ok() {
+            let waiting = self.runtime.join("waiting");
+            let made = fs::write(&waiting, word).is_ok();
+            while made && waiting.exists() {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
         }

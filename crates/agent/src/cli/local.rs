@@ -1,11 +1,13 @@
 //! One host and no server: rehearse, patch, undo.
 
 use super::{LOCAL, Words, need_root, usage};
-use crate::executor::{self, Grant, Standalone};
+use crate::executor::{self, ExecutorError, Grant, Standalone};
 use crate::inventory;
+use crate::journal::JournalError;
 use crate::probe;
 use crate::settings::Settings;
 use crate::transaction::progress;
+use crate::transaction::undo::undone;
 use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange};
 use fettle_core::inventory::Upgrade;
 use fettle_core::transaction::{Entry, Outcome, Step, TxEvent};
@@ -37,6 +39,9 @@ pub(super) fn patch(settings: &Settings, mut words: Words) -> Result<(), Problem
     }))
 }
 
+/// Back to the beginning of the line, and away with what stands there.
+const CLEAR: &str = "\r\x1b[K";
+
 /// Shows what the package manager is doing, on one line that is written over, while a person looks.
 struct Live(Arc<AtomicBool>);
 
@@ -51,7 +56,7 @@ impl Live {
                 if now != shown {
                     let line =
                         now.as_ref().map(|n| format!("    {:>3.0} %  {}", n.percent, n.what));
-                    print!("\r\x1b[K{}", line.unwrap_or_default());
+                    print!("{CLEAR}{}", line.unwrap_or_default());
                     let _ = std::io::stdout().flush();
                     shown = now;
                 }
@@ -111,7 +116,11 @@ pub(super) fn undo(settings: &Settings, words: Words) -> Result<(), Problem> {
     let patched = all.into_iter().rev().find(|p| {
         matches!(p.assignment.order, Order::Apply(_))
             && p.outcome == Some(Outcome::Patched)
-            && wanted.as_deref().is_none_or(|w| w == p.id.as_str())
+            && match &wanted {
+                Some(wanted) => wanted == p.id.as_str(),
+                // The last one that still stands.
+                None => !undone(settings, &p.id),
+            }
     });
     let Some(patched) = patched else {
         return Err(Problem::new(
@@ -134,12 +143,17 @@ pub(super) fn undo(settings: &Settings, words: Words) -> Result<(), Problem> {
 /// `resume`.
 pub(super) fn resume(settings: &Settings) -> Result<(), Problem> {
     need_root("resume")?;
-    match executor::resume(settings, &Standalone, &mut |e| say(e, false)).map_err(failed)? {
-        None => {
+    match executor::resume(settings, &Standalone, &mut |e| say(e, false)) {
+        Ok(None) => {
             println!("nothing was interrupted");
             Ok(())
         }
-        Some((_, outcome)) => finish(Ok(outcome)),
+        Ok(Some((_, outcome))) => finish(Ok(outcome)),
+        Err(ExecutorError::Journal(JournalError::InUse(_))) => {
+            println!("another fettle-agent carries it on\n→ fettle-agent status");
+            Ok(())
+        }
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -226,6 +240,9 @@ fn print_changes(order: &ApplyOrder) -> Result<(), Problem> {
 fn say(entry: &Entry, quiet: bool) {
     if quiet {
         return;
+    }
+    if std::io::stdout().is_terminal() {
+        print!("{CLEAR}"); // what Live shows
     }
     match &entry.event {
         TxEvent::Begun { assignment } => println!("{}", assignment.transaction()),

@@ -6,7 +6,9 @@ use crate::command::{self, command};
 use crate::journal;
 use crate::overlay::{self, ChangeKind};
 use crate::preimage::{self, Restored, WHOLE};
+use crate::settings::Settings;
 use crate::unit;
+use fettle_core::TransactionId;
 use fettle_core::assignment::{Order, RestartRule};
 use fettle_core::transaction::{Fault, Outcome, Progress, StepFacts, UndoFacts};
 use std::collections::BTreeSet;
@@ -16,6 +18,11 @@ use std::time::Instant;
 
 /// Name of the file that marks a transaction taken back by a later order.
 const UNDONE: &str = "undone.json";
+
+/// Was the transaction taken back by a later order?
+pub fn undone(settings: &Settings, id: &TransactionId) -> bool {
+    settings.transactions_dir().join(id.as_str()).join(UNDONE).exists()
+}
 
 /// The directory whose preimage an order undoes: its own, or that of the transaction the order names.
 ///
@@ -42,7 +49,7 @@ pub fn target(tx: &Transaction<'_>) -> Result<PathBuf, Fault> {
     if begun_by(&directory) == Some(tx.id().0) {
         return Ok(directory); // this very order, interrupted
     }
-    if directory.join(UNDONE).exists() {
+    if undone(tx.settings, &progress.id) {
         return Err(fault(
             "already-undone",
             format!("{} was taken back already", progress.id),
@@ -279,8 +286,7 @@ fn started_since(at: fettle_core::Timestamp) -> std::io::Result<Vec<String>> {
         "--property=Id,MainPID,ActiveEnterTimestampMonotonic",
         "*",
     ])?;
-    let uptime = std::fs::read_to_string("/proc/uptime")?;
-    let uptime: f64 = uptime.split(' ').next().and_then(|t| t.parse().ok()).unwrap_or(0.0);
+    let uptime = crate::inventory::kernel::uptime()?.as_secs_f64();
     let ago = fettle_core::Timestamp::now().duration_since(at).as_secs_f64();
     Ok(after(&text, (uptime - ago) * 1e6))
 }

@@ -2,7 +2,9 @@
 
 use super::{Extent, Stand, spread};
 use crate::LabError;
+use crate::Output;
 use crate::repo::AcmeWeb;
+use std::os::unix::process::ExitStatusExt as _;
 
 /// Steps of a transaction, in their order.
 const STEPS: [&str; 9] = [
@@ -35,7 +37,8 @@ pub(super) fn agent_at_records(stand: &mut Stand<'_>, extent: Extent) -> Result<
     };
     let to = stand.offer(AcmeWeb::Good)?;
     for point in points {
-        stand.run(&to, &point, |s| Ok(!s.patch(&[], &[("FETTLE_CRASH_AT", &point)])?.success()))?;
+        stand
+            .run(&to, &point, |s| Ok(was_killed(&s.patch(&[], &[("FETTLE_CRASH_AT", &point)])?)))?;
     }
     Ok(())
 }
@@ -101,14 +104,12 @@ exec /usr/bin/dpkg \"$@\"
     for (phase, call, when) in points {
         let what = format!("{phase} {call} {when}");
         // A point that this transaction does not reach is none: it is not counted as a run.
-        let reached = std::cell::Cell::new(true);
         stand.run_if(&to, &what, |s| {
             s.host().write_file("/root/kill-at", format!("{phase} {call} {when}\n"))?;
             s.host().sh("rm -f /root/kill.log")?;
             s.patch(&[], &[])?;
             let log = s.host().sh("grep -c 'killed by SIGKILL' /root/kill.log")?.stdout;
-            reached.set(log.trim().parse::<u32>().is_ok_and(|n| n > 0));
-            Ok(reached.get())
+            Ok(log.trim().parse::<u32>().is_ok_and(|n| n > 0))
         })?;
     }
     Ok(())
@@ -156,10 +157,15 @@ pub(super) fn undo(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError
             s.patch(&[], &[])?.ok()?;
             let killed =
                 s.host().command("fettle-agent").arg("undo").env("FETTLE_CRASH_AT", point).run()?;
-            Ok(!killed.success())
+            Ok(was_killed(&killed))
         })?;
     }
     Ok(())
+}
+
+/// Did it end by SIGKILL, and not by a refusal of its own?
+pub(super) fn was_killed(output: &Output) -> bool {
+    output.status.signal() == Some(9) || output.status.code() == Some(128 + 9)
 }
 
 /// `(call, when)` of the first process of a trace made with `strace -f`.

@@ -1,7 +1,8 @@
 //! All rows.
 
 use super::End::{Patched, Quarantined, Refused, Undone};
-use super::{Extent, Row, Stand, kills};
+use super::kills::{self, was_killed};
+use super::{Extent, Row, Stand};
 use crate::repo::AcmeWeb;
 use crate::{LabError, LabHost, RootFs};
 
@@ -82,11 +83,14 @@ fn disk_full(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
     let to = stand.offer(AcmeWeb::Huge(8))?;
     for step in steps {
         stand.run(&to, step, |s| {
+            let mut full = false;
             let fired = s.patch_with_fault_at(&format!("{step}:before"), |host| {
-                host.sh("dd if=/dev/zero of=/var/log/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/var/log/filler2 bs=1k 2>/dev/null; sync").map(drop)
+                host.sh("dd if=/dev/zero of=/var/log/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/var/log/filler2 bs=1k 2>/dev/null; sync")?;
+                full = left(host, "avail")? < 64;
+                Ok(())
             })?;
             s.host().sh("rm -f /var/log/filler /var/log/filler2")?.ok()?;
-            Ok(fired)
+            Ok(fired && full)
         })?;
     }
     Ok(())
@@ -97,13 +101,23 @@ fn inodes_used_up(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     let to = stand.offer(AcmeWeb::Good)?;
     for step in ["preflight", "stage", "rehearse", "snapshot", "apply"] {
         stand.run(&to, step, |s| {
-            let fired =
-                s.patch_with_fault_at(&format!("{step}:before"), |host| host.sh(FILL).map(drop))?;
+            let mut full = false;
+            let fired = s.patch_with_fault_at(&format!("{step}:before"), |host| {
+                host.sh(FILL)?;
+                full = left(host, "iavail")? == 0;
+                Ok(())
+            })?;
             s.host().sh("rm -rf /var/log/inodes")?.ok()?;
-            Ok(fired)
+            Ok(fired && full)
         })?;
     }
     Ok(())
+}
+
+/// What `df` says is left on the root file system: kibibytes (`avail`) or inodes (`iavail`).
+fn left(host: &LabHost, what: &str) -> Result<u64, LabError> {
+    let said = host.sh(&format!("df -k --output={what} / | tail -n 1"))?.ok()?;
+    Ok(said.trim().parse().unwrap_or(u64::MAX))
 }
 
 fn lock_held(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
@@ -136,22 +150,36 @@ fn half_configured(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     })
 }
 
-/// Runs one patch of `behaviour` and takes it for fired when the agent did not call it good.
-fn bad_patch(stand: &mut Stand<'_>, behaviour: AcmeWeb, more: &[&str]) -> Result<(), LabError> {
+/// Runs one patch of `behaviour`. It has fired when the agent did not call it good, for the reason in `words`.
+fn bad_patch(
+    stand: &mut Stand<'_>,
+    behaviour: AcmeWeb,
+    more: &[&str],
+    words: &str,
+) -> Result<(), LabError> {
     let to = stand.offer(behaviour)?;
-    stand.run(&to, &format!("{behaviour:?}"), |s| Ok(!s.patch(more, &[])?.success()))
+    stand.run(&to, &format!("{behaviour:?}"), |s| {
+        let said = s.patch(more, &[])?;
+        let text = format!("{}{}", said.stdout, said.stderr);
+        Ok(!said.success() && text.contains(words))
+    })
 }
 
 fn postinst_fails(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
-    bad_patch(stand, AcmeWeb::PostinstFailsLive, &[])
+    bad_patch(stand, AcmeWeb::PostinstFailsLive, &[], "acme-web: cannot stop the old workers")
 }
 
 fn postinst_hangs(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
-    bad_patch(stand, AcmeWeb::PostinstHangs, &["--hung-after", "12"])
+    bad_patch(stand, AcmeWeb::PostinstHangs, &["--hung-after", "12"], "no answer in time")
 }
 
 fn postinst_hangs_live(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
-    bad_patch(stand, AcmeWeb::PostinstHangsLive, &["--hung-after", "12"])
+    bad_patch(
+        stand,
+        AcmeWeb::PostinstHangsLive,
+        &["--hung-after", "12"],
+        "had not ended after 12 s",
+    )
 }
 
 fn conffile(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
@@ -172,20 +200,23 @@ fn conffile(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
 }
 
 fn solver(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
-    bad_patch(stand, AcmeWeb::Removes("nginx"), &[])?;
-    bad_patch(stand, AcmeWeb::NeedsMissing, &[])
+    bad_patch(stand, AcmeWeb::Removes("nginx"), &[], "nginx")?;
+    bad_patch(stand, AcmeWeb::NeedsMissing, &[], "no such upgrade is offered")
 }
 
 fn held(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     let to = stand.offer(AcmeWeb::Good)?;
     stand.host().sh("apt-mark hold acme-web")?.ok()?;
-    stand.run(&to, "apt-mark hold", |s| Ok(!s.patch(&[], &[])?.success()))?;
+    stand.run(&to, "apt-mark hold", |s| {
+        let said = s.patch(&[], &[])?;
+        Ok(!said.success() && said.stderr.contains("held"))
+    })?;
     stand.host().sh("apt-mark unhold acme-web")?.ok().map(drop)
 }
 
 fn service_dies(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
     for behaviour in extent.of(&[AcmeWeb::ServiceDies, AcmeWeb::ServiceFlaps], 1) {
-        bad_patch(stand, behaviour, &[])?;
+        bad_patch(stand, behaviour, &[], "acme-web.service")?;
     }
     Ok(())
 }
@@ -199,7 +230,7 @@ fn service_sick(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
         "#!/bin/sh\nexec curl -sf --max-time 5 http://127.0.0.1:8080/ >/dev/null\n",
     )?;
     host.sh(&format!("chmod 755 {PROBE}"))?.ok()?;
-    bad_patch(stand, AcmeWeb::AnswersWrong, &[])?;
+    bad_patch(stand, AcmeWeb::AnswersWrong, &[], "probe")?;
     stand.host().sh(&format!("rm -f {PROBE}"))?.ok().map(drop)
 }
 
@@ -213,20 +244,21 @@ fn left_alone(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
                 std::thread::sleep(std::time::Duration::from_millis(500));
             }
             let timers = s.host().sh("systemctl list-timers --all | grep -c fettle")?.stdout;
-            Ok(!killed.success() && !s.is_stuck()? && timers.trim() == "0")
+            Ok(was_killed(&killed) && !s.is_stuck()? && timers.trim() == "0")
         })?;
     }
     Ok(())
 }
 
 fn data_written(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const DATA: &str = "/var/lib/acme-data";
     let to = stand.offer(AcmeWeb::ServiceDies)?;
     stand.run(&to, "below /var/lib", |s| {
         let fired = s.patch_with_fault_at("activate:before", |host| {
-            host.sh("echo precious > /var/log/kept; echo precious > /root/kept").map(drop)
+            host.sh(&format!("mkdir {DATA} && echo precious > {DATA}/kept"))?.ok().map(drop)
         })?;
-        let kept = s.host().sh("cat /root/kept /var/log/kept")?.stdout;
-        Ok(fired && kept == "precious\nprecious\n")
+        let kept = s.host().sh(&format!("cat {DATA}/kept; rm -rf {DATA}"))?.stdout;
+        Ok(fired && kept == "precious\n")
     })
 }
 
@@ -238,24 +270,29 @@ fn journal_damaged(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError
         ("first record flipped", "40"),
         ("tail torn off", "tear"),
     ];
-    for (what, place) in extent.of(&DAMAGES, 1) {
+    for (what, place) in extent.of(&DAMAGES, 2) {
         let to = stand.offer(AcmeWeb::Good)?;
         stand.run(&to, what, |s| {
             let killed = s.patch(&[], &[("FETTLE_CRASH_AT", "activate:before")])?;
-            Ok(!killed.success() && damage(s.host(), place)?)
+            let before = s.status()?;
+            damage(s.host(), place)?;
+            // It reads back as another one, or as one that is shorter.
+            Ok(was_killed(&killed) && s.status()?["last"] != before["last"])
         })?;
     }
     Ok(())
 }
 
-fn damage(host: &LabHost, place: &str) -> Result<bool, LabError> {
+fn damage(host: &LabHost, place: &str) -> Result<(), LabError> {
+    // The file is longer than what is in it: its room is allocated ahead, as zeros.
     let script = format!(
         "my ($f) = sort {{ -M $a <=> -M $b }} glob '/var/lib/fettle-agent/transactions/*/journal'; my $p = '{place}'; \
-         my $s = -s $f; if ($p eq 'tear') {{ truncate($f, $s - 9) or die; exit }} \
+         open(my $h, '+<', $f) or die; local $/; my $all = <$h>; (my $text = $all) =~ s/\\0+$//; my $s = length $text; \
+         if ($p eq 'tear') {{ truncate($h, $s - 9) or die; exit }} \
          my $at = $p eq 'middle' ? int($s / 2) : $p < 0 ? $s + $p : $p; \
-         open(my $h, '+<', $f) or die; seek($h, $at, 0); read($h, my $c, 1); seek($h, $at, 0); print $h chr(ord($c) ^ 4);"
+         seek($h, $at, 0); print $h chr(ord(substr($text, $at, 1)) ^ 4);"
     );
-    host.exec(&["perl", "-e", &script])?.ok().map(|_| true)
+    host.exec(&["perl", "-e", &script])?.ok().map(drop)
 }
 
 fn administrator(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {

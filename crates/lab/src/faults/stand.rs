@@ -116,7 +116,7 @@ impl<'l> Stand<'l> {
     }
 
     /// The agent is let go to this place and stands still there; then `fault` is done, and it goes on. Gives
-    /// whether the place was reached, and what the agent said.
+    /// whether the place was reached.
     pub fn patch_with_fault_at(
         &self,
         place: &str,
@@ -154,36 +154,30 @@ impl<'l> Stand<'l> {
         what: &str,
         act: impl FnOnce(&Self) -> Result<bool, LabError>,
     ) -> Result<(), LabError> {
-        self.judged_run(to, what, true, act)
+        let fired = self.run_if(to, what, act)?;
+        if !fired {
+            self.report.runs += 1;
+            self.report.details.push(format!("{what}: the fault did not fire"));
+        }
+        Ok(())
     }
 
-    /// As [`Stand::run`], for a fault at a point that a transaction need not come to: then it was no run.
+    /// As [`Stand::run`], for a fault at a point that a transaction need not come to: then it was no run. Gives
+    /// whether it fired.
     pub fn run_if(
         &mut self,
         to: &str,
         what: &str,
         act: impl FnOnce(&Self) -> Result<bool, LabError>,
-    ) -> Result<(), LabError> {
-        self.judged_run(to, what, false, act)
-    }
-
-    fn judged_run(
-        &mut self,
-        to: &str,
-        what: &str,
-        must_fire: bool,
-        act: impl FnOnce(&Self) -> Result<bool, LabError>,
-    ) -> Result<(), LabError> {
+    ) -> Result<bool, LabError> {
         let (before, last) = (self.tree()?, self.status()?["last"]["id"].clone());
         let fired = act(self)?;
-        if !fired && !must_fire {
-            return self.take_back(&before, what);
+        if !fired {
+            self.take_back(&before, what)?;
+            return Ok(false);
         }
         self.report.runs += 1;
-        self.report.fired += u32::from(fired);
-        if !fired {
-            self.report.details.push(format!("{what}: the fault did not fire"));
-        }
+        self.report.fired += 1;
         let resumed = self.host.command("fettle-agent").arg("resume").timeout(PATIENCE).run()?;
         let mut spoiled = false;
         match self.judge(to, &before, &last) {
@@ -211,9 +205,11 @@ impl<'l> Stand<'l> {
             }
         }
         if spoiled {
-            return self.renew();
+            self.renew()?
+        } else {
+            self.take_back(&before, what)?
         }
-        self.take_back(&before, what)
+        Ok(true)
     }
 
     /// Undoes what was patched, and compares every file.
@@ -243,7 +239,7 @@ impl<'l> Stand<'l> {
     }
 
     /// What the agent says of itself: which transaction was the last, and whether a person must come.
-    fn status(&self) -> Result<serde_json::Value, LabError> {
+    pub fn status(&self) -> Result<serde_json::Value, LabError> {
         let said = self.host.exec(&["fettle-agent", "-o", "json", "status"])?.ok()?;
         serde_json::from_str(&said).map_err(|e| LabError::Fleet {
             what: format!("`fettle-agent status` is no JSON ({e}): {said}"),
