@@ -296,7 +296,7 @@ pub(crate) enum Feed {
         /// The data that comes with Fettle.
         #[arg(long)]
         bundled: bool,
-        /// Take it although it differs suspiciously from what is in force.
+        /// Take it even if it lost more than half of its records.
         #[arg(long, conflicts_with = "bundled")]
         force: bool,
     },

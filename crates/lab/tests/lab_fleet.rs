@@ -5,15 +5,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use fettle_core::finding::FindingState;
 use fettle_core::hold::Hold;
 use fettle_core::host::Labels;
 use fettle_core::rollout::Phase;
 use fettle_lab::repo::{AcmeWeb, Serve, Vendor, acme_web};
-use fettle_lab::{Fleet, HostSpec, Lab, LabConfig, LabHost, tree};
-use fettle_wire::api::{FindingRow, HostDetail, LedgerVerified, Page, PlanDetail, RolloutDetail};
-use std::path::{Path, PathBuf};
+use fettle_lab::{Fleet, HostSpec, Lab, LabHost, tree};
+use fettle_wire::api::{
+    FindingRow, HostDetail, HostRow, LedgerVerified, Page, PlanDetail, RolloutDetail,
+};
+use std::path::Path;
 use std::time::Duration;
+use support::{in_a_lab, say};
 
 /// Not compared after an undo: logs, the agent's own journal, and what the package manager caches.
 const EXCLUDED: &[&str] =
@@ -22,33 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A policy like the demo's, and quicker.
 const POLICY: &str = include_str!("../../../examples/policies/demo.toml");
-
-fn say(line: &str) {
-    println!("{line}");
-}
-
-/// Runs `test` with a lab of its own, and checks that nothing is left behind, also when the test fails.
-fn in_a_lab(test: impl FnOnce(&Lab, &Path)) {
-    let bins = std::env::var_os("FETTLE_BIN_DIR").map(PathBuf::from);
-    let (None, Some(bins)) = (fettle_lab::why_not(), bins) else {
-        println!(
-            "skipped: {}",
-            fettle_lab::why_not().unwrap_or_else(|| "FETTLE_BIN_DIR is not set".into())
-        );
-        return;
-    };
-    let lab = Lab::open(LabConfig::for_tests().unwrap()).unwrap();
-    fettle_lab::fleet::sweep(&lab).unwrap();
-    lab.down(&say).unwrap();
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&lab, &bins)));
-    fettle_lab::fleet::sweep(&lab).unwrap();
-    lab.down(&say).unwrap();
-    let left: Vec<String> = lab.leftovers().unwrap().iter().map(ToString::to_string).collect();
-    if let Err(panic) = result {
-        std::panic::resume_unwind(panic);
-    }
-    assert_eq!(left, Vec::<String>::new(), "left behind");
-}
 
 struct Setup {
     fleet: Fleet,
@@ -377,6 +355,19 @@ fn forged_replayed_misdirected_and_expired_assignments_are_refused_by_the_host()
             assert_eq!(code, Some(7), "{what}: {said}");
             assert!(said.contains(reason), "{what}: {said}");
         }
+        // A host that has left is believed no more.
+        let left = fleet.run(&["host", "retire", "host1", "--confirm", "host1"]).unwrap();
+        assert_eq!(left.code, 0, "{}{}", left.stdout, left.stderr);
+        let gone: Page<HostRow> = fleet.json(&["host", "list"]).unwrap();
+        assert_eq!(gone.total, 0);
+        let refused = || {
+            Ok(host
+                .sh("journalctl -u fettle-agent")?
+                .stdout
+                .contains("not of this fleet any more")
+                .then_some(()))
+        };
+        fleet.wait("the agent to be turned away", Duration::from_secs(60), refused).unwrap();
         // And a token works once.
         let again = host.exec(&[
             "fettle-agent",
