@@ -61,11 +61,7 @@ pub fn run_detached(
         .arg("--")
         .arg(program)
         .args(arguments);
-    let output = command::run(&mut run, Some(DEADLINE))?;
-    if output.success() {
-        return Ok(());
-    }
-    Err(io::Error::other(format!("systemd-run: {} ({})", output.tail(2), output.ending())))
+    started(&mut run)
 }
 
 /// Has systemd run a program again and again, `seconds` apart, until [`stop_repeating`] or the next boot. Asking for
@@ -92,15 +88,20 @@ pub fn repeat(
         .args(["--timer-property=AccuracySec=1s", "--property=KillMode=process", "--"])
         .arg(program)
         .args(arguments);
-    let output = command::run(&mut run, Some(DEADLINE))?;
-    if output.success() {
-        return Ok(());
-    }
-    Err(io::Error::other(format!("systemd-run: {} ({})", output.tail(2), output.ending())))
+    started(&mut run)
 }
 
 /// Ends what [`repeat`] began; a run that is under way is left to its end.
 pub fn stop_repeating(unit: &str) {
     // Not there any more is as good.
     let _ = systemctl(&["stop", "--", &format!("{unit}.timer")]);
+}
+
+/// Runs a `systemd-run`; an error tells what it said.
+fn started(run: &mut std::process::Command) -> io::Result<()> {
+    let output = command::run(run, Some(DEADLINE))?;
+    if output.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("systemd-run: {} ({})", output.tail(2), output.ending())))
 }

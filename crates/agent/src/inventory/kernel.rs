@@ -7,6 +7,7 @@ use fettle_core::version::deb;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 /// Reads the kernel that runs now and finds those installed.
 pub(super) fn read(settings: &Settings, packages: &[Package]) -> io::Result<Kernel> {
@@ -81,6 +82,17 @@ pub(super) fn architecture(packages: &[Package]) -> String {
 /// Changes at every boot.
 pub(super) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Time since this host booted, suspended time included (`proc_uptime(5)`): no step of the clock changes it.
+///
+/// # Errors
+/// When `/proc/uptime` cannot be read.
+pub fn uptime() -> io::Result<Duration> {
+    let text = fs::read_to_string("/proc/uptime")?;
+    let seconds = text.split(' ').next().and_then(|t| t.parse().ok());
+    let uptime = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+    uptime.ok_or_else(|| io::Error::other(format!("/proc/uptime says `{}`", text.trim())))
 }
 
 /// Why this host owes a reboot now; sorted, each reason once. What cannot be read owes nothing here: the inventory

@@ -138,18 +138,9 @@ impl Apt {
 fn names_version(said: &str, wanted: &str) -> bool {
     let Some((package, version)) = wanted.split_once('=') else { return false };
     let name = package.split(':').next().unwrap_or(package);
-    said.lines().any(|line| {
-        let mut quoted = line.split('\'').skip(1).step_by(2);
-        let (first, second) = match line.contains("Can't") {
-            true => {
-                // The apostrophe of `Can't` is no quote.
-                let rest = line.split_once("version ").map_or("", |(_, rest)| rest);
-                let mut quoted = rest.split('\'').skip(1).step_by(2);
-                (quoted.next(), quoted.next())
-            }
-            false => (quoted.next(), quoted.next()),
-        };
-        first == Some(version) && second.is_some_and(|p| p == package || p == name)
+    said.lines().filter_map(|line| line.split_once("ersion '")).any(|(_, rest)| {
+        let mut quoted = rest.split('\'').step_by(2);
+        quoted.next() == Some(version) && quoted.next().is_some_and(|p| p == package || p == name)
     })
 }
 

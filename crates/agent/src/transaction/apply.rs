@@ -13,6 +13,7 @@ use super::{
     StepResult, Transaction, baseline, dpkg, fault, io_fault, progress, read_kept, rehearse,
 };
 use crate::command::{self, command};
+use crate::inventory::kernel::uptime;
 use crate::overlay::{Rehearsed, own_program};
 use crate::packages::apt;
 use crate::preimage::{self, WHOLE};
@@ -39,6 +40,8 @@ pub struct Command {
     program: String,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
+    /// How long the host had been up when this was written down.
+    begun: Duration,
 }
 
 /// How the package manager ended.
@@ -83,6 +86,7 @@ fn start(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
         program: line.program,
         arguments: line.arguments,
         environment: line.environment.into_iter().collect(),
+        begun: uptime().map_err(io_fault("read the host's uptime"))?,
     };
     tx.keep("apply.json", &line)?;
     let unit = unit_name(tx);
@@ -203,11 +207,11 @@ fn hung_after(tx: &Transaction<'_>) -> Option<Duration> {
     tx.order.hung_after_seconds.map(|s| Duration::from_secs(s.into()))
 }
 
-/// How long ago the command was written down: that survives the agent. A clock that was set back meanwhile only
-/// makes the wait longer.
+/// How long ago the command was written down: by the time since boot, which no step of the clock changes and which
+/// survives the agent. After a reboot nothing runs any more. What cannot be read has only just begun.
 fn running_for(directory: &Path) -> Duration {
-    let begun = fs::metadata(directory.join("apply.json")).and_then(|m| m.modified());
-    begun.ok().and_then(|t| t.elapsed().ok()).unwrap_or_default()
+    let begun = read_kept::<Command>(directory, "apply.json").map(|command| command.begun);
+    begun.zip(uptime().ok()).map_or(Duration::ZERO, |(begun, now)| now.saturating_sub(begun))
 }
 
 /// Ends what runs in the transaction's own unit, and nothing else. Without systemd there is no such unit, and it is
@@ -295,7 +299,7 @@ pub(super) fn finish(
                 "apply-failed",
                 format!(
                     "the package manager ended with {ending}; {why}; it said: {}",
-                    command::tail(&log, 5)
+                    command::tail(&log, 8)
                 ),
                 "what it did is being undone; the whole log is in the transaction's apply.log",
             ));
