@@ -10,6 +10,7 @@
 //! and in which a surprise hurts most. Left alone, before and after, is what [`excluded`] names.
 
 mod capture;
+mod look;
 pub mod prune;
 mod restore;
 mod state;

@@ -1,6 +1,7 @@
 //! Taking a preimage.
 
-use super::state::{attributes, hash, kind_of, observe, observe_own, own_metadata, physical};
+use super::look::{Look, observe_each};
+use super::state::{attributes, hash, kind_of, observe, physical};
 use super::{Content, Kind, Manifest, PreimageError, Record, State, excluded, write_manifest};
 use crate::durable;
 use crate::host_path::HostPath;
@@ -29,12 +30,13 @@ pub struct Captured {
 pub fn list_trees(root: &Path, trees: &[&str]) -> Result<BTreeSet<HostPath>, PreimageError> {
     let mut out = BTreeSet::new();
     let mut open: Vec<HostPath> = trees.iter().map(|t| physical(root, &(*t).into())).collect();
+    let mut look = Look::below(root);
     while let Some(path) = open.pop() {
         if excluded(path.as_path()) {
             continue;
         }
         let below = path.below(root);
-        let found = own_metadata(root, &path).map_err(PreimageError::io("look at", &below))?;
+        let found = look.metadata(&path).map_err(PreimageError::io("look at", &below))?;
         let Some(found) = found else {
             continue;
         };
@@ -74,6 +76,7 @@ pub fn capture(
     let pack = directory.join("pack");
     let file = File::create(&pack).map_err(PreimageError::io("create", &pack))?;
     let mut taker = Taker {
+        look: Look::below(root),
         directory,
         pack: BufWriter::with_capacity(1 << 20, file),
         packed: 0,
@@ -110,10 +113,11 @@ pub fn observe_all(
 ) -> Result<Manifest, PreimageError> {
     let mut all = list_trees(root, trees)?;
     all.extend(paths.iter().cloned());
+    let found = observe_each(root, &all.iter().collect::<Vec<_>>());
     all.into_iter()
-        .map(|path| {
-            let below = path.below(root);
-            let was = observe_own(root, &path).map_err(PreimageError::io("look at", &below))?;
+        .zip(found)
+        .map(|(path, found)| {
+            let was = found.map_err(PreimageError::io("look at", &path.below(root)))?;
             Ok((path.clone(), Record { path, was, content: None }))
         })
         .collect()
@@ -147,10 +151,10 @@ pub fn needs(
 
 fn measure(root: &Path, all: &BTreeSet<HostPath>) -> Result<(u64, u64), PreimageError> {
     let (mut bytes, mut inodes) = (all.len() as u64 * 300, 16);
+    let mut look = Look::below(root);
     for path in all {
         let below = path.below(root);
-        if let Some(found) =
-            own_metadata(root, path).map_err(PreimageError::io("look at", &below))?
+        if let Some(found) = look.metadata(path).map_err(PreimageError::io("look at", &below))?
             && found.is_file()
         {
             bytes += found.blocks().saturating_mul(512).max(found.len().min(LARGE));
@@ -181,6 +185,7 @@ fn check_space(
 }
 
 struct Taker<'a> {
+    look: Look<'a>,
     directory: &'a Path,
     pack: BufWriter<File>,
     packed: u64,
@@ -193,7 +198,7 @@ impl Taker<'_> {
     fn take(&mut self, root: &Path, path: &HostPath) -> Result<Record, PreimageError> {
         let below = path.below(root);
         let record = |was, content| Record { path: path.clone(), was, content };
-        let found = own_metadata(root, path).map_err(PreimageError::io("look at", &below))?;
+        let found = self.look.metadata(path).map_err(PreimageError::io("look at", &below))?;
         let Some(found) = found else {
             return Ok(record(None, None));
         };
@@ -255,15 +260,31 @@ pub(super) fn copy_sparse(
 ) -> io::Result<(u64, fettle_core::Digest)> {
     let mut at = 0;
     let (size, sha256) = hash(source, |piece| {
-        for block in piece.chunks(4096) {
-            if block.iter().any(|b| *b != 0) {
-                target.write_all_at(block, at)?;
-            }
-            at += block.len() as u64;
-        }
+        write_sparse(target, piece, at)?;
+        at += piece.len() as u64;
         Ok(())
     })?;
     target.set_len(size)?;
     target.seek(io::SeekFrom::Start(0))?;
     Ok((size, sha256))
+}
+
+/// Writes what is not zero, whole runs of blocks at once. Gives where the last run ended.
+pub(super) fn write_sparse(target: &File, bytes: &[u8], at: u64) -> io::Result<u64> {
+    const BLOCK: usize = 4096;
+    let zero = |block: &[u8]| block.iter().all(|b| *b == 0);
+    let (mut start, mut written) = (0, at);
+    while start < bytes.len() {
+        let hole = zero(&bytes[start..bytes.len().min(start + BLOCK)]);
+        let mut end = start;
+        while end < bytes.len() && zero(&bytes[end..bytes.len().min(end + BLOCK)]) == hole {
+            end = bytes.len().min(end + BLOCK);
+        }
+        if !hole {
+            target.write_all_at(&bytes[start..end], at + start as u64)?;
+            written = at + end as u64;
+        }
+        start = end;
+    }
+    Ok(written)
 }

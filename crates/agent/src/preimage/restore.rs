@@ -1,24 +1,21 @@
 //! Putting back what a preimage holds. Can be killed at any point and run again.
 
-use super::capture::copy_sparse;
-use super::state::{
-    metadata, observe_own, own_metadata, permit, set_attributes, set_flags, through_link,
-};
+use super::capture::{copy_sparse, write_sparse};
+use super::look::{Look, THREADS, observe_each, side_by_side};
+use super::state::{metadata, permit, set_attributes, set_flags};
 use super::{
     Content, Kind, Manifest, PreimageError, Record, State, excluded, list_trees, read_manifest,
 };
 use crate::host_path::HostPath;
 use rustix::fs::{CWD, FileType, Mode};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Files that dpkg leaves beside a file when it is killed in the middle (dpkg, "unpacking").
 const DPKG_LEFTOVERS: [&str; 2] = [".dpkg-new", ".dpkg-tmp"];
-/// A file on its way back, before it takes its name.
-const TEMPORARY: &str = ".fettle-undo";
 
 /// What was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,94 +46,138 @@ pub fn restore(
 ) -> Result<Restored, PreimageError> {
     let mut manifest = read_manifest(&directory.join("manifest"))?;
     let unforeseen = add_new_paths(root, trees, after, &mut manifest)?;
-    let mut out = Restored::default();
-    let mut work: Vec<&Record> = Vec::new();
-    for record in manifest.values() {
-        match differs(root, record, &manifest) {
-            Ok(false) => {}
-            Ok(true) => match changed_since(root, record, after) {
-                Ok(true) => out.kept.push(record.path.to_string()),
-                _ => work.push(record),
-            },
-            // What cannot be looked at may still be replaced.
-            Err(_) => work.push(record),
+    let records: Vec<&Record> = manifest.values().collect();
+    let seen = observe_each(root, &records.iter().map(|r| &r.path).collect::<Vec<_>>());
+    let (mut out, mut touched) = (Restored::default(), Touched::default());
+    let mut work: Vec<(&Record, Option<&State>)> = Vec::new();
+    for (record, now) in records.iter().zip(&seen) {
+        if now.as_ref().map_or(true, |now| now.as_ref().is_some_and(State::forbids)) {
+            touched.forbidding.insert(record.path.as_path());
         }
-    }
-    let source = Source { root, directory, pack: File::open(directory.join("pack")).ok() };
-    let mut failed: Vec<(HostPath, io::Error)> = Vec::new();
-    let mut put = |record: &Record, result: io::Result<bool>, files: &mut u64| match result {
-        Ok(true) => *files += 1,
-        Ok(false) => {}
-        Err(e) => failed.push((record.path.clone(), e)),
-    };
-    for record in &work {
-        put(record, permit_change(root, &record.path).map(|()| false), &mut out.files);
-    }
-    // Deepest first: away with what is new, and with what has become another kind of thing.
-    for record in work.iter().rev() {
-        if unforeseen.contains(&record.path) {
-            match set_aside(root, directory, &record.path) {
-                Ok(false) => {}
-                Ok(true) => out.set_aside.push(record.path.to_string()),
-                Err(e) => {
-                    put(record, Err(e), &mut out.files);
-                    continue;
+        match now {
+            Ok(now) => {
+                let now = now.as_ref();
+                // What cannot be looked at may still be replaced.
+                if differs(root, record, now, &manifest).unwrap_or(true) {
+                    match changed_since(record, now, after) {
+                        true => {
+                            touched.kept.insert(record.path.as_path());
+                            out.kept.push(record.path.to_string());
+                        }
+                        false => work.push((record, now)),
+                    }
+                } else if !now.zip(record.was.as_ref()).is_none_or(|(now, was)| same_time(was, now))
+                {
+                    touched.directories.insert(record.path.as_path());
                 }
             }
+            Err(_) => work.push((record, None)),
         }
-        put(record, clear(root, record), &mut out.files);
     }
-    // Parents first: directories, then what stands in them.
-    for record in &work {
-        put(record, source.put(record), &mut out.files);
+    touched.directories.extend(work.iter().map(|(record, _)| record.path.as_path()));
+    touched.directories.extend(work.iter().filter_map(|(record, _)| record.path.0.parent()));
+
+    let source = Source { root, directory, pack: File::open(directory.join("pack")).ok() };
+    let mut failed: BTreeMap<&HostPath, io::Error> = BTreeMap::new();
+    for (record, _) in &work {
+        for path in [record.path.0.parent(), Some(record.path.as_path())].into_iter().flatten() {
+            if touched.forbidding.contains(path)
+                && let Err(e) = permit(&HostPath::from(path).below(root))
+            {
+                failed.insert(&record.path, e);
+            }
+        }
     }
-    // Every directory last and deepest first: what was put into it changed its time.
-    for record in manifest.values().rev() {
+    // Deepest first: away with what is new, and with what has become another kind of thing.
+    for (record, now) in work.iter().rev().filter(|(record, now)| !replaceable(record, *now)) {
+        let aside = match unforeseen.contains(&record.path) {
+            true => set_aside(root, directory, &record.path),
+            false => Ok(false),
+        };
+        if matches!(aside, Ok(true)) {
+            out.set_aside.push(record.path.to_string());
+        }
+        match aside.and_then(|_| clear(root, record, *now)) {
+            Ok(removed) => out.files += u64::from(removed),
+            Err(e) => drop(failed.insert(&record.path, e)),
+        }
+    }
+    let work: Vec<&Record> = work.into_iter().map(|(record, _)| record).collect();
+    for (record, put) in source.put_all(&work) {
+        match put {
+            Ok(put) => out.files += u64::from(put),
+            Err(e) => drop(failed.insert(&record.path, e)),
+        }
+    }
+    // Directories last and deepest first: what was put into one changed its time.
+    let mut look = Look::below(root);
+    for record in manifest.values().rev().filter(|r| touched.directory(r)) {
         if let Some(State { kind: Kind::Directory, attributes }) = &record.was
-            && !out.kept.contains(&record.path.to_string())
+            && matches!(look.metadata(&record.path), Ok(Some(found)) if found.is_dir())
         {
             let path = record.path.below(root);
-            let result = match own_metadata(root, &record.path) {
-                Ok(Some(found)) if found.is_dir() => permit(&path)
-                    .and_then(|()| set_attributes(&path, attributes, false))
-                    .map(|()| false),
-                _ => Ok(false), // told below
-            };
-            put(record, result, &mut out.files);
+            let result = permit(&path).and_then(|()| set_attributes(&path, attributes, false));
+            if let Err(e) = result {
+                failed.insert(&record.path, e);
+            }
         }
     }
+    let records: Vec<&Record> =
+        records.into_iter().filter(|r| !touched.kept.contains(r.path.as_path())).collect();
+    let mut seen = std::thread::scope(|scope| {
+        // What is written goes to the disk meanwhile; most of the waiting for `sync` below is over then.
+        let early = || drop(sync(root, &manifest));
+        let _ = std::thread::Builder::new().spawn_scoped(scope, early);
+        observe_each(root, &records.iter().map(|r| &r.path).collect::<Vec<_>>())
+    });
     // Flags when nothing has to be changed any more: an immutable file can be given no other name.
-    for record in manifest.values().rev() {
-        if let Some(State { kind: Kind::Directory | Kind::File { .. }, attributes }) = &record.was
-            && !out.kept.contains(&record.path.to_string())
+    for (record, now) in records.iter().zip(&mut seen).rev() {
+        let (Some(was), Ok(Some(is))) = (&record.was, &now) else { continue };
+        if was.attributes.flags != is.attributes.flags
+            && matches!(was.kind, Kind::Directory | Kind::File { .. })
         {
-            let result = match through_link(root, &record.path) {
-                Ok(false) => set_flags(&record.path.below(root), attributes.flags),
-                other => other.map(|_| ()),
-            };
-            put(record, result.map(|()| false), &mut out.files);
+            if let Err(e) = set_flags(&record.path.below(root), was.attributes.flags) {
+                failed.insert(&record.path, e);
+            }
+            *now = look.observe(&record.path);
         }
     }
     sync(root, &manifest).map_err(PreimageError::io("sync", root))?;
-    for record in manifest.values().filter(|r| !out.kept.contains(&r.path.to_string())) {
-        let why = failed.iter().find(|(path, _)| *path == record.path).map(|(_, e)| e.to_string());
-        match (differs(root, record, &manifest), why) {
-            (Ok(false), _) => {}
-            (Ok(true), why) => {
-                out.differing.push(format!(
-                    "{}: {}",
-                    record.path,
-                    why.unwrap_or_else(|| "not as it was".into())
-                ));
-            }
-            (Err(e), why) => out.differing.push(format!(
-                "{}: {}",
-                record.path,
-                why.unwrap_or_else(|| e.to_string())
-            )),
-        }
+    for (record, now) in records.iter().zip(seen) {
+        let now = now.and_then(|now| differs(root, record, now.as_ref(), &manifest));
+        let why = match now {
+            Ok(false) => continue,
+            Ok(true) => "not as it was".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        let why = failed.get(&record.path).map_or(why, ToString::to_string);
+        out.differing.push(format!("{}: {why}", record.path));
     }
     Ok(out)
+}
+
+/// What a restore finds and changes besides the paths it puts back.
+#[derive(Default)]
+struct Touched<'a> {
+    /// Changed by somebody else, and left so.
+    kept: BTreeSet<&'a Path>,
+    /// Their flags forbid a change, or nobody can tell.
+    forbidding: BTreeSet<&'a Path>,
+    /// Directories whose attributes are set in the end.
+    directories: BTreeSet<&'a Path>,
+}
+
+impl Touched<'_> {
+    fn directory(&self, record: &Record) -> bool {
+        let path = record.path.as_path();
+        self.directories.contains(path) && !self.kept.contains(path)
+    }
+}
+
+/// Is what stands there replaced in one step by `put`? There is never a moment without the file.
+fn replaceable(record: &Record, now: Option<&State>) -> bool {
+    let plain = |state: &State| !matches!(state.kind, Kind::Directory | Kind::Socket);
+    record.was.as_ref().is_some_and(plain) && now.is_some_and(|now| now.kind != Kind::Directory)
 }
 
 /// Adds, as paths that were not there, what the change made without the rehearsal having foreseen it: in the
@@ -152,12 +193,13 @@ fn add_new_paths(
         None => list_trees(root, trees)?,
     };
     if after.is_none() {
+        let mut look = Look::below(root);
         for path in manifest.keys() {
             for suffix in DPKG_LEFTOVERS {
                 let mut name = path.0.clone().into_os_string();
                 name.push(suffix);
                 let path = HostPath(PathBuf::from(name));
-                if own_metadata(root, &path).is_ok_and(|m| m.is_some()) {
+                if look.metadata(&path).is_ok_and(|m| m.is_some()) {
                     new.insert(path);
                 }
             }
@@ -180,7 +222,7 @@ fn add_new_paths(
 /// Copies a regular file into the preimage's `set-aside`, before it is removed. `false`: there is none.
 fn set_aside(root: &Path, directory: &Path, path: &HostPath) -> io::Result<bool> {
     let from = path.below(root);
-    if !own_metadata(root, path)?.is_some_and(|m| m.is_file()) {
+    if !Look::below(root).metadata(path)?.is_some_and(|m| m.is_file()) {
         return Ok(false);
     }
     let to = path.below(&directory.join("set-aside"));
@@ -190,26 +232,20 @@ fn set_aside(root: &Path, directory: &Path, path: &HostPath) -> io::Result<bool>
     Ok(true)
 }
 
-/// Lets a path and the directory it stands in be changed. Their flags are set again at the end.
-fn permit_change(root: &Path, path: &HostPath) -> io::Result<()> {
-    if through_link(root, path)? {
-        return Ok(());
-    }
-    if let Some(parent) = path.0.parent() {
-        permit(&HostPath::from(parent).below(root))?;
-    }
-    permit(&path.below(root))
-}
-
 /// Is the path not as it was?
-fn differs(root: &Path, record: &Record, manifest: &Manifest) -> io::Result<bool> {
-    let same = match (&record.was, observe_own(root, &record.path)?) {
+fn differs(
+    root: &Path,
+    record: &Record,
+    now: Option<&State>,
+    manifest: &Manifest,
+) -> io::Result<bool> {
+    let same = match (&record.was, now) {
         (None, None) => true,
         (Some(was), Some(now)) if was.kind == Kind::Socket => now.kind == Kind::Socket,
         (Some(was), Some(now)) => {
-            was.same(&now)
+            was.same(now)
+                && (was.kind == Kind::Directory || same_time(was, now))
                 && linked(root, record, manifest)?
-                && (was.kind == Kind::Directory || same_time(was, &now))
         }
         // Whoever listens makes it anew, and as it likes.
         (Some(State { kind: Kind::Socket, .. }), None) => true,
@@ -229,35 +265,47 @@ fn linked(root: &Path, record: &Record, manifest: &Manifest) -> io::Result<bool>
     if !manifest.contains_key(to) {
         return Ok(true);
     }
-    let inode = |path| own_metadata(root, path).map(|m| m.map(|m| (m.dev(), m.ino())));
+    let mut look = Look::below(root);
+    let mut inode = |path| look.metadata(path).map(|m| m.map(|m| (m.dev(), m.ino())));
     Ok(inode(&record.path)? == inode(to)?)
 }
 
 /// Did somebody change the path after the change itself had?
-fn changed_since(root: &Path, record: &Record, after: Option<&Manifest>) -> io::Result<bool> {
-    let Some(then) = after.and_then(|after| after.get(&record.path)) else { return Ok(false) };
-    Ok(match (&then.was, observe_own(root, &record.path)?) {
+fn changed_since(record: &Record, now: Option<&State>, after: Option<&Manifest>) -> bool {
+    let Some(then) = after.and_then(|after| after.get(&record.path)) else { return false };
+    match (&then.was, now) {
         (None, None) => false,
-        (Some(then), Some(now)) => !then.same(&now),
+        (Some(then), Some(now)) => !then.same(now),
         _ => true,
-    })
+    }
 }
 
 /// Removes what stands at a path if nothing or another kind of thing stood there. `true`: something was removed.
-fn clear(root: &Path, record: &Record) -> io::Result<bool> {
+fn clear(root: &Path, record: &Record, now: Option<&State>) -> io::Result<bool> {
     let path = record.path.below(root);
-    let Some(now) = own_metadata(root, &record.path)? else { return Ok(false) };
+    // Nothing was seen: nothing is there, or it could not be looked at.
+    let is_directory = match now {
+        Some(now) => now.kind == Kind::Directory,
+        None => match Look::below(root).metadata(&record.path)? {
+            Some(found) => found.is_dir(),
+            None => return Ok(false),
+        },
+    };
     let directory = matches!(&record.was, Some(State { kind: Kind::Directory, .. }));
-    match (now.is_dir(), &record.was) {
+    match (is_directory, &record.was) {
         (true, _) if directory => Ok(false),
         (true, _) => fs::remove_dir(&path).map(|()| true),
         (false, None) => fs::remove_file(&path).map(|()| true),
         (false, Some(was)) if directory || was.kind == Kind::Socket => {
             fs::remove_file(&path).map(|()| true)
         }
-        // Replaced in one step by `put`: there is never a moment without the file.
         (false, Some(_)) => Ok(false),
     }
+}
+
+/// A file on its way back, before it takes its name.
+fn temporary(directory: &Path, thread: usize) -> PathBuf {
+    directory.join(format!(".fettle-undo.{thread}"))
 }
 
 struct Source<'a> {
@@ -267,26 +315,56 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Puts one path back. `true`: something was put.
-    fn put(&self, record: &Record) -> io::Result<bool> {
-        let Some(was) = record.was.as_ref().filter(|was| was.kind != Kind::Socket) else {
-            return Ok(false);
-        };
-        let path = record.path.below(self.root);
-        if was.kind == Kind::Directory {
-            if metadata(&path)?.is_none() {
-                fs::create_dir(&path)?;
+    /// Puts back what stood at these paths, parents before what stands in them. `true`: something was put.
+    fn put_all<'r>(&self, work: &[&'r Record]) -> Vec<(&'r Record, io::Result<bool>)> {
+        self.clear_temporaries(work);
+        let (directories, others): (Vec<&Record>, Vec<&Record>) = work
+            .iter()
+            .filter(|r| r.was.as_ref().is_some_and(|was| was.kind != Kind::Socket))
+            .partition(|r| r.was.as_ref().is_some_and(|was| was.kind == Kind::Directory));
+        // A hard link needs the file it is another name of.
+        let (links, files): (Vec<&Record>, Vec<&Record>) =
+            others.into_iter().partition(|r| matches!(r.content, Some(Content::HardLink(_))));
+        let mut done: Vec<_> =
+            directories.into_iter().map(|r| (r, self.put_directory(r))).collect();
+        done.extend(side_by_side(&files, |thread, some| {
+            some.iter().map(|r| (*r, self.put(r, thread))).collect()
+        }));
+        done.extend(links.into_iter().map(|r| (r, self.put(r, 0))));
+        done
+    }
+
+    /// Removes what one that was killed left half put back.
+    fn clear_temporaries(&self, work: &[&Record]) {
+        let parents: BTreeSet<&Path> = work.iter().filter_map(|r| r.path.0.parent()).collect();
+        for parent in parents {
+            let parent = HostPath::from(parent).below(self.root);
+            for thread in 0..THREADS {
+                // Nearly always there is none; one that cannot go is in the way of `put`, which tells.
+                let _ = fs::remove_file(temporary(&parent, thread));
             }
-            return set_attributes(&path, &was.attributes, false).map(|()| true);
         }
-        let temporary = path.parent().unwrap_or(Path::new("/")).join(TEMPORARY);
-        match fs::remove_file(&temporary) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
+    }
+
+    fn put_directory(&self, record: &Record) -> io::Result<bool> {
+        let path = record.path.below(self.root);
+        let Some(was) = &record.was else { return Ok(false) };
+        if metadata(&path)?.is_none() {
+            fs::create_dir(&path)?;
         }
+        set_attributes(&path, &was.attributes, false).map(|()| true)
+    }
+
+    /// Puts one path back, in one step: there is never a moment without the file.
+    fn put(&self, record: &Record, thread: usize) -> io::Result<bool> {
+        let path = record.path.below(self.root);
+        let Some(was) = &record.was else { return Ok(false) };
+        let temporary = temporary(path.parent().unwrap_or(Path::new("/")), thread);
         let made = self.make(record, was, &temporary).and_then(|()| fs::rename(&temporary, &path));
-        // Left over after an error, and after a rename between two names of one file, which does nothing.
-        let _ = fs::remove_file(&temporary);
+        if made.is_err() || matches!(record.content, Some(Content::HardLink(_))) {
+            // A rename between two names of one file does nothing.
+            let _ = fs::remove_file(&temporary);
+        }
         made.map(|()| true)
     }
 
@@ -297,8 +375,11 @@ impl Source<'_> {
                 return Ok(());
             }
             (Kind::File { size, sha256 }, Some(content)) => {
-                let mut target =
-                    File::options().read(true).write(true).create_new(true).open(at)?;
+                // Not yet with the bits that lend somebody's rights: its owner comes first.
+                let mode = was.attributes.mode & 0o777;
+                let mut how = File::options();
+                how.read(true).write(true).create_new(true).mode(mode);
+                let mut target = how.open(at)?;
                 let found = self.fill(content, *size, &mut target)?;
                 if found != (*size, *sha256) {
                     return Err(io::Error::other("the preimage of this file is damaged"));
@@ -338,13 +419,13 @@ impl Source<'_> {
                 // Packed files are small.
                 let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(1 << 24)];
                 pack.read_exact_at(&mut bytes, *offset)?;
-                for (n, block) in bytes.chunks(4096).enumerate() {
-                    if block.iter().any(|b| *b != 0) {
-                        target.write_all_at(block, n as u64 * 4096)?;
-                    }
+                if write_sparse(target, &bytes, 0)? < size {
+                    target.set_len(size)?;
                 }
-                target.set_len(bytes.len() as u64)?;
-                Ok((bytes.len() as u64, fettle_core::Digest::of(&bytes)))
+                let mut sha256 = [0; 32];
+                sha256
+                    .copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());
+                Ok((bytes.len() as u64, fettle_core::Digest(sha256)))
             }
             Content::Own(number) => {
                 let mut source = File::open(self.directory.join(number.to_string()))?;
@@ -361,14 +442,15 @@ impl Source<'_> {
 
 /// Makes everything durable, each file system touched once.
 fn sync(root: &Path, manifest: &Manifest) -> io::Result<()> {
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut look) = (BTreeSet::new(), Look::below(root));
     for record in manifest.values() {
-        let path = record.path.below(root);
-        if let Some(found) = own_metadata(root, &record.path)?
+        let is_directory = record.was.as_ref().is_some_and(|was| was.kind == Kind::Directory);
+        if is_directory
+            && let Some(found) = look.metadata(&record.path)?
             && found.is_dir()
             && seen.insert(found.dev())
         {
-            rustix::fs::syncfs(File::open(&path)?)?;
+            rustix::fs::syncfs(File::open(record.path.below(root))?)?;
         }
     }
     Ok(())

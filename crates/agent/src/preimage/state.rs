@@ -89,6 +89,10 @@ pub struct State {
 }
 
 impl State {
+    /// Do its flags forbid a change?
+    pub(super) fn forbids(&self) -> bool {
+        IFlags::from_bits_retain(self.attributes.flags).intersects(FORBIDDING)
+    }
     /// Is it the same thing, as far as anybody else can be said to have changed it? Times do not count:
     /// a directory's time changes with every entry, and a file touched holds what it held.
     pub fn same(&self, other: &Self) -> bool {
@@ -134,43 +138,6 @@ pub(super) fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
         }
         Err(e) => Err(e),
     }
-}
-
-/// [`metadata`] of a path of the host. What is reached only through a link is somewhere else: a directory that
-/// became a link (or the reverse) has nothing of its own below it.
-///
-/// # Errors
-/// Any other than that nothing is there.
-pub(super) fn own_metadata(root: &Path, path: &HostPath) -> io::Result<Option<Metadata>> {
-    if through_link(root, path)? {
-        return Ok(None);
-    }
-    metadata(&path.below(root))
-}
-
-/// Is one of the directories above the path, below `root`, no directory?
-pub(super) fn through_link(root: &Path, path: &HostPath) -> io::Result<bool> {
-    let own = Path::new("/");
-    for parent in path.0.ancestors().skip(1).take_while(|p| *p != own && !p.as_os_str().is_empty())
-    {
-        let parent = parent.strip_prefix("/").unwrap_or(parent);
-        match metadata(&root.join(parent))? {
-            Some(found) if found.is_dir() => {}
-            _ => return Ok(true),
-        }
-    }
-    Ok(false)
-}
-
-/// [`observe`] of a path of the host, as [`own_metadata`].
-///
-/// # Errors
-/// When it cannot be read, other than for not being there.
-pub(super) fn observe_own(root: &Path, path: &HostPath) -> io::Result<Option<State>> {
-    if through_link(root, path)? {
-        return Ok(None);
-    }
-    observe(&path.below(root))
 }
 
 /// A path with the links among its parents followed, below `root`: where the host's files really are.
@@ -263,7 +230,8 @@ pub(super) fn hash(
     mut sink: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<(u64, Digest)> {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut buffer = vec![0; 128 << 10];
+    // Small enough to come from the heap: most files are, and there are thousands.
+    let mut buffer = vec![0; 32 << 10];
     let mut size = 0;
     loop {
         let n = match source.read(&mut buffer) {
@@ -344,10 +312,11 @@ pub(super) fn set_attributes(
 ) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let now = fs::symlink_metadata(path)?;
-    if (now.uid(), now.gid()) != (attributes.uid, attributes.gid) {
+    let given = (now.uid(), now.gid()) != (attributes.uid, attributes.gid);
+    if given {
         std::os::unix::fs::lchown(path, Some(attributes.uid), Some(attributes.gid))?;
     }
-    if !symlink {
+    if !symlink && (given || now.mode() & 0o7777 != attributes.mode) {
         fs::set_permissions(path, fs::Permissions::from_mode(attributes.mode))?;
     }
     let current = xattrs(path)?;

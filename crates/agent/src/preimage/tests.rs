@@ -181,8 +181,8 @@ fn an_undo_killed_at_any_file_and_run_again_ends_the_same() {
     let all: Vec<HostPath> = manifest.keys().cloned().collect();
     for part in 0..all.len() {
         change(&host.root);
-        fs::write(host.root.join("usr/bin/.fettle-undo"), b"half").unwrap();
-        fs::write(host.root.join("usr/lib/app/.fettle-undo"), b"half").unwrap();
+        fs::write(host.root.join("usr/bin/.fettle-undo.0"), b"half").unwrap();
+        fs::write(host.root.join("usr/lib/app/.fettle-undo.0"), b"half").unwrap();
         let some: Manifest = all[..part].iter().map(|p| (p.clone(), manifest[p].clone())).collect();
         write_manifest(&host.store.join("manifest"), &some).unwrap();
         // What cannot be done yet because the rest is missing is told, not done by halves.
@@ -190,8 +190,8 @@ fn an_undo_killed_at_any_file_and_run_again_ends_the_same() {
         write_manifest(&host.store.join("manifest"), &manifest).unwrap();
         let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
         assert_eq!(restored.differing, Vec::<String>::new(), "killed after {part}");
-        let _ = fs::remove_file(host.root.join("usr/bin/.fettle-undo"));
-        let _ = fs::remove_file(host.root.join("usr/lib/app/.fettle-undo"));
+        let _ = fs::remove_file(host.root.join("usr/bin/.fettle-undo.0"));
+        let _ = fs::remove_file(host.root.join("usr/lib/app/.fettle-undo.0"));
         // Directories' times were put back before the test removed its own litter.
         restore(&host.root, &host.store, &TREES, None).unwrap();
         assert_eq!(independent(&host.root), before, "killed after {part}");

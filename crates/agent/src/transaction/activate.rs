@@ -73,15 +73,19 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
 
 /// Restarts by `rule`; used by undo as well.
 pub(super) fn restart(rule: &RestartRule, facts: &mut StepFacts) -> Result<(), Fault> {
-    unit::systemctl(&["daemon-reload"]).map_err(io_fault("reload the units"))?;
     let stale = crate::inventory::processes::stale()
         .map_err(io_fault("look for processes that map replaced files"))?;
     let restarts = decide(&stale, rule);
-    if restarts.reexec {
-        match unit::systemctl(&["daemon-reexec"]) {
-            Ok(_) => facts.restarted.push("init.scope".into()),
-            Err(e) => facts.notes.push(e.to_string()),
+    // A manager that executes itself anew reads all units anew as well.
+    let anew = restarts.reexec.then(|| unit::systemctl(&["daemon-reexec"]));
+    match &anew {
+        Some(Ok(_)) => facts.restarted.push("init.scope".into()),
+        Some(Err(_)) | None => {
+            unit::systemctl(&["daemon-reload"]).map_err(io_fault("reload the units"))?;
         }
+    }
+    if let Some(Err(e)) = anew {
+        facts.notes.push(e.to_string());
     }
     if !restarts.now.is_empty() {
         let mut arguments = vec!["restart", "--"];

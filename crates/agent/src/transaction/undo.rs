@@ -158,8 +158,17 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
             restored.set_aside.join(", ")
         ));
     }
-    services_back(&before, facts)?;
-    packages_back(directory, &before, facts)?;
+    // The package database is looked at while the services come back.
+    let (packages, services) = std::thread::scope(|scope| {
+        let packages = scope.spawn(|| packages_back(directory, &before));
+        let services = services_back(&before, facts);
+        (packages.join(), services)
+    });
+    services?;
+    match packages {
+        Ok(differing) => facts.differing.extend(differing?),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
     if let Some(said) = drain::undo(tx)? {
         facts.notes.push(format!("undrained: {said}"));
     }
@@ -312,36 +321,36 @@ fn after(text: &str, microseconds: f64) -> Vec<String> {
     text.split("\n\n").filter_map(started).collect()
 }
 
-/// The package database must be whole and name the old versions.
-fn packages_back(directory: &Path, before: &Baseline, facts: &mut UndoFacts) -> Result<(), Fault> {
+/// The package database must be whole and name the old versions. Gives what is not so.
+fn packages_back(directory: &Path, before: &Baseline) -> Result<Vec<String>, Fault> {
     let progress =
         journal::read(directory).ok().and_then(|c| Progress::fold(&c.entries).ok().flatten());
     let Some(Order::Apply(order)) = progress.map(|p| p.assignment.order) else {
-        facts.differing.push("the journal of the change to undo cannot be read".into());
-        return Ok(());
+        return Ok(vec!["the journal of the change to undo cannot be read".into()]);
     };
+    let mut differing = Vec::new();
     let names: Vec<String> =
         order.changes.iter().map(|c| format!("{}:{}", c.name, c.architecture)).collect();
     let audit = dpkg::audit().map_err(super::io_fault("run dpkg --audit"))?;
     if !audit.is_empty() {
-        facts.differing.push(format!("dpkg --audit: {}", command::tail(&audit, 2)));
+        differing.push(format!("dpkg --audit: {}", command::tail(&audit, 2)));
     }
     let now = dpkg::versions(&names).map_err(super::io_fault("ask the package database"))?;
     for change in &order.changes {
         let name = format!("{}:{}", change.name, change.architecture);
         let is = now.get(&name).map_or("", String::as_str);
         if is != change.from {
-            facts.differing.push(format!("{name} is at `{is}`, it was at `{}`", change.from));
+            differing.push(format!("{name} is at `{is}`, it was at `{}`", change.from));
         }
     }
     let lines = dpkg::verify(&names).map_err(super::io_fault("run dpkg --verify"))?;
-    facts.differing.extend(
+    differing.extend(
         lines
             .into_iter()
             .filter(|l| !before.verify.contains(l))
             .map(|l| format!("dpkg --verify: {l}")),
     );
-    Ok(())
+    Ok(differing)
 }
 
 #[cfg(test)]
