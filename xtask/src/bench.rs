@@ -3,7 +3,6 @@
 mod agent;
 mod host;
 
-use crate::build::{cargo, run};
 use crate::figures::{Figure, publish};
 use crate::lab::say;
 use anyhow::{Result, bail};
@@ -46,9 +45,8 @@ impl Bench {
 /// Builds the programs as they ship, runs `measure` in a lab, and takes that down.
 fn in_the_lab(measure: fn(&Lab, &Path) -> Result<Vec<Figure>>) -> Result<Vec<Figure>> {
     // The agent as it ships, the server in the profile that builds fastest.
-    run(&mut cargo(&["build", "--profile", "agent", "--bin", "fettle-agent"]))?;
+    let shipped = crate::build::agent()?;
     let server = crate::build::programs("demo")?;
-    let shipped = server.with_file_name("agent").join("fettle-agent");
     let programs = server.with_file_name("bench-agent");
     std::fs::create_dir_all(&programs)?;
     std::fs::copy(&shipped, programs.join("fettle-agent"))?;

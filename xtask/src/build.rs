@@ -30,7 +30,33 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 /// Builds the two programs in a profile and gives the directory they are in.
 pub(crate) fn programs(profile: &str) -> Result<PathBuf> {
     run(&mut cargo(&["build", "--profile", profile, "--bin", "fettle", "--bin", "fettle-agent"]))?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(target.join(if profile == "dev" { "debug" } else { profile }))
+    Ok(target().join(if profile == "dev" { "debug" } else { profile }))
+}
+
+/// Builds the agent as it ships and says where it is: one small static program, which runs on any Linux of this
+/// processor whatever C library that has.
+pub(crate) fn agent() -> Result<PathBuf> {
+    let triple = host_triple()?;
+    let script = root().join("crates/agent/lean.ld");
+    let mut command = cargo(&["rustc", "--profile", "agent", "--package", "fettle-agent"]);
+    command
+        // With a target named, build scripts and macros are built without these flags.
+        .args(["--bin", "fettle-agent", "--target", &triple, "--"])
+        .arg(format!("-Clink-arg=-Wl,-T,{}", script.display()))
+        .arg("-Clink-arg=-Wl,--no-eh-frame-hdr")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run(&mut command)?;
+    Ok(target().join(triple).join("agent/fettle-agent"))
+}
+
+/// What this compiler builds for when nothing is said.
+fn host_triple() -> Result<String> {
+    let said = Command::new("rustc").arg("-vV").output().context("starting rustc")?;
+    let said = String::from_utf8_lossy(&said.stdout);
+    let triple = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(triple.context("`rustc -vV` names no host")?.to_owned())
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

@@ -1,4 +1,4 @@
-//! What a developer or newcomer types: `cargo xtask demo`, `test`, `bench`, `lab`, `sim`, `deps`.
+//! What a developer or newcomer types: `cargo xtask demo`, `test`, `bench` and the rest.
 
 mod bench;
 mod build;
@@ -30,6 +30,8 @@ enum Task {
     Test(test::Test),
     /// Print figures, each beside its bar or its peer.
     Bench(bench::Bench),
+    /// Build the agent as it ships: one small static program.
+    Agent,
     /// Real hosts to try things on.
     Lab(lab::LabCommand),
     /// The product's own rollout code under random events.
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Task::Demo(demo) => demo.run(),
         Task::Test(test) => test.run(),
         Task::Bench(bench) => bench.run(),
+        Task::Agent => build::agent().map(|program| println!("{}", program.display())),
         Task::Lab(command) => command.run(),
         Task::Sim(sim) => sim.run(),
         Task::Faults(faults) => faults.run(),
