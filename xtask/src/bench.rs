@@ -54,11 +54,12 @@ fn in_the_lab(measure: fn(&Lab, &Path) -> Result<Vec<Figure>>) -> Result<Vec<Fig
     let lab = Lab::open(LabConfig::from_env()?)?;
     lab.ensure_requirements(&say)?;
     let result = measure(&lab, &programs);
-    let left = crate::lab::down(&lab)?;
+    let left = crate::lab::down(&lab);
+    let (result, left) = (result?, left?);
     if !left.is_empty() {
         bail!("the lab left behind: {}", left.join(", "));
     }
-    result
+    Ok(result)
 }
 
 /// Whole-process time in ms, measured inside the host, so that entering it does not count.

@@ -46,8 +46,9 @@ impl Faults {
         lab.ensure_requirements(&say)?;
         down(&lab)?;
         let reports = run(&lab, &programs, &rows, extent, &say);
-        let left = down(&lab)?;
-        let reports = reports?;
+        // What went wrong first is told first.
+        let left = down(&lab);
+        let (reports, left) = (reports?, left?);
         write_json(&reports, self.json.as_deref())?;
         let bad: Vec<&str> =
             reports.iter().filter(|r| !r.holds()).map(|r| r.row.as_str()).collect();

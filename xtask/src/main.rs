@@ -8,6 +8,7 @@ mod faults;
 mod figures;
 mod lab;
 mod mutants;
+mod services;
 mod sim;
 mod test;
 
@@ -38,6 +39,8 @@ enum Task {
     Sim(sim::Sim),
     /// Faults done to real hosts in mid-transaction, and what becomes of them.
     Faults(faults::Faults),
+    /// Real software, patched and taken back while a client talks to it.
+    Services(services::Services),
     /// Guards switched off in turn: each must be missed.
     Mutants(mutants::Mutants),
     /// Check which room depends on which.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Lab(command) => command.run(),
         Task::Sim(sim) => sim.run(),
         Task::Faults(faults) => faults.run(),
+        Task::Services(services) => services.run(),
         Task::Mutants(mutants) => mutants.run(),
         Task::Deps => deps::check(),
     };

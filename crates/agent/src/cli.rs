@@ -2,6 +2,7 @@
 
 mod enroll;
 mod local;
+mod plan;
 mod print;
 mod scan;
 
@@ -23,6 +24,8 @@ fettle-agent: the host side of Fettle
 
   on this host alone
     scan [--feeds DIR]      where this host is exposed, and why
+    plan [PACKAGE...] [--only security] [--feeds DIR]
+                            what patch would change, and why not the rest; touches nothing
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
     patch [PACKAGE...] [--only security] [--dry-run] [--hung-after SECONDS]
                             the whole transaction, with its way back; /etc/fettle/probes.d must pass
@@ -31,7 +34,7 @@ fettle-agent: the host side of Fettle
     resume                  take up what a crash interrupted
 
   looking
-    inventory [--compact | --only packages]
+    inventory [--compact | --only packages|processes]
     status | history | show TRANSACTION
     version | help
 
@@ -126,6 +129,7 @@ fn run(mut words: Words) -> Result<(), Problem> {
         "check-order" => enroll::check_order(&settings, words),
         "inventory" => scan::inventory(&settings, words),
         "scan" => scan::run(&settings, words),
+        "plan" => plan::plan(&settings, words),
         "patch" => local::patch(&settings, words),
         "rehearse" => local::rehearse(&settings, words),
         "undo" => local::undo(&settings, words),

@@ -11,6 +11,8 @@ pub mod baseline;
 pub mod commit;
 pub mod dpkg;
 pub mod drain;
+pub mod forecast;
+mod gentle;
 pub mod preflight;
 pub mod progress;
 mod reboot;

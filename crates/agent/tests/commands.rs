@@ -51,6 +51,7 @@ fn a_command_that_nobody_knows_is_a_usage_error_that_names_it() {
     for (arguments, named) in [
         (&["pach"][..], "pach"),
         (&["patch", "--hung-after", "soon"], "soon"),
+        (&["plan", "--only", "dreams"], "dreams"),
         (&["show"], "transaction"),
         (&["inventory", "--only", "dreams"], "dreams"),
         (&["undo", "a", "b"], "transaction"),

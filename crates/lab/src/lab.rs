@@ -306,7 +306,14 @@ impl Lab {
         }
         self.inner.groups.clear_all()?;
         network::down(config)?;
-        settings::restore(&state.settings)?;
+        match network::others(config) {
+            true => settings::hand_over(&state.settings, settings::HANDED_OVER.as_ref())?,
+            false => {
+                let handed = settings::take_over(settings::HANDED_OVER.as_ref())?;
+                settings::restore(&state.settings)?;
+                settings::restore(&handed)?;
+            }
+        }
         leftovers::remove_runtime_files(config)?;
         disk::down(config)?;
         for path in [config.consoles(), config.vendors()] {

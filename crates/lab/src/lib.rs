@@ -56,6 +56,7 @@ mod network;
 mod process;
 pub mod repo;
 pub mod requirements;
+pub mod services;
 mod settings;
 pub mod sources;
 mod state;

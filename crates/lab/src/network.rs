@@ -102,8 +102,20 @@ pub(crate) fn uplink_mtu() -> u32 {
     mtu.and_then(|mtu| mtu.trim().parse().ok()).map_or(1500, |mtu: u32| mtu.clamp(576, 9000))
 }
 
+/// Is another lab's bridge on this machine?
+pub(crate) fn others(config: &LabConfig) -> bool {
+    let links = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    links.filter(|link| link.file_name().to_string_lossy() != config.bridge()).any(|link| {
+        let alias = fs::read_to_string(link.path().join("ifalias")).unwrap_or_default();
+        alias.starts_with(MARK) && alias.trim() != mark(config)
+    })
+}
+
+/// How the bridge of every lab is marked.
+const MARK: &str = "the lab in ";
+
 fn mark(config: &LabConfig) -> String {
-    format!("the lab in {}", config.dir.display())
+    format!("{MARK}{}", config.dir.display())
 }
 
 fn link_dir(link: &str) -> PathBuf {

@@ -1,5 +1,5 @@
 //! Settings of the machine that hosts depend on. What was there before is recorded first, and put
-//! back by `down`.
+//! back by `down`; while another lab is up, that is left to whichever goes down last.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -56,6 +56,36 @@ pub(crate) fn restore(changed: &Changed) -> Result<(), LabError> {
     Ok(())
 }
 
+/// What labs that went down before the last one would have put back. Gone with the next boot, as the settings are.
+pub(crate) const HANDED_OVER: &str = "/run/fettle-lab-settings.json";
+
+/// Leaves it to the lab that goes down last to put back what was there.
+pub(crate) fn hand_over(changed: &Changed, file: &Path) -> Result<(), LabError> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let mut all = handed_over(file);
+    for (path, values) in changed {
+        // The first value on record is the machine's own.
+        all.entry(path.clone()).or_insert(*values);
+    }
+    let text = serde_json::to_vec(&all).map_err(|e| LabError::io("write", file)(e.into()))?;
+    fs::write(file, text).map_err(LabError::io("write", file))
+}
+
+/// What other labs left to this one to put back.
+pub(crate) fn take_over(file: &Path) -> Result<Changed, LabError> {
+    let handed = handed_over(file);
+    match fs::remove_file(file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(LabError::io("remove", file)(e)),
+        _ => Ok(handed),
+    }
+}
+
+fn handed_over(file: &Path) -> Changed {
+    fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
 fn read(path: &Path) -> Result<u64, LabError> {
     let bytes = fs::read(path).map_err(LabError::io("read", path))?;
     last_lines(&bytes, 1).trim().parse().map_err(|_| LabError::Machine {
@@ -83,5 +113,19 @@ mod tests {
         fs::write(&theirs, "4096\n").unwrap();
         restore(&changed).unwrap();
         assert_eq!((read(&ours).unwrap(), read(&theirs).unwrap()), (0, 4096));
+    }
+
+    #[test]
+    fn the_last_lab_puts_back_what_the_first_one_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, forward) = (dir.path().join("handed"), dir.path().join("forward"));
+        fs::write(&forward, "1\n").unwrap();
+        // The first lab found 0; the second found what the first had set, and changed nothing.
+        hand_over(&Changed::from([(forward.clone(), (0, 1))]), &file).unwrap();
+        hand_over(&Changed::new(), &file).unwrap();
+        assert_eq!(read(&forward).unwrap(), 1);
+        restore(&take_over(&file).unwrap()).unwrap();
+        assert_eq!(read(&forward).unwrap(), 0);
+        assert!(!file.exists() && take_over(&file).unwrap().is_empty());
     }
 }

@@ -1,15 +1,13 @@
 //! One host and no server: rehearse, patch, undo.
 
-use super::{LOCAL, Words, need_root, usage};
+use super::{LOCAL, Words, need_root, plan};
 use crate::executor::{self, ExecutorError, Grant, Standalone};
-use crate::inventory;
 use crate::journal::JournalError;
-use crate::probe;
 use crate::settings::Settings;
-use crate::transaction::progress;
+use crate::transaction::forecast::{self, Forecast};
 use crate::transaction::undo::undone;
-use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange};
-use fettle_core::inventory::Upgrade;
+use crate::transaction::{progress, read_kept};
+use fettle_core::assignment::{Assignment, Order};
 use fettle_core::transaction::{Entry, Outcome, Step, TxEvent};
 use fettle_core::{Digest, Hold, Problem, ProblemKind, Timestamp};
 use jiff::SignedDuration;
@@ -27,12 +25,11 @@ impl Grant for OnlyRehearse {
 
 /// `patch [PACKAGE...] [--only security]`.
 pub(super) fn patch(settings: &Settings, mut words: Words) -> Result<(), Problem> {
-    need_root("patch")?;
-    let dry = words.flag("--dry-run");
-    let order = order(settings, words)?;
-    if dry {
-        return print_changes(&order);
+    if words.flag("--dry-run") {
+        return plan::plan(settings, words);
     }
+    need_root("patch")?;
+    let order = plan::order(settings, words)?;
     let _live = Live::start(settings);
     finish(executor::run(settings, assignment(Order::Apply(order)), &Standalone, &mut |e| {
         say(e, false)
@@ -81,12 +78,20 @@ impl Drop for Live {
 pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem> {
     need_root("rehearse")?;
     let json = words.json;
-    let order = order(settings, words)?;
+    let order = plan::order(settings, words)?;
     let mut facts = None;
+    let mut directory = None;
     let outcome =
         executor::run(settings, assignment(Order::Apply(order)), &OnlyRehearse, &mut |entry| {
-            if let TxEvent::Finished { step: Step::Rehearse, facts: found } = &entry.event {
-                facts = Some(found.clone());
+            match &entry.event {
+                TxEvent::Begun { assignment } => {
+                    let id = assignment.transaction();
+                    directory = Some(settings.transactions_dir().join(id.as_str()));
+                }
+                TxEvent::Finished { step: Step::Rehearse, facts: found } => {
+                    facts = Some(found.clone());
+                }
+                _ => {}
             }
             let end = matches!(
                 entry.event,
@@ -95,9 +100,21 @@ pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem>
             say(entry, json || end);
         });
     let Some(facts) = facts else { return finish(outcome) };
+    let forecast = directory.and_then(|d| read_kept::<Forecast>(&d, forecast::FILE));
     if json {
-        println!("{}", serde_json::to_string(&facts).unwrap_or_default());
+        let value = serde_json::json!({ "facts": facts, "forecast": forecast });
+        println!("{value:#}");
         return Ok(());
+    }
+    for (package, files) in forecast.into_iter().flat_map(|f| f.packages) {
+        println!(
+            "{:<32} {:>5} files change, {:>4} are new, {:>4} go, {:>8.1} MB",
+            if package.is_empty() { "(listed by no package)" } else { &package },
+            files.changed,
+            files.new,
+            files.gone,
+            files.bytes as f64 / 1e6
+        );
     }
     println!(
         "would touch {} files, {:.1} MB, and passed its tests",
@@ -157,61 +174,6 @@ pub(super) fn resume(settings: &Settings) -> Result<(), Problem> {
     }
 }
 
-/// The order for the packages named, or for every security upgrade.
-fn order(settings: &Settings, mut words: Words) -> Result<ApplyOrder, Problem> {
-    let only = words.option("--only")?;
-    let hung_after_seconds = words
-        .option("--hung-after")?
-        .map(|text| {
-            text.parse().map_err(|_| usage(format!("--hung-after wants seconds, not `{text}`")))
-        })
-        .transpose()?;
-    let names: Vec<String> = words.rest()?;
-    let inventory = inventory::collect(settings);
-    let security = names.is_empty() || only.as_deref() == Some("security");
-    let wanted = |u: &&Upgrade| match security {
-        true => u.origin.is_security(),
-        false => {
-            names.iter().any(|n| *n == u.name || *n == format!("{}:{}", u.name, u.architecture))
-        }
-    };
-    let held = |u: &Upgrade| inventory.held.contains(&u.name);
-    let (taken, skipped): (Vec<&Upgrade>, Vec<&Upgrade>) =
-        inventory.upgrades.iter().filter(wanted).partition(|u| !held(u) && u.removes.is_empty());
-    for upgrade in skipped {
-        let hold = match held(upgrade) {
-            true => Hold::PackageHeld { package: upgrade.name.clone() },
-            false => Hold::WouldRemove {
-                package: upgrade.name.clone(),
-                removes: upgrade.removes.clone(),
-            },
-        };
-        eprintln!("left out: {hold}");
-    }
-    if taken.is_empty() {
-        return Err(Problem::new(
-            ProblemKind::NotFound,
-            Hold::NothingToDo.code(),
-            "no such upgrade is offered by this host's sources",
-            "apt-get update, then fettle-agent scan",
-        ));
-    }
-    let changes = taken.into_iter().map(change).collect();
-    let probes = probe::commands(&settings.config_dir.join("probes.d"));
-    Ok(ApplyOrder { changes, probes, hung_after_seconds, ..ApplyOrder::default() })
-}
-
-fn change(upgrade: &Upgrade) -> PackageChange {
-    PackageChange {
-        name: upgrade.name.clone(),
-        architecture: upgrade.architecture.clone(),
-        from: upgrade.from.clone(),
-        to: upgrade.to.clone(),
-        sha256: upgrade.sha256,
-        size: upgrade.size,
-    }
-}
-
 fn assignment(order: Order) -> Assignment {
     let now = Timestamp::now();
     let name = jiff::fmt::strtime::format("%Y%m%dT%H%M%S", now).unwrap_or_default();
@@ -227,14 +189,6 @@ fn assignment(order: Order) -> Assignment {
         expires_at: now + SignedDuration::from_hours(24),
         order,
     }
-}
-
-fn print_changes(order: &ApplyOrder) -> Result<(), Problem> {
-    for c in &order.changes {
-        println!("{:<32} {} → {}", format!("{}:{}", c.name, c.architecture), c.from, c.to);
-    }
-    println!("→ fettle-agent rehearse, then fettle-agent patch");
-    Ok(())
 }
 
 fn say(entry: &Entry, quiet: bool) {

@@ -4,15 +4,19 @@ use super::{Words, usage};
 use crate::inventory;
 use crate::settings::Settings;
 use fettle_core::finding::FindingState;
+use fettle_core::inventory::Inventory;
 use fettle_core::{HostId, Problem, ProblemKind};
-use fettle_vuln::exposure::{Catalogue, HostView};
+use fettle_vuln::exposure::{Catalogue, HostView, Judgement};
 use fettle_vuln::feed::Feed;
 use fettle_vuln::snapshot::{self, Feeds};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
-/// `inventory [--compact | --only packages]`.
+/// Where feeds are looked for unless a directory is named.
+pub(super) const FEEDS: &str = "/var/lib/fettle-agent/feeds";
+
+/// `inventory [--compact | --only packages|processes]`.
 pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Problem> {
     let compact = words.flag("--compact");
     let only = words.option("--only")?;
@@ -33,7 +37,16 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
                 writeln!(out, "{}\t{}\t{}", p.name, p.version, p.architecture).map_err(io)?;
             }
         }
-        Some(other) => return Err(usage(format!("--only takes packages, not `{other}`"))),
+        // What still runs replaced code, as `needrestart -b` tells it.
+        Some("processes") => {
+            for p in inventory::processes::survey(settings).map_err(io)?.stale {
+                writeln!(out, "{}\t{}\t{}\t{}", p.unit, p.process, p.pid, p.packages.join(","))
+                    .map_err(io)?;
+            }
+        }
+        Some(other) => {
+            return Err(usage(format!("--only takes packages or processes, not `{other}`")));
+        }
         None if compact => serde_json::to_writer(&mut out, &inventory::collect(settings))
             .map_err(|e| io(e.into()))?,
         None => {
@@ -48,25 +61,10 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
 /// `scan [--feeds DIR]`: where this host is exposed, worst first.
 pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> {
     let json = words.json;
-    let directory =
-        words.option("--feeds")?.unwrap_or_else(|| "/var/lib/fettle-agent/feeds".to_owned());
+    let directory = words.option("--feeds")?.unwrap_or_else(|| FEEDS.to_owned());
     words.rest()?;
-    let catalogue = load(Path::new(&directory))?;
     let inventory = inventory::collect(settings);
-    let host = HostId::new(super::LOCAL);
-    let (previous, ran_before) = (Vec::new(), BTreeMap::new());
-    let view = HostView {
-        host: &host,
-        inventory: &inventory,
-        previous: &previous,
-        ran_before: &ran_before,
-        accepted: &[],
-    };
-    let mut judgement = catalogue.judge(&view);
-    if let Some(warning) = judgement.coverage.warning() {
-        let hint = format!("put a feed for this release into {directory}");
-        return Err(Problem::new(ProblemKind::BadInput, "release-unknown", warning, hint));
-    }
+    let (mut judgement, catalogue) = judge(&inventory, Path::new(&directory))?;
     judgement.findings.sort_by_key(|f| std::cmp::Reverse(f.rank()));
     if json {
         println!("{}", serde_json::to_string_pretty(&judgement.findings).unwrap_or_default());
@@ -89,6 +87,32 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
     println!("{} open, {} without a fix", count(FindingState::Open), count(FindingState::NoFixYet));
     println!("→ fettle-agent rehearse, then fettle-agent patch");
     Ok(())
+}
+
+/// Judges this host by the feeds of a directory.
+///
+/// # Errors
+/// When they cannot be used, or know nothing of this host's release.
+pub(super) fn judge(
+    inventory: &Inventory,
+    directory: &Path,
+) -> Result<(Judgement, Catalogue), Problem> {
+    let catalogue = load(directory)?;
+    let host = HostId::new(super::LOCAL);
+    let (previous, ran_before) = (Vec::new(), BTreeMap::new());
+    let view = HostView {
+        host: &host,
+        inventory,
+        previous: &previous,
+        ran_before: &ran_before,
+        accepted: &[],
+    };
+    let judgement = catalogue.judge(&view);
+    if let Some(warning) = judgement.coverage.warning() {
+        let hint = format!("put a feed for this release into {}", directory.display());
+        return Err(Problem::new(ProblemKind::BadInput, "release-unknown", warning, hint));
+    }
+    Ok((judgement, catalogue))
 }
 
 /// Reads the feeds of a directory: `debian-tracker.json`, `debian-advisories.jsonl`, `kev.json`, `epss.csv`,

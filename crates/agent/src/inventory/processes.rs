@@ -55,19 +55,25 @@ fn unit_of(cgroup: &str) -> Option<&str> {
     path.split('/').rev().find(|part| part.ends_with(".service"))
 }
 
-/// Processes that still map or run replaced code.
+/// Processes that still map or run replaced code. Whose packages that is, is not asked: it costs more than all else.
 ///
 /// # Errors
-/// When `/proc` or the package database cannot be read.
+/// When `/proc` cannot be read.
 pub fn stale() -> io::Result<Vec<StaleProcess>> {
-    Ok(survey(&Settings::default())?.stale)
+    Ok(with_files(&maps()?.0, |_, replaced| replaced))
 }
 
-/// Looks at every process of this host (containers have a root of their own and are not this host's).
+/// Processes that run code of one of these paths: what will be stale when they are replaced.
 ///
 /// # Errors
-/// When `/proc` or the package database cannot be read.
-pub fn survey(settings: &Settings) -> io::Result<Survey> {
+/// When `/proc` cannot be read.
+pub fn that_map(wanted: impl Fn(&str) -> bool) -> io::Result<Vec<StaleProcess>> {
+    Ok(with_files(&maps()?.0, |path, _| wanted(path)))
+}
+
+/// Code of every process of this host (containers have a root of their own and are not this host's), and how many
+/// could not be looked at.
+fn maps() -> io::Result<(BTreeMap<u32, Mapped>, usize)> {
     let own_root = fs::read_link("/proc/self/ns/mnt")?;
     let mut maps: BTreeMap<u32, Mapped> = BTreeMap::new();
     let mut unreadable = 0;
@@ -90,32 +96,58 @@ pub fn survey(settings: &Settings) -> io::Result<Survey> {
             Err(_) => {}
         }
     }
+    Ok((maps, unreadable))
+}
+
+/// Processes with the files that are wanted (path, replaced since?); sorted.
+fn with_files(
+    maps: &BTreeMap<u32, Mapped>,
+    wanted: impl Fn(&str, bool) -> bool,
+) -> Vec<StaleProcess> {
+    let mut found: Vec<StaleProcess> = maps
+        .iter()
+        .filter_map(|(pid, mapped)| {
+            let files: Vec<String> = mapped
+                .iter()
+                .filter(|(path, replaced)| wanted(path, **replaced))
+                .map(|(path, _)| path.clone())
+                .collect();
+            (!files.is_empty()).then(|| StaleProcess {
+                unit: unit(*pid),
+                process: name(*pid),
+                pid: *pid,
+                files,
+                packages: Vec::new(),
+            })
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Looks at every process of this host.
+///
+/// # Errors
+/// When `/proc` or the package database cannot be read.
+pub fn survey(settings: &Settings) -> io::Result<Survey> {
+    let (maps, unreadable) = maps()?;
     let paths: BTreeSet<&str> = maps.values().flat_map(|m| m.keys().map(String::as_str)).collect();
     let owners = dpkg::Owners::find(settings, paths.iter().map(|p| p.as_bytes()))?;
     let exposed_pids = sockets::exposed_processes()?;
     let (mut in_use, mut exposed) = (BTreeSet::new(), BTreeSet::new());
-    let mut stale = Vec::new();
     for (pid, mapped) in &maps {
         let packages = mapped.keys().flat_map(|path| owners.of(path.as_bytes()));
         in_use.extend(packages.clone().cloned());
         if exposed_pids.contains(pid) {
             exposed.extend(packages.cloned());
         }
-        let files: Vec<String> =
-            mapped.iter().filter(|(_, replaced)| **replaced).map(|(p, _)| p.clone()).collect();
-        if !files.is_empty() {
-            let packages: BTreeSet<String> =
-                files.iter().flat_map(|path| owners.of(path.as_bytes())).cloned().collect();
-            stale.push(StaleProcess {
-                unit: unit(*pid),
-                process: name(*pid),
-                pid: *pid,
-                files,
-                packages: packages.into_iter().collect(),
-            });
-        }
     }
-    stale.sort();
+    let mut stale = with_files(&maps, |_, replaced| replaced);
+    for process in &mut stale {
+        let packages: BTreeSet<String> =
+            process.files.iter().flat_map(|path| owners.of(path.as_bytes())).cloned().collect();
+        process.packages = packages.into_iter().collect();
+    }
     let gaps = match unreadable {
         0 => Vec::new(),
         n => vec![format!("processes: {n} could not be looked at (run as root)")],

@@ -1,6 +1,6 @@
 //! Activate: restart what still maps replaced files, each unit once, under policy; reboot where that is owed and allowed.
 
-use super::{StepResult, Transaction, glob, io_fault};
+use super::{StepResult, Transaction, gentle, glob, io_fault};
 use crate::unit;
 use fettle_core::assignment::RestartRule;
 use fettle_core::inventory::StaleProcess;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 /// What to do about the processes that still map replaced files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Restarts {
-    /// Told in one go: systemd orders them by their dependencies.
+    /// Before the others.
     pub now: Vec<String>,
     /// After all others, alone: the way into the host.
     pub last: Vec<String>,
@@ -73,9 +73,12 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
 
 /// Restarts by `rule`; used by undo as well.
 pub(super) fn restart(rule: &RestartRule, facts: &mut StepFacts) -> Result<(), Fault> {
-    let stale = crate::inventory::processes::stale()
-        .map_err(io_fault("look for processes that map replaced files"))?;
-    let restarts = decide(&stale, rule);
+    let look = || {
+        crate::inventory::processes::stale()
+            .map_err(io_fault("look for processes that map replaced files"))
+    };
+    let mut stale = look()?;
+    let mut restarts = decide(&stale, rule);
     // A manager that executes itself anew reads all units anew as well.
     let anew = restarts.reexec.then(|| unit::systemctl(&["daemon-reexec"]));
     match &anew {
@@ -87,15 +90,25 @@ pub(super) fn restart(rule: &RestartRule, facts: &mut StepFacts) -> Result<(), F
     if let Some(Err(e)) = anew {
         facts.notes.push(e.to_string());
     }
-    if !restarts.now.is_empty() {
-        let mut arguments = vec!["restart", "--"];
-        arguments.extend(restarts.now.iter().map(String::as_str));
-        if let Err(e) = unit::systemctl(&arguments) {
-            facts.notes.push(e.to_string());
+    let gentle: Vec<String> = restarts.now.iter().filter(|u| gentle::knows(u)).cloned().collect();
+    if !gentle.is_empty() {
+        let renewed = gentle::renew(&gentle, &mut facts.notes)
+            .map_err(io_fault("look for processes that map replaced files"))?;
+        if !renewed.is_empty() {
+            facts.notes.push(format!("renewed with open sockets: {}", renewed.join(", ")));
         }
+        stale = look()?;
+        restarts = decide(&stale, rule);
+        facts.restarted.extend(renewed.into_iter().filter(|unit| !restarts.now.contains(unit)));
     }
-    for unit in &restarts.last {
-        if let Err(e) = unit::systemctl(&["restart", "--", unit]) {
+    let waits = crate::inventory::sockets::listeners()
+        .map_err(io_fault("list the listening sockets"))?
+        .into_iter()
+        .map(|listener| listener.unit)
+        .collect();
+    for units in in_turn(&restarts, &waits) {
+        let arguments: Vec<&str> = ["restart", "--"].into_iter().chain(units).collect();
+        if let Err(e) = unit::systemctl(&arguments) {
             facts.notes.push(e.to_string());
         }
     }
@@ -115,6 +128,16 @@ pub(super) fn restart(rule: &RestartRule, facts: &mut StepFacts) -> Result<(), F
         facts.spared.push(who);
     }
     Ok(())
+}
+
+/// Which units are restarted together. Those that nobody talks to come first and at once, in the order of their
+/// dependencies; then those in `waits`, one at a time, so that each is gone for as short as can be.
+fn in_turn<'r>(restarts: &'r Restarts, waits: &BTreeSet<String>) -> Vec<Vec<&'r str>> {
+    let (waiting, quiet): (Vec<&str>, Vec<&str>) =
+        restarts.now.iter().map(String::as_str).partition(|unit| waits.contains(*unit));
+    let alone = waiting.into_iter().chain(restarts.last.iter().map(String::as_str));
+    let quiet = Some(quiet).filter(|quiet| !quiet.is_empty());
+    quiet.into_iter().chain(alone.map(|unit| vec![unit])).collect()
 }
 
 #[cfg(test)]
@@ -164,5 +187,22 @@ mod tests {
         assert_eq!(decide(&[first], &rule), Restarts { reexec: true, ..Restarts::default() });
         let never = decide(&all.map(stale), &RestartRule { never: true, spare: vec![] });
         assert!(never.now.is_empty() && never.last.is_empty() && !never.reexec);
+    }
+
+    #[test]
+    fn quiet_units_restart_together_and_those_with_peers_one_at_a_time() {
+        let names = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let restarts = Restarts {
+            now: names(&["a.service", "cron.service", "redis.service"]),
+            last: names(&["ssh.service"]),
+            ..Restarts::default()
+        };
+        let waits = BTreeSet::from(["redis.service", "a.service"].map(str::to_owned));
+        let turns = in_turn(&restarts, &waits);
+        assert_eq!(
+            turns,
+            [vec!["cron.service"], vec!["a.service"], vec!["redis.service"], vec!["ssh.service"]]
+        );
+        assert!(in_turn(&Restarts::default(), &waits).is_empty());
     }
 }

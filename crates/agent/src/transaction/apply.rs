@@ -175,12 +175,15 @@ pub(super) fn wait(tx: &Transaction<'_>) -> Result<Option<Ended>, Fault> {
         if let Some(ended) = ended(&tx.directory) {
             return Ok(Some(ended));
         }
-        let lives = unit::booted()
-            && matches!(
-                unit::active_state(&unit).as_deref(),
-                Ok("active" | "activating" | "deactivating" | "reloading")
-            );
-        if !lives && !locked(&tx.directory) {
+        // The lock tells without starting a program; systemd is asked when it is free: before, and after the end.
+        let lives = || {
+            unit::booted()
+                && matches!(
+                    unit::active_state(&unit).as_deref(),
+                    Ok("active" | "activating" | "deactivating" | "reloading")
+                )
+        };
+        if !locked(&tx.directory) && !lives() {
             break;
         }
         if let Some(limit) = hung_after(tx)

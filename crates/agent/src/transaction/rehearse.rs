@@ -1,6 +1,6 @@
 //! Rehearse: the very transaction on a copy-on-write clone of the host's own root. The host is not touched.
 
-use super::{StepResult, Transaction, baseline, dpkg, fault, io_fault};
+use super::{StepResult, Transaction, baseline, dpkg, fault, forecast, io_fault};
 use crate::overlay::{self, ChangeKind, Rehearsed, Spec};
 use crate::{durable, libraries};
 use fettle_core::transaction::{Fault, StepFacts};
@@ -61,6 +61,9 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     overlay::write_delta(&tx.directory.join(DELTA), &changes)
         .map_err(io_fault("keep the delta"))?;
     tx.keep(FILE, &found)?;
+    let forecast =
+        forecast::of(tx, &changes, &found).map_err(io_fault("tell what the change will do"))?;
+    tx.keep(forecast::FILE, &forecast)?;
     clear(tx)?;
 
     let files: Vec<_> = changes.iter().filter(|c| !c.directory).collect();
@@ -95,6 +98,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         facts.notes.push(format!("left running, and ended: {}", found.left_running.join(", ")));
     }
     facts.notes.extend(found.gaps.iter().map(|g| format!("not cloned: {g}")));
+    facts.notes.extend(forecast.lines());
     Ok(facts)
 }
 
