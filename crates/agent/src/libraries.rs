@@ -47,7 +47,7 @@ pub struct Resolution {
     /// Names of the libraries of the changed packages.
     pub sonames: BTreeSet<String>,
     /// Files that do not resolve: path → what is missing.
-    pub unresolved: BTreeMap<String, String>,
+    pub unresolved: BTreeMap<String, Missing>,
     /// ELF files met.
     pub met: usize,
     /// Those looked at: they need one of the libraries, or are the packages' own.
@@ -56,6 +56,59 @@ pub struct Resolution {
     pub left: usize,
     /// How long it took, in milliseconds.
     pub milliseconds: u64,
+}
+
+/// What a file lacks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Missing {
+    /// A library, or a version of one. Empty: none.
+    pub library: String,
+    /// Symbols that none of its libraries has, or what the loader complains of. A plug-in gets its symbols from the
+    /// program that loads it, and lacks them whenever it is looked at alone.
+    pub symbols: BTreeSet<String>,
+    /// Those of them that no file of the changed packages has either.
+    pub nowhere: BTreeSet<String>,
+}
+
+impl Missing {
+    fn library(said: String) -> Self {
+        Self { library: said, ..Self::default() }
+    }
+    fn complaint(said: &str) -> Self {
+        let symbols: BTreeSet<String> = said.split("; ").map(str::to_owned).collect();
+        Self { library: String::new(), nowhere: symbols.clone(), symbols }
+    }
+}
+
+/// What is missing after a change and was not before, in words, by file. A file that lacked symbols before is a
+/// plug-in, and so may one be that `is_new`: then a symbol that the changed packages have somewhere is not missing.
+pub fn newly_missing(
+    before: &BTreeMap<String, Missing>,
+    after: &BTreeMap<String, Missing>,
+    is_new: impl Fn(&str) -> bool,
+) -> BTreeMap<String, String> {
+    let none = Missing::default();
+    let said = |path: &String, now: &Missing| {
+        let was = before.get(path).unwrap_or(&none);
+        if !now.library.is_empty() && now.library != was.library {
+            return Some(now.library.clone());
+        }
+        let plug_in = !was.symbols.is_empty() || is_new(path);
+        let lacks = if plug_in { &now.nowhere } else { &now.symbols };
+        words(lacks.difference(&was.symbols))
+    };
+    after.iter().filter_map(|(path, now)| Some((path.clone(), said(path, now)?))).collect()
+}
+
+fn words<'a>(mut symbols: impl Iterator<Item = &'a String>) -> Option<String> {
+    let first = symbols.next()?;
+    // The loader's complaints are sentences already.
+    let what = if first.contains(' ') { "" } else { "symbol " };
+    Some(match symbols.count() {
+        0 => format!("{what}{first} is not there"),
+        more => format!("{what}{first} and {more} more are not there"),
+    })
 }
 
 impl Resolution {
@@ -83,7 +136,8 @@ pub fn check(programs: &[HostPath], packages: &[String], watched: &BTreeSet<Stri
     let mut found = system.check(&elf_files(&places), &own, watched, begun + PATIENCE);
     for program in programs.iter().take(MOST) {
         if let Some(said) = complaint(program.as_path()) {
-            found.unresolved.entry(program.0.to_string_lossy().into_owned()).or_insert(said);
+            let path = program.0.to_string_lossy().into_owned();
+            found.unresolved.entry(path).or_insert_with(|| Missing::complaint(&said));
         }
     }
     found.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -236,8 +290,8 @@ impl System {
         (listed && self.head(&path).is_some_and(|elf| elf.machine == machine)).then_some(path)
     }
 
-    /// What is missing for this file, if anything.
-    fn missing(&mut self, path: &Path, elf: &Elf) -> Option<String> {
+    /// What is missing for this file, if anything. `others`: files of the changed packages.
+    fn missing(&mut self, path: &Path, elf: &Elf, others: &[PathBuf]) -> Option<Missing> {
         let mut places = runpath(path, elf);
         let (mut closure, mut open) = (Vec::new(), vec![]);
         let mut seen = HashSet::new();
@@ -250,7 +304,7 @@ impl System {
                 continue;
             }
             let Some(found) = self.find(&name, elf.machine, &places) else {
-                return Some(format!("{name} is not there"));
+                return Some(Missing::library(format!("{name} is not there")));
             };
             if let Some(head) = self.head(&found) {
                 // A program's own path counts for the libraries of its libraries, where it is DT_RPATH.
@@ -272,17 +326,22 @@ impl System {
                 .get(file)
                 .is_some_and(|l| !l.versions.is_empty() && !l.versions.contains(version))
             {
-                return Some(format!("{file} has no version {version}"));
+                return Some(Missing::library(format!("{file} has no version {version}")));
             }
         }
-        let mut lost = own.undefined.iter().filter(|symbol| {
-            !own.has(symbol) && !closure.iter().any(|library| library.has(symbol))
-        });
-        let first = own.name(lost.next()?);
-        Some(match lost.count() {
-            0 => format!("symbol {first} is not there"),
-            more => format!("symbol {first} and {more} more are not there"),
-        })
+        let lost: Vec<_> = own
+            .undefined
+            .iter()
+            .filter(|symbol| !own.has(symbol) && !closure.iter().any(|library| library.has(symbol)))
+            .collect();
+        if lost.is_empty() {
+            return None;
+        }
+        let others: Vec<Rc<Symbols>> = others.iter().filter_map(|p| self.symbols(p)).collect();
+        let elsewhere = |symbol: &&&_| others.iter().any(|other| other.has(symbol));
+        let nowhere = lost.iter().filter(|s| !elsewhere(s)).map(|s| own.name(s)).collect();
+        let symbols = lost.iter().map(|s| own.name(s)).collect();
+        Some(Missing { library: String::new(), symbols, nowhere })
     }
 
     fn check(
@@ -303,6 +362,7 @@ impl System {
         out.sonames = own.iter().filter_map(|p| all.get(p)?.soname.clone()).collect();
         let uses =
             |elf: &Elf| elf.needed.iter().any(|n| out.sonames.contains(n) || watched.contains(n));
+        let others: Vec<PathBuf> = own.iter().filter(|p| all.contains_key(*p)).cloned().collect();
         let look: Vec<(PathBuf, Rc<Elf>)> =
             all.into_iter().filter(|(path, elf)| own.contains(path) || uses(elf)).collect();
         for (path, elf) in look {
@@ -311,7 +371,7 @@ impl System {
                 continue;
             }
             out.looked_at += 1;
-            if let Some(missing) = self.missing(&path, &elf) {
+            if let Some(missing) = self.missing(&path, &elf, &others) {
                 out.unresolved.insert(path.to_string_lossy().into_owned(), missing);
             }
         }

@@ -21,7 +21,7 @@ use crate::command;
 use crate::configuration_tests::interpreters::{self, Loads};
 use crate::configuration_tests::units;
 use crate::host_path::HostPath;
-use crate::libraries::Resolution;
+use crate::libraries::{Resolution, newly_missing};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -240,9 +240,10 @@ fn outer(spec_path: &Path) -> io::Result<()> {
         outcome.broken.extend(lost);
         spec.sonames = libraries.sonames;
         outcome.libraries = part(&spec, "libraries", &root)?.libraries;
-        outcome.unresolved = std::mem::take(&mut outcome.libraries.unresolved);
         // What did not resolve before either is not the change's fault.
-        outcome.unresolved.retain(|path, said| libraries.unresolved.get(path) != Some(said));
+        let lost = std::mem::take(&mut outcome.libraries.unresolved);
+        let is_new = |path: &str| !Path::new(path).exists();
+        outcome.unresolved = newly_missing(&libraries.unresolved, &lost, is_new);
     }
     let text = serde_json::to_vec(&outcome)?;
     std::fs::write(spec.scratch.join("outcome.json"), text)

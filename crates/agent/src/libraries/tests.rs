@@ -31,12 +31,18 @@ fn what_is_cut_off_or_damaged_is_no_elf_file_and_nothing_breaks_on_it() {
     }
 }
 
+/// In words.
+fn in_words(missing: Option<Missing>) -> Option<String> {
+    let missing = missing?;
+    if missing.library.is_empty() { words(missing.symbols.iter()) } else { Some(missing.library) }
+}
+
 #[test]
 fn a_program_whose_library_is_missing_is_found_and_a_sound_one_is_not() {
     let own = std::env::current_exe().unwrap();
     let mut system = System::of_host();
     assert_eq!(complaint(&own), None);
-    assert_eq!(system.missing(&own, &read_elf(&own).unwrap()), None);
+    assert_eq!(system.missing(&own, &read_elf(&own).unwrap(), &[]), None);
     // The same program, needing a library that nobody has.
     let mut bytes = fs::read(&own).unwrap();
     let at = memchr::memmem::find(&bytes, b"libc.so.6\0").unwrap();
@@ -48,7 +54,7 @@ fn a_program_whose_library_is_missing_is_found_and_a_sound_one_is_not() {
     let said = complaint(&path).unwrap();
     assert!(said.contains("libz_so.6"), "{said}");
     assert_eq!(
-        system.missing(&path, &read_elf(&path).unwrap()),
+        in_words(system.missing(&path, &read_elf(&path).unwrap(), &[])),
         Some("libz_so.6 is not there".into())
     );
 }
@@ -59,7 +65,7 @@ fn the_loader_finds_no_fault_where_none_is_found_here_and_the_other_way_round() 
     let mut compared = 0;
     for path in elf_files(&[Path::new("/usr/bin"), Path::new("/usr/sbin")]) {
         let Some(elf) = read_elf(&path).filter(|e| e.interpreter.is_some()) else { continue };
-        let (own, loader) = (system.missing(&path, &elf), complaint(&path));
+        let (own, loader) = (system.missing(&path, &elf, &[]), complaint(&path));
         assert_eq!(own.is_some(), loader.is_some(), "{}: {own:?} {loader:?}", path.display());
         compared += 1;
         if compared == 250 {
@@ -106,7 +112,7 @@ impl Built {
         let path = self.0.path().join("program");
         let elf = read_elf(&path).unwrap();
         assert_eq!(elf.runpath.as_deref(), Some("$ORIGIN"));
-        (System::of_host().missing(&path, &elf), complaint(&path))
+        (in_words(System::of_host().missing(&path, &elf, &[])), complaint(&path))
     }
 }
 
@@ -171,11 +177,49 @@ fn whoever_needs_a_changed_library_is_looked_at_and_nobody_else() {
     let files = elf_files(&[built.0.path()]);
     let after = System::of_host().check(&files, &BTreeSet::new(), &before.sonames, later);
     let program = built.0.path().join("program").to_string_lossy().into_owned();
-    assert_eq!(after.unresolved, BTreeMap::from([(program, "libfettle.so.1 is not there".into())]));
+    let lost = BTreeMap::from([(program, "libfettle.so.1 is not there".to_owned())]);
+    assert_eq!(newly_missing(&before.unresolved, &after.unresolved, |_| false), lost);
+    assert!(newly_missing(&after.unresolved, &after.unresolved, |_| false).is_empty());
     // Without time nothing is claimed to have been looked at.
     let none = System::of_host().check(&files, &BTreeSet::new(), &before.sonames, Instant::now());
     assert_eq!((none.looked_at, none.left), (0, 1));
     assert!(none.note().contains("1 were not looked at"));
+}
+
+#[test]
+fn a_plug_in_may_use_more_of_the_program_that_loads_it_and_nothing_that_is_nowhere() {
+    let Some(built) = Built::new() else {
+        eprintln!("skipped: no C compiler here");
+        return;
+    };
+    // The program exports `one` and `two` to its plug-in, which is linked to neither.
+    let plug_in = |code: &str| {
+        fs::write(built.0.path().join("m.c"), code).unwrap();
+        built.compile(&["-shared", "-fPIC", "-o", "plug-in.so", "m.c"]);
+    };
+    let program =
+        "int one(void) { return 1; } int two(void) { return 2; } int main(void) { return 0; }";
+    fs::write(built.0.path().join("h.c"), program).unwrap();
+    built.compile(&["-rdynamic", "-o", "program", "h.c"]);
+    let own: BTreeSet<PathBuf> =
+        ["program", "plug-in.so"].map(|name| built.0.path().join(name)).into();
+    let look = || {
+        let later = Instant::now() + Duration::from_secs(60);
+        System::of_host().check(&[], &own, &BTreeSet::new(), later).unresolved
+    };
+    plug_in("int one(void); int f(void) { return one(); }");
+    let before = look();
+    assert_eq!(before.len(), 1, "{before:?}");
+    plug_in("int one(void), two(void); int f(void) { return one() + two(); }");
+    assert_eq!(newly_missing(&before, &look(), |_| false), BTreeMap::new());
+    plug_in("int one(void), three(void); int f(void) { return one() + three(); }");
+    let path = built.0.path().join("plug-in.so").to_string_lossy().into_owned();
+    let lost = BTreeMap::from([(path, "symbol three is not there".to_owned())]);
+    assert_eq!(newly_missing(&before, &look(), |_| false), lost);
+    // One that is new is judged alike; one that lacked nothing before is no plug-in.
+    assert_eq!(newly_missing(&BTreeMap::new(), &look(), |_| true), lost);
+    plug_in("int one(void); int f(void) { return one(); }");
+    assert_eq!(newly_missing(&BTreeMap::new(), &look(), |_| false).len(), 1);
 }
 
 #[test]
