@@ -1,6 +1,6 @@
 //! The agent at rest, and its inventory.
 
-use super::{Figure, median, middle};
+use super::{Figure, median, median_after, middle};
 use anyhow::{Context as _, Result};
 use fettle_core::host::Labels;
 use fettle_lab::{Fleet, HostSpec, Lab, LabHost};
@@ -22,6 +22,13 @@ pub(super) fn measure(lab: &Lab, programs: &Path) -> Result<Vec<Figure>> {
     let packages = host.sh("dpkg-query -W | wc -l")?.ok()?.trim().parse::<f64>()?;
     let peer = median(&host, &["dpkg-query", "-W"])?;
     let ours = median(&host, &["fettle-agent", "inventory", "--only", "packages"])?;
+    // A host with many packages: each of this one's seven times, under names of their own.
+    host.sh("awk -v RS= -v ORS='\n\n' '{ for (i = 0; i < 7; i++) { s = $0; sub(/^Package: [^\n]*/, \"&-\" i, s); print s } }' /var/lib/dpkg/status > /root/many")?.ok()?;
+    let many = host.sh("grep -c ^Package: /root/many")?.ok()?.trim().parse::<f64>()?;
+    let with_many = "mount --bind /root/many /var/lib/dpkg/status";
+    let peer_many = median_after(&host, with_many, &["dpkg-query", "-W"])?;
+    let ours_many =
+        median_after(&host, with_many, &["fettle-agent", "inventory", "--only", "packages"])?;
     Ok(vec![
         Figure::at_most("agent idle resident set", middle(samples), "MiB", 5.0),
         Figure::at_most("agent binary", size, "MiB", 4.0),
@@ -29,6 +36,10 @@ pub(super) fn measure(lab: &Lab, programs: &Path) -> Result<Vec<Figure>> {
         Figure::plain("dpkg-query -W, whole process", peer, "ms"),
         Figure::plain("fettle-agent inventory of packages, whole process", ours, "ms"),
         Figure::at_most("inventory / dpkg-query", ours / peer, "ratio", 1.0),
+        Figure::plain("packages on a host with many", many, "packages"),
+        Figure::plain("dpkg-query -W of them", peer_many, "ms"),
+        Figure::at_most("fettle-agent inventory of them", ours_many, "ms", 5.0),
+        Figure::at_most("inventory / dpkg-query, of many", ours_many / peer_many, "ratio", 1.0),
     ])
 }
 
