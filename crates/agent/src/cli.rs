@@ -27,9 +27,9 @@ fettle-agent: the host side of Fettle
     plan [PACKAGE...] [--only security] [--feeds DIR]
                             what patch would change, and why not the rest; touches nothing
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
-    patch [PACKAGE...] [--only security] [--dry-run] [--hung-after SECONDS]
+    patch [PACKAGE...] [--only security] [--dry-run] [--hung-after SECONDS] [--repair]
                             the whole transaction, with its way back; /etc/fettle/probes.d must pass
-                            before and after
+                            before and after; --repair: packages that somebody left half-configured first
     undo [TRANSACTION]      take a transaction back; without a name, the last one
     resume                  take up what a crash interrupted
 

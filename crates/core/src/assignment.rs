@@ -67,6 +67,9 @@ pub struct ApplyOrder {
     /// is killed, and the change undone. `None`: it is waited for, however long, and reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hung_after_seconds: Option<u32>,
+    /// What to do about packages that were half-configured before anything is done.
+    #[serde(default, skip_serializing_if = "HalfConfiguredRule::is_refuse")]
+    pub half_configured: HalfConfiguredRule,
 }
 
 /// One package to change to one exact version.
@@ -95,6 +98,23 @@ pub enum ConffileRule {
     Keep,
     /// The vendor's wins (dpkg `--force-confdef --force-confnew`); the other is in the preimage.
     Replace,
+}
+
+/// What happens on a host where a package was left half-configured before anything was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HalfConfiguredRule {
+    /// The transaction is refused; a person repairs it.
+    #[default]
+    Refuse,
+    /// `dpkg --configure -a` before everything else; refused if that does not suffice.
+    Repair,
+}
+
+impl HalfConfiguredRule {
+    fn is_refuse(&self) -> bool {
+        *self == Self::Refuse
+    }
 }
 
 /// Which services restart when files they map have been replaced.

@@ -1,6 +1,6 @@
 //! A document that says, for a group of hosts, what is owed, by when and by which route.
 
-use crate::assignment::{ConffileRule, Probe, RebootRule, RestartRule};
+use crate::assignment::{ConffileRule, HalfConfiguredRule, Probe, RebootRule, RestartRule};
 use crate::finding::Severity;
 use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,8 @@ pub struct Policy {
     pub deadman_seconds: Option<u32>,
     /// See [`crate::assignment::ApplyOrder::hung_after_seconds`].
     pub hung_after_seconds: Option<u32>,
+    /// See [`crate::assignment::ApplyOrder::half_configured`].
+    pub half_configured: HalfConfiguredRule,
     /// How many operators must approve a plan.
     pub approvals: u32,
     /// An inventory older than this is not planned on, in seconds.

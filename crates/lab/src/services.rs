@@ -43,6 +43,8 @@ pub struct Patched {
     pub undo_seconds: f64,
     /// Longest time without an answer while it was taken back, in ms.
     pub undo_gap: f64,
+    /// Why its rehearsal refused the update, where that is as it should be.
+    pub refused: Option<String>,
     /// Files that differed after the undo. Must be 0.
     pub differing: usize,
     /// What is not as it should be; empty: nothing.
@@ -53,7 +55,7 @@ impl std::fmt::Display for Patched {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{:<12} {:<58} {:>3} packages, patched in {:>5.1} s (gap {:>6.0} ms), undone in {:>4.1} s (gap {:>6.0} ms), {} files differ{}",
+            "{:<12} {:<58} {:>3} packages, patched in {:>5.1} s (gap {:>6.0} ms), undone in {:>4.1} s (gap {:>6.0} ms), {} files differ{}{}",
             self.name,
             self.versions,
             self.packages,
@@ -62,6 +64,9 @@ impl std::fmt::Display for Patched {
             self.undo_seconds,
             self.undo_gap,
             self.differing,
+            self.refused
+                .as_ref()
+                .map_or(String::new(), |why| format!("  refused on the clone: {why}")),
             if self.wrong.is_empty() {
                 String::new()
             } else {
@@ -167,8 +172,13 @@ fn one(
         line.and_then(|l| l.split_once(' ')).map_or("?".to_owned(), |(_, v)| v.trim().to_owned())
     };
     report.versions = format!("{} → {}", version(&was), version(&now));
-    if !patched.0.success() {
-        let said = format!("{}{}", patched.0.stdout, patched.0.stderr);
+    let said = format!("{}{}", patched.0.stdout, patched.0.stderr);
+    let refusal = Some(service.refused).filter(|words| !words.is_empty());
+    if let Some(words) = refusal.filter(|words| said.contains(*words)) {
+        // Nothing may have been touched; a newer update may mend it, and then this row tells.
+        report.refused = Some(words.to_owned());
+        answers(host, service)?;
+    } else if !patched.0.success() {
         report.wrong.push(format!("patch: {}", crate::tool::last_lines(said.as_bytes(), 8)));
     } else {
         if changed.is_empty() {

@@ -5,7 +5,7 @@ use crate::inventory;
 use crate::packages::{Apt, Driver as _, Resolution, ResolvedChange};
 use crate::probe;
 use crate::settings::Settings;
-use fettle_core::assignment::{ApplyOrder, PackageChange};
+use fettle_core::assignment::{ApplyOrder, HalfConfiguredRule, PackageChange};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, Origin, Upgrade};
 use fettle_core::version::deb;
@@ -165,6 +165,10 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
             text.parse().map_err(|_| usage(format!("--hung-after wants seconds, not `{text}`")))
         })
         .transpose()?;
+    let half_configured = match words.flag("--repair") {
+        true => HalfConfiguredRule::Repair,
+        false => HalfConfiguredRule::Refuse,
+    };
     let names: Vec<String> = words.rest()?;
     let inventory = inventory::collect(settings);
     let (mut taken, mut left_out) =
@@ -186,7 +190,13 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
     }
     let changes = taken.into_iter().map(change).collect();
     let probes = probe::commands(&settings.config_dir.join("probes.d"));
-    let order = ApplyOrder { changes, probes, hung_after_seconds, ..ApplyOrder::default() };
+    let order = ApplyOrder {
+        changes,
+        probes,
+        hung_after_seconds,
+        half_configured,
+        ..ApplyOrder::default()
+    };
     Ok(Chosen { order, left_out, brought, inventory, everything: names.is_empty() })
 }
 

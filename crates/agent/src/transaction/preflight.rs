@@ -8,7 +8,7 @@ use super::{StepResult, Transaction, fault, io_fault};
 use crate::command::{self, command};
 use crate::packages::{Driver, PackagesError, Resolution, apt};
 use fettle_core::Timestamp;
-use fettle_core::assignment::PackageChange;
+use fettle_core::assignment::{HalfConfiguredRule, PackageChange};
 use fettle_core::transaction::{Fault, StepFacts};
 use room::Need;
 use std::path::Path;
@@ -38,8 +38,8 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     let lists = tx.settings.host("/var/lib/apt/lists");
     let odd = clock::judge(tx.assignment, clock::newest_release(&lists), Timestamp::now())?;
     facts.notes.extend(odd);
-    clean(tx)?;
     lock(tx, &mut facts)?;
+    clean(tx, &mut facts)?;
     held(tx)?;
     facts.notes.extend(host::pinned(tx.settings, tx.changes())?);
     let differences = resolve(tx, &mut facts)?.differences(tx.changes());
@@ -66,20 +66,47 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     Ok(facts)
 }
 
-fn clean(tx: &Transaction<'_>) -> Result<(), Fault> {
+/// Refuses where somebody left packages half done, or repairs that first, if the order says so.
+fn clean(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
+    let wrong = half_done(tx)?;
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let refused = |what: String| {
+        let hint = "repair them (dpkg --configure -a), look at `dpkg --audit`, then try again";
+        Err(fault("half-configured", what, hint))
+    };
+    if tx.order.half_configured == HalfConfiguredRule::Refuse {
+        return refused(format!(
+            "packages were half-configured before anything was done: {}",
+            wrong.join("; ")
+        ));
+    }
+    let mut dpkg = command("dpkg");
+    dpkg.args(["--force-confdef", "--force-confold", "--configure", "-a"]);
+    dpkg.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_MODE", "l");
+    let limit = tx.order.hung_after_seconds.map(|s| Duration::from_secs(s.into()));
+    let output = command::run(&mut dpkg, limit).map_err(io_fault("run dpkg --configure -a"))?;
+    let left = half_done(tx)?;
+    if !left.is_empty() {
+        return refused(format!(
+            "packages were half-configured before anything was done, and dpkg --configure -a ({}) left: {}; it said: {}",
+            output.ending(),
+            left.join("; "),
+            output.tail(3)
+        ));
+    }
+    facts.notes.push(format!("repaired by dpkg --configure -a: {}", wrong.join("; ")));
+    Ok(())
+}
+
+fn half_done(tx: &Transaction<'_>) -> Result<Vec<String>, Fault> {
     let mut wrong = tx.driver.audit().map_err(packages)?;
     let interrupted = host::interrupted(tx.settings);
     if !interrupted.is_empty() {
         wrong.push(format!("dpkg was interrupted (updates {})", interrupted.join(", ")));
     }
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    Err(fault(
-        "half-configured",
-        format!("packages were half-configured before anything was done: {}", wrong.join("; ")),
-        "repair them (dpkg --configure -a), look at `dpkg --audit`, then try again",
-    ))
+    Ok(wrong)
 }
 
 pub(super) fn packages(e: PackagesError) -> Fault {

@@ -125,6 +125,7 @@ pub(super) fn decide(
             fixes: proved.into_iter().map(str::to_owned).collect(),
             deadman_seconds: policy.deadman_seconds,
             hung_after_seconds: policy.hung_after_seconds,
+            half_configured: policy.half_configured,
         },
     };
     Verdict { soak_cap: classes().filter_map(|c| c.soak_seconds).min(), plan, held }

@@ -46,6 +46,13 @@ pub fn battery() -> Vec<Row> {
             &[Refused],
             half_configured,
         ),
+        row(
+            "H10a",
+            "a half-configured package, to be repaired",
+            false,
+            &[Patched],
+            half_configured_repaired,
+        ),
         row("H11", "postinst fails on the host only", true, &[Undone], postinst_fails),
         row("H12", "postinst hangs on the clone", false, &[Refused], postinst_hangs),
         row("H12a", "postinst hangs on the host only", true, &[Undone], postinst_hangs_live),
@@ -136,13 +143,26 @@ fn lock_held(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     })
 }
 
+const STATUS: &str = "/var/lib/dpkg/status";
+/// Leaves a package as a configuration that was cut short does.
+const HALF_CONFIGURE: &str = "sed -i '/^Package: nginx$/,/^Status:/s/^Status: install ok installed/Status: install ok half-configured/' /var/lib/dpkg/status";
+
+fn half_configured_repaired(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    // Once before, so that what dpkg itself writes down of it is the same afterwards.
+    stand.host().sh(&format!("{HALF_CONFIGURE} && dpkg --configure -a"))?.ok()?;
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.run(&to, "before the start", |s| {
+        s.host().sh(HALF_CONFIGURE)?.ok()?;
+        let audit = s.host().sh("dpkg --audit")?.stdout;
+        let said = s.patch(&["--repair"], &[])?.ok()?;
+        Ok(audit.contains("nginx") && said.contains("repaired by dpkg --configure -a"))
+    })
+}
+
 fn half_configured(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     let to = stand.offer(AcmeWeb::Good)?;
-    const STATUS: &str = "/var/lib/dpkg/status";
     stand.run(&to, "before the start", |s| {
-        s.host().sh(&format!(
-            "cp -p {STATUS} /root/status && sed -i '/^Package: nginx$/,/^Status:/s/^Status: install ok installed/Status: install ok half-configured/' {STATUS}"
-        ))?.ok()?;
+        s.host().sh(&format!("cp -p {STATUS} /root/status && {HALF_CONFIGURE}"))?.ok()?;
         let audit = s.host().sh("dpkg --audit")?.stdout;
         let said = s.patch(&[], &[])?;
         s.host().sh(&format!("cp -p /root/status {STATUS}"))?.ok()?;

@@ -24,15 +24,20 @@ pub(super) struct Service {
     pub(super) ask: &'static str,
     /// Shell: prints something of its data that must be the same before and after.
     pub(super) data: &'static str,
+    /// The rehearsal must refuse the update, with these words; empty: it must go through.
+    pub(super) refused: &'static str,
 }
 
 const fn service(name: &'static str, patch: &'static str, ask: &'static str) -> Service {
-    Service { name, patch, older: "", ask, data: "true" }
+    Service { name, patch, older: "", ask, data: "true", refused: "" }
 }
 
 impl Service {
     const fn data(self, data: &'static str) -> Self {
         Self { data, ..self }
+    }
+    const fn refused(self, refused: &'static str) -> Self {
+        Self { refused, ..self }
     }
     const fn older(self, older: &'static str) -> Self {
         Self { older, ..self }
@@ -221,11 +226,13 @@ mkdir -p nss && certutil -N -d nss --empty-password"#,
             "imagemagick",
             "imagemagick",
             "convert /srv/work/red.png -resize 10x10 /tmp/small.png",
-        ),
+        )
+        // Its coder for MAT files was built against a symbol that its own library does not export (`nm -D`).
+        .refused("GetMagickUTCTime"),
         service(
             "ghostscript",
             "ghostscript",
-            "echo '1 1 add = quit' | gs -q -dNODISPLAY -dBATCH | grep -q 2",
+            "echo '1 1 add = quit' | gs -q -dNODISPLAY -dBATCH - | grep -q 2",
         ),
         service("nss", "libnss3", "certutil -L -d /srv/work/nss"),
     ],

@@ -5,7 +5,7 @@ use super::checks;
 use super::duration::MAX_SECONDS;
 use super::section::{Keys, Section};
 use super::{Errors, nearest};
-use crate::assignment::{ConffileRule, Probe, RebootRule, RestartRule};
+use crate::assignment::{ConffileRule, HalfConfiguredRule, Probe, RebootRule, RestartRule};
 use crate::finding::Severity;
 use crate::{Digest, Timestamp};
 use toml::de::{DeTable, DeValue};
@@ -25,6 +25,7 @@ const POLICY: Keys = &[
     ("latency-margin-percent", "50"),
     ("deadman", "\"10m\""),
     ("hung-after", "\"30m\""),
+    ("half-configured", "\"repair\""),
 ];
 const SOURCE: Keys =
     &[("origin", "\"Debian\""), ("label", "\"Debian-Security\""), ("suite", "\"stable-security\"")];
@@ -231,6 +232,7 @@ fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
         latency_margin_percent: None,
         deadman_seconds: None,
         hung_after_seconds: None,
+        half_configured: HalfConfiguredRule::default(),
         approvals: 0,
         inventory_max_age_seconds: 86_400,
         digest: Digest::of(e.text.as_bytes()),
@@ -255,6 +257,8 @@ fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
         s.word(e, "take", &[("security", Take::Security), ("all", Take::All)]).unwrap_or_default();
     let conffiles = [("keep", ConffileRule::Keep), ("replace", ConffileRule::Replace)];
     policy.conffiles = s.word(e, "conffiles", &conffiles).unwrap_or_default();
+    let half = [("refuse", HalfConfiguredRule::Refuse), ("repair", HalfConfiguredRule::Repair)];
+    policy.half_configured = s.word(e, "half-configured", &half).unwrap_or_default();
     policy.approvals = s.count(e, "approvals", 0..=100).unwrap_or(0);
     policy.inventory_max_age_seconds =
         s.duration(e, "inventory-max-age", 1..=MAX_SECONDS).unwrap_or(86_400);

@@ -71,6 +71,7 @@ fn the_web_policy_parses() {
     assert_eq!((p.windows[0].start_minute, p.windows[0].duration_seconds), (22 * 60, 5 * 3600));
     assert_eq!(p.exclusions[0].until.to_string(), "2027-02-01T00:00:00Z");
     assert_eq!((p.deadman_seconds, p.hung_after_seconds), (Some(600), Some(3600)));
+    assert_eq!(p.half_configured, HalfConfiguredRule::Repair);
     assert!(p.classes[0].emergency && p.classes[0].soak_seconds == Some(1800));
     assert_eq!(p.select.to_string(), "env=prod and role in (web, api) and not maintenance=frozen");
 }
