@@ -162,7 +162,8 @@ pub fn worse(before: &Sight, now: &Sight, margin: Option<u32>) -> Vec<String> {
     }
     let open: BTreeSet<(&str, &str, u16)> = now.listeners.iter().map(key).collect();
     for was in before.listeners.iter().filter(|l| stays(l)) {
-        if !open.contains(&key(was)) {
+        let elsewhere = || now.listeners.iter().any(|is| stands_for(is, was));
+        if !open.contains(&key(was)) && !elsewhere() {
             let who = if was.unit.is_empty() { &was.process } else { &was.unit };
             out.push(format!(
                 "nobody listens on {} {}:{} any more ({who} did)",
@@ -197,11 +198,22 @@ fn key(l: &Listener) -> (&str, &str, u16) {
     (&l.protocol, &l.address, l.port)
 }
 
+/// Ports that the kernel gives to whoever asks for none in particular: another one after each start (`ip(7)`,
+/// `ip_local_port_range`, its default).
+const CHOSEN_BY_KERNEL: std::ops::RangeInclusive<u16> = 32768..=60999;
+
+/// Is this the same service's socket, on another port that the kernel chose?
+fn stands_for(is: &Listener, was: &Listener) -> bool {
+    let chosen = |l: &Listener| CHOSEN_BY_KERNEL.contains(&l.port);
+    let who = |l: &Listener| (l.protocol.clone(), l.address.clone(), l.unit.clone());
+    chosen(is) && chosen(was) && who(is) == who(was) && is.process == was.process
+}
+
 /// A socket that a service holds for good: no client's port, none of a login.
 fn stays(l: &Listener) -> bool {
     !(l.unit.ends_with(".scope")
         || comes_and_goes(&l.unit)
-        || (l.protocol.starts_with("udp") && l.port >= 32768))
+        || (l.protocol.starts_with("udp") && CHOSEN_BY_KERNEL.contains(&l.port)))
 }
 
 #[cfg(test)]
@@ -259,6 +271,18 @@ mod tests {
                 "probe `GET /` answered before, now: status 500, expected 200",
             ]
         );
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chose_may_be_another_one_of_the_same_service_only() {
+        let sight = |listeners: Vec<Listener>| Sight { listeners, ..Sight::default() };
+        let before = sight(vec![listener(41107)]);
+        assert!(worse(&before, &sight(vec![listener(35551)]), None).is_empty());
+        let other = Listener { unit: "other.service".into(), ..listener(35551) };
+        assert_eq!(worse(&before, &sight(vec![other]), None).len(), 1);
+        assert_eq!(worse(&before, &sight(vec![listener(8080)]), None).len(), 1);
+        assert_eq!(worse(&sight(vec![listener(8080)]), &before, None).len(), 1);
+        assert_eq!(worse(&before, &sight(vec![]), None).len(), 1);
     }
 
     #[test]
