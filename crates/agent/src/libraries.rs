@@ -67,7 +67,7 @@ pub struct Missing {
     /// Symbols that none of its libraries has, or what the loader complains of. A plug-in gets its symbols from the
     /// program that loads it, and lacks them whenever it is looked at alone.
     pub symbols: BTreeSet<String>,
-    /// Those of them that no file of the changed packages has either.
+    /// Those of them that no file of the changed packages has either, nor a library that one of those needs.
     pub nowhere: BTreeSet<String>,
 }
 
@@ -82,7 +82,8 @@ impl Missing {
 }
 
 /// What is missing after a change and was not before, in words, by file. A file that lacked symbols before is a
-/// plug-in, and so may one be that `is_new`: then a symbol that the changed packages have somewhere is not missing.
+/// plug-in, and so may one be that `is_new`: then a symbol that the changed packages' programs have, or bring with
+/// their libraries, is not missing.
 pub fn newly_missing(
     before: &BTreeMap<String, Missing>,
     after: &BTreeMap<String, Missing>,
@@ -290,7 +291,8 @@ impl System {
         (listed && self.head(&path).is_some_and(|elf| elf.machine == machine)).then_some(path)
     }
 
-    /// What is missing for this file, if anything. `others`: files of the changed packages.
+    /// What is missing for this file, if anything. `others`: files of the changed packages, with their
+    /// libraries.
     fn missing(&mut self, path: &Path, elf: &Elf, others: &[PathBuf]) -> Option<Missing> {
         let mut places = runpath(path, elf);
         let (mut closure, mut open) = (Vec::new(), vec![]);
@@ -344,6 +346,26 @@ impl System {
         Some(Missing { library: String::new(), symbols, nowhere })
     }
 
+    /// Files, and every library that they need, and that those need.
+    fn with_libraries<'p>(&mut self, files: impl Iterator<Item = &'p PathBuf>) -> Vec<PathBuf> {
+        let mut all: Vec<PathBuf> = files.cloned().collect();
+        let mut seen: HashSet<PathBuf> = all.iter().cloned().collect();
+        let mut at = 0;
+        while let Some(path) = all.get(at).cloned() {
+            at += 1;
+            let Some(elf) = self.head(&path) else { continue };
+            let places = runpath(&path, &elf);
+            for name in &elf.needed {
+                if let Some(found) = self.find(name, elf.machine, &places)
+                    && seen.insert(found.clone())
+                {
+                    all.push(found);
+                }
+            }
+        }
+        all
+    }
+
     fn check(
         &mut self,
         files: &[PathBuf],
@@ -362,7 +384,7 @@ impl System {
         out.sonames = own.iter().filter_map(|p| all.get(p)?.soname.clone()).collect();
         let uses =
             |elf: &Elf| elf.needed.iter().any(|n| out.sonames.contains(n) || watched.contains(n));
-        let others: Vec<PathBuf> = own.iter().filter(|p| all.contains_key(*p)).cloned().collect();
+        let others = self.with_libraries(own.iter().filter(|p| all.contains_key(*p)));
         let look: Vec<(PathBuf, Rc<Elf>)> =
             all.into_iter().filter(|(path, elf)| own.contains(path) || uses(elf)).collect();
         for (path, elf) in look {

@@ -197,10 +197,12 @@ fn a_plug_in_may_use_more_of_the_program_that_loads_it_and_nothing_that_is_nowhe
         fs::write(built.0.path().join("m.c"), code).unwrap();
         built.compile(&["-shared", "-fPIC", "-o", "plug-in.so", "m.c"]);
     };
-    let program =
-        "int one(void) { return 1; } int two(void) { return 2; } int main(void) { return 0; }";
+    // It brings `four` with its library.
+    built.library("int four(void) { return 4; }", "");
+    let program = "int four(void); int one(void) { return 1; } int two(void) { return 2; } \
+                   int main(void) { return four(); }";
     fs::write(built.0.path().join("h.c"), program).unwrap();
-    built.compile(&["-rdynamic", "-o", "program", "h.c"]);
+    built.compile(&["-rdynamic", "-o", "program", "h.c", "libfettle.so.1", "-Wl,-rpath,$ORIGIN"]);
     let own: BTreeSet<PathBuf> =
         ["program", "plug-in.so"].map(|name| built.0.path().join(name)).into();
     let look = || {
@@ -210,7 +212,7 @@ fn a_plug_in_may_use_more_of_the_program_that_loads_it_and_nothing_that_is_nowhe
     plug_in("int one(void); int f(void) { return one(); }");
     let before = look();
     assert_eq!(before.len(), 1, "{before:?}");
-    plug_in("int one(void), two(void); int f(void) { return one() + two(); }");
+    plug_in("int one(void), two(void), four(void); int f(void) { return one() + two() + four(); }");
     assert_eq!(newly_missing(&before, &look(), |_| false), BTreeMap::new());
     plug_in("int one(void), three(void); int f(void) { return one() + three(); }");
     let path = built.0.path().join("plug-in.so").to_string_lossy().into_owned();
