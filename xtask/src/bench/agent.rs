@@ -23,7 +23,8 @@ pub(super) fn measure(lab: &Lab, programs: &Path) -> Result<Vec<Figure>> {
     let peer = median(&host, &["dpkg-query", "-W"])?;
     let ours = median(&host, &["fettle-agent", "inventory", "--only", "packages"])?;
     // A host with many packages: each of this one's seven times, under names of their own.
-    host.sh("awk -v RS= -v ORS='\n\n' '{ for (i = 0; i < 7; i++) { s = $0; sub(/^Package: [^\n]*/, \"&-\" i, s); print s } }' /var/lib/dpkg/status > /root/many")?.ok()?;
+    let copies = r#"awk -v RS= -v ORS='\n\n' '{ for (i = 0; i < 7; i++) { s = $0; sub(/^Package: [^\n]*/, "&-" i, s); print s } }' /var/lib/dpkg/status > /root/many"#;
+    host.sh(copies)?.ok()?;
     let many = host.sh("grep -c ^Package: /root/many")?.ok()?.trim().parse::<f64>()?;
     let with_many = "mount --bind /root/many /var/lib/dpkg/status";
     let peer_many = median_after(&host, with_many, &["dpkg-query", "-W"])?;
