@@ -1,5 +1,6 @@
 //! The order for one host: do this transaction, in this window, once. Typed, never shell.
 
+use crate::inventory::Upgrade;
 use crate::{AssignmentId, Digest, HostId, RolloutId, Timestamp, TransactionId};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,19 @@ pub struct PackageChange {
     pub sha256: Digest,
     /// Size of the archive in bytes.
     pub size: u64,
+}
+
+impl From<&Upgrade> for PackageChange {
+    fn from(upgrade: &Upgrade) -> Self {
+        Self {
+            name: upgrade.name.clone(),
+            architecture: upgrade.architecture.clone(),
+            from: upgrade.from.clone(),
+            to: upgrade.to.clone(),
+            sha256: upgrade.sha256,
+            size: upgrade.size,
+        }
+    }
 }
 
 /// What happens to a configuration file that the administrator and the vendor both changed.

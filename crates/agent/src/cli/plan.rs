@@ -188,7 +188,7 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
             "apt-get update, then fettle-agent plan",
         ));
     }
-    let changes = taken.into_iter().map(change).collect();
+    let changes = taken.into_iter().map(PackageChange::from).collect();
     let probes = probe::commands(&settings.config_dir.join("probes.d"));
     let order = ApplyOrder {
         changes,
@@ -268,7 +268,7 @@ fn bring_along<'u>(
     let mut brought = Vec::new();
     // Each round adds at least one, or is the last.
     while !taken.is_empty() {
-        let changes: Vec<PackageChange> = taken.iter().map(|u| change(u)).collect();
+        let changes: Vec<PackageChange> = taken.iter().map(|u| PackageChange::from(*u)).collect();
         let Some(resolution) = resolve(&changes) else { break };
         let wanted = |u: &&Upgrade| {
             let step = |s: &ResolvedChange| {
@@ -299,17 +299,6 @@ fn place(origin: &Origin) -> String {
 
 fn is(upgrade: &Upgrade, name: &str) -> bool {
     name == upgrade.name || name == format!("{}:{}", upgrade.name, upgrade.architecture)
-}
-
-fn change(upgrade: &Upgrade) -> PackageChange {
-    PackageChange {
-        name: upgrade.name.clone(),
-        architecture: upgrade.architecture.clone(),
-        from: upgrade.from.clone(),
-        to: upgrade.to.clone(),
-        sha256: upgrade.sha256,
-        size: upgrade.size,
-    }
 }
 
 #[cfg(test)]

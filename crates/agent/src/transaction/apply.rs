@@ -40,8 +40,9 @@ pub struct Command {
     program: String,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
-    /// How long the host had been up when this was written down.
-    begun: Duration,
+    /// How long the host had been up when this was written down. An agent before did not say.
+    #[serde(default)]
+    begun: Option<Duration>,
 }
 
 /// How the package manager ended.
@@ -86,7 +87,7 @@ fn start(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
         program: line.program,
         arguments: line.arguments,
         environment: line.environment.into_iter().collect(),
-        begun: uptime().map_err(io_fault("read the host's uptime"))?,
+        begun: Some(uptime().map_err(io_fault("read the host's uptime"))?),
     };
     tx.keep("apply.json", &line)?;
     let unit = unit_name(tx);
@@ -213,7 +214,7 @@ fn hung_after(tx: &Transaction<'_>) -> Option<Duration> {
 /// How long ago the command was written down: by the time since boot, which no step of the clock changes and which
 /// survives the agent. After a reboot nothing runs any more. What cannot be read has only just begun.
 fn running_for(directory: &Path) -> Duration {
-    let begun = read_kept::<Command>(directory, "apply.json").map(|command| command.begun);
+    let begun = read_kept::<Command>(directory, "apply.json").and_then(|command| command.begun);
     begun.zip(uptime().ok()).map_or(Duration::ZERO, |(begun, now)| now.saturating_sub(begun))
 }
 

@@ -94,7 +94,7 @@ pub(super) fn decide(
         fixed.extend(&offer.fixes);
     }
     let classes = || fixed.iter().filter_map(|f| policy.classify(f));
-    let changes: Vec<PackageChange> = taken.iter().map(|o| change(o.upgrade)).collect();
+    let changes: Vec<PackageChange> = taken.iter().map(|o| o.upgrade.into()).collect();
     let names: BTreeSet<&str> = changes.iter().map(|c| c.name.as_str()).collect();
     let sources: BTreeSet<&str> =
         taken.iter().map(|o| o.source).filter(|s| !s.is_empty()).collect();
@@ -129,17 +129,6 @@ pub(super) fn decide(
         },
     };
     Verdict { soak_cap: classes().filter_map(|c| c.soak_seconds).min(), plan, held }
-}
-
-fn change(upgrade: &Upgrade) -> PackageChange {
-    PackageChange {
-        name: upgrade.name.clone(),
-        architecture: upgrade.architecture.clone(),
-        from: upgrade.from.clone(),
-        to: upgrade.to.clone(),
-        sha256: upgrade.sha256,
-        size: upgrade.size,
-    }
 }
 
 /// Every upgrade with what speaks for it and what, of itself, against it. By name and architecture.

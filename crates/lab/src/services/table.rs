@@ -209,7 +209,7 @@ const LIBRARIES: Stage = Stage {
         "libnss3-tools",
     ],
     prepare: r#"
-mkdir -p /srv/work && cd /srv/work && seq 10000 > f && xz -k f && bsdtar -cf f.tar f
+mkdir -p /srv/kept && cd /srv/kept && seq 10000 > f && xz -k f && bsdtar -cf f.tar f
 convert -size 60x60 xc:red red.png
 mkdir -p nss && certutil -N -d nss --empty-password"#,
     live: &[],
@@ -219,13 +219,13 @@ mkdir -p nss && certutil -N -d nss --empty-password"#,
             "libexpat1",
             "python3 -c 'import xml.parsers.expat as e; e.ParserCreate().Parse(\"<a/>\", True)'",
         ),
-        service("libarchive", "libarchive13", "bsdtar -tf /srv/work/f.tar | grep -q f")
-            .data("sha256sum /srv/work/f"),
-        service("xz", "xz-utils liblzma5", "xz -dc /srv/work/f.xz | tail -1 | grep -q 10000"),
+        service("libarchive", "libarchive13", "bsdtar -tf /srv/kept/f.tar | grep -q f")
+            .data("sha256sum /srv/kept/f"),
+        service("xz", "xz-utils liblzma5", "xz -dc /srv/kept/f.xz | tail -1 | grep -q 10000"),
         service(
             "imagemagick",
             "imagemagick",
-            "convert /srv/work/red.png -resize 10x10 /tmp/small.png",
+            "convert /srv/kept/red.png -resize 10x10 /tmp/small.png",
         )
         // Its coder for MAT files was built against a symbol that its own library does not export (`nm -D`).
         .refused("GetMagickUTCTime"),
@@ -234,7 +234,7 @@ mkdir -p nss && certutil -N -d nss --empty-password"#,
             "ghostscript",
             "echo '1 1 add = quit' | gs -q -dNODISPLAY -dBATCH - | grep -q 2",
         ),
-        service("nss", "libnss3", "certutil -L -d /srv/work/nss"),
+        service("nss", "libnss3", "certutil -L -d /srv/kept/nss"),
     ],
 };
 
