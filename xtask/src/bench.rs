@@ -4,10 +4,10 @@ mod agent;
 mod host;
 
 use crate::figures::{Figure, publish};
-use crate::lab::say;
+use crate::lab::{say, within};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
-use fettle_lab::{Lab, LabConfig, LabHost};
+use fettle_lab::{Lab, LabHost};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -51,15 +51,7 @@ fn in_the_lab(measure: fn(&Lab, &Path) -> Result<Vec<Figure>>) -> Result<Vec<Fig
     std::fs::create_dir_all(&programs)?;
     std::fs::copy(&shipped, programs.join("fettle-agent"))?;
     std::fs::copy(server.join("fettle"), programs.join("fettle"))?;
-    let lab = Lab::open(LabConfig::from_env()?)?;
-    lab.ensure_requirements(&say)?;
-    let result = measure(&lab, &programs);
-    let left = crate::lab::down(&lab);
-    let (result, left) = (result?, left?);
-    if !left.is_empty() {
-        bail!("the lab left behind: {}", left.join(", "));
-    }
-    Ok(result)
+    within(|lab| measure(lab, &programs))
 }
 
 /// Whole-process time in ms, measured inside the host, so that entering it does not count.

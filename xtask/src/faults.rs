@@ -2,11 +2,10 @@
 
 use crate::build::programs;
 use crate::figures::write_json;
-use crate::lab::{down, say};
+use crate::lab::{say, within};
 use anyhow::{Result, bail};
 use clap::Args;
 use fettle_lab::faults::{Extent, battery, run};
-use fettle_lab::{Lab, LabConfig};
 use std::path::PathBuf;
 
 /// Faults done to real hosts in the middle of real transactions.
@@ -25,11 +24,6 @@ pub(crate) struct Faults {
 
 impl Faults {
     pub(crate) fn run(self) -> Result<()> {
-        if let Some(reason) = fettle_lab::why_not() {
-            bail!(
-                "faults are done to real hosts, which cannot be booted here: {reason}\nnext: run it as root"
-            );
-        }
         let known = battery();
         if let Some(odd) = self.row.iter().find(|id| !known.iter().any(|r| r.id == **id)) {
             let all: Vec<&str> = known.iter().map(|r| r.id).collect();
@@ -42,19 +36,13 @@ impl Faults {
         let rows: Vec<_> = known.into_iter().filter(|r| wanted(r.id, r.short)).collect();
         let extent = if self.full { Extent::Full } else { Extent::Short };
         let programs = programs("demo")?;
-        let lab = Lab::open(LabConfig::from_env()?)?;
-        lab.ensure_requirements(&say)?;
-        down(&lab)?;
-        let reports = run(&lab, &programs, &rows, extent, &say);
-        // What went wrong first is told first.
-        let left = down(&lab);
-        let (reports, left) = (reports?, left?);
-        write_json(&reports, self.json.as_deref())?;
+        let reports = within(|lab| {
+            let reports = run(lab, &programs, &rows, extent, &say)?;
+            write_json(&reports, self.json.as_deref())?;
+            Ok(reports)
+        })?;
         let bad: Vec<&str> =
             reports.iter().filter(|r| !r.holds()).map(|r| r.row.as_str()).collect();
-        if !left.is_empty() {
-            bail!("the lab left behind: {}", left.join(", "));
-        }
         if !bad.is_empty() {
             bail!("not survived: {}", bad.join("; "));
         }

@@ -55,6 +55,23 @@ pub(crate) fn down(lab: &Lab) -> Result<Vec<String>> {
     Ok(lab.leftovers()?.iter().map(ToString::to_string).collect())
 }
 
+/// Does something in a lab of its own, and takes that down whatever came of it. What went wrong first is told first.
+pub(crate) fn within<T>(act: impl FnOnce(&Lab) -> Result<T>) -> Result<T> {
+    if let Some(reason) = fettle_lab::why_not() {
+        bail!("real hosts cannot be booted here: {reason}\nnext: run it as root");
+    }
+    let lab = Lab::open(LabConfig::from_env()?)?;
+    lab.ensure_requirements(&say)?;
+    down(&lab)?;
+    let result = act(&lab);
+    let left = down(&lab);
+    let (result, left) = (result?, left?);
+    if !left.is_empty() {
+        bail!("the lab left behind: {}", left.join(", "));
+    }
+    Ok(result)
+}
+
 impl LabCommand {
     pub(crate) fn run(self) -> Result<()> {
         let config = LabConfig::from_env()?;

@@ -75,9 +75,8 @@ impl Missing {
     fn library(said: String) -> Self {
         Self { library: said, ..Self::default() }
     }
-    fn complaint(said: &str) -> Self {
-        let symbols: BTreeSet<String> = said.split("; ").map(str::to_owned).collect();
-        Self { library: String::new(), nowhere: symbols.clone(), symbols }
+    fn complaint(lines: BTreeSet<String>) -> Self {
+        Self { library: String::new(), nowhere: lines.clone(), symbols: lines }
     }
 }
 
@@ -105,10 +104,12 @@ pub fn newly_missing(
 fn words<'a>(mut symbols: impl Iterator<Item = &'a String>) -> Option<String> {
     let first = symbols.next()?;
     // The loader's complaints are sentences already.
-    let what = if first.contains(' ') { "" } else { "symbol " };
+    let sentence = first.contains(' ');
     Some(match symbols.count() {
-        0 => format!("{what}{first} is not there"),
-        more => format!("{what}{first} and {more} more are not there"),
+        0 if sentence => first.clone(),
+        more if sentence => format!("{first}; and {more} more"),
+        0 => format!("symbol {first} is not there"),
+        more => format!("symbol {first} and {more} more are not there"),
     })
 }
 
@@ -138,7 +139,7 @@ pub fn check(programs: &[HostPath], packages: &[String], watched: &BTreeSet<Stri
     for program in programs.iter().take(MOST) {
         if let Some(said) = complaint(program.as_path()) {
             let path = program.0.to_string_lossy().into_owned();
-            found.unresolved.entry(path).or_insert_with(|| Missing::complaint(&said));
+            found.unresolved.entry(path).or_insert_with(|| Missing::complaint(said));
         }
     }
     found.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -413,8 +414,8 @@ fn runpath(path: &Path, elf: &Elf) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What the loader complains of, if anything.
-fn complaint(path: &Path) -> Option<String> {
+/// What the loader complains of, if anything, line by line.
+fn complaint(path: &Path) -> Option<BTreeSet<String>> {
     let loader = read_elf(path)?.interpreter.filter(|l| is_system_loader(l))?;
     let mut loader = command(&loader);
     // Not `--list`: it binds nothing, and so misses symbols.
@@ -431,8 +432,8 @@ fn complaint(path: &Path) -> Option<String> {
             || line.contains("undefined symbol")
             || line.contains("cannot open shared object")
     };
-    let lines: Vec<&str> = output.text.lines().filter(wrong).map(str::trim).take(3).collect();
-    (!lines.is_empty()).then(|| lines.join("; "))
+    let lines = output.text.lines().filter(wrong).map(|line| line.trim().to_owned());
+    Some(lines.collect()).filter(|lines: &BTreeSet<String>| !lines.is_empty())
 }
 
 /// A program names its loader itself: only the C library's own is ever run, which knows the variables above.

@@ -175,7 +175,7 @@ fn one(
     let said = format!("{}{}", patched.0.stdout, patched.0.stderr);
     let refusal = Some(service.refused).filter(|words| !words.is_empty());
     if let Some(words) = refusal.filter(|words| said.contains(*words)) {
-        // Nothing may have been touched; a newer update may mend it, and then this row tells.
+        // Nothing may have been touched: every file is compared below.
         report.refused = Some(words.to_owned());
         answers(host, service)?;
     } else if !patched.0.success() {
@@ -239,14 +239,21 @@ fn talking(
 ) -> Result<(crate::Output, f64), LabError> {
     const ANSWERS: &str = "/run/fettle-lab-answers";
     let client = format!(
-        "rm -f {ANSWERS}; touch {ANSWERS}.go; while [ -e {ANSWERS}.go ]; do if {{ {}; }} >/dev/null 2>&1; then date +%s%N; fi; sleep 0.01; done > {ANSWERS}",
+        "{{ date +%s%N; while [ -e {ANSWERS}.go ]; do if {{ {}; }} >/dev/null 2>&1; then echo answer; date +%s%N; fi; sleep 0.01; done; date +%s%N; }} > {ANSWERS}",
         service.ask
     );
+    host.sh(&format!("touch {ANSWERS}.go"))?.ok()?;
     let running = host.command("bash").args(["-c", &client]).timeout(PATIENCE * 2).spawn()?;
     let result = act();
     host.exec(&["rm", "-f", &format!("{ANSWERS}.go")])?;
     running.wait(SETTLE)?;
     let said = host.exec(&["cat", ANSWERS])?.ok()?;
+    if !said.contains("answer") {
+        return Err(LabError::Fleet {
+            what: format!("{} never answered its client", service.name),
+        });
+    }
+    // The beginning and the end count as answers: a silence that lasts until then is a gap as well.
     let times: Vec<f64> = said.lines().filter_map(|l| l.parse().ok()).collect();
     let gap = times.windows(2).map(|w| (w[1] - w[0]) / 1e6).fold(0.0, f64::max);
     Ok((result?, gap))

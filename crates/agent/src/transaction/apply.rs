@@ -207,7 +207,7 @@ pub(super) fn wait(tx: &Transaction<'_>) -> Result<Option<Ended>, Fault> {
 }
 
 /// After how long the package manager counts as hung, if the order says so.
-fn hung_after(tx: &Transaction<'_>) -> Option<Duration> {
+pub(super) fn hung_after(tx: &Transaction<'_>) -> Option<Duration> {
     tx.order.hung_after_seconds.map(|s| Duration::from_secs(s.into()))
 }
 
@@ -330,10 +330,6 @@ pub(super) fn finish(
 /// The forward rungs of the recovery ladder, each judged from outside. `None`: the host is what the plan says.
 /// `Some`: it is not, and why.
 fn climb(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<Option<String>, Fault> {
-    let conffiles = match tx.order.conffiles {
-        fettle_core::assignment::ConffileRule::Keep => "--force-confold",
-        fettle_core::assignment::ConffileRule::Replace => "--force-confnew",
-    };
     let archives = dpkg_archives(&tx.new_archives())?;
     let rungs: [(&str, Vec<&Path>); 2] = [
         ("dpkg --configure -a", Vec::new()),
@@ -344,10 +340,7 @@ fn climb(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<Option<String>, 
     ];
     let mut last = String::new();
     for (rung, archives) in rungs {
-        let mut dpkg = command("dpkg");
-        dpkg.args(["--force-confdef", conffiles])
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("NEEDRESTART_MODE", "l");
+        let mut dpkg = dpkg::changing(tx.order.conffiles);
         if archives.is_empty() {
             dpkg.args(["--configure", "-a"]);
         } else {

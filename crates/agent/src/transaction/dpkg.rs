@@ -1,8 +1,23 @@
 //! The package database, asked by its own tools: `dpkg-query(1)`, `dpkg(1)`. Never judged by an exit code alone.
 
 use crate::command::{self, command};
+use fettle_core::assignment::ConffileRule;
 use std::collections::BTreeMap;
 use std::io;
+use std::process::Command;
+
+/// A dpkg that changes packages: asks nothing, restarts nothing, and follows the order's rule for configuration files.
+/// What it is to do is for the caller to add.
+pub(super) fn changing(rule: ConffileRule) -> Command {
+    let conffiles = match rule {
+        ConffileRule::Keep => "--force-confold",
+        ConffileRule::Replace => "--force-confnew",
+    };
+    let mut dpkg = command("dpkg");
+    dpkg.args(["--force-confdef", conffiles]);
+    dpkg.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_MODE", "l");
+    dpkg
+}
 
 /// Installed versions of these packages (`name` or `name:architecture`); those not wholly installed are left out.
 ///

@@ -2,7 +2,6 @@
 //! client is refused. Whatever still maps replaced files afterwards is restarted as any other.
 
 use crate::unit;
-use fettle_core::inventory::StaleProcess;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::io;
 use std::time::{Duration, Instant};
@@ -37,6 +36,9 @@ pub(super) fn knows(unit: &str) -> bool {
 }
 
 /// Renews the units that can be; gives those for which that worked. `said` gets why it did not for others.
+///
+/// # Errors
+/// When processes cannot be looked at. A unit that cannot be renewed is none: it is restarted afterwards.
 pub(super) fn renew(units: &[String], said: &mut Vec<String>) -> io::Result<Vec<String>> {
     let mut renewed = Vec::new();
     for name in units {
@@ -54,7 +56,7 @@ pub(super) fn renew(units: &[String], said: &mut Vec<String>) -> io::Result<Vec<
     let begun = Instant::now();
     while !renewed.is_empty() && begun.elapsed() < PATIENCE {
         let stale = crate::inventory::processes::stale()?;
-        if !stale.iter().any(|p: &StaleProcess| renewed.contains(&p.unit)) {
+        if !stale.iter().any(|p| renewed.contains(&p.unit)) {
             break;
         }
         std::thread::sleep(PAUSE);

@@ -82,11 +82,9 @@ fn clean(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
             wrong.join("; ")
         ));
     }
-    let mut dpkg = command("dpkg");
-    dpkg.args(["--force-confdef", "--force-confold", "--configure", "-a"]);
-    dpkg.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_MODE", "l");
-    let limit = tx.order.hung_after_seconds.map(|s| Duration::from_secs(s.into()));
-    let output = command::run(&mut dpkg, limit).map_err(io_fault("run dpkg --configure -a"))?;
+    let mut dpkg = super::dpkg::changing(tx.order.conffiles);
+    let output = command::run(dpkg.args(["--configure", "-a"]), super::apply::hung_after(tx))
+        .map_err(io_fault("run dpkg --configure -a"))?;
     let left = half_done(tx)?;
     if !left.is_empty() {
         return refused(format!(

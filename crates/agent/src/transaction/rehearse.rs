@@ -61,9 +61,10 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     overlay::write_delta(&tx.directory.join(DELTA), &changes)
         .map_err(io_fault("keep the delta"))?;
     tx.keep(FILE, &found)?;
-    let forecast =
-        forecast::of(tx, &changes, &found).map_err(io_fault("tell what the change will do"))?;
-    tx.keep(forecast::FILE, &forecast)?;
+    let forecast = forecast::of(tx, &changes, &found);
+    if let Ok(forecast) = &forecast {
+        tx.keep(forecast::FILE, forecast)?;
+    }
     clear(tx)?;
 
     let files: Vec<_> = changes.iter().filter(|c| !c.directory).collect();
@@ -98,7 +99,11 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         facts.notes.push(format!("left running, and ended: {}", found.left_running.join(", ")));
     }
     facts.notes.extend(found.gaps.iter().map(|g| format!("not cloned: {g}")));
-    facts.notes.extend(forecast.lines());
+    // It is for people, and refuses nothing.
+    facts.notes.extend(match forecast {
+        Ok(forecast) => forecast.lines(),
+        Err(e) => vec![format!("what the change will do could not be told: {e}")],
+    });
     Ok(facts)
 }
 

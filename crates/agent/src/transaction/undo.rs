@@ -2,14 +2,14 @@
 
 use super::baseline::{self, Baseline};
 use super::{Transaction, activate, apply, dpkg, drain, fault, verify};
-use crate::command::{self, command};
+use crate::command;
 use crate::journal;
 use crate::overlay::{self, ChangeKind};
 use crate::preimage::{self, Restored, WHOLE};
 use crate::settings::Settings;
 use crate::unit;
 use fettle_core::TransactionId;
-use fettle_core::assignment::{Order, RestartRule};
+use fettle_core::assignment::{ConffileRule, Order, RestartRule};
 use fettle_core::transaction::{Fault, Outcome, Progress, StepFacts, UndoFacts};
 use std::collections::BTreeSet;
 use std::fs;
@@ -214,10 +214,8 @@ fn old_archives(directory: &Path, facts: &mut UndoFacts) {
     if archives.is_empty() {
         return;
     }
-    let mut dpkg = command("dpkg");
-    dpkg.args(["--force-confdef", "--force-confold", "--force-downgrade", "--install"])
-        .args(&archives);
-    dpkg.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_MODE", "l");
+    let mut dpkg = dpkg::changing(ConffileRule::Keep);
+    dpkg.args(["--force-downgrade", "--install"]).args(&archives);
     match command::run(&mut dpkg, None) {
         Ok(output) => {
             facts.notes.push(format!("the old archives were unpacked again ({})", output.ending()))

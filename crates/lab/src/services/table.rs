@@ -24,7 +24,8 @@ pub(super) struct Service {
     pub(super) ask: &'static str,
     /// Shell: prints something of its data that must be the same before and after.
     pub(super) data: &'static str,
-    /// The rehearsal must refuse the update, with these words; empty: it must go through.
+    /// A fault of the vendor's update for which its rehearsal refuses it, in its words; empty: none is known. When a
+    /// newer update mends that, it goes through.
     pub(super) refused: &'static str,
 }
 
