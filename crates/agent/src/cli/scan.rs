@@ -32,8 +32,15 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     match only.as_deref() {
         Some("packages") => {
-            let bytes = std::fs::read(settings.host("/var/lib/dpkg/status")).map_err(io)?;
-            for p in inventory::dpkg::parse_status(&bytes) {
+            let unreadable = |e: std::io::Error| {
+                Problem::new(
+                    ProblemKind::Environment,
+                    "dpkg-database",
+                    format!("cannot read dpkg's database: {e}"),
+                    "ls -l /var/lib/dpkg",
+                )
+            };
+            for p in inventory::dpkg::Database::read(settings).map_err(unreadable)?.packages {
                 writeln!(out, "{}\t{}\t{}", p.name, p.version, p.architecture).map_err(io)?;
             }
         }

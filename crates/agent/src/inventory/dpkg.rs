@@ -4,12 +4,15 @@
 //! beginning with a blank, paragraphs apart by an empty line. Nothing is copied until a field is asked for.
 
 use crate::settings::Settings;
-use fettle_core::inventory::Package;
 use memchr::{memchr, memchr2};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+mod status;
+
+pub use status::{Database, parse_status};
 
 /// One paragraph of a control file.
 #[derive(Debug, Clone, Copy)]
@@ -106,164 +109,6 @@ impl<'a> Paragraph<'a> {
 
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// What dpkg knows of a package, borrowed.
-#[derive(Debug, Clone, Copy)]
-struct Record<'a> {
-    name: &'a [u8],
-    architecture: &'a [u8],
-    version: &'a [u8],
-    source: &'a [u8],
-    /// `hold`, `install`, `deinstall`, ...
-    want: &'a [u8],
-    /// `ok` or `reinstreq`.
-    flag: &'a [u8],
-    /// `installed`, `half-configured`, ...
-    state: &'a [u8],
-}
-
-impl<'a> Record<'a> {
-    /// `None` where dpkg has nothing on disk: never installed, removed, or no proper record.
-    fn of(paragraph: Paragraph<'a>) -> Option<Self> {
-        let mut record = Record {
-            name: &[],
-            architecture: &[],
-            version: &[],
-            source: &[],
-            // Without a `Status` dpkg takes a package for one that is not installed, and so do we.
-            want: b"unknown",
-            flag: b"ok",
-            state: b"not-installed",
-        };
-        for (name, value) in paragraph.fields() {
-            match name.len() {
-                7 if name.eq_ignore_ascii_case(b"Package") => record.name = value,
-                7 if name.eq_ignore_ascii_case(b"Version") => record.version = value,
-                6 if name.eq_ignore_ascii_case(b"Source") => record.source = value,
-                12 if name.eq_ignore_ascii_case(b"Architecture") => record.architecture = value,
-                6 if name.eq_ignore_ascii_case(b"Status") => {
-                    let mut words = value.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
-                    record.want = words.next()?;
-                    record.flag = words.next()?;
-                    record.state = words.next()?;
-                }
-                _ => {}
-            }
-        }
-        Some(record)
-    }
-
-    fn is_present(&self) -> bool {
-        !self.name.is_empty()
-            && !self.version.is_empty()
-            && !matches!(self.state, b"not-installed" | b"config-files")
-    }
-
-    fn is_healthy(&self) -> bool {
-        self.flag == b"ok"
-            && matches!(self.state, b"installed" | b"triggers-pending" | b"triggers-awaited")
-    }
-
-    /// `Source: name (version)`; version in parentheses only where it differs.
-    fn source(&self) -> (String, String) {
-        let source = if self.source.is_empty() { self.name } else { self.source };
-        match memchr(b'(', source) {
-            Some(open) => {
-                let version = source[open + 1..].split(|b| *b == b')').next().unwrap_or_default();
-                (lossy(source[..open].trim_ascii()), lossy(version.trim_ascii()))
-            }
-            None => (lossy(source), lossy(self.version)),
-        }
-    }
-
-    fn package(&self) -> Package {
-        let (source, source_version) = self.source();
-        Package {
-            name: lossy(self.name),
-            architecture: lossy(self.architecture),
-            version: lossy(self.version),
-            source,
-            source_version,
-            healthy: self.is_healthy(),
-        }
-    }
-}
-
-/// The package of a `Status`-bearing paragraph, where it is installed.
-pub fn installed(paragraph: Paragraph<'_>) -> Option<Package> {
-    Record::of(paragraph).filter(Record::is_present).map(|r| r.package())
-}
-
-/// Installed packages of a dpkg `status` file, sorted. Total: paragraphs that make no sense are skipped; of two
-/// about the same package the later counts, as dpkg has it.
-pub fn parse_status(bytes: &[u8]) -> Vec<Package> {
-    collect(paragraphs(bytes)).0
-}
-
-/// Installed packages, and the names of those that the administrator holds.
-fn collect<'a>(paragraphs: impl Iterator<Item = Paragraph<'a>>) -> (Vec<Package>, Vec<String>) {
-    let mut records: Vec<Record<'a>> =
-        paragraphs.filter_map(Record::of).filter(|r| !r.name.is_empty()).collect();
-    // Stable, so that the last record of a package stays the last.
-    records.sort_by(|a, b| (a.name, a.architecture).cmp(&(b.name, b.architecture)));
-    let last = |i: usize| {
-        let next: Option<&Record<'_>> = records.get(i + 1);
-        next.is_none_or(|n| (n.name, n.architecture) != (records[i].name, records[i].architecture))
-    };
-    let mut held = Vec::new();
-    let mut packages = Vec::with_capacity(records.len());
-    for (i, record) in records.iter().enumerate() {
-        if record.is_present() && last(i) {
-            packages.push(record.package());
-            if record.want == b"hold" {
-                held.push(lossy(record.name));
-            }
-        }
-    }
-    held.dedup();
-    (packages, held)
-}
-
-/// dpkg's database of a host.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Database {
-    /// Installed packages, by name and architecture.
-    pub packages: Vec<Package>,
-    /// Binary names that the administrator holds.
-    pub held: Vec<String>,
-    /// A dpkg was killed and its journal (`updates/`) not merged yet: the number of its records.
-    pub unmerged: usize,
-}
-
-impl Database {
-    /// Reads the host's database, a killed dpkg's journal included.
-    ///
-    /// # Errors
-    /// When `status` cannot be read.
-    pub fn read(settings: &Settings) -> io::Result<Self> {
-        let mut bytes = fs::read(settings.host("var/lib/dpkg/status"))?;
-        let updates = updates(&settings.host("var/lib/dpkg/updates"));
-        for update in &updates {
-            // dpkg merges them in this order at its next start; each holds whole paragraphs.
-            bytes.extend_from_slice(b"\n\n");
-            bytes.extend_from_slice(&fs::read(update)?);
-        }
-        let (packages, held) = collect(paragraphs(&bytes));
-        Ok(Self { packages, held, unmerged: updates.len() })
-    }
-}
-
-/// Files of dpkg's journal, in order. dpkg names them by numbers only; `tmp.i` is not part of it.
-fn updates(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .filter(|e| e.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
-        .map(|e| e.path())
-        .collect();
-    files.sort();
-    files
 }
 
 /// The file that lists what a package owns: `info/NAME:ARCH.list` for co-installable ones, else `info/NAME.list`.

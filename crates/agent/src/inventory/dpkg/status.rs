@@ -1,0 +1,258 @@
+//! What dpkg has installed: its `status` file, and the `updates` of a dpkg that was killed.
+//!
+//! A status file is a megabyte of text of which a few hundred bytes a package are wanted. It is read through one
+//! small buffer that stays in the processor's cache, and each line is looked at once.
+
+use super::{is_blank, lossy};
+use crate::settings::Settings;
+use fettle_core::inventory::Package;
+use memchr::memchr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// The buffer at the start. It grows only for a paragraph that does not fit.
+const BUFFER: usize = 64 << 10;
+
+/// dpkg's database of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Database {
+    /// Installed packages, by name and architecture.
+    pub packages: Vec<Package>,
+    /// Binary names that the administrator holds.
+    pub held: Vec<String>,
+    /// A dpkg was killed and its journal (`updates/`) not merged yet: the number of its records.
+    pub unmerged: usize,
+}
+
+impl Database {
+    /// Reads the host's database, a killed dpkg's journal included.
+    ///
+    /// # Errors
+    /// When one of its files cannot be read.
+    pub fn read(settings: &Settings) -> io::Result<Self> {
+        let mut known = Known::default();
+        known.read(File::open(settings.host("var/lib/dpkg/status"))?)?;
+        let updates = updates(&settings.host("var/lib/dpkg/updates"));
+        for update in &updates {
+            // dpkg merges them in this order at its next start; each holds whole paragraphs.
+            known.read(File::open(update)?)?;
+        }
+        let (packages, held) = known.installed();
+        Ok(Self { packages, held, unmerged: updates.len() })
+    }
+}
+
+/// Files of dpkg's journal, in order. dpkg names them by numbers only; `tmp.i` is not part of it.
+fn updates(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|e| e.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        .map(|e| e.path())
+        .collect();
+    files.sort();
+    files
+}
+
+/// Installed packages of a dpkg `status` file, sorted. Total: paragraphs that make no sense are skipped; of two
+/// about the same package the later counts, as dpkg has it.
+pub fn parse_status(bytes: &[u8]) -> Vec<Package> {
+    let mut known = Known::default();
+    each_record(bytes, true, |record| known.add(&record));
+    known.installed().0
+}
+
+/// All that was read so far, in the order of reading.
+#[derive(Default)]
+struct Known(Vec<Entry>);
+
+struct Entry {
+    package: Package,
+    present: bool,
+    held: bool,
+}
+
+impl Known {
+    fn add(&mut self, record: &Record<'_>) {
+        if !record.name.is_empty() {
+            self.0.push(Entry {
+                package: record.package(),
+                present: record.is_present(),
+                held: record.want == b"hold",
+            });
+        }
+    }
+
+    /// Reads a file of paragraphs to its end.
+    fn read(&mut self, mut file: impl Read) -> io::Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        let mut filled = 0;
+        loop {
+            let read = match file.read(&mut buffer[filled..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            filled += read;
+            let used = each_record(&buffer[..filled], read == 0, |record| self.add(&record));
+            if read == 0 {
+                return Ok(());
+            }
+            buffer.copy_within(used..filled, 0);
+            filled -= used;
+            if filled == buffer.len() {
+                buffer.resize(2 * filled, 0);
+            }
+        }
+    }
+
+    /// Installed packages, and the names of those that the administrator holds.
+    fn installed(self) -> (Vec<Package>, Vec<String>) {
+        let mut entries = self.0;
+        // Stable, so that the last record of a package stays the last.
+        entries.sort_by(|a, b| a.key().cmp(&b.key()));
+        let mut held = Vec::new();
+        let mut packages = Vec::with_capacity(entries.len());
+        let mut entries = entries.into_iter().peekable();
+        while let Some(entry) = entries.next() {
+            let last = entries.peek().is_none_or(|next| next.key() != entry.key());
+            if entry.present && last {
+                if entry.held {
+                    held.push(entry.package.name.clone());
+                }
+                packages.push(entry.package);
+            }
+        }
+        held.dedup();
+        (packages, held)
+    }
+}
+
+impl Entry {
+    fn key(&self) -> (&str, &str) {
+        (&self.package.name, &self.package.architecture)
+    }
+}
+
+/// What dpkg knows of a package, borrowed.
+#[derive(Debug, Clone, Copy)]
+struct Record<'a> {
+    name: &'a [u8],
+    architecture: &'a [u8],
+    version: &'a [u8],
+    source: &'a [u8],
+    /// `hold`, `install`, `deinstall`, ...
+    want: &'a [u8],
+    /// `ok` or `reinstreq`.
+    flag: &'a [u8],
+    /// `installed`, `half-configured`, ...
+    state: &'a [u8],
+}
+
+/// Without a `Status` dpkg takes a package for one that is not installed, and so do we.
+const NOTHING: Record<'_> = Record {
+    name: &[],
+    architecture: &[],
+    version: &[],
+    source: &[],
+    want: b"unknown",
+    flag: b"ok",
+    state: b"not-installed",
+};
+
+/// Hands out the record of each paragraph of `bytes` and says how many bytes that were. A paragraph that has no end
+/// yet is left for the next call, unless these bytes are the `last`.
+fn each_record(bytes: &[u8], last: bool, mut each: impl FnMut(Record<'_>)) -> usize {
+    let (mut record, mut begun) = (NOTHING, false);
+    let (mut at, mut used) = (0, 0);
+    while at < bytes.len() {
+        let (line, next) = match memchr(b'\n', &bytes[at..]) {
+            Some(length) => (&bytes[at..at + length], at + length + 1),
+            None if last => (&bytes[at..], bytes.len()),
+            None => break,
+        };
+        at = next;
+        match line.first() {
+            // Long descriptions and lists of conffiles: nothing that is wanted goes over several lines.
+            Some(b' ' | b'\t') if !is_blank(line) => continue,
+            Some(_) if !is_blank(line) => {
+                record.take(line);
+                begun = true;
+                continue;
+            }
+            // Lines of blanks only also end a paragraph (deb-control(5) tells parsers to accept them).
+            _ => {}
+        }
+        if begun {
+            each(record);
+        }
+        (record, begun, used) = (NOTHING, false, at);
+    }
+    if last {
+        if begun {
+            each(record);
+        }
+        used = bytes.len();
+    }
+    used
+}
+
+impl<'a> Record<'a> {
+    /// Takes what a field says, where it is one of those wanted. Of a field that stands twice the later counts.
+    fn take(&mut self, line: &'a [u8]) {
+        const FIELDS: [&[u8]; 5] = [b"Package", b"Version", b"Source", b"Architecture", b"Status"];
+        let is = |name: &&&[u8]| {
+            line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name)
+        };
+        if !matches!(line[0] | 0x20, b'p' | b'v' | b's' | b'a') {
+            return;
+        }
+        let Some(name) = FIELDS.iter().find(is) else { return };
+        let value = line[name.len() + 1..].trim_ascii();
+        match name[..2] {
+            [b'P', _] => self.name = value,
+            [b'V', _] => self.version = value,
+            [b'A', _] => self.architecture = value,
+            [b'S', b'o'] => self.source = value,
+            _ => {
+                let mut words = value.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
+                let mut word = || words.next().unwrap_or_default();
+                (self.want, self.flag, self.state) = (word(), word(), word());
+            }
+        }
+    }
+
+    fn is_present(&self) -> bool {
+        !self.version.is_empty()
+            && !matches!(self.state, b"" | b"not-installed" | b"config-files")
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.flag == b"ok"
+            && matches!(self.state, b"installed" | b"triggers-pending" | b"triggers-awaited")
+    }
+
+    /// `Source: name (version)`; version in parentheses only where it differs.
+    fn source(&self) -> (String, String) {
+        let source = if self.source.is_empty() { self.name } else { self.source };
+        match memchr(b'(', source) {
+            Some(open) => {
+                let version = source[open + 1..].split(|b| *b == b')').next().unwrap_or_default();
+                (lossy(source[..open].trim_ascii()), lossy(version.trim_ascii()))
+            }
+            None => (lossy(source), lossy(self.version)),
+        }
+    }
+
+    fn package(&self) -> Package {
+        let (source, source_version) = self.source();
+        Package {
+            name: lossy(self.name),
+            architecture: lossy(self.architecture),
+            version: lossy(self.version),
+            source,
+            source_version,
+            healthy: self.is_healthy(),
+        }
+    }
+}
