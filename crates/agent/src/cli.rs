@@ -28,8 +28,10 @@ fettle-agent: the host side of Fettle
                             what patch would change, and why not the rest; touches nothing
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
     patch [PACKAGE...] [--only security] [--dry-run] [--hung-after SECONDS] [--repair]
+          [--accept-missing SYMBOL@FILE]...
                             the whole transaction, with its way back; /etc/fettle/probes.d must pass
-                            before and after; --repair: packages that somebody left half-configured first
+                            before and after; --repair: packages that somebody left half-configured first;
+                            --accept-missing: a symbol that FILE may lack afterwards (rehearse takes it too)
     undo [TRANSACTION]      take a transaction back; without a name, the last one
     resume                  take up what a crash interrupted
 

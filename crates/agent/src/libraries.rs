@@ -11,6 +11,7 @@ use crate::command::{self, command};
 use crate::host_path::HostPath;
 pub use elf::{Elf, read_elf};
 use elf::{Reader, Symbols};
+use fettle_core::assignment::MissingSymbol;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
@@ -82,23 +83,31 @@ impl Missing {
 
 /// What is missing after a change and was not before, in words, by file. A file that lacked symbols before is a
 /// plug-in, and so may one be that `is_new`: then a symbol that the changed packages' programs have, or bring with
-/// their libraries, is not missing.
+/// their libraries, is not missing. Nor is what the order accepts; those are given second, as `FILE: SYMBOL`.
 pub fn newly_missing(
     before: &BTreeMap<String, Missing>,
     after: &BTreeMap<String, Missing>,
     is_new: impl Fn(&str) -> bool,
-) -> BTreeMap<String, String> {
+    accepted: &[MissingSymbol],
+) -> (BTreeMap<String, String>, Vec<String>) {
+    let mut let_pass = Vec::new();
     let none = Missing::default();
-    let said = |path: &String, now: &Missing| {
+    let mut said = |path: &String, now: &Missing| {
         let was = before.get(path).unwrap_or(&none);
         if !now.library.is_empty() && now.library != was.library {
             return Some(now.library.clone());
         }
         let plug_in = !was.symbols.is_empty() || is_new(path);
         let lacks = if plug_in { &now.nowhere } else { &now.symbols };
-        words(lacks.difference(&was.symbols))
+        let (accepted, lost): (Vec<_>, Vec<_>) = lacks
+            .difference(&was.symbols)
+            .partition(|symbol| accepted.iter().any(|a| a.covers(path, symbol)));
+        let_pass.extend(accepted.into_iter().map(|symbol| format!("{path}: {symbol}")));
+        words(lost.into_iter())
     };
-    after.iter().filter_map(|(path, now)| Some((path.clone(), said(path, now)?))).collect()
+    let lost =
+        after.iter().filter_map(|(path, now)| Some((path.clone(), said(path, now)?))).collect();
+    (lost, let_pass)
 }
 
 fn words<'a>(mut symbols: impl Iterator<Item = &'a String>) -> Option<String> {

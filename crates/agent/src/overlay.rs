@@ -22,6 +22,7 @@ use crate::configuration_tests::interpreters::{self, Loads};
 use crate::configuration_tests::units;
 use crate::host_path::HostPath;
 use crate::libraries::{Resolution, newly_missing};
+use fettle_core::assignment::MissingSymbol;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -60,6 +61,9 @@ pub struct Spec {
     pub tests: PathBuf,
     /// Executables of running services, for the check of their libraries.
     pub programs: Vec<HostPath>,
+    /// Symbols that may be missing afterwards.
+    #[serde(default)]
+    pub accept_missing: Vec<MissingSymbol>,
     /// Units to verify: those that the change touched. Filled in after it.
     #[serde(default)]
     pub units: Vec<String>,
@@ -98,6 +102,8 @@ pub struct Rehearsed {
     pub loads: BTreeMap<String, Loads>,
     /// Programs or libraries that no longer resolve: path → what is missing.
     pub unresolved: BTreeMap<String, String>,
+    /// What is missing and was accepted: `FILE: SYMBOL`.
+    pub accepted: Vec<String>,
     /// How that was found out.
     pub libraries: Resolution,
     /// Processes that the change left running in the clone.
@@ -243,7 +249,8 @@ fn outer(spec_path: &Path) -> io::Result<()> {
         // What did not resolve before either is not the change's fault.
         let lost = std::mem::take(&mut outcome.libraries.unresolved);
         let is_new = |path: &str| !Path::new(path).exists();
-        outcome.unresolved = newly_missing(&libraries.unresolved, &lost, is_new);
+        (outcome.unresolved, outcome.accepted) =
+            newly_missing(&libraries.unresolved, &lost, is_new, &spec.accept_missing);
     }
     let text = serde_json::to_vec(&outcome)?;
     std::fs::write(spec.scratch.join("outcome.json"), text)

@@ -54,6 +54,7 @@ fn a_command_that_nobody_knows_is_a_usage_error_that_names_it() {
         (&["plan", "--only", "dreams"], "dreams"),
         (&["show"], "transaction"),
         (&["inventory", "--only", "dreams"], "dreams"),
+        (&["patch", "--accept-missing", "symbol"], "SYMBOL@FILE"),
         (&["undo", "a", "b"], "transaction"),
     ] {
         let said =

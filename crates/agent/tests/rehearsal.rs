@@ -40,6 +40,7 @@ fn spec(dir: &Path, script: &str, memory: Option<u64>) -> Spec {
         programs: vec![],
         units: vec![],
         sonames: BTreeSet::new(),
+        accept_missing: Vec::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The order for one host: do this transaction, in this window, once. Typed, never shell.
 
 use crate::inventory::Upgrade;
+use crate::policy::glob;
 use crate::{AssignmentId, Digest, HostId, RolloutId, Timestamp, TransactionId};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,27 @@ pub struct ApplyOrder {
     /// What to do about packages that were half-configured before anything is done.
     #[serde(default, skip_serializing_if = "HalfConfiguredRule::is_refuse")]
     pub half_configured: HalfConfiguredRule,
+    /// Symbols that may be missing after the change. Empty: the rehearsal refuses whatever resolved before and does
+    /// not after.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept_missing: Vec<MissingSymbol>,
+}
+
+/// A symbol that a changed file may lack: some packages of vendors come with a plug-in that uses a symbol which none
+/// of their own libraries has, and nobody misses it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MissingSymbol {
+    /// Its name, as `nm -D` prints it; `*` and `?` are globs.
+    pub symbol: String,
+    /// Which files may lack it: an absolute path, `*` and `?` are globs.
+    pub file: String,
+}
+
+impl MissingSymbol {
+    /// May this file lack this symbol?
+    pub fn covers(&self, file: &str, symbol: &str) -> bool {
+        glob::matches(&self.symbol, symbol) && glob::matches(&self.file, file)
+    }
 }
 
 /// One package to change to one exact version.

@@ -1,6 +1,8 @@
 //! A document that says, for a group of hosts, what is owed, by when and by which route.
 
-use crate::assignment::{ConffileRule, HalfConfiguredRule, Probe, RebootRule, RestartRule};
+use crate::assignment::{
+    ConffileRule, HalfConfiguredRule, MissingSymbol, Probe, RebootRule, RestartRule,
+};
 use crate::finding::Severity;
 use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -62,6 +64,8 @@ pub struct Policy {
     pub hung_after_seconds: Option<u32>,
     /// See [`crate::assignment::ApplyOrder::half_configured`].
     pub half_configured: HalfConfiguredRule,
+    /// Symbols that may be missing after a change.
+    pub accept_missing: Vec<AcceptedMissing>,
     /// How many operators must approve a plan.
     pub approvals: u32,
     /// An inventory older than this is not planned on, in seconds.
@@ -164,6 +168,19 @@ pub struct Exclusion {
     /// Who answers for it.
     pub owner: String,
     /// Until (exclusive). Mandatory: an exclusion without an end is forgotten.
+    pub until: Timestamp,
+}
+
+/// A symbol that changed files may lack, for a reason and a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedMissing {
+    /// Which symbol, of which files.
+    pub what: MissingSymbol,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Until (exclusive).
     pub until: Timestamp,
 }
 

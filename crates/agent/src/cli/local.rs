@@ -5,6 +5,7 @@ use crate::executor::{self, ExecutorError, Grant, Standalone};
 use crate::journal::JournalError;
 use crate::settings::Settings;
 use crate::transaction::forecast::{self, Forecast};
+use crate::transaction::preflight::NOT_REPAIRED;
 use crate::transaction::undo::undone;
 use crate::transaction::{progress, read_kept};
 use fettle_core::assignment::{Assignment, Order};
@@ -242,11 +243,13 @@ fn finish(outcome: Result<Outcome, executor::ExecutorError>) -> Result<(), Probl
         Outcome::Undone { reason } => {
             refused("undone", format!("undone and verified: {reason}"), "fettle-agent history")
         }
-        Outcome::Refused { fault } => refused(
-            &fault.code,
-            format!("refused, nothing was touched: {}", fault.message),
-            &fault.hint,
-        ),
+        Outcome::Refused { fault } => {
+            let touched = match fault.code == NOT_REPAIRED {
+                true => "only the repair was tried",
+                false => "nothing was touched",
+            };
+            refused(&fault.code, format!("refused, {touched}: {}", fault.message), &fault.hint)
+        }
         Outcome::Quarantined { reason } => refused(
             "quarantined",
             format!("neither patched nor as it was: {reason}"),

@@ -5,7 +5,7 @@ use crate::inventory;
 use crate::packages::{Apt, Driver as _, Resolution, ResolvedChange};
 use crate::probe;
 use crate::settings::Settings;
-use fettle_core::assignment::{ApplyOrder, HalfConfiguredRule, PackageChange};
+use fettle_core::assignment::{ApplyOrder, HalfConfiguredRule, MissingSymbol, PackageChange};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, Origin, Upgrade};
 use fettle_core::version::deb;
@@ -169,6 +169,10 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
         true => HalfConfiguredRule::Repair,
         false => HalfConfiguredRule::Refuse,
     };
+    let mut accept_missing = Vec::new();
+    while let Some(text) = words.option("--accept-missing")? {
+        accept_missing.push(missing_symbol(&text)?);
+    }
     let names: Vec<String> = words.rest()?;
     let inventory = inventory::collect(settings);
     let (mut taken, mut left_out) =
@@ -195,9 +199,23 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
         probes,
         hung_after_seconds,
         half_configured,
+        accept_missing,
         ..ApplyOrder::default()
     };
     Ok(Chosen { order, left_out, brought, inventory, everything: names.is_empty() })
+}
+
+/// `SYMBOL@FILE`.
+fn missing_symbol(text: &str) -> Result<MissingSymbol, Problem> {
+    // Symbols have versions after an @ of their own: `memcpy@GLIBC_2.14`.
+    match text.rsplit_once('@') {
+        Some((symbol, file)) if !symbol.is_empty() && file.starts_with(['/', '*']) => {
+            Ok(MissingSymbol { symbol: symbol.to_owned(), file: file.to_owned() })
+        }
+        _ => Err(usage(format!(
+            "--accept-missing wants SYMBOL@FILE with FILE from the root on (* and ? are globs), not `{text}`"
+        ))),
+    }
 }
 
 /// As [`choose`], for commands that go on with it: says what was asked for and is left out, and refuses an order

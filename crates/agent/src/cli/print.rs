@@ -1,31 +1,68 @@
 //! What this host did: status, history, show.
 
 use super::{Words, usage};
+use crate::journal::JournalError;
 use crate::settings::Settings;
 use crate::{identity, journal, orders};
 use fettle_core::transaction::{Outcome, Progress};
 use fettle_core::{Problem, ProblemKind};
+use serde::Serialize;
 use serde_json::json;
+use std::io::ErrorKind;
+use std::path::Path;
 
-/// Every transaction of this host, oldest first.
+/// A transaction whose journal does not say what became of it.
+#[derive(Debug, Serialize)]
+struct Lost {
+    transaction: String,
+    why: String,
+}
+
+/// Every transaction of this host whose journal reads, oldest first.
 pub(super) fn transactions(settings: &Settings) -> Result<Vec<Progress>, Problem> {
-    let unreadable = |what: &dyn std::fmt::Display| {
-        Problem::new(ProblemKind::Environment, "journal-unreadable", what, "run as root")
-    };
+    Ok(all(settings)?.0)
+}
+
+/// Every transaction of this host, oldest first, and those that cannot be told: one bad journal hides no other.
+fn all(settings: &Settings) -> Result<(Vec<Progress>, Vec<Lost>), Problem> {
     let found = match std::fs::read_dir(settings.transactions_dir()) {
         Ok(found) => found,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(&error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Default::default()),
+        Err(error) => {
+            let kind = ProblemKind::Environment;
+            return Err(Problem::new(kind, "journal-unreadable", error, "run as root"));
+        }
     };
-    let mut all = Vec::new();
+    let (mut all, mut lost) = (Vec::new(), Vec::new());
     for entry in found.flatten() {
-        let contents = journal::read(&entry.path()).map_err(|e| unreadable(&e))?;
-        if let Some(progress) = Progress::fold(&contents.entries).map_err(|e| unreadable(&e))? {
-            all.push(progress);
+        match told(&entry.path()) {
+            Ok(progress) => all.extend(progress),
+            Err(why) => lost
+                .push(Lost { transaction: entry.file_name().to_string_lossy().into_owned(), why }),
         }
     }
     all.sort_by_key(|p| p.begun_at);
-    Ok(all)
+    lost.sort_by(|a, b| a.transaction.cmp(&b.transaction));
+    Ok((all, lost))
+}
+
+/// What a transaction's journal says. `None`: it was created and nothing was begun.
+fn told(directory: &Path) -> Result<Option<Progress>, String> {
+    let contents = match journal::read(directory) {
+        Err(JournalError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        read => read.map_err(|e| e.to_string())?,
+    };
+    let progress = Progress::fold(&contents.entries).map_err(|e| e.to_string())?;
+    match (&progress, contents.damage) {
+        (None, Some(damage)) => Err(format!(
+            "its journal does not read from its beginning on; {} records after byte {} do",
+            damage.after.len(),
+            damage.offset
+        )),
+        _ => Ok(progress),
+    }
 }
 
 /// `history`.
@@ -104,7 +141,7 @@ pub(super) fn show(settings: &Settings, words: Words) -> Result<(), Problem> {
 /// `status`.
 pub(super) fn status(settings: &Settings, json: bool) -> Result<(), Problem> {
     let identity = identity::load(settings)?;
-    let all = transactions(settings)?;
+    let (all, lost) = all(settings)?;
     let ledger = orders::read_ledger(settings).unwrap_or_default();
     let last = all.last();
     let stuck: Vec<&Progress> = all
@@ -120,6 +157,7 @@ pub(super) fn status(settings: &Settings, json: bool) -> Result<(), Problem> {
             "transactions": all.len(),
             "last": last,
             "needs_attention": stuck,
+            "unreadable": lost,
             "now": now,
         });
         println!("{value:#}");
@@ -143,5 +181,42 @@ pub(super) fn status(settings: &Settings, json: bool) -> Result<(), Problem> {
             _ => println!("interrupted: {}\n→ fettle-agent resume", p.id),
         }
     }
+    for Lost { transaction, why } in &lost {
+        println!("UNREADABLE {transaction}: {why}");
+    }
+    if !lost.is_empty() {
+        println!(
+            "→ fettle-agent resume takes up what its kept order still tells; else look at {}",
+            settings.transactions_dir().display()
+        );
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_journal_that_cannot_be_read_is_told_and_hides_no_other() {
+        let state = tempfile::tempdir().unwrap();
+        let settings = Settings { state_dir: state.path().to_owned(), ..Settings::default() };
+        let write = |name: &str, text: Option<&[u8]>| {
+            let directory = settings.transactions_dir().join(name);
+            std::fs::create_dir_all(&directory).unwrap();
+            if let Some(text) = text {
+                std::fs::write(directory.join("journal"), text).unwrap();
+            }
+        };
+        write("tx-1-of-a-newer-agent", Some(b"fettle-journal 7\n"));
+        write("tx-2-garbage", Some(b"fettle-journal 1\n0000 {}\nnothing\n0000 {}\n"));
+        write("tx-3-torn-at-its-creation", Some(b"fettle-jo"));
+        write("tx-4-without-one", None);
+        let (read, lost) = all(&settings).unwrap();
+        assert!(read.is_empty());
+        let told: Vec<&str> = lost.iter().map(|l| l.transaction.as_str()).collect();
+        assert_eq!(told, ["tx-1-of-a-newer-agent", "tx-2-garbage"]);
+        assert!(lost[0].why.contains("run the newer"), "{}", lost[0].why);
+        assert!(lost[1].why.contains("0 records after byte 17"), "{}", lost[1].why);
+    }
 }

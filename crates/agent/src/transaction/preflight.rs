@@ -66,33 +66,39 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     Ok(facts)
 }
 
+/// The repair that was asked for did not suffice: the one refusal before which something was changed.
+pub(crate) const NOT_REPAIRED: &str = "not-repaired";
+
 /// Refuses where somebody left packages half done, or repairs that first, if the order says so.
 fn clean(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
     let wrong = half_done(tx)?;
     if wrong.is_empty() {
         return Ok(());
     }
-    let refused = |what: String| {
+    let refused = |code, what: String| {
         let hint = "repair them (dpkg --configure -a), look at `dpkg --audit`, then try again";
-        Err(fault("half-configured", what, hint))
+        Err(fault(code, what, hint))
     };
     if tx.order.half_configured == HalfConfiguredRule::Refuse {
-        return refused(format!(
-            "packages were half-configured before anything was done: {}",
-            wrong.join("; ")
-        ));
+        return refused(
+            "half-configured",
+            format!("packages were half-configured before anything was done: {}", wrong.join("; ")),
+        );
     }
     let mut dpkg = super::dpkg::changing(tx.order.conffiles);
     let output = command::run(dpkg.args(["--configure", "-a"]), super::apply::hung_after(tx))
         .map_err(io_fault("run dpkg --configure -a"))?;
     let left = half_done(tx)?;
     if !left.is_empty() {
-        return refused(format!(
-            "packages were half-configured before anything was done, and dpkg --configure -a ({}) left: {}; it said: {}",
-            output.ending(),
-            left.join("; "),
-            output.tail(3)
-        ));
+        return refused(
+            NOT_REPAIRED,
+            format!(
+                "packages were half-configured before anything was done, and dpkg --configure -a ({}) left: {}; it said: {}",
+                output.ending(),
+                left.join("; "),
+                output.tail(3)
+            ),
+        );
     }
     facts.notes.push(format!("repaired by dpkg --configure -a: {}", wrong.join("; ")));
     Ok(())

@@ -47,6 +47,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         programs: libraries::running_programs(),
         units: Vec::new(),
         sonames: BTreeSet::new(),
+        accept_missing: tx.order.accept_missing.clone(),
         scratch: scratch.clone(),
     };
     let found = overlay::rehearse(&spec).map_err(|e| {
@@ -92,6 +93,9 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         ));
     }
     facts.notes.push(found.libraries.note());
+    if !found.accepted.is_empty() {
+        facts.notes.push(format!("missing, and accepted: {}", found.accepted.join(", ")));
+    }
     if !found.wanted.is_empty() {
         facts.notes.push(format!("wants: {}", found.wanted.join(", ")));
     }
@@ -186,6 +190,8 @@ fn judge(tx: &Transaction<'_>, found: &Rehearsed) -> Result<(), Fault> {
     if !found.unresolved.is_empty() {
         let message =
             format!("programs no longer find what they link to: {}", list(&found.unresolved));
+        let hint = "the host was not touched; where nobody needs that symbol, accept it: \
+                    `patch --accept-missing SYMBOL@FILE`, or [[accept-missing]] in the policy";
         return Err(fault("libraries-unresolved", message, hint));
     }
     Ok(())

@@ -101,6 +101,7 @@ pub(super) fn decide(
     let kernel = inventory.kernel.from_package && names.iter().any(|n| is_kernel_image(n));
     let proved: BTreeSet<&str> =
         fixed.iter().filter(|f| is_proved(policy, f, &taken)).map(|f| f.id.as_str()).collect();
+    let accepted = policy.accept_missing.iter().filter(|a| now < a.until);
     let plan = HostPlan {
         name: host.name.clone(),
         cohort: Digest([0; 32]),
@@ -126,6 +127,7 @@ pub(super) fn decide(
             deadman_seconds: policy.deadman_seconds,
             hung_after_seconds: policy.hung_after_seconds,
             half_configured: policy.half_configured,
+            accept_missing: accepted.into_iter().map(|a| a.what.clone()).collect(),
         },
     };
     Verdict { soak_cap: classes().filter_map(|c| c.soak_seconds).min(), plan, held }

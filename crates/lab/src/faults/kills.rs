@@ -1,10 +1,13 @@
 //! Faults that end a program, or the machine: at journal records, at system calls, with the power.
 
 use super::{Extent, Stand, spread};
-use crate::LabError;
-use crate::Output;
 use crate::repo::AcmeWeb;
+use crate::{LabError, LabHost, Output};
 use std::os::unix::process::ExitStatusExt as _;
+use std::time::Duration;
+
+/// Between two looks at a transaction that runs.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Steps of a transaction, in their order.
 const STEPS: [&str; 9] = [
@@ -70,67 +73,118 @@ pub(super) fn agent_at_calls(stand: &mut Stand<'_>, _: Extent) -> Result<(), Lab
     Ok(())
 }
 
-/// dpkg and what it starts, at their system calls.
-pub(super) fn dpkg_at_calls(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
-    const WRAPPER: &str = "#!/bin/sh
-# Ends dpkg, or what it starts, at one system call of the real transaction.
-if [ -e /root/kill-at ] && [ ! -e /run/fettle-rehearsal ]; then
-    read phase call when < /root/kill-at
+/// Stops dpkg, or what it starts, at one system call of the real transaction.
+struct AtCall {
+    /// `unpack` or `configure`.
+    phase: &'static str,
+    call: &'static str,
+    /// The how-manieth of this call in each process.
+    when: u32,
+}
+
+impl AtCall {
+    /// How often some call is made is not known beforehand: the first few of each process are tried.
+    fn all(whens: &[u32]) -> Vec<Self> {
+        let mut all = Vec::new();
+        for phase in ["unpack", "configure"] {
+            for call in CALLS {
+                all.extend(whens.iter().map(|&when| Self { phase, call, when }));
+            }
+        }
+        all
+    }
+
+    /// Has apt start dpkg through a wrapper that does what [`AtCall::arm`] says, once.
+    fn prepare(host: &LabHost) -> Result<(), LabError> {
+        const WRAPPER: &str = "#!/bin/sh
+# Sends dpkg, or what it starts, a signal at one system call of the real transaction.
+if [ -e /run/fault-at ] && [ ! -e /run/fettle-rehearsal ]; then
+    read signal phase call when < /run/fault-at
     case \" $* \" in *\" --$phase \"*)
-        rm /root/kill-at
-        exec strace -f -o /root/kill.log -e trace=$call -e inject=$call:signal=SIGKILL:when=$when /usr/bin/dpkg \"$@\" ;;
+        rm /run/fault-at
+        exec strace -f -o /run/fault.log -e trace=$call -e inject=$call:signal=$signal:when=$when /usr/bin/dpkg \"$@\" ;;
     esac
 fi
 exec /usr/bin/dpkg \"$@\"
 ";
-    let host = stand.host();
-    host.sh("apt-get install -y -qq strace")?.ok()?;
-    host.write_file("/usr/local/sbin/dpkg-faulty", WRAPPER)?;
-    host.sh("chmod 755 /usr/local/sbin/dpkg-faulty; echo 'Dir::Bin::dpkg \"/usr/local/sbin/dpkg-faulty\";' > /etc/apt/apt.conf.d/99faulty")?.ok()?;
-    let to = stand.offer(AcmeWeb::Good)?;
-    let mut points = Vec::new();
-    for phase in ["unpack", "configure"] {
-        for call in CALLS {
-            // How many there are is not known beforehand; a few of each, the first ones of each process.
-            points.extend([1, 2, 3, 5, 8, 13, 21].map(|when| (phase, call, when)));
-        }
+        host.sh("apt-get install -y -qq strace")?.ok()?;
+        host.write_file("/usr/local/sbin/dpkg-faulty", WRAPPER)?;
+        host.sh("chmod 755 /usr/local/sbin/dpkg-faulty; echo 'Dir::Bin::dpkg \"/usr/local/sbin/dpkg-faulty\";' > /etc/apt/apt.conf.d/99faulty; sync")?.ok().map(drop)
     }
+
+    /// Below `/run`, so that a power cut takes it away.
+    fn arm(&self, host: &LabHost, signal: &str) -> Result<(), LabError> {
+        let Self { phase, call, when } = self;
+        let line =
+            format!("rm -f /run/fault.log; echo {signal} {phase} {call} {when} > /run/fault-at");
+        host.sh(&line)?.ok().map(drop)
+    }
+
+    fn fired(host: &LabHost, words: &str) -> Result<bool, LabError> {
+        let log = host.sh(&format!("grep -c '{words}' /run/fault.log"))?.stdout;
+        Ok(log.trim().parse::<u32>().is_ok_and(|n| n > 0))
+    }
+}
+
+impl std::fmt::Display for AtCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.phase, self.call, self.when)
+    }
+}
+
+/// dpkg and what it starts, at their system calls.
+pub(super) fn dpkg_at_calls(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
+    AtCall::prepare(stand.host())?;
+    let to = stand.offer(AcmeWeb::Good)?;
     let points = match extent {
-        Extent::Short => {
-            vec![("unpack", "rename", 2), ("configure", "rename", 1)]
-        }
-        Extent::Full => points,
+        Extent::Short => vec![
+            AtCall { phase: "unpack", call: "rename", when: 2 },
+            AtCall { phase: "configure", call: "rename", when: 1 },
+        ],
+        Extent::Full => AtCall::all(&[1, 2, 3, 5, 8, 13, 21]),
     };
-    for (phase, call, when) in points {
-        let what = format!("{phase} {call} {when}");
+    for point in points {
         // A point that this transaction does not reach is none: it is not counted as a run.
-        stand.run_if(&to, &what, |s| {
-            s.host().write_file("/root/kill-at", format!("{phase} {call} {when}\n"))?;
-            s.host().sh("rm -f /root/kill.log")?;
+        stand.run_if(&to, &point.to_string(), |s| {
+            point.arm(s.host(), "SIGKILL")?;
             s.patch(&[], &[])?;
-            let log = s.host().sh("grep -c 'killed by SIGKILL' /root/kill.log")?.stdout;
-            Ok(log.trim().parse::<u32>().is_ok_and(|n| n > 0))
+            AtCall::fired(s.host(), "killed by SIGKILL")
         })?;
     }
     Ok(())
 }
 
-/// The power, with what was not synchronised lost.
+/// The power, with what was not synchronised lost: at each step and journal record, and in the middle of dpkg.
 pub(super) fn power(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
+    const BOOT: Duration = Duration::from_secs(90);
     let steps = STEPS.iter().flat_map(|s| [format!("{s}:before"), format!("{s}:after")]);
     let records = (1..RECORDS).flat_map(|n| [format!("{n}:before"), format!("{n}:after")]);
-    let points: Vec<String> = match extent {
-        Extent::Short => vec!["apply:after".to_owned()],
-        Extent::Full => steps.chain(records).collect(),
+    let (points, calls) = match extent {
+        Extent::Short => (vec!["apply:after".to_owned()], Vec::new()),
+        Extent::Full => (steps.chain(records).collect(), AtCall::all(&[2])),
+    };
+    let again = |host: &LabHost| {
+        host.power_cut()?;
+        host.boot()?;
+        host.wait_booted(BOOT).map(drop)
     };
     let to = stand.offer(AcmeWeb::Good)?;
     for point in points {
-        stand.run(&to, &point, |s| {
-            s.patch_with_fault_at(&point, |host| {
-                host.power_cut()?;
-                host.boot()?;
-                host.wait_booted(std::time::Duration::from_secs(90)).map(drop)
-            })
+        stand.run(&to, &point, |s| s.patch_with_fault_at(&point, again))?;
+    }
+    for point in calls {
+        AtCall::prepare(stand.host())?;
+        stand.run_if(&to, &format!("dpkg, {point}"), |s| {
+            point.arm(s.host(), "SIGSTOP")?;
+            let mut running = s.start_patch(&[])?;
+            while running.is_running() {
+                if AtCall::fired(s.host(), "stopped by SIGSTOP")? {
+                    again(s.host())?;
+                    return Ok(true);
+                }
+                std::thread::sleep(PAUSE);
+            }
+            Ok(false)
         })?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{Report, Row};
-use crate::host::{Output, RootFs};
+use crate::host::{HostCommand, Output, RootFs, Running};
 use crate::repo::{AcmeWeb, Serve, Vendor, acme_web};
 use crate::tree::{self, Tree};
 use crate::{HostSpec, Lab, LabError, LabHost};
@@ -103,16 +103,18 @@ impl<'l> Stand<'l> {
 
     /// `fettle-agent patch acme-web`, with these variables.
     pub fn patch(&self, more: &[&str], environment: &[(&str, &str)]) -> Result<Output, LabError> {
-        let mut command = self
-            .host
-            .command("fettle-agent")
-            .args(["patch", "acme-web"])
-            .args(more)
-            .timeout(PATIENCE);
-        for (name, value) in environment {
-            command = command.env(name, value);
-        }
-        command.run()
+        self.patching(environment).args(more).run()
+    }
+
+    /// The same, not waited for.
+    pub fn start_patch(&self, environment: &[(&str, &str)]) -> Result<Running, LabError> {
+        self.patching(environment).spawn()
+    }
+
+    fn patching(&self, environment: &[(&str, &str)]) -> HostCommand<'_> {
+        let command =
+            self.host.command("fettle-agent").args(["patch", "acme-web"]).timeout(PATIENCE);
+        environment.iter().fold(command, |command, (name, value)| command.env(name, value))
     }
 
     /// The agent is let go to this place and stands still there; then `fault` is done, and it goes on. Gives
@@ -123,13 +125,7 @@ impl<'l> Stand<'l> {
         fault: impl FnOnce(&LabHost) -> Result<(), LabError>,
     ) -> Result<bool, LabError> {
         const WAITING: &str = "/run/fettle-agent/waiting";
-        let mut running = self
-            .host
-            .command("fettle-agent")
-            .args(["patch", "acme-web"])
-            .env("FETTLE_WAIT_AT", place)
-            .timeout(PATIENCE)
-            .spawn()?;
+        let mut running = self.start_patch(&[("FETTLE_WAIT_AT", place)])?;
         let deadline = Instant::now() + PATIENCE;
         // `/run` of a host is not seen from outside.
         while !self.host.exec(&["test", "-e", WAITING])?.success() {
@@ -260,6 +256,9 @@ impl<'l> Stand<'l> {
     fn judge(&self, to: &str, before: &Tree, last: &serde_json::Value) -> Result<End, String> {
         let text = |e: LabError| e.to_string();
         let status = self.status().map_err(text)?;
+        if let Some(lost) = status["unreadable"].as_array().and_then(|all| all.first()) {
+            return Err(format!("a journal cannot be read: {lost}"));
+        }
         let stuck = status["needs_attention"].as_array().cloned().unwrap_or_default();
         if let Some(first) = stuck.first() {
             return match first["outcome"]["outcome"].as_str() {
@@ -328,7 +327,8 @@ fn raise(lab: &Lab, agent: &Path, vendor: &mut Vendor, root: RootFs) -> Result<L
     host.sh(&format!("apt-get update -qq && apt-get install -y -qq acme-web={FROM}"))?.ok()?;
     host.copy_in(agent, "/usr/bin/fettle-agent")?;
     host.sh(
-        "chmod 755 /usr/bin/fettle-agent; mkdir -p /etc/fettle; touch /etc/fettle/allow-failpoints",
+        // What was there before a fault is on the disk: a power cut takes none of it.
+        "chmod 755 /usr/bin/fettle-agent; mkdir -p /etc/fettle; touch /etc/fettle/allow-failpoints; sync",
     )?
     .ok()?;
     Ok(host)

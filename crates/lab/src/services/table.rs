@@ -231,6 +231,11 @@ mkdir -p nss && certutil -N -d nss --empty-password"#,
         // Its coder for MAT files was built against a symbol that its own library does not export (`nm -D`).
         .refused("GetMagickUTCTime"),
         service(
+            "imagemagick, accepted",
+            "imagemagick --accept-missing GetMagickUTCTime@*/coders/mat.so",
+            "convert /srv/kept/red.png -resize 10x10 /tmp/small.png",
+        ),
+        service(
             "ghostscript",
             "ghostscript",
             "echo '1 1 add = quit' | gs -q -dNODISPLAY -dBATCH - | grep -q 2",

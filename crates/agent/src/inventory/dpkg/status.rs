@@ -223,8 +223,7 @@ impl<'a> Record<'a> {
     }
 
     fn is_present(&self) -> bool {
-        !self.version.is_empty()
-            && !matches!(self.state, b"" | b"not-installed" | b"config-files")
+        !self.version.is_empty() && !matches!(self.state, b"" | b"not-installed" | b"config-files")
     }
 
     fn is_healthy(&self) -> bool {

@@ -65,10 +65,14 @@ fn however_a_database_arrives_in_pieces_it_is_read_the_same_and_the_later_word_c
     let mut status = String::new();
     for i in 0..400 {
         let long = "x".repeat(if i == 200 { 300_000 } else { i * 7 });
-        status += &format!("Package: p{i:03}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {i}\nDescription: d\n {long}\n\n");
+        status += &format!(
+            "Package: p{i:03}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {i}\nDescription: d\n {long}\n\n"
+        );
     }
     std::fs::write(settings.host("var/lib/dpkg/status"), &status).unwrap();
-    let update = |state: &str| format!("Package: p007\nStatus: hold ok {state}\nArchitecture: amd64\nVersion: 8\n");
+    let update = |state: &str| {
+        format!("Package: p007\nStatus: hold ok {state}\nArchitecture: amd64\nVersion: 8\n")
+    };
     std::fs::write(updates.join("0000"), update("half-configured")).unwrap();
     let read = Database::read(&settings).unwrap();
     let mut whole = parse_status(format!("{status}{}", update("half-configured")).as_bytes());

@@ -5,7 +5,9 @@ use super::checks;
 use super::duration::MAX_SECONDS;
 use super::section::{Keys, Section};
 use super::{Errors, nearest};
-use crate::assignment::{ConffileRule, HalfConfiguredRule, Probe, RebootRule, RestartRule};
+use crate::assignment::{
+    ConffileRule, HalfConfiguredRule, MissingSymbol, Probe, RebootRule, RestartRule,
+};
 use crate::finding::Severity;
 use crate::{Digest, Timestamp};
 use toml::de::{DeTable, DeValue};
@@ -61,6 +63,13 @@ const EXCLUDE: Keys = &[
     ("owner", "\"dba@example.org\""),
     ("until", "2027-01-31"),
 ];
+const ACCEPT_MISSING: Keys = &[
+    ("symbol", "\"GetMagickUTCTime\""),
+    ("file", "\"*/coders/mat.so\""),
+    ("reason", "\"the vendor's plug-in has always lacked it\""),
+    ("owner", "\"media-team@example.org\""),
+    ("until", "2027-01-31"),
+];
 const RESTART: Keys = &[("never", "true"), ("spare", "[\"postgresql@*.service\"]")];
 const REBOOT: Keys = &[("when", "\"needed\"")];
 const BUDGET: Keys = &[("name", "\"web\""), ("select", "\"role=web\""), ("max-unavailable", "1")];
@@ -80,7 +89,7 @@ const PROBE: Keys = &[
 ];
 
 /// Sections: name, how its header is written, its keys.
-const SECTIONS: [(&str, &str, Keys); 12] = [
+const SECTIONS: [(&str, &str, Keys); 13] = [
     ("policy", "[policy]", POLICY),
     ("source", "[[source]]", SOURCE),
     ("class", "[[class]]", CLASS),
@@ -88,6 +97,7 @@ const SECTIONS: [(&str, &str, Keys); 12] = [
     ("window", "[[window]]", WINDOW),
     ("blackout", "[[blackout]]", BLACKOUT),
     ("exclude", "[[exclude]]", EXCLUDE),
+    ("accept-missing", "[[accept-missing]]", ACCEPT_MISSING),
     ("restart", "[restart]", RESTART),
     ("reboot", "[reboot]", REBOOT),
     ("budget", "[[budget]]", BUDGET),
@@ -201,6 +211,8 @@ pub(super) fn policy(e: &mut Errors<'_>, root: &DeTable<'_>) -> Policy {
     policy.windows = document.many(e, "window").iter().map(|s| window(e, s)).collect();
     policy.blackouts = document.many(e, "blackout").iter().map(|s| blackout(e, s)).collect();
     policy.exclusions = document.many(e, "exclude").iter().map(|s| exclusion(e, s)).collect();
+    policy.accept_missing =
+        document.many(e, "accept-missing").iter().map(|s| accepted_missing(e, s)).collect();
     policy.restart = document.one(e, "restart").map(|s| restart(e, &s)).unwrap_or_default();
     policy.reboot = document.one(e, "reboot").map(|s| reboot(e, &s)).unwrap_or_default();
     let sections = document.many(e, "budget");
@@ -233,6 +245,7 @@ fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
         deadman_seconds: None,
         hung_after_seconds: None,
         half_configured: HalfConfiguredRule::default(),
+        accept_missing: Vec::new(),
         approvals: 0,
         inventory_max_age_seconds: 86_400,
         digest: Digest::of(e.text.as_bytes()),
@@ -368,6 +381,28 @@ fn exclusion(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Exclusion {
     }
     Exclusion {
         package,
+        reason: s.text(e, "reason").unwrap_or_default(),
+        owner: s.text(e, "owner").unwrap_or_default(),
+        until: s.instant(e, "until").unwrap_or(Timestamp::UNIX_EPOCH),
+    }
+}
+
+fn accepted_missing(e: &mut Errors<'_>, s: &Section<'_, '_>) -> AcceptedMissing {
+    s.needs(e, &["symbol", "file", "reason", "owner", "until"]);
+    let what = MissingSymbol {
+        symbol: s.text(e, "symbol").unwrap_or_default(),
+        file: s.text(e, "file").unwrap_or_default(),
+    };
+    if what.symbol.chars().all(|c| "*?".contains(c)) && !what.symbol.is_empty() {
+        let hint = "name the symbol that the rehearsal named";
+        e.at(s.place("symbol"), "every symbol would be accepted", hint);
+    }
+    if !what.file.is_empty() && !what.file.starts_with(['/', '*']) {
+        let hint = format!("write \"/usr/lib/…/{0}\" or \"*/{0}\"", what.file);
+        e.at(s.place("file"), "`file` is matched against an absolute path", hint);
+    }
+    AcceptedMissing {
+        what,
         reason: s.text(e, "reason").unwrap_or_default(),
         owner: s.text(e, "owner").unwrap_or_default(),
         until: s.instant(e, "until").unwrap_or(Timestamp::UNIX_EPOCH),
