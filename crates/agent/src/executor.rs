@@ -2,6 +2,7 @@
 
 use crate::journal::{Journal, JournalError};
 use crate::packages::{Apt, Driver};
+use crate::preimage::subvolume;
 use crate::settings::Settings;
 use crate::transaction::{
     Transaction, activate, apply, commit, drain, fault, preflight, read_kept, recover, rehearse,
@@ -336,6 +337,10 @@ impl<'a> Engine<'a> {
             let _ = drain::undo(tx);
         }
         let _ = rehearse::clear(tx);
+        if !progress.touched {
+            // One that stays takes space, and goes with the preimage.
+            let _ = subvolume::remove(&tx.snapshot());
+        }
     }
 
     /// Part of the journal is lost. What is sure is done: nothing was started, so it is refused; or there is a

@@ -14,8 +14,9 @@ mod look;
 pub mod prune;
 mod restore;
 mod state;
+pub mod subvolume;
 
-pub use capture::{Captured, capture, list_trees, needs, observe_all};
+pub use capture::{Captured, capture, extend, list_trees, needs, observe_all};
 pub use restore::{Restored, restore};
 pub use state::{Attributes, Kind, State, observe, physical};
 

@@ -20,6 +20,7 @@ pub mod recover;
 pub mod rehearse;
 pub mod snapshot;
 pub mod stage;
+mod surprise;
 pub mod undo;
 pub mod verify;
 
@@ -92,6 +93,10 @@ impl Transaction<'_> {
     /// The preimage.
     pub fn preimage(&self) -> PathBuf {
         self.directory.join("preimage")
+    }
+    /// The snapshot of the root, where that is a btrfs subvolume.
+    pub fn snapshot(&self) -> PathBuf {
+        self.directory.join("snapshot")
     }
     /// The changes, as the plan names them.
     pub fn changes(&self) -> &[PackageChange] {

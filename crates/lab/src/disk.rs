@@ -94,10 +94,17 @@ pub(crate) fn create_root(
 ) -> Result<PathBuf, LabError> {
     let root = config.host_roots().join(name);
     match kind {
-        RootFs::CopyOnWrite if snapshots(config) => {
+        RootFs::Separate if !snapshots(config) => {
+            return Err(LabError::Setting {
+                setting: "root file system",
+                value: root.display().to_string(),
+                why: "file systems of their own need a lab on btrfs".to_owned(),
+            });
+        }
+        RootFs::CopyOnWrite | RootFs::Separate if snapshots(config) => {
             btrfs("copying the base", &["subvolume", "snapshot"], &[base, &root])?;
         }
-        RootFs::CopyOnWrite => {
+        RootFs::CopyOnWrite | RootFs::Separate => {
             Tool::new("cp", "copying the base")
                 .args(["-a", "--reflink=auto"])
                 .args([base, &root])
@@ -122,6 +129,39 @@ pub(crate) fn create_root(
         }
     }
     Ok(root)
+}
+
+/// What a host with [`RootFs::Separate`] has on file systems of its own.
+const PARTS: [&str; 4] = ["usr", "var", "boot", "home"];
+
+/// The file system of a part: `NAME+usr` beside the root, a subvolume, which has a device number of its own.
+fn part(root: &Path, name: &str) -> PathBuf {
+    let host = root.file_name().unwrap_or_default().to_string_lossy();
+    root.with_file_name(format!("{host}+{name}"))
+}
+
+/// What is mounted where when the host boots: file system, and place in the host.
+pub(crate) fn parts(root: &Path) -> Vec<(PathBuf, String)> {
+    let all = PARTS.iter().map(|name| (part(root, name), format!("/{name}")));
+    all.filter(|(part, _)| part.is_dir()).collect()
+}
+
+/// Moves the parts of a host's root to file systems of their own.
+pub(crate) fn separate(root: &Path) -> Result<(), LabError> {
+    for name in PARTS {
+        let (from, to) = (root.join(name), part(root, name));
+        btrfs("making a subvolume", &["subvolume", "create"], &[&to])?;
+        Tool::new("cp", "moving a part of the root")
+            .args(["-a", "--reflink=auto"])
+            .args([&from.join("."), &to])
+            .run()?;
+        fs::remove_dir_all(&from).map_err(LabError::io("remove", &from))?;
+        fs::create_dir(&from).map_err(LabError::io("make", &from))?;
+    }
+    // By it systemd-nspawn knows a root directory before anything is mounted.
+    let (from, to) = (part(root, "usr").join("lib/os-release"), root.join("usr/lib/os-release"));
+    fs::create_dir(root.join("usr/lib")).map_err(LabError::io("make", &to))?;
+    fs::copy(&from, &to).map(drop).map_err(LabError::io("copy", &from))
 }
 
 /// Shuts an ext4 root down as a power cut does: nothing reaches its disk any more, not even its log
@@ -160,6 +200,9 @@ fn image_of(config: &LabConfig, root: &Path) -> Result<PathBuf, LabError> {
 
 /// Removes a host root, and subvolumes and mounts that are inside it. Harmless when it is gone.
 pub(crate) fn remove_root(config: &LabConfig, root: &Path) -> Result<(), LabError> {
+    for (part, _) in parts(root) {
+        remove_root(config, &part)?;
+    }
     for mount in mounts_under(root).into_iter().rev() {
         unmount(&mount)?;
     }
@@ -213,6 +256,10 @@ pub(crate) fn down(config: &LabConfig) -> Result<(), LabError> {
     if let Ok(entries) = fs::read_dir(&roots) {
         for entry in entries.flatten() {
             let path = entry.path();
+            // The parts of a host go with it.
+            if fs::symlink_metadata(&path).is_err() {
+                continue;
+            }
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 remove_root(config, &path)?;
             } else {

@@ -26,6 +26,8 @@ pub enum RootFs {
     /// possible).
     #[default]
     CopyOnWrite,
+    /// As `CopyOnWrite`, with `/usr`, `/var`, `/boot` and `/home` on file systems of their own.
+    Separate,
     /// An ext4 file system of its own, as most servers have; it can be filled up.
     Ext4 {
         /// Its size in MiB; the base needs about 700.
@@ -83,6 +85,14 @@ impl LabHost {
     /// single files with [`LabHost::read_file`] and [`LabHost::write_file`].
     pub fn root(&self) -> PathBuf {
         self.inner.config.host_roots().join(&self.name)
+    }
+
+    /// Its root directory with everything that is mounted in the host; only while it runs.
+    pub fn live_root(&self) -> Result<PathBuf, LabError> {
+        match self.leader_pid() {
+            Some(pid) => Ok(PathBuf::from(format!("/proc/{pid}/root"))),
+            None => Err(LabError::NotRunning { host: self.name.clone(), console: self.console() }),
+        }
     }
 
     /// What it last printed on its console.

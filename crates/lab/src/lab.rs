@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::base::{self, BaseInfo};
 use crate::cgroup::Cgroups;
 use crate::disk::{self, Storage};
+use crate::host::RootFs;
 use crate::state::{HostRecord, State};
 use crate::{
     HostSpec, LabConfig, LabError, LabHost, Leftover, Say, leftovers, network, process,
@@ -222,6 +223,9 @@ impl Lab {
             disk::remove_root(config, &host.root())?;
             disk::create_root(config, &base.root(config), name, spec.root)?;
             host.personalise(spec)?;
+            if spec.root == RootFs::Separate {
+                disk::separate(&host.root())?;
+            }
             if spec.boot { host.boot() } else { Ok(()) }
         })();
         match made {

@@ -20,6 +20,6 @@ mod archive;
 mod deb;
 mod serve;
 
-pub use acme::{ACME_PORT, AcmeWeb, acme_web};
+pub use acme::{ACME_PORT, AcmeWeb, SURPRISES, acme_web};
 pub use archive::{Serve, Vendor};
 pub use deb::{Deb, PackedFile, Unit};

@@ -2,7 +2,9 @@
 
 use super::look::{Look, observe_each};
 use super::state::{attributes, hash, kind_of, observe, physical};
-use super::{Content, Kind, Manifest, PreimageError, Record, State, excluded, write_manifest};
+use super::{
+    Content, Kind, Manifest, PreimageError, Record, State, excluded, read_manifest, write_manifest,
+};
 use crate::durable;
 use crate::host_path::HostPath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +102,52 @@ pub fn capture(
     rustix::fs::syncfs(&whole).map_err(|e| PreimageError::io("sync", directory)(e.into()))?;
     write_manifest(&directory.join("manifest"), &manifest)?;
     Ok(Captured { paths: manifest.len() as u64, bytes })
+}
+
+/// Adds to the preimage in `directory` what stands at `paths` below `root`, a copy of the host's root as it was. Paths
+/// that it has already stay as they are. Gives how many were added.
+///
+/// Killed in the middle, it leaves the preimage as it was: what its files hold beyond the manifest belongs to nobody.
+///
+/// # Errors
+/// When one of them cannot be read, or the preimage cannot be written.
+pub fn extend(
+    root: &Path,
+    directory: &Path,
+    paths: &BTreeSet<HostPath>,
+) -> Result<u64, PreimageError> {
+    let at = directory.join("manifest");
+    let mut manifest = read_manifest(&at)?;
+    let numbers = manifest.values().filter_map(|record| match record.content {
+        Some(Content::Own(number)) => Some(number + 1),
+        _ => None,
+    });
+    let own = numbers.max().unwrap_or(0);
+    let pack = directory.join("pack");
+    let mut file =
+        File::options().append(true).open(&pack).map_err(PreimageError::io("open", &pack))?;
+    let packed = file.seek(io::SeekFrom::End(0)).map_err(PreimageError::io("read", &pack))?;
+    let mut taker = Taker {
+        look: Look::below(root),
+        directory,
+        pack: BufWriter::new(file),
+        packed,
+        own,
+        links: BTreeMap::new(),
+    };
+    let mut added = 0;
+    for path in paths.iter().filter(|path| !excluded(path.as_path())) {
+        if !manifest.contains_key(path) {
+            let record = taker.take(root, path)?;
+            manifest.insert(path.clone(), record);
+            added += 1;
+        }
+    }
+    taker.pack.flush().map_err(PreimageError::io("write", &pack))?;
+    let whole = File::open(directory).map_err(PreimageError::io("open", directory))?;
+    rustix::fs::syncfs(&whole).map_err(|e| PreimageError::io("sync", directory)(e.into()))?;
+    write_manifest(&at, &manifest)?;
+    Ok(added)
 }
 
 /// What stands at `paths` and in `trees` now, without content: what the change itself made of them.

@@ -373,3 +373,45 @@ fn a_tree_that_is_reached_through_a_link_is_kept_where_it_really_is() {
     assert_eq!(fs::read(host.root.join("data/etc/own")).unwrap(), b"own");
     assert!(!host.root.join("data/etc/new").exists());
 }
+
+#[test]
+fn what_nobody_foresaw_comes_back_from_a_snapshot_of_the_root() {
+    let host = host();
+    let before = independent(&host.root);
+    let paths = BTreeSet::from(["/usr/bin/small".into()]);
+    capture(&host.root, &host.store, &paths, &TREES).unwrap();
+    let snapshot = host.root.with_file_name("snapshot");
+    let copied = Command::new("cp").arg("-a").args([&host.root, &snapshot]).status().unwrap();
+    assert!(copied.success());
+    // The change does what it said, and more than it said.
+    let at = |path: &str| host.root.join(path);
+    fs::write(at("usr/bin/small"), "#!/bin/bash\n").unwrap();
+    fs::write(at("usr/lib/app/old/b"), "other").unwrap_or_else(|_| {
+        fs::remove_file(at("usr/lib/app/old/b")).unwrap();
+        fs::write(at("usr/lib/app/old/b"), "other").unwrap();
+    });
+    fs::remove_file(at("var/odd/sparse")).unwrap();
+    fs::create_dir_all(at("usr/lib/app/new/empty")).unwrap();
+    fs::write(at("usr/lib/app/new/file"), "new").unwrap();
+    let surprises: BTreeSet<HostPath> = [
+        "/usr/lib/app",
+        "/usr/lib/app/old",
+        "/usr/lib/app/old/b",
+        "/var/odd",
+        "/var/odd/sparse",
+        "/usr/lib/app/new",
+        "/usr/lib/app/new/empty",
+        "/usr/lib/app/new/file",
+        "/usr/bin/small",
+    ]
+    .map(HostPath::from)
+    .into();
+    // Of those, what the preimage has already stays as it is.
+    let known = read_manifest(&host.store.join("manifest")).unwrap();
+    let fresh = surprises.iter().filter(|p| !known.contains_key(*p)).count() as u64;
+    assert_eq!(extend(&snapshot, &host.store, &surprises).unwrap(), fresh);
+    assert_eq!(extend(&snapshot, &host.store, &surprises).unwrap(), 0);
+    let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
+    assert_eq!(restored.differing, Vec::<String>::new());
+    assert_eq!(independent(&host.root), before);
+}

@@ -11,6 +11,7 @@
 use super::preflight::packages;
 use super::{
     StepResult, Transaction, baseline, dpkg, fault, io_fault, progress, read_kept, rehearse,
+    surprise,
 };
 use crate::command::{self, command};
 use crate::inventory::kernel::uptime;
@@ -33,6 +34,9 @@ use std::time::Duration;
 pub const WRAPPER: &str = "__apply";
 /// Name of the file that says what each path was after the change.
 pub const AFTER: &str = "after";
+
+/// Paths that nobody foresaw and that are told by name, at most.
+const TOLD: usize = 200;
 
 /// What the wrapper runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -316,15 +320,27 @@ pub(super) fn finish(
     keep_marks(tx)?;
     facts.versions =
         dpkg::versions(&tx.package_names()).map_err(io_fault("ask the package database"))?;
-    let manifest = preimage::read_manifest(&tx.preimage().join("manifest"))
-        .map_err(super::snapshot::preimage_fault)?;
-    facts.unforeseen = unforeseen(tx, &manifest)?;
+    let manifest = manifest_of(tx)?;
+    let unforeseen = surprise::unforeseen(tx, &manifest)?;
+    let kept = surprise::keep(tx, &unforeseen)?;
+    if kept > 0 {
+        facts.notes.push(format!(
+            "{kept} paths that nobody foresaw were added to the preimage, from the snapshot"
+        ));
+    }
+    facts.unforeseen = unforeseen.iter().take(TOLD).map(ToString::to_string).collect();
+    let manifest = if kept > 0 { manifest_of(tx)? } else { manifest };
     let paths = manifest.into_keys().collect();
     let after = preimage::observe_all(Path::new("/"), &paths, &WHOLE)
         .map_err(super::snapshot::preimage_fault)?;
     preimage::write_manifest(&tx.directory.join(AFTER), &after)
         .map_err(super::snapshot::preimage_fault)?;
     Ok(facts)
+}
+
+fn manifest_of(tx: &Transaction<'_>) -> Result<preimage::Manifest, Fault> {
+    preimage::read_manifest(&tx.preimage().join("manifest"))
+        .map_err(super::snapshot::preimage_fault)
 }
 
 /// The forward rungs of the recovery ladder, each judged from outside. `None`: the host is what the plan says.
@@ -382,43 +398,4 @@ fn keep_marks(tx: &Transaction<'_>) -> Result<(), Fault> {
     command::run(command("apt-mark").args(apt::caches(tx.settings)).arg("auto").args(lost), None)
         .map(drop)
         .map_err(io_fault("run apt-mark"))
-}
-
-/// Where packages put their files: a path that changed here without having been foreseen is a fault of the
-/// rehearsal. Data, logs and homes change by themselves.
-const PACKAGED: [&str; 6] = [
-    "/usr",
-    "/etc",
-    "/boot",
-    "/opt",
-    "/var/lib/dpkg",
-    "/var/lib/systemd/deb-systemd-helper-enabled",
-];
-
-/// A walk by change time: what changed since the baseline and is not in the preimage.
-fn unforeseen(tx: &Transaction<'_>, manifest: &preimage::Manifest) -> Result<Vec<String>, Fault> {
-    let since = baseline::read(&tx.directory)?.at;
-    let since = (since.as_second(), i64::from(since.subsec_nanosecond()));
-    let mut out = Vec::new();
-    let mut open: Vec<std::path::PathBuf> = PACKAGED.iter().map(Into::into).collect();
-    while let Some(path) = open.pop() {
-        use std::os::unix::fs::MetadataExt as _;
-        if preimage::excluded(&path) || path.starts_with(&tx.settings.state_dir) {
-            continue;
-        }
-        let Ok(found) = fs::symlink_metadata(&path) else { continue };
-        // A directory's own time changes with its entries, which are looked at.
-        if !found.is_dir()
-            && (found.ctime(), found.ctime_nsec()) > since
-            && !manifest.contains_key(&path.as_path().into())
-        {
-            out.push(crate::host_path::HostPath(path.clone()).to_string());
-        }
-        if found.is_dir() {
-            open.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.path()));
-        }
-    }
-    out.sort();
-    out.truncate(200);
-    Ok(out)
 }

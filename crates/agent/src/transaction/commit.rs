@@ -2,7 +2,7 @@
 
 use super::{StepResult, Transaction, drain};
 use crate::journal;
-use crate::preimage::prune;
+use crate::preimage::{prune, subvolume};
 use fettle_core::transaction::{Entry, StepFacts, TxEvent};
 use fettle_core::{Timestamp, TransactionId};
 
@@ -16,6 +16,12 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         facts.notes.push(format!("undrained: {said}"));
     }
     tidy(tx);
+    if let Err(e) = subvolume::remove(&tx.snapshot()) {
+        facts.notes.push(format!(
+            "the snapshot {} is still there and holds space: {e}",
+            tx.snapshot().display()
+        ));
+    }
     let gone = prune(tx);
     if !gone.is_empty() {
         facts.notes.push(format!("old preimages that went: {}", gone.join(", ")));
@@ -43,6 +49,7 @@ fn prune(tx: &Transaction<'_>) -> Vec<String> {
         let directory = tx.settings.transactions_dir().join(id.as_str());
         // What cannot be removed takes space and does no harm; the next change tries again.
         let _ = std::fs::remove_dir_all(directory.join("archives"));
+        let _ = subvolume::remove(&directory.join("snapshot"));
         std::fs::remove_dir_all(directory.join("preimage")).is_ok()
     });
     removed.map(|id| id.to_string()).collect()

@@ -4,7 +4,7 @@ use super::preflight::room::{self, Need};
 use super::{StepResult, Transaction, baseline, fault, io_fault, rehearse};
 use crate::host_path::HostPath;
 use crate::overlay::{self, Change};
-use crate::preimage::{self, PreimageError, WHOLE};
+use crate::preimage::{self, PreimageError, WHOLE, subvolume};
 use fettle_core::transaction::{Fault, StepFacts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,14 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         .map_err(preimage_fault)?;
     let mut facts = StepFacts { preimage_bytes: Some(captured.bytes), ..StepFacts::default() };
     facts.notes.push(format!("preimage: {} paths, {} bytes", captured.paths, captured.bytes));
+    // It only adds to the way back, so it stands in nobody's way.
+    match subvolume::take(Path::new("/"), &tx.snapshot()) {
+        Ok(true) => facts
+            .notes
+            .push("snapshot: the root's subvolume, until the change has ended well".to_owned()),
+        Ok(false) => {}
+        Err(e) => facts.notes.push(format!("there is no snapshot of the root's subvolume: {e}")),
+    }
     let active = taken.sight.services.iter().filter(|s| s.active == "active").count();
     facts.notes.push(format!(
         "baseline: {active} active services, {} listening sockets",

@@ -1,11 +1,11 @@
 //! Undo: everything as it was, from the preimage, and verified: files by hash, services by the baseline.
 
 use super::baseline::{self, Baseline};
-use super::{Transaction, activate, apply, dpkg, drain, fault, verify};
+use super::{Transaction, activate, apply, dpkg, drain, fault, surprise, verify};
 use crate::command;
 use crate::journal;
 use crate::overlay::{self, ChangeKind};
-use crate::preimage::{self, Restored, WHOLE};
+use crate::preimage::{self, Restored, WHOLE, subvolume};
 use crate::settings::Settings;
 use crate::unit;
 use fettle_core::TransactionId;
@@ -142,6 +142,9 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     super::preflight::lock(tx, &mut StepFacts::default())?;
     let before = baseline::read(directory)?;
     stop_new_units(directory, &before, facts);
+    if !other {
+        foresee(tx, facts)?;
+    }
     let mut restored = restore(directory)?;
     if !restored.differing.is_empty() {
         // The rung before the last: dpkg itself goes back to the old archives, then the preimage once more.
@@ -172,12 +175,34 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     if let Some(said) = drain::undo(tx)? {
         facts.notes.push(format!("undrained: {said}"));
     }
+    // Whoever looks at a quarantined host may want it.
+    if !other
+        && facts.differing.is_empty()
+        && let Err(e) = subvolume::remove(&tx.snapshot())
+    {
+        let at = tx.snapshot();
+        facts.notes.push(format!("the snapshot {} is still there: {e}", at.display()));
+    }
     if other && facts.differing.is_empty() {
         crate::durable::replace(
             &directory.join(UNDONE),
             format!("{:?}", tx.id().as_str()).as_bytes(),
         )
         .map_err(super::io_fault("note the undo"))?;
+    }
+    Ok(())
+}
+
+/// A change that failed in the middle was not looked at for surprises: now it is.
+fn foresee(tx: &Transaction<'_>, facts: &mut UndoFacts) -> Result<(), Fault> {
+    if !subvolume::is_one(&tx.snapshot()) || tx.directory.join(apply::AFTER).exists() {
+        return Ok(());
+    }
+    let manifest = preimage::read_manifest(&tx.preimage().join("manifest"))
+        .map_err(super::snapshot::preimage_fault)?;
+    let kept = surprise::keep(tx, &surprise::unforeseen(tx, &manifest)?)?;
+    if kept > 0 {
+        facts.notes.push(format!("{kept} paths that nobody foresaw come back from the snapshot"));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::End::{Patched, Quarantined, Refused, Undone};
 use super::kills::{self, was_killed};
 use super::{Extent, Row, Stand};
-use crate::repo::AcmeWeb;
+use crate::repo::{AcmeWeb, SURPRISES};
 use crate::{LabError, LabHost, RootFs};
 
 /// The battery.
@@ -13,6 +13,7 @@ pub fn battery() -> Vec<Row> {
     // together.
     let ext4 = on(RootFs::Ext4 { mib: 2048 });
     let row = on(RootFs::default());
+    let separate = on(RootFs::Separate);
     vec![
         ext4(
             "H1",
@@ -77,6 +78,20 @@ pub fn battery() -> Vec<Row> {
             &[Patched, Undone, Refused, Quarantined],
             journal_damaged,
         ),
+        row(
+            "H33a",
+            "files changed that no rehearsal could foresee, on btrfs",
+            true,
+            &[Patched, Undone],
+            surprises,
+        ),
+        separate(
+            "H2b",
+            "/usr, /var, /boot, /home on file systems of their own",
+            true,
+            &[Patched, Undone],
+            file_systems,
+        ),
         row("H36", "administrator changes packages meanwhile", true, &[Refused], administrator),
     ]
 }
@@ -119,6 +134,48 @@ fn inodes_used_up(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
         })?;
     }
     Ok(())
+}
+
+/// A change that ends well and is taken back, one that is bad, and one whose agent dies in the middle.
+fn file_systems(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let mounts = stand.host().sh("findmnt -rno TARGET")?.stdout;
+    if !["/usr", "/var", "/boot", "/home"].iter().all(|m| mounts.lines().any(|line| line == *m)) {
+        return Err(LabError::Fleet { what: format!("not all are mounted: {mounts}") });
+    }
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.run(&to, "a good change", |s| Ok(s.patch(&[], &[])?.success()))?;
+    stand.run(&to, "the agent killed after it", |s| {
+        Ok(kills::was_killed(&s.patch(&[], &[("FETTLE_CRASH_AT", "apply:after")])?))
+    })?;
+    let bad = stand.offer(AcmeWeb::ServiceDies)?;
+    stand.run(&bad, "a bad change", |s| Ok(!s.patch(&[], &[])?.success()))
+}
+
+/// Where the root is a btrfs subvolume, its snapshot has what the preimage lacks. After the run in which the script
+/// does not fail, the host is taken back by hand, and compared as after every run.
+fn surprises(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let [changed, removed] = SURPRISES;
+    stand
+        .host()
+        .sh(&format!(
+            "apt-get install -y -qq btrfs-progs; mkdir -p /opt/vendor; echo old > {changed}; echo old > {removed}; chmod 640 {removed}"
+        ))?
+        .ok()?;
+    for fails in [true, false] {
+        let to = stand.offer(AcmeWeb::SurprisesLive { fails })?;
+        let what = if fails { "its script fails" } else { "its script ends well" };
+        stand.run(&to, what, |s| {
+            let said = s.patch(&[], &[])?;
+            let snapshot = said.stdout.contains("snapshot: the root's subvolume");
+            Ok(snapshot && said.success() != fails)
+        })?;
+    }
+    // No snapshot is left that would hold space.
+    let left = stand.host().sh("ls -d /var/lib/fettle-agent/transactions/*/snapshot || true")?;
+    match left.stdout.trim() {
+        "" => Ok(()),
+        left => Err(LabError::Fleet { what: format!("a snapshot was left behind: {left}") }),
+    }
 }
 
 /// What `df` says is left on the root file system: kibibytes (`avail`) or inodes (`iavail`).

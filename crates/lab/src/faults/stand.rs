@@ -19,6 +19,8 @@ const EXCLUDED: &[&str] = &[
     "/var/tmp",
     "/root",
 ];
+/// What is no part of a host's files, where they are looked at from inside.
+const MOUNTED: &[&str] = &["/proc", "/sys", "/dev", "/run", "/tmp"];
 /// The version every run begins with.
 const FROM: &str = "1.0";
 /// How long a service may take to answer after everything is over.
@@ -231,7 +233,13 @@ impl<'l> Stand<'l> {
 
     /// Every file, as hashes.
     pub fn tree(&self) -> Result<Tree, LabError> {
-        tree::snapshot(&self.host.root(), EXCLUDED)
+        match self.root {
+            RootFs::Separate => {
+                let excluded: Vec<&str> = EXCLUDED.iter().chain(MOUNTED).copied().collect();
+                tree::snapshot(&self.host.live_root()?, &excluded)
+            }
+            _ => tree::snapshot(&self.host.root(), EXCLUDED),
+        }
     }
 
     /// What the agent says of itself: which transaction was the last, and whether a person must come.

@@ -60,6 +60,11 @@ impl LabHost {
             .arg(format!("--machine={}", config.machine(&self.name)))
             .arg(format!("--hostname={}", self.name))
             .arg(format!("--network-bridge={}", config.bridge()))
+            .args(
+                disk::parts(&self.root())
+                    .into_iter()
+                    .map(|(part, place)| format!("--bind={}:{place}", part.display())),
+            )
             .args(["--resolv-conf=off", "--timezone=off", "--link-journal=no"])
             // Hosts may call what a real one may: new mount calls, landlock, io_uring, keyrings.
             .arg("--system-call-filter=@known")

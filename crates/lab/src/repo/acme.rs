@@ -28,6 +28,12 @@ pub enum AcmeWeb {
     PostinstHangs,
     /// As `PostinstHangs`, but only where systemd runs: on the host itself, not in a rehearsal.
     PostinstHangsLive,
+    /// The script run after unpacking changes, removes and makes files that no package owns ([`SURPRISES`]), but only
+    /// where systemd runs: no rehearsal can foresee it. Then it fails, or does not.
+    SurprisesLive {
+        /// It fails.
+        fails: bool,
+    },
     /// The package asks for a reboot, as a kernel does.
     WantsReboot,
     /// The script run after unpacking takes this many seconds.
@@ -47,6 +53,9 @@ pub enum AcmeWeb {
     /// Needs a package no archive has.
     NeedsMissing,
 }
+
+/// What [`AcmeWeb::SurprisesLive`] changes and what it removes; it also makes a directory beside the first.
+pub const SURPRISES: [&str; 2] = ["/opt/vendor/settings", "/usr/local/share/vendor.dat"];
 
 /// Version `version` of `acme-web`, behaving as `behaviour` says. It serves HTTP on
 /// [`ACME_PORT`] with perl, which every Debian has: `/` says the version, anything else is 404.
@@ -86,6 +95,12 @@ pub fn acme_web(version: &str, behaviour: AcmeWeb) -> Deb {
         AcmeWeb::PostinstHangsLive => deb.postinst(
             "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then echo 'acme-web: waiting for the session store'; while :; do sleep 3600; done; fi",
         ),
+        AcmeWeb::SurprisesLive { fails } => deb.postinst(&format!(
+            "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then echo migrated >> {0}; rm {1}; mkdir -p {0}.d/empty; echo new > {0}.d/new; {2}; fi",
+            SURPRISES[0],
+            SURPRISES[1],
+            if fails { "exit 1" } else { "true" },
+        )),
         AcmeWeb::WantsReboot => deb.postinst(
             "if [ \"$1\" = configure ]; then touch /run/reboot-required; echo acme-web >> /run/reboot-required.pkgs; fi",
         ),
