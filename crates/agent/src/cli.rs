@@ -28,10 +28,12 @@ fettle-agent: the host side of Fettle
                             what patch would change, and why not the rest; touches nothing
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
     patch [PACKAGE...] [--only security] [--dry-run] [--hung-after SECONDS] [--repair]
-          [--accept-missing SYMBOL@FILE]...
+          [--confirm-within SECONDS] [--accept-missing SYMBOL@FILE]...
                             the whole transaction, with its way back; /etc/fettle/probes.d must pass
                             before and after; --repair: packages that somebody left half-configured first;
+                            --confirm-within: undone unless `confirm` is typed so soon after its checks;
                             --accept-missing: a symbol that FILE may lack afterwards (rehearse takes it too)
+    confirm                 let a change stand that waits for it (--confirm-within)
     undo [TRANSACTION]      take a transaction back; without a name, the last one
     resume                  take up what a crash interrupted
 
@@ -135,6 +137,7 @@ fn run(mut words: Words) -> Result<(), Problem> {
         "patch" => local::patch(&settings, words),
         "rehearse" => local::rehearse(&settings, words),
         "undo" => local::undo(&settings, words),
+        "confirm" => local::confirm(&settings),
         "resume" => local::resume(&settings),
         "history" => print::history(&settings, json),
         "status" => print::status(&settings, json),

@@ -9,6 +9,7 @@ pub mod activate;
 pub mod apply;
 pub mod baseline;
 pub mod commit;
+pub mod confirm;
 pub mod dpkg;
 pub mod drain;
 pub mod forecast;

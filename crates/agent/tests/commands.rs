@@ -27,6 +27,7 @@ fn what_needs_root_says_so_with_the_command_to_type_and_touches_nothing() {
         (&["patch"][..], "sudo fettle-agent patch"),
         (&["rehearse"], "sudo fettle-agent rehearse"),
         (&["undo"], "sudo fettle-agent undo"),
+        (&["confirm"], "sudo fettle-agent confirm"),
         (&["resume"], "sudo fettle-agent resume"),
         (
             &["enroll", "--server", "https://127.0.0.1:1", "--token", "x"],
@@ -51,6 +52,7 @@ fn a_command_that_nobody_knows_is_a_usage_error_that_names_it() {
     for (arguments, named) in [
         (&["pach"][..], "pach"),
         (&["patch", "--hung-after", "soon"], "soon"),
+        (&["patch", "--confirm-within", "soon"], "soon"),
         (&["plan", "--only", "dreams"], "dreams"),
         (&["show"], "transaction"),
         (&["inventory", "--only", "dreams"], "dreams"),

@@ -72,6 +72,10 @@ pub struct ApplyOrder {
     /// What to do about packages that were half-configured before anything is done.
     #[serde(default, skip_serializing_if = "HalfConfiguredRule::is_refuse")]
     pub half_configured: HalfConfiguredRule,
+    /// Seconds within which somebody at the host must confirm the change after its checks, or it is undone. `None`:
+    /// nobody is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_seconds: Option<u32>,
     /// Symbols that may be missing after the change. Empty: the rehearsal refuses whatever resolved before and does
     /// not after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

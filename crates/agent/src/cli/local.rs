@@ -4,6 +4,7 @@ use super::{LOCAL, Words, need_root, plan};
 use crate::executor::{self, ExecutorError, Grant, Standalone};
 use crate::journal::JournalError;
 use crate::settings::Settings;
+use crate::transaction::confirm;
 use crate::transaction::forecast::{self, Forecast};
 use crate::transaction::preflight::NOT_REPAIRED;
 use crate::transaction::undo::undone;
@@ -31,6 +32,11 @@ pub(super) fn patch(settings: &Settings, mut words: Words) -> Result<(), Problem
     }
     need_root("patch")?;
     let order = plan::order(settings, words)?;
+    if let Some(seconds) = order.confirm_seconds {
+        println!(
+            "it will be undone unless you type `fettle-agent confirm`, best from a new log-in, within {seconds} s after its checks"
+        );
+    }
     let _live = Live::start(settings);
     finish(executor::run(settings, assignment(Order::Apply(order)), &Standalone, &mut |e| {
         say(e, false)
@@ -156,6 +162,24 @@ pub(super) fn undo(settings: &Settings, words: Words) -> Result<(), Problem> {
         reason: "asked for on the host".into(),
     };
     finish(executor::run(settings, assignment(order), &Standalone, &mut |e| say(e, false)))
+}
+
+/// `confirm`.
+pub(super) fn confirm(settings: &Settings) -> Result<(), Problem> {
+    need_root("confirm")?;
+    let failed = |e| Problem::new(ProblemKind::Environment, "confirm", e, "fettle-agent status");
+    match confirm::confirm(settings).map_err(failed)? {
+        Some(id) => {
+            println!("{id} stands\n→ fettle-agent undo takes it back all the same");
+            Ok(())
+        }
+        None => Err(Problem::new(
+            ProblemKind::NotFound,
+            "nothing-to-confirm",
+            "no change waits to be confirmed",
+            "fettle-agent status",
+        )),
+    }
 }
 
 /// `resume`.

@@ -159,12 +159,8 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
     if let Some(other) = only.as_deref().filter(|only| *only != "security") {
         return Err(usage(format!("--only takes security, or name the packages; not `{other}`")));
     }
-    let hung_after_seconds = words
-        .option("--hung-after")?
-        .map(|text| {
-            text.parse().map_err(|_| usage(format!("--hung-after wants seconds, not `{text}`")))
-        })
-        .transpose()?;
+    let hung_after_seconds = seconds(&mut words, "--hung-after")?;
+    let confirm_seconds = seconds(&mut words, "--confirm-within")?;
     let half_configured = match words.flag("--repair") {
         true => HalfConfiguredRule::Repair,
         false => HalfConfiguredRule::Refuse,
@@ -200,9 +196,16 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
         hung_after_seconds,
         half_configured,
         accept_missing,
+        confirm_seconds,
         ..ApplyOrder::default()
     };
     Ok(Chosen { order, left_out, brought, inventory, everything: names.is_empty() })
+}
+
+fn seconds(words: &mut Words, option: &str) -> Result<Option<u32>, Problem> {
+    let text = words.option(option)?;
+    let wrong = |text: String| usage(format!("{option} wants seconds, not `{text}`"));
+    text.map(|text| text.parse().map_err(|_| wrong(text))).transpose()
 }
 
 /// `SYMBOL@FILE`.

@@ -51,7 +51,16 @@ pub(super) fn tell(settings: &Settings, transaction: &str, directory: &Path) {
     let Some((percent, what)) = end_of(&directory.join(FILE)).as_deref().and_then(last) else {
         return;
     };
-    let now = Now { transaction: transaction.to_owned(), percent, what };
+    write(settings, Now { transaction: transaction.to_owned(), percent, what });
+}
+
+/// Tells what a transaction waits for, when the package manager's work is done.
+pub(super) fn announce(settings: &Settings, transaction: &str, what: &str) {
+    let transaction = transaction.to_owned();
+    write(settings, Now { transaction, percent: 100.0, what: what.to_owned() });
+}
+
+fn write(settings: &Settings, now: Now) {
     if current(settings).as_ref() == Some(&now) {
         return;
     }

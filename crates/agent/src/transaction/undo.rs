@@ -14,7 +14,7 @@ use fettle_core::transaction::{Fault, Outcome, Progress, StepFacts, UndoFacts};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Name of the file that marks a transaction taken back by a later order.
 const UNDONE: &str = "undone.json";
@@ -152,14 +152,17 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
         restored = restore(directory)?;
     }
     facts.files_restored = restored.files;
-    facts.differing = restored.differing;
-    facts.kept = restored.kept;
+    facts.differing = std::mem::take(&mut restored.differing);
+    facts.kept = std::mem::take(&mut restored.kept);
     if !restored.set_aside.is_empty() {
         facts.notes.push(format!(
             "removed, and kept in {}: {} (new since the preimage, foreseen by nobody)",
             directory.join("preimage/set-aside").display(),
             restored.set_aside.join(", ")
         ));
+    }
+    if unit::booted() {
+        network_back(directory, &restored.set_aside, facts);
     }
     // The package database is looked at while the services come back.
     let (packages, services) = std::thread::scope(|scope| {
@@ -212,6 +215,34 @@ fn restore(directory: &Path) -> Result<Restored, Fault> {
     let after = preimage::read_manifest(&directory.join(apply::AFTER)).ok();
     preimage::restore(Path::new("/"), &directory.join("preimage"), &WHOLE, after.as_ref())
         .map_err(super::snapshot::preimage_fault)
+}
+
+/// Whoever configures the network may take so long to read its files.
+const READS: Duration = Duration::from_secs(60);
+
+/// Has whoever configures the network read its files again, where some of them were put back or taken away: without
+/// the network nobody else can.
+fn network_back(directory: &Path, taken_away: &[String], facts: &mut UndoFacts) {
+    const READERS: [(&str, &str, &[&str]); 3] = [
+        ("/etc/systemd/network", "systemd-networkd.service", &["networkctl", "reload"]),
+        ("/etc/NetworkManager", "NetworkManager.service", &["nmcli", "general", "reload"]),
+        ("/etc/network", "networking.service", &["systemctl", "try-restart", "networking.service"]),
+    ];
+    let delta = overlay::read_delta(&directory.join(super::rehearse::DELTA)).unwrap_or_default();
+    for (place, reader, line) in READERS {
+        let here = |path: &Path| path.starts_with(place);
+        let touched = delta.iter().any(|c| !c.directory && here(c.path.as_path()))
+            || taken_away.iter().any(|path| here(Path::new(path)));
+        if !touched || !unit::active_state(reader).is_ok_and(|state| state == "active") {
+            continue;
+        }
+        let said = command::run(command::command(line[0]).args(&line[1..]), Some(READS));
+        facts.notes.push(match said {
+            Ok(output) if output.success() => format!("{reader} reads {place} again"),
+            Ok(output) => format!("{reader} does not read {place} again: {}", output.tail(1)),
+            Err(e) => format!("{reader} does not read {place} again: {e}"),
+        });
+    }
 }
 
 /// Services whose unit files are about to vanish are stopped while systemd still knows how.

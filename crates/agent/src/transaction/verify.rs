@@ -1,7 +1,9 @@
 //! Verify: against the host's own baseline, and that no process maps a replaced file any more.
 
 use super::apply::{Verdict, judge};
-use super::{StepResult, Transaction, activate, baseline, dpkg, fault, io_fault};
+use super::{
+    StepResult, Transaction, activate, baseline, confirm, dpkg, fault, io_fault, progress,
+};
 use crate::executor::Grant;
 use crate::unit;
 use fettle_core::transaction::{Fault, StepFacts};
@@ -30,6 +32,9 @@ pub fn run(tx: &Transaction<'_>, grant: &dyn Grant) -> StepResult {
     settle(tx, &mut facts)?;
     memory(tx, &mut facts)?;
     deadman(tx, grant, &mut facts)?;
+    let confirmed = confirm::wait(tx, &mut facts);
+    progress::clear(tx.settings);
+    confirmed?;
     Ok(facts)
 }
 

@@ -127,6 +127,7 @@ pub(super) fn decide(
             deadman_seconds: policy.deadman_seconds,
             hung_after_seconds: policy.hung_after_seconds,
             half_configured: policy.half_configured,
+            confirm_seconds: None,
             accept_missing: accepted.into_iter().map(|a| a.what.clone()).collect(),
         },
     };

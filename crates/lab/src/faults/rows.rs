@@ -5,6 +5,12 @@ use super::kills::{self, was_killed};
 use super::{Extent, Row, Stand};
 use crate::repo::{AcmeWeb, SURPRISES};
 use crate::{LabError, LabHost, RootFs};
+use std::time::Duration;
+
+/// Something that must come may take so long.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// The battery.
 pub fn battery() -> Vec<Row> {
@@ -68,6 +74,13 @@ pub fn battery() -> Vec<Row> {
             false,
             &[Patched, Undone],
             left_alone,
+        ),
+        row(
+            "H26a",
+            "the change cuts the network, and nobody confirms it",
+            true,
+            &[Patched, Undone],
+            unconfirmed,
         ),
         row("H32", "undo killed and taken up again", true, &[Undone], kills::undo),
         row("H33", "data written while the change is made", false, &[Undone], data_written),
@@ -316,15 +329,50 @@ fn left_alone(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
         let to = stand.offer(AcmeWeb::Good)?;
         stand.run(&to, point, |s| {
             let killed = s.patch(&[], &[("FETTLE_CRASH_AT", point)])?;
-            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);
-            while s.is_stuck()? && std::time::Instant::now() < deadline {
-                std::thread::sleep(std::time::Duration::from_millis(500));
-            }
+            eventually(|| Ok(!s.is_stuck()?))?;
             let timers = s.host().sh("systemctl list-timers --all | grep -c fettle")?.stdout;
             Ok(was_killed(&killed) && !s.is_stuck()? && timers.trim() == "0")
         })?;
     }
     Ok(())
+}
+
+fn unconfirmed(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let bad = stand.offer(AcmeWeb::CutsNetwork)?;
+    stand.run(&bad, "nobody can", |s| {
+        let mut running = s.start_patch_with(&["--confirm-within", "5"])?;
+        let mut cut = false;
+        while running.is_running() {
+            cut |= !s.is_reached();
+        }
+        // It is undone, and the host is there again.
+        let back = eventually(|| Ok(s.is_reached()))?;
+        Ok(cut && back)
+    })?;
+    let good = stand.offer(AcmeWeb::Good)?;
+    stand.run(&good, "somebody does", |s| {
+        let mut running = s.start_patch_with(&["--confirm-within", "120"])?;
+        while running.is_running() {
+            let said = s.host().exec(&["fettle-agent", "confirm"])?;
+            if said.success() {
+                return Ok(running.wait(PATIENCE)?.success());
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(false)
+    })
+}
+
+/// Asks again and again; `false` when patience ends.
+fn eventually(mut ask: impl FnMut() -> Result<bool, LabError>) -> Result<bool, LabError> {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while std::time::Instant::now() < deadline {
+        if ask()? {
+            return Ok(true);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(false)
 }
 
 fn data_written(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Report, Row};
 use crate::host::{HostCommand, Output, RootFs, Running};
-use crate::repo::{AcmeWeb, Serve, Vendor, acme_web};
+use crate::repo::{ACME_PORT, AcmeWeb, Serve, Vendor, acme_web};
 use crate::tree::{self, Tree};
 use crate::{HostSpec, Lab, LabError, LabHost};
 
@@ -111,6 +111,20 @@ impl<'l> Stand<'l> {
     /// The same, not waited for.
     pub fn start_patch(&self, environment: &[(&str, &str)]) -> Result<Running, LabError> {
         self.patching(environment).spawn()
+    }
+
+    /// The same, with these arguments.
+    pub fn start_patch_with(&self, more: &[&str]) -> Result<Running, LabError> {
+        self.patching(&[]).args(more).spawn()
+    }
+
+    /// Does the host's address answer at all? A port that nobody listens at is an answer.
+    pub fn is_reached(&self) -> bool {
+        let address = std::net::SocketAddr::from((self.host.ip(), ACME_PORT));
+        match std::net::TcpStream::connect_timeout(&address, Duration::from_secs(2)) {
+            Ok(_) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        }
     }
 
     fn patching(&self, environment: &[(&str, &str)]) -> HostCommand<'_> {

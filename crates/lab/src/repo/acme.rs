@@ -34,6 +34,8 @@ pub enum AcmeWeb {
         /// It fails.
         fails: bool,
     },
+    /// Brings a configuration of the network by which the host loses its address, and has it read where systemd runs.
+    CutsNetwork,
     /// The package asks for a reboot, as a kernel does.
     WantsReboot,
     /// The script run after unpacking takes this many seconds.
@@ -101,6 +103,15 @@ pub fn acme_web(version: &str, behaviour: AcmeWeb) -> Deb {
             SURPRISES[1],
             if fails { "exit 1" } else { "true" },
         )),
+        AcmeWeb::CutsNetwork => deb
+            .file(
+                "/etc/systemd/network/05-acme.network",
+                0o644,
+                "[Match]\nName=host0\n\n[Network]\nDHCP=no\nLinkLocalAddressing=no\n",
+            )
+            .postinst(
+                "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then networkctl reload; networkctl reconfigure host0; fi",
+            ),
         AcmeWeb::WantsReboot => deb.postinst(
             "if [ \"$1\" = configure ]; then touch /run/reboot-required; echo acme-web >> /run/reboot-required.pkgs; fi",
         ),
