@@ -29,8 +29,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Trees kept whole in every preimage.
-pub const WHOLE: [&str; 2] = ["/etc", "/var/lib/dpkg"];
+/// Trees kept whole in every preimage: configuration, the package database, and what maintainer scripts keep books in
+/// (`deb-systemd-helper(1p)`, `ucf(1)`, `pam-auth-update(8)`). A script that is killed leaves its litter in them.
+pub const WHOLE: [&str; 7] = [
+    "/etc",
+    "/var/lib/dpkg",
+    "/var/lib/systemd/deb-systemd-helper-enabled",
+    "/var/lib/systemd/deb-systemd-helper-masked",
+    "/var/lib/systemd/deb-systemd-user-helper-enabled",
+    "/var/lib/ucf",
+    "/var/lib/pam",
+];
 
 /// Never part of delta, preimage or undo: logs, caches and lists that the package manager makes anew,
 /// scratch space, kernel file systems, and the agent's own state.

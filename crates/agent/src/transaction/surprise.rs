@@ -21,13 +21,17 @@ const PACKAGED: [&str; 6] = [
     "/var/lib/systemd/deb-systemd-helper-enabled",
 ];
 
-/// A walk by change time: what changed since the baseline and is not in the preimage.
+/// A walk by change time: what changed since the baseline and is not in the preimage. What was removed can be seen only
+/// where there is a snapshot.
 pub(super) fn unforeseen(
     tx: &Transaction<'_>,
     manifest: &Manifest,
 ) -> Result<BTreeSet<HostPath>, Fault> {
     let since = baseline::read(&tx.directory)?.at;
     let then = SystemTime::from(since);
+    let snapshot = tx.snapshot();
+    // On another file system than the root the snapshot has but an empty place.
+    let root = fs::metadata("/").ok().filter(|_| subvolume::is_one(&snapshot)).map(|m| m.dev());
     let since = (since.as_second(), i64::from(since.subsec_nanosecond()));
     let mut out = BTreeSet::new();
     let mut open: Vec<std::path::PathBuf> = PACKAGED.iter().map(Into::into).collect();
@@ -45,10 +49,32 @@ pub(super) fn unforeseen(
             out.insert(HostPath(path.clone()));
         }
         if found.is_dir() {
+            if (found.ctime(), found.ctime_nsec()) > since && root == Some(found.dev()) {
+                gone(&snapshot, &path, manifest, &mut out);
+            }
             open.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.path()));
         }
     }
     Ok(out)
+}
+
+/// What the snapshot has in a directory and the host has no more, with all that is below it.
+fn gone(snapshot: &Path, directory: &Path, manifest: &Manifest, out: &mut BTreeSet<HostPath>) {
+    let then = HostPath::from(directory).below(snapshot);
+    for entry in fs::read_dir(then).into_iter().flatten().flatten() {
+        let path = directory.join(entry.file_name());
+        let is_there = fs::symlink_metadata(&path).is_ok();
+        if is_there || preimage::excluded(&path) {
+            continue;
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            gone(snapshot, &path, manifest, out);
+        }
+        let path = HostPath(path);
+        if !manifest.contains_key(&path) {
+            out.insert(path);
+        }
+    }
 }
 
 /// Adds to the preimage what stood at these paths, where a snapshot of the root still has it; gives how many that
@@ -59,10 +85,11 @@ pub(super) fn keep(tx: &Transaction<'_>, paths: &BTreeSet<HostPath>) -> Result<u
         return Ok(0);
     }
     let root = fs::metadata("/").map_err(io_fault("look at /"))?.dev();
-    // On another file system the snapshot has but an empty place, which says nothing of what was there.
+    // On another file system the snapshot has but an empty place, which says nothing of what was there. A directory that
+    // went with all that was in it is judged by the nearest one that is left.
     let in_snapshot = |path: &&HostPath| {
-        fs::symlink_metadata(path.0.parent().unwrap_or(Path::new("/")))
-            .is_ok_and(|parent| parent.dev() == root)
+        let mut above = path.0.ancestors().skip(1).filter_map(|a| fs::symlink_metadata(a).ok());
+        above.next().is_some_and(|left| left.dev() == root)
     };
     let mut paths: BTreeSet<HostPath> = paths.iter().filter(in_snapshot).cloned().collect();
     let parents: BTreeSet<HostPath> =

@@ -141,7 +141,7 @@ pub(super) fn dpkg_at_calls(stand: &mut Stand<'_>, extent: Extent) -> Result<(),
             AtCall { phase: "unpack", call: "rename", when: 2 },
             AtCall { phase: "configure", call: "rename", when: 1 },
         ],
-        Extent::Full => AtCall::all(&[1, 2, 3, 5, 8, 13, 21]),
+        Extent::Full => AtCall::all(&[1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 21, 34]),
     };
     for point in points {
         // A point that this transaction does not reach is none: it is not counted as a run.

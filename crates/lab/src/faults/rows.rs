@@ -171,7 +171,7 @@ fn surprises(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     stand
         .host()
         .sh(&format!(
-            "apt-get install -y -qq btrfs-progs; mkdir -p /opt/vendor; echo old > {changed}; echo old > {removed}; chmod 640 {removed}"
+            "apt-get install -y -qq btrfs-progs; mkdir -p /opt/vendor {removed}/below; echo old > {changed}; echo old > {removed}/below/old; chmod 640 {removed}/below/old"
         ))?
         .ok()?;
     for fails in [true, false] {

@@ -57,7 +57,7 @@ pub enum AcmeWeb {
 }
 
 /// What [`AcmeWeb::SurprisesLive`] changes and what it removes; it also makes a directory beside the first.
-pub const SURPRISES: [&str; 2] = ["/opt/vendor/settings", "/usr/local/share/vendor.dat"];
+pub const SURPRISES: [&str; 2] = ["/opt/vendor/settings", "/usr/local/share/vendor"];
 
 /// Version `version` of `acme-web`, behaving as `behaviour` says. It serves HTTP on
 /// [`ACME_PORT`] with perl, which every Debian has: `/` says the version, anything else is 404.
@@ -98,7 +98,7 @@ pub fn acme_web(version: &str, behaviour: AcmeWeb) -> Deb {
             "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then echo 'acme-web: waiting for the session store'; while :; do sleep 3600; done; fi",
         ),
         AcmeWeb::SurprisesLive { fails } => deb.postinst(&format!(
-            "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then echo migrated >> {0}; rm {1}; mkdir -p {0}.d/empty; echo new > {0}.d/new; {2}; fi",
+            "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then echo migrated >> {0}; rm -r {1}; mkdir -p {0}.d/empty; echo new > {0}.d/new; {2}; fi",
             SURPRISES[0],
             SURPRISES[1],
             if fails { "exit 1" } else { "true" },
