@@ -49,7 +49,7 @@ pub fn restore(
     let records: Vec<&Record> = manifest.values().collect();
     let seen = observe_each(root, &records.iter().map(|r| &r.path).collect::<Vec<_>>());
     let (mut out, mut touched) = (Restored::default(), Touched::default());
-    let mut work: Vec<(&Record, Option<&State>)> = Vec::new();
+    let mut work: Vec<Work<'_, '_>> = Vec::new();
     for (record, now) in records.iter().zip(&seen) {
         if now.as_ref().map_or(true, |now| now.as_ref().is_some_and(State::forbids)) {
             touched.forbidding.insert(record.path.as_path());
@@ -102,7 +102,6 @@ pub fn restore(
             Err(e) => drop(failed.insert(&record.path, e)),
         }
     }
-    let work: Vec<&Record> = work.into_iter().map(|(record, _)| record).collect();
     for (record, put) in source.put_all(&work) {
         match put {
             Ok(put) => out.files += u64::from(put),
@@ -122,8 +121,12 @@ pub fn restore(
             }
         }
     }
-    let records: Vec<&Record> =
-        records.into_iter().filter(|r| !touched.kept.contains(r.path.as_path())).collect();
+    // What was found to be as it was, and was not touched, is not looked at a second time.
+    let worked: BTreeSet<&Path> = work.iter().map(|(record, _)| record.path.as_path()).collect();
+    let records: Vec<&Record> = records
+        .into_iter()
+        .filter(|r| worked.contains(r.path.as_path()) || touched.directory(r))
+        .collect();
     let mut seen = std::thread::scope(|scope| {
         // What is written goes to the disk meanwhile; most of the waiting for `sync` below is over then.
         let early = || drop(sync(root, &manifest));
@@ -308,6 +311,9 @@ fn temporary(directory: &Path, thread: usize) -> PathBuf {
     directory.join(format!(".fettle-undo.{thread}"))
 }
 
+/// What stood at a path, and what stands there now, as far as that was seen.
+type Work<'r, 's> = (&'r Record, Option<&'s State>);
+
 struct Source<'a> {
     root: &'a Path,
     directory: &'a Path,
@@ -316,27 +322,46 @@ struct Source<'a> {
 
 impl Source<'_> {
     /// Puts back what stood at these paths, parents before what stands in them. `true`: something was put.
-    fn put_all<'r>(&self, work: &[&'r Record]) -> Vec<(&'r Record, io::Result<bool>)> {
+    fn put_all<'r>(&self, work: &[Work<'r, '_>]) -> Vec<(&'r Record, io::Result<bool>)> {
         self.clear_temporaries(work);
-        let (directories, others): (Vec<&Record>, Vec<&Record>) = work
+        let (directories, others): (Vec<Work<'r, '_>>, Vec<_>) = work
             .iter()
-            .filter(|r| r.was.as_ref().is_some_and(|was| was.kind != Kind::Socket))
-            .partition(|r| r.was.as_ref().is_some_and(|was| was.kind == Kind::Directory));
+            .filter(|(r, _)| r.was.as_ref().is_some_and(|was| was.kind != Kind::Socket))
+            .partition(|(r, _)| r.was.as_ref().is_some_and(|was| was.kind == Kind::Directory));
         // A hard link needs the file it is another name of.
-        let (links, files): (Vec<&Record>, Vec<&Record>) =
-            others.into_iter().partition(|r| matches!(r.content, Some(Content::HardLink(_))));
+        let (links, files): (Vec<Work<'r, '_>>, Vec<_>) =
+            others.into_iter().partition(|(r, _)| matches!(r.content, Some(Content::HardLink(_))));
         let mut done: Vec<_> =
-            directories.into_iter().map(|r| (r, self.put_directory(r))).collect();
+            directories.into_iter().map(|(r, _)| (r, self.put_directory(r))).collect();
         done.extend(side_by_side(&files, |thread, some| {
-            some.iter().map(|r| (*r, self.put(r, thread))).collect()
+            let put = |(r, now): &Work<'r, '_>| match self.only_attributes(r, *now) {
+                Ok(false) => (*r, self.put(r, thread)),
+                done => (*r, done),
+            };
+            some.iter().map(put).collect()
         }));
-        done.extend(links.into_iter().map(|r| (r, self.put(r, 0))));
+        done.extend(links.into_iter().map(|(r, _)| (r, self.put(r, 0))));
         done
     }
 
+    /// A file whose content is as it was gets its attributes back in place: an update brings many files again as they
+    /// were, with another time. `false`: that does not do, it must be put back whole.
+    fn only_attributes(&self, record: &Record, now: Option<&State>) -> io::Result<bool> {
+        let (Some(was), Some(now)) = (&record.was, now) else { return Ok(false) };
+        let path = record.path.below(self.root);
+        // Another name of the same file would change with it.
+        if !matches!(was.kind, Kind::File { .. })
+            || was.kind != now.kind
+            || metadata(&path)?.is_none_or(|found| found.nlink() != 1)
+        {
+            return Ok(false);
+        }
+        set_attributes(&path, &was.attributes, false).map(|()| true)
+    }
+
     /// Removes what one that was killed left half put back.
-    fn clear_temporaries(&self, work: &[&Record]) {
-        let parents: BTreeSet<&Path> = work.iter().filter_map(|r| r.path.0.parent()).collect();
+    fn clear_temporaries(&self, work: &[Work<'_, '_>]) {
+        let parents: BTreeSet<&Path> = work.iter().filter_map(|(r, _)| r.path.0.parent()).collect();
         for parent in parents {
             let parent = HostPath::from(parent).below(self.root);
             for thread in 0..THREADS {
