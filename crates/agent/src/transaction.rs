@@ -7,6 +7,7 @@
 
 pub mod activate;
 pub mod apply;
+mod balancer;
 pub mod baseline;
 pub mod commit;
 pub mod confirm;

@@ -4,6 +4,7 @@
 //! transaction that the fault was done to. Each run says whether the fault *fired*, and is judged from outside: by the
 //! package database, by a hash of every file, and by the service's own answer; never by what the agent says of itself.
 
+mod around;
 mod kills;
 mod rows;
 mod stand;

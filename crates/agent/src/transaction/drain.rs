@@ -1,5 +1,7 @@
-//! Drain: out of the load balancer, by the operator's own program on this host; undrain: back into it.
+//! Drain: out of the load balancers, before anything changes; undrain: back into them. Balancers that are known by
+//! themselves ([`balancer`]), then the operator's own program on this host.
 
+use super::balancer::{self, Place};
 use super::{StepResult, Transaction, fault, io_fault};
 use crate::command::{self, command};
 use fettle_core::transaction::{Fault, StepFacts};
@@ -7,26 +9,87 @@ use std::time::Duration;
 
 /// A hook may take so long.
 const DEADLINE: Duration = Duration::from_secs(300);
+/// Where this transaction took the host out, as text: written before it does. Others took it out elsewhere, and want
+/// it out.
+const FILE: &str = "drained.json";
 
-/// Runs `hooks.d/drain`, where there is one. Draining twice must be harmless.
+/// Takes the host out of its balancers, and runs `hooks.d/drain`, where there is one. Draining twice is harmless.
 ///
 /// # Errors
-/// When the hook fails: nothing was touched yet.
+/// When a balancer does not do it, or has nobody else to send requests to, or the hook fails: nothing was touched yet.
 pub fn run(tx: &Transaction<'_>) -> StepResult {
     let mut facts = StepFacts::default();
+    let mut ours: Vec<String> = tx.kept(FILE).unwrap_or_default();
+    let places = places(tx)?;
+    for place in &places {
+        let name = place.to_string();
+        let seen = place.look().map_err(|e| unwilling(place, "drain", &e))?;
+        if !ours.contains(&name) {
+            if seen.is_out() {
+                facts.notes.push(format!("{name} was out already ({}), and stays so", seen.status));
+                continue;
+            }
+            if !place.has_another().map_err(|e| unwilling(place, "drain", &e))? {
+                return Err(fault(
+                    "last-server",
+                    format!("{name}: no other server of its backend is up"),
+                    "bring another one up first, or take the line out of balancers.d if that is meant",
+                ));
+            }
+            ours.push(name.clone());
+            tx.keep(FILE, &ours)?;
+        }
+        let left = place.drain().map_err(|e| unwilling(place, "drain", &e))?;
+        facts.notes.push(match left {
+            0 => format!("drained: {name}"),
+            left => format!("drained: {name}; {left} requests had not ended, and may be cut off"),
+        });
+    }
     match hook(tx, "drain")? {
-        None => facts.notes.push("no hooks.d/drain: nothing to drain".into()),
+        None if places.is_empty() => {
+            facts.notes.push("no balancers.d and no hooks.d/drain: nothing to drain".into());
+        }
+        None => {}
         Some(said) => facts.notes.push(format!("drained: {said}")),
     }
     Ok(facts)
 }
 
-/// Runs `hooks.d/undrain`, where there is one. `None`: there is none.
+/// Back into the balancers that [`run`] took it out of, and `hooks.d/undrain`, where there is one. `None`: nothing was to
+/// be done.
 ///
 /// # Errors
-/// When the hook fails.
+/// When a balancer does not find the host well, or the hook fails.
 pub fn undo(tx: &Transaction<'_>) -> Result<Option<String>, Fault> {
-    hook(tx, "undrain")
+    let mut said = Vec::new();
+    let ours: Vec<String> = tx.kept(FILE).unwrap_or_default();
+    if !ours.is_empty() {
+        let places = places(tx)?;
+        for name in ours {
+            match places.iter().find(|place| place.to_string() == name) {
+                Some(place) => {
+                    place.ready().map_err(|e| unwilling(place, "undrain", &e))?;
+                    said.push(name);
+                }
+                None => said.push(format!("{name} is in balancers.d no more: put it back by hand")),
+            }
+        }
+    }
+    said.extend(hook(tx, "undrain")?);
+    Ok(Some(said.join(", ")).filter(|said| !said.is_empty()))
+}
+
+fn places(tx: &Transaction<'_>) -> Result<Vec<Place>, Fault> {
+    balancer::places(&tx.settings.config_dir.join("balancers.d"))
+        .map_err(|e| fault("balancer", e, "mend the file, or remove it"))
+}
+
+fn unwilling(place: &Place, what: &str, error: &std::io::Error) -> Fault {
+    fault(
+        "balancer",
+        format!("cannot {what} {place}: {error}"),
+        "see that the balancer runs, and that its stats socket has `level admin` and is open to this host",
+    )
 }
 
 fn hook(tx: &Transaction<'_>, name: &str) -> Result<Option<String>, Fault> {

@@ -140,6 +140,10 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
         apply::wait(tx)?;
     }
     super::preflight::lock(tx, &mut StepFacts::default())?;
+    if other && let Err(fault) = drain::run(tx) {
+        // The host is to be as it was, balancer or not.
+        facts.notes.push(format!("not drained: {}", fault.message));
+    }
     let before = baseline::read(directory)?;
     stop_new_units(directory, &before, facts);
     if !other {

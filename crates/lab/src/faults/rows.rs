@@ -1,6 +1,7 @@
 //! All rows.
 
 use super::End::{Patched, Quarantined, Refused, Undone};
+use super::around;
 use super::kills::{self, was_killed};
 use super::{Extent, Row, Stand};
 use crate::repo::{AcmeWeb, SURPRISES};
@@ -45,6 +46,21 @@ pub fn battery() -> Vec<Row> {
             kills::agent_at_calls,
         ),
         row("H3", "dpkg killed at system calls", true, &[Patched, Undone], kills::dpkg_at_calls),
+        row(
+            "H4",
+            "the kernel ends a script for want of memory",
+            false,
+            &[Undone],
+            around::out_of_memory,
+        ),
+        row("H6", "/boot too small for the update", true, &[Refused], around::boot_full),
+        separate(
+            "H8",
+            "a file system turns read-only in the middle",
+            false,
+            &[Undone, Quarantined],
+            around::read_only,
+        ),
         row("H9", "dpkg's lock held by somebody else", false, &[Refused], lock_held),
         row(
             "H10",
@@ -64,8 +80,12 @@ pub fn battery() -> Vec<Row> {
         row("H12", "postinst hangs on the clone", false, &[Refused], postinst_hangs),
         row("H12a", "postinst hangs on the host only", true, &[Undone], postinst_hangs_live),
         row("H13", "conffile changed by both sides", true, &[Patched], conffile),
+        row("H14", "a script asks a person", false, &[Patched], around::question),
+        row("H15", "an archive is not what was signed", true, &[Refused], around::archive_damaged),
+        row("H17", "the planned version is gone", false, &[Refused], around::archive_gone),
         row("H18", "the solver wants to remove a package, or needs one", false, &[Refused], solver),
         row("H19", "package held by the administrator", false, &[Refused], held),
+        row("H22", "no network while it changes", false, &[Patched], around::network_gone),
         row("H24", "service does not come back", true, &[Undone], service_dies),
         row("H25", "service comes back sick", false, &[Undone], service_sick),
         row(
@@ -82,8 +102,23 @@ pub fn battery() -> Vec<Row> {
             &[Patched, Undone],
             unconfirmed,
         ),
+        row(
+            "H31",
+            "the preimage is damaged when it is needed",
+            true,
+            &[Quarantined, Undone],
+            around::undo_fails,
+        ),
+        row("H32a", "undo twice", false, &[Undone], around::undo_twice),
         row("H32", "undo killed and taken up again", true, &[Undone], kills::undo),
         row("H33", "data written while the change is made", false, &[Undone], data_written),
+        row(
+            "H34",
+            "the agent is upgraded in the middle",
+            false,
+            &[Patched, Undone],
+            around::agent_upgraded,
+        ),
         row(
             "H35",
             "journal damaged in the middle of a change",

@@ -36,6 +36,12 @@ pub enum AcmeWeb {
     },
     /// Brings a configuration of the network by which the host loses its address, and has it read where systemd runs.
     CutsNetwork,
+    /// The script run after unpacking asks a person whether to go on, and waits for the answer.
+    AsksPerson,
+    /// The script run after unpacking uses more memory than it may have, but only where systemd runs.
+    EatsMemoryLive,
+    /// Installs this many MiB below `/boot`, as a kernel does.
+    Boots(u32),
     /// The package asks for a reboot, as a kernel does.
     WantsReboot,
     /// The script run after unpacking takes this many seconds.
@@ -112,6 +118,15 @@ pub fn acme_web(version: &str, behaviour: AcmeWeb) -> Deb {
             .postinst(
                 "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then networkctl reload; networkctl reconfigure host0; fi",
             ),
+        AcmeWeb::AsksPerson => deb.postinst(
+            "if [ \"$1\" = configure ]; then echo 'acme-web: migrate the session store? [y/n]'; read answer || read answer < /dev/tty || echo 'nobody answered'; fi",
+        ),
+        AcmeWeb::EatsMemoryLive => deb.postinst(
+            "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then systemd-run --quiet --scope -p MemoryMax=30M -p MemorySwapMax=0 perl -e '$x = \"a\" x 200_000_000'; fi",
+        ),
+        AcmeWeb::Boots(mib) => {
+            deb.file("/boot/acme-web.img", 0o644, vec![7; mib as usize * 1024 * 1024])
+        }
         AcmeWeb::WantsReboot => deb.postinst(
             "if [ \"$1\" = configure ]; then touch /run/reboot-required; echo acme-web >> /run/reboot-required.pkgs; fi",
         ),

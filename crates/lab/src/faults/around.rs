@@ -1,0 +1,119 @@
+//! What goes wrong around a change: its archives, its network, its memory, its file systems, its agent.
+
+use super::{Extent, Stand};
+use crate::repo::AcmeWeb;
+use crate::{LabError, LabHost};
+
+/// Bytes of an archive are not what the signed index says.
+pub(super) fn archive_damaged(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    archive(stand, "one byte is another", "printf '\\377' | dd bs=1 seek=3000 conv=notrunc of=")
+}
+
+/// The index still names a version that the archive no longer has.
+pub(super) fn archive_gone(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    archive(stand, "before it is fetched", "rm ")
+}
+
+fn archive(stand: &mut Stand<'_>, what: &str, harm: &str) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.run(&to, what, |s| {
+        let archive = format!("/srv/vendor-acme/pool/acme-web_{to}_all.deb");
+        s.host().sh(&format!("{harm}{archive} 2>/dev/null"))?.ok()?;
+        Ok(!s.patch(&[], &[])?.success())
+    })
+}
+
+/// A script asks a person, who is not there.
+pub(super) fn question(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::AsksPerson)?;
+    stand.run(&to, "by standard input and by the terminal", |s| {
+        let said = s.patch(&[], &[])?;
+        let log = s.host().sh("grep -c 'nobody answered' /var/lib/fettle-agent/transactions/*/apply.log | grep -cv ':0'")?;
+        Ok(said.success() && log.stdout.trim() != "0")
+    })
+}
+
+/// The kernel ends a script that wants too much memory.
+pub(super) fn out_of_memory(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::EatsMemoryLive)?;
+    stand.run(&to, "the script after unpacking", |s| {
+        s.patch(&[], &[])?;
+        let killed = s.host().sh("journalctl -b --no-pager | grep -c 'oom-kill'")?.stdout;
+        Ok(killed.trim() != "0")
+    })
+}
+
+/// `/boot` is a small file system, and the update does not fit.
+pub(super) fn boot_full(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::Boots(20))?;
+    stand.run(&to, "20 MiB into 8", |s| {
+        s.host().sh("mount -t tmpfs -o size=8m,mode=755 small /boot")?.ok()?;
+        let said = s.patch(&[], &[])?;
+        s.host().sh("umount /boot")?.ok()?;
+        Ok(!said.success() && said.stderr.contains("/boot"))
+    })
+}
+
+/// A file system turns read-only when dpkg is about to write to it, as after an error of its disk.
+pub(super) fn read_only(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.run(&to, "/usr, when apply begins", |s| {
+        let fired = s.patch_with_fault_at("apply:before", |host| remount(host, "ro"))?;
+        remount(s.host(), "rw")?;
+        Ok(fired)
+    })
+}
+
+fn remount(host: &LabHost, how: &str) -> Result<(), LabError> {
+    host.sh(&format!("mount -o remount,bind,{how} /usr"))?.ok().map(drop)
+}
+
+/// The network is gone while the packages change.
+pub(super) fn network_gone(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.run(&to, "from apply on", |s| {
+        let mut gone = false;
+        let fired = s.patch_with_fault_at("apply:before", |host| {
+            host.sh("ip link set host0 down")?.ok()?;
+            gone = !s.is_reached();
+            Ok(())
+        })?;
+        s.host().sh("ip link set host0 up && networkctl reconfigure host0")?.ok()?;
+        Ok(fired && gone)
+    })
+}
+
+/// The preimage is damaged when it is needed.
+pub(super) fn undo_fails(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::ServiceDies)?;
+    stand.run(&to, "the preimage's content is lost", |s| {
+        s.patch_with_fault_at("undo:before", |host| {
+            let pack = "$(ls -td /var/lib/fettle-agent/transactions/*/ | head -n 1)preimage/pack";
+            let overwrite = format!("p={pack}; n=$(stat -c %s $p); head -c $n /dev/urandom > $p");
+            host.sh(&overwrite)?.ok().map(drop)
+        })
+    })
+}
+
+/// The agent's program is replaced and its process ends, as an upgrade of it does.
+pub(super) fn agent_upgraded(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
+    const UPGRADE: &str = "cp /usr/bin/fettle-agent /usr/bin/fettle-agent.new && mv /usr/bin/fettle-agent.new /usr/bin/fettle-agent && pkill -KILL -f 'fettle-agent patch'";
+    for point in extent.of(&["apply:before", "apply:after", "rehearse:after", "verify:before"], 2) {
+        let to = stand.offer(AcmeWeb::Good)?;
+        stand.run(&to, point, |s| {
+            s.patch_with_fault_at(point, |host| host.sh(UPGRADE)?.ok().map(drop))
+        })?;
+    }
+    Ok(())
+}
+
+/// What was taken back is taken back once more.
+pub(super) fn undo_twice(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.run(&to, "the second has nothing to do", |s| {
+        s.patch(&[], &[])?.ok()?;
+        s.host().exec(&["fettle-agent", "undo"])?.ok()?;
+        let second = s.host().exec(&["fettle-agent", "undo"])?;
+        Ok(!second.success() && second.stderr.contains("no transaction ended patched"))
+    })
+}

@@ -1,0 +1,169 @@
+//! Hosts behind a real HAProxy, under a client that counts every request that fails: a change takes the host out of
+//! the balancer by its Runtime API before anything is touched, and puts it back when it is proved well.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use fettle_lab::repo::{ACME_PORT, AcmeWeb, Serve, Vendor, acme_web};
+use fettle_lab::{HostSpec, LabHost, Output};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use support::{in_a_lab, say};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+/// No second try, and no other server for a request that failed: the client sees everything.
+const CONFIGURATION: &str = "
+global
+  stats socket ipv4@0.0.0.0:9999 level admin
+defaults
+  mode http
+  timeout connect 2s
+  timeout client 10s
+  timeout server 10s
+  retries 0
+frontend front
+  bind :80
+  default_backend acme
+backend acme
+  option httpchk GET /
+  default-server check inter 300ms fall 2 rise 1
+";
+
+/// Asks through the balancer, again and again.
+struct Client {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<(u32, Vec<String>)>,
+}
+
+impl Client {
+    fn start(balancer: Ipv4Addr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut good, mut failed) = (0, Vec::new());
+            while !told.load(Ordering::Acquire) {
+                match ask(balancer) {
+                    Ok(answer) if answer.starts_with("HTTP/1.1 200") => good += 1,
+                    Ok(answer) => failed.push(answer.lines().next().unwrap_or("").to_owned()),
+                    Err(error) => failed.push(error.to_string()),
+                }
+            }
+            (good, failed)
+        });
+        Self { stop, thread }
+    }
+
+    /// Requests answered, and those that were not.
+    fn end(self) -> (u32, Vec<String>) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.join().unwrap()
+    }
+}
+
+fn ask(balancer: Ipv4Addr) -> std::io::Result<String> {
+    let limit = Duration::from_secs(15);
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((balancer, 80)), limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: acme\r\nConnection: close\r\n\r\n")?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    Ok(said)
+}
+
+fn agent(host: &LabHost, arguments: &[&str]) -> Output {
+    host.command("fettle-agent").args(arguments).timeout(PATIENCE).run().unwrap()
+}
+
+/// What the balancer says of a server: `UP`, `DRAIN`, `MAINT`.
+fn status(balancer: &LabHost, server: &str) -> String {
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/9999; echo 'show stat' >&3; awk -F, '$2 == \"{server}\" {{print $18}}' <&3"
+    );
+    balancer.exec(&["bash", "-c", &script]).unwrap().ok().unwrap().trim().to_owned()
+}
+
+/// Waits until the balancer says so.
+fn wait_status(balancer: &LabHost, server: &str, wanted: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut seen = status(balancer, server);
+    while seen != wanted && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(100));
+        seen = status(balancer, server);
+    }
+    assert_eq!(seen, wanted, "{server}");
+}
+
+fn tell(balancer: &LabHost, command: &str) {
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/9999; echo '{command}' >&3; cat <&3");
+    assert_eq!(balancer.exec(&["bash", "-c", &script]).unwrap().ok().unwrap().trim(), "");
+}
+
+#[test]
+fn no_request_fails_while_hosts_behind_a_real_balancer_are_patched_and_taken_back() {
+    in_a_lab(|lab, bins: &Path| {
+        let hosts = lab.up(&["web1", "web2", "balancer"], &HostSpec::default(), &say).unwrap();
+        let [web1, web2, balancer] = hosts.as_slice() else { panic!("{hosts:?}") };
+        let mut vendor = Vendor::new(lab, "acme", Serve::Files).unwrap();
+        vendor.publish(&[acme_web("1.0", AcmeWeb::Good)]).unwrap();
+        let mut configuration = CONFIGURATION.to_owned();
+        for web in [web1, web2] {
+            vendor.install_on(web).unwrap();
+            web.sh("apt-get update -qq && apt-get install -y -qq acme-web").unwrap().ok().unwrap();
+            web.copy_in(bins.join("fettle-agent"), "/usr/bin/fettle-agent").unwrap();
+            let line = format!("haproxy {}:9999 acme/{}\n", balancer.ip(), web.name());
+            web.sh("chmod 755 /usr/bin/fettle-agent; mkdir -p /etc/fettle/balancers.d").unwrap();
+            web.write_file("/etc/fettle/balancers.d/acme", line).unwrap();
+            configuration += &format!("  server {} {}:{ACME_PORT}\n", web.name(), web.ip());
+        }
+        let install =
+            "systemctl disable --now nginx; apt-get update -qq && apt-get install -y -qq haproxy";
+        balancer.command("sh").args(["-c", install]).timeout(PATIENCE).run().unwrap().ok().unwrap();
+        balancer.write_file("/etc/haproxy/haproxy.cfg", configuration).unwrap();
+        balancer.sh("systemctl restart haproxy").unwrap().ok().unwrap();
+        for web in [web1, web2] {
+            wait_status(balancer, web.name(), "UP");
+        }
+
+        let client = Client::start(balancer.ip());
+        let offer = |vendor: &mut Vendor, version: &str, behaviour| {
+            vendor.publish(&[acme_web(version, behaviour)]).unwrap();
+            for web in [web1, web2] {
+                web.sh("apt-get update -qq").unwrap().ok().unwrap();
+            }
+        };
+        offer(&mut vendor, "1.1", AcmeWeb::Good);
+        for web in [web1, web2] {
+            let said = agent(web, &["patch", "acme-web"]).ok().unwrap();
+            assert!(said.contains(&format!("drained: acme/{} at ", web.name())), "{said}");
+            wait_status(balancer, web.name(), "UP");
+        }
+        // A bad one hurts nobody: it is undone before the host gets requests again.
+        offer(&mut vendor, "1.2", AcmeWeb::ServiceDies);
+        let bad = agent(web1, &["patch", "acme-web"]);
+        assert!(!bad.success() && bad.stderr.contains("undone and verified"), "{}", bad.stderr);
+        wait_status(balancer, "web1", "UP");
+        // Nor does an undo that somebody asks for.
+        agent(web2, &["undo"]).ok().unwrap();
+        wait_status(balancer, "web2", "UP");
+        let (good, failed) = client.end();
+        println!("{good} requests answered, {} failed", failed.len());
+        assert_eq!(failed, Vec::<String>::new());
+        assert!(good > 1000, "{good}");
+
+        // The last server of its backend is not taken out; nothing is touched.
+        tell(balancer, "set server acme/web1 state maint");
+        offer(&mut vendor, "1.3", AcmeWeb::Good);
+        let last = agent(web2, &["patch", "acme-web"]);
+        assert!(!last.success() && last.stderr.contains("no other server"), "{}", last.stderr);
+        wait_status(balancer, "web2", "UP");
+        // One that its administrator took out stays out, and may be patched.
+        let said = agent(web1, &["patch", "acme-web"]).ok().unwrap();
+        assert!(said.contains("was out already (MAINT)"), "{said}");
+        wait_status(balancer, "web1", "MAINT");
+    });
+}
