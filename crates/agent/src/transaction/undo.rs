@@ -5,7 +5,7 @@ use super::{Transaction, activate, apply, dpkg, drain, fault, surprise, verify};
 use crate::command;
 use crate::journal;
 use crate::overlay::{self, ChangeKind};
-use crate::preimage::{self, Restored, WHOLE, subvolume};
+use crate::preimage::{self, Manifest, Restored, WHOLE, subvolume};
 use crate::settings::Settings;
 use crate::unit;
 use fettle_core::TransactionId;
@@ -149,11 +149,14 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     if !other {
         foresee(tx, facts)?;
     }
-    let mut restored = restore(directory)?;
+    // Only a walk that was finished says what the change itself had made.
+    let after = preimage::read_manifest(&directory.join(apply::AFTER)).ok();
+    let mut restored = restore(directory, after.as_ref())?;
     if !restored.differing.is_empty() {
         // The rung before the last: dpkg itself goes back to the old archives, then the preimage once more.
         old_archives(directory, facts);
-        restored = restore(directory)?;
+        let after = after.map(|after| made_since(after, &restored.kept)).transpose()?;
+        restored = restore(directory, after.as_ref())?;
     }
     facts.files_restored = restored.files;
     facts.differing = std::mem::take(&mut restored.differing);
@@ -214,11 +217,20 @@ fn foresee(tx: &Transaction<'_>, facts: &mut UndoFacts) -> Result<(), Fault> {
     Ok(())
 }
 
-fn restore(directory: &Path) -> Result<Restored, Fault> {
-    // Only a walk that was finished says what the change itself had made.
-    let after = preimage::read_manifest(&directory.join(apply::AFTER)).ok();
-    preimage::restore(Path::new("/"), &directory.join("preimage"), &WHOLE, after.as_ref())
+fn restore(directory: &Path, after: Option<&Manifest>) -> Result<Restored, Fault> {
+    preimage::restore(Path::new("/"), &directory.join("preimage"), &WHOLE, after)
         .map_err(super::snapshot::preimage_fault)
+}
+
+/// What our own hands have made of the paths by now, the old archives unpacked again: nobody else did that. What was
+/// `kept` before is still somebody else's.
+fn made_since(after: Manifest, kept: &[String]) -> Result<Manifest, Fault> {
+    let paths = after.keys().cloned().collect();
+    let mut now = preimage::observe_all(Path::new("/"), &paths, &WHOLE)
+        .map_err(super::snapshot::preimage_fault)?;
+    let theirs = after.into_iter().filter(|(path, _)| kept.contains(&path.to_string()));
+    now.extend(theirs);
+    Ok(now)
 }
 
 /// Whoever configures the network may take so long to read its files.

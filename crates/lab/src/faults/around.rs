@@ -18,8 +18,13 @@ fn archive(stand: &mut Stand<'_>, what: &str, harm: &str) -> Result<(), LabError
     let to = stand.offer(AcmeWeb::Good)?;
     stand.run(&to, what, |s| {
         let archive = format!("/srv/vendor-acme/pool/acme-web_{to}_all.deb");
-        s.host().sh(&format!("{harm}{archive} 2>/dev/null"))?.ok()?;
-        Ok(!s.patch(&[], &[])?.success())
+        s.host()
+            .sh(&format!("cp -p {archive} /root/kept.deb && {harm}{archive} 2>/dev/null"))?
+            .ok()?;
+        let said = s.patch(&[], &[])?;
+        // The archive is no part of what is compared.
+        s.host().sh(&format!("cp -p /root/kept.deb {archive}"))?.ok()?;
+        Ok(!said.success())
     })
 }
 
@@ -33,13 +38,13 @@ pub(super) fn question(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError>
     })
 }
 
-/// The kernel ends a script that wants too much memory.
-pub(super) fn out_of_memory(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
-    let to = stand.offer(AcmeWeb::EatsMemoryLive)?;
+/// A script is killed as the kernel kills for want of memory: with SIGKILL, and without a word.
+pub(super) fn script_killed(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::PostinstKilledLive)?;
     stand.run(&to, "the script after unpacking", |s| {
         s.patch(&[], &[])?;
-        let killed = s.host().sh("journalctl -b --no-pager | grep -c 'oom-kill'")?.stdout;
-        Ok(killed.trim() != "0")
+        let log = "cat $(ls -td /var/lib/fettle-agent/transactions/*/ | head -n 1)apply.log";
+        Ok(s.host().sh(log)?.stdout.contains("killed by signal"))
     })
 }
 
@@ -97,7 +102,7 @@ pub(super) fn undo_fails(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabErro
 
 /// The agent's program is replaced and its process ends, as an upgrade of it does.
 pub(super) fn agent_upgraded(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
-    const UPGRADE: &str = "cp /usr/bin/fettle-agent /usr/bin/fettle-agent.new && mv /usr/bin/fettle-agent.new /usr/bin/fettle-agent && pkill -KILL -f 'fettle-agent patch'";
+    const UPGRADE: &str = "cp /usr/bin/fettle-agent /usr/bin/fettle-agent.new && mv /usr/bin/fettle-agent.new /usr/bin/fettle-agent && pkill -KILL -f '[f]ettle-agent patch'";
     for point in extent.of(&["apply:before", "apply:after", "rehearse:after", "verify:before"], 2) {
         let to = stand.offer(AcmeWeb::Good)?;
         stand.run(&to, point, |s| {

@@ -48,10 +48,10 @@ pub fn battery() -> Vec<Row> {
         row("H3", "dpkg killed at system calls", true, &[Patched, Undone], kills::dpkg_at_calls),
         row(
             "H4",
-            "the kernel ends a script for want of memory",
+            "a script is killed, as for want of memory",
             false,
             &[Undone],
-            around::out_of_memory,
+            around::script_killed,
         ),
         row("H6", "/boot too small for the update", true, &[Refused], around::boot_full),
         separate(
