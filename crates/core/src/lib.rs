@@ -16,6 +16,7 @@
 //! | assignment, order | [`assignment`] |
 //! | transaction, step | [`transaction`] |
 //! | hold | [`hold`] |
+//! | operator, role | [`operator`] |
 //! | ledger | [`ledger`] |
 
 pub mod advisory;
@@ -27,6 +28,7 @@ pub mod host;
 pub mod id;
 pub mod inventory;
 pub mod ledger;
+pub mod operator;
 pub mod plan;
 pub mod policy;
 pub mod problem;

@@ -6,6 +6,7 @@ use crate::{Digest, Hold, HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub mod approval;
 mod host;
 mod make;
 mod order;

@@ -3,6 +3,7 @@
 //! only then [`effects()`] of the event go out. A crash anywhere loses nothing and repeats nothing.
 
 use crate::plan::Plan;
+use crate::plan::approval::Approval;
 use crate::transaction::{Outcome, Step};
 use crate::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct Rollout {
     pub created_at: Timestamp,
     /// Who started it.
     pub created_by: String,
+    /// Who had approved the plan when it was started, and counted.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     /// Number of events applied: the version every write is conditional on.
     pub version: u64,
     /// Where it stands.
@@ -213,6 +217,9 @@ pub enum RolloutEvent {
         by: String,
         /// The plan.
         plan: Box<Plan>,
+        /// The approvals that counted when it was started.
+        #[serde(default)]
+        approvals: Vec<Approval>,
     },
     /// The host is given its assignment (effect: it is signed and handed to the agent).
     Granted {

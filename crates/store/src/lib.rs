@@ -14,7 +14,7 @@ mod view;
 pub use error::StoreError;
 pub use store::{Store, StoreOptions};
 pub use tables::{
-    assignments, barred, feeds, findings, hosts, ledger, plans, policies, rollouts, settings,
-    tokens, transactions,
+    approvals, assignments, barred, feeds, findings, hosts, ledger, operators, plans, policies,
+    rollouts, settings, tokens, transactions,
 };
 pub use view::{Tx, View};

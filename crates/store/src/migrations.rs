@@ -3,7 +3,8 @@
 use crate::StoreError;
 use rusqlite::Connection;
 
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001.sql"), include_str!("../migrations/0002.sql")];
 
 /// The schema this program writes.
 pub(crate) const SCHEMA: u32 = MIGRATIONS.len() as u32;

@@ -1,11 +1,13 @@
 //! One module for each group of tables: the operations on it, in the words of the product.
 
+pub mod approvals;
 pub mod assignments;
 pub mod barred;
 pub mod feeds;
 pub mod findings;
 pub mod hosts;
 pub mod ledger;
+pub mod operators;
 pub mod plans;
 pub mod policies;
 pub mod rollouts;

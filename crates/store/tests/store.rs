@@ -184,6 +184,7 @@ fn rollout(plan: &Plan, version: u64) -> Rollout {
         plan_digest: plan.digest(),
         created_at: at(0),
         created_by: "a".into(),
+        approvals: vec![],
         version,
         phase: Phase::Running,
         wave: 0,
@@ -203,10 +204,11 @@ fn rollout(plan: &Plan, version: u64) -> Rollout {
 fn of_two_drivers_that_race_one_loses_cleanly() {
     let (_dir, _path, store) = store();
     let plan = plan(1, None);
-    let created = RolloutEvent::Created { by: "a".into(), plan: Box::new(plan.clone()) };
+    let created =
+        RolloutEvent::Created { by: "a".into(), plan: Box::new(plan.clone()), approvals: vec![] };
     store
         .write::<_, StoreError>("operator:a", at(0), |tx| {
-            plans::insert(tx, &plan)?;
+            plans::insert(tx, &plan, "alice")?;
             plans::take_effect(tx, &plan)?;
             rollouts::create(tx, 1, &rollout(&plan, 1), &created)
         })
@@ -235,8 +237,8 @@ fn a_plan_takes_effect_only_while_its_parent_is_in_force() {
     };
     store
         .write::<_, StoreError>("operator:a", at(0), |tx| {
-            plans::insert(tx, &first)?;
-            plans::insert(tx, &rival)
+            plans::insert(tx, &first, "alice")?;
+            plans::insert(tx, &rival, "bob")
         })
         .unwrap();
     go(&first).unwrap();

@@ -3,37 +3,53 @@
 
 use super::{HostRun, HostState, IllegalEvent, Phase, Rollout, RolloutEvent, UndoRun};
 use crate::plan::Plan;
+use crate::plan::approval::Approval;
 use crate::transaction::Outcome;
-use crate::{AssignmentId, Hold, HostId, RolloutId, Timestamp};
+use crate::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Rollout {
-    /// The first event of a rollout.
-    pub fn create(_id: &RolloutId, plan: Plan, by: &str) -> RolloutEvent {
-        RolloutEvent::Created { by: by.to_owned(), plan: Box::new(plan) }
+    /// The first event of a rollout whose plan needs no approval.
+    pub fn create(id: &RolloutId, plan: Plan, by: &str) -> RolloutEvent {
+        Self::create_approved(id, plan, by, Vec::new())
+    }
+
+    /// The first event of a rollout, with the approvals that counted.
+    pub fn create_approved(
+        _id: &RolloutId,
+        plan: Plan,
+        by: &str,
+        approvals: Vec<Approval>,
+    ) -> RolloutEvent {
+        RolloutEvent::Created { by: by.to_owned(), plan: Box::new(plan), approvals }
     }
 
     /// Folds the first event.
     ///
     /// # Errors
-    /// When the event is not [`RolloutEvent::Created`], or its plan's waves and hosts do not agree.
+    /// When the event is not [`RolloutEvent::Created`], its plan's waves and hosts do not agree, or it carries fewer
+    /// approvals of this very plan than the plan needs.
     pub fn begin(
         id: &RolloutId,
         at: Timestamp,
         event: &RolloutEvent,
     ) -> Result<Self, IllegalEvent> {
-        let RolloutEvent::Created { by, plan } = event else {
+        let RolloutEvent::Created { by, plan, approvals } = event else {
             return Err(illegal(event, "a rollout begins with `created`"));
         };
         check_waves(plan).map_err(|why| illegal(event, &why))?;
+        let plan_digest = plan.digest();
+        check_approvals(plan.approvals_needed, plan_digest, approvals)
+            .map_err(|why| illegal(event, &why))?;
         let hosts =
             plan.hosts.iter().map(|(id, host)| (id.clone(), HostRun::pending(host.wave))).collect();
         Ok(Self {
             id: id.clone(),
-            plan_digest: plan.digest(),
+            plan_digest,
             plan: (**plan).clone(),
             created_at: at,
             created_by: by.clone(),
+            approvals: approvals.clone(),
             version: 1,
             phase: Phase::Running,
             wave: 0,
@@ -455,6 +471,17 @@ pub(super) fn illegal(event: &RolloutEvent, why: &str) -> IllegalEvent {
 }
 
 /// Every host of the plan stands in exactly one wave, the one it names.
+/// Whoever decides to start has judged the approvals; that they are there, distinct and of this plan, is seen here
+/// again, so that no other way in can leave them out.
+fn check_approvals(needed: u32, plan: Digest, approvals: &[Approval]) -> Result<(), String> {
+    let of_this = approvals.iter().filter(|a| a.digest == plan);
+    let given = of_this.map(|a| a.by.as_str()).collect::<BTreeSet<_>>().len();
+    if given < needed as usize {
+        return Err(format!("it carries {given} approvals of its plan, which needs {needed}"));
+    }
+    Ok(())
+}
+
 fn check_waves(plan: &Plan) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for (number, wave) in plan.waves.iter().enumerate() {

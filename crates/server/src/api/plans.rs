@@ -6,6 +6,7 @@ use crate::router::Operator;
 use crate::views;
 use axum::http::StatusCode;
 use fettle_core::host::Host;
+use fettle_core::operator::BOOTSTRAP;
 use fettle_core::plan::{Barred, Plan, PlanInput, make as make_plan};
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{StoreError, View, barred, findings, hosts, plans as stored};
@@ -51,7 +52,7 @@ pub(super) async fn make(
 pub(crate) fn make_now(app: &App, who: &Operator, asked: &MakePlan) -> Result<PlanDetail, Problem> {
     for _ in 0..ATTEMPTS {
         let plan = app.store.read(|view| plan_now(app, view, asked))?;
-        match app.store.write(&who.actor(), now(), |tx| stored::insert(tx, &plan)) {
+        match app.store.write(&who.actor(), now(), |tx| stored::insert(tx, &plan, BOOTSTRAP)) {
             Ok(digest) => {
                 app.events.tell("plan", &plan.number.to_string());
                 return Ok(PlanDetail { number: plan.number, digest, plan });

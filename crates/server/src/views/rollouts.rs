@@ -82,10 +82,10 @@ pub(crate) fn rollout(
 /// The plan has a route of its own: the event that says that it was started need not carry every host of it.
 fn without_plan(event: RolloutEvent) -> RolloutEvent {
     match event {
-        RolloutEvent::Created { by, mut plan } => {
+        RolloutEvent::Created { by, mut plan, approvals } => {
             plan.hosts.clear();
             plan.held.clear();
-            RolloutEvent::Created { by, plan }
+            RolloutEvent::Created { by, plan, approvals }
         }
         other => other,
     }

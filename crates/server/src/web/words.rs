@@ -131,12 +131,16 @@ fn said(verb: &str, by: &str, reason: &str) -> String {
 /// What happened, in one line. `name` turns ids into what people call the hosts.
 pub fn event(event: &RolloutEvent, name: &dyn Fn(&HostId) -> String) -> String {
     match event {
-        RolloutEvent::Created { by, plan } => format!(
-            "started by {by}: plan {}, {} in {}",
-            plan.number,
-            counted(plan.hosts.len() as u64, "host"),
-            counted(plan.waves.len() as u64, "wave"),
-        ),
+        RolloutEvent::Created { by, plan, approvals } => {
+            let by_whom = approvals.iter().map(|a| a.by.as_str()).collect::<Vec<_>>().join(" and ");
+            format!(
+                "started by {by}: plan {}, {} in {}{}",
+                plan.number,
+                counted(plan.hosts.len() as u64, "host"),
+                counted(plan.waves.len() as u64, "wave"),
+                if by_whom.is_empty() { by_whom } else { format!(", approved by {by_whom}") },
+            )
+        }
         RolloutEvent::Granted { host, generation, .. } => {
             format!("{} is given its order (generation {generation})", name(host))
         }

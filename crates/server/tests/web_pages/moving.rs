@@ -240,7 +240,11 @@ pub(crate) fn rollout_running() -> RolloutDetail {
             event(
                 1,
                 660,
-                RolloutEvent::Created { by: "operator:alice".into(), plan: Box::new(plan().plan) },
+                RolloutEvent::Created {
+                    by: "alice".into(),
+                    plan: Box::new(plan().plan),
+                    approvals: vec![],
+                },
             ),
             event(2, 658, grant("web-1")),
             event(3, 655, RolloutEvent::Redeemed { host: id("web-1") }),

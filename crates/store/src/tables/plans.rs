@@ -15,11 +15,12 @@ pub fn next_number(view: &View<'_>) -> Result<u64, StoreError> {
     Ok(view.count("SELECT coalesce(max(number), 0) FROM plans", [])? + 1)
 }
 
-/// Keeps a plan. Its number must be the next one, so that of two made at once one loses cleanly.
+/// Keeps a plan. Its number must be the next one, so that of two made at once one loses cleanly. `maker` is the
+/// principal who made it: the one who cannot approve it.
 ///
 /// # Errors
 /// [`StoreError::Conflict`].
-pub fn insert(tx: &mut Tx<'_>, plan: &Plan) -> Result<Digest, StoreError> {
+pub fn insert(tx: &mut Tx<'_>, plan: &Plan, maker: &str) -> Result<Digest, StoreError> {
     if plan.number != next_number(tx)? {
         return Err(StoreError::Conflict(format!(
             "plan {} was made by somebody else meanwhile",
@@ -29,7 +30,7 @@ pub fn insert(tx: &mut Tx<'_>, plan: &Plan) -> Result<Digest, StoreError> {
     let digest = plan.digest();
     let (now, actor) = (micros(tx.now()), tx.actor().to_owned());
     tx.execute(
-        "INSERT INTO plans (number, digest, parent, policy, made_at, made_by, body) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO plans (number, digest, parent, policy, made_at, made_by, maker, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         params![
             int(plan.number),
             digest.to_string(),
@@ -37,6 +38,7 @@ pub fn insert(tx: &mut Tx<'_>, plan: &Plan) -> Result<Digest, StoreError> {
             plan.policy,
             now,
             actor,
+            maker,
             to_json("plan", plan)?
         ],
     )?;
@@ -45,6 +47,7 @@ pub fn insert(tx: &mut Tx<'_>, plan: &Plan) -> Result<Digest, StoreError> {
         &plan.number.to_string(),
         json!({
             "digest": digest, "parent": plan.parent, "policy": plan.policy, "policy_digest": plan.policy_digest,
+            "maker": maker, "approvals_needed": plan.approvals_needed,
             "hosts": plan.hosts.len(), "waves": plan.waves.len(), "held": plan.held.len(),
         }),
     );
@@ -61,6 +64,27 @@ pub fn get(view: &View<'_>, number: u64) -> Result<Plan, StoreError> {
     from_json(
         "plan",
         &body.ok_or_else(|| StoreError::Missing { what: "plan", name: number.to_string() })?,
+    )
+}
+
+/// The principal who made a plan.
+///
+/// # Errors
+/// [`StoreError::Missing`].
+pub fn maker(view: &View<'_>, number: u64) -> Result<String, StoreError> {
+    view.one("SELECT maker FROM plans WHERE number = $1", [int(number)], |row| Ok(row.get(0)?))?
+        .ok_or_else(|| StoreError::Missing { what: "plan", name: number.to_string() })
+}
+
+/// When the rollout of a plan was started; `None`: it was not.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn started_at(view: &View<'_>, number: u64) -> Result<Option<Timestamp>, StoreError> {
+    view.one(
+        "SELECT created_at FROM rollouts WHERE plan = $1 ORDER BY number LIMIT 1",
+        [int(number)],
+        |row| Ok(from_micros(row.get(0)?)),
     )
 }
 

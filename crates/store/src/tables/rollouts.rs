@@ -153,8 +153,10 @@ pub fn append(tx: &mut Tx<'_>, state: &Rollout, events: &[RolloutEvent]) -> Resu
 /// The event as the ledger keeps it: the plan by its digest, for the plan is in the ledger already.
 fn ledger_body(version: u64, event: &RolloutEvent) -> Result<serde_json::Value, StoreError> {
     let body = match event {
-        RolloutEvent::Created { by, plan } => {
-            json!({ "event": "created", "by": by, "plan": plan.number, "digest": plan.digest() })
+        RolloutEvent::Created { by, plan, approvals } => {
+            json!({
+                "event": "created", "by": by, "plan": plan.number, "digest": plan.digest(), "approvals": approvals,
+            })
         }
         other => serde_json::to_value(other)
             .map_err(|e| StoreError::Document { what: "rollout event", detail: e.to_string() })?,

@@ -384,3 +384,28 @@ fn a_host_that_leaves_the_fleet_in_its_undo_holds_nobody_up() {
     w.seen.hosts.remove(&HostId::from("a"));
     assert!(w.pass(901).contains(&"silent a".to_owned()));
 }
+
+#[test]
+fn a_rollout_does_not_begin_without_the_approvals_its_plan_needs() {
+    let plan = Plan { approvals_needed: 2, ..plan(&[&["a"]], gate()) };
+    let id = RolloutId::from("ro-1");
+    let by = |by: &str, digest: Digest| Approval {
+        by: by.into(),
+        digest,
+        at: t0(),
+        comment: String::new(),
+    };
+    let (this, other) = (plan.digest(), Digest::of(b"other"));
+    for (approvals, begins) in [
+        (vec![], false),
+        (vec![by("bob", this)], false),
+        (vec![by("bob", this), by("bob", this)], false),
+        (vec![by("bob", this), by("carol", other)], false),
+        (vec![by("bob", this), by("carol", this)], true),
+    ] {
+        let event = Rollout::create_approved(&id, plan.clone(), "alice", approvals.clone());
+        let begun = Rollout::begin(&id, t0(), &event);
+        assert_eq!(begun.is_ok(), begins, "{approvals:?}");
+        assert!(begun.is_err() || begun.is_ok_and(|r| r.approvals == approvals));
+    }
+}

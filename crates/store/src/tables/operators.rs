@@ -1,0 +1,100 @@
+//! Operators. Only the hashes of their tokens are kept.
+
+use crate::view::{from_json, from_micros, micros, to_json};
+use crate::{StoreError, Tx, View};
+use fettle_core::operator::{Operator, Role};
+use fettle_core::{Digest, Timestamp};
+use rusqlite::{Row, params};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+const COLUMNS: &str = "name, roles, created_at, created_by, expires_at, revoked_at, revoked_by";
+
+fn operator(row: &Row<'_>) -> Result<Operator, StoreError> {
+    let time = |micros: Option<i64>| micros.map(from_micros);
+    Ok(Operator {
+        name: row.get(0)?,
+        roles: from_json("roles", &row.get::<_, String>(1)?)?,
+        created_at: from_micros(row.get(2)?),
+        created_by: row.get(3)?,
+        expires_at: time(row.get(4)?),
+        revoked_at: time(row.get(5)?),
+        revoked_by: row.get(6)?,
+    })
+}
+
+/// Adds an operator with the hash of a new token.
+///
+/// # Errors
+/// [`StoreError::Exists`] when somebody has or had the name.
+pub fn add(
+    tx: &mut Tx<'_>,
+    name: &str,
+    roles: &BTreeSet<Role>,
+    token_hash: Digest,
+    expires_at: Option<Timestamp>,
+) -> Result<Operator, StoreError> {
+    if let Some(known) = get(tx, name)? {
+        let how = if known.revoked_at.is_some() { "was once" } else { "is already" };
+        return Err(StoreError::Exists(format!("`{name}` {how} an operator's name")));
+    }
+    let (now, actor) = (micros(tx.now()), tx.actor().to_owned());
+    tx.execute(
+        "INSERT INTO operators (name, roles, token_hash, created_at, created_by, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        params![
+            name,
+            to_json("roles", roles)?,
+            token_hash.to_string(),
+            now,
+            actor,
+            expires_at.map(micros)
+        ],
+    )?;
+    tx.record("operator.added", name, json!({ "roles": roles, "expires_at": expires_at }));
+    get(tx, name)?.ok_or_else(|| StoreError::Missing { what: "operator", name: name.to_owned() })
+}
+
+/// All operators, the revoked ones too, by name.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn all(view: &View<'_>) -> Result<Vec<Operator>, StoreError> {
+    view.all(&format!("SELECT {COLUMNS} FROM operators ORDER BY name"), [], operator)
+}
+
+/// The operator of that name, if there is or was one.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn get(view: &View<'_>, name: &str) -> Result<Option<Operator>, StoreError> {
+    view.one(&format!("SELECT {COLUMNS} FROM operators WHERE name = $1"), [name], operator)
+}
+
+/// The operator whose token has that hash, whether it is still good or not.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn by_token(view: &View<'_>, hash: Digest) -> Result<Option<Operator>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM operators WHERE token_hash = $1");
+    view.one(&sql, [hash.to_string()], operator)
+}
+
+/// From now on the operator may do nothing, and their approvals count no more.
+///
+/// # Errors
+/// [`StoreError::Missing`] when there is none, [`StoreError::Conflict`] when they were revoked before.
+pub fn revoke(tx: &mut Tx<'_>, name: &str) -> Result<(), StoreError> {
+    let known = get(tx, name)?
+        .ok_or_else(|| StoreError::Missing { what: "operator", name: name.to_owned() })?;
+    if let Some(at) = known.revoked_at {
+        return Err(StoreError::Conflict(format!("operator `{name}` was revoked at {at}")));
+    }
+    let (now, actor) = (micros(tx.now()), tx.actor().to_owned());
+    tx.execute(
+        "UPDATE operators SET revoked_at = $1, revoked_by = $2 WHERE name = $3",
+        params![now, actor, name],
+    )?;
+    tx.record("operator.revoked", name, json!({}));
+    Ok(())
+}
