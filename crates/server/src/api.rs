@@ -1,25 +1,30 @@
 //! The operator's API below `/api/v1`: JSON, described by OpenAPI, every failure a typed problem.
 
+mod approvals;
 mod events;
 mod feeds;
 mod fleet;
+mod operators;
 mod plans;
 mod policies;
 mod rollouts;
 
+pub(crate) use approvals::{approve_now, withdraw_now};
 pub(crate) use events::stream;
 pub(crate) use fleet::FindingQuery;
 pub(crate) use plans::make_now;
 pub(crate) use rollouts::{Wish, start_now, wish_now};
 
+use crate::access::{Identified, Rule, guard};
 use crate::agents::{status_of, whole_body};
 use crate::app::App;
-use crate::router::Operator;
 use axum::Router;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
-use axum::http::{StatusCode, header, request::Parts};
+use axum::http::{Method, StatusCode, header, request::Parts};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
+use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind};
 use fettle_wire::api::ApiProblem;
 use serde::Serialize;
@@ -27,12 +32,15 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Content, ContentBuilder, PathItem, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, Modify, OpenApi};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
+/// Where the API is.
+pub(crate) const BASE: &str = "/api/v1";
 /// Largest JSON body an operator sends, in bytes.
 const MAX_JSON: usize = 1 << 20;
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -45,8 +53,9 @@ type Asked = State<Arc<App>>;
 #[openapi(
     info(
         title = "Fettle",
-        description = "Keeps a fleet of Linux hosts patched, and can prove it. Every call needs the operator's bearer \
-                       token; every failure is a problem (RFC 9457) with a kind, a code, a message and a hint."
+        description = "Keeps a fleet of Linux hosts patched, and can prove it. Every call needs an operator's bearer \
+                       token, and the role that its security requirement names (`admin` does for all of them); every \
+                       failure is a problem (RFC 9457) with a kind, a code, a message and a hint."
     ),
     servers((url = "/api/v1")),
     components(schemas(ApiProblem)),
@@ -65,37 +74,101 @@ impl Modify for Bearer {
     }
 }
 
-/// The routes and their description, made from the same list: what is served is described.
-fn described() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(fleet::overview))
-        .routes(routes!(fleet::hosts))
-        .routes(routes!(fleet::host, fleet::retire_host))
-        .routes(routes!(fleet::release_host))
-        .routes(routes!(fleet::findings))
-        .routes(routes!(fleet::finding))
-        .routes(routes!(fleet::cve))
-        .routes(routes!(policies::list, policies::apply))
-        .routes(routes!(policies::one))
-        .routes(routes!(plans::list, plans::make))
-        .routes(routes!(plans::one))
-        .routes(routes!(rollouts::list, rollouts::start))
-        .routes(routes!(rollouts::one))
-        .routes(routes!(rollouts::pause))
-        .routes(routes!(rollouts::resume))
-        .routes(routes!(rollouts::abort))
-        .routes(routes!(rollouts::undo))
-        .routes(routes!(feeds::list))
-        .routes(routes!(feeds::import_bundled))
-        .routes(routes!(feeds::import))
-        .routes(routes!(fleet::make_token))
-        .routes(routes!(fleet::ledger))
-        .routes(routes!(fleet::verify_ledger))
-        .routes(routes!(events::events))
-        .routes(routes!(openapi))
+/// A call, and the role it needs.
+type Call = (Role, UtoipaMethodRouter<Arc<App>>);
+
+/// Every call with the role it needs: what is served, described and guarded is made from this one list. One call each:
+/// what looks and what changes on the same path need different roles.
+fn calls() -> Vec<Call> {
+    use Role::{Admin, Approver, Operator, Viewer};
+    vec![
+        (Viewer, routes!(fleet::overview)),
+        (Viewer, routes!(fleet::hosts)),
+        (Viewer, routes!(fleet::host)),
+        (Operator, routes!(fleet::retire_host)),
+        (Operator, routes!(fleet::release_host)),
+        (Viewer, routes!(fleet::findings)),
+        (Viewer, routes!(fleet::finding)),
+        (Viewer, routes!(fleet::cve)),
+        (Viewer, routes!(policies::list)),
+        (Admin, routes!(policies::apply)),
+        (Viewer, routes!(policies::one)),
+        (Viewer, routes!(plans::list)),
+        (Operator, routes!(plans::make)),
+        (Viewer, routes!(plans::one)),
+        (Approver, routes!(approvals::approve)),
+        (Approver, routes!(approvals::withdraw)),
+        (Viewer, routes!(rollouts::list)),
+        (Operator, routes!(rollouts::start)),
+        (Viewer, routes!(rollouts::one)),
+        (Operator, routes!(rollouts::pause)),
+        (Operator, routes!(rollouts::resume)),
+        (Operator, routes!(rollouts::abort)),
+        (Operator, routes!(rollouts::undo)),
+        (Viewer, routes!(feeds::list)),
+        (Operator, routes!(feeds::import_bundled)),
+        (Operator, routes!(feeds::import)),
+        (Operator, routes!(fleet::make_token)),
+        (Viewer, routes!(operators::list)),
+        (Admin, routes!(operators::add)),
+        (Admin, routes!(operators::revoke)),
+        (Viewer, routes!(fleet::ledger)),
+        (Viewer, routes!(fleet::verify_ledger)),
+        (Viewer, routes!(events::events)),
+        (Viewer, routes!(openapi)),
+    ]
 }
 
-/// The API's routes, without authentication: the router puts it before them.
+/// What each call needs.
+pub(crate) fn rules() -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for (needs, (_, mut paths, _)) in calls() {
+        for (path, item) in &mut paths.paths {
+            for (method, _) in operations(item) {
+                rules.push(Rule { method, path: format!("{BASE}{path}"), needs: Some(needs) });
+            }
+        }
+    }
+    rules
+}
+
+/// The operations of a path.
+fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
+    let PathItem { get, put, post, delete, options, head, patch, .. } = item;
+    [
+        (Method::GET, get),
+        (Method::PUT, put),
+        (Method::POST, post),
+        (Method::DELETE, delete),
+        (Method::OPTIONS, options),
+        (Method::HEAD, head),
+        (Method::PATCH, patch),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+    .collect()
+}
+
+/// The routes and their description, with a guard before each.
+fn described() -> OpenApiRouter<Arc<App>> {
+    let empty = OpenApiRouter::with_openapi(Description::openapi());
+    calls().into_iter().fold(empty, |router, (needs, (schemas, mut paths, served))| {
+        for item in paths.paths.values_mut() {
+            for (_, operation) in operations(item) {
+                operation.security = Some(vec![SecurityRequirement::new("bearer", [needs.word()])]);
+            }
+        }
+        let guarded = from_fn(move |request, next| guard(needs, refuse, request, next));
+        router.routes((schemas, paths, served.route_layer(guarded)))
+    })
+}
+
+/// How a call is refused to who lacks the role.
+pub(crate) fn refuse(_: &Request, _: &Identified, problem: Problem) -> Response {
+    Failure(problem).into_response()
+}
+
+/// The API's routes. The router puts before them who asks.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let (router, _) = described().split_for_parts();
     router
@@ -123,6 +196,10 @@ async fn openapi() -> axum::Json<utoipa::openapi::OpenApi> {
     axum::Json(described().into_openapi())
 }
 
+/// What an answer refuses, for whoever keeps the ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused(pub(crate) Problem);
+
 /// A call that failed.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) Problem);
@@ -148,12 +225,15 @@ impl IntoResponse for Failure {
             serde_json::to_value(problem.kind).ok().and_then(|v| v.as_str().map(str::to_owned));
         let body = ApiProblem {
             kind: kind.unwrap_or_default(),
-            code: problem.code,
-            message: problem.message,
-            hint: problem.hint,
+            code: problem.code.clone(),
+            message: problem.message.clone(),
+            hint: problem.hint.clone(),
         };
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], axum::Json(body))
-            .into_response_with_type()
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], axum::Json(body))
+                .into_response_with_type();
+        response.extensions_mut().insert(Refused(problem));
+        response
     }
 }
 
@@ -273,15 +353,6 @@ impl<const LIMIT: usize> FromRequest<Arc<App>> for Upload<LIMIT> {
     }
 }
 
-impl FromRequestParts<Arc<App>> for Operator {
-    type Rejection = Failure;
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Failure> {
-        // Invariant: the router's authentication put it there; without it nobody gets here.
-        let found = parts.extensions.get::<Operator>().cloned();
-        found.ok_or_else(|| Failure(crate::router::no_token()))
-    }
-}
-
 fn usage(code: &str, message: &str) -> Failure {
     Failure(Problem::new(
         ProblemKind::Usage,
@@ -341,6 +412,11 @@ mod tests {
             ("get", "/policies/{name}"),
             ("post", "/plans"),
             ("get", "/plans/{number}"),
+            ("post", "/plans/{number}/approvals"),
+            ("delete", "/plans/{number}/approvals"),
+            ("get", "/operators"),
+            ("post", "/operators"),
+            ("delete", "/operators/{name}"),
             ("post", "/rollouts"),
             ("get", "/rollouts"),
             ("get", "/rollouts/{id}"),
@@ -361,7 +437,7 @@ mod tests {
             for (method, call) in item.as_object().unwrap() {
                 let answers = call["responses"].as_object().unwrap();
                 assert!(answers.keys().any(|s| s.starts_with('2')), "{method} {path}");
-                for status in ["400", "401", "404", "500"] {
+                for status in ["400", "401", "403", "404", "500"] {
                     assert!(answers.contains_key(status), "{method} {path} {status}");
                 }
             }

@@ -26,7 +26,12 @@ pub(crate) struct App {
     pub(crate) events: Hub,
     pub(crate) counters: Counters,
     pub(crate) rollouts: Known,
+    /// Tries to log in.
     pub(crate) tries: Tries,
+    /// Refusals that are written down.
+    pub(crate) refusals: Tries,
+    /// Moves when somebody is revoked: what they have open ends, and whoever may comes back.
+    pub(crate) revoked: watch::Sender<u64>,
     /// Wakes the loop that drives rollouts.
     pub(crate) drive: Notify,
     /// Wakes the loop that judges hosts anew.
@@ -69,7 +74,9 @@ impl App {
             events: Hub::new(now()),
             counters: Counters::default(),
             rollouts: Known::default(),
-            tries: Tries::default(),
+            tries: Tries::new(20),
+            refusals: Tries::new(120),
+            revoked: watch::Sender::new(0),
             drive: Notify::new(),
             judge: Notify::new(),
             judged: watch::Sender::new(0),

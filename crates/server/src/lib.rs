@@ -7,13 +7,15 @@
 //! | `listener` | taking connections |
 //! | `agents` | what agents ask: enroll, checkin, redeem, renew |
 //! | `api` | what operators ask: JSON below `/api/v1`, events, OpenAPI |
-//! | `router`, `site`, `session` | which path leads where, and who may go there |
+//! | `router`, `site` | which path leads where |
+//! | [`access`], `session` | who asks, and which role each route needs |
 //! | [`web`] | the pages, pure |
 //! | `views` | store → values of the API; API and pages print the same |
 //! | `tasks` | loops by timer and signal: rollouts, judging, presence, retention |
 //! | `rollouts` | events persisted with what follows from them, in one transaction |
 //! | `feeds`, `judging` | vendors' data in force, and hosts judged by it |
 
+pub mod access;
 mod agents;
 mod api;
 mod app;

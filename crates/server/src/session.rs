@@ -11,18 +11,19 @@ const COOKIE: &str = "fettle-session";
 const SECONDS: i64 = 12 * 3600;
 
 /// What the cookie says, before its signature.
-fn claim(app: &App, expires: i64, nonce: &str) -> String {
-    // A new operator token ends all sessions.
+fn claim(app: &App, expires: i64, nonce: &str, principal: &str) -> String {
+    // A new token of the server's own ends all sessions; an operator's is looked up with each request.
     let token = Digest::of(app.trust.operator_token.as_bytes()).short();
-    format!("{expires}.{nonce}.{token}")
+    format!("{expires}.{nonce}.{token}.{principal}")
 }
 
-/// The `Set-Cookie` value of a new session.
-pub(crate) fn begin(app: &App) -> Result<String, Problem> {
+/// The `Set-Cookie` value of a new session of `principal`.
+pub(crate) fn begin(app: &App, principal: &str) -> Result<String, Problem> {
     let expires = now().as_second() + SECONDS;
     let nonce = hex(&random::<16>()?);
-    let tag = hmac::sign(&app.trust.session_key, claim(app, expires, &nonce).as_bytes());
-    let value = format!("{expires}.{nonce}.{}", hex(tag.as_ref()));
+    let claim = claim(app, expires, &nonce, principal);
+    let tag = hmac::sign(&app.trust.session_key, claim.as_bytes());
+    let value = format!("{expires}.{nonce}.{}.{principal}", hex(tag.as_ref()));
     Ok(format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SECONDS}"))
 }
 
@@ -31,18 +32,28 @@ pub(crate) fn end() -> String {
     format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
 }
 
-/// When the session of this request ends; `None`: it has none.
-pub(crate) fn of(app: &App, headers: &HeaderMap) -> Option<i64> {
+/// What a session's cookie says, and this server signed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Claimed {
+    /// Whose session it is. Whether they still may anything is not in the cookie.
+    pub(crate) principal: String,
+}
+
+/// The session of this request; `None`: it has none.
+pub(crate) fn of(app: &App, headers: &HeaderMap) -> Option<Claimed> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
     let value = cookies
         .flat_map(|v| v.split(';'))
         .find_map(|c| c.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
-    let mut parts = value.split('.');
+    // The name comes last: it may have dots in it.
+    let mut parts = value.splitn(4, '.');
     let (expires, nonce, tag) = (parts.next()?, parts.next()?, parts.next()?);
+    let principal = parts.next()?;
     let expires: i64 = expires.parse().ok()?;
     let tag = unhex(tag)?;
-    hmac::verify(&app.trust.session_key, claim(app, expires, nonce).as_bytes(), &tag).ok()?;
-    (now().as_second() < expires).then_some(expires)
+    let claim = claim(app, expires, nonce, principal);
+    hmac::verify(&app.trust.session_key, claim.as_bytes(), &tag).ok()?;
+    (now().as_second() < expires).then(|| Claimed { principal: principal.to_owned() })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -55,24 +66,29 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
 }
 
-/// Slows down whoever guesses: so many tries to log in a minute, over all who try.
-#[derive(Debug, Default)]
-pub(crate) struct Tries(std::sync::Mutex<(i64, u32)>);
+/// Slows down whoever guesses or insists: so many times a minute, over all who try.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    a_minute: u32,
+    tried: std::sync::Mutex<(i64, u32)>,
+}
 
 impl Tries {
-    const A_MINUTE: u32 = 20;
+    pub(crate) fn new(a_minute: u32) -> Self {
+        Self { a_minute, tried: std::sync::Mutex::default() }
+    }
 
     pub(crate) fn allow(&self) -> bool {
         self.allow_at(now().as_second() / 60)
     }
 
     fn allow_at(&self, minute: i64) -> bool {
-        let mut tries = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut tries = self.tried.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if tries.0 != minute {
             *tries = (minute, 0);
         }
         tries.1 += 1;
-        tries.1 <= Self::A_MINUTE
+        tries.1 <= self.a_minute
     }
 }
 
@@ -82,8 +98,8 @@ mod tests {
 
     #[test]
     fn whoever_guesses_is_slowed_down_and_let_in_again_the_next_minute() {
-        let tries = Tries::default();
-        assert_eq!((0..100).filter(|_| tries.allow_at(7)).count(), Tries::A_MINUTE as usize);
+        let tries = Tries::new(20);
+        assert_eq!((0..100).filter(|_| tries.allow_at(7)).count(), 20);
         assert!(tries.allow_at(8));
     }
 

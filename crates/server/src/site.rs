@@ -1,22 +1,25 @@
 //! The web pages' routes: values as the API gives them, rendered by [`crate::web`].
 
+mod forms;
+
+use crate::access::{Identified, Rule, Who, by_session, go_on, guard};
 use crate::agents::status_of;
-use crate::api;
+use crate::api::{self, Refused};
 use crate::app::{App, now};
-use crate::router::Operator;
-use crate::trust::same_secret;
+use crate::views;
 use crate::web::pages::{self, FindingFilter, HostFilter};
-use crate::web::{Span, View, assets};
-use crate::{session, views};
+use crate::web::{Span, User, View, assets};
 use axum::Router;
-use axum::extract::{Form, Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::handler::Handler;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
+use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind, RolloutId};
 use fettle_store::{View as Stored, ledger as stored_ledger};
-use fettle_wire::api::{Because, MakePlan, Page, StartRollout};
+use fettle_wire::api::Page;
 use maud::Markup;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -27,53 +30,113 @@ type Asked = State<Arc<App>>;
 const ROWS: u64 = 100;
 /// A longer ledger is verified by `fettle audit verify`, not by whoever opens the page.
 const VERIFIED_ON_SIGHT: u64 = 50_000;
-/// Who acts through the pages, for the ledger.
-const WEB_USER: &str = "operator";
 /// Fields of a form, in bytes.
 const MAX_FORM: usize = 64 << 10;
 
+/// A route with the role it needs.
+struct Place {
+    rule: Rule,
+    serve: MethodRouter<Arc<App>>,
+}
+
+fn place(method: Method, path: &str, needs: Option<Role>, serve: MethodRouter<Arc<App>>) -> Place {
+    Place { rule: Rule { method, path: path.to_owned(), needs }, serve }
+}
+
+/// A page that is looked at.
+fn page<H: Handler<T, Arc<App>>, T: 'static>(path: &str, handler: H) -> Place {
+    place(Method::GET, path, Some(Role::Viewer), get(handler))
+}
+
+/// A form that is sent.
+fn form<H: Handler<T, Arc<App>>, T: 'static>(path: &str, needs: Role, handler: H) -> Place {
+    place(Method::POST, path, Some(needs), post(handler))
+}
+
+/// Every page and form behind the login, with the role it needs: what is served and what is guarded is made from
+/// this one list.
+fn inside() -> Vec<Place> {
+    use Role::{Approver, Operator, Viewer};
+    vec![
+        page("/", overview),
+        page("/hosts", hosts),
+        page("/hosts/{host}", host),
+        page("/findings", findings),
+        page("/findings/{host}/{id}/{source}", finding),
+        page("/cves/{id}", cve),
+        page("/plans", plans),
+        form("/plans", Operator, forms::make_plan),
+        page("/plans/{number}", plan),
+        form("/plans/{number}/approve", Approver, forms::approve),
+        form("/plans/{number}/withdraw", Approver, forms::withdraw),
+        page("/rollouts", rollouts),
+        form("/rollouts", Operator, forms::start_rollout),
+        page("/rollouts/{id}", rollout),
+        form("/rollouts/{id}/{wish}", Operator, forms::wish),
+        page("/policies", policies),
+        page("/policies/{name}", policy),
+        page("/feeds", feeds),
+        page("/ledger", ledger),
+        page("/search", search),
+        page("/events", events),
+        form("/logout", Viewer, forms::logout),
+    ]
+}
+
+/// The login, which everybody reaches.
+fn outside() -> Vec<Place> {
+    vec![
+        place(Method::GET, "/login", None, get(forms::login)),
+        place(Method::POST, "/login", None, post(forms::log_in)),
+    ]
+}
+
+/// What is the same for all.
+fn files() -> Vec<Place> {
+    vec![place(Method::GET, "/assets/{name}", None, get(asset))]
+}
+
+/// What each page needs.
+pub(crate) fn rules() -> Vec<Rule> {
+    let all = inside().into_iter().chain(outside()).chain(files());
+    all.map(|place| place.rule).collect()
+}
+
+fn routed(places: Vec<Place>) -> Router<Arc<App>> {
+    places.into_iter().fold(Router::new(), |router, Place { rule, serve }| {
+        let serve = match rule.needs {
+            Some(needs) => serve.route_layer(from_fn(move |request, next| {
+                guard(
+                    needs,
+                    |request, who, it| refusal(request.uri(), Some(&who.0), it),
+                    request,
+                    next,
+                )
+            })),
+            None => serve,
+        };
+        router.route(&rule.path, serve)
+    })
+}
+
 /// The pages' routes.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let inside = Router::new()
-        .route("/", get(overview))
-        .route("/hosts", get(hosts))
-        .route("/hosts/{host}", get(host))
-        .route("/findings", get(findings))
-        .route("/findings/{host}/{id}/{source}", get(finding))
-        .route("/cves/{id}", get(cve))
-        .route("/plans", get(plans).post(make_plan))
-        .route("/plans/{number}", get(plan))
-        .route("/rollouts", get(rollouts).post(start_rollout))
-        .route("/rollouts/{id}", get(rollout))
-        .route("/rollouts/{id}/{wish}", post(wish))
-        .route("/policies", get(policies))
-        .route("/policies/{name}", get(policy))
-        .route("/feeds", get(feeds))
-        .route("/ledger", get(ledger))
-        .route("/search", get(search))
-        .route("/events", get(events))
-        .route("/logout", post(logout))
-        .fallback(async |uri: Uri| {
-            let message = format!("there is no page {}", uri.path());
-            refusal(
-                &uri,
-                Some(WEB_USER),
-                &Problem::new(
-                    ProblemKind::NotFound,
-                    "no-such-page",
-                    message,
-                    "start from the overview",
-                ),
-            )
-        })
-        .layer(from_fn_with_state(app.clone(), logged_in));
-    Router::new()
-        .route("/login", get(login).post(log_in))
-        .merge(inside)
+    let behind =
+        routed(inside()).fallback(no_such_page).layer(from_fn_with_state(app.clone(), logged_in));
+    routed(outside())
+        .merge(behind)
         .layer(from_fn(same_origin))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_FORM))
-        .route("/assets/{name}", get(asset))
+        .merge(routed(files()))
         .with_state(app)
+}
+
+async fn no_such_page(request: Request) -> Response {
+    let message = format!("there is no page {}", request.uri().path());
+    let hint = "start from the overview";
+    let problem = Problem::new(ProblemKind::NotFound, "no-such-page", message, hint);
+    let who = request.extensions().get::<Identified>();
+    refusal(request.uri(), who.map(|who| &who.0), problem)
 }
 
 /// Forms are taken from this server's own pages only: another site's form would come with the visitor's cookie.
@@ -84,16 +147,8 @@ async fn same_origin(request: Request, next: Next) -> Response {
     }
     let uri = request.uri().clone();
     let hint = "open the page on this server and send the form from there";
-    refusal(
-        &uri,
-        None,
-        &Problem::new(
-            ProblemKind::Forbidden,
-            "other-origin",
-            "the form came from another site",
-            hint,
-        ),
-    )
+    let message = "the form came from another site";
+    refusal(&uri, None, Problem::new(ProblemKind::Forbidden, "other-origin", message, hint))
 }
 
 fn is_same_origin(headers: &HeaderMap) -> bool {
@@ -108,10 +163,11 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
 }
 
 async fn logged_in(State(app): Asked, request: Request, next: Next) -> Response {
-    if session::of(&app, request.headers()).is_some() {
-        return next.run(request).await;
+    match by_session(&app, request.headers()).await {
+        Ok(Some(who)) => go_on(app, who, request, next).await,
+        Ok(None) => Redirect::to("/login").into_response(),
+        Err(problem) => refusal(request.uri(), None, problem),
     }
-    Redirect::to("/login").into_response()
 }
 
 fn html(status: StatusCode, markup: Markup) -> Response {
@@ -123,29 +179,51 @@ fn path_of(uri: &Uri) -> &str {
     uri.path_and_query().map_or("/", |p| p.as_str())
 }
 
-fn refusal(uri: &Uri, user: Option<&str>, problem: &Problem) -> Response {
-    let view = View { now: now(), path: path_of(uri), user };
-    html(status_of(problem), pages::problem(&view, problem))
+fn refusal(uri: &Uri, who: Option<&Who>, problem: Problem) -> Response {
+    let view = View { now: now(), path: path_of(uri), user: who.map(user) };
+    let mut response = html(status_of(&problem), pages::problem(&view, &problem));
+    response.extensions_mut().insert(Refused(problem));
+    response
+}
+
+fn user(who: &Who) -> User<'_> {
+    User { name: &who.principal, roles: &who.roles }
+}
+
+/// Who looks, and at what.
+struct Visit {
+    app: Arc<App>,
+    who: Who,
+    uri: Uri,
+}
+
+impl FromRequestParts<Arc<App>> for Visit {
+    type Rejection = Response;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
+        let who = Who::from_request_parts(parts, app).await;
+        let who = who.map_err(|api::Failure(problem)| refusal(&parts.uri, None, problem))?;
+        Ok(Self { app: app.clone(), who, uri: parts.uri.clone() })
+    }
 }
 
 /// Looks something up and renders it, or the problem.
 async fn show<T: Send + 'static>(
-    app: Arc<App>,
-    uri: Uri,
+    visit: Visit,
     look: impl FnOnce(&App, &Stored<'_>) -> Result<T, Problem> + Send + 'static,
     render: impl FnOnce(&View<'_>, &T) -> Markup,
 ) -> Response {
+    let Visit { app, who, uri } = visit;
     match app.blocking(move |app| app.store.read(|stored| look(app, stored))).await {
         Ok(value) => {
-            let view = View { now: now(), path: path_of(&uri), user: Some(WEB_USER) };
+            let view = View { now: now(), path: path_of(&uri), user: Some(user(&who)) };
             html(StatusCode::OK, render(&view, &value))
         }
-        Err(problem) => refusal(&uri, Some(WEB_USER), &problem),
+        Err(problem) => refusal(&uri, Some(&who), problem),
     }
 }
 
-async fn overview(State(app): Asked, uri: Uri) -> Response {
-    show(app, uri, views::overview, pages::overview).await
+async fn overview(visit: Visit) -> Response {
+    show(visit, views::overview, pages::overview).await
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -157,7 +235,7 @@ struct HostQuery {
     offset: Option<u64>,
 }
 
-async fn hosts(State(app): Asked, uri: Uri, Query(query): Query<HostQuery>) -> Response {
+async fn hosts(visit: Visit, Query(query): Query<HostQuery>) -> Response {
     let span = Span {
         offset: query.offset.unwrap_or(0),
         limit: query.limit.unwrap_or(ROWS).clamp(1, 1000),
@@ -181,7 +259,7 @@ async fn hosts(State(app): Asked, uri: Uri, Query(query): Query<HostQuery>) -> R
         let items = rows.into_iter().skip(span.offset as usize).take(span.limit as usize).collect();
         Ok(Page { total, items })
     };
-    show(app, uri, look, |view, page| {
+    show(visit, look, |view, page| {
         let filter =
             HostFilter { state: state.as_deref(), label: label.as_deref(), q: q.as_deref() };
         pages::hosts(view, page, filter, span)
@@ -189,18 +267,18 @@ async fn hosts(State(app): Asked, uri: Uri, Query(query): Query<HostQuery>) -> R
     .await
 }
 
-async fn host(State(app): Asked, uri: Uri, Path(host): Path<String>) -> Response {
-    show(app, uri, move |app, stored| views::host(app, stored, &host), pages::host).await
+async fn host(visit: Visit, Path(host): Path<String>) -> Response {
+    show(visit, move |app, stored| views::host(app, stored, &host), pages::host).await
 }
 
-async fn findings(State(app): Asked, uri: Uri, Query(query): Query<api::FindingQuery>) -> Response {
+async fn findings(visit: Visit, Query(query): Query<api::FindingQuery>) -> Response {
     let span = Span { offset: query.offset.unwrap_or(0), limit: query.limit().min(1000) };
     let asked = query.clone();
     let look = move |_: &App, stored: &Stored<'_>| {
         let filter = asked.filter(stored)?;
         views::findings(stored, &filter, span.limit, span.offset)
     };
-    show(app, uri, look, |view, page| {
+    show(visit, look, |view, page| {
         fn given(text: &Option<String>) -> Option<&str> {
             text.as_deref().filter(|t| !t.is_empty())
         }
@@ -217,55 +295,48 @@ async fn findings(State(app): Asked, uri: Uri, Query(query): Query<api::FindingQ
 }
 
 async fn finding(
-    State(app): Asked,
-    uri: Uri,
+    visit: Visit,
     Path((host, id, source)): Path<(String, String, String)>,
 ) -> Response {
-    show(
-        app,
-        uri,
-        move |app, stored| views::explain(app, stored, &host, &id, &source),
-        pages::finding,
-    )
-    .await
+    show(visit, move |app, stored| views::explain(app, stored, &host, &id, &source), pages::finding)
+        .await
 }
 
-async fn cve(State(app): Asked, uri: Uri, Path(id): Path<String>) -> Response {
-    show(app, uri, move |app, stored| views::cve(app, stored, &id), pages::cve).await
+async fn cve(visit: Visit, Path(id): Path<String>) -> Response {
+    show(visit, move |app, stored| views::cve(app, stored, &id), pages::cve).await
 }
 
-async fn plans(State(app): Asked, uri: Uri) -> Response {
-    show(app, uri, |_, stored| views::plans(stored, ROWS, 0), pages::plans).await
+async fn plans(visit: Visit) -> Response {
+    show(visit, |_, stored| views::plans(stored, ROWS, 0), pages::plans).await
 }
 
-async fn plan(State(app): Asked, uri: Uri, Path(number): Path<u64>) -> Response {
-    show(app, uri, move |_, stored| views::plan(stored, number), pages::plan).await
+async fn plan(visit: Visit, Path(number): Path<u64>) -> Response {
+    show(visit, move |_, stored| views::plan(stored, number), pages::plan).await
 }
 
-async fn rollouts(State(app): Asked, uri: Uri) -> Response {
+async fn rollouts(visit: Visit) -> Response {
     let look = |app: &App, stored: &Stored<'_>| {
         let items = views::rollouts(app, stored)?;
         Ok(Page { total: items.len() as u64, items })
     };
-    show(app, uri, look, pages::rollouts).await
+    show(visit, look, pages::rollouts).await
 }
 
-async fn rollout(State(app): Asked, uri: Uri, Path(id): Path<String>) -> Response {
-    show(app, uri, move |app, stored| views::rollout(app, stored, &RolloutId(id)), pages::rollout)
+async fn rollout(visit: Visit, Path(id): Path<String>) -> Response {
+    show(visit, move |app, stored| views::rollout(app, stored, &RolloutId(id)), pages::rollout)
         .await
 }
 
-async fn policies(State(app): Asked, uri: Uri) -> Response {
-    show(app, uri, views::policies, |view, rows| pages::policies(view, rows)).await
+async fn policies(visit: Visit) -> Response {
+    show(visit, views::policies, |view, rows| pages::policies(view, rows)).await
 }
 
-async fn policy(State(app): Asked, uri: Uri, Path(name): Path<String>) -> Response {
-    show(app, uri, move |app, stored| views::policy(app, stored, &name), pages::policy).await
+async fn policy(visit: Visit, Path(name): Path<String>) -> Response {
+    show(visit, move |app, stored| views::policy(app, stored, &name), pages::policy).await
 }
 
-async fn feeds(State(app): Asked, uri: Uri) -> Response {
-    show(app, uri, |_, stored| views::feed_rows(stored), |view, rows| pages::feeds(view, rows))
-        .await
+async fn feeds(visit: Visit) -> Response {
+    show(visit, |_, stored| views::feed_rows(stored), |view, rows| pages::feeds(view, rows)).await
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -273,7 +344,7 @@ struct LedgerQuery {
     after: Option<u64>,
 }
 
-async fn ledger(State(app): Asked, uri: Uri, Query(query): Query<LedgerQuery>) -> Response {
+async fn ledger(visit: Visit, Query(query): Query<LedgerQuery>) -> Response {
     let look = move |_: &App, stored: &Stored<'_>| {
         let len = stored_ledger::len(stored)?;
         let after = query.after.unwrap_or(len.saturating_sub(ROWS));
@@ -285,7 +356,7 @@ async fn ledger(State(app): Asked, uri: Uri, Query(query): Query<LedgerQuery>) -
         let newer = (after + ROWS < len).then_some(after + ROWS);
         Ok((entries, verified, older, newer))
     };
-    show(app, uri, look, |view, (entries, verified, older, newer)| {
+    show(visit, look, |view, (entries, verified, older, newer)| {
         pages::ledger(view, entries, verified.as_ref(), *older, *newer)
     })
     .await
@@ -298,7 +369,8 @@ struct SearchQuery {
 }
 
 /// Leads to the best match: a vulnerability, a host by its whole name, else hosts whose name has the text in it.
-async fn search(State(app): Asked, uri: Uri, Query(query): Query<SearchQuery>) -> Response {
+async fn search(visit: Visit, Query(query): Query<SearchQuery>) -> Response {
+    let Visit { app, who, uri } = visit;
     let q = query.q.trim().to_owned();
     let found = app.blocking(move |app| {
         app.store.read::<_, Problem>(|stored| {
@@ -320,7 +392,7 @@ async fn search(State(app): Asked, uri: Uri, Query(query): Query<SearchQuery>) -
     });
     match found.await {
         Ok(to) => Redirect::to(&to).into_response(),
-        Err(problem) => refusal(&uri, Some(WEB_USER), &problem),
+        Err(problem) => refusal(&uri, Some(&who), problem),
     }
 }
 
@@ -352,127 +424,4 @@ async fn asset(Path(name): Path<String>) -> Response {
         }
         None => StatusCode::NOT_FOUND.into_response(),
     }
-}
-
-async fn login(uri: Uri) -> Response {
-    html(StatusCode::OK, pages::login(&View { now: now(), path: path_of(&uri), user: None }, None))
-}
-
-#[derive(Deserialize)]
-struct LoginForm {
-    token: String,
-}
-
-async fn log_in(State(app): Asked, uri: Uri, Form(form): Form<LoginForm>) -> Response {
-    let view = View { now: now(), path: path_of(&uri), user: None };
-    if !app.tries.allow() {
-        let wrong = "Too many tries: wait a minute.";
-        return html(StatusCode::TOO_MANY_REQUESTS, pages::login(&view, Some(wrong)));
-    }
-    if !same_secret(form.token.trim().as_bytes(), app.trust.operator_token.as_bytes()) {
-        let wrong = "This is not the operator's token. It is in operator.token in the server's data directory.";
-        return html(StatusCode::UNAUTHORIZED, pages::login(&view, Some(wrong)));
-    }
-    match session::begin(&app) {
-        Ok(cookie) => with_cookie(Redirect::to("/").into_response(), &cookie),
-        Err(problem) => refusal(&uri, None, &problem),
-    }
-}
-
-async fn logout() -> Response {
-    with_cookie(Redirect::to("/login").into_response(), &session::end())
-}
-
-fn with_cookie(mut response: Response, cookie: &str) -> Response {
-    // Invariant: the cookie is digits, hexadecimal digits and attributes.
-    if let Ok(value) = HeaderValue::from_str(cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, value);
-    }
-    response
-}
-
-fn web_operator() -> Operator {
-    Operator { name: WEB_USER.to_owned() }
-}
-
-/// Does something and leads to the page that shows it (303), or shows the problem.
-async fn act(
-    app: Arc<App>,
-    uri: Uri,
-    act: impl FnOnce(&App) -> Result<String, Problem> + Send + 'static,
-) -> Response {
-    match app.blocking(act).await {
-        Ok(to) => Redirect::to(&to).into_response(),
-        Err(problem) => refusal(&uri, Some(WEB_USER), &problem),
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct PlanForm {
-    policy: String,
-}
-
-async fn make_plan(State(app): Asked, uri: Uri, Form(form): Form<PlanForm>) -> Response {
-    let asked = MakePlan { policy: form.policy, hosts: Vec::new() };
-    act(app, uri, move |app| {
-        Ok(format!("/plans/{}", api::make_now(app, &web_operator(), &asked)?.number))
-    })
-    .await
-}
-
-#[derive(Debug, Deserialize)]
-struct StartForm {
-    plan: u64,
-    digest: String,
-}
-
-async fn start_rollout(State(app): Asked, uri: Uri, Form(form): Form<StartForm>) -> Response {
-    let start = move |app: &App| {
-        let digest = form.digest.parse().map_err(|e| {
-            Problem::new(
-                ProblemKind::Usage,
-                "bad-digest",
-                e,
-                "open the plan's page again and start from there",
-            )
-        })?;
-        let asked = StartRollout { plan: form.plan, digest: Some(digest) };
-        Ok(format!("/rollouts/{}", api::start_now(app, &web_operator(), &asked)?.row.id))
-    };
-    act(app, uri, start).await
-}
-
-#[derive(Debug, Deserialize)]
-struct WishForm {
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    host: String,
-}
-
-async fn wish(
-    State(app): Asked,
-    uri: Uri,
-    Path((id, wish)): Path<(String, String)>,
-    Form(form): Form<WishForm>,
-) -> Response {
-    let wish = match wish.as_str() {
-        "pause" => api::Wish::Pause,
-        "resume" => api::Wish::Resume,
-        "abort" => api::Wish::Abort,
-        "undo" => api::Wish::Undo,
-        _ => {
-            let hint = "pause, resume, abort or undo";
-            let problem =
-                Problem::new(ProblemKind::NotFound, "no-such-page", "there is no such wish", hint);
-            return refusal(&uri, Some(WEB_USER), &problem);
-        }
-    };
-    let hosts = if form.host.is_empty() { Vec::new() } else { vec![form.host] };
-    let why = Because { reason: form.reason, hosts };
-    let done = move |app: &App| {
-        api::wish_now(app, &web_operator(), &RolloutId(id.clone()), &why, wish)?;
-        Ok(format!("/rollouts/{}", escape(&id)))
-    };
-    act(app, uri, done).await
 }

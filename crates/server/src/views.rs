@@ -10,13 +10,19 @@ pub(crate) use rollouts::{rollout, rollout_row, rollouts};
 
 use crate::app::{App, now};
 use crate::feeds;
-use fettle_core::Problem;
 use fettle_core::finding::FindingState;
+use fettle_core::operator::{BOOTSTRAP, Operator, Standing};
+use fettle_core::plan::Plan;
+use fettle_core::plan::approval::{ApprovalInput, ApprovalVerdict, Stage, judge};
+use fettle_core::{Problem, Timestamp};
 use fettle_store::policies::PolicyRecord;
 use fettle_store::{
-    View, feeds as stored_feeds, findings as stored_findings, hosts as stored_hosts, ledger, plans,
+    View, approvals as stored_approvals, feeds as stored_feeds, findings as stored_findings,
+    hosts as stored_hosts, ledger, operators as stored_operators, plans,
 };
-use fettle_wire::api::{FeedRow, LedgerVerified, Overview, Page, PlanDetail, PolicyRow};
+use fettle_wire::api::{
+    FeedRow, LedgerVerified, OperatorRow, Overview, Page, PlanDetail, PolicyRow,
+};
 use std::collections::BTreeMap;
 
 /// What is owed within this time is owed soon.
@@ -126,7 +132,62 @@ pub(crate) fn policy(app: &App, view: &View<'_>, name: &str) -> Result<PolicyRow
 /// A plan.
 pub(crate) fn plan(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
     let plan = plans::get(view, number)?;
-    Ok(PlanDetail { number, digest: plan.digest(), plan })
+    let made_by = plans::maker(view, number)?;
+    let started = plans::started_at(view, number)?;
+    let stage = Stage::of(&plan, plans::current(view, &plan.policy)?, started);
+    let approvals = judged(view, &plan, stage, now())?;
+    Ok(PlanDetail { number, digest: plan.digest(), made_by, approvals, plan })
+}
+
+/// How a plan stands with its approvals.
+pub(crate) fn judged(
+    view: &View<'_>,
+    plan: &Plan,
+    stage: Stage,
+    now: Timestamp,
+) -> Result<ApprovalVerdict, Problem> {
+    let approvals = stored_approvals::of_plan(view, plan.number)?;
+    let mut operators: BTreeMap<String, Operator> = BTreeMap::new();
+    for approval in &approvals {
+        if let Some(known) = operator(view, &approval.by)? {
+            operators.insert(approval.by.clone(), known);
+        }
+    }
+    Ok(judge(&ApprovalInput {
+        digest: plan.digest(),
+        made_by: &plans::maker(view, plan.number)?,
+        needed: plan.approvals_needed,
+        stage,
+        approvals: &approvals,
+        operators: &operators,
+        now,
+    }))
+}
+
+fn operator(view: &View<'_>, principal: &str) -> Result<Option<Operator>, Problem> {
+    if principal == BOOTSTRAP {
+        return Ok(Some(Operator::bootstrap()));
+    }
+    Ok(stored_operators::get(view, principal)?)
+}
+
+/// An operator, as the API shows it.
+pub(crate) fn operator_row(it: Operator, at: Timestamp) -> OperatorRow {
+    let state = match it.standing(at) {
+        Standing::Good => "good",
+        Standing::Expired { .. } => "expired",
+        Standing::Revoked { .. } => "revoked",
+    };
+    OperatorRow {
+        name: it.name,
+        roles: it.roles,
+        state: state.to_owned(),
+        created_at: it.created_at,
+        created_by: it.created_by,
+        expires_at: it.expires_at,
+        revoked_at: it.revoked_at,
+        revoked_by: it.revoked_by,
+    }
 }
 
 /// The ledger's entries after `after`, oldest first.

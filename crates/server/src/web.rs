@@ -33,8 +33,11 @@
 //! | `POST /rollouts/{id}/pause`, `resume`, `abort` | `reason` |
 //! | `POST /rollouts/{id}/undo` | `reason`, `host` (id; empty: every patched host) |
 //! | `POST /plans` | `policy` |
+//! | `POST /plans/{number}/approve` | `digest`, `comment` |
+//! | `POST /plans/{number}/withdraw` | |
 //! | `POST /rollouts` | `plan`, `digest` |
 
+mod approval;
 pub mod assets;
 mod chart;
 mod cve;
@@ -53,4 +56,4 @@ mod rollout;
 mod transaction;
 pub mod words;
 
-pub use layout::{CONTENT_SECURITY_POLICY, Span, View};
+pub use layout::{CONTENT_SECURITY_POLICY, Span, User, View};

@@ -9,9 +9,10 @@
 #[path = "web_pages/fleet.rs"]
 mod fleet;
 
+use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind};
 use fettle_server::web::pages::{self, FindingFilter, HostFilter};
-use fettle_server::web::{CONTENT_SECURITY_POLICY, Span, View, assets};
+use fettle_server::web::{CONTENT_SECURITY_POLICY, Span, User, View, assets};
 use fettle_wire::api::Page;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -23,7 +24,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 fn view(path: &str) -> View<'_> {
-    View { now: fleet::now(), path, user: Some("operator") }
+    as_one_of(path, "admin", &[Role::Admin])
+}
+
+/// The page as somebody with these roles sees it.
+fn as_one_of<'a>(path: &'a str, name: &'a str, roles: &[Role]) -> View<'a> {
+    let roles = Box::leak(Box::new(roles.iter().copied().collect()));
+    View { now: fleet::now(), path, user: Some(User { name, roles }) }
 }
 
 const SPAN: Span = Span { offset: 0, limit: 50 };
@@ -73,6 +80,11 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
             pages::plans(&view("/plans"), &Page { total: 1, items: vec![plan.clone()] }),
         ),
         ("plan", "/plans/12", pages::plan(&view("/plans/12"), &plan)),
+        (
+            "plan-to-approve",
+            "/plans/13",
+            pages::plan(&view("/plans/13"), &fleet::plan_to_approve()),
+        ),
         ("rollouts", "/rollouts", pages::rollouts(&view("/rollouts"), &fleet::rollouts())),
         (
             "rollout-running",
@@ -210,6 +222,53 @@ fn the_start_form_of_a_plan_carries_the_digest_that_was_seen() {
     let plan = fleet::plan();
     let html = pages::plan(&view("/plans/12"), &plan).into_string();
     assert!(html.contains(&format!("name=\"digest\" value=\"{}\"", plan.digest)));
+}
+
+#[test]
+fn a_plans_page_tells_who_approved_it_and_why_one_does_not_count() {
+    let html = pages::plan(&view("/plans/13"), &fleet::plan_to_approve()).into_string();
+    for words in [
+        "made by alice",
+        "Cannot start yet: 1 of 2 approvals given",
+        "1 of 2 approvals",
+        "looked at the waves",
+        "no: does not have the role approver",
+    ] {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    assert!(!html.contains("action=\"/rollouts\""), "what is not approved has no start button");
+}
+
+#[test]
+fn only_an_approver_who_did_not_make_the_plan_is_offered_to_approve_it() {
+    let plan = fleet::plan_to_approve();
+    let shown = |name, roles: &[Role]| {
+        pages::plan(&as_one_of("/plans/13", name, roles), &plan).into_string()
+    };
+    let form = "action=\"/plans/13/approve\"";
+    let carol = shown("carol", &[Role::Approver]);
+    assert!(carol.contains(form) && carol.contains(&plan.digest.to_string()));
+    assert!(!carol.contains("/plans/13/withdraw"), "she has given none");
+    assert!(shown("bob", &[Role::Approver]).contains("/plans/13/withdraw"), "he has");
+    let maker = shown("alice", &[Role::Approver]);
+    assert!(!maker.contains(form) && maker.contains("whoever made a plan cannot approve it"));
+    let viewer = shown("vera", &[Role::Viewer]);
+    assert!(!viewer.contains(form) && viewer.contains("Approving needs the role approver"));
+}
+
+#[test]
+fn who_may_only_look_is_offered_nothing_to_do() {
+    let vera = |path| as_one_of(path, "vera", &[Role::Viewer]);
+    let pages = [
+        pages::plan(&vera("/plans/12"), &fleet::plan()),
+        pages::rollout(&vera("/rollouts/ro-7"), &fleet::rollout_running()),
+        pages::policy(&vera("/policies/production"), &fleet::policies()[0]),
+    ];
+    for html in pages.map(maud::PreEscaped::into_string) {
+        let forms = html.matches("method=\"post\"").count();
+        assert_eq!(forms, 1, "only the log-out: {html}");
+        assert!(html.contains("title=\"viewer\">vera<"), "who is logged in: {html}");
+    }
 }
 
 // ---- in the browser ----

@@ -9,21 +9,25 @@
 //! | `GET /cves/{id}` | [`CveDetail`] |
 //! | `GET /policies`, `POST /policies` (TOML text), `GET /policies/{name}` | [`PolicyRow`] |
 //! | `POST /plans` [`MakePlan`], `GET /plans/{number}` | [`PlanDetail`] |
+//! | `POST /plans/{number}/approvals` [`ApprovePlan`], `DELETE` one's own | [`PlanDetail`], nothing |
 //! | `POST /rollouts` [`StartRollout`], `GET /rollouts`, `GET /rollouts/{id}` | [`RolloutRow`], [`RolloutDetail`] |
 //! | `POST /rollouts/{id}/{pause,resume,abort,undo}` [`Because`] | [`RolloutDetail`] |
 //! | `GET /feeds`, `POST /feeds/{name}` (bytes) | [`FeedRow`] |
 //! | `POST /tokens` [`MakeToken`] | [`TokenMade`] |
+//! | `GET /operators`, `POST /operators` [`AddOperator`], `DELETE /operators/{name}` | [`OperatorRow`], [`OperatorAdded`], nothing |
 //! | `GET /ledger?after=&limit=` , `GET /ledger/verify` | entries, [`LedgerVerified`] |
 //!
 //! Hosts are named by id or by name wherever a `{host}` stands. Errors are [`ApiProblem`].
 
 use fettle_core::finding::{Finding, FindingState, Severity};
 use fettle_core::host::Labels;
+use fettle_core::operator::Role;
+use fettle_core::plan::approval::{Approval, ApprovalVerdict};
 use fettle_core::rollout::{HostRun, Phase, RolloutEvent, Waiting};
 use fettle_core::transaction::{Progress, StepFacts};
 use fettle_core::{Digest, Hold, HostId, RolloutId, Timestamp, plan::Plan};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(feature = "openapi")]
 use utoipa::ToSchema;
@@ -226,9 +230,24 @@ dto! {
         /// Its digest.
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         pub digest: Digest,
+        /// Who made it: `admin` for the server's own token, whatever name its holder gave.
+        pub made_by: String,
+        /// How many approvals it needs, who gave one, and why one does not count.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub approvals: ApprovalVerdict,
         /// Everything in it, with what is held and why.
         #[cfg_attr(feature = "openapi", schema(value_type = Object))]
         pub plan: Plan,
+    }
+
+    /// Approve a plan that somebody else made.
+    pub struct ApprovePlan {
+        /// The plan's digest as it was seen: refused when it is another.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub digest: Digest,
+        /// In a few words; goes to the ledger.
+        #[serde(default)]
+        pub comment: String,
     }
 
     /// Start a rollout.
@@ -282,6 +301,9 @@ dto! {
     pub struct RolloutDetail {
         /// As in the list.
         pub row: RolloutRow,
+        /// The approvals that counted when it was started.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub approvals: Vec<Approval>,
         /// Its waves with their rings and hosts.
         #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
         pub waves: Vec<fettle_core::plan::Wave>,
@@ -359,6 +381,49 @@ dto! {
         /// When it expires.
         #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
         pub expires_at: Timestamp,
+    }
+
+    /// An operator.
+    pub struct OperatorRow {
+        /// Unique for ever.
+        pub name: String,
+        /// What they may do: `viewer`, `operator`, `approver`, `admin`.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+        pub roles: BTreeSet<Role>,
+        /// `good`, `expired` or `revoked`.
+        pub state: String,
+        /// When they were added.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub created_at: Timestamp,
+        /// By whom.
+        pub created_by: String,
+        /// From when on their token is worth nothing.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        pub expires_at: Option<Timestamp>,
+        /// Since when they may do nothing any more.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        pub revoked_at: Option<Timestamp>,
+        /// Who revoked them.
+        pub revoked_by: Option<String>,
+    }
+
+    /// Add an operator.
+    pub struct AddOperator {
+        /// Lower-case letters, digits, `.`, `_`, `@` and `-`; never had by another one.
+        pub name: String,
+        /// At least one of `viewer`, `operator`, `approver`, `admin`.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+        pub roles: BTreeSet<Role>,
+        /// Seconds until the token expires, 60 to 315,360,000 (ten years). Not given: it does not.
+        pub expires_seconds: Option<u64>,
+    }
+
+    /// The operator and their token. It is shown once.
+    pub struct OperatorAdded {
+        /// As in the list.
+        pub operator: OperatorRow,
+        /// Give this to the person, and to nobody else.
+        pub token: String,
     }
 
     /// The ledger holds together, or where it does not.

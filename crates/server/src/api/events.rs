@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 
 /// What changed from now on, or since `Last-Event-ID`. Each event is named by what it is about (`host`, `rollout`,
-/// `policy`, `plan`, `feed`) and carries its id; `reset` says that too much was missed: look at everything.
+/// `policy`, `plan`, `feed`, `operator`) and carries its id; `reset` says that too much was missed: look at everything.
 #[utoipa::path(
     get, path = "/events", tag = "server",
     params(("last-event-id" = Option<u64>, Header, description = "The last event that was seen")),
@@ -38,6 +38,7 @@ pub(crate) fn stream(
         None => vec![reset()],
     };
     let mut stopped = app.stopped.clone();
+    let mut revoked = app.revoked.subscribe();
     let news = stream::unfold(receiver, move |mut receiver| async move {
         let event = match receiver.recv().await {
             Ok(news) => event(&news),
@@ -47,9 +48,12 @@ pub(crate) fn stream(
         Some((event, receiver))
     });
     let news = stream::iter(first).chain(news).map(Ok);
-    // A stream without an end would hold up the server's stop.
+    // A stream without an end would hold up the server's stop, and outlive the right to it.
     let end = async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+        tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+            _ = revoked.changed() => {}
+        }
     };
     Sse::new(news.take_until(end)).keep_alive(KeepAlive::default())
 }

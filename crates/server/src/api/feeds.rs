@@ -1,8 +1,8 @@
 //! Feeds: bytes in, the last good one kept.
 
 use super::{Answer, Asked, Asking, At, Failure, Failures, Upload, look};
+use crate::access::Who;
 use crate::feeds::{self as taken, Given, MAX_UPLOAD};
-use crate::router::Operator;
 use crate::views;
 use fettle_core::{Problem, ProblemKind};
 use fettle_wire::api::{FeedRow, Page};
@@ -22,7 +22,7 @@ pub(super) async fn list(app: Asked) -> Answer<Page<FeedRow>> {
 
 /// Load the data that goes with Fettle.
 #[utoipa::path(post, path = "/feeds/bundled", tag = "feeds", responses((status = 200, body = Page<FeedRow>), Failures))]
-pub(super) async fn import_bundled(app: Asked, who: Operator) -> Answer<Page<FeedRow>> {
+pub(super) async fn import_bundled(app: Asked, who: Who) -> Answer<Page<FeedRow>> {
     app.blocking(move |app| taken::import(app, &who.actor(), taken::bundled()?)).await?;
     let asked = app.ask_judging();
     app.wait_judged(asked).await;
@@ -53,7 +53,7 @@ pub(super) struct ImportQuery {
 )]
 pub(super) async fn import(
     app: Asked,
-    who: Operator,
+    who: Who,
     At(name): At<String>,
     Asking(query): Asking<ImportQuery>,
     bytes: Upload<MAX_UPLOAD>,

@@ -1,8 +1,8 @@
 //! Hosts, findings, tokens, the ledger.
 
 use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
+use crate::access::Who;
 use crate::app::now;
-use crate::router::Operator;
 use crate::trust::random;
 use crate::views;
 use axum::http::StatusCode;
@@ -46,7 +46,7 @@ pub(super) async fn host(app: Asked, At(host): At<String>) -> Answer<HostDetail>
 )]
 pub(super) async fn retire_host(
     app: Asked,
-    who: Operator,
+    who: Who,
     At(host): At<String>,
 ) -> Result<StatusCode, Failure> {
     let id = app
@@ -71,7 +71,7 @@ pub(super) async fn retire_host(
 )]
 pub(super) async fn release_host(
     app: Asked,
-    who: Operator,
+    who: Who,
     At(host): At<String>,
     Body(because): Body<Because>,
 ) -> Answer<HostDetail> {
@@ -218,7 +218,7 @@ pub(super) async fn cve(app: Asked, At(id): At<String>) -> Answer<CveDetail> {
 )]
 pub(super) async fn make_token(
     app: Asked,
-    who: Operator,
+    who: Who,
     Body(asked): Body<MakeToken>,
 ) -> Result<(StatusCode, axum::Json<TokenMade>), Failure> {
     let made = app

@@ -1,12 +1,11 @@
 //! Plans: made from the fleet as it is now, kept for ever.
 
 use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
+use crate::access::Who;
 use crate::app::{App, now};
-use crate::router::Operator;
 use crate::views;
 use axum::http::StatusCode;
 use fettle_core::host::Host;
-use fettle_core::operator::BOOTSTRAP;
 use fettle_core::plan::{Barred, Plan, PlanInput, make as make_plan};
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{StoreError, View, barred, findings, hosts, plans as stored};
@@ -41,7 +40,7 @@ pub(super) async fn one(app: Asked, At(number): At<u64>) -> Answer<PlanDetail> {
 )]
 pub(super) async fn make(
     app: Asked,
-    who: Operator,
+    who: Who,
     Body(asked): Body<MakePlan>,
 ) -> Result<(StatusCode, axum::Json<PlanDetail>), Failure> {
     let detail = app.blocking(move |app| make_now(app, &who, &asked)).await?;
@@ -49,13 +48,13 @@ pub(super) async fn make(
 }
 
 /// Makes a plan and keeps it.
-pub(crate) fn make_now(app: &App, who: &Operator, asked: &MakePlan) -> Result<PlanDetail, Problem> {
+pub(crate) fn make_now(app: &App, who: &Who, asked: &MakePlan) -> Result<PlanDetail, Problem> {
     for _ in 0..ATTEMPTS {
         let plan = app.store.read(|view| plan_now(app, view, asked))?;
-        match app.store.write(&who.actor(), now(), |tx| stored::insert(tx, &plan, BOOTSTRAP)) {
-            Ok(digest) => {
+        match app.store.write(&who.actor(), now(), |tx| stored::insert(tx, &plan, &who.principal)) {
+            Ok(_) => {
                 app.events.tell("plan", &plan.number.to_string());
-                return Ok(PlanDetail { number: plan.number, digest, plan });
+                return app.store.read(|view| views::plan(view, plan.number));
             }
             Err(StoreError::Conflict(_)) => {}
             Err(other) => return Err(other.into()),

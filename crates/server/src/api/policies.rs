@@ -1,8 +1,8 @@
 //! Policies: text in, versions kept.
 
 use super::{Answer, Asked, Asking, At, Failures, Part, Upload, look};
+use crate::access::Who;
 use crate::app::now;
-use crate::router::Operator;
 use crate::{policies as in_force, views};
 use fettle_core::policy::{MAX_POLICY_BYTES, choose};
 use fettle_core::{Problem, ProblemKind};
@@ -35,7 +35,7 @@ pub(super) async fn one(app: Asked, At(name): At<String>) -> Answer<PolicyRow> {
 )]
 pub(super) async fn apply(
     app: Asked,
-    who: Operator,
+    who: Who,
     text: Upload<MAX_POLICY_BYTES>,
 ) -> Answer<PolicyRow> {
     let name = app

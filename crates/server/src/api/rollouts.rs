@@ -1,13 +1,15 @@
 //! Rollouts: started from a plan, paused, resumed, aborted, undone.
 
+use super::approvals::not_approved;
 use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
+use crate::access::Who;
 use crate::app::{App, now};
 use crate::rollouts::{advance, load, not_now, observe, settled};
-use crate::router::Operator;
-use crate::views;
+use crate::views::{self, judged};
 use axum::http::StatusCode;
+use fettle_core::plan::approval::Stage;
 use fettle_core::rollout::{HostState, IllegalEvent, Observations, Rollout, RolloutEvent};
-use fettle_core::{Hold, HostId, Problem, ProblemKind, RolloutId};
+use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{hosts, plans, rollouts as stored};
 use fettle_wire::api::{Because, Page, RolloutDetail, RolloutRow, StartRollout};
 
@@ -39,17 +41,17 @@ pub(super) async fn one(app: Asked, At(id): At<String>) -> Answer<RolloutDetail>
 )]
 pub(super) async fn start(
     app: Asked,
-    who: Operator,
+    who: Who,
     Body(asked): Body<StartRollout>,
 ) -> Result<(StatusCode, axum::Json<RolloutDetail>), Failure> {
     let detail = app.blocking(move |app| start_now(app, &who, &asked)).await?;
     Ok((StatusCode::CREATED, axum::Json(detail)))
 }
 
-/// Starts a rollout, if the plan is the one that was seen and still follows the one in force.
+/// Starts a rollout, if the plan is the one that was seen, still follows the one in force, and is approved.
 pub(crate) fn start_now(
     app: &App,
-    who: &Operator,
+    who: &Who,
     asked: &StartRollout,
 ) -> Result<RolloutDetail, Problem> {
     let state = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
@@ -66,18 +68,21 @@ pub(crate) fn start_now(
             let hint = format!("`fettle plan show {}` says why", plan.number);
             return Err(Problem::new(ProblemKind::Refused, "nothing-to-do", message, hint));
         }
-        if plan.approvals_needed > 0 {
-            let hold = Hold::NotApproved { given: 0, needed: plan.approvals_needed };
-            let hint = "this version cannot take approvals: set `approvals = 0` in the policy";
-            return Err(Problem::new(ProblemKind::Refused, hold.code(), &hold, hint));
-        }
+        // Whether it follows the plan in force comes first: nobody need approve one that was overtaken.
         plans::take_effect(tx, &plan).map_err(|e| {
             let mut problem = Problem::from(e);
             problem.hint = format!("make a new one: `fettle plan make {}`", plan.policy);
             problem
         })?;
+        let made_by = plans::maker(tx, plan.number)?;
+        let verdict = judged(tx, &plan, Stage::Open, tx.now())?;
+        if let Some(hold) = verdict.hold() {
+            let message = format!("plan {}: {hold}", plan.number);
+            let hint = not_approved(&verdict, plan.number, &made_by);
+            return Err(Problem::new(ProblemKind::Refused, hold.code(), message, hint));
+        }
         let (number, id) = stored::next_id(tx)?;
-        let event = Rollout::create(&id, plan, &who.name);
+        let event = Rollout::create_approved(&id, plan, &who.name, verdict.counted);
         let state = Rollout::begin(&id, tx.now(), &event).map_err(|e| not_now(&e))?;
         stored::create(tx, number, &state, &event)?;
         Ok(std::sync::Arc::new(state))
@@ -102,7 +107,7 @@ pub(crate) enum Wish {
 )]
 pub(super) async fn pause(
     app: Asked,
-    who: Operator,
+    who: Who,
     At(id): At<String>,
     Body(why): Body<Because>,
 ) -> Answer<RolloutDetail> {
@@ -116,7 +121,7 @@ pub(super) async fn pause(
 )]
 pub(super) async fn resume(
     app: Asked,
-    who: Operator,
+    who: Who,
     At(id): At<String>,
     Body(why): Body<Because>,
 ) -> Answer<RolloutDetail> {
@@ -130,7 +135,7 @@ pub(super) async fn resume(
 )]
 pub(super) async fn abort(
     app: Asked,
-    who: Operator,
+    who: Who,
     At(id): At<String>,
     Body(why): Body<Because>,
 ) -> Answer<RolloutDetail> {
@@ -144,27 +149,21 @@ pub(super) async fn abort(
 )]
 pub(super) async fn undo(
     app: Asked,
-    who: Operator,
+    who: Who,
     At(id): At<String>,
     Body(why): Body<Because>,
 ) -> Answer<RolloutDetail> {
     wish(app, who, id, why, Wish::Undo).await
 }
 
-async fn wish(
-    app: Asked,
-    who: Operator,
-    id: String,
-    why: Because,
-    wish: Wish,
-) -> Answer<RolloutDetail> {
+async fn wish(app: Asked, who: Who, id: String, why: Because, wish: Wish) -> Answer<RolloutDetail> {
     Ok(axum::Json(app.blocking(move |app| wish_now(app, &who, &RolloutId(id), &why, wish)).await?))
 }
 
 /// Does what an operator asks of a rollout.
 pub(crate) fn wish_now(
     app: &App,
-    who: &Operator,
+    who: &Who,
     id: &RolloutId,
     why: &Because,
     wish: Wish,
@@ -197,7 +196,7 @@ pub(crate) fn wish_now(
 
 fn wished(
     state: &Rollout,
-    who: &Operator,
+    who: &Who,
     reason: &str,
     named: &[HostId],
     seen: &Observations,

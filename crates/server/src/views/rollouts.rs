@@ -69,6 +69,7 @@ pub(crate) fn rollout(
     let events = stored::events(view, id, state.version.saturating_sub(EVENTS))?;
     Ok(RolloutDetail {
         row: rollout_row(&state),
+        approvals: state.approvals.clone(),
         waves: state.plan.waves.clone(),
         hosts,
         waiting: decision.holds,

@@ -2,7 +2,9 @@
 
 use super::{mark, words};
 use fettle_core::Timestamp;
+use fettle_core::operator::{Role, listed};
 use maud::{DOCTYPE, Markup, html};
+use std::collections::BTreeSet;
 
 /// The value of `Content-Security-Policy` that all pages keep to: nothing inline, nothing from elsewhere.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
@@ -16,7 +18,16 @@ pub struct View<'a> {
     /// Path and query of the request: marks the place in the navigation.
     pub path: &'a str,
     /// Who is logged in; `None` leaves out navigation and search.
-    pub user: Option<&'a str>,
+    pub user: Option<User<'a>>,
+}
+
+/// Who is logged in.
+#[derive(Debug, Clone, Copy)]
+pub struct User<'a> {
+    /// Whom the token speaks for.
+    pub name: &'a str,
+    /// What they may do.
+    pub roles: &'a BTreeSet<Role>,
 }
 
 /// Which part of a list is shown.
@@ -86,7 +97,7 @@ impl View<'_> {
                                 input #q type="search" name="q" placeholder="Host, package or CVE" autocomplete="off" spellcheck="false";
                                 kbd aria-hidden="true" { "/" }
                             }
-                            form.logout action="/logout" method="post" { button title={ "Logged in as " (user) } { "Log out" } }
+                            form.logout action="/logout" method="post" { span.who title=(listed(user.roles)) { (user.name) } button { "Log out" } }
                         }
                     }
                     main #main tabindex="-1" {
@@ -102,6 +113,11 @@ impl View<'_> {
                 }
             }
         }
+    }
+
+    /// May who is logged in do what needs this role?
+    pub(crate) fn may(&self, needs: Role) -> bool {
+        self.user.is_some_and(|user| needs.is_given_by(user.roles))
     }
 
     /// `3 min ago`, with the exact time on demand.
@@ -226,7 +242,9 @@ mod tests {
             ("/findings?state=open", "/findings"),
             ("/cves/CVE-1", "/findings"),
         ] {
-            let view = View { now: Timestamp::UNIX_EPOCH, path, user: Some("operator") };
+            let roles = BTreeSet::from([Role::Viewer]);
+            let user = Some(User { name: "vera", roles: &roles });
+            let view = View { now: Timestamp::UNIX_EPOCH, path, user };
             let html = view.page("x", html! {}).into_string();
             assert_eq!(html.matches("aria-current").count(), 1, "{path}");
             assert!(html.contains(&format!("href=\"{place}\" aria-current=\"page\"")), "{path}");

@@ -13,13 +13,15 @@ pub fn login(view: &View<'_>, wrong: Option<&str>) -> Markup {
                 h1 { "Log in" }
                 @if let Some(wrong) = wrong { div.notice.bad role="alert" { p { (wrong) } } }
                 form action="/login" method="post" {
-                    label for="token" { "Operator token" }
+                    label for="token" { "Your token" }
                     // Password managers keep a token under a name.
                     input type="text" name="username" value="operator" autocomplete="username" hidden;
                     input #token type="password" name="token" required autocomplete="current-password" autofocus;
                     button.primary { "Log in" }
                 }
-                p { "The token is on the server's machine. There, as root:" }
+                p { "An admin makes one for you, with what you may do:" }
+                (command("fettle operator add NAME --role viewer"))
+                p { "The first admin's is on the server's machine. There, as root:" }
                 (command("cat /var/lib/fettle/operator.token"))
             }
         },

@@ -1,8 +1,10 @@
 //! Plans: the list, and one plan as a report that can be read before it is started.
 
 use super::layout::{View, command, empty, encoded, section, title};
-use super::words;
+use super::{approval, words};
 use fettle_core::Hold;
+use fettle_core::operator::Role;
+use fettle_core::plan::approval::Stage;
 use fettle_core::plan::{Held, Plan};
 use fettle_wire::api::{Page, PlanDetail};
 use maud::{Markup, html};
@@ -53,7 +55,7 @@ pub fn plan(view: &View<'_>, it: &PlanDetail) -> Markup {
                 h1 { "Plan " (it.number) }
                 p.lead {
                     "By policy " a href={ "/policies/" (encoded(&plan.policy)) } { (plan.policy) }
-                    ", made " (view.ago(plan.made_at)) ", digest " span.ver title=(it.digest) { (it.digest.short()) }
+                    ", made by " (it.made_by) " " (view.ago(plan.made_at)) ", digest " span.ver title=(it.digest) { (it.digest.short()) }
                     ". A plan changes nothing until it is started."
                 }
             }
@@ -68,16 +70,8 @@ pub fn plan(view: &View<'_>, it: &PlanDetail) -> Markup {
             @if plan.hosts.is_empty() {
                 div.notice.rest { h2 { "Nothing to do" } p { "No host of the policy is owed a change now. What is held, and why, is below." } }
             } @else {
-                @if plan.approvals_needed > 0 {
-                    div.notice.warn { h2 { "Needs " (words::counted(u64::from(plan.approvals_needed), "approval")) } }
-                } @else {
-                    form.start action="/rollouts" method="post" {
-                        input type="hidden" name="plan" value=(it.number);
-                        input type="hidden" name="digest" value=(it.digest);
-                        button.primary { "Start the rollout" }
-                        span.note { "Begins with wave 1, " (plan.waves.first().map_or("", |w| w.ring.as_str())) ". The same: " code { "fettle rollout start " (it.number) } }
-                    }
-                }
+                (stage(view, it))
+                @if plan.approvals_needed > 0 { (approval::section(view, it)) }
                 (section("Waves", None, waves(plan)))
                 (section("Changes", None, changes(plan)))
                 (section("Hosts", None, hosts(view, plan)))
@@ -85,6 +79,33 @@ pub fn plan(view: &View<'_>, it: &PlanDetail) -> Markup {
             (section("Not done, and why", None, held(plan)))
         },
     )
+}
+
+/// What can be done with the plan now, or why nothing can.
+fn stage(view: &View<'_>, it: &PlanDetail) -> Markup {
+    html! {
+        @match it.approvals.stage {
+            Stage::Started { at } => { div.notice.rest { h2 { "Its rollout was started " (view.ago(at)) } p { a href="/rollouts" { "To the rollouts" } } } },
+            Stage::Superseded => {
+                div.notice.rest {
+                    h2 { "Overtaken" }
+                    p { "Another plan of the policy took effect since this one was made: it can be neither approved nor started. Make a new one: " code { "fettle plan make " (it.plan.policy) } }
+                }
+            },
+            Stage::Open => @match it.approvals.hold() {
+                Some(hold) => { div.notice.warn { h2 { "Cannot start yet: " (hold) } } },
+                None if view.may(Role::Operator) => {
+                    form.start action="/rollouts" method="post" {
+                        input type="hidden" name="plan" value=(it.number);
+                        input type="hidden" name="digest" value=(it.digest);
+                        button.primary { "Start the rollout" }
+                        span.note { "Begins with wave 1, " (it.plan.waves.first().map_or("", |w| w.ring.as_str())) ". The same: " code { "fettle rollout start " (it.number) } }
+                    }
+                },
+                None => { p.quiet { "It may be started by someone with the role operator." } },
+            },
+        }
+    }
 }
 
 /// A number that stands out, with what it counts.

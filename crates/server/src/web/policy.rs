@@ -2,6 +2,7 @@
 
 use super::layout::{View, command, empty, encoded, section, title};
 use super::words;
+use fettle_core::operator::Role;
 use fettle_wire::api::PolicyRow;
 use maud::{Markup, html};
 
@@ -45,10 +46,12 @@ pub fn policy(view: &View<'_>, it: &PolicyRow) -> Markup {
                     " It selects " (words::counted(it.hosts, "host")) ". Version " (it.version) ", applied by " (it.applied_by) " " (view.ago(it.applied_at)) "."
                 }
             }
-            form.start action="/plans" method="post" {
-                input type="hidden" name="policy" value=(it.name);
-                button.primary { "Make a plan" }
-                span.note { "Decides the exact change for its hosts as they are now. Nothing is changed by it." }
+            @if view.may(Role::Operator) {
+                form.start action="/plans" method="post" {
+                    input type="hidden" name="policy" value=(it.name);
+                    button.primary { "Make a plan" }
+                    span.note { "Decides the exact change for its hosts as they are now. Nothing is changed by it." }
+                }
             }
             (section("Text", None, html! {
                 pre.toml { @for (n, line) in it.text.lines().enumerate() { span.ln { (n + 1) } (toml(line)) "\n" } }

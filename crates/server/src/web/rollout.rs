@@ -6,6 +6,7 @@ use super::words::{self, StepState};
 use super::{chart, transaction};
 use fettle_core::Hold;
 use fettle_core::HostId;
+use fettle_core::operator::Role;
 use fettle_core::plan::Wave;
 use fettle_core::rollout::{Phase, RolloutEvent};
 use fettle_core::transaction::Step;
@@ -94,6 +95,9 @@ pub fn rollout(view: &View<'_>, it: &RolloutDetail) -> Markup {
                     "Policy " a href={ "/policies/" (encoded(&row.policy)) } { (row.policy) }
                     ", " a href={ "/plans/" (row.plan) } { "plan " (row.plan) }
                     ", started by " (row.created_by) " " (view.ago(row.created_at))
+                    @for (i, a) in it.approvals.iter().enumerate() {
+                        @if i == 0 { ", approved by " } @else { " and " } (a.by) " " (view.ago(a.at))
+                    }
                     @if let Some(ended) = row.ended_at {
                         ", took " (words::seconds((ended.as_second() - row.created_at.as_second()).max(0).unsigned_abs()))
                     }
@@ -110,7 +114,7 @@ pub fn rollout(view: &View<'_>, it: &RolloutDetail) -> Markup {
                     ul.waiting { @for w in &it.waiting { li { span.tag { (w.hold.code()) } " " (words::waiting(w, &name)) } } }
                 }))
             }
-            (controls(it))
+            @if view.may(Role::Operator) { (controls(it)) }
             @if !troubled.is_empty() {
                 (section("What went wrong", None, html! {
                     @for host in &troubled {

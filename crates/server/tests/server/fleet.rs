@@ -3,13 +3,14 @@
 use crate::http::{Answer, Identity, ask, tcp, tls};
 use fettle_core::assignment::{Assignment, Order};
 use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, Upgrade};
+use fettle_core::operator::Role;
 use fettle_core::transaction::{
     Entry, Fault, Outcome, Step, StepFacts, TransactionReport, TxEvent, UndoFacts,
 };
 use fettle_core::{Digest, HostId, Problem, Timestamp};
 use fettle_server::{Running, Server, ServerOptions};
 use fettle_wire::agent::{CheckIn, CheckInReply, Enroll, Enrolled, Redeem, RedeemReply};
-use fettle_wire::api::{ApiProblem, MakeToken, TokenMade};
+use fettle_wire::api::{AddOperator, ApiProblem, MakeToken, OperatorAdded, TokenMade};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -123,9 +124,28 @@ impl Lab {
 
     /// One call of the API, with the token.
     pub(crate) fn call(&self, method: &str, path: &str, body: &[u8]) -> Answer {
-        let bearer = format!("Bearer {}", self.token);
-        let headers = [("authorization", bearer.as_str()), ("x-fettle-operator", "alice")];
+        self.call_as(&self.token, "alice", method, path, body)
+    }
+
+    /// One call of the API with somebody's token, under a name of one's choice.
+    pub(crate) fn call_as(
+        &self,
+        token: &str,
+        name: &str,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str()), ("x-fettle-operator", name)];
         ask(tcp(self.operator).unwrap(), method, &format!("/api/v1{path}"), &headers, body).unwrap()
+    }
+
+    /// Adds an operator; gives the token.
+    pub(crate) fn add(&self, name: &str, roles: &[Role]) -> String {
+        let roles = roles.iter().copied().collect();
+        let asked = AddOperator { name: name.to_owned(), roles, expires_seconds: Some(3600) };
+        self.post::<OperatorAdded>("/operators", &asked).token
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> T {

@@ -3,7 +3,9 @@
 // What a test needs to be there may be unwrapped, in its own helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod api;
+mod approvals;
 mod fleet;
 mod http;
 mod operations;

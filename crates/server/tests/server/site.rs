@@ -4,26 +4,31 @@ use crate::fleet::{CVE, Lab};
 use crate::http::{Answer, ask, tcp};
 use fettle_wire::api::{MakePlan, PlanDetail};
 
-fn page(lab: &Lab, path: &str, cookie: &str) -> Answer {
+pub(crate) fn page(lab: &Lab, path: &str, cookie: &str) -> Answer {
     ask(tcp(lab.operator).unwrap(), "GET", path, &[("cookie", cookie)], b"").unwrap()
 }
 
-fn form(lab: &Lab, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(crate) fn form(lab: &Lab, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
     all.extend_from_slice(headers);
     ask(tcp(lab.operator).unwrap(), "POST", path, &all, body.as_bytes()).unwrap()
 }
 
-const HERE: (&str, &str) = ("origin", "http://localhost");
+pub(crate) const HERE: (&str, &str) = ("origin", "http://localhost");
 
 fn log_in(lab: &Lab) -> String {
-    let answer = form(lab, "/login", &[HERE], &format!("token={}", lab.token));
+    log_in_as(lab, &lab.token)
+}
+
+/// Logs in with somebody's token; gives the cookie.
+pub(crate) fn log_in_as(lab: &Lab, token: &str) -> String {
+    let answer = form(lab, "/login", &[HERE], &format!("token={token}"));
     assert_eq!(answer.status, 303, "{}", answer.text());
     let cookie = answer.header("set-cookie").unwrap();
     for attribute in ["HttpOnly", "SameSite=Strict", "Path=/"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
-    assert!(!cookie.contains(&lab.token));
+    assert!(!cookie.contains(token));
     cookie.split(';').next().unwrap().to_owned()
 }
 

@@ -11,6 +11,8 @@ use fettle_core::inventory::{
     Inventory, Kernel, Listener, Origin, Os, Package, Service, StaleProcess, Upgrade,
 };
 use fettle_core::ledger::LedgerEntry;
+use fettle_core::operator::{Operator, Role};
+use fettle_core::plan::approval::{Approval, ApprovalInput, ApprovalVerdict, Stage, judge};
 use fettle_core::plan::{Budget, Held, HostPlan, Plan, Wave};
 use fettle_core::policy::GateRule;
 use fettle_core::rollout::{HostRun, HostState, Phase, RolloutEvent, Waiting};

@@ -92,7 +92,40 @@ pub(crate) fn plan() -> PlanDetail {
             ),
         ],
     };
-    PlanDetail { number: 12, digest: plan.digest(), plan }
+    let approvals = judged(&plan, "operator", &[]);
+    PlanDetail { number: 12, digest: plan.digest(), made_by: "operator".into(), approvals, plan }
+}
+
+fn judged(plan: &Plan, made_by: &str, approvals: &[Approval]) -> ApprovalVerdict {
+    let roles = [("bob", Role::Approver), ("olga", Role::Operator)];
+    let operators = roles.map(|(name, role)| {
+        let roles = [role].into();
+        (name.to_owned(), Operator { name: name.into(), roles, ..Operator::bootstrap() })
+    });
+    judge(&ApprovalInput {
+        digest: plan.digest(),
+        made_by,
+        needed: plan.approvals_needed,
+        stage: Stage::Open,
+        approvals,
+        operators: &operators.into(),
+        now: now(),
+    })
+}
+
+/// Needs two approvals: one counts, one does not.
+pub(crate) fn plan_to_approve() -> PlanDetail {
+    let plan = Plan { number: 13, approvals_needed: 2, ..plan().plan };
+    let digest = plan.digest();
+    let approval = |by: &str, seconds, comment: &str| Approval {
+        by: by.into(),
+        digest,
+        at: ago(seconds),
+        comment: comment.into(),
+    };
+    let given = [approval("bob", 600, "looked at the waves"), approval("olga", 300, "")];
+    let approvals = judged(&plan, "alice", &given);
+    PlanDetail { number: 13, digest, made_by: "alice".into(), approvals, plan }
 }
 
 fn waves() -> Vec<Wave> {
@@ -198,6 +231,7 @@ pub(crate) fn rollout_running() -> RolloutDetail {
         expires_at: ago(-3600),
     };
     RolloutDetail {
+        approvals: vec![],
         row: running_row(),
         waves: waves(),
         hosts: vec![

@@ -1,0 +1,247 @@
+//! Who asks, and may they? Every route is declared together with the role it needs ([`crate::api`], [`crate::site`],
+//! [`crate::router`]); [`table`] is read from those very declarations, and there is no other way to add a route.
+//!
+//! A request is *identified* first (a token, or a page's session), then the route's own guard looks at the role, and
+//! only the guard lets [`Who`] through to a handler. A route without a guard cannot act in anybody's name.
+
+use crate::api::{Failure, Refused};
+use crate::app::{App, now};
+use crate::trust::same_secret;
+use crate::{api, router, session, site};
+use axum::extract::{FromRequestParts, Request};
+use axum::http::{HeaderMap, Method, StatusCode, header, request::Parts};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use fettle_core::operator::{BOOTSTRAP, Operator, Role, Standing, listed};
+use fettle_core::{Digest, Problem, ProblemKind};
+use fettle_store::{View, operators};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What one route needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// `GET`, `POST` or `DELETE`.
+    pub method: Method,
+    /// As it is routed: `/api/v1/plans/{number}`.
+    pub path: String,
+    /// The role; `None`: open to everyone who reaches the port.
+    pub needs: Option<Role>,
+}
+
+/// Every route on the operators' port, with what it needs.
+pub fn table() -> Vec<Rule> {
+    [api::rules(), site::rules(), router::rules()].concat()
+}
+
+/// Who asks, as far as the guard of a route has let them through.
+#[derive(Debug, Clone)]
+pub(crate) struct Who {
+    /// For the ledger.
+    pub(crate) name: String,
+    /// Whom the token speaks for: the operator's name, or [`BOOTSTRAP`] whatever name its holder gave. Approvals and
+    /// the makers of plans are told apart by this one.
+    pub(crate) principal: String,
+    /// What they may do.
+    pub(crate) roles: BTreeSet<Role>,
+}
+
+/// Who asks, before any guard has looked.
+#[derive(Debug, Clone)]
+pub(crate) struct Identified(pub(crate) Who);
+
+impl Who {
+    /// As the ledger names it.
+    pub(crate) fn actor(&self) -> String {
+        format!("operator:{}", self.name)
+    }
+
+    fn is(operator: Operator) -> Self {
+        Self { principal: operator.name.clone(), name: operator.name, roles: operator.roles }
+    }
+
+    /// May they do what needs this role?
+    pub(crate) fn may(&self, needs: Role) -> Result<(), Problem> {
+        if needs.is_given_by(&self.roles) {
+            return Ok(());
+        }
+        let message =
+            format!("this needs the role {needs}; {} has {}", self.name, listed(&self.roles));
+        let hint = format!(
+            "ask someone with that role (`fettle operator list`), or an admin for one of your own: `fettle operator add NAME --role {needs}`"
+        );
+        Err(Problem::new(ProblemKind::Forbidden, "role-needed", message, hint))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Who {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Failure> {
+        // Invariant: the route's guard put it there; without a guard nobody gets here.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| Failure(no_token()))
+    }
+}
+
+pub(crate) fn no_token() -> Problem {
+    Problem::new(
+        ProblemKind::Forbidden,
+        "no-token",
+        "this call needs an operator's token",
+        "send `Authorization: Bearer TOKEN`; `fettle operator add` makes one, the first is in DATA/operator.token on the server",
+    )
+}
+
+fn bad_token(code: &str, message: impl std::fmt::Display) -> Problem {
+    let hint = "ask an admin for another: `fettle operator add NAME --role ROLE`; the first is in DATA/operator.token on the server";
+    Problem::new(ProblemKind::Forbidden, code, message, hint)
+}
+
+/// The name given by `X-Fettle-Operator`, as far as it is one.
+fn given_name(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get("x-fettle-operator").and_then(|v| v.to_str().ok())?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
+    ((1..=64).contains(&given.len()) && given.chars().all(fits)).then(|| given.to_owned())
+}
+
+/// Who comes with this token. The header's name is heard only with the server's own token.
+pub(crate) async fn by_token(
+    app: &Arc<App>,
+    token: &[u8],
+    headers: Option<&HeaderMap>,
+) -> Result<Who, Problem> {
+    if same_secret(token, app.trust.operator_token.as_bytes()) {
+        let mut who = Who::is(Operator::bootstrap());
+        if let Some(name) = headers.and_then(given_name).filter(|name| name != BOOTSTRAP) {
+            who.name = app.blocking(move |app| app.store.read(|view| free(view, name))).await?;
+        }
+        return Ok(who);
+    }
+    let hash = Digest::of(token);
+    let found = app
+        .blocking(move |app| {
+            app.store.read::<_, Problem>(|view| Ok(operators::by_token(view, hash)?))
+        })
+        .await?;
+    let operator = found
+        .ok_or_else(|| bad_token("bad-token", "this token is nobody's: it was not made here"))?;
+    match operator.standing(now()) {
+        Standing::Good => Ok(Who::is(operator)),
+        Standing::Expired { since } => {
+            let message = format!("the token of {} expired at {since}", operator.name);
+            Err(bad_token("token-expired", message))
+        }
+        Standing::Revoked { since } => {
+            let message = format!("the token of {} was revoked at {since}", operator.name);
+            Err(bad_token("token-revoked", message))
+        }
+    }
+}
+
+/// Nobody speaks in the name of somebody who has a token of their own.
+fn free(view: &View<'_>, name: String) -> Result<String, Problem> {
+    if operators::get(view, &name.to_ascii_lowercase())?.is_none() {
+        return Ok(name);
+    }
+    let message = format!("`{name}` is an operator with a token of their own");
+    let hint = "use that token, or give another name in X-Fettle-Operator";
+    Err(Problem::new(ProblemKind::Forbidden, "name-taken", message, hint))
+}
+
+/// Who comes with this session; `None`: it is none, or one that has ended.
+pub(crate) async fn by_session(
+    app: &Arc<App>,
+    headers: &HeaderMap,
+) -> Result<Option<Who>, Problem> {
+    let Some(claimed) = session::of(app, headers) else { return Ok(None) };
+    if claimed.principal == BOOTSTRAP {
+        return Ok(Some(Who::is(Operator::bootstrap())));
+    }
+    app.blocking(move |app| {
+        let found =
+            app.store.read::<_, Problem>(|view| Ok(operators::get(view, &claimed.principal)?))?;
+        Ok(found.filter(|o| o.standing(now()) == Standing::Good).map(Who::is))
+    })
+    .await
+}
+
+/// Identifies a call of the API: by its bearer token; one that only reads also by a page's session.
+pub(crate) async fn identify(
+    axum::extract::State(app): axum::extract::State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers();
+    let bearer =
+        headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+    let who = match bearer {
+        Some(token) => by_token(&app, token.trim_ascii(), Some(headers)).await,
+        // A cookie goes along with whatever another site makes a browser send: it may look, not change.
+        None if *request.method() == Method::GET => {
+            by_session(&app, headers).await.and_then(|who| who.ok_or_else(no_token))
+        }
+        None => Err(no_token()),
+    };
+    match who {
+        Ok(who) => go_on(app, who, request, next).await,
+        Err(problem) => {
+            let mut response = Failure(problem).into_response();
+            if response.status() == StatusCode::UNAUTHORIZED {
+                let value = header::HeaderValue::from_static("Bearer");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+            }
+            response
+        }
+    }
+}
+
+/// Goes on as `who`, and writes it down when they are refused something that would have changed something.
+pub(crate) async fn go_on(app: Arc<App>, who: Who, mut request: Request, next: Next) -> Response {
+    let asked = (!request.method().is_safe())
+        .then(|| (request.method().to_string(), request.uri().path().to_owned()));
+    let actor = who.actor();
+    request.extensions_mut().insert(Identified(who));
+    let response = next.run(request).await;
+    let (Some((method, path)), StatusCode::FORBIDDEN) = (asked, response.status()) else {
+        return response;
+    };
+    let Some(Refused(problem)) = response.extensions().get::<Refused>().cloned() else {
+        return response;
+    };
+    tracing::warn!(actor, method, path, code = problem.code, "refused: {problem}");
+    // Whoever asks in a loop does not fill the disk; the log has them all.
+    if app.refusals.allow() {
+        let noted = app.blocking(move |app| {
+            app.store.write::<_, Problem>(&actor, now(), |tx| {
+                let subject: String = path.chars().take(200).collect();
+                let body = serde_json::json!({
+                    "method": method, "code": problem.code, "message": problem.message,
+                });
+                tx.record("access.refused", &subject, body);
+                Ok(())
+            })
+        });
+        if let Err(error) = noted.await {
+            tracing::error!(code = error.code, "a refusal is not in the ledger: {error}");
+        }
+    }
+    response
+}
+
+/// The guard of one route: whoever lacks the role is told so by `refuse`.
+pub(crate) async fn guard(
+    needs: Role,
+    refuse: fn(&Request, &Identified, Problem) -> Response,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(identified) = request.extensions().get::<Identified>().cloned() else {
+        return Failure(no_token()).into_response();
+    };
+    match identified.0.may(needs) {
+        Ok(()) => {
+            request.extensions_mut().insert(identified.0);
+            next.run(request).await
+        }
+        Err(problem) => refuse(&request, &identified, problem),
+    }
+}

@@ -1,0 +1,162 @@
+//! What forms do: log in and out, make and approve plans, start and stop rollouts.
+
+use super::{Asked, Visit, escape, html, path_of, refusal};
+use crate::access::{Who, by_token};
+use crate::agents::status_of;
+use crate::app::{App, now};
+use crate::web::View;
+use crate::web::pages;
+use crate::{api, session};
+use axum::extract::{Form, Path, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use fettle_core::{Digest, Problem, ProblemKind, RolloutId};
+use fettle_wire::api::{ApprovePlan, Because, MakePlan, StartRollout};
+use serde::Deserialize;
+
+pub(super) async fn login(uri: Uri) -> Response {
+    html(StatusCode::OK, pages::login(&View { now: now(), path: path_of(&uri), user: None }, None))
+}
+
+#[derive(Deserialize)]
+pub(super) struct LoginForm {
+    token: String,
+}
+
+pub(super) async fn log_in(State(app): Asked, uri: Uri, Form(form): Form<LoginForm>) -> Response {
+    let view = View { now: now(), path: path_of(&uri), user: None };
+    if !app.tries.allow() {
+        let wrong = "Too many tries: wait a minute.";
+        return html(StatusCode::TOO_MANY_REQUESTS, pages::login(&view, Some(wrong)));
+    }
+    let who = match by_token(&app, form.token.trim().as_bytes(), None).await {
+        Ok(who) => who,
+        Err(it) if status_of(&it) == StatusCode::UNAUTHORIZED => {
+            let wrong = format!("Not let in: {}.", it.message);
+            return html(StatusCode::UNAUTHORIZED, pages::login(&view, Some(&wrong)));
+        }
+        Err(problem) => return refusal(&uri, None, problem),
+    };
+    match session::begin(&app, &who.principal) {
+        Ok(cookie) => with_cookie(Redirect::to("/").into_response(), &cookie),
+        Err(problem) => refusal(&uri, None, problem),
+    }
+}
+
+pub(super) async fn logout() -> Response {
+    with_cookie(Redirect::to("/login").into_response(), &session::end())
+}
+
+fn with_cookie(mut response: Response, cookie: &str) -> Response {
+    // Invariant: the cookie is digits, hexadecimal digits and attributes.
+    if let Ok(value) = HeaderValue::from_str(cookie) {
+        response.headers_mut().insert(header::SET_COOKIE, value);
+    }
+    response
+}
+
+/// Does something and leads to the page that shows it (303), or shows the problem.
+async fn act(
+    visit: Visit,
+    act: impl FnOnce(&App, &Who) -> Result<String, Problem> + Send + 'static,
+) -> Response {
+    let Visit { app, who, uri } = visit;
+    let by = who.clone();
+    match app.blocking(move |app| act(app, &by)).await {
+        Ok(to) => Redirect::to(&to).into_response(),
+        Err(problem) => refusal(&uri, Some(&who), problem),
+    }
+}
+
+/// The digest that a form carries: of what was seen on the page.
+fn seen(digest: &str) -> Result<Digest, Problem> {
+    digest.parse().map_err(|e| {
+        let hint = "open the plan's page again and go on from there";
+        Problem::new(ProblemKind::Usage, "bad-digest", e, hint)
+    })
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PlanForm {
+    policy: String,
+}
+
+pub(super) async fn make_plan(visit: Visit, Form(form): Form<PlanForm>) -> Response {
+    let asked = MakePlan { policy: form.policy, hosts: Vec::new() };
+    act(visit, move |app, who| Ok(format!("/plans/{}", api::make_now(app, who, &asked)?.number)))
+        .await
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ApproveForm {
+    digest: String,
+    #[serde(default)]
+    comment: String,
+}
+
+pub(super) async fn approve(
+    visit: Visit,
+    Path(number): Path<u64>,
+    Form(form): Form<ApproveForm>,
+) -> Response {
+    act(visit, move |app, who| {
+        let asked = ApprovePlan { digest: seen(&form.digest)?, comment: form.comment };
+        Ok(format!("/plans/{}", api::approve_now(app, who, number, &asked)?.number))
+    })
+    .await
+}
+
+pub(super) async fn withdraw(visit: Visit, Path(number): Path<u64>) -> Response {
+    act(visit, move |app, who| {
+        Ok(format!("/plans/{}", api::withdraw_now(app, who, number)?.number))
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct StartForm {
+    plan: u64,
+    digest: String,
+}
+
+pub(super) async fn start_rollout(visit: Visit, Form(form): Form<StartForm>) -> Response {
+    act(visit, move |app, who| {
+        let asked = StartRollout { plan: form.plan, digest: Some(seen(&form.digest)?) };
+        Ok(format!("/rollouts/{}", api::start_now(app, who, &asked)?.row.id))
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct WishForm {
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    host: String,
+}
+
+pub(super) async fn wish(
+    visit: Visit,
+    Path((id, wish)): Path<(String, String)>,
+    Form(form): Form<WishForm>,
+) -> Response {
+    let wish = match wish.as_str() {
+        "pause" => api::Wish::Pause,
+        "resume" => api::Wish::Resume,
+        "abort" => api::Wish::Abort,
+        "undo" => api::Wish::Undo,
+        _ => {
+            let hint = "pause, resume, abort or undo";
+            let problem =
+                Problem::new(ProblemKind::NotFound, "no-such-page", "there is no such wish", hint);
+            return refusal(&visit.uri, Some(&visit.who), problem);
+        }
+    };
+    let hosts = if form.host.is_empty() { Vec::new() } else { vec![form.host] };
+    let why = Because { reason: form.reason, hosts };
+    act(visit, move |app, who| {
+        api::wish_now(app, who, &RolloutId(id.clone()), &why, wish)?;
+        Ok(format!("/rollouts/{}", escape(&id)))
+    })
+    .await
+}
