@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fettle_core::operator::Role;
 use fettle_server::ServerOptions;
 use fettle_wire::api::FINDING_STATES;
 use std::net::SocketAddr;
@@ -28,7 +29,7 @@ pub(crate) struct Globals {
         value_name = "URL"
     )]
     pub(crate) server: String,
-    /// File with the operator's token.
+    /// File with your token.
     #[arg(
         long,
         global = true,
@@ -79,6 +80,9 @@ pub(crate) enum Command {
     /// Vulnerability data.
     #[command(subcommand)]
     Feed(Feed),
+    /// Who may do what here.
+    #[command(subcommand)]
+    Operator(Operator),
     /// One-time tokens with which hosts join.
     #[command(subcommand)]
     Token(Token),
@@ -227,8 +231,24 @@ pub(crate) enum Plan {
         #[arg(long)]
         host: Vec<String>,
     },
-    /// One plan: what changes, where and why, and what does not.
+    /// One plan: what changes, where and why, and what does not; who approved it.
     Show {
+        /// Its number.
+        number: u64,
+    },
+    /// Approve a plan that somebody else made. Good for a day, unless its rollout starts.
+    Approve {
+        /// Its number.
+        number: u64,
+        /// The plan's digest as you saw it: refused when it is another.
+        #[arg(long)]
+        digest: Option<String>,
+        /// In a few words; goes to the ledger.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        comment: String,
+    },
+    /// Take back your approval, as long as the rollout has not started.
+    Withdraw {
         /// Its number.
         number: u64,
     },
@@ -302,6 +322,32 @@ pub(crate) enum Feed {
     },
     /// All feeds with their age.
     List,
+}
+
+/// Operators.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Operator {
+    /// Add an operator. Their token is shown once.
+    Add {
+        /// Their name; nobody else has or had it.
+        name: String,
+        /// What they may do; several with commas.
+        #[arg(
+            long, required = true, value_delimiter = ',',
+            value_parser = Role::ALL.map(Role::word), value_name = "ROLE"
+        )]
+        role: Vec<String>,
+        /// How long the token is good: `12h`, `90d`. Default: until it is revoked.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+    },
+    /// All operators, the revoked ones too.
+    List,
+    /// An operator may do nothing from now on, and their approvals count no more.
+    Revoke {
+        /// Their name.
+        name: String,
+    },
 }
 
 /// Tokens.

@@ -28,8 +28,8 @@ impl Client {
             Problem::new(
                 ProblemKind::Forbidden,
                 "token-file",
-                format!("the operator's token cannot be read from {}: {error}", path.display()),
-                "name the file with --token-file or FETTLE_TOKEN_FILE; the server writes it to DATA/operator.token",
+                format!("your token cannot be read from {}: {error}", path.display()),
+                "name the file with --token-file or FETTLE_TOKEN_FILE; the server writes the first admin's to DATA/operator.token",
             )
         })?;
         let agent = ureq::Agent::config_builder()

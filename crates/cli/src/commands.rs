@@ -1,19 +1,20 @@
 //! Each command: ask the API, print the answer.
 
 use crate::args::{
-    Audit, Because, Cli, Command, Feed, Finding, Host, Output, Plan, Policy, Rollout, Token,
+    Audit, Because, Cli, Command, Feed, Finding, Host, Operator, Output, Plan, Policy, Rollout,
+    Token,
 };
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
-use crate::{policy_check, show, watch};
+use crate::{access, policy_check, show, watch};
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
 use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
-use fettle_core::{Problem, ProblemKind};
+use fettle_core::{Digest, Problem, ProblemKind};
 use fettle_wire::api::{
     CveDetail, FeedRow, FindingExplained, FindingRow, HostDetail, HostRow, LedgerVerified,
-    MakePlan, MakeToken, Page, PlanDetail, PolicyRow, RolloutDetail, RolloutRow, StartRollout,
-    TokenMade,
+    MakePlan, MakeToken, OperatorRow, Page, PlanDetail, PolicyRow, RolloutDetail, RolloutRow,
+    StartRollout, TokenMade,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::BufRead as _;
@@ -91,6 +92,16 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Plan(Plan::Show { number }) => {
             ask.get(&format!("/plans/{number}"), |plan: &PlanDetail| show::plan::one(plan))
         }
+        Command::Plan(Plan::Approve { number, digest, comment }) => {
+            access::approve(&ask, *number, digest.as_deref(), comment)
+        }
+        Command::Plan(Plan::Withdraw { number }) => access::withdraw(&ask, *number),
+        Command::Operator(Operator::Add { name, role, expires }) => {
+            access::add(&ask, name, role, expires.as_deref())
+        }
+        Command::Operator(Operator::List) => ask
+            .get("/operators?limit=100000", |page: &Page<OperatorRow>| show::operator::list(page)),
+        Command::Operator(Operator::Revoke { name }) => access::revoke(&ask, name),
         Command::Rollout(rollout) => run_rollout(&ask, rollout),
         Command::Feed(Feed::List) => {
             ask.get("/feeds", |page: &Page<FeedRow>| show::policy::feeds(&page.items))
@@ -123,16 +134,20 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
 }
 
 /// What every command has at hand.
-struct Ask<'a> {
+pub(crate) struct Ask<'a> {
     cli: &'a Cli,
 }
 
 impl Ask<'_> {
-    fn client(&self) -> Result<Client, Problem> {
+    pub(crate) fn client(&self) -> Result<Client, Problem> {
         Client::new(&self.cli.globals)
     }
 
-    fn print<T: Serialize>(&self, value: &T, table: impl FnOnce(&T)) -> Result<(), Problem> {
+    pub(crate) fn print<T: Serialize>(
+        &self,
+        value: &T,
+        table: impl FnOnce(&T),
+    ) -> Result<(), Problem> {
         match self.cli.globals.output {
             Output::Json => json(value),
             Output::Table => {
@@ -185,14 +200,7 @@ fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
     };
     match rollout {
         Rollout::Start { plan, digest } => {
-            let digest = digest.as_deref().map(str::parse).transpose().map_err(|error| {
-                Problem::new(
-                    ProblemKind::Usage,
-                    "digest",
-                    error,
-                    format!("fettle plan show {plan} prints the digest"),
-                )
-            })?;
+            let digest = digest_of(*plan, digest.as_deref())?;
             let detail: RolloutDetail =
                 ask.client()?.post("/rollouts", &StartRollout { plan: *plan, digest })?;
             ask.print(&detail, |d| {
@@ -290,8 +298,16 @@ fn create_token(ask: &Ask<'_>, label: &[String], ttl: &str) -> Result<(), Proble
     })
 }
 
+/// A plan's digest as it was typed.
+pub(crate) fn digest_of(plan: u64, text: Option<&str>) -> Result<Option<Digest>, Problem> {
+    text.map(str::parse).transpose().map_err(|error| {
+        let hint = format!("fettle plan show {plan} prints the digest");
+        Problem::new(ProblemKind::Usage, "digest", error, hint)
+    })
+}
+
 /// `30s`, `10m`, `2h`, `1d` as seconds.
-fn seconds(text: &str) -> Option<u64> {
+pub(crate) fn seconds(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(split);
     let factor = match unit {

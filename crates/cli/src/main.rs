@@ -1,5 +1,6 @@
 //! `fettle`: the operator's command line, and the server.
 
+mod access;
 mod args;
 mod client;
 mod commands;

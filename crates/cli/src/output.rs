@@ -62,12 +62,14 @@ pub(crate) fn state(word: &str) -> Cell {
 /// Shape and colour of a state word.
 pub(crate) fn shape(word: &str) -> (char, Color) {
     match word {
-        "fixed" | "patched" | "up-to-date" | "done" => ('●', Color::Green),
+        "fixed" | "patched" | "up-to-date" | "done" | "good" => ('●', Color::Green),
         "open" | "exposed" | "halted" => ('▲', Color::Red),
         "quarantined" | "critical" => ('■', Color::Red),
-        "pending-restart" | "pending-reboot" | "high" | "paused" | "silent" => ('◆', Color::Yellow),
+        "pending-restart" | "pending-reboot" | "high" | "paused" | "silent" | "expired" => {
+            ('◆', Color::Yellow)
+        }
         "granted" | "redeemed" | "running" => ('▶', Color::Blue),
-        "undone" | "refused" | "aborted" => ('◀', Color::Magenta),
+        "undone" | "refused" | "aborted" | "revoked" => ('◀', Color::Magenta),
         "no-fix-yet" | "no-policy" | "not-judged" | "no-inventory" | "medium" => ('◇', Color::Cyan),
         _ => ('○', Color::Grey),
     }

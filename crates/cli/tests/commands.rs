@@ -72,8 +72,8 @@ fn a_server_that_is_not_there_is_told_with_the_next_step() {
 fn a_token_that_cannot_be_read_is_told_before_anything_is_sent() {
     let dir = dir_with(&[]);
     assert_snapshot!(fettle(dir.path(), &["--token-file", "none", "host", "list"]), @r"
-    error: the operator's token cannot be read from none: No such file or directory (os error 2)
-    → name the file with --token-file or FETTLE_TOKEN_FILE; the server writes it to DATA/operator.token
+    error: your token cannot be read from none: No such file or directory (os error 2)
+    → name the file with --token-file or FETTLE_TOKEN_FILE; the server writes the first admin's to DATA/operator.token
     [exit code 6]
     ");
 }

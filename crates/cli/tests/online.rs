@@ -88,6 +88,8 @@ fn what_the_server_refuses_is_printed_with_its_hint_and_ends_with_the_code_of_it
     }
 }
 
+const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 #[test]
 fn each_command_asks_the_route_it_is_for() {
     for (args, asked) in [
@@ -107,6 +109,23 @@ fn each_command_asks_the_route_it_is_for() {
         (&["policy", "show", "web"], "GET /api/v1/policies/web"),
         (&["plan", "make", "web"], r#"POST /api/v1/plans {"policy":"web","hosts":[]}"#),
         (&["plan", "show", "3"], "GET /api/v1/plans/3"),
+        // Without the digest that was seen it is asked for first.
+        (&["plan", "approve", "3"], "GET /api/v1/plans/3"),
+        (
+            &["plan", "approve", "3", "--digest", DIGEST, "--comment", "read it"],
+            concat!(
+                r#"POST /api/v1/plans/3/approvals {"digest":"sha256:"#,
+                "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+                r#"","comment":"read it"}"#
+            ),
+        ),
+        (&["plan", "withdraw", "3"], "DELETE /api/v1/plans/3/approvals"),
+        (
+            &["operator", "add", "alice", "--role", "operator,approver", "--expires", "90d"],
+            r#"POST /api/v1/operators {"name":"alice","roles":["operator","approver"],"expires_seconds":7776000}"#,
+        ),
+        (&["operator", "list"], "GET /api/v1/operators?limit=100000"),
+        (&["operator", "revoke", "a b/c"], "DELETE /api/v1/operators/a%20b%2Fc"),
         (&["rollout", "list"], "GET /api/v1/rollouts"),
         (&["rollout", "show", "ro-1"], "GET /api/v1/rollouts/ro-1"),
         (

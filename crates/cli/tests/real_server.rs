@@ -45,9 +45,14 @@ fn desk() -> Desk {
 impl Desk {
     /// What was said, both streams, and the exit code.
     fn fettle(&self, args: &[&str]) -> (String, i32) {
+        self.fettle_as("data/operator.token", args)
+    }
+
+    /// As [`Desk::fettle`], with somebody's token.
+    fn fettle_as(&self, token_file: &str, args: &[&str]) -> (String, i32) {
         let output = Command::new(env!("CARGO_BIN_EXE_fettle"))
             .args(["--server", &format!("http://{}", self.running.operator_addr)])
-            .args(["--token-file", "data/operator.token"])
+            .args(["--token-file", token_file])
             .args(args)
             .current_dir(self.dir.path())
             .env_clear()
@@ -104,4 +109,85 @@ fn a_feed_that_lost_most_of_its_records_is_taken_only_by_force() {
     let (said, ended) = desk.fettle(&["feed", "import", "debian-tracker", "few.json", "--force"]);
     assert_eq!(ended, 0, "{said}");
     assert_eq!(records(), 2);
+}
+
+#[test]
+fn operators_are_added_listed_and_revoked_and_each_may_only_what_the_role_says() {
+    let desk = desk();
+    let (said, ended) = desk.fettle(&["operator", "list"]);
+    assert!(ended == 0 && said.contains("fettle operator add"), "{said}");
+    for (name, role) in [("olga", "operator,approver"), ("vera", "viewer")] {
+        let (said, ended) =
+            desk.fettle(&["operator", "add", name, "--role", role, "--expires", "90d"]);
+        assert!(ended == 0 && said.contains("; it expires in "), "{said}");
+        let token = said.lines().next().unwrap();
+        assert!(token.starts_with("fettle-operator1."), "{said}");
+        std::fs::write(desk.dir.path().join(name), token).unwrap();
+    }
+    let (said, _) = desk.fettle_as("vera", &["operator", "list"]);
+    for words in ["olga", "operator, approver", "vera", "good", "operator:admin"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let create = ["token", "create"];
+    assert_eq!(desk.fettle_as("olga", &create).1, 0);
+    let (said, ended) = desk.fettle_as("vera", &create);
+    assert_eq!(ended, 6, "{said}");
+    assert!(said.contains("this needs the role operator; vera has viewer"), "{said}");
+    assert!(said.lines().last().unwrap().starts_with("→ "), "{said}");
+    let (said, ended) = desk.fettle_as("olga", &["policy", "apply", "policy.toml"]);
+    assert!(ended == 6 && said.contains("needs the role admin"), "{said}");
+    for args in [&["operator", "revoke", "vera"][..], &["-o", "json", "operator", "revoke", "olga"]]
+    {
+        assert_eq!(desk.fettle(args).1, 0);
+    }
+    let (said, ended) = desk.fettle_as("vera", &["host", "list"]);
+    assert!(ended == 6 && said.contains("was revoked at"), "{said}");
+    let (said, _) = desk.fettle(&["-o", "json", "operator", "list"]);
+    let page: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&page["total"], &page["items"][1]["state"]), (&2.into(), &"revoked".into()));
+}
+
+#[test]
+fn odd_roles_and_durations_are_refused_before_anything_is_asked() {
+    let desk = desk();
+    let add = |more: &[&str]| desk.fettle(&[&["operator", "add", "alice"], more].concat());
+    for (more, words) in [
+        (&["--role", "root"][..], "viewer, operator, approver, admin"),
+        (&[], "--role"),
+        (&["--role", "viewer", "--expires", "soon"], "write 12h or 90d"),
+    ] {
+        let (said, ended) = add(more);
+        assert!(ended == 2 && said.contains(words), "{more:?}: {said}");
+    }
+    let (said, ended) = desk.fettle(&["operator", "add", "Alice", "--role", "viewer"]);
+    assert!(ended == 5 && said.contains("holds 'A'"), "{said}");
+}
+
+#[test]
+fn a_plan_is_approved_shown_with_its_approvals_and_the_approval_taken_back() {
+    let desk = desk();
+    assert_eq!(desk.fettle(&["policy", "apply", "policy.toml"]).1, 0);
+    for (name, role) in [("olga", "operator,approver"), ("bob", "approver")] {
+        let (said, _) = desk.fettle(&["operator", "add", name, "--role", role]);
+        std::fs::write(desk.dir.path().join(name), said.lines().next().unwrap()).unwrap();
+    }
+    assert_eq!(desk.fettle_as("olga", &["plan", "make", "web-production"]).1, 0);
+    let (said, ended) = desk.fettle_as("olga", &["plan", "approve", "1"]);
+    assert!(ended == 6 && said.contains("whoever made a plan cannot approve it"), "{said}");
+    let other = "0".repeat(64);
+    let (said, ended) = desk.fettle_as("bob", &["plan", "approve", "1", "--digest", &other]);
+    assert!(ended == 4 && said.contains("fettle plan show 1"), "{said}");
+    let approve = ["plan", "approve", "1", "--comment", "read it"];
+    let (said, ended) = desk.fettle_as("bob", &approve);
+    assert!(ended == 0 && said.contains("1 of 1 approvals given"), "{said}");
+    assert!(said.contains("→ fettle rollout start 1"), "{said}");
+    let (said, _) = desk.fettle(&["plan", "show", "1"]);
+    for words in [" by olga\n", "1 of 1 approvals given", "    bob at ", "“read it”"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let (said, ended) = desk.fettle_as("bob", &["plan", "withdraw", "1"]);
+    assert!(ended == 0 && said.contains("taken back"), "{said}");
+    let (said, ended) = desk.fettle_as("bob", &["plan", "withdraw", "1"]);
+    assert!(ended == 3 && said.lines().last().unwrap().starts_with("→ "), "{said}");
+    assert!(desk.fettle(&["plan", "show", "1"]).0.contains("0 of 1 approvals given"));
 }

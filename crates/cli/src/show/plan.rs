@@ -2,13 +2,17 @@
 
 use crate::output::{line, print, table};
 use fettle_core::hold::Hold;
+use fettle_core::plan::approval::{ApprovalVerdict, Stage};
 use fettle_wire::api::PlanDetail;
 use std::collections::BTreeMap;
 
 /// The report.
 pub(crate) fn one(detail: &PlanDetail) {
     let plan = &detail.plan;
-    line(&format!("plan {} by policy `{}`, made {}", detail.number, plan.policy, plan.made_at));
+    line(&format!(
+        "plan {} by policy `{}`, made {} by {}",
+        detail.number, plan.policy, plan.made_at, detail.made_by
+    ));
     line(&format!("  digest {}", detail.digest));
     line(&format!(
         "  {} hosts in {} waves, {} distinct changes, {} vulnerabilities fixed",
@@ -18,7 +22,7 @@ pub(crate) fn one(detail: &PlanDetail) {
         plan.fixes().len()
     ));
     if plan.approvals_needed > 0 {
-        line(&format!("  needs {} approvals", plan.approvals_needed));
+        approvals(&detail.approvals);
     }
     for (number, wave) in plan.waves.iter().enumerate() {
         let names: Vec<&str> = wave
@@ -45,11 +49,49 @@ pub(crate) fn one(detail: &PlanDetail) {
     }
     changes(detail);
     held(detail);
-    if plan.hosts.is_empty() {
-        line("\nnothing to roll out");
-    } else {
-        line(&format!("\n→ fettle rollout start {}", detail.number));
+    next(detail);
+}
+
+/// What can be done with it now.
+fn next(detail: &PlanDetail) {
+    let PlanDetail { number, approvals, plan, .. } = detail;
+    match approvals.stage {
+        _ if plan.hosts.is_empty() => line("\nnothing to roll out"),
+        Stage::Started { at } => {
+            line(&format!("\nits rollout was started at {at}\n→ fettle rollout list"));
+        }
+        Stage::Superseded => line(&format!(
+            "\nanother plan of the policy took effect since\n→ fettle plan make {}",
+            plan.policy
+        )),
+        Stage::Open if approvals.is_enough() => line(&format!("\n→ fettle rollout start {number}")),
+        Stage::Open => line(&format!(
+            "\n→ fettle plan approve {number}   (with the role approver, and not by {})",
+            detail.made_by
+        )),
     }
+}
+
+/// Who approved it when, and why one does not count.
+fn approvals(verdict: &ApprovalVerdict) {
+    line(&format!("  {} of {} approvals given", verdict.given, verdict.needed));
+    for it in &verdict.counted {
+        line(&format!("    {} at {}{}", it.by, it.at, comment(&it.comment)));
+    }
+    for it in &verdict.discounted {
+        let approval = &it.approval;
+        line(&format!(
+            "    {} at {} does not count: {}{}",
+            approval.by,
+            approval.at,
+            it.discount,
+            comment(&approval.comment)
+        ));
+    }
+}
+
+fn comment(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("  “{text}”") }
 }
 
 fn changes(detail: &PlanDetail) {
