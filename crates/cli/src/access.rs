@@ -5,7 +5,7 @@ use crate::commands::{Ask, digest_of, seconds};
 use crate::output::{ago, line, now};
 use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind};
-use fettle_wire::api::{AddOperator, ApprovePlan, OperatorAdded, PlanDetail};
+use fettle_wire::api::{AddOperator, ApprovePlan, OperatorAdded, PlanDetail, RenewOperator};
 use std::collections::BTreeSet;
 
 /// Adds an operator, and shows the token, once.
@@ -15,31 +15,42 @@ pub(crate) fn add(
     roles: &[String],
     expires: Option<&str>,
 ) -> Result<(), Problem> {
-    let wrong = |code: &str, message: String, hint: &str| {
-        Problem::new(ProblemKind::Usage, code, message, hint)
-    };
     let roles = roles.iter().map(|word| word.parse::<Role>());
     let roles = roles.collect::<Result<BTreeSet<_>, _>>().map_err(|error| {
-        wrong("role", error.to_string(), "for example: fettle operator add alice --role viewer")
+        let hint = "for example: fettle operator add alice --role viewer";
+        Problem::new(ProblemKind::Usage, "role", error, hint)
     })?;
-    let expires_seconds = expires
-        .map(|text| {
-            let message = format!("`{text}` is no duration");
-            seconds(text).ok_or_else(|| wrong("expires", message, "write 12h or 90d"))
-        })
-        .transpose()?;
+    let expires_seconds = lifetime(expires)?;
     let asked = AddOperator { name: name.to_owned(), roles, expires_seconds };
     let added: OperatorAdded = ask.client()?.post("/operators", &asked)?;
-    ask.print(&added, |added| {
-        line(&added.token);
-        let until = match added.operator.expires_at {
-            Some(at) => format!("it expires {}", ago(at, now())),
-            None => "it does not expire".to_owned(),
-        };
-        line(&format!(
-            "the token of {name}, shown this once; {until}. In a file that only {name} can read: fettle --token-file FILE host list"
-        ));
-    })
+    ask.print(&added, show_token)
+}
+
+/// Gives an operator a new token, and shows it, once.
+pub(crate) fn renew(ask: &Ask<'_>, name: &str, expires: Option<&str>) -> Result<(), Problem> {
+    let asked = RenewOperator { expires_seconds: lifetime(expires)? };
+    let path = format!("/operators/{}/token", escape(name));
+    let renewed: OperatorAdded = ask.client()?.post(&path, &asked)?;
+    ask.print(&renewed, show_token)
+}
+
+fn lifetime(text: Option<&str>) -> Result<Option<u64>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let message = format!("`{text}` is no duration");
+    let wrong = || Problem::new(ProblemKind::Usage, "expires", message, "write 12h or 90d");
+    seconds(text).map(Some).ok_or_else(wrong)
+}
+
+fn show_token(it: &OperatorAdded) {
+    let name = &it.operator.name;
+    line(&it.token);
+    let until = match it.operator.expires_at {
+        Some(at) => format!("it expires {}", ago(at, now())),
+        None => "it does not expire".to_owned(),
+    };
+    line(&format!(
+        "the token of {name}, shown this once; {until}. In a file that only {name} can read: fettle --token-file FILE host list"
+    ));
 }
 
 /// Revokes an operator.

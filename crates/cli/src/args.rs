@@ -341,6 +341,14 @@ pub(crate) enum Operator {
         #[arg(long, value_name = "TIME")]
         expires: Option<String>,
     },
+    /// Give an operator a new token; the one before is worth nothing from now on.
+    Renew {
+        /// Their name.
+        name: String,
+        /// How long the token is good: `12h`, `90d`. Default: until it is revoked.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+    },
     /// All operators, the revoked ones too.
     List,
     /// An operator may do nothing from now on, and their approvals count no more.

@@ -99,6 +99,9 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Operator(Operator::Add { name, role, expires }) => {
             access::add(&ask, name, role, expires.as_deref())
         }
+        Command::Operator(Operator::Renew { name, expires }) => {
+            access::renew(&ask, name, expires.as_deref())
+        }
         Command::Operator(Operator::List) => ask
             .get("/operators?limit=100000", |page: &Page<OperatorRow>| show::operator::list(page)),
         Command::Operator(Operator::Revoke { name }) => access::revoke(&ask, name),

@@ -124,6 +124,10 @@ fn each_command_asks_the_route_it_is_for() {
             &["operator", "add", "alice", "--role", "operator,approver", "--expires", "90d"],
             r#"POST /api/v1/operators {"name":"alice","roles":["operator","approver"],"expires_seconds":7776000}"#,
         ),
+        (
+            &["operator", "renew", "alice", "--expires", "1d"],
+            r#"POST /api/v1/operators/alice/token {"expires_seconds":86400}"#,
+        ),
         (&["operator", "list"], "GET /api/v1/operators?limit=100000"),
         (&["operator", "revoke", "a b/c"], "DELETE /api/v1/operators/a%20b%2Fc"),
         (&["rollout", "list"], "GET /api/v1/rollouts"),

@@ -13,10 +13,13 @@ use axum::http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use fettle_core::operator::{BOOTSTRAP, Operator, Role, Standing, listed};
-use fettle_core::{Digest, Problem, ProblemKind};
+use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_store::{View, operators};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// The server's own token was used in somebody else's name.
+const NAME_TAKEN: &str = "name-taken";
 
 /// What one route needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub(crate) struct Who {
     pub(crate) principal: String,
     /// What they may do.
     pub(crate) roles: BTreeSet<Role>,
+    /// Until when.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// Who asks, before any guard has looked.
@@ -57,7 +62,8 @@ impl Who {
     }
 
     fn is(operator: Operator) -> Self {
-        Self { principal: operator.name.clone(), name: operator.name, roles: operator.roles }
+        let Operator { name, roles, expires_at, .. } = operator;
+        Self { principal: name.clone(), name, roles, until: expires_at }
     }
 
     /// May they do what needs this role?
@@ -144,7 +150,7 @@ fn free(view: &View<'_>, name: String) -> Result<String, Problem> {
     }
     let message = format!("`{name}` is an operator with a token of their own");
     let hint = "use that token, or give another name in X-Fettle-Operator";
-    Err(Problem::new(ProblemKind::Forbidden, "name-taken", message, hint))
+    Err(Problem::new(ProblemKind::Forbidden, NAME_TAKEN, message, hint))
 }
 
 /// Who comes with this session; `None`: it is none, or one that has ended.
@@ -153,15 +159,21 @@ pub(crate) async fn by_session(
     headers: &HeaderMap,
 ) -> Result<Option<Who>, Problem> {
     let Some(claimed) = session::of(app, headers) else { return Ok(None) };
-    if claimed.principal == BOOTSTRAP {
+    if claimed.token == session::mark(app.trust.operator_token.as_bytes()) {
         return Ok(Some(Who::is(Operator::bootstrap())));
     }
-    app.blocking(move |app| {
-        let found =
-            app.store.read::<_, Problem>(|view| Ok(operators::get(view, &claimed.principal)?))?;
-        Ok(found.filter(|o| o.standing(now()) == Standing::Good).map(Who::is))
-    })
-    .await
+    let found = app
+        .blocking(move |app| {
+            app.store.read::<_, Problem>(|view| {
+                let hash = operators::token_hash(view, &claimed.principal)?;
+                if hash.is_none_or(|hash| session::mark_of(hash) != claimed.token) {
+                    return Ok(None);
+                }
+                Ok(operators::get(view, &claimed.principal)?)
+            })
+        })
+        .await?;
+    Ok(found.filter(|operator| operator.standing(now()) == Standing::Good).map(Who::is))
 }
 
 /// Identifies a call of the API: by its bearer token; one that only reads also by a page's session.
@@ -184,6 +196,9 @@ pub(crate) async fn identify(
     match who {
         Ok(who) => go_on(app, who, request, next).await,
         Err(problem) => {
+            if let (NAME_TAKEN, Some(change)) = (problem.code.as_str(), Change::of(&request)) {
+                change.refused(&app, Who::is(Operator::bootstrap()).actor(), problem.clone()).await;
+            }
             let mut response = Failure(problem).into_response();
             if response.status() == StatusCode::UNAUTHORIZED {
                 let value = header::HeaderValue::from_static("Bearer");
@@ -196,27 +211,45 @@ pub(crate) async fn identify(
 
 /// Goes on as `who`, and writes it down when they are refused something that would have changed something.
 pub(crate) async fn go_on(app: Arc<App>, who: Who, mut request: Request, next: Next) -> Response {
-    let asked = (!request.method().is_safe())
-        .then(|| (request.method().to_string(), request.uri().path().to_owned()));
+    let change = Change::of(&request);
     let actor = who.actor();
     request.extensions_mut().insert(Identified(who));
     let response = next.run(request).await;
-    let (Some((method, path)), StatusCode::FORBIDDEN) = (asked, response.status()) else {
-        return response;
-    };
-    let Some(Refused(problem)) = response.extensions().get::<Refused>().cloned() else {
-        return response;
-    };
-    tracing::warn!(actor, method, path, code = problem.code, "refused: {problem}");
-    // Whoever asks in a loop does not fill the disk; the log has them all.
-    if app.refusals.allow() {
+    if let (Some(change), StatusCode::FORBIDDEN) = (change, response.status())
+        && let Some(Refused(problem)) = response.extensions().get::<Refused>().cloned()
+    {
+        change.refused(&app, actor, problem).await;
+    }
+    response
+}
+
+/// A request that would change something.
+struct Change {
+    method: String,
+    path: String,
+}
+
+impl Change {
+    fn of(request: &Request) -> Option<Self> {
+        let method = request.method();
+        let path = request.uri().path().chars().take(200).collect();
+        (!method.is_safe()).then(|| Self { method: method.to_string(), path })
+    }
+
+    /// Writes down that somebody was refused it.
+    async fn refused(self, app: &Arc<App>, actor: String, problem: Problem) {
+        let Self { method, path } = self;
+        tracing::warn!(actor, method, path, code = problem.code, "refused: {problem}");
+        // Whoever asks in a loop does not fill the disk; the log has them all.
+        if !app.refusals.allow() {
+            return;
+        }
         let noted = app.blocking(move |app| {
             app.store.write::<_, Problem>(&actor, now(), |tx| {
-                let subject: String = path.chars().take(200).collect();
                 let body = serde_json::json!({
                     "method": method, "code": problem.code, "message": problem.message,
                 });
-                tx.record("access.refused", &subject, body);
+                tx.record("access.refused", &path, body);
                 Ok(())
             })
         });
@@ -224,7 +257,6 @@ pub(crate) async fn go_on(app: Arc<App>, who: Who, mut request: Request, next: N
             tracing::error!(code = error.code, "a refusal is not in the ledger: {error}");
         }
     }
-    response
 }
 
 /// The guard of one route: whoever lacks the role is told so by `refuse`.

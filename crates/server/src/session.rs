@@ -11,19 +11,27 @@ const COOKIE: &str = "fettle-session";
 const SECONDS: i64 = 12 * 3600;
 
 /// What the cookie says, before its signature.
-fn claim(app: &App, expires: i64, nonce: &str, principal: &str) -> String {
-    // A new token of the server's own ends all sessions; an operator's is looked up with each request.
-    let token = Digest::of(app.trust.operator_token.as_bytes()).short();
+fn claim(expires: i64, nonce: &str, token: &str, principal: &str) -> String {
     format!("{expires}.{nonce}.{token}.{principal}")
 }
 
-/// The `Set-Cookie` value of a new session of `principal`.
-pub(crate) fn begin(app: &App, principal: &str) -> Result<String, Problem> {
+/// What a session remembers of the token it was begun with: it ends when there is another.
+pub(crate) fn mark(token: &[u8]) -> String {
+    mark_of(Digest::of(token))
+}
+
+/// As [`mark`], from the token's hash. Hashed once more: what is kept of a token does not leave the server.
+pub(crate) fn mark_of(hash: Digest) -> String {
+    Digest::of(&hash.0).short()
+}
+
+/// The `Set-Cookie` value of a new session of `principal`, who came with this token.
+pub(crate) fn begin(app: &App, principal: &str, token: &[u8]) -> Result<String, Problem> {
     let expires = now().as_second() + SECONDS;
-    let nonce = hex(&random::<16>()?);
-    let claim = claim(app, expires, &nonce, principal);
+    let (nonce, token) = (hex(&random::<16>()?), mark(token));
+    let claim = claim(expires, &nonce, &token, principal);
     let tag = hmac::sign(&app.trust.session_key, claim.as_bytes());
-    let value = format!("{expires}.{nonce}.{}.{principal}", hex(tag.as_ref()));
+    let value = format!("{expires}.{nonce}.{}.{token}.{principal}", hex(tag.as_ref()));
     Ok(format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SECONDS}"))
 }
 
@@ -37,6 +45,8 @@ pub(crate) fn end() -> String {
 pub(crate) struct Claimed {
     /// Whose session it is. Whether they still may anything is not in the cookie.
     pub(crate) principal: String,
+    /// The [`mark`] of the token it was begun with.
+    pub(crate) token: String,
 }
 
 /// The session of this request; `None`: it has none.
@@ -46,14 +56,15 @@ pub(crate) fn of(app: &App, headers: &HeaderMap) -> Option<Claimed> {
         .flat_map(|v| v.split(';'))
         .find_map(|c| c.trim().strip_prefix(COOKIE)?.strip_prefix('='))?;
     // The name comes last: it may have dots in it.
-    let mut parts = value.splitn(4, '.');
+    let mut parts = value.splitn(5, '.');
     let (expires, nonce, tag) = (parts.next()?, parts.next()?, parts.next()?);
-    let principal = parts.next()?;
+    let (token, principal) = (parts.next()?, parts.next()?);
     let expires: i64 = expires.parse().ok()?;
     let tag = unhex(tag)?;
-    let claim = claim(app, expires, nonce, principal);
+    let claim = claim(expires, nonce, token, principal);
     hmac::verify(&app.trust.session_key, claim.as_bytes(), &tag).ok()?;
-    (now().as_second() < expires).then(|| Claimed { principal: principal.to_owned() })
+    (now().as_second() < expires)
+        .then(|| Claimed { principal: principal.to_owned(), token: token.to_owned() })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -409,8 +409,8 @@ fn escape(text: &str) -> String {
     })
 }
 
-async fn events(State(app): Asked, headers: HeaderMap) -> Response {
-    api::stream(&app, &headers).into_response()
+async fn events(State(app): Asked, who: Who, headers: HeaderMap) -> Response {
+    api::stream(&app, &who, &headers).into_response()
 }
 
 async fn asset(Path(name): Path<String>) -> Response {

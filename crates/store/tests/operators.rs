@@ -85,6 +85,30 @@ fn a_name_is_given_once_and_never_again() {
 }
 
 #[test]
+fn a_renewed_token_takes_the_place_of_the_one_before_and_the_name_stays() {
+    let (_dir, _path, store) = store();
+    add(&store, "alice", b"1").unwrap();
+    let renew = |name: &str, token: &[u8]| {
+        let hash = Digest::of(token);
+        store.write::<_, StoreError>("operator:admin", at(150), |tx| {
+            operators::renew(tx, name, hash, Some(at(300)))
+        })
+    };
+    let found = |token: &[u8]| store.read(|v| operators::by_token(v, Digest::of(token))).unwrap();
+    assert!(matches!(found(b"1").unwrap().standing(at(150)), Standing::Expired { .. }));
+    assert_eq!(renew("alice", b"2").unwrap().standing(at(150)), Standing::Good);
+    assert_eq!(found(b"1"), None);
+    let alice = found(b"2").unwrap();
+    assert_eq!((alice.name.as_str(), alice.expires_at), ("alice", Some(at(300))));
+    assert_eq!(alice.created_at, at(1));
+    assert!(matches!(renew("bob", b"3"), Err(StoreError::Missing { .. })));
+    store
+        .write::<_, StoreError>("operator:admin", at(160), |tx| operators::revoke(tx, "alice"))
+        .unwrap();
+    assert!(matches!(renew("alice", b"4"), Err(StoreError::Conflict(_))));
+}
+
+#[test]
 fn an_approval_is_kept_with_its_digest_renewed_by_the_same_one_and_taken_back() {
     let (_dir, _path, store) = store();
     let plan = plan();

@@ -15,6 +15,7 @@
 //! | `GET /feeds`, `POST /feeds/{name}` (bytes) | [`FeedRow`] |
 //! | `POST /tokens` [`MakeToken`] | [`TokenMade`] |
 //! | `GET /operators`, `POST /operators` [`AddOperator`], `DELETE /operators/{name}` | [`OperatorRow`], [`OperatorAdded`], nothing |
+//! | `POST /operators/{name}/token` [`RenewOperator`] | [`OperatorAdded`] |
 //! | `GET /ledger?after=&limit=` , `GET /ledger/verify` | entries, [`LedgerVerified`] |
 //!
 //! Hosts are named by id or by name wherever a `{host}` stands. Errors are [`ApiProblem`].
@@ -415,6 +416,12 @@ dto! {
         #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
         pub roles: BTreeSet<Role>,
         /// Seconds until the token expires, 60 to 315,360,000 (ten years). Not given: it does not.
+        pub expires_seconds: Option<u64>,
+    }
+
+    /// Give an operator a new token.
+    pub struct RenewOperator {
+        /// Seconds until it expires, 60 to 315,360,000 (ten years). Not given: it does not.
         pub expires_seconds: Option<u64>,
     }
 

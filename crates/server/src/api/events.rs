@@ -1,7 +1,8 @@
 //! Server-sent events (WHATWG HTML, section 9.2): what changed, for pages and programs that watch.
 
 use super::{Asked, Failures};
-use crate::app::App;
+use crate::access::Who;
+use crate::app::{App, now};
 use crate::events::News;
 use axum::http::HeaderMap;
 use axum::response::Sse;
@@ -9,7 +10,11 @@ use axum::response::sse::{Event, KeepAlive};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
+
+/// No stream is longer, and none longer than its token is good: whoever still may comes back by themselves.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What changed from now on, or since `Last-Event-ID`. Each event is named by what it is about (`host`, `rollout`,
 /// `policy`, `plan`, `feed`, `operator`) and carries its id; `reset` says that too much was missed: look at everything.
@@ -20,14 +25,16 @@ use tokio::sync::broadcast::error::RecvError;
 )]
 pub(super) async fn events(
     app: Asked,
+    who: Who,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    stream(&app, &headers)
+    stream(&app, &who, &headers)
 }
 
 /// The stream, for API and pages.
 pub(crate) fn stream(
     app: &Arc<App>,
+    who: &Who,
     headers: &HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
@@ -39,6 +46,7 @@ pub(crate) fn stream(
     };
     let mut stopped = app.stopped.clone();
     let mut revoked = app.revoked.subscribe();
+    let left = who.until.and_then(|until| Duration::try_from(until.duration_since(now())).ok());
     let news = stream::unfold(receiver, move |mut receiver| async move {
         let event = match receiver.recv().await {
             Ok(news) => event(&news),
@@ -53,6 +61,7 @@ pub(crate) fn stream(
         tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => {}
             _ = revoked.changed() => {}
+            () = tokio::time::sleep(left.unwrap_or(LONGEST).min(LONGEST)) => {}
         }
     };
     Sse::new(news.take_until(end)).keep_alive(KeepAlive::default())

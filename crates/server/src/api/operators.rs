@@ -7,9 +7,9 @@ use crate::trust::{hex, random};
 use crate::views;
 use axum::http::StatusCode;
 use fettle_core::operator::check_name;
-use fettle_core::{Digest, Problem, ProblemKind};
+use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_store::operators as stored;
-use fettle_wire::api::{AddOperator, OperatorAdded, OperatorRow, Page};
+use fettle_wire::api::{AddOperator, OperatorAdded, OperatorRow, Page, RenewOperator};
 
 /// What a token begins with, so that a scanner of leaked secrets can know one.
 const PREFIX: &str = "fettle-operator1.";
@@ -56,16 +56,8 @@ pub(super) async fn add(
                 let message = format!("{} has no role, and could do nothing", asked.name);
                 return Err(wrong("no-role", message, "give viewer, operator, approver or admin"));
             }
-            let expires_at = asked.expires_seconds.map(|seconds| {
-                if !LIVES.contains(&seconds) {
-                    let message = format!("a token cannot live for {seconds} s");
-                    return Err(wrong("bad-ttl", message, "give 60 to 315,360,000 seconds"));
-                }
-                Ok(now() + jiff::SignedDuration::from_secs(seconds as i64))
-            });
-            let expires_at = expires_at.transpose()?;
-            let token = format!("{PREFIX}{}", hex(&random::<32>()?));
-            let hash = Digest::of(token.as_bytes());
+            let expires_at = expiry(asked.expires_seconds)?;
+            let (token, hash) = fresh()?;
             let operator = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
                 Ok(stored::add(tx, &asked.name, &asked.roles, hash, expires_at)?)
             })?;
@@ -74,6 +66,53 @@ pub(super) async fn add(
         })
         .await?;
     Ok((StatusCode::CREATED, axum::Json(added)))
+}
+
+/// When a token expires that lives so long.
+fn expiry(seconds: Option<u64>) -> Result<Option<Timestamp>, Problem> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    if !LIVES.contains(&seconds) {
+        let message = format!("a token cannot live for {seconds} s");
+        let hint = "give 60 to 315,360,000 seconds";
+        return Err(Problem::new(ProblemKind::BadInput, "bad-ttl", message, hint));
+    }
+    Ok(Some(now() + jiff::SignedDuration::from_secs(seconds as i64)))
+}
+
+/// A new token and its hash.
+fn fresh() -> Result<(String, Digest), Problem> {
+    let token = format!("{PREFIX}{}", hex(&random::<32>()?));
+    let hash = Digest::of(token.as_bytes());
+    Ok((token, hash))
+}
+
+/// Give an operator a new token: the one before expires, or is lost. That one is worth nothing from now on, and so are
+/// its sessions; name, roles and approvals stay.
+#[utoipa::path(
+    post, path = "/operators/{name}/token", tag = "operators", request_body = RenewOperator,
+    params(("name" = String, Path, description = "The name")),
+    responses((status = 201, body = OperatorAdded), Failures)
+)]
+pub(super) async fn renew(
+    app: Asked,
+    who: Who,
+    At(name): At<String>,
+    Body(asked): Body<RenewOperator>,
+) -> Result<(StatusCode, axum::Json<OperatorAdded>), Failure> {
+    let renewed = name.clone();
+    let given = app
+        .blocking(move |app| {
+            let expires_at = expiry(asked.expires_seconds)?;
+            let (token, hash) = fresh()?;
+            let operator = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
+                Ok(stored::renew(tx, &renewed, hash, expires_at)?)
+            })?;
+            Ok(OperatorAdded { operator: views::operator_row(operator, now()), token })
+        })
+        .await?;
+    app.revoked.send_modify(|times| *times += 1);
+    app.events.tell("operator", &name);
+    Ok((StatusCode::CREATED, axum::Json(given)))
 }
 
 /// The operator may do nothing from now on: the token is worth nothing, sessions end, approvals count no more.

@@ -29,7 +29,8 @@ pub(super) async fn log_in(State(app): Asked, uri: Uri, Form(form): Form<LoginFo
         let wrong = "Too many tries: wait a minute.";
         return html(StatusCode::TOO_MANY_REQUESTS, pages::login(&view, Some(wrong)));
     }
-    let who = match by_token(&app, form.token.trim().as_bytes(), None).await {
+    let token = form.token.trim().as_bytes();
+    let who = match by_token(&app, token, None).await {
         Ok(who) => who,
         Err(it) if status_of(&it) == StatusCode::UNAUTHORIZED => {
             let wrong = format!("Not let in: {}.", it.message);
@@ -37,7 +38,7 @@ pub(super) async fn log_in(State(app): Asked, uri: Uri, Form(form): Form<LoginFo
         }
         Err(problem) => return refusal(&uri, None, problem),
     };
-    match session::begin(&app, &who.principal) {
+    match session::begin(&app, &who.principal, token) {
         Ok(cookie) => with_cookie(Redirect::to("/").into_response(), &cookie),
         Err(problem) => refusal(&uri, None, problem),
     }

@@ -13,7 +13,7 @@ pub(crate) fn section(view: &View<'_>, it: &PlanDetail) -> Markup {
     part(
         "Approvals",
         None,
-        html! {
+        html! { div.approvals {
             p {
                 b { (verdict.given) " of " (words::counted(u64::from(verdict.needed), "approval")) } " given. "
                 span.quiet { "Each by somebody else, none by " (it.made_by) " who made the plan; for digest " span.ver { (it.digest.short()) } " only; good for a day unless the rollout starts." }
@@ -29,7 +29,7 @@ pub(crate) fn section(view: &View<'_>, it: &PlanDetail) -> Markup {
                 } }
             }
             @if verdict.stage == Stage::Open { (forms(view, it)) }
-        },
+        } },
     )
 }
 

@@ -6,7 +6,7 @@ use crate::site::{HERE, form, log_in_as, page};
 use fettle_core::ledger::LedgerEntry;
 use fettle_core::operator::Role;
 use fettle_server::access::{Rule, table};
-use fettle_wire::api::{ApiProblem, OperatorRow, Page};
+use fettle_wire::api::{ApiProblem, OperatorAdded, OperatorRow, Page, RenewOperator};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -182,6 +182,10 @@ fn with_an_operators_token_the_name_is_the_tokens_whatever_the_header_says() {
         let problem: ApiProblem = answer.json();
         assert_eq!((answer.status, problem.code.as_str()), (403, "name-taken"));
     }
+    let page: Page<LedgerEntry> = lab.get("/ledger?limit=10000");
+    let tried = page.items.iter().filter(|e| e.kind == "access.refused");
+    let tried: Vec<_> = tried.map(|e| (e.actor.as_str(), &e.body["code"])).collect();
+    assert_eq!(tried, [("operator:admin", &"name-taken".into()); 2]);
 }
 
 #[test]
@@ -211,6 +215,25 @@ fn a_token_that_was_revoked_or_has_expired_opens_nothing() {
     assert_eq!(states, [("emil", "expired"), ("paul", "revoked")]);
     assert_eq!(lab.refused("DELETE", "/operators/paul", b"").0, 409);
     assert_eq!(lab.refused("DELETE", "/operators/nobody", b"").0, 404);
+}
+
+#[test]
+fn a_renewed_token_ends_what_the_one_before_had_opened() {
+    let lab = Lab::start();
+    let old = lab.add("olga", &[Role::Operator]);
+    let cookie = log_in_as(&lab, &old);
+    let renewed: OperatorAdded =
+        lab.post("/operators/olga/token", &RenewOperator { expires_seconds: None });
+    assert_eq!((renewed.operator.expires_at, renewed.operator.roles.len()), (None, 1));
+    let answer = lab.call_as(&old, "x", "GET", "/hosts", b"");
+    assert_eq!((answer.status, answer.json::<ApiProblem>().code.as_str()), (401, "bad-token"));
+    assert_eq!(page(&lab, "/hosts", &cookie).status, 303, "whoever had the token had the session");
+    assert_eq!(lab.call_as(&renewed.token, "x", "GET", "/hosts", b"").status, 200);
+    assert_eq!(page(&lab, "/hosts", &log_in_as(&lab, &renewed.token)).status, 200);
+    assert_eq!(lab.call("DELETE", "/operators/olga", b"").status, 204);
+    assert_eq!(lab.refused("POST", "/operators/olga/token", b"{}").0, 409);
+    assert_eq!(lab.refused("POST", "/operators/nobody/token", b"{}").0, 404);
+    assert_eq!(lab.refused("POST", "/operators/nobody/token", br#"{"expires_seconds":1}"#).0, 422);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Operators. Only the hashes of their tokens are kept.
 
-use crate::view::{from_json, from_micros, micros, to_json};
+use crate::view::{from_json, from_micros, micros, to_digest, to_json};
 use crate::{StoreError, Tx, View};
 use fettle_core::operator::{Operator, Role};
 use fettle_core::{Digest, Timestamp};
@@ -80,16 +80,50 @@ pub fn by_token(view: &View<'_>, hash: Digest) -> Result<Option<Operator>, Store
     view.one(&sql, [hash.to_string()], operator)
 }
 
+/// The hash of the operator's token. `None`: there is no such operator.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn token_hash(view: &View<'_>, name: &str) -> Result<Option<Digest>, StoreError> {
+    view.one("SELECT token_hash FROM operators WHERE name = $1", [name], |row| {
+        to_digest("operator", &row.get::<_, String>(0)?)
+    })
+}
+
+/// Gives an operator a new token with a time of its own; the one before is worth nothing. Who was revoked stays so.
+///
+/// # Errors
+/// [`StoreError::Missing`] when there is none, [`StoreError::Conflict`] when they were revoked.
+pub fn renew(
+    tx: &mut Tx<'_>,
+    name: &str,
+    token_hash: Digest,
+    expires_at: Option<Timestamp>,
+) -> Result<Operator, StoreError> {
+    let known = unrevoked(tx, name)?;
+    tx.execute(
+        "UPDATE operators SET token_hash = $1, expires_at = $2 WHERE name = $3",
+        params![token_hash.to_string(), expires_at.map(micros), name],
+    )?;
+    tx.record("operator.renewed", name, json!({ "expires_at": expires_at }));
+    Ok(Operator { expires_at, ..known })
+}
+
+fn unrevoked(view: &View<'_>, name: &str) -> Result<Operator, StoreError> {
+    let known = get(view, name)?
+        .ok_or_else(|| StoreError::Missing { what: "operator", name: name.to_owned() })?;
+    match known.revoked_at {
+        Some(at) => Err(StoreError::Conflict(format!("operator `{name}` was revoked at {at}"))),
+        None => Ok(known),
+    }
+}
+
 /// From now on the operator may do nothing, and their approvals count no more.
 ///
 /// # Errors
 /// [`StoreError::Missing`] when there is none, [`StoreError::Conflict`] when they were revoked before.
 pub fn revoke(tx: &mut Tx<'_>, name: &str) -> Result<(), StoreError> {
-    let known = get(tx, name)?
-        .ok_or_else(|| StoreError::Missing { what: "operator", name: name.to_owned() })?;
-    if let Some(at) = known.revoked_at {
-        return Err(StoreError::Conflict(format!("operator `{name}` was revoked at {at}")));
-    }
+    unrevoked(tx, name)?;
     let (now, actor) = (micros(tx.now()), tx.actor().to_owned());
     tx.execute(
         "UPDATE operators SET revoked_at = $1, revoked_by = $2 WHERE name = $3",
