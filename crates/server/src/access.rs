@@ -1,8 +1,8 @@
-//! Who asks, and may they? Every route is declared together with the role it needs ([`crate::api`], [`crate::site`],
-//! [`crate::router`]); [`table`] is read from those very declarations, and there is no other way to add a route.
+//! Who asks, and may they? Every route is declared together with the role it needs (in `api`, `site` and `router`);
+//! [`table`] is read from those very declarations, and there is no other way to add a route.
 //!
 //! A request is *identified* first (a token, or a page's session), then the route's own guard looks at the role, and
-//! only the guard lets [`Who`] through to a handler. A route without a guard cannot act in anybody's name.
+//! only the guard lets `Who` through to a handler. A route without a guard cannot act in anybody's name.
 
 use crate::api::{Failure, Refused};
 use crate::app::{App, now};
