@@ -44,6 +44,8 @@ pub struct Policy {
     pub blackouts: Vec<Blackout>,
     /// Packages left alone.
     pub exclusions: Vec<Exclusion>,
+    /// Vulnerabilities that somebody decided to live with for a while.
+    pub acceptances: Vec<Acceptance>,
     /// Restarts.
     pub restart: RestartRule,
     /// Reboots.
@@ -169,6 +171,35 @@ pub struct Exclusion {
     pub owner: String,
     /// Until (exclusive). Mandatory: an exclusion without an end is forgotten.
     pub until: Timestamp,
+}
+
+/// A vulnerability that somebody decided to live with, for a reason, a time, and as long as what is known of it stays as
+/// harmless as it was when that was decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Acceptance {
+    /// `CVE-2026-1234`.
+    pub finding: String,
+    /// Only in this source package; `None`: in all.
+    pub source: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Until (exclusive).
+    pub until: Timestamp,
+    /// It holds while EPSS stays below this. Not scored counts as 0.
+    pub epss_below: f32,
+    /// It holds even when the vulnerability is known to be exploited.
+    pub even_if_exploited: bool,
+}
+
+impl Acceptance {
+    /// Does it hold now, for a vulnerability that is ranked so?
+    pub fn holds(&self, now: Timestamp, epss: Option<f32>, exploited: bool) -> bool {
+        now < self.until
+            && epss.unwrap_or(0.0) < self.epss_below
+            && (self.even_if_exploited || !exploited)
+    }
 }
 
 /// A symbol that changed files may lack, for a reason and a time.

@@ -2,9 +2,10 @@
 
 use crate::app::{App, now};
 use fettle_core::host::Host;
-use fettle_core::{HostId, Problem};
+use fettle_core::policy::{Acceptance, Policy};
+use fettle_core::{HostId, Problem, Timestamp};
 use fettle_store::{Tx, feeds, findings, hosts, policies, settings};
-use fettle_vuln::exposure::HostView;
+use fettle_vuln::exposure::{Catalogue, Exception, HostView};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -14,20 +15,21 @@ pub(crate) fn judge(app: &App, tx: &mut Tx<'_>, host: &Host) -> Result<findings:
     let Some(inventory) = &host.inventory else { return Ok(findings::Changed::default()) };
     let previous: Vec<_> =
         findings::of_host(tx, &host.id)?.into_values().map(|r| r.finding).collect();
+    let (catalogue, policies) = (app.catalogue(), app.policies());
+    let policy = policies.of(host);
+    let accepted = policy.map_or_else(Vec::new, |policy| accepted(&catalogue, policy, now()));
     let view = HostView {
         host: &host.id,
         inventory,
         previous: &previous,
         ran_before: &BTreeMap::new(),
-        accepted: &[],
+        accepted: &accepted,
     };
-    let judgement = app.catalogue().judge(&view);
+    let judgement = catalogue.judge(&view);
     if !judgement.withdrawn.is_empty() {
         // Gone without anything on the host having fixed them: that is on record, whoever asks later.
         tx.record("finding.withdrawn", host.id.as_str(), json!(judgement.withdrawn));
     }
-    let policies = app.policies();
-    let policy = policies.of(host);
     let changed =
         findings::update(tx, &host.id, judgement.findings, |finding, first_seen| match policy {
             Some(policy) => policy.rate(finding, first_seen),
@@ -37,6 +39,22 @@ pub(crate) fn judge(app: &App, tx: &mut Tx<'_>, host: &Host) -> Result<findings:
             }
         })?;
     Ok(changed)
+}
+
+/// The acceptances of a policy that hold now, by what the vendors' data say of each.
+fn accepted(catalogue: &Catalogue, policy: &Policy, now: Timestamp) -> Vec<Exception> {
+    let holds = |a: &&Acceptance| {
+        let (epss, exploited) = catalogue.threat(&a.finding);
+        a.holds(now, epss, exploited)
+    };
+    let exception = |a: &Acceptance| Exception {
+        id: a.finding.clone(),
+        source: a.source.clone(),
+        owner: a.owner.clone(),
+        reason: a.reason.clone(),
+        until: a.until,
+    };
+    policy.acceptances.iter().filter(holds).map(exception).collect()
 }
 
 /// What all hosts were last judged by: the same text, the same judgement.
@@ -53,6 +71,9 @@ pub(crate) fn judge_all(app: &App) -> Result<(), Problem> {
         for policy in policies::current(view)? {
             by.push(format!("{}={}", policy.name, policy.digest));
         }
+        // An acceptance ends by itself: what it covered is open again.
+        let ended = app.policies().ended_acceptances(now());
+        by.push(format!("ended-acceptances={ended}"));
         let ids: Vec<HostId> = hosts::all(view)?.into_iter().map(|h| h.host.id).collect();
         Ok((by.join(" "), settings::get(view, JUDGED_BY)?, ids))
     })?;

@@ -3,7 +3,7 @@
 use crate::app::App;
 use fettle_core::host::Host;
 use fettle_core::policy::{Policy, choose};
-use fettle_core::{Problem, ProblemKind};
+use fettle_core::{Problem, ProblemKind, Timestamp};
 use fettle_store::policies::{self, PolicyRecord};
 use std::sync::Arc;
 
@@ -21,6 +21,11 @@ impl Policies {
     /// which `apply` refuses, but labels can change later.
     pub(crate) fn of(&self, host: &Host) -> Option<&Policy> {
         choose(&self.parsed, host).ok().flatten()
+    }
+
+    /// How many acceptances have ended by now.
+    pub(crate) fn ended_acceptances(&self, now: Timestamp) -> usize {
+        self.parsed.iter().flat_map(|p| &p.acceptances).filter(|a| a.until <= now).count()
     }
 }
 

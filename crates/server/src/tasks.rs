@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+/// Whether time alone changes a judgement (an acceptance ends) is looked at so often.
+const JUDGE_AGAIN: Duration = Duration::from_secs(60);
 /// Rollouts are looked at so often even if nothing wakes the loop.
 const LOOK: Duration = Duration::from_secs(5);
 /// Who was heard is written down so often.
@@ -89,7 +91,8 @@ async fn judge_hosts(app: Arc<App>) -> std::convert::Infallible {
         }
         app.judged.send_replace(asked);
         app.ready.send_replace(true);
-        app.judge.notified().await;
+        // Asked for, or because the time of something has come.
+        let _ = tokio::time::timeout(JUDGE_AGAIN, app.judge.notified()).await;
     }
 }
 

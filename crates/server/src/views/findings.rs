@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use fettle_core::finding::{Finding, FindingState};
+use fettle_core::policy::Acceptance;
 use fettle_core::{HostId, Problem};
 use fettle_store::findings::{self as stored, Filter};
 use fettle_store::{StoreError, View, hosts};
@@ -109,6 +110,21 @@ pub(crate) fn explain(
         (class, None) => {
             lines.push(format!("The host's policy calls it `{class}`, without a deadline."))
         }
+    }
+    let policies = app.policies();
+    let of_finding = |a: &&Acceptance| {
+        a.finding == finding.id && a.source.as_ref().is_none_or(|s| *s == finding.source)
+    };
+    for a in policies.of(&host).iter().flat_map(|p| p.acceptances.iter().filter(of_finding)) {
+        let unless = if a.even_if_exploited { "" } else { ", and it is not known to be exploited" };
+        let holds = match finding.state == FindingState::Accepted {
+            true => "holds",
+            false => "no longer holds",
+        };
+        lines.push(format!(
+            "{} accepts it until {}, while EPSS is below {}{unless}: {}. That {holds}.",
+            a.owner, a.until, a.epss_below, a.reason
+        ));
     }
     lines.push(format!(
         "First seen on this host {}; {} since {}.",

@@ -229,6 +229,35 @@ fn findings_are_listed_filtered_and_explained() {
 }
 
 #[test]
+fn an_accepted_risk_shows_as_accepted_and_is_open_again_when_it_ends_or_grows() {
+    let lab = Lab::furnished();
+    lab.host("web-1", "canary");
+    let state = |until: &str, epss_below: &str, source: &str| {
+        let accept = format!(
+            "\n[[accept]]\nfinding = \"{CVE}\"\nsource = \"{source}\"\nreason = \"not reachable\"\n\
+             owner = \"ops@example.org\"\nuntil = {until}\nepss-below = {epss_below}\n"
+        );
+        lab.post_bytes("/policies", format!("{POLICY}{accept}").as_bytes());
+        let explained: FindingExplained = lab.get(&format!("/findings/web-1/{CVE}/openssl"));
+        (explained.row.finding.state.word(), explained.lines.join("\n"))
+    };
+    let (word, lines) = state("2099-01-01", "0.5", "openssl");
+    assert_eq!(word, "accepted");
+    assert!(lines.contains("ops@example.org accepts it until 2099"), "{lines}");
+    assert!(lines.contains("not reachable. That holds."), "{lines}");
+    // What nobody owes has no deadline, and is counted apart.
+    let accepted: Page<FindingRow> = lab.get("/findings?state=accepted");
+    assert_eq!((accepted.total, accepted.items[0].finding.deadline), (1, None));
+    // As likely as the owner would not have it.
+    let (word, lines) = state("2099-01-01", "0.0", "openssl");
+    assert_eq!(word, "open");
+    assert!(lines.contains("That no longer holds."), "{lines}");
+    assert_eq!(state("2020-01-01", "0.5", "openssl").0, "open");
+    assert_eq!(state("2099-01-01", "0.5", "bash").0, "open");
+    assert_eq!(state("2099-01-01", "0.5", "openssl").0, "accepted");
+}
+
+#[test]
 fn hosts_are_named_by_id_or_name() {
     let lab = Lab::start();
     let agent = lab.host("web-1", "canary");

@@ -265,6 +265,15 @@ impl Catalogue {
         ranking(&self.vulnerabilities[statement.vulnerability as usize], date)
     }
 
+    /// EPSS of a vulnerability, and whether it is known to be exploited.
+    pub fn threat(&self, id: &str) -> (Option<f32>, bool) {
+        let found = self.vulnerabilities.binary_search_by(|v| v.id.as_ref().cmp(id)).ok();
+        found.map_or((None, false), |at| {
+            let facts = &self.vulnerabilities[at];
+            (facts.epss, facts.kev.is_some())
+        })
+    }
+
     /// The CVSS score of a vulnerability with its issuer, highest version at hand.
     pub fn cvss(&self, id: &str) -> Option<&Cvss> {
         let found = self.vulnerabilities.binary_search_by(|v| v.id.as_ref().cmp(id)).ok()?;

@@ -63,6 +63,15 @@ const EXCLUDE: Keys = &[
     ("owner", "\"dba@example.org\""),
     ("until", "2027-01-31"),
 ];
+const ACCEPT: Keys = &[
+    ("finding", "\"CVE-2026-1234\""),
+    ("source", "\"openssl\""),
+    ("reason", "\"the parser is not reachable: uploads are off\""),
+    ("owner", "\"web-team@example.org\""),
+    ("until", "2027-01-31"),
+    ("epss-below", "0.1"),
+    ("even-if-exploited", "true"),
+];
 const ACCEPT_MISSING: Keys = &[
     ("symbol", "\"GetMagickUTCTime\""),
     ("file", "\"*/coders/mat.so\""),
@@ -89,7 +98,7 @@ const PROBE: Keys = &[
 ];
 
 /// Sections: name, how its header is written, its keys.
-const SECTIONS: [(&str, &str, Keys); 13] = [
+const SECTIONS: [(&str, &str, Keys); 14] = [
     ("policy", "[policy]", POLICY),
     ("source", "[[source]]", SOURCE),
     ("class", "[[class]]", CLASS),
@@ -97,6 +106,7 @@ const SECTIONS: [(&str, &str, Keys); 13] = [
     ("window", "[[window]]", WINDOW),
     ("blackout", "[[blackout]]", BLACKOUT),
     ("exclude", "[[exclude]]", EXCLUDE),
+    ("accept", "[[accept]]", ACCEPT),
     ("accept-missing", "[[accept-missing]]", ACCEPT_MISSING),
     ("restart", "[restart]", RESTART),
     ("reboot", "[reboot]", REBOOT),
@@ -211,6 +221,7 @@ pub(super) fn policy(e: &mut Errors<'_>, root: &DeTable<'_>) -> Policy {
     policy.windows = document.many(e, "window").iter().map(|s| window(e, s)).collect();
     policy.blackouts = document.many(e, "blackout").iter().map(|s| blackout(e, s)).collect();
     policy.exclusions = document.many(e, "exclude").iter().map(|s| exclusion(e, s)).collect();
+    policy.acceptances = document.many(e, "accept").iter().map(|s| acceptance(e, s)).collect();
     policy.accept_missing =
         document.many(e, "accept-missing").iter().map(|s| accepted_missing(e, s)).collect();
     policy.restart = document.one(e, "restart").map(|s| restart(e, &s)).unwrap_or_default();
@@ -245,6 +256,7 @@ fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
         deadman_seconds: None,
         hung_after_seconds: None,
         half_configured: HalfConfiguredRule::default(),
+        acceptances: Vec::new(),
         accept_missing: Vec::new(),
         approvals: 0,
         inventory_max_age_seconds: 86_400,
@@ -384,6 +396,24 @@ fn exclusion(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Exclusion {
         reason: s.text(e, "reason").unwrap_or_default(),
         owner: s.text(e, "owner").unwrap_or_default(),
         until: s.instant(e, "until").unwrap_or(Timestamp::UNIX_EPOCH),
+    }
+}
+
+fn acceptance(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Acceptance {
+    s.needs(e, &["finding", "reason", "owner", "until", "epss-below"]);
+    let finding = s.text(e, "finding").unwrap_or_default();
+    if finding.contains(|c: char| c.is_whitespace() || "*?,".contains(c)) {
+        let hint = "write one [[accept]] for each vulnerability, by its whole name";
+        e.at(s.place("finding"), "an acceptance is for one vulnerability", hint);
+    }
+    Acceptance {
+        finding,
+        source: s.text(e, "source"),
+        reason: s.text(e, "reason").unwrap_or_default(),
+        owner: s.text(e, "owner").unwrap_or_default(),
+        until: s.instant(e, "until").unwrap_or(Timestamp::UNIX_EPOCH),
+        epss_below: s.number(e, "epss-below", 0.0..=1.0).unwrap_or(0.0),
+        even_if_exploited: s.flag(e, "even-if-exploited").unwrap_or(false),
     }
 }
 

@@ -70,6 +70,21 @@ fn the_web_policy_parses() {
     assert_eq!(p.windows[0].days, [1, 2, 3, 4]);
     assert_eq!((p.windows[0].start_minute, p.windows[0].duration_seconds), (22 * 60, 5 * 3600));
     assert_eq!(p.exclusions[0].until.to_string(), "2027-02-01T00:00:00Z");
+    let acceptance = &p.acceptances[0];
+    let at = |text: &str| text.parse::<crate::Timestamp>().unwrap();
+    let november = at("2026-11-23T12:00:00Z");
+    for (now, epss, exploited, holds) in [
+        (november, None, false, true),
+        (november, Some(0.099), false, true),
+        (november, Some(0.1), false, false),
+        (november, None, true, false),
+        (at("2027-01-31T23:59:59Z"), None, false, true),
+        (at("2027-02-01T00:00:00Z"), None, false, false),
+    ] {
+        assert_eq!(acceptance.holds(now, epss, exploited), holds, "{now} {epss:?} {exploited}");
+    }
+    let anyway = Acceptance { even_if_exploited: true, ..acceptance.clone() };
+    assert!(anyway.holds(november, None, true));
     let accepted = &p.accept_missing[0];
     assert!(accepted.what.covers("/usr/lib/ImageMagick-6.9.11/coders/mat.so", "GetMagickUTCTime"));
     assert_eq!(accepted.until.to_string(), "2027-02-01T00:00:00Z");
@@ -125,7 +140,7 @@ line 7, column 1: [[ring]] has no key `wave_percent`; did you mean `wave-percent
 line 8, column 1: [[ring]] has no key `banana`; its keys are name, select, wave-percent, soak
 line 9, column 3: a policy has no section `rings`; did you mean `[[ring]]`?
 line 10, column 2: a policy has no section `gates`; did you mean `[gate]`?
-line 11, column 2: a policy has no section `quux`; sections are policy, source, class, ring, window, blackout, exclude, accept-missing, restart, reboot, budget, gate, probe
+line 11, column 2: a policy has no section `quux`; sections are policy, source, class, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe
 "#);
     insta::assert_snapshot!(errors("approvals = 1\n[[policy]]\nname = \"p\"\n[ring]\nname = \"a\"\n"), @r#"
 line 1, column 1: a policy has no section `approvals`; `approvals` belongs under [policy]
