@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 mod classify;
 pub mod glob;
 mod parse;
+mod recurrence;
 mod select;
 mod selector;
 mod window;
 
 pub use parse::{MAX_POLICY_BYTES, PolicyError};
+pub use recurrence::{Recurrence, RecurrenceError};
 pub use select::{Ambiguous, FACTS, choose};
 pub use selector::{MAX_SELECTOR_BYTES, MAX_SELECTOR_DEPTH, SelectorError};
 pub use window::WindowState;
@@ -136,11 +138,17 @@ pub struct RingRule {
     pub soak_seconds: u64,
 }
 
-/// A weekly maintenance window in local time.
+/// A maintenance window that recurs, in local time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Days it opens on; empty: every day. Monday is 1, Sunday 7 (ISO 8601).
     pub days: Vec<u8>,
+    /// Days it opens on, by a rule in place of `days`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurrence: Option<Recurrence>,
+    /// It opens so many days after each of them.
+    #[serde(default)]
+    pub after_days: u8,
     /// Opens at: minutes after local midnight.
     pub start_minute: u32,
     /// Stays open for, in elapsed seconds (a change of the clock does not change it).

@@ -1,4 +1,4 @@
-//! When hosts may be changed: weekly windows in local time, and blackout days.
+//! When hosts may be changed: windows that recur, in local time, and blackout days.
 //!
 //! What happens where a clock is changed, by definition and by test:
 //! - A start that does not exist (the clock jumps over it) opens at the first instant after the jump.
@@ -59,8 +59,13 @@ type Opening = (Timestamp, Timestamp);
 impl Window {
     /// The opening that begins on that local day, if the window opens on it.
     fn on(&self, zone: &TimeZone, day: Date) -> Option<Opening> {
-        let weekday = day.weekday().to_monday_one_offset() as u8;
-        if !self.days.is_empty() && !self.days.contains(&weekday) {
+        let base = day.checked_sub(Span::new().days(i64::from(self.after_days))).ok()?;
+        let weekday = base.weekday().to_monday_one_offset() as u8;
+        let opens = match &self.recurrence {
+            Some(rule) => rule.matches(base),
+            None => self.days.is_empty() || self.days.contains(&weekday),
+        };
+        if !opens {
             return None;
         }
         let (hour, minute) =
@@ -170,6 +175,21 @@ impl Policy {
             };
         }
         WindowState { hold: None, closes_at: calendar.closes(now) }
+    }
+
+    /// The next times at which hosts of this policy may be changed, from `now` on, at most `count`: from, and to
+    /// (exclusive; `None`: for more than a year).
+    pub fn openings(&self, now: Timestamp, count: usize) -> Vec<(Timestamp, Option<Timestamp>)> {
+        let mut found = Vec::new();
+        let mut at = Some(now);
+        while let Some(from) = at.and_then(|at| self.next_opening(at))
+            && found.len() < count
+        {
+            let to = self.window_at(from).closes_at;
+            found.push((from, to));
+            at = to;
+        }
+        found
     }
 
     /// When hosts of this policy may be changed next: `now` where they may be now, `None` where they may not be

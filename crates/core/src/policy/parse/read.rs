@@ -51,6 +51,8 @@ const RING: Keys = &[
 ];
 const WINDOW: Keys = &[
     ("days", "[\"sat\", \"sun\"]"),
+    ("rrule", "\"FREQ=MONTHLY;BYDAY=2SA\""),
+    ("after-days", "4"),
     ("start", "\"22:00\""),
     ("duration", "\"4h\""),
     ("time-zone", "\"Europe/Berlin\""),
@@ -362,8 +364,16 @@ fn window(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Window {
     }
     days.sort_unstable();
     days.dedup();
+    if s.has("days") && s.has("rrule") {
+        e.at(s.place("rrule"), "the window has `days` and `rrule`", "take one of them away");
+    }
+    let rule = s.text_at(e, "rrule").and_then(|(text, span)| {
+        Recurrence::parse(text).map_err(|error| e.at(span.start, error.message, error.hint)).ok()
+    });
     Window {
         days,
+        recurrence: rule,
+        after_days: s.count(e, "after-days", 0..=27).and_then(|n| n.try_into().ok()).unwrap_or(0),
         start_minute: s.time_of_day(e, "start").unwrap_or(0),
         duration_seconds: s.duration(e, "duration", 1..=7 * 86_400).unwrap_or(0),
         time_zone: s.time_zone(e, "time-zone").unwrap_or_default(),

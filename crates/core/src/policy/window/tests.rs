@@ -172,7 +172,7 @@ proptest! {
         seconds in 1_600_000_000i64..2_000_000_000,
     ) {
         let mut p = policy("");
-        p.windows = vec![Window { days, start_minute, duration_seconds: minutes * 60, time_zone: zone.to_owned() }];
+        p.windows = vec![Window { days, recurrence: None, after_days: 0, start_minute, duration_seconds: minutes * 60, time_zone: zone.to_owned() }];
         let now = Timestamp::from_second(seconds).unwrap();
         let first = jiff::tz::TimeZone::UTC.to_datetime(now).date().checked_add(Span::new().days(out.0)).unwrap();
         let to = first.checked_add(Span::new().days(out.1)).unwrap();
@@ -202,4 +202,44 @@ proptest! {
             other => prop_assert!(false, "{:?}", other),
         }
     }
+}
+
+#[test]
+fn windows_open_by_rules_and_days_after_them_and_blackouts_take_them_out() {
+    let by_rule = |rule: &str, after: &str| {
+        let window = window("", "22:00", "4h", "Europe/Berlin");
+        policy(&format!(
+            "{window}rrule = \"{rule}\"\n{after}{}",
+            blackout("2027-02-10", "2027-02-20")
+        ))
+    };
+    let openings = |policy: &Policy| {
+        let found = policy.openings(at("2027-01-01T00:00:00Z"), 3);
+        found.into_iter().map(|(from, to)| format!("{from} {}", to.unwrap())).collect::<Vec<_>>()
+    };
+    // The second Saturday of February falls into the blackout.
+    assert_eq!(
+        openings(&by_rule("FREQ=MONTHLY;BYDAY=2SA", "")),
+        [
+            "2027-01-09T21:00:00Z 2027-01-10T01:00:00Z",
+            "2027-03-13T21:00:00Z 2027-03-14T01:00:00Z",
+            "2027-04-10T20:00:00Z 2027-04-11T00:00:00Z"
+        ]
+    );
+    // Four days after the second Tuesday: in January 2027 not the second Saturday but the third.
+    assert_eq!(
+        openings(&by_rule("FREQ=MONTHLY;BYDAY=2TU", "after-days = 4\n"))[..2],
+        ["2027-01-16T21:00:00Z 2027-01-17T01:00:00Z", "2027-03-13T21:00:00Z 2027-03-14T01:00:00Z"]
+    );
+    // Without windows it is open for good.
+    assert_eq!(
+        policy("").openings(at("2027-01-01T00:00:00Z"), 3),
+        [(at("2027-01-01T00:00:00Z"), None)]
+    );
+    // In the middle of a window the first opening begins now.
+    let now = at("2027-01-09T23:00:00Z");
+    assert_eq!(
+        by_rule("FREQ=MONTHLY;BYDAY=2SA", "").openings(now, 1),
+        [(now, Some(at("2027-01-10T01:00:00Z")))]
+    );
 }
