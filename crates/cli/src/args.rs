@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fettle_core::Timestamp;
 use fettle_core::operator::Role;
 use fettle_server::ServerOptions;
 use fettle_wire::api::FINDING_STATES;
@@ -71,6 +72,9 @@ pub(crate) enum Command {
     /// What is owed to which hosts.
     #[command(subcommand)]
     Policy(Policy),
+    /// When hosts may be changed.
+    #[command(subcommand)]
+    Window(Window),
     /// The exact change decided for a set of hosts.
     #[command(subcommand)]
     Plan(Plan),
@@ -217,6 +221,22 @@ pub(crate) enum Policy {
     Show {
         /// Its name.
         name: String,
+    },
+}
+
+/// Windows.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Window {
+    /// The next times at which the hosts of a policy may be changed.
+    Preview {
+        /// Name of a policy in force, or a TOML file, for which no server is needed.
+        policy: String,
+        /// How many, at most.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        count: u16,
+        /// From this instant on (`2027-01-31T06:00:00Z`) instead of now.
+        #[arg(long)]
+        from: Option<Timestamp>,
     },
 }
 

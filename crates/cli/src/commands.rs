@@ -2,15 +2,16 @@
 
 use crate::args::{
     Audit, Because, Cli, Command, Feed, Finding, Host, Operator, Output, Plan, Policy, Rollout,
-    Token,
+    Token, Window,
 };
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
-use crate::{access, policy_check, show, watch};
+use crate::{access, policy_check, show, watch, window};
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
 use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
-use fettle_core::{Digest, Problem, ProblemKind};
+use fettle_core::policy::Policy as Parsed;
+use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_wire::api::{
     CveDetail, FeedRow, FindingExplained, FindingRow, HostDetail, HostRow, LedgerVerified,
     MakePlan, MakeToken, OperatorRow, Page, PlanDetail, PolicyRow, RolloutDetail, RolloutRow,
@@ -84,6 +85,12 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             .get(&format!("/policies/{}", escape(name)), |row: &PolicyRow| {
                 line(row.text.trim_end())
             }),
+        Command::Window(Window::Preview { policy, count, from }) => {
+            let policy = policy_named(&ask, policy)?;
+            let now = || Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+            let from = from.unwrap_or_else(now);
+            window::preview(&policy, from, usize::from(*count), cli.globals.output)
+        }
         Command::Plan(Plan::Make { policy, host }) => {
             let body = MakePlan { policy: policy.clone(), hosts: host.clone() };
             let plan: PlanDetail = ask.client()?.post("/plans", &body)?;
@@ -134,6 +141,31 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             Ok(())
         }
     }
+}
+
+/// A policy: of a file where there is one of that name, else the one in force.
+fn policy_named(ask: &Ask<'_>, name: &str) -> Result<Parsed, Problem> {
+    let file = Path::new(name);
+    if name.ends_with(".toml") || file.is_file() {
+        let text = policy_check::read(file)?;
+        return Parsed::parse(&text).map_err(|_| {
+            Problem::new(
+                ProblemKind::BadInput,
+                "policy-malformed",
+                format!("{name} is no policy as it stands"),
+                format!("fettle policy check {name} says what is wrong with it"),
+            )
+        });
+    }
+    let row: PolicyRow = ask.client()?.get(&format!("/policies/{}", escape(name)))?;
+    Parsed::parse(&row.text).map_err(|_| {
+        Problem::new(
+            ProblemKind::Internal,
+            "policy-unknown-format",
+            format!("the policy `{name}` in force was written for another version of Fettle"),
+            "use the `fettle` of the server's version",
+        )
+    })
 }
 
 /// What every command has at hand.

@@ -8,6 +8,7 @@ mod output;
 mod policy_check;
 mod show;
 mod watch;
+mod window;
 
 use args::{Cli, Command};
 use clap::Parser as _;

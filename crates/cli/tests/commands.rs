@@ -53,6 +53,35 @@ fn a_policy_file_that_is_not_there_is_told_with_the_next_step() {
 }
 
 #[test]
+fn the_next_openings_of_a_policys_windows_are_shown_in_their_own_zone_and_without_a_server() {
+    let monthly = "[policy]\nname = \"web\"\nselect = \"all\"\n[[ring]]\nname = \"all\"\n[[window]]\nstart = \"22:00\"\n\
+                   duration = \"4h\"\ntime-zone = \"Europe/Berlin\"\nrrule = \"FREQ=MONTHLY;BYDAY=2SA\"\n";
+    let dir = dir_with(&[("web.toml", monthly), ("bad.toml", "[policy]\n")]);
+    let preview = |more: &[&str]| {
+        let mut line = vec!["window", "preview"];
+        line.extend(more);
+        fettle(dir.path(), &line)
+    };
+    let three = preview(&["web.toml", "--count", "3", "--from", "2027-02-01T00:00:00Z"]);
+    assert_snapshot!(three, @r"
+    policy `web`, times of Europe/Berlin
+     OPENS                 CLOSES                FOR         OPENS (UTC)
+     Sat 2027-02-13 22:00  Sun 2027-02-14 02:00  4 h 00 min  2027-02-13T21:00:00Z
+     Sat 2027-03-13 22:00  Sun 2027-03-14 02:00  4 h 00 min  2027-03-13T21:00:00Z
+     Sat 2027-04-10 22:00  Sun 2027-04-11 02:00  4 h 00 min  2027-04-10T20:00:00Z
+    [exit code 0]
+    ");
+    assert_snapshot!(preview(&["bad.toml"]), @r"
+    error: bad.toml is no policy as it stands
+    → fettle policy check bad.toml says what is wrong with it
+    [exit code 5]
+    ");
+    let json =
+        preview(&["web.toml", "--count", "1", "--from", "2027-02-01T00:00:00Z", "-o", "json"]);
+    assert!(json.contains("\"from\": \"2027-02-13T21:00:00Z\""), "{json}");
+}
+
+#[test]
 fn a_server_that_is_not_there_is_told_with_the_next_step() {
     let dir = dir_with(&[("token", "secret\n")]);
     // Port 9 (discard) on loopback: nothing listens there.

@@ -57,6 +57,11 @@ fn instant(zone: &TimeZone, local: DateTime) -> Option<Timestamp> {
 type Opening = (Timestamp, Timestamp);
 
 impl Window {
+    /// The time zone it is written in. `None`: it is not known here, and the window never opens.
+    pub fn zone(&self) -> Option<TimeZone> {
+        zone(&self.time_zone)
+    }
+
     /// The opening that begins on that local day, if the window opens on it.
     fn on(&self, zone: &TimeZone, day: Date) -> Option<Opening> {
         let base = day.checked_sub(Span::new().days(i64::from(self.after_days))).ok()?;
