@@ -17,6 +17,9 @@ pub(crate) struct Faults {
     /// Only these rows: `H3`, `H12a`.
     #[arg(long, value_delimiter = ',')]
     row: Vec<String>,
+    /// Only points whose names hold one of these texts: `apply:`, to try again what did not survive.
+    #[arg(long, value_delimiter = ',')]
+    point: Vec<String>,
     /// Write the table as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -37,7 +40,7 @@ impl Faults {
         let extent = if self.full { Extent::Full } else { Extent::Short };
         let programs = programs("demo")?;
         let reports = within(|lab| {
-            let reports = run(lab, &programs, &rows, extent, &say)?;
+            let reports = run(lab, &programs, &rows, extent, &self.point, &say)?;
             write_json(&reports, self.json.as_deref())?;
             Ok(reports)
         })?;

@@ -123,10 +123,12 @@ pub fn run(
     programs: &Path,
     rows: &[Row],
     extent: Extent,
+    points: &[String],
     say: Say<'_>,
 ) -> Result<Vec<Report>, LabError> {
     let first = rows.first().map_or_else(RootFs::default, |row| row.root);
     let mut stand = Stand::new(lab, programs, first)?;
+    stand.only(points);
     let mut reports = Vec::new();
     for row in rows {
         let begun = Instant::now();

@@ -11,7 +11,7 @@ use support::{in_a_lab, say};
 fn every_fault_of_the_short_set_fires_and_no_host_ends_in_an_unknown_state() {
     in_a_lab(|lab, bins| {
         let rows: Vec<_> = battery().into_iter().filter(|row| row.short).collect();
-        let reports = run(lab, bins, &rows, Extent::Short, &say).unwrap();
+        let reports = run(lab, bins, &rows, Extent::Short, &[], &say).unwrap();
         let bad: Vec<_> = reports.iter().filter(|report| !report.holds()).collect();
         assert!(bad.is_empty(), "{bad:#?}");
         assert_eq!(reports.len(), rows.len());
