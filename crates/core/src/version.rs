@@ -11,3 +11,6 @@
 //! | `deb-version(7)` | [`deb`] | Debian, Ubuntu and everything else with dpkg |
 
 pub mod deb;
+
+mod number;
+mod text;

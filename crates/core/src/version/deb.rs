@@ -5,11 +5,9 @@
 //! letters before everything else), then a run of digits, compared as a number. A missing number is 0
 //! and a missing revision is empty, so that `1`, `1-0` and `0:1` are equal.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use super::number::{Number, is_number, number, run};
+use super::text::{scheme, shown, trimmed};
 use std::cmp::Ordering;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::str::FromStr;
 
 /// The largest epoch dpkg accepts.
 pub const MAX_EPOCH: u32 = i32::MAX as u32;
@@ -72,10 +70,10 @@ pub enum BadVersion {
     },
 }
 
-/// A version's three parts, borrowed. Epoch as digits without leading zeros (empty for 0).
+/// A version's three parts, borrowed.
 #[derive(Debug, Clone, Copy)]
 struct Parts<'a> {
-    epoch: &'a str,
+    epoch: Number<'a>,
     upstream: &'a str,
     revision: &'a str,
 }
@@ -84,19 +82,19 @@ impl<'a> Parts<'a> {
     /// Splits any text, well-formed or not. What stands before the first colon is an epoch only where it is
     /// a number; an empty revision is a missing one.
     fn lenient(text: &'a str) -> Self {
-        let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+        let text = trimmed(text);
         let (epoch, rest) = match text.split_once(':') {
-            Some((e, rest)) if !e.is_empty() && e.bytes().all(|b| b.is_ascii_digit()) => (e, rest),
+            Some((epoch, rest)) if is_number(epoch) => (epoch, rest),
             _ => ("", text),
         };
         let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
-        Self { epoch: epoch.trim_start_matches('0'), upstream, revision }
+        Self { epoch: Number::of(epoch.as_bytes()), upstream, revision }
     }
 
     /// Splits and checks as `dpkg --validate-version` does.
     fn strict(text: &'a str) -> Result<Self, BadVersion> {
-        let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
-        let shown = || text.chars().take(100).collect::<String>();
+        let text = trimmed(text);
+        let shown = || shown(text);
         if text.is_empty() {
             return Err(BadVersion::Empty);
         }
@@ -107,10 +105,10 @@ impl<'a> Parts<'a> {
             if epoch.is_empty() {
                 return Err(BadVersion::EmptyEpoch(shown()));
             }
-            if !epoch.bytes().all(|b| b.is_ascii_digit()) {
+            if !is_number(epoch) {
                 return Err(BadVersion::EpochNotNumber(shown()));
             }
-            if !epoch.parse::<u32>().is_ok_and(|e| e <= MAX_EPOCH) {
+            if Number::of(epoch.as_bytes()).value().is_none_or(|e| e > MAX_EPOCH) {
                 return Err(BadVersion::EpochTooBig(shown()));
             }
             if rest.is_empty() {
@@ -140,32 +138,19 @@ impl<'a> Parts<'a> {
     }
 
     fn cmp(&self, other: &Self) -> Ordering {
-        compare_numbers(self.epoch.as_bytes(), other.epoch.as_bytes())
+        self.epoch
+            .cmp(&other.epoch)
             .then_with(|| compare_part(self.upstream.as_bytes(), other.upstream.as_bytes()))
             .then_with(|| compare_part(self.revision.as_bytes(), other.revision.as_bytes()))
     }
 
     fn key(&self) -> Vec<u8> {
         let mut key = Vec::with_capacity(2 * (self.upstream.len() + self.revision.len()) + 8);
-        push_number(&mut key, self.epoch.as_bytes());
+        self.epoch.push(&mut key);
         push_part(&mut key, self.upstream.as_bytes());
         push_part(&mut key, self.revision.as_bytes());
         key
     }
-}
-
-/// Compares two well-formed versions.
-///
-/// # Errors
-/// [`BadVersion`] of the first of the two that `dpkg --validate-version` would refuse.
-pub fn compare(a: &str, b: &str) -> Result<Ordering, BadVersion> {
-    Ok(Parts::strict(a)?.cmp(&Parts::strict(b)?))
-}
-
-/// Compares any two texts by the same rules: equal to [`compare`] where both are well-formed, and a total
-/// order for all others. An empty text comes before every version except those equal to `0`.
-pub fn compare_lenient(a: &str, b: &str) -> Ordering {
-    Parts::lenient(a).cmp(&Parts::lenient(b))
 }
 
 /// A byte string whose plain comparison is the version order: for all texts `a` and `b`,
@@ -200,22 +185,6 @@ fn weight(byte: u8) -> u8 {
     }
 }
 
-/// Splits off the leading run of bytes for which `is` holds.
-fn run(text: &[u8], is: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
-    text.split_at(text.iter().position(|&b| !is(b)).unwrap_or(text.len()))
-}
-
-/// Splits off the leading run of digits, without its leading zeros.
-fn number(text: &[u8]) -> (&[u8], &[u8]) {
-    let (digits, rest) = run(text, |b| b.is_ascii_digit());
-    (run(digits, |b| b == b'0').1, rest)
-}
-
-/// Compares digits without leading zeros as numbers of any size.
-fn compare_numbers(a: &[u8], b: &[u8]) -> Ordering {
-    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
-}
-
 /// dpkg's `verrevcmp`.
 fn compare_part(mut a: &[u8], mut b: &[u8]) -> Ordering {
     while !a.is_empty() || !b.is_empty() {
@@ -231,23 +200,12 @@ fn compare_part(mut a: &[u8], mut b: &[u8]) -> Ordering {
             (a, b) = (&a[1..], &b[1..]);
         }
         let ((na, ra), (nb, rb)) = (number(a), number(b));
-        match compare_numbers(na, nb) {
+        match na.cmp(&nb) {
             Ordering::Equal => (a, b) = (ra, rb),
             unequal => return unequal,
         }
     }
     Ordering::Equal
-}
-
-fn push_number(key: &mut Vec<u8>, digits: &[u8]) {
-    match u8::try_from(digits.len()) {
-        Ok(short) if short < u8::MAX => key.push(short),
-        _ => {
-            key.push(u8::MAX);
-            key.extend((digits.len() as u64).to_be_bytes());
-        }
-    }
-    key.extend(digits);
 }
 
 fn push_part(key: &mut Vec<u8>, mut text: &[u8]) {
@@ -256,7 +214,7 @@ fn push_part(key: &mut Vec<u8>, mut text: &[u8]) {
         key.extend(letters.iter().map(|&b| weight(b)));
         key.push(END);
         let (digits, rest) = number(rest);
-        push_number(key, digits);
+        digits.push(key);
         text = rest;
         if text.is_empty() {
             break;
@@ -265,33 +223,17 @@ fn push_part(key: &mut Vec<u8>, mut text: &[u8]) {
     key.push(END);
 }
 
-/// A well-formed Debian version.
-///
-/// Ordered and equal as dpkg has it: `1.0` equals `1.00` and `0:1.0-0`. The text is kept as written; in JSON it
-/// is that text.
-#[derive(Clone)]
-pub struct Version {
-    text: String,
+scheme! {
+    /// A well-formed Debian version: what `dpkg --validate-version` accepts.
+    ///
+    /// Ordered and equal as dpkg has it: `1.0` equals `1.00` and `0:1.0-0`. The text is kept as written; in JSON it
+    /// is that text.
 }
 
 impl Version {
-    /// Parses a version as `dpkg --validate-version` does (white space around it is dropped).
-    ///
-    /// # Errors
-    /// [`BadVersion`] names the rule that is broken.
-    pub fn parse(text: &str) -> Result<Self, BadVersion> {
-        Parts::strict(text)?;
-        Ok(Self { text: text.trim_matches(|c: char| c.is_ascii_whitespace()).to_owned() })
-    }
-
-    /// The text as written.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
     /// The epoch; 0 where none is written.
     pub fn epoch(&self) -> u32 {
-        self.parts().epoch.parse().unwrap_or(0)
+        self.parts().epoch.value().unwrap_or(0)
     }
 
     /// The upstream version: `3.0.15` of `1:3.0.15-1~deb12u1`.
@@ -302,63 +244,6 @@ impl Version {
     /// The Debian revision: `1~deb12u1` of `1:3.0.15-1~deb12u1`; empty where there is none.
     pub fn revision(&self) -> &str {
         self.parts().revision
-    }
-
-    /// A byte string whose plain comparison is the version order. See [`key_lenient`].
-    pub fn key(&self) -> Vec<u8> {
-        self.parts().key()
-    }
-
-    fn parts(&self) -> Parts<'_> {
-        Parts::lenient(&self.text)
-    }
-}
-
-impl Ord for Version {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.parts().cmp(&other.parts())
-    }
-}
-impl PartialOrd for Version {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl PartialEq for Version {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl Eq for Version {}
-impl Hash for Version {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
-impl FromStr for Version {
-    type Err = BadVersion;
-    fn from_str(text: &str) -> Result<Self, BadVersion> {
-        Self::parse(text)
-    }
-}
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-impl fmt::Debug for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Version({})", self.text)
-    }
-}
-impl Serialize for Version {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&self.text)
-    }
-}
-impl<'de> Deserialize<'de> for Version {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        Self::parse(&String::deserialize(d)?).map_err(D::Error::custom)
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::hash::{Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
