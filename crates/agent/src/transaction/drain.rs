@@ -1,5 +1,5 @@
 //! Drain: out of the load balancers, before anything changes; undrain: back into them. Balancers that are known by
-//! themselves ([`balancer`]), then the operator's own program on this host.
+//! themselves (`balancer`), then the operator's own program on this host.
 
 use super::balancer::{self, Place};
 use super::{StepResult, Transaction, fault, io_fault};
