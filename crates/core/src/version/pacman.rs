@@ -16,7 +16,7 @@
 //!   exactly as `vercmp` has it.
 
 use super::number::{Number, is_number, number, push_count, run};
-use super::text::{scheme, shown, trimmed};
+use super::text::{epoch_version_release, scheme, shown, trimmed};
 use std::cmp::Ordering;
 
 /// Why a text is no pacman version. Each variant holds the text (at most its first 100 characters).
@@ -62,15 +62,7 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// Splits any text as libalpm's `parseEVR` does.
     fn lenient(text: &'a str) -> Self {
-        let text = trimmed(text);
-        let (epoch, rest) = match text.split_once(':') {
-            Some((epoch, rest)) if epoch.bytes().all(|b| b.is_ascii_digit()) => (epoch, rest),
-            _ => ("", text),
-        };
-        let (pkgver, pkgrel) = match rest.rsplit_once('-') {
-            Some((pkgver, pkgrel)) => (pkgver, Some(pkgrel)),
-            None => (rest, None),
-        };
+        let (epoch, pkgver, pkgrel) = epoch_version_release(trimmed(text));
         Self { epoch: Number::of(epoch.as_bytes()), pkgver, pkgrel }
     }
 

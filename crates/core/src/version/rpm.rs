@@ -8,7 +8,7 @@
 //! place `~` comes before the end, the end before `^`, that before letters, letters before a number.
 
 use super::number::{Number, number, run};
-use super::text::{scheme, shown, trimmed};
+use super::text::{epoch_version_release, scheme, shown, trimmed};
 use std::cmp::Ordering;
 
 /// The largest epoch rpm accepts.
@@ -63,15 +63,7 @@ impl<'a> Parts<'a> {
     /// Splits any text as rpm's `parseEVR` does: digits (or nothing) before the first colon are the epoch, what
     /// follows the last hyphen is the release.
     fn lenient(text: &'a str) -> Self {
-        let text = trimmed(text);
-        let (epoch, rest) = match text.split_once(':') {
-            Some((epoch, rest)) if epoch.bytes().all(|b| b.is_ascii_digit()) => (epoch, rest),
-            _ => ("", text),
-        };
-        let (version, release) = match rest.rsplit_once('-') {
-            Some((version, release)) => (version, Some(release)),
-            None => (rest, None),
-        };
+        let (epoch, version, release) = epoch_version_release(trimmed(text));
         Self { epoch: Number::of(epoch.as_bytes()), version, release }
     }
 

@@ -110,3 +110,16 @@ macro_rules! scheme {
     };
 }
 pub(super) use scheme;
+
+/// Splits as rpm's and libalpm's `parseEVR` do: digits (or nothing) before the first colon are the epoch, what follows
+/// the last hyphen is the release.
+pub(super) fn epoch_version_release(text: &str) -> (&str, &str, Option<&str>) {
+    let (epoch, rest) = match text.split_once(':') {
+        Some((epoch, rest)) if epoch.bytes().all(|b| b.is_ascii_digit()) => (epoch, rest),
+        _ => ("", text),
+    };
+    match rest.rsplit_once('-') {
+        Some((version, release)) => (epoch, version, Some(release)),
+        None => (epoch, rest, None),
+    }
+}

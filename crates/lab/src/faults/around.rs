@@ -4,6 +4,14 @@ use super::{Extent, Stand};
 use crate::repo::AcmeWeb;
 use crate::{LabError, LabHost};
 
+/// Shell: the directory of the newest transaction.
+const LAST: &str = "$(ls -td /var/lib/fettle-agent/transactions/*/ | head -n 1)";
+
+/// What the package manager said in the newest transaction.
+fn last_log(host: &LabHost) -> Result<String, LabError> {
+    host.sh(&format!("cat {LAST}apply.log"))?.ok()
+}
+
 /// Bytes of an archive are not what the signed index says.
 pub(super) fn archive_damaged(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     archive(stand, "one byte is another", "printf '\\377' | dd bs=1 seek=3000 conv=notrunc of=")
@@ -33,8 +41,7 @@ pub(super) fn question(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError>
     let to = stand.offer(AcmeWeb::AsksPerson)?;
     stand.run(&to, "by standard input and by the terminal", |s| {
         let said = s.patch(&[], &[])?;
-        let log = s.host().sh("grep -c 'nobody answered' /var/lib/fettle-agent/transactions/*/apply.log | grep -cv ':0'")?;
-        Ok(said.success() && log.stdout.trim() != "0")
+        Ok(said.success() && last_log(s.host())?.contains("nobody answered"))
     })
 }
 
@@ -43,8 +50,7 @@ pub(super) fn script_killed(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabE
     let to = stand.offer(AcmeWeb::PostinstKilledLive)?;
     stand.run(&to, "the script after unpacking", |s| {
         s.patch(&[], &[])?;
-        let log = "cat $(ls -td /var/lib/fettle-agent/transactions/*/ | head -n 1)apply.log";
-        Ok(s.host().sh(log)?.stdout.contains("killed by signal"))
+        Ok(last_log(s.host())?.contains("killed by signal"))
     })
 }
 
@@ -93,8 +99,8 @@ pub(super) fn undo_fails(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabErro
     let to = stand.offer(AcmeWeb::ServiceDies)?;
     stand.run(&to, "the preimage's content is lost", |s| {
         s.patch_with_fault_at("undo:before", |host| {
-            let pack = "$(ls -td /var/lib/fettle-agent/transactions/*/ | head -n 1)preimage/pack";
-            let overwrite = format!("p={pack}; n=$(stat -c %s $p); head -c $n /dev/urandom > $p");
+            let overwrite =
+                format!("p={LAST}preimage/pack; n=$(stat -c %s $p); head -c $n /dev/urandom > $p");
             host.sh(&overwrite)?.ok().map(drop)
         })
     })
