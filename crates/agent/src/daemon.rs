@@ -36,6 +36,7 @@ struct CheckInText<'a> {
     inventory: Option<&'a RawValue>,
     reports: Vec<fettle_core::transaction::TransactionReport>,
     generation: u64,
+    session: &'a str,
 }
 
 /// Runs until SIGTERM or SIGINT. A transaction under way is left to its own unit and journal; the next start
@@ -90,6 +91,14 @@ fn lock(settings: &Settings) -> Result<File, Problem> {
     Ok(file)
 }
 
+/// 128 random bits, in hexadecimal digits.
+fn session() -> Result<String, String> {
+    let mut random = [0_u8; 16];
+    let filled = ring::rand::SystemRandom::new().fill(&mut random);
+    filled.map_err(|_| "the system gives no random bytes".to_owned())?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 struct Agent<'s> {
     settings: &'s Settings,
     identity: Identity,
@@ -98,6 +107,8 @@ struct Agent<'s> {
     news: Arc<Notify>,
     inventory: inventory::Watch,
     worker: worker::Worker,
+    /// Names this run of the agent among all that speak with its identity.
+    session: String,
     /// Refusals already said, so that the log holds each once.
     said: Option<String>,
 }
@@ -108,7 +119,8 @@ impl<'s> Agent<'s> {
         let news = Arc::new(Notify::new());
         let worker = worker::Worker::new(settings, link.clone(), news.clone());
         let inventory = inventory::Watch::new(settings);
-        Ok(Self { settings, identity, link, news, inventory, worker, said: None })
+        let session = session().map_err(|e| LinkError::Identity(e).problem())?;
+        Ok(Self { settings, identity, link, news, inventory, worker, session, said: None })
     }
 
     async fn live(mut self) -> Result<(), Problem> {
@@ -180,6 +192,7 @@ impl<'s> Agent<'s> {
             inventory,
             reports: reports::unacknowledged(self.settings),
             generation,
+            session: &self.session,
         };
         self.link.post("/agent/v1/checkin", &body).await
     }

@@ -6,6 +6,7 @@ use crate::metrics::Counters;
 use crate::policies::Policies;
 use crate::rollouts::Known;
 use crate::session::Tries;
+use crate::sessions::Sessions;
 use crate::trust::Trust;
 use fettle_core::host::Host;
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
@@ -46,6 +47,8 @@ pub(crate) struct App {
     catalogue: RwLock<Arc<Catalogue>>,
     policies: RwLock<Arc<Policies>>,
     presence: Mutex<BTreeMap<HostId, Heard>>,
+    /// Which agents speak as which host.
+    pub(crate) sessions: Sessions,
     /// Blocking work at once: more waits, so that a herd of agents does not become a herd of threads.
     blocking: Semaphore,
 }
@@ -86,6 +89,7 @@ impl App {
             catalogue: RwLock::default(),
             policies: RwLock::default(),
             presence: Mutex::default(),
+            sessions: Sessions::default(),
             blocking: Semaphore::new(32),
         }
     }
@@ -173,6 +177,7 @@ impl App {
     /// Forgets that it heard a host that left.
     pub(crate) fn forget(&self, host: &HostId) {
         self.presence().remove(host);
+        self.sessions.forget(host);
     }
 
     /// Writes down who was heard since the last time.

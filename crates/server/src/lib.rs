@@ -30,6 +30,7 @@ mod rollouts;
 mod router;
 mod server;
 mod session;
+mod sessions;
 mod site;
 mod tasks;
 mod trust;

@@ -59,6 +59,9 @@ pub struct CheckIn {
     pub reports: Vec<TransactionReport>,
     /// Highest generation the agent has ever accepted: a server restored from an old backup learns it here.
     pub generation: u64,
+    /// Chosen at random when the agent starts. Two that take turns are two machines with one identity.
+    #[serde(default)]
+    pub session: Option<String>,
 }
 
 /// The server answers.

@@ -5,6 +5,7 @@ use crate::app::{App, now};
 use crate::judging::judge;
 use crate::rollouts::{advance, load, of_host, settled};
 use crate::trust::{Peer, random};
+use fettle_core::host::Host;
 use fettle_core::inventory::Inventory;
 use fettle_core::rollout::{HostState, Phase, Rollout};
 use fettle_core::transaction::{Progress, TransactionReport, TxEvent};
@@ -18,6 +19,8 @@ use std::sync::Arc;
 const MOST_ROWS: usize = 100_000;
 /// Journals have some dozens of records.
 const MOST_ENTRIES: usize = 10_000;
+/// Agents name their session with 32 characters.
+const LONGEST_SESSION: usize = 64;
 /// Names of anything, in bytes.
 const LONGEST: usize = 4096;
 
@@ -31,11 +34,17 @@ pub(super) fn checkin(
     let record = known(app, host)?;
     check_version(&said.agent_version)?;
     check_reports(&said.reports)?;
+    if said.session.as_ref().is_some_and(|session| session.len() > LONGEST_SESSION) {
+        return Err(odd("a session's name beyond reason".to_owned()));
+    }
     if let Some(inventory) = &said.inventory {
         check_inventory(inventory)?;
     }
     app.heard(host, now, &said.agent_version);
     app.counters.checkins.inc();
+    if said.session.as_ref().is_some_and(|session| app.sessions.heard(host, session)) {
+        return Err(two_machines(app, &record.host)?);
+    }
 
     // Most of the time nothing is new, and nothing is written.
     let new_inventory = said.inventory.filter(|i| Some(i.digest()) != record.host.inventory_digest);
@@ -67,6 +76,27 @@ pub(super) fn checkin(
     })
 }
 
+/// Both machines stop being served, and a person must come: nobody can say from here which of them is the host.
+pub(super) fn two_machines(app: &App, host: &Host) -> Result<Problem, Problem> {
+    let message =
+        format!("two machines speak as {}: one of them was copied with its identity", host.name);
+    if host.quarantined.is_none() {
+        app.store.write::<_, Problem>("server", now(), |tx| {
+            Ok(hosts::set_quarantine(tx, &host.id, Some(&message))?)
+        })?;
+        app.events.tell("host", host.id.as_str());
+    }
+    Ok(Problem::new(
+        ProblemKind::Conflict,
+        "two-machines",
+        message,
+        format!(
+            "on the copy: fettle-agent enroll --force with a new token; then fettle host release {}",
+            host.name
+        ),
+    ))
+}
+
 struct News<'a> {
     inventory: Option<Inventory>,
     reports: &'a [TransactionReport],
@@ -76,7 +106,7 @@ struct News<'a> {
 /// Keeps everything that is new in one transaction: what is acknowledged survives any crash.
 fn keep(
     app: &App,
-    mut host: fettle_core::host::Host,
+    mut host: Host,
     told: News<'_>,
 ) -> Result<BTreeMap<TransactionId, u64>, Problem> {
     let mut changed: Vec<Arc<Rollout>> = Vec::new();

@@ -1,5 +1,6 @@
 //! The last question before a host is changed: does the grant still stand?
 
+use super::checkin::two_machines;
 use super::enroll::known;
 use crate::app::{App, now};
 use crate::rollouts::{advance, load, observe, settled};
@@ -14,6 +15,9 @@ pub(super) fn redeem(app: &App, host: &HostId, asked: &Redeem) -> Result<RedeemR
     let record = known(app, host)?;
     app.heard(host, now(), &record.host.agent_version);
     app.counters.redeems.inc();
+    if app.sessions.is_shared(host) {
+        return Err(two_machines(app, &record.host)?);
+    }
     for _ in 0..ATTEMPTS {
         match attempt(app, host, asked) {
             Err(problem) if problem.kind == ProblemKind::Conflict => continue,

@@ -90,6 +90,7 @@ pub(super) async fn release_host(
                     ));
                 }
                 stored_hosts::set_quarantine(tx, &found.id, None)?;
+                app.sessions.forget(&found.id);
                 tx.record(
                     "host.looked-after",
                     found.id.as_str(),

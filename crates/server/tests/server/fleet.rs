@@ -267,6 +267,8 @@ pub(crate) struct Agent {
     pub(crate) assignment_key: String,
     pub(crate) inventory: Inventory,
     pub(crate) generation: u64,
+    /// Which run of the agent speaks.
+    pub(crate) session: String,
     /// The journals the server has not acknowledged to their end, by transaction.
     pub(crate) journals: Vec<(Assignment, Vec<Entry>)>,
 }
@@ -306,6 +308,7 @@ impl Agent {
             assignment_key: enrolled.assignment_key,
             inventory: inventory(OLD),
             generation: 0,
+            session: "first".into(),
             journals: vec![],
         })
     }
@@ -334,6 +337,7 @@ impl Agent {
             inventory: whole.then(|| self.inventory.clone()),
             reports: reports.collect(),
             generation: self.generation,
+            session: Some(self.session.clone()),
         }
     }
 

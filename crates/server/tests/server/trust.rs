@@ -2,9 +2,9 @@
 
 use crate::fleet::{Agent, Lab, TRACKER, agent_call, inventory, key_and_csr};
 use crate::http::{Identity, ask, der, tcp, tls};
-use fettle_core::ProblemKind;
 use fettle_core::ledger::LedgerEntry;
-use fettle_wire::agent::{CheckInReply, MAX_BODY, Renew, Renewed};
+use fettle_core::{AssignmentId, ProblemKind};
+use fettle_wire::agent::{CheckInReply, MAX_BODY, Redeem, RedeemReply, Renew, Renewed};
 use fettle_wire::api::{HostDetail, HostRow, Overview, Page};
 use std::io::Write as _;
 
@@ -162,6 +162,34 @@ fn a_retired_host_is_turned_away() {
     assert_eq!((status, problem.code.as_str()), (403, "not-enrolled"));
     // Its name is free again.
     lab.host("web-1", "canary");
+}
+
+#[test]
+fn a_machine_copied_with_its_identity_stops_both_until_a_person_says_which_is_the_host() {
+    let lab = Lab::start();
+    let mut agent = lab.host("web-1", "canary");
+    let says = |lab: &Lab, agent: &mut Agent, session: &str| {
+        agent.session = session.into();
+        agent.call::<CheckInReply>(lab, "checkin", &agent.says(false))
+    };
+    // An agent that starts anew, even one whose last word comes late, is nothing odd.
+    for session in ["original", "again", "original", "copy"] {
+        says(&lab, &mut agent, session).unwrap();
+    }
+    let (status, problem) = says(&lab, &mut agent, "again").unwrap_err();
+    assert_eq!((status, problem.code.as_str()), (409, "two-machines"));
+    assert!(problem.hint.contains("fettle host release web-1"), "{}", problem.hint);
+    let host: HostDetail = lab.get("/hosts/web-1");
+    let why = host.quarantined.unwrap();
+    assert!(why.starts_with("two machines speak as web-1"), "{why}");
+    // Neither is served: not the one that spoke last either, and no grant is given.
+    assert_eq!(says(&lab, &mut agent, "copy").unwrap_err().0, 409);
+    let asked = Redeem { assignment: AssignmentId::new("none"), generation: 1 };
+    assert_eq!(agent.call::<RedeemReply>(&lab, "redeem", &asked).unwrap_err().0, 409);
+    let released =
+        lab.call("POST", "/hosts/web-1/release", br#"{"reason":"the copy was removed"}"#);
+    assert_eq!(released.status, 200);
+    says(&lab, &mut agent, "again").unwrap();
 }
 
 #[test]
