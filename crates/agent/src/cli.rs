@@ -28,10 +28,12 @@ fettle-agent: the host side of Fettle
                             what patch would change, and why not the rest; touches nothing
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
     patch [PACKAGE...] [--only security] [--dry-run] [--hung-after SECONDS] [--repair]
-          [--confirm-within SECONDS] [--accept-missing SYMBOL@FILE]...
+          [--confirm-within SECONDS] [--reboot] [--accept-missing SYMBOL@FILE]...
                             the whole transaction, with its way back; /etc/fettle/probes.d must pass
                             before and after; --repair: packages that somebody left half-configured first;
                             --confirm-within: undone unless `confirm` is typed so soon after its checks;
+                            --reboot: where the change needs it; it goes on by itself afterwards, and a new
+                            kernel is tried first: if the host does not come up, it boots the old one;
                             --accept-missing: a symbol that FILE may lack afterwards (rehearse takes it too)
     confirm                 let a change stand that waits for it (--confirm-within)
     undo [TRANSACTION]      take a transaction back; without a name, the last one

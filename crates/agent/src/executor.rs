@@ -162,6 +162,8 @@ pub fn unfinished(settings: &Settings) -> Result<Vec<TransactionId>, ExecutorErr
 const ORDER: &str = "assignment.json";
 /// Unit that takes up a transaction of a host without a server.
 const TAKE_UP: &str = "fettle-agent-resume";
+/// The same after a boot.
+const AT_BOOT: &str = "fettle-agent-resume-at-boot";
 /// How long after the agent was killed that happens, in seconds.
 const TAKE_UP_SECONDS: u32 = 20;
 
@@ -175,7 +177,8 @@ fn guard(settings: &Settings) {
     let description = "Fettle: takes up a transaction whose agent died";
     let program = crate::overlay::own_program();
     let armed = crate::unit::repeat(TAKE_UP, description, TAKE_UP_SECONDS, &program, &["resume"]);
-    if let Err(error) = armed {
+    let at_boot = || crate::unit::at_boot(AT_BOOT, description, &program, &["resume"]);
+    if let Err(error) = armed.and_then(|()| at_boot()) {
         eprintln!("<4>nobody takes this transaction up if its agent dies: {error}");
     }
 }
@@ -183,6 +186,7 @@ fn guard(settings: &Settings) {
 fn unguard() {
     if crate::unit::booted() {
         crate::unit::stop_repeating(TAKE_UP);
+        crate::unit::not_at_boot(AT_BOOT);
     }
 }
 

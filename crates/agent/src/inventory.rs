@@ -1,7 +1,9 @@
 //! What the host reports about itself. Each part is read on its own; a part that cannot be read becomes a gap,
 //! told in words, and the rest still stands.
 
+use crate::packages::index;
 use crate::settings::Settings;
+use fettle_core::Timestamp;
 use fettle_core::inventory::Inventory;
 use std::io;
 
@@ -37,6 +39,7 @@ pub fn collect(settings: &Settings) -> Inventory {
         &mut gaps,
     );
     gaps.extend(upgrades.gaps);
+    gaps.extend(index::read(&settings.host(index::LISTS)).gaps(Timestamp::now()));
     let mut reboot_needed = kernel::reboot_needed(settings, &kernel);
     reboot_needed.sort();
     reboot_needed.dedup();

@@ -133,6 +133,11 @@ pub enum RehearsalError {
     },
 }
 
+/// Where programs are looked for in the clone: its own `systemctl` and the like come before the host's.
+pub(crate) fn path() -> String {
+    format!("{}/bin:{}", clone_root::TOOLS, command::PATH)
+}
+
 /// The agent's own program, also after its file was replaced by an upgrade.
 pub fn own_program() -> PathBuf {
     match std::env::current_exe() {

@@ -23,6 +23,7 @@ pub mod rehearse;
 pub mod snapshot;
 pub mod stage;
 mod surprise;
+mod trial;
 pub mod undo;
 pub mod verify;
 

@@ -1,6 +1,7 @@
 //! systemd, asked and told by its own tools: `systemctl(1)`, `systemd-run(1)`.
 
 use crate::command::{self, command};
+use crate::durable;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
@@ -8,6 +9,13 @@ use std::time::Duration;
 
 /// Asking takes no longer than this; restarting has systemd's own time-outs.
 const DEADLINE: Duration = Duration::from_secs(90);
+
+/// A boot may take so long.
+const BOOTS: Duration = Duration::from_secs(300);
+/// The administrator's units (`systemd.unit(5)`).
+const UNITS: &str = "/etc/systemd/system";
+/// What is started at boot, below [`UNITS`].
+const WANTED_BY: &str = "multi-user.target.wants";
 
 /// Is systemd the init of this host (`sd_booted(3)`)?
 pub fn booted() -> bool {
@@ -95,6 +103,49 @@ pub fn repeat(
 pub fn stop_repeating(unit: &str) {
     // Not there any more is as good.
     let _ = systemctl(&["stop", "--", &format!("{unit}.timer")]);
+}
+
+/// Has systemd run a program once at the next boot, and every one after, until [`not_at_boot`].
+///
+/// # Errors
+/// When the unit cannot be written.
+pub fn at_boot(
+    unit: &str,
+    description: &str,
+    program: &Path,
+    arguments: &[&str],
+) -> io::Result<()> {
+    let words: Vec<String> = std::iter::once(program.display().to_string())
+        .chain(arguments.iter().map(|a| (*a).to_owned()))
+        .collect();
+    let text = format!(
+        "# Written by fettle-agent, which takes it away again.\n[Unit]\nDescription={description}\n\n[Service]\n\
+         ExecStart={}\nKillMode=process\n",
+        words.join(" ")
+    );
+    let file = Path::new(UNITS).join(format!("{unit}.service"));
+    durable::replace(&file, text.as_bytes())?;
+    let wants = Path::new(UNITS).join(WANTED_BY);
+    std::fs::create_dir_all(&wants)?;
+    match std::os::unix::fs::symlink(&file, wants.join(format!("{unit}.service"))) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => durable::sync_directory(&wants),
+    }
+}
+
+/// Takes away what [`at_boot`] wrote; what is not there any more is as good.
+pub fn not_at_boot(unit: &str) {
+    let units = Path::new(UNITS);
+    let name = format!("{unit}.service");
+    let _ = durable::remove(&units.join(WANTED_BY).join(&name));
+    let _ = durable::remove(&units.join(name));
+}
+
+/// Waits until the boot has come to its end: until then services that are not there may only be late.
+pub fn wait_started() {
+    let asked = ["is-system-running", "--wait"];
+    // Whether it came up well is told by the baseline, not by this.
+    let _ = command::run(command("systemctl").args(asked), Some(BOOTS));
 }
 
 /// Runs a `systemd-run`; an error tells what it said.

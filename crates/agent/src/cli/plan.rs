@@ -5,7 +5,9 @@ use crate::inventory;
 use crate::packages::{Apt, Driver as _, Resolution, ResolvedChange};
 use crate::probe;
 use crate::settings::Settings;
-use fettle_core::assignment::{ApplyOrder, HalfConfiguredRule, MissingSymbol, PackageChange};
+use fettle_core::assignment::{
+    ApplyOrder, HalfConfiguredRule, MissingSymbol, PackageChange, RebootRule,
+};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, Origin, Upgrade};
 use fettle_core::version::deb;
@@ -165,6 +167,10 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
         true => HalfConfiguredRule::Repair,
         false => HalfConfiguredRule::Refuse,
     };
+    let reboot = match words.flag("--reboot") {
+        true => RebootRule::WhenNeeded,
+        false => RebootRule::Never,
+    };
     let mut accept_missing = Vec::new();
     while let Some(text) = words.option("--accept-missing")? {
         accept_missing.push(missing_symbol(&text)?);
@@ -197,6 +203,7 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
         half_configured,
         accept_missing,
         confirm_seconds,
+        reboot,
         ..ApplyOrder::default()
     };
     Ok(Chosen { order, left_out, brought, inventory, everything: names.is_empty() })

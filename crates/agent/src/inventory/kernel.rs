@@ -4,6 +4,7 @@ use super::dpkg;
 use crate::settings::Settings;
 use fettle_core::inventory::{Kernel, Package};
 use fettle_core::version::deb;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -11,15 +12,12 @@ use std::time::Duration;
 
 /// Reads the kernel that runs now and finds those installed.
 pub(super) fn read(settings: &Settings, packages: &[Package]) -> io::Result<Kernel> {
-    let uname = rustix::system::uname();
-    let running = uname.release().to_string_lossy().into_owned();
-    let running_version =
-        debian_version(&uname.version().to_string_lossy()).unwrap_or_default().to_owned();
+    let Running { release, version } = running();
     Ok(Kernel {
-        from_package: is_from_package(settings, packages, &running),
+        from_package: is_from_package(settings, packages, &release),
         installed: installed(packages),
-        running,
-        running_version,
+        running: release,
+        running_version: debian_version(&version).unwrap_or_default().to_owned(),
     })
 }
 
@@ -108,6 +106,45 @@ pub fn owed(settings: &Settings) -> Vec<String> {
     reasons
 }
 
+/// The kernel that runs, as `uname -r` and `uname -v` print it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// `6.1.0-28-amd64`.
+    pub release: String,
+    /// `#1 SMP PREEMPT_DYNAMIC Debian 6.1.119-1 (2024-11-22)`.
+    pub version: String,
+}
+
+/// The kernel that runs now.
+pub fn running() -> Running {
+    let uname = rustix::system::uname();
+    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    Running { release: text(uname.release()), version: text(uname.version()) }
+}
+
+/// Release of the installed kernel that a reboot would bring; `None`: the newest one runs already, or the kernel is not
+/// this host's own.
+pub fn pending(settings: &Settings) -> Option<String> {
+    let packages = dpkg::Database::read(settings).map(|d| d.packages).ok()?;
+    let kernel = read(settings, &packages).ok()?;
+    let (name, _) = newer(&kernel)?;
+    image_release(name).map(str::to_owned)
+}
+
+/// Is the kernel that runs the one on disk? One whose package is gone can load no modules any more.
+pub fn is_installed(settings: &Settings) -> bool {
+    let packages = dpkg::Database::read(settings).map(|d| d.packages).unwrap_or_default();
+    read(settings, &packages).is_ok_and(|kernel| kernel.from_package && is_on_disk(&kernel))
+}
+
+/// A package of the running release has the running version, as far as the kernel tells it.
+fn is_on_disk(kernel: &Kernel) -> bool {
+    let of_release = |name: &str| image_release(name) == Some(&kernel.running);
+    let mut found = kernel.installed.iter().filter(|(name, _)| of_release(name));
+    kernel.running_version.is_empty()
+        || found.any(|(_, v)| deb::compare_lenient(v, &kernel.running_version).is_eq())
+}
+
 /// Why the host owes a reboot: what packages asked for (`/run/reboot-required`), and a newer kernel than the one
 /// that runs. Nothing in a container, whose kernel is not its own.
 pub(super) fn reboot_needed(settings: &Settings, kernel: &Kernel) -> Vec<String> {
@@ -132,6 +169,14 @@ pub(super) fn reboot_needed(settings: &Settings, kernel: &Kernel) -> Vec<String>
 }
 
 fn newer_kernel(kernel: &Kernel) -> Option<String> {
+    let (name, version) = newer(kernel)?;
+    let running = &kernel.running_version;
+    let running = if running.is_empty() { &kernel.running } else { running };
+    Some(format!("{name} {version} is installed, the running kernel is {running}"))
+}
+
+/// The image of the running kernel's flavour that is newer than it: package, version.
+fn newer(kernel: &Kernel) -> Option<(&str, &str)> {
     if !kernel.from_package {
         return None;
     }
@@ -152,9 +197,7 @@ fn newer_kernel(kernel: &Kernel) -> Option<String> {
     } else {
         &kernel.running_version
     };
-    deb::compare_lenient(version, running)
-        .is_gt()
-        .then(|| format!("{name} {version} is installed, the running kernel is {running}"))
+    deb::compare_lenient(version, running).is_gt().then_some((name.as_str(), version.as_str()))
 }
 
 #[cfg(test)]
@@ -224,6 +267,10 @@ mod tests {
             ],
         );
         assert_eq!(newer_kernel(&other_flavour), None);
+        assert!(is_on_disk(&newest) && !is_on_disk(&same_name) && is_on_disk(&other_name));
+        let gone =
+            kernel("6.1.0-30-amd64", "6.1.124-1", &[("linux-image-6.1.0-9-amd64", "6.1.27-1")]);
+        assert!(!is_on_disk(&gone));
         let mut container = other_name;
         container.from_package = false;
         assert_eq!(newer_kernel(&container), None);

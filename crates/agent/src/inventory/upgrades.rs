@@ -1,5 +1,6 @@
 //! What the host's own sources offer: asked of apt itself, which knows pins, priorities and holds, and filled from its
-//! signed index with hash, size and source. Nothing is fetched: `apt-get update` is the host's own timer's.
+//! signed index with hash, size and source. Nothing is fetched here: that is the host's own timer's, or the agent's at
+//! its leisure.
 
 use super::dpkg::{self, Database};
 use crate::command::command;

@@ -279,6 +279,12 @@ fn tools(spec: &Spec, root: &Path, layers: &mut [Layer]) -> io::Result<()> {
     )?;
     fs::write(tools.join("wanted"), "")?;
     script(&tools.join("bin/systemctl"), SYSTEMCTL)?;
+    for (name, text) in BOOT_LOADER {
+        // Hooks ask whether it is there at all.
+        if ["usr/sbin", "usr/bin", "sbin"].iter().any(|bin| root.join(bin).join(name).exists()) {
+            script(&tools.join("bin").join(name), text)?;
+        }
+    }
     script(&HostPath::from(POLICY).below(root), POLICY_SCRIPT)?;
     let ours = HostPath::from(POLICY);
     if let Some(layer) =
@@ -297,6 +303,33 @@ fn script(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
+
+/// The clone has none of the host's disks, so GRUB's programs cannot look at them there, and must never write to one.
+/// What they would write into files is touched instead: so it counts as changed, and is kept for the way back.
+const BOOT_LOADER: [(&str, &str); 4] = [
+    ("update-grub", UPDATE_GRUB),
+    ("update-grub2", UPDATE_GRUB),
+    ("grub-mkconfig", UPDATE_GRUB),
+    ("grub-install", GRUB_INSTALL),
+];
+
+const UPDATE_GRUB: &str = "#!/bin/sh
+to=/boot/grub/grub.cfg
+while [ $# -gt 0 ]; do
+    case \"$1\" in
+        -o) to=$2; shift ;;
+        --output=*) to=${1#--output=} ;;
+    esac
+    shift
+done
+[ ! -e \"$to\" ] || echo '# rehearsed' >>\"$to\"
+echo \"the menu of GRUB in $to is written on the host only: a rehearsal has no disks\" >&2
+";
+
+const GRUB_INSTALL: &str = "#!/bin/sh
+find /boot/grub -type f -exec touch {} + 2>/dev/null
+echo 'GRUB is installed on the host only: a rehearsal has no disks' >&2
+";
 
 const POLICY_SCRIPT: &str = "#!/bin/sh
 # Nothing is started in a rehearsal: 101 is `action forbidden by policy`.

@@ -1,8 +1,7 @@
 //! What runs with the clone as its root.
 
-use super::clone_root::TOOLS;
 use super::{Rehearsed, Spec};
-use crate::command::{self, PATH};
+use crate::command;
 use crate::configuration_tests::{self, interpreters, units};
 use crate::libraries;
 use rustix::thread::CapabilitySet;
@@ -63,7 +62,7 @@ fn transaction(spec: &Spec, found: &mut Rehearsed) -> io::Result<()> {
         return Err(io::Error::other("the transaction has no program"));
     };
     let mut command = command::command(program);
-    command.args(arguments).envs(&spec.env).env("PATH", format!("{TOOLS}/bin:{PATH}"));
+    command.args(arguments).envs(&spec.env).env("PATH", super::path());
     let begun = Instant::now();
     let limit = Duration::from_secs(spec.limit_seconds.into());
     let output = command::run(&mut command, Some(limit))?;

@@ -6,7 +6,7 @@ pub(super) mod room;
 
 use super::{StepResult, Transaction, fault, io_fault};
 use crate::command::{self, command};
-use crate::packages::{Driver, PackagesError, Resolution, apt};
+use crate::packages::{Driver, PackagesError, Resolution, apt, index};
 use fettle_core::Timestamp;
 use fettle_core::assignment::{HalfConfiguredRule, PackageChange};
 use fettle_core::transaction::{Fault, StepFacts};
@@ -35,8 +35,8 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     if tx.changes().is_empty() {
         return Err(fault("nothing-to-do", "the order names no package", "make a new plan"));
     }
-    let lists = tx.settings.host("/var/lib/apt/lists");
-    let odd = clock::judge(tx.assignment, clock::newest_release(&lists), Timestamp::now())?;
+    let newest = index::read(&tx.settings.host(index::LISTS)).newest();
+    let odd = clock::judge(tx.assignment, newest, Timestamp::now())?;
     facts.notes.extend(odd);
     lock(tx, &mut facts)?;
     clean(tx, &mut facts)?;
@@ -176,23 +176,44 @@ fn held(tx: &Transaction<'_>) -> Result<(), Fault> {
     ))
 }
 
-/// What the package manager would do. Its lists may be older than the plan: then they are refreshed, once.
+/// What the package manager would do. Its lists may be older than the plan, or have expired: then they are refreshed,
+/// once.
 fn resolve(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<Resolution, Fault> {
-    match tx.driver.simulate(tx.changes()) {
-        Err(PackagesError::Unresolvable { .. }) => {
-            let update = command::run(
-                command("apt-get").args(["update", "-q"]).args(apt::caches(tx.settings)),
-                None,
-            )
-            .map_err(io_fault("run apt-get"))?;
-            facts.notes.push(format!(
-                "package lists were older than the plan and were refreshed ({})",
-                update.ending()
-            ));
-            tx.driver.simulate(tx.changes()).map_err(packages)
-        }
-        other => other.map_err(packages),
+    let why = match tx.driver.simulate(tx.changes()) {
+        Ok(resolution) if expired(tx, &resolution).is_none() => return Ok(resolution),
+        Ok(_) => "had expired",
+        Err(PackagesError::Unresolvable { .. }) => "were older than the plan",
+        Err(other) => return Err(packages(other)),
+    };
+    let update = command::run(
+        command("apt-get").args(["update", "-q"]).args(apt::caches(tx.settings)),
+        None,
+    )
+    .map_err(io_fault("run apt-get"))?;
+    facts.notes.push(format!("package lists {why} and were refreshed ({})", update.ending()));
+    let resolution = tx.driver.simulate(tx.changes()).map_err(packages)?;
+    match expired(tx, &resolution) {
+        None => Ok(resolution),
+        Some(message) => Err(fault(
+            "index-expired",
+            message,
+            "its mirror is stale, or held back by somebody: see what `apt-get update` says, and use another mirror",
+        )),
     }
+}
+
+/// What is planned and offered only by an index that must no longer be used: whoever holds a mirror back could keep
+/// a host at versions that are known to be bad.
+fn expired(tx: &Transaction<'_>, resolution: &Resolution) -> Option<String> {
+    let indexes = index::read(&tx.settings.host(index::LISTS));
+    let now = Timestamp::now();
+    resolution.steps.iter().filter(|s| !s.to.is_empty()).find_map(|step| {
+        let release = indexes.expired(&step.releases, now)?;
+        Some(format!(
+            "{} {} is offered only by an index that has expired: {release}",
+            step.name, step.to
+        ))
+    })
 }
 
 /// A first estimate; the snapshot step asks again with what the rehearsal measured.

@@ -24,7 +24,12 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     let scratch = tx.directory.join("rehearsal");
     clear(tx)?;
     durable::create_directory(&scratch).map_err(io_fault("create the rehearsal's directory"))?;
-    let line = tx.command()?;
+    let mut line = tx.command()?;
+    if line.program.ends_with("/apt-get") {
+        // apt gives dpkg, and so all maintainer scripts, a PATH of its own (apt.conf(5), DPkg::Path).
+        let path = format!("DPkg::Path={}", overlay::path());
+        line.arguments.splice(0..0, ["-o".to_owned(), path]);
+    }
     let active = if crate::unit::booted() {
         let services =
             crate::inventory::units::services().map_err(io_fault("list the services"))?;

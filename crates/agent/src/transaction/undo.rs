@@ -1,7 +1,7 @@
 //! Undo: everything as it was, from the preimage, and verified: files by hash, services by the baseline.
 
 use super::baseline::{self, Baseline};
-use super::{Transaction, activate, apply, dpkg, drain, fault, surprise, verify};
+use super::{Transaction, activate, apply, dpkg, drain, fault, reboot, surprise, trial, verify};
 use crate::command;
 use crate::journal;
 use crate::overlay::{self, ChangeKind};
@@ -140,6 +140,7 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
         apply::wait(tx)?;
     }
     super::preflight::lock(tx, &mut StepFacts::default())?;
+    reboot::settle(directory);
     if other && let Err(fault) = drain::run(tx) {
         // The host is to be as it was, balancer or not.
         facts.notes.push(format!("not drained: {}", fault.message));
@@ -147,6 +148,7 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     let before = baseline::read(directory)?;
     stop_new_units(directory, &before, facts);
     if !other {
+        trial::clear(tx)?;
         foresee(tx, facts)?;
     }
     // Only a walk that was finished says what the change itself had made.
@@ -181,6 +183,9 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     match packages {
         Ok(differing) => facts.differing.extend(differing?),
         Err(panic) => std::panic::resume_unwind(panic),
+    }
+    if let Some(said) = reboot::back(tx, directory)? {
+        facts.notes.push(said);
     }
     if let Some(said) = drain::undo(tx)? {
         facts.notes.push(format!("undrained: {said}"));

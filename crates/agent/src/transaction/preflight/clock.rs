@@ -4,9 +4,6 @@ use crate::transaction::fault;
 use fettle_core::Timestamp;
 use fettle_core::assignment::Assignment;
 use fettle_core::transaction::Fault;
-use std::fs;
-use std::io::Read as _;
-use std::path::Path;
 
 /// The host's clock may be behind the signer's by so much, in seconds.
 const SLACK: i64 = 300;
@@ -58,31 +55,6 @@ pub(super) fn judge(
         ));
     }
     Ok(odd)
-}
-
-/// The latest `Date` of the Release files that apt has verified and kept.
-pub(super) fn newest_release(lists: &Path) -> Option<Timestamp> {
-    fs::read_dir(lists)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|e| {
-            let name = e.file_name().to_string_lossy().into_owned();
-            name.ends_with("_InRelease") || name.ends_with("_Release")
-        })
-        .filter_map(|e| {
-            // The date stands at the beginning, before the sums.
-            let mut head = Vec::new();
-            fs::File::open(e.path()).ok()?.take(16 << 10).read_to_end(&mut head).ok()?;
-            date(&String::from_utf8_lossy(&head))
-        })
-        .max()
-}
-
-fn date(release: &str) -> Option<Timestamp> {
-    let value = release.lines().find_map(|l| l.strip_prefix("Date:"))?.trim();
-    let value = value.strip_suffix("UTC").map(|v| format!("{v}+0000")).unwrap_or(value.to_owned());
-    Some(jiff::fmt::rfc2822::parse(&value).ok()?.timestamp())
 }
 
 #[cfg(test)]
@@ -137,23 +109,5 @@ mod tests {
         assert!(
             fault.message.contains("2026-11-20T10:00:00Z") && fault.hint.contains("timedatectl")
         );
-    }
-
-    #[test]
-    fn the_newest_release_file_counts_signed_inside_or_beside() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(newest_release(dir.path()), None);
-        for (name, text) in [
-            (
-                "a_dists_stable_InRelease",
-                "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nOrigin: Debian\nDate: Sat, 11 Jul 2026 10:16:37 UTC\n",
-            ),
-            ("b_dists_stable_Release", "Origin: x\nDate: Sat, 21 Nov 2026 02:10:46 UTC\nSHA256:\n"),
-            ("c_dists_stable_Release", "Date: not a date\n"),
-            ("d_Packages", "Date: Sat, 21 Nov 2099 02:10:46 UTC\n"),
-        ] {
-            fs::write(dir.path().join(name), text).unwrap();
-        }
-        assert_eq!(newest_release(dir.path()), Some(at("2026-11-21T02:10:46Z")));
     }
 }
