@@ -33,6 +33,7 @@
 //! | [`disk`] | host roots as btrfs snapshots, ext4 images or plain copies |
 //! | [`faults`] | the fault battery: faults done to hosts in mid-transaction, judged from outside |
 //! | [`fleet`] | [`Fleet`]: server, agents and command line over these hosts |
+//! | [`machine`] | [`Machine`]: a host with a kernel and a boot loader of its own, emulated |
 //! | [`leftovers`] | what is still there; must be empty after `down` |
 //! | [`repo`] | the vendor that misbehaves: a signed package archive |
 //! | [`tree`] | hash of a whole file tree, and how two differ |
@@ -52,6 +53,7 @@ pub mod fleet;
 pub mod host;
 pub mod lab;
 pub mod leftovers;
+pub mod machine;
 mod network;
 mod process;
 pub mod repo;
@@ -69,6 +71,7 @@ pub use fleet::Fleet;
 pub use host::{Booted, HostCommand, HostSpec, LabHost, Output, RootFs, Running};
 pub use lab::{Lab, why_not};
 pub use leftovers::{Leftover, LeftoverKind};
+pub use machine::Machine;
 pub use repo::Vendor;
 
 /// What long operations call with one line for people: what is being done, and why.

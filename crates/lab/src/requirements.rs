@@ -35,12 +35,21 @@ pub const REQUIREMENTS: &[Requirement] = &[
 
 /// What of it this machine lacks.
 pub fn missing() -> Vec<Requirement> {
-    REQUIREMENTS.iter().copied().filter(|need| !installed(need.program)).collect()
+    missing_of(REQUIREMENTS)
+}
+
+fn missing_of(all: &[Requirement]) -> Vec<Requirement> {
+    all.iter().copied().filter(|need| !installed(need.program)).collect()
 }
 
 /// Installs what is missing, and says what and why.
 pub(crate) fn ensure(say: Say<'_>) -> Result<(), LabError> {
-    let missing = missing();
+    ensure_these(REQUIREMENTS, say)
+}
+
+/// The same for other programs.
+pub(crate) fn ensure_these(all: &[Requirement], say: Say<'_>) -> Result<(), LabError> {
+    let missing = missing_of(all);
     if missing.is_empty() {
         return Ok(());
     }
@@ -65,7 +74,7 @@ pub(crate) fn ensure(say: Say<'_>) -> Result<(), LabError> {
         .args(missing.iter().map(|need| need.package))
         .env("DEBIAN_FRONTEND", "noninteractive")
         .run()?;
-    let still = self::missing();
+    let still = missing_of(all);
     if still.is_empty() {
         return Ok(());
     }

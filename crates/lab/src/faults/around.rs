@@ -79,6 +79,22 @@ fn remount(host: &LabHost, how: &str) -> Result<(), LabError> {
     host.sh(&format!("mount -o remount,bind,{how} /usr"))?.ok().map(drop)
 }
 
+/// The vendor's index expires, and the mirror has no other: whoever holds it back could keep the host at old versions.
+/// When there is a new one, the agent asks for it by itself.
+pub(super) fn index_expired(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const GOOD: u32 = 20;
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.good_for(Some(GOOD))?;
+    stand.run(&to, "its mirror is behind", |s| {
+        let until = "date -ud \"$(sed -n 's/^Valid-Until: //p' /var/lib/apt/lists/*srv_vendor*Release)\" +%s";
+        s.host().sh(&format!("while [ $(date +%s) -le $({until}) ]; do sleep 1; done"))?.ok()?;
+        let said = s.patch(&[], &[])?;
+        Ok(!said.success() && said.stderr.contains("has expired"))
+    })?;
+    stand.renew_index()?;
+    stand.run(&to, "its mirror has caught up", |s| Ok(s.patch(&[], &[])?.success()))
+}
+
 /// The network is gone while the packages change.
 pub(super) fn network_gone(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     let to = stand.offer(AcmeWeb::Good)?;

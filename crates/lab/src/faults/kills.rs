@@ -174,6 +174,7 @@ pub(super) fn power(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabErro
     }
     for point in calls {
         AtCall::prepare(stand.host())?;
+        stand.touched();
         stand.run_if(&to, &format!("dpkg, {point}"), |s| {
             point.arm(s.host(), "SIGSTOP")?;
             let mut running = s.start_patch(&[])?;

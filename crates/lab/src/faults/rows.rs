@@ -2,6 +2,7 @@
 
 use super::End::{Patched, Quarantined, Refused, Undone};
 use super::around;
+use super::kernels;
 use super::kills::{self, was_killed};
 use super::{Extent, Row, Stand};
 use crate::repo::{AcmeWeb, SURPRISES};
@@ -82,6 +83,7 @@ pub fn battery() -> Vec<Row> {
         row("H13", "conffile changed by both sides", true, &[Patched], conffile),
         row("H14", "a script asks a person", false, &[Patched], around::question),
         row("H15", "an archive is not what was signed", true, &[Refused], around::archive_damaged),
+        row("H16", "the index has expired", false, &[Refused, Patched], around::index_expired),
         row("H17", "the planned version is gone", false, &[Refused], around::archive_gone),
         row("H18", "the solver wants to remove a package, or needs one", false, &[Refused], solver),
         row("H19", "package held by the administrator", false, &[Refused], held),
@@ -102,6 +104,15 @@ pub fn battery() -> Vec<Row> {
             &[Patched, Undone],
             unconfirmed,
         ),
+        row(
+            "H27a",
+            "a new kernel is rebooted into, and taken back",
+            false,
+            &[Patched],
+            kernels::rebooted,
+        ),
+        row("H27", "a new kernel hangs at boot", false, &[Undone], kernels::hangs),
+        row("H28", "a new kernel panics at boot", false, &[Undone], kernels::panics),
         row(
             "H31",
             "the preimage is damaged when it is needed",

@@ -54,6 +54,8 @@ pub struct Stand<'l> {
     points: Vec<String>,
     report: Report,
     good: &'static [End],
+    /// Every file, as it was found at the end of the last run, where nothing has touched the host since.
+    known: Option<Tree>,
 }
 
 impl<'l> Stand<'l> {
@@ -68,7 +70,43 @@ impl<'l> Stand<'l> {
         vendor.publish(&[acme_web(FROM, AcmeWeb::Good)])?;
         let host = raise(lab, &agent, &mut vendor, root)?;
         let (points, report) = (Vec::new(), Report::default());
-        Ok(Self { lab, agent, host, root, vendor, number: 0, points, report, good: &[] })
+        let (number, good, known) = (0, &[] as &[End], None);
+        Ok(Self { lab, agent, host, root, vendor, number, points, report, good, known })
+    }
+
+    /// The lab, for rows that need another kind of host.
+    pub(super) fn lab(&self) -> &'l Lab {
+        self.lab
+    }
+
+    /// The agent's program on this machine.
+    pub(super) fn agent(&self) -> &Path {
+        &self.agent
+    }
+
+    /// A run on another host than this one, which `end` was judged of.
+    pub(super) fn record(&mut self, what: &str, fired: bool, end: Result<End, String>) {
+        self.report.runs += 1;
+        self.report.fired += u32::from(fired);
+        match end {
+            Ok(end) if self.good.contains(&end) => self.count(end),
+            Ok(end) => self.unknown(format!("{what}: ended as {end:?}, which it may not")),
+            Err(why) => self.unknown(format!("{what}: {why}")),
+        }
+    }
+
+    fn count(&mut self, end: End) {
+        match end {
+            End::Patched => self.report.patched_verified += 1,
+            End::Undone => self.report.rolled_back_verified += 1,
+            End::Refused => self.report.refused_untouched += 1,
+            End::Quarantined => self.report.quarantined += 1,
+        }
+    }
+
+    fn unknown(&mut self, detail: String) {
+        self.report.unknown += 1;
+        self.report.details.push(detail);
     }
 
     /// From now on only points with one of these texts in their names are tried; none: all.
@@ -83,6 +121,7 @@ impl<'l> Stand<'l> {
     pub(super) fn begin(&mut self, row: &Row) -> Result<(), LabError> {
         self.report = Report { row: format!("{} {}", row.id, row.what), ..Report::default() };
         self.good = row.good;
+        self.touched();
         if self.root != row.root {
             self.root = row.root;
             self.renew()?;
@@ -99,8 +138,14 @@ impl<'l> Stand<'l> {
         &self.host
     }
 
+    /// The host was changed between two runs: what its files were is no longer known.
+    pub(super) fn touched(&mut self) {
+        self.known = None;
+    }
+
     /// A fresh host in place of this one.
     fn renew(&mut self) -> Result<(), LabError> {
+        self.touched();
         self.host.destroy()?;
         self.host = raise(self.lab, &self.agent, &mut self.vendor, self.root)?;
         Ok(())
@@ -108,11 +153,25 @@ impl<'l> Stand<'l> {
 
     /// Publishes a new version that behaves so; the host is offered it. Gives the version.
     pub fn offer(&mut self, behaviour: AcmeWeb) -> Result<String, LabError> {
+        self.touched();
         self.number += 1;
         let version = format!("1.1.{}", self.number);
         self.vendor.publish(&[acme_web(&version, behaviour)])?;
         self.host.sh("apt-get update -qq && sync")?.ok()?;
         Ok(version)
+    }
+
+    /// The vendor's index is good for so many seconds from now on; `None`: for ever. The host asks for it.
+    pub(super) fn good_for(&mut self, seconds: Option<u32>) -> Result<(), LabError> {
+        self.touched();
+        self.vendor.good_for(seconds)?;
+        self.host.sh("apt-get update -qq && sync")?.ok().map(drop)
+    }
+
+    /// The vendor makes a new index, good for ever, which the host does not ask for.
+    pub(super) fn renew_index(&mut self) -> Result<(), LabError> {
+        self.touched();
+        self.vendor.good_for(None)
     }
 
     /// `fettle-agent patch acme-web`, with these variables.
@@ -197,55 +256,52 @@ impl<'l> Stand<'l> {
         if !self.is_tried(what) {
             return Ok(false);
         }
-        let (before, last) = (self.tree()?, self.status()?["last"]["id"].clone());
+        let before = match self.known.take() {
+            Some(known) => known,
+            None => self.tree()?,
+        };
+        let last = self.status()?["last"]["id"].clone();
         let fired = act(self)?;
         if !fired {
-            self.take_back(&before, what)?;
+            self.take_back(before, what)?;
             return Ok(false);
         }
         self.report.runs += 1;
         self.report.fired += 1;
         let resumed = self.host.command("fettle-agent").arg("resume").timeout(PATIENCE).run()?;
-        let mut spoiled = false;
-        match self.judge(to, &before, &last) {
-            Ok(end) if self.good.contains(&end) => match end {
-                End::Patched => self.report.patched_verified += 1,
-                End::Undone => self.report.rolled_back_verified += 1,
-                End::Refused => self.report.refused_untouched += 1,
-                End::Quarantined => {
-                    self.report.quarantined += 1;
-                    spoiled = true;
-                }
-            },
+        let spoiled = match self.judge(to, &before, &last) {
+            Ok(end) if self.good.contains(&end) => {
+                self.count(end);
+                end == End::Quarantined
+            }
             other => {
                 let why = match other {
                     Ok(end) => format!("ended as {end:?}, which it may not"),
                     Err(why) => why,
                 };
-                self.report.unknown += 1;
-                spoiled = true;
                 let said = crate::tool::last_lines(
                     format!("{}{}", resumed.stdout, resumed.stderr).as_bytes(),
                     6,
                 );
-                self.report.details.push(format!("{what}: {why}; resume said: {said}"));
+                self.unknown(format!("{what}: {why}; resume said: {said}"));
+                true
             }
-        }
+        };
         if spoiled {
             self.renew()?
         } else {
-            self.take_back(&before, what)?
+            self.take_back(before, what)?
         }
         Ok(true)
     }
 
     /// Undoes what was patched, and compares every file.
-    fn take_back(&mut self, before: &Tree, what: &str) -> Result<(), LabError> {
+    fn take_back(&mut self, before: Tree, what: &str) -> Result<(), LabError> {
         if self.version()? == FROM {
             return Ok(());
         }
         let undone = self.host.command("fettle-agent").arg("undo").timeout(PATIENCE).run()?;
-        let differing = tree::diff(before, &self.tree()?);
+        let differing = tree::diff(&before, &self.tree()?);
         if !undone.success() || !differing.is_empty() {
             self.report.differing += u32::try_from(differing.len()).unwrap_or(u32::MAX).max(1);
             let first = differing.first().map(ToString::to_string).unwrap_or_default();
@@ -257,6 +313,7 @@ impl<'l> Stand<'l> {
             ));
             return self.renew();
         }
+        self.known = Some(before);
         Ok(())
     }
 

@@ -28,6 +28,8 @@ pub struct Vendor {
     group: PathBuf,
     server: Option<Server>,
     hosts: Vec<LabHost>,
+    /// How long an index is good after it was made, in seconds; `None`: for ever.
+    good_for: Option<u32>,
 }
 
 impl Vendor {
@@ -52,8 +54,14 @@ impl Vendor {
             fs::create_dir_all(&part).map_err(LabError::io("make", &part))?;
         }
         let group = lab.inner.groups.create("vendor")?;
-        let mut vendor =
-            Self { name: name.to_owned(), dir, group, server: None, hosts: Vec::new() };
+        let mut vendor = Self {
+            name: name.to_owned(),
+            dir,
+            group,
+            server: None,
+            hosts: Vec::new(),
+            good_for: None,
+        };
         vendor.make_key()?;
         vendor.index()?;
         if serve == Serve::Http {
@@ -88,6 +96,13 @@ impl Vendor {
         if file.exists() {
             fs::remove_file(&file).map_err(LabError::io("remove", &file))?;
         }
+        self.refresh()
+    }
+
+    /// From now on an index is good for so many seconds after it was made (`Valid-Until`); `None`: for ever. It is made
+    /// anew at once.
+    pub fn good_for(&mut self, seconds: Option<u32>) -> Result<(), LabError> {
+        self.good_for = seconds;
         self.refresh()
     }
 
@@ -161,6 +176,7 @@ impl Vendor {
             ("Components", "main"),
         ]
         .map(|(key, value)| format!("APT::FTPArchive::Release::{key}={value}"));
+        let valid = self.good_for.map(|s| format!("APT::FTPArchive::Release::ValidTime={s}"));
         let dist = archive.join("dists/stable");
         for old in ["Release", "InRelease"] {
             let old = dist.join(old);
@@ -170,6 +186,7 @@ impl Vendor {
         }
         let release = settings
             .iter()
+            .chain(&valid)
             .fold(
                 Tool::new("apt-ftparchive", "describing the vendor's archive"),
                 |tool, setting| tool.arg("-o").arg(setting),
