@@ -1,6 +1,7 @@
 //! Who is exposed to what, and why.
 //!
-//! The rules, which are Debian's own (`security_tracker` manual, "installed package → vulnerability"):
+//! The rules, which are Debian's own (`security_tracker` manual, "installed package → vulnerability"); what is different
+//! with other vendors stands in `vendor`:
 //!
 //! * A statement is about a *source* package of a *release*. So an installed binary counts by its source's name
 //!   and version, never by its own version (they differ for binNMUs, `bpftool`, samba's `libldb2`, ...).
@@ -28,11 +29,13 @@ mod facts;
 mod fleet;
 mod judge;
 mod signed;
+mod vendor;
 
 pub use catalogue::{Catalogue, CatalogueInput, Cvss, Publication, Statement};
 pub use explain::{Explanation, Reason, Topic};
 pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Totals, Worst};
 pub use signed::vendor_source;
+pub use vendor::release_name;
 
 /// An inventory's gap (`Inventory::gaps`) that begins with one of these says that processes could not be looked
 /// at. Then an empty list of stale processes proves nothing, and a finding that is fixed on disk stays
@@ -103,11 +106,12 @@ pub struct Judgement {
 pub enum Coverage {
     /// The vendor's data covers the host's release.
     Release {
-        /// Its codename.
+        /// Its name ([`release_name`]).
         release: String,
         /// How the kernel was judged.
         kernel: KernelCoverage,
-        /// Packages whose version is not well-formed, so that its order is a guess: `name version`.
+        /// `name version` of packages whose version is not well-formed, so that its order is a guess; and of packages of
+        /// a module, which are not judged, because the host does not say of which stream.
         odd_versions: Vec<String>,
     },
     /// The host could not say which packages it has. What was found before stays as it was.
@@ -132,7 +136,7 @@ impl Coverage {
         match self {
             Self::UnknownRelease { os, known } => Some(format!(
                 "no vulnerability data for {} (ID {:?}, codename {:?}): nothing is known about this host's \
-                 vulnerabilities. Data is loaded for Debian {}; load a feed for this distribution with \
+                 vulnerabilities. Data is loaded for {}; load a feed for this distribution with \
                  `fettle feed import`, or correct /etc/os-release if it is wrong",
                 if os.pretty.is_empty() { "a system without a name" } else { &os.pretty },
                 os.id,

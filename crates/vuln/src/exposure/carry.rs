@@ -5,7 +5,6 @@ use super::facts::{HostFacts, SourceFacts, is_kernel_image};
 use super::{Withdrawal, Withdrawn};
 use fettle_core::advisory::AdvisoryStatus;
 use fettle_core::finding::{Finding, FindingState};
-use fettle_core::version::deb;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -155,10 +154,13 @@ fn decide(
     };
     // Still the very version that was vulnerable by another statement: the vendor moved the fix, nobody patched.
     let was_below = known.fixed_version.as_ref().is_none_or(|f| {
-        deb::compare_lenient(&known.installed, f).is_lt()
-            && deb::compare_lenient(f, version).is_ne()
+        facts.scheme.compare_lenient(&known.installed, f).is_lt()
+            && facts.scheme.compare_lenient(f, version).is_ne()
     });
-    if was_below && known.state != FindingState::Fixed && here.has_version(&known.installed) {
+    if was_below
+        && known.state != FindingState::Fixed
+        && here.has_version(facts.scheme, &known.installed)
+    {
         return Err(Withdrawal::StatementChanged { now: statement.status.clone() });
     }
     let lowest =
@@ -197,7 +199,7 @@ fn still_running(
 ) -> Vec<Carried> {
     let Some(here) = facts.source(source).filter(|s| s.stale) else { return Vec::new() };
     let Some(lowest) = here.groups.first() else { return Vec::new() };
-    let ran = deb::key_lenient(ran);
+    let ran = facts.scheme.key(ran);
     let statements = catalogue.slice(catalogue.range(release, source)).iter();
     statements
         .filter(|s| {

@@ -1,6 +1,7 @@
 //! Everything vendors say, indexed by release and source package, with what the world says about each
 //! vulnerability beside it.
 
+use super::vendor::scheme_of;
 use crate::feed::Feed;
 use crate::feed::cvss::CvssScore;
 use crate::feed::dsa::DebianAdvisory;
@@ -8,8 +9,7 @@ use crate::feed::epss::EpssScore;
 use crate::feed::kev::KevEntry;
 use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking};
 use fettle_core::finding::Severity;
-use fettle_core::inventory::Os;
-use fettle_core::version::deb;
+use fettle_core::version::Scheme;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -37,7 +37,7 @@ pub struct CatalogueInput {
 pub struct Statement {
     /// Vulnerability.
     pub id: Arc<str>,
-    /// Source package.
+    /// Source package; the package itself where the vendor speaks of installed packages by their own name.
     pub source: Arc<str>,
     /// Release.
     pub release: Arc<str>,
@@ -156,7 +156,10 @@ impl Catalogue {
         advisories.sort_by(|a, b| {
             (&a.release, &a.source, &a.id)
                 .cmp(&(&b.release, &b.source, &b.id))
-                .then_with(|| worse(&b.status).cmp(&worse(&a.status)))
+                .then_with(|| {
+                    let scheme = scheme_of(&a.release);
+                    worse(scheme, &b.status).cmp(&worse(scheme, &a.status))
+                })
                 .then_with(|| {
                     (&a.urgency, &a.evidence, &a.status).cmp(&(&b.urgency, &b.evidence, &b.status))
                 })
@@ -199,7 +202,7 @@ impl Catalogue {
                 .or_insert(place..place);
             range.end = place + 1;
             let fixed_key = match &advisory.status {
-                AdvisoryStatus::Fixed { version } => deb::key_lenient(version).into(),
+                AdvisoryStatus::Fixed { version } => scheme_of(&release).key(version).into(),
                 _ => Box::default(),
             };
             let published = (release.clone(), source.clone(), facts.id.clone());
@@ -280,7 +283,7 @@ impl Catalogue {
         self.vulnerabilities[found].cvss.as_ref()
     }
 
-    /// Is there data for this release ([`release_name`])?
+    /// Is there data for this release ([`super::release_name`])?
     pub(crate) fn covers(&self, release: &str) -> bool {
         self.releases.contains_key(release)
     }
@@ -306,22 +309,12 @@ impl Catalogue {
     }
 }
 
-/// The release a host runs, as statements name it: Debian's codename. A derivative that borrows Debian's codename is
-/// not Debian, because its packages differ: it is named `id:codename`, or `id:version` where it has none.
-pub(crate) fn release_name(os: &Os) -> String {
-    match (os.id.as_str(), os.codename.as_str()) {
-        ("debian", codename) if !codename.is_empty() => codename.to_owned(),
-        (id, "") => format!("{id}:{}", os.version),
-        (id, codename) => format!("{id}:{codename}"),
-    }
-}
-
 /// Of two statements about the same thing the one with the larger value counts.
-fn worse(status: &AdvisoryStatus) -> (u8, Vec<u8>) {
+fn worse(scheme: Scheme, status: &AdvisoryStatus) -> (u8, Vec<u8>) {
     match status {
         AdvisoryStatus::NotAffected => (0, Vec::new()),
         AdvisoryStatus::Undetermined => (1, Vec::new()),
-        AdvisoryStatus::Fixed { version } => (2, deb::key_lenient(version)),
+        AdvisoryStatus::Fixed { version } => (2, scheme.key(version)),
         AdvisoryStatus::Open { .. } => (3, Vec::new()),
     }
 }

@@ -3,13 +3,13 @@
 use super::MEMORY_GAPS;
 use super::catalogue::{Catalogue, Statement};
 use super::facts::is_kernel_image;
-use super::signed::vendor_source;
+use super::vendor::{Rules, Subjects, release_name};
 use crate::feed::Feed;
 use crate::feed::dsa::CHANGELOG;
 use fettle_core::advisory::AdvisoryStatus;
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, StaleProcess};
-use fettle_core::version::deb;
+use fettle_core::version::Scheme;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
@@ -63,7 +63,8 @@ impl Topic {
 impl Catalogue {
     /// Explains a finding of a host with this inventory.
     pub fn explain(&self, finding: &Finding, inventory: &Inventory) -> Explanation {
-        let release = inventory.os.codename.as_str();
+        let release = release_name(&inventory.os);
+        let release = release.as_str();
         let statement = self.statement(release, &finding.source, &finding.id);
         let mut reasons = Vec::new();
         let mut add = |topic: Topic, text: String| reasons.push(Reason { topic, text });
@@ -202,6 +203,7 @@ fn no_fix_reason(reason: &str) -> String {
 }
 
 fn versions(finding: &Finding, inventory: &Inventory) -> Vec<String> {
+    let rules = Rules::of(&inventory.os);
     let mut lines = Vec::new();
     let kernel = finding.binaries.first().filter(|b| is_kernel_image(b));
     if let Some(image) = kernel {
@@ -216,15 +218,22 @@ fn versions(finding: &Finding, inventory: &Inventory) -> Vec<String> {
         let shown = names.iter().take(6).copied().collect::<Vec<_>>().join(", ");
         let more =
             if names.len() > 6 { format!(" and {} more", names.len() - 6) } else { String::new() };
-        lines.push(format!(
-            "{shown}{more}: built from source package {}{}; the source's version is what counts, not the binary's.",
-            finding.source,
-            if kernel.is_some() { String::new() } else { format!(" {}", finding.installed) }
-        ));
+        lines.push(match rules.subjects {
+            Subjects::Sources => format!(
+                "{shown}{more}: built from source package {}{}; the source's version is what counts, not the binary's.",
+                finding.source,
+                if kernel.is_some() { String::new() } else { format!(" {}", finding.installed) }
+            ),
+            Subjects::Binaries => format!(
+                "{shown} {}: the vendor's statement is about this very package.",
+                finding.installed
+            ),
+        });
     }
     let signed = inventory.packages.iter().find(|p| {
         finding.binaries.contains(&p.name)
-            && vendor_source(&p.source, &p.source_version).0 != p.source.as_str()
+            && rules.scheme == Scheme::Deb
+            && rules.subject(p).0 != p.source.as_str()
     });
     if let Some(p) = signed {
         lines.push(format!(
@@ -232,7 +241,7 @@ fn versions(finding: &Finding, inventory: &Inventory) -> Vec<String> {
             p.source,
             p.source_version,
             finding.source,
-            vendor_source(&p.source, &p.source_version).1
+            rules.subject(p).1
         ));
     }
     match &finding.fixed_version {
@@ -240,14 +249,14 @@ fn versions(finding: &Finding, inventory: &Inventory) -> Vec<String> {
             lines.push("No package of that source is installed any more.".to_owned())
         }
         Some(fixed) => {
-            let relation = match deb::compare_lenient(&finding.installed, fixed) {
+            let relation = match rules.scheme.compare_lenient(&finding.installed, fixed) {
                 Ordering::Less => "is lower than",
                 Ordering::Equal => "equals",
                 Ordering::Greater => "is higher than",
             };
             lines.push(format!(
-                "In dpkg's order {} {relation} the fixed version {fixed}.",
-                finding.installed
+                "In {}'s order {} {relation} the fixed version {fixed}.",
+                rules.scheme, finding.installed
             ));
         }
         None => lines.push(
@@ -311,6 +320,7 @@ fn running(finding: &Finding, inventory: &Inventory) -> Vec<String> {
 }
 
 fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement>) -> String {
+    let rules = Rules::of(&inventory.os);
     let held: Vec<&str> = finding
         .binaries
         .iter()
@@ -333,8 +343,9 @@ fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement
             }
         }
         _ if !held.is_empty() => format!(
-            "The administrator holds {}: `apt-mark unhold` lets it be fixed.",
-            held.join(", ")
+            "The administrator holds {}: {} lets it be fixed.",
+            held.join(", "),
+            if rules.scheme == Scheme::Deb { "`apt-mark unhold`" } else { "unholding it" }
         ),
         _ if finding.offered => {
             let mut names: Vec<String> = inventory
@@ -342,9 +353,7 @@ fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement
                 .iter()
                 .filter(|u| {
                     let package = inventory.package(&u.name);
-                    package.is_some_and(|p| {
-                        vendor_source(&p.source, &p.source_version).0 == finding.source.as_str()
-                    })
+                    package.is_some_and(|p| rules.subject(p).0 == finding.source.as_str())
                 })
                 .map(|u| format!("{} {}", u.name, u.to))
                 .collect();
@@ -361,8 +370,9 @@ fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement
         }
         _ => format!(
             "Version {} is not offered by the host's own sources: a mirror that lags, a source (such as the security \
-             suite) that is not configured, or a pin. Look with `apt-cache policy {}`.",
+             suite) that is not configured, or a pin. Look with `{} {}`.",
             finding.fixed_version.as_deref().unwrap_or("?"),
+            rules.look(),
             finding.binaries.first().map_or(finding.source.as_str(), String::as_str)
         ),
     }

@@ -1,9 +1,10 @@
 //! What of an inventory decides about exposure: per source package of the vendor, which versions are installed,
 //! which kernel runs, what is offered, in use, exposed, stale.
 
-use super::{KernelCoverage, MEMORY_GAPS, PACKAGES_GAP, signed::vendor_source};
+use super::vendor::Rules;
+use super::{KernelCoverage, MEMORY_GAPS, PACKAGES_GAP};
 use fettle_core::inventory::{Inventory, Package};
-use fettle_core::version::deb;
+use fettle_core::version::Scheme;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ pub(super) struct Keyed {
 }
 
 impl Keyed {
-    pub(super) fn new(text: &str) -> Self {
-        Self { key: deb::key_lenient(text).into(), text: text.into() }
+    pub(super) fn new(scheme: Scheme, text: &str) -> Self {
+        Self { key: scheme.key(text).into(), text: text.into() }
     }
 }
 
@@ -68,8 +69,8 @@ impl SourceFacts {
     }
 
     /// Is this version installed or running?
-    pub(super) fn has_version(&self, text: &str) -> bool {
-        let key = deb::key_lenient(text);
+    pub(super) fn has_version(&self, scheme: Scheme, text: &str) -> bool {
+        let key = scheme.key(text);
         self.groups.iter().any(|g| *g.version.key == *key)
             || self.kernel.as_ref().is_some_and(|k| *k.version.key == *key)
     }
@@ -78,10 +79,12 @@ impl SourceFacts {
 /// A whole host.
 #[derive(Debug, Clone)]
 pub(super) struct HostFacts {
+    /// Whose order the host's versions have.
+    pub(super) scheme: Scheme,
     /// By source name.
     pub(super) sources: Vec<Arc<SourceFacts>>,
     pub(super) kernel: KernelCoverage,
-    /// `name version` of packages whose version is not well-formed.
+    /// `name version` of packages whose version is not well-formed, and of those of a module.
     pub(super) odd_versions: Vec<String>,
     /// Binary packages of which a process maps replaced files.
     pub(super) stale_packages: BTreeSet<Arc<str>>,
@@ -128,12 +131,17 @@ impl HostFacts {
         let mut building: BTreeMap<Arc<str>, Building<'_>> = BTreeMap::new();
         let mut source_of: BTreeMap<&str, (Arc<str>, &Package)> = BTreeMap::new();
         let mut odd_versions = BTreeSet::new();
+        let rules = Rules::of(&inventory.os);
         for package in &inventory.packages {
-            let (source, version) = vendor_source(&package.source, &package.source_version);
-            if deb::Version::parse(&version).is_err() {
+            if rules.is_modular(package) {
+                odd_versions.insert(format!("{} {}", package.name, package.version));
+                continue;
+            }
+            let (source, version) = rules.subject(package);
+            if rules.scheme.check(&version).is_err() {
                 odd_versions.insert(format!("{} {}", package.name, package.source_version));
             }
-            let version = Keyed::new(&version);
+            let version = Keyed::new(rules.scheme, &version);
             let name: Arc<str> = source.as_ref().into();
             let entry = building.entry(name.clone()).or_default();
             if is_kernel_package(package, &source) {
@@ -146,12 +154,13 @@ impl HostFacts {
         }
         for upgrade in &inventory.upgrades {
             let Some((name, package)) = source_of.get(upgrade.name.as_str()) else { continue };
-            let offered = Keyed::new(&vendor_source(&package.source, &upgrade.source_version).1);
+            let offered = rules.offered(package, &upgrade.to, &upgrade.source_version);
+            let offered = Keyed::new(rules.scheme, &offered);
             if let Some(entry) = building.get_mut(name) {
                 entry.offered = entry.offered.take().max(Some(offered));
             }
         }
-        let kernel = running_kernel(inventory, &mut building);
+        let kernel = running_kernel(inventory, rules.scheme, &mut building);
 
         let sources = building
             .into_iter()
@@ -174,6 +183,7 @@ impl HostFacts {
             .map(Arc::new)
             .collect();
         Self {
+            scheme: rules.scheme,
             sources,
             kernel,
             odd_versions: odd_versions.into_iter().collect(),
@@ -202,6 +212,7 @@ impl HostFacts {
 /// Finds the source and version of the running kernel and notes it there.
 fn running_kernel(
     inventory: &Inventory,
+    scheme: Scheme,
     building: &mut BTreeMap<Arc<str>, Building<'_>>,
 ) -> KernelCoverage {
     let kernel = &inventory.kernel;
@@ -218,8 +229,8 @@ fn running_kernel(
     });
     // What the kernel says of itself comes first: a later build may be installed under the same name.
     let told = Some(kernel.running_version.trim())
-        .filter(|v| deb::Version::parse(v).is_ok())
-        .map(Keyed::new);
+        .filter(|v| scheme.check(v).is_ok())
+        .map(|v| Keyed::new(scheme, v));
     let (source, binary, version) = match (installed, told) {
         (Some((source, binary, on_disk)), told) => (source, binary, told.unwrap_or(on_disk)),
         // Its package was removed while it runs. Debian's kernels are built from `linux` unless an image of

@@ -1,8 +1,9 @@
 //! Statements against facts: one source package at a time, once for all hosts that share them.
 
 use super::carry::{Carried, Known, carry};
-use super::catalogue::{Catalogue, Statement, release_name};
+use super::catalogue::{Catalogue, Statement};
 use super::facts::{HostFacts, SourceFacts};
+use super::vendor::release_name;
 use super::{Coverage, Doubt, Exception, HostView, Judgement};
 use fettle_core::HostId;
 use fettle_core::advisory::{AdvisoryStatus, Ranking};

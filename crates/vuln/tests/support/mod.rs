@@ -159,7 +159,10 @@ pub fn advisory(
 }
 
 pub fn catalogue(statements: &[(&str, &str, &str, &str)]) -> Catalogue {
-    let advisories = statements.iter().map(|s| advisory("bookworm", *s)).collect();
+    catalogue_of(statements.iter().map(|s| advisory("bookworm", *s)).collect())
+}
+
+pub fn catalogue_of(advisories: Vec<Advisory>) -> Catalogue {
     Catalogue::build(CatalogueInput { advisories, ..CatalogueInput::default() })
 }
 

@@ -3,9 +3,10 @@
 use super::subjects::{Subject, Subjects};
 use super::{FleetIndex, HostRecord, Totals};
 use crate::exposure::carry::{Carried, Known, carry};
-use crate::exposure::catalogue::{Catalogue, release_name};
+use crate::exposure::catalogue::Catalogue;
 use crate::exposure::facts::HostFacts;
 use crate::exposure::judge::{finding, has_hit, state_with};
+use crate::exposure::vendor::release_name;
 use crate::exposure::{Coverage, Exception, HostView, Withdrawn};
 use fettle_core::HostId;
 use fettle_core::finding::{Finding, FindingState, Severity};

@@ -1,0 +1,157 @@
+//! What differs from vendor to vendor: how a release is named, what statements are about, and whose order versions
+//! have.
+
+use super::signed::vendor_source;
+use fettle_core::inventory::{Os, Package};
+use fettle_core::version::Scheme;
+use std::borrow::Cow;
+
+/// The release a host runs, as statements name it.
+///
+/// Debian's codename. A derivative that borrows Debian's codename is not Debian, because its packages differ: it is
+/// named `id:codename`, or `id:version` where it has none. Where statements go by part of the version, that part only:
+///
+/// | host | release |
+/// |---|---|
+/// | Debian 12 | `bookworm` |
+/// | Ubuntu 22.04 | `ubuntu:22.04` |
+/// | AlmaLinux 9.4 (Rocky, RHEL, CentOS, Oracle likewise) | `almalinux:9` |
+/// | Alpine 3.19.0 | `alpine:3.19` |
+/// | Wolfi, Chainguard | `wolfi`, `chainguard` |
+pub fn release_name(os: &Os) -> String {
+    let part = |dots: usize| os.version.split('.').take(dots).collect::<Vec<_>>().join(".");
+    match (os.id.as_str(), os.codename.as_str()) {
+        ("debian", codename) if !codename.is_empty() => codename.to_owned(),
+        ("ubuntu", _) => format!("ubuntu:{}", os.version),
+        (id @ ("almalinux" | "rocky" | "rhel" | "centos" | "ol"), _) => {
+            format!("{id}:{}", part(1))
+        }
+        ("alpine", _) => format!("alpine:{}", part(2)),
+        (id @ ("wolfi" | "chainguard"), _) => id.to_owned(),
+        (id, "") => format!("{id}:{}", os.version),
+        (id, codename) => format!("{id}:{codename}"),
+    }
+}
+
+/// Whose order the versions of a release have ([`release_name`]). Releases without a vendor in front are Debian's.
+pub(crate) fn scheme_of(release: &str) -> Scheme {
+    let vendor = release.split(':').next().unwrap_or_default();
+    // `rhel-eus:9.2` is a release of `rhel`.
+    let family = vendor.split('-').next().unwrap_or_default();
+    Scheme::of_os(vendor).or_else(|| Scheme::of_os(family)).unwrap_or(Scheme::Deb)
+}
+
+/// What a vendor's statements are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subjects {
+    /// Source packages: one statement for all that is built from one source.
+    Sources,
+    /// Installed packages by their own name.
+    Binaries,
+}
+
+/// How the packages of one host are held against statements.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) scheme: Scheme,
+    pub(crate) subjects: Subjects,
+    /// Ubuntu's signed kernels come from sources of their own with the versions of those they sign.
+    signed_linux: bool,
+}
+
+impl Rules {
+    /// The rules of a host's vendor.
+    pub(crate) fn of(os: &Os) -> Self {
+        let subjects = match os.id.as_str() {
+            "almalinux" | "rhel" | "wolfi" | "chainguard" => Subjects::Binaries,
+            _ => Subjects::Sources,
+        };
+        let scheme = Scheme::of_os(&os.id).unwrap_or(Scheme::Deb);
+        Self { scheme, subjects, signed_linux: os.id == "ubuntu" }
+    }
+
+    /// Name and version under which the vendor's statements know an installed package.
+    pub(crate) fn subject<'a>(&self, package: &'a Package) -> (Cow<'a, str>, Cow<'a, str>) {
+        match (self.subjects, self.scheme) {
+            (Subjects::Binaries, _) => {
+                (package.name.as_str().into(), package.version.as_str().into())
+            }
+            (Subjects::Sources, Scheme::Deb) => {
+                match package.source.strip_prefix("linux-signed").filter(|_| self.signed_linux) {
+                    Some(flavour) => {
+                        (format!("linux{flavour}").into(), package.source_version.as_str().into())
+                    }
+                    None => vendor_source(&package.source, &package.source_version),
+                }
+            }
+            (Subjects::Sources, _) => {
+                (package.source.as_str().into(), package.source_version.as_str().into())
+            }
+        }
+    }
+
+    /// The version of a package's subject that an upgrade brings.
+    pub(crate) fn offered<'a>(
+        &self,
+        package: &'a Package,
+        to: &'a str,
+        source_version: &'a str,
+    ) -> Cow<'a, str> {
+        match (self.subjects, self.scheme) {
+            (Subjects::Binaries, _) => to.into(),
+            (Subjects::Sources, Scheme::Deb) => vendor_source(&package.source, source_version).1,
+            (Subjects::Sources, _) => source_version.into(),
+        }
+    }
+
+    /// What to type on a host to see which versions of a package are offered, and why.
+    pub(crate) fn look(&self) -> &'static str {
+        match self.scheme {
+            Scheme::Rpm => "dnf list --showduplicates",
+            Scheme::Apk => "apk policy",
+            Scheme::Pacman => "pacman -Si",
+            _ => "apt-cache policy",
+        }
+    }
+
+    /// Is the package part of a module, of which several streams with versions of their own are published side by
+    /// side? Its release says so (`1.module_el9.1.0+16+91bc168f`), but not of which stream.
+    pub(crate) fn is_modular(&self, package: &Package) -> bool {
+        self.scheme == Scheme::Rpm && is_modular(&package.version)
+    }
+}
+
+/// Does an rpm version say that it is part of a module?
+pub(crate) fn is_modular(version: &str) -> bool {
+    version.contains(".module_") || version.contains(".module+")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn os(id: &str, version: &str, codename: &str) -> Os {
+        Os { id: id.into(), version: version.into(), codename: codename.into(), ..Os::default() }
+    }
+
+    #[test]
+    fn releases_are_named_as_statements_name_them_and_each_has_its_version_order() {
+        for (id, version, codename, release, scheme) in [
+            ("debian", "12", "bookworm", "bookworm", Scheme::Deb),
+            ("raspbian", "12", "bookworm", "raspbian:bookworm", Scheme::Deb),
+            ("ubuntu", "22.04", "jammy", "ubuntu:22.04", Scheme::Deb),
+            ("almalinux", "9.4", "", "almalinux:9", Scheme::Rpm),
+            ("rocky", "10", "", "rocky:10", Scheme::Rpm),
+            ("rhel", "8.10", "", "rhel:8", Scheme::Rpm),
+            ("alpine", "3.19.0", "", "alpine:3.19", Scheme::Apk),
+            ("wolfi", "20230201", "", "wolfi", Scheme::Apk),
+            ("arch", "", "", "arch:", Scheme::Pacman),
+        ] {
+            assert_eq!(release_name(&os(id, version, codename)), release);
+            assert_eq!(scheme_of(release), scheme, "{release}");
+        }
+        assert_eq!(scheme_of("rhel-eus:9.2"), Scheme::Rpm);
+        assert_eq!(scheme_of("ubuntu-pro:16.04"), Scheme::Deb);
+        assert_eq!(scheme_of("opensuse-leap:15.5"), Scheme::Rpm);
+    }
+}

@@ -1,0 +1,69 @@
+//! Hosts of other vendors than Debian: what statements are about, and whose version order counts.
+
+// The lint spares tests, not the functions they share.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use fettle_core::inventory::{Inventory, Kernel, Os, Package};
+use fettle_vuln::exposure::{Catalogue, Coverage};
+use support::*;
+
+#[test]
+fn a_host_is_judged_by_its_own_package_managers_order_and_by_what_its_vendor_speaks_of() {
+    let speak = |release: &str, package: &str, fixed: &str| {
+        catalogue_of(vec![advisory(release, (package, "CVE-1", fixed, ""))])
+    };
+    let host = |os: Os, packages: &[Package]| Inventory { os, ..with(packages) };
+    // To rpm a caret is after the end, to dpkg it is no version at all; AlmaLinux speaks of binaries, Rocky of sources.
+    let packages = [built("openssl-libs", "1:3.0.7^2-1.el9", "openssl", "1:3.0.7^2-1.el9")];
+    let (alma, rocky) = (os("almalinux", "9.4", ""), os("rocky", "9.4", ""));
+    let found = |catalogue: &Catalogue, os: &Os| {
+        judge(catalogue, &host(os.clone(), &packages)).findings.len()
+    };
+    assert_eq!(found(&speak("almalinux:9", "openssl-libs", "1:3.0.7^3-1.el9"), &alma), 1);
+    assert_eq!(found(&speak("almalinux:9", "openssl-libs", "1:3.0.7-1.el9"), &alma), 0);
+    assert_eq!(found(&speak("almalinux:9", "openssl", "1:3.0.7^3-1.el9"), &alma), 0);
+    assert_eq!(found(&speak("rocky:9", "openssl", "1:3.0.7^3-1.el9"), &rocky), 1);
+    assert_eq!(found(&speak("rocky:9", "openssl-libs", "1:3.0.7^3-1.el9"), &rocky), 0);
+
+    // To apk a number with a leading zero is low.
+    let alpine = host(os("alpine", "3.19.1", ""), &[built("libx", "1.02-r0", "x", "1.02-r0")]);
+    assert_eq!(judge(&speak("alpine:3.19", "x", "1.1-r0"), &alpine).findings.len(), 1);
+    assert_eq!(judge(&speak("alpine:3.19", "x", "1.01-r0"), &alpine).findings.len(), 0);
+    let catalogue = speak("alpine:3.19", "x", "1.1-r0");
+    let finding = &judge(&catalogue, &alpine).findings[0];
+    let told = format!("{:?}", catalogue.explain(finding, &alpine));
+    assert!(told.contains("In apk's order 1.02-r0 is lower than"), "{told}");
+    assert!(told.contains("apk policy"), "{told}");
+}
+
+#[test]
+fn packages_of_a_module_are_not_judged_by_the_statements_about_others_and_it_is_said() {
+    let catalogue = catalogue_of(vec![advisory(
+        "almalinux:9",
+        ("nodejs", "CVE-1", "1:20.0.0-1.module_el9.1.0+16+91bc168f", ""),
+    )]);
+    let mut host = with(&[package("nodejs", "1:18.12.1-1.module_el9.1.0+16+91bc168f")]);
+    host.os = os("almalinux", "9.4", "");
+    let judgement = judge(&catalogue, &host);
+    assert_eq!(judgement.findings, []);
+    let Coverage::Release { odd_versions, .. } = &judgement.coverage else {
+        panic!("{:?}", judgement.coverage)
+    };
+    assert_eq!(odd_versions, &["nodejs 1:18.12.1-1.module_el9.1.0+16+91bc168f"]);
+}
+
+#[test]
+fn ubuntus_signed_kernels_count_as_the_source_they_were_built_from() {
+    let catalogue =
+        catalogue_of(vec![advisory("ubuntu:22.04", ("linux-hwe-6.5", "CVE-1", "6.5.0-15.15", ""))]);
+    let image = "linux-image-6.5.0-14-generic";
+    let mut host = with(&[built(image, "6.5.0-14.14", "linux-signed-hwe-6.5", "6.5.0-14.14")]);
+    host.os = os("ubuntu", "22.04", "jammy");
+    host.kernel =
+        Kernel { running: "6.5.0-14-generic".into(), from_package: true, ..Kernel::default() };
+    let found = judge(&catalogue, &host).findings;
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].source.as_str(), &found[0].binaries[0][..]), ("linux-hwe-6.5", image));
+}
