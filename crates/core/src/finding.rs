@@ -90,12 +90,13 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// CVSS v3.1 section 5 bands; KEV makes it critical; Debian's `unimportant` makes it negligible.
+    /// CVSS v3.1 section 5 bands; KEV makes it critical; Debian's `unimportant` and Ubuntu's `negligible` make it
+    /// negligible. Without a score the vendor's word counts, in lower case: Debian's, Ubuntu's, Red Hat's.
     pub fn judge(ranking: &Ranking, urgency: &str) -> Self {
         if ranking.kev.is_some() {
             return Self::Critical;
         }
-        if urgency == "unimportant" {
+        if matches!(urgency, "unimportant" | "negligible") {
             return Self::Negligible;
         }
         match (ranking.cvss, urgency) {
@@ -103,7 +104,8 @@ impl Severity {
             (Some(s), _) if s >= 7.0 => Self::High,
             (Some(s), _) if s >= 4.0 => Self::Medium,
             (Some(_), _) => Self::Low,
-            (None, "high") => Self::High,
+            (None, "critical") => Self::Critical,
+            (None, "high" | "important") => Self::High,
             (None, "low") => Self::Low,
             (None, _) => Self::Medium,
         }

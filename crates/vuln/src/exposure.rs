@@ -36,6 +36,7 @@ pub use explain::{Explanation, Reason, Topic};
 pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Totals, Worst};
 pub use signed::vendor_source;
 pub use vendor::release_name;
+pub(crate) use vendor::{is_modular, scheme_of};
 
 /// An inventory's gap (`Inventory::gaps`) that begins with one of these says that processes could not be looked
 /// at. Then an empty list of stale processes proves nothing, and a finding that is fixed on disk stays

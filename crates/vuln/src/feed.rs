@@ -10,6 +10,7 @@ pub mod debian;
 pub mod dsa;
 pub mod epss;
 pub mod kev;
+pub mod osv;
 
 mod document;
 
@@ -72,14 +73,14 @@ impl fmt::Display for Feed {
     }
 }
 
-/// Why a document as a whole cannot be used. The caller keeps the last good one.
+/// Why a document as a whole cannot be used. The caller keeps the last good one. `F` names the feed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FeedError {
+pub enum FeedError<F: fmt::Display = Feed> {
     /// No bytes, or only white space.
     #[error("the {feed} is empty: fetch it again; the last good one stays in use")]
     Empty {
         /// Which feed.
-        feed: Feed,
+        feed: F,
     },
     /// More than [`MAX_FEED_BYTES`].
     #[error(
@@ -87,7 +88,7 @@ pub enum FeedError {
     )]
     TooLarge {
         /// Which feed.
-        feed: Feed,
+        feed: F,
         /// Its size.
         bytes: usize,
     },
@@ -97,7 +98,7 @@ pub enum FeedError {
     )]
     Truncated {
         /// Which feed.
-        feed: Feed,
+        feed: F,
         /// Line of the end, from 1.
         line: usize,
         /// Column of the end, from 1.
@@ -111,7 +112,7 @@ pub enum FeedError {
     )]
     Malformed {
         /// Which feed.
-        feed: Feed,
+        feed: F,
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
@@ -125,7 +126,7 @@ pub enum FeedError {
     )]
     NothingUsable {
         /// Which feed.
-        feed: Feed,
+        feed: F,
         /// How many records were rejected.
         rejected: usize,
         /// `, the first at line N: why`, or empty.

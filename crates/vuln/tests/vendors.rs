@@ -5,8 +5,10 @@
 
 mod support;
 
+use fettle_core::finding::Severity;
 use fettle_core::inventory::{Inventory, Kernel, Os, Package};
-use fettle_vuln::exposure::{Catalogue, Coverage};
+use fettle_vuln::exposure::{Catalogue, CatalogueInput, Coverage};
+use fettle_vuln::feed::{debian, osv};
 use support::*;
 
 #[test]
@@ -66,4 +68,42 @@ fn ubuntus_signed_kernels_count_as_the_source_they_were_built_from() {
     let found = judge(&catalogue, &host).findings;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].source.as_str(), &found[0].binaries[0][..]), ("linux-hwe-6.5", image));
+}
+
+#[test]
+fn an_advisory_in_osv_dates_its_fix_and_its_severity_is_the_vendors_word() {
+    let text = r#"{"id":"ALSA-2024:1","published":"2024-05-01T00:00:00Z","summary":"Important: curl security update","related":["CVE-2024-1"],"affected":[{"package":{"ecosystem":"AlmaLinux:9","name":"libcurl"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"7.76.1-29.el9"}]}]}]}
+"#;
+    let mut input = CatalogueInput::default();
+    input.add_osv(osv::parse(text.as_bytes()).unwrap().records);
+    let catalogue = Catalogue::build(input);
+    let mut host = with(&[built("libcurl", "7.76.1-26.el9", "curl", "7.76.1-26.el9")]);
+    host.os = os("almalinux", "9.4", "");
+    let finding = &judge(&catalogue, &host).findings[0];
+    assert_eq!(finding.ranking.published.unwrap().to_string(), "2024-05-01");
+    assert_eq!(finding.severity(), Severity::High);
+    let told = format!("{:?}", catalogue.explain(finding, &host));
+    for part in [
+        "OSV record ALSA-2024:1: libcurl is fixed in almalinux:9 from 7.76.1-29.el9 on. Its urgency: important.",
+        "The fix came out as ALSA-2024:1 on 2024-05-01.",
+        "libcurl 7.76.1-26.el9: the vendor's statement is about this very package.",
+        "In rpm's order 7.76.1-26.el9 is lower than the fixed version 7.76.1-29.el9.",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[test]
+fn the_trackers_word_on_a_release_stays_the_only_one() {
+    let text = r#"{"id":"DEBIAN-CVE-2024-1","upstream":["CVE-2024-1"],"affected":[{"package":{"ecosystem":"Debian:12","name":"curl"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"}]}]},{"package":{"ecosystem":"Debian:13","name":"curl"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"}]}]}]}
+"#;
+    let mut tracker = advisory("bookworm", ("curl", "CVE-2024-2", "8-1", ""));
+    tracker.evidence = debian::EVIDENCE.into();
+    let mut input = CatalogueInput { advisories: vec![tracker], ..CatalogueInput::default() };
+    // Twice, as where one vendor's records come in several documents.
+    input.add_osv(osv::parse(text.as_bytes()).unwrap().records);
+    input.add_osv(osv::parse(text.as_bytes()).unwrap().records);
+    let catalogue = Catalogue::build(input);
+    let said = |release| catalogue.statement(release, "curl", "CVE-2024-1").is_some();
+    assert_eq!((said("bookworm"), said("trixie"), catalogue.len()), (false, true, 2));
 }

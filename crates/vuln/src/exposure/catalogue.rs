@@ -2,11 +2,12 @@
 //! vulnerability beside it.
 
 use super::vendor::scheme_of;
-use crate::feed::Feed;
 use crate::feed::cvss::CvssScore;
 use crate::feed::dsa::DebianAdvisory;
 use crate::feed::epss::EpssScore;
 use crate::feed::kev::KevEntry;
+use crate::feed::osv::OsvRecord;
+use crate::feed::{Feed, debian};
 use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking};
 use fettle_core::finding::Severity;
 use fettle_core::version::Scheme;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 pub struct CatalogueInput {
     /// Vendors' statements. Of two about the same vulnerability, source and release, the worse one counts.
     pub advisories: Vec<Advisory>,
-    /// Debian's advisories, for the day a fix was published.
+    /// Debian's advisories, and those of others in the same form, for the day a fix was published.
     pub debian_advisories: Vec<DebianAdvisory>,
     /// Exploited vulnerabilities.
     pub kev: Vec<KevEntry>,
@@ -30,6 +31,20 @@ pub struct CatalogueInput {
     pub cvss: Vec<CvssScore>,
     /// Day of each feed, as its publisher dates it.
     pub as_of: BTreeMap<Feed, Date>,
+}
+
+impl CatalogueInput {
+    /// Adds what OSV records say, with the days their fixes came out. Of a release that Debian's tracker speaks of, the
+    /// tracker's word stays the only one: it knows more (`<no-dsa>`, `<ignored>`, undetermined).
+    pub fn add_osv(&mut self, records: Vec<OsvRecord>) {
+        let by_tracker = self.advisories.iter().filter(|a| a.evidence == debian::EVIDENCE);
+        let by_tracker: BTreeSet<String> = by_tracker.map(|a| a.release.clone()).collect();
+        for record in records {
+            self.debian_advisories.extend(record.publication());
+            let statements = record.statements.into_iter();
+            self.advisories.extend(statements.filter(|s| !by_tracker.contains(&s.release)));
+        }
+    }
 }
 
 /// One vendor's statement, as the catalogue keeps it: its words are shared.

@@ -4,8 +4,8 @@ use super::MEMORY_GAPS;
 use super::catalogue::{Catalogue, Statement};
 use super::facts::is_kernel_image;
 use super::vendor::{Rules, Subjects, release_name};
-use crate::feed::Feed;
 use crate::feed::dsa::CHANGELOG;
+use crate::feed::{Feed, debian};
 use fettle_core::advisory::AdvisoryStatus;
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, StaleProcess};
@@ -123,22 +123,20 @@ impl Catalogue {
             "unimportant" => " It calls the matter unimportant.".to_owned(),
             word => format!(" Its urgency: {word}."),
         };
+        let tracker = statement.evidence.as_ref() == debian::EVIDENCE;
         let published = match &statement.publication {
             Some(p) if p.advisory.as_ref() == CHANGELOG => {
                 format!(" No advisory names it; the changelog dates the fixed version {}.", p.date)
             }
             Some(p) => format!(" The fix came out as {} on {}.", p.advisory, p.date),
-            None if statement.fixed_version().is_some() => {
+            None if tracker && statement.fixed_version().is_some() => {
                 " No advisory names it: it came with a point release or an ordinary update."
                     .to_owned()
             }
             None => String::new(),
         };
-        format!(
-            "{}{}: {says}.{urgency}{published}",
-            statement.evidence,
-            self.dated(Feed::DebianTracker)
-        )
+        let dated = if tracker { self.dated(Feed::DebianTracker) } else { String::new() };
+        format!("{}{dated}: {says}.{urgency}{published}", statement.evidence)
     }
 
     fn ranking_lines(&self, finding: &Finding) -> Vec<String> {

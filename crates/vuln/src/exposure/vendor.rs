@@ -17,7 +17,8 @@ use std::borrow::Cow;
 /// | Ubuntu 22.04 | `ubuntu:22.04` |
 /// | AlmaLinux 9.4 (Rocky, RHEL, CentOS, Oracle likewise) | `almalinux:9` |
 /// | Alpine 3.19.0 | `alpine:3.19` |
-/// | Wolfi, Chainguard | `wolfi`, `chainguard` |
+/// | SLES 15 SP5, openSUSE Leap 15.5 | `sles:15.5`, `opensuse-leap:15.5` |
+/// | Wolfi, Chainguard, openSUSE Tumbleweed | `wolfi`, `chainguard`, `opensuse-tumbleweed` |
 pub fn release_name(os: &Os) -> String {
     let part = |dots: usize| os.version.split('.').take(dots).collect::<Vec<_>>().join(".");
     match (os.id.as_str(), os.codename.as_str()) {
@@ -27,7 +28,7 @@ pub fn release_name(os: &Os) -> String {
             format!("{id}:{}", part(1))
         }
         ("alpine", _) => format!("alpine:{}", part(2)),
-        (id @ ("wolfi" | "chainguard"), _) => id.to_owned(),
+        (id @ ("wolfi" | "chainguard" | "opensuse-tumbleweed"), _) => id.to_owned(),
         (id, "") => format!("{id}:{}", os.version),
         (id, codename) => format!("{id}:{codename}"),
     }
@@ -145,6 +146,8 @@ mod tests {
             ("rhel", "8.10", "", "rhel:8", Scheme::Rpm),
             ("alpine", "3.19.0", "", "alpine:3.19", Scheme::Apk),
             ("wolfi", "20230201", "", "wolfi", Scheme::Apk),
+            ("sles", "15.5", "", "sles:15.5", Scheme::Rpm),
+            ("opensuse-tumbleweed", "20260101", "", "opensuse-tumbleweed", Scheme::Rpm),
             ("arch", "", "", "arch:", Scheme::Pacman),
         ] {
             assert_eq!(release_name(&os(id, version, codename)), release);
@@ -152,6 +155,7 @@ mod tests {
         }
         assert_eq!(scheme_of("rhel-eus:9.2"), Scheme::Rpm);
         assert_eq!(scheme_of("ubuntu-pro:16.04"), Scheme::Deb);
+        assert_eq!(scheme_of("sles-package-hub:12"), Scheme::Rpm);
         assert_eq!(scheme_of("opensuse-leap:15.5"), Scheme::Rpm);
     }
 }
