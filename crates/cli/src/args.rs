@@ -328,15 +328,17 @@ pub(crate) struct Because {
 pub(crate) enum Feed {
     /// Import vulnerability data. What cannot be read is refused; the data before stays in force.
     Import {
-        /// `debian-tracker`, `debian-advisories`, `kev`, `epss` or `cvss`.
+        /// `debian-tracker`, `debian-advisories`, `kev`, `epss`, `cvss`, or a vendor's OSV records:
+        /// `osv-almalinux`, `osv-alpine`, `osv-chainguard` (and Wolfi), `osv-debian`, `osv-redhat`, `osv-rocky`,
+        /// `osv-suse`, `osv-ubuntu`.
         #[arg(required_unless_present = "bundled", conflicts_with = "bundled", requires = "file")]
         name: Option<String>,
-        /// The vendor's file.
+        /// The vendor's file: plain, gzip or Zstandard; of OSV records one a line, or a ZIP archive of them.
         file: Option<PathBuf>,
         /// The data that comes with Fettle.
         #[arg(long)]
         bundled: bool,
-        /// Take it even if it lost more than half of its records.
+        /// Take it even if it changed suddenly: lost half, tripled, or says something else of a quarter.
         #[arg(long, conflicts_with = "bundled")]
         force: bool,
     },

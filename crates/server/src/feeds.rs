@@ -10,20 +10,13 @@ use fettle_vuln::feed::{Feed, FeedError};
 use fettle_vuln::snapshot::{self, Feeds, Manifest, SnapshotError};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::sync::Arc;
+use unpack::unpack;
+
+mod unpack;
 
 /// Largest feed the API takes, compressed or not, in bytes.
 pub const MAX_UPLOAD: usize = 128 << 20;
-/// Nothing is unpacked beyond this, in bytes.
-const MAX_UNPACKED: u64 = 384 << 20;
-/// Beyond this many bytes, what unpacks to more than [`MAX_RATIO`] times its size is taken for a bomb.
-const RATIO_FROM: u64 = 32 << 20;
-const MAX_RATIO: u64 = 300;
-
-/// All feeds, in the order they are shown.
-pub const ALL: [Feed; 5] =
-    [Feed::DebianTracker, Feed::DebianAdvisories, Feed::Kev, Feed::Epss, Feed::Cvss];
 
 /// The snapshot of real data that goes with the program: file name → bytes.
 const BUNDLED: [(&str, &[u8]); 5] = [
@@ -42,14 +35,14 @@ pub(crate) struct Given<'a> {
     /// Day the vendor gives it; empty: today.
     pub(crate) date: String,
     pub(crate) origin: String,
-    /// Take it even if it is much smaller than the one in force.
+    /// Take it even if it changed suddenly.
     pub(crate) force: bool,
 }
 
 /// The feed of that name.
 pub(crate) fn named(name: &str) -> Result<Feed, Problem> {
-    ALL.into_iter().find(|f| f.word() == name).ok_or_else(|| {
-        let names: Vec<_> = ALL.iter().map(|f| f.word()).collect();
+    Feed::from_word(name).ok_or_else(|| {
+        let names: Vec<_> = Feed::ALL.iter().map(|f| f.word()).collect();
         Problem::new(
             ProblemKind::NotFound,
             "no-such-feed",
@@ -92,47 +85,6 @@ pub(crate) fn bundled() -> Result<Vec<Given<'static>>, Problem> {
             })
         })
         .collect()
-}
-
-/// Unpacks gzip or Zstandard by their magic numbers; anything else stays as it is.
-fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
-    match bytes {
-        [0x1f, 0x8b, ..] => {
-            drain(flate2::read::MultiGzDecoder::new(bytes), bytes.len()).map(Cow::Owned)
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(bytes)
-                .map_err(|e| format!("not Zstandard: {e}"))?;
-            drain(decoder, bytes.len()).map(Cow::Owned)
-        }
-        [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => {
-            Err("bzip2 and xz are not read: give it plain, gzip or Zstandard".into())
-        }
-        plain => Ok(Cow::Borrowed(plain)),
-    }
-}
-
-fn drain(mut from: impl Read, packed: usize) -> Result<Vec<u8>, String> {
-    let mut out = Vec::new();
-    let mut piece = vec![0; 64 << 10];
-    loop {
-        let n = from
-            .read(&mut piece)
-            .map_err(|e| format!("it is cut off or damaged after {} bytes: {e}", out.len()))?;
-        if n == 0 {
-            return Ok(out);
-        }
-        out.extend_from_slice(&piece[..n]);
-        let size = out.len() as u64;
-        if size > MAX_UNPACKED {
-            return Err(format!("it unpacks to more than {MAX_UNPACKED} bytes"));
-        }
-        if size > RATIO_FROM && size / packed.max(1) as u64 > MAX_RATIO {
-            return Err(format!(
-                "it unpacks to more than {MAX_RATIO} times its size: that is no feed"
-            ));
-        }
-    }
 }
 
 /// Takes feeds in, all or none, and puts the catalogue made with them in force.
@@ -188,7 +140,7 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
     }
     let (held, known) = app.store.read::<_, Problem>(|view| {
         let mut held = BTreeMap::new();
-        for feed in ALL.into_iter().filter(|f| !fresh.contains_key(f)) {
+        for feed in Feed::ALL.into_iter().filter(|f| !fresh.contains_key(f)) {
             if let Some(bytes) = feeds::body(view, feed.word())? {
                 held.insert(feed, bytes);
             }
@@ -210,18 +162,16 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
         set.as_of.insert(g.feed, g.date.parse().unwrap_or(today));
     }
     let (catalogue, outcomes) = read_set(&set, given)?;
-    for g in given {
+    for g in given.iter().filter(|g| !g.force) {
         let records = outcomes.get(&g.feed).map_or(0, |o| o.0);
         let before = known.iter().find(|k| k.name == g.feed.word()).map_or(0, |k| k.records);
-        // A feed that lost half of what it had is cut off or poisoned until a person says otherwise.
-        if !g.force && before > 100 && records * 2 < before {
-            return Err(refused(
-                g.feed,
-                "feed-shrunk",
-                format!("the {} has {records} records, the one in force has {before}", g.feed),
-                "check its source; if it is right, import it again with --force",
-            ));
-        }
+        sudden_count(g.feed, before, records)?;
+    }
+    let speaks = given.iter().filter(|g| !g.force).find(|g| g.feed.says_who_is_affected());
+    if let (Some(g), Some(new)) = (speaks, &catalogue)
+        && let Some(sudden) = app.catalogue().sudden_change(new)
+    {
+        return Err(too_sudden(g.feed, sudden.code(), &sudden));
     }
     app.store.write::<_, Problem>(actor, now(), |tx| {
         for g in given {
@@ -245,9 +195,30 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
     Ok(())
 }
 
+/// A feed that lost half of what it had, or has many times as much, is cut off or poisoned until a person says otherwise.
+fn sudden_count(feed: Feed, before: u64, records: u64) -> Result<(), Refusal> {
+    if before <= 100 {
+        return Ok(());
+    }
+    let code = if records * 2 < before {
+        "feed-shrunk"
+    } else if records > before * 3 {
+        "feed-grew"
+    } else {
+        return Ok(());
+    };
+    Err(too_sudden(feed, code, &format!("it has {records} records, the one in force has {before}")))
+}
+
+/// A feed that can be read and changed too suddenly.
+fn too_sudden(feed: Feed, code: &str, why: &dyn std::fmt::Display) -> Refusal {
+    let hint = "check its source; if it is right, import it again with --force";
+    refused(feed, code, format!("the {feed} is held: {why}"), hint)
+}
+
 type Outcomes = BTreeMap<Feed, (u64, u64)>;
 
-/// Parses a set. Without the tracker there is no catalogue yet, but what ranks is checked all the same.
+/// Parses a set. Where none says who is affected there is no catalogue yet, but what ranks is checked all the same.
 fn read_set(
     set: &Feeds<'_>,
     given: &[Given<'_>],
@@ -255,7 +226,7 @@ fn read_set(
     let at_fault = |feed: Feed, e: &dyn std::fmt::Display| {
         refused(feed, "bad-feed", e, "the one before stays in force; check the file and its source")
     };
-    if set.bytes.contains_key(&Feed::DebianTracker) {
+    if set.say_who_is_affected() {
         return match snapshot::load(set) {
             Ok(loaded) => {
                 let outcomes =
@@ -307,6 +278,7 @@ fn count(feed: Feed, bytes: &[u8]) -> Result<(u64, u64), FeedError> {
         Feed::Kev => both(&fettle_vuln::feed::kev::parse(bytes)?),
         Feed::Epss => both(&fettle_vuln::feed::epss::parse(bytes)?),
         Feed::Cvss => both(&fettle_vuln::feed::cvss::parse(bytes)?),
+        Feed::Osv(publisher) => both(&fettle_vuln::feed::osv::parse(publisher, bytes)?),
     })
 }
 
@@ -314,7 +286,7 @@ fn count(feed: Feed, bytes: &[u8]) -> Result<(u64, u64), FeedError> {
 pub(crate) fn load(app: &App) -> Result<(), Problem> {
     let (bodies, known) = app.store.read::<_, Problem>(|view| {
         let mut bodies = BTreeMap::new();
-        for feed in ALL {
+        for feed in Feed::ALL {
             if let Some(bytes) = feeds::body(view, feed.word())? {
                 bodies.insert(feed, bytes);
             }
@@ -340,7 +312,7 @@ pub(crate) fn load(app: &App) -> Result<(), Problem> {
             .collect(),
     };
     // Each turn leaves out one feed that cannot be read any more, so there are few.
-    while set.bytes.contains_key(&Feed::DebianTracker) {
+    while set.say_who_is_affected() {
         match snapshot::load(&set) {
             Ok(loaded) => {
                 app.set_catalogue(Arc::new(loaded.catalogue));
@@ -361,39 +333,10 @@ pub(crate) fn load(app: &App) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
-
-    fn gz(bytes: &[u8]) -> Vec<u8> {
-        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        gz.write_all(bytes).unwrap();
-        gz.finish().unwrap()
-    }
-
-    #[test]
-    fn gzip_zstandard_and_plain_are_told_apart_by_their_bytes() {
-        assert_eq!(unpack(b"{}").unwrap().as_ref(), b"{}");
-        assert_eq!(unpack(&gz(b"{}")).unwrap().as_ref(), b"{}");
-        assert_eq!(unpack(BUNDLED[2].1).unwrap()[0], b'{');
-        assert!(unpack(b"BZh9").unwrap_err().contains("bzip2"));
-    }
-
-    #[test]
-    fn a_packed_feed_that_is_cut_off_is_told_so() {
-        let whole = gz(&vec![b'x'; 100_000]);
-        assert!(unpack(&whole[..whole.len() / 2]).unwrap_err().contains("cut off"));
-        assert!(unpack(&BUNDLED[0].1[..5000]).unwrap_err().contains("cut off"));
-    }
-
-    #[test]
-    fn a_bomb_is_not_unpacked_to_its_end() {
-        let bomb = gz(&vec![0; (RATIO_FROM + (1 << 20)) as usize]);
-        assert!(bomb.len() < 64 << 10, "the bomb is small: {}", bomb.len());
-        assert!(unpack(&bomb).unwrap_err().contains("times its size"));
-    }
 
     #[test]
     fn the_bundled_snapshot_is_the_one_its_manifest_describes() {
         let given = bundled().unwrap();
-        assert_eq!(given.len(), ALL.len());
+        assert_eq!(given.len(), BUNDLED.len());
     }
 }

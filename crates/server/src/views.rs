@@ -9,7 +9,6 @@ pub(crate) use hosts::{host, hosts};
 pub(crate) use rollouts::{rollout, rollout_row, rollouts};
 
 use crate::app::{App, now};
-use crate::feeds;
 use fettle_core::finding::FindingState;
 use fettle_core::operator::{BOOTSTRAP, Operator, Standing};
 use fettle_core::plan::Plan;
@@ -20,6 +19,7 @@ use fettle_store::{
     View, approvals as stored_approvals, feeds as stored_feeds, findings as stored_findings,
     hosts as stored_hosts, ledger, operators as stored_operators, plans,
 };
+use fettle_vuln::feed::Feed;
 use fettle_wire::api::{
     FeedRow, LedgerVerified, OperatorRow, Overview, Page, PlanDetail, PolicyRow,
 };
@@ -62,10 +62,10 @@ pub(crate) fn overview(app: &App, view: &View<'_>) -> Result<Overview, Problem> 
     })
 }
 
-/// All feeds, also those that were never given.
+/// All feeds, also those that were never given: of the vendors' own (`osv-…`) only those that were.
 pub(crate) fn feed_rows(view: &View<'_>) -> Result<Vec<FeedRow>, Problem> {
     let known = stored_feeds::all(view)?;
-    let row = |feed: fettle_vuln::feed::Feed| match known.iter().find(|k| k.name == feed.word()) {
+    let row = |feed: Feed| match known.iter().find(|k| k.name == feed.word()) {
         Some(k) => FeedRow {
             name: k.name.clone(),
             records: k.records,
@@ -85,7 +85,9 @@ pub(crate) fn feed_rows(view: &View<'_>) -> Result<Vec<FeedRow>, Problem> {
             last_error: None,
         },
     };
-    Ok(feeds::ALL.into_iter().map(row).collect())
+    let shown =
+        |feed: &Feed| !matches!(feed, Feed::Osv(_)) || known.iter().any(|k| k.name == feed.word());
+    Ok(Feed::ALL.into_iter().filter(shown).map(row).collect())
 }
 
 /// Policies in force.

@@ -28,9 +28,9 @@ pub const MAX_VERSION: usize = 256;
 /// Longest free text that is kept, in bytes; more is cut.
 pub const MAX_TEXT: usize = 1000;
 
-/// The feeds there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// The feeds there are. In words: `debian-tracker`, `kev`, `osv-almalinux`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum Feed {
     /// Debian security tracker, JSON.
     DebianTracker,
@@ -42,12 +42,76 @@ pub enum Feed {
     Epss,
     /// CVSS scores, JSON lines.
     Cvss,
+    /// One publisher's advisories in the OSV format, JSON lines.
+    Osv(Publisher),
+}
+
+/// Whose advisories an OSV feed holds. A feed speaks of its publisher's releases only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Publisher {
+    /// AlmaLinux.
+    AlmaLinux,
+    /// Alpine.
+    Alpine,
+    /// Chainguard, and Wolfi, which stands in the same records.
+    Chainguard,
+    /// Debian.
+    Debian,
+    /// Red Hat.
+    RedHat,
+    /// Rocky Linux.
+    Rocky,
+    /// SUSE, and openSUSE, which stands in the same records.
+    Suse,
+    /// Ubuntu.
+    Ubuntu,
+}
+
+impl Publisher {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::AlmaLinux,
+        Self::Alpine,
+        Self::Chainguard,
+        Self::Debian,
+        Self::RedHat,
+        Self::Rocky,
+        Self::Suse,
+        Self::Ubuntu,
+    ];
+
+    /// First words of the OSV ecosystems it speaks of.
+    pub fn ecosystems(self) -> &'static [&'static str] {
+        match self {
+            Self::AlmaLinux => &["AlmaLinux"],
+            Self::Alpine => &["Alpine"],
+            Self::Chainguard => &["Chainguard", "Wolfi"],
+            Self::Debian => &["Debian"],
+            Self::RedHat => &["Red Hat"],
+            Self::Rocky => &["Rocky Linux"],
+            Self::Suse => &["SUSE", "openSUSE"],
+            Self::Ubuntu => &["Ubuntu"],
+        }
+    }
 }
 
 impl Feed {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::DebianTracker, Self::DebianAdvisories, Self::Kev, Self::Epss, Self::Cvss];
+    pub const ALL: [Self; 13] = [
+        Self::DebianTracker,
+        Self::DebianAdvisories,
+        Self::Kev,
+        Self::Epss,
+        Self::Cvss,
+        Self::Osv(Publisher::AlmaLinux),
+        Self::Osv(Publisher::Alpine),
+        Self::Osv(Publisher::Chainguard),
+        Self::Osv(Publisher::Debian),
+        Self::Osv(Publisher::RedHat),
+        Self::Osv(Publisher::Rocky),
+        Self::Osv(Publisher::Suse),
+        Self::Osv(Publisher::Ubuntu),
+    ];
 
     /// The word, as CLI, API and manifests write it.
     pub fn word(self) -> &'static str {
@@ -57,7 +121,41 @@ impl Feed {
             Self::Kev => "kev",
             Self::Epss => "epss",
             Self::Cvss => "cvss",
+            Self::Osv(Publisher::AlmaLinux) => "osv-almalinux",
+            Self::Osv(Publisher::Alpine) => "osv-alpine",
+            Self::Osv(Publisher::Chainguard) => "osv-chainguard",
+            Self::Osv(Publisher::Debian) => "osv-debian",
+            Self::Osv(Publisher::RedHat) => "osv-redhat",
+            Self::Osv(Publisher::Rocky) => "osv-rocky",
+            Self::Osv(Publisher::Suse) => "osv-suse",
+            Self::Osv(Publisher::Ubuntu) => "osv-ubuntu",
         }
+    }
+
+    /// The feed of that word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|feed| feed.word() == word)
+    }
+
+    /// Does it say who is affected? The others only rank and date.
+    pub fn says_who_is_affected(self) -> bool {
+        matches!(self, Self::DebianTracker | Self::Osv(_))
+    }
+}
+
+impl From<Feed> for &'static str {
+    fn from(feed: Feed) -> Self {
+        feed.word()
+    }
+}
+
+impl TryFrom<String> for Feed {
+    type Error = String;
+    fn try_from(word: String) -> Result<Self, String> {
+        Self::from_word(&word).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|f| f.word()).collect();
+            format!("there is no feed `{}`: one of {}", clean_text(&word), known.join(", "))
+        })
     }
 }
 
@@ -69,18 +167,26 @@ impl fmt::Display for Feed {
             Self::Kev => "KEV feed",
             Self::Epss => "EPSS feed",
             Self::Cvss => "CVSS feed",
+            Self::Osv(Publisher::AlmaLinux) => "AlmaLinux OSV feed",
+            Self::Osv(Publisher::Alpine) => "Alpine OSV feed",
+            Self::Osv(Publisher::Chainguard) => "Chainguard OSV feed",
+            Self::Osv(Publisher::Debian) => "Debian OSV feed",
+            Self::Osv(Publisher::RedHat) => "Red Hat OSV feed",
+            Self::Osv(Publisher::Rocky) => "Rocky Linux OSV feed",
+            Self::Osv(Publisher::Suse) => "SUSE OSV feed",
+            Self::Osv(Publisher::Ubuntu) => "Ubuntu OSV feed",
         })
     }
 }
 
-/// Why a document as a whole cannot be used. The caller keeps the last good one. `F` names the feed.
+/// Why a document as a whole cannot be used. The caller keeps the last good one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FeedError<F: fmt::Display = Feed> {
+pub enum FeedError {
     /// No bytes, or only white space.
     #[error("the {feed} is empty: fetch it again; the last good one stays in use")]
     Empty {
         /// Which feed.
-        feed: F,
+        feed: Feed,
     },
     /// More than [`MAX_FEED_BYTES`].
     #[error(
@@ -88,7 +194,7 @@ pub enum FeedError<F: fmt::Display = Feed> {
     )]
     TooLarge {
         /// Which feed.
-        feed: F,
+        feed: Feed,
         /// Its size.
         bytes: usize,
     },
@@ -98,7 +204,7 @@ pub enum FeedError<F: fmt::Display = Feed> {
     )]
     Truncated {
         /// Which feed.
-        feed: F,
+        feed: Feed,
         /// Line of the end, from 1.
         line: usize,
         /// Column of the end, from 1.
@@ -112,7 +218,7 @@ pub enum FeedError<F: fmt::Display = Feed> {
     )]
     Malformed {
         /// Which feed.
-        feed: F,
+        feed: Feed,
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
@@ -126,7 +232,7 @@ pub enum FeedError<F: fmt::Display = Feed> {
     )]
     NothingUsable {
         /// Which feed.
-        feed: F,
+        feed: Feed,
         /// How many records were rejected.
         rejected: usize,
         /// `, the first at line N: why`, or empty.

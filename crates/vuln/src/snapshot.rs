@@ -2,7 +2,7 @@
 //! file is, where it is from and of which day; and the way from their bytes to a [`Catalogue`].
 
 use crate::exposure::{Catalogue, CatalogueInput};
-use crate::feed::{self, Feed, FeedError, Parsed, RecordError};
+use crate::feed::{self, Feed, FeedError, Parsed, Publisher, RecordError};
 use fettle_core::Digest;
 use jiff::civil::Date;
 use serde::Deserialize;
@@ -11,10 +11,17 @@ use std::collections::BTreeMap;
 /// Bytes of the feeds, decompressed.
 #[derive(Debug, Clone, Default)]
 pub struct Feeds<'a> {
-    /// Feed → its bytes. Only [`Feed::DebianTracker`] must be there; what ranks may be missing.
+    /// Feed → its bytes. One that says who is affected must be there; what ranks may be missing.
     pub bytes: BTreeMap<Feed, &'a [u8]>,
     /// Feed → day, as its publisher dates it. For explanations.
     pub as_of: BTreeMap<Feed, Date>,
+}
+
+impl Feeds<'_> {
+    /// Is there one among them that says who is affected?
+    pub fn say_who_is_affected(&self) -> bool {
+        self.bytes.keys().any(|feed| feed.says_who_is_affected())
+    }
 }
 
 /// What a set of feeds gave.
@@ -46,8 +53,10 @@ pub enum SnapshotError {
     #[error(transparent)]
     Feed(#[from] FeedError),
     /// Nothing says who is affected.
-    #[error("the set of feeds has no {0}, which says who is affected: add it")]
-    Missing(Feed),
+    #[error(
+        "the set of feeds has none that says who is affected: add debian-tracker, or osv-VENDOR (osv-almalinux, osv-ubuntu)"
+    )]
+    NothingSaysWho,
     /// The manifest cannot be read.
     #[error("the snapshot's manifest is malformed: {0}. Build the snapshot anew or fetch it again")]
     Manifest(String),
@@ -74,11 +83,14 @@ pub enum SnapshotError {
 /// [`SnapshotError`] where one of the documents as a whole cannot be used. Single records that cannot are left
 /// out and listed in [`Loaded::feeds`].
 pub fn load(feeds: &Feeds<'_>) -> Result<Loaded, SnapshotError> {
+    if !feeds.say_who_is_affected() {
+        return Err(SnapshotError::NothingSaysWho);
+    }
     let mut outcomes = Vec::new();
-    let tracker =
-        feeds.bytes.get(&Feed::DebianTracker).ok_or(SnapshotError::Missing(Feed::DebianTracker))?;
     let mut input = CatalogueInput { as_of: feeds.as_of.clone(), ..CatalogueInput::default() };
-    input.advisories = note(&mut outcomes, Feed::DebianTracker, feed::debian::parse(tracker)?);
+    if let Some(bytes) = feeds.bytes.get(&Feed::DebianTracker) {
+        input.advisories = note(&mut outcomes, Feed::DebianTracker, feed::debian::parse(bytes)?);
+    }
     if let Some(bytes) = feeds.bytes.get(&Feed::DebianAdvisories) {
         input.debian_advisories =
             note(&mut outcomes, Feed::DebianAdvisories, feed::dsa::parse(bytes)?);
@@ -91,6 +103,13 @@ pub fn load(feeds: &Feeds<'_>) -> Result<Loaded, SnapshotError> {
     }
     if let Some(bytes) = feeds.bytes.get(&Feed::Cvss) {
         input.cvss = note(&mut outcomes, Feed::Cvss, feed::cvss::parse(bytes)?);
+    }
+    // After the tracker, whose releases are its own.
+    for publisher in Publisher::ALL {
+        let feed = Feed::Osv(publisher);
+        if let Some(bytes) = feeds.bytes.get(&feed) {
+            input.add_osv(note(&mut outcomes, feed, feed::osv::parse(publisher, bytes)?));
+        }
     }
     Ok(Loaded { catalogue: Catalogue::build(input), feeds: outcomes })
 }

@@ -8,8 +8,8 @@ mod support;
 use fettle_core::inventory::{Inventory, Os};
 use fettle_core::version::Scheme;
 use fettle_vuln::exposure::{Catalogue, CatalogueInput, Coverage};
-use fettle_vuln::feed::Parsed;
 use fettle_vuln::feed::osv::{self, OsvRecord};
+use fettle_vuln::feed::{Parsed, Publisher};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -92,8 +92,25 @@ fn text_of(files: &[&str]) -> Option<String> {
     files.iter().map(|f| shared_text(f)).collect()
 }
 
+/// Each record read in its own publisher's feed.
 fn parsed(text: &str) -> Parsed<OsvRecord> {
-    osv::parse(text.as_bytes()).unwrap()
+    let mut feeds: BTreeMap<Publisher, String> = BTreeMap::new();
+    for line in text.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let ecosystem = record["affected"][0]["package"]["ecosystem"].as_str().unwrap();
+        let vendor = ecosystem.split(':').next().unwrap();
+        let its = Publisher::ALL.into_iter().find(|p| p.ecosystems().contains(&vendor));
+        let Some(its) = its else { continue };
+        feeds.entry(its).or_default().push_str(&format!("{line}\n"));
+    }
+    let mut all = Parsed { records: Vec::new(), errors: Vec::new(), errors_not_kept: 0 };
+    for (publisher, text) in feeds {
+        let parsed = osv::parse(publisher, text.as_bytes()).unwrap();
+        all.records.extend(parsed.records);
+        all.errors.extend(parsed.errors);
+        all.errors_not_kept += parsed.errors_not_kept;
+    }
+    all
 }
 
 fn catalogue_from(parsed: &Parsed<OsvRecord>) -> Catalogue {

@@ -8,7 +8,7 @@ mod support;
 use fettle_core::finding::Severity;
 use fettle_core::inventory::{Inventory, Kernel, Os, Package};
 use fettle_vuln::exposure::{Catalogue, CatalogueInput, Coverage};
-use fettle_vuln::feed::{debian, osv};
+use fettle_vuln::feed::{Publisher, debian, osv};
 use support::*;
 
 #[test]
@@ -75,7 +75,7 @@ fn an_advisory_in_osv_dates_its_fix_and_its_severity_is_the_vendors_word() {
     let text = r#"{"id":"ALSA-2024:1","published":"2024-05-01T00:00:00Z","summary":"Important: curl security update","related":["CVE-2024-1"],"affected":[{"package":{"ecosystem":"AlmaLinux:9","name":"libcurl"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"7.76.1-29.el9"}]}]}]}
 "#;
     let mut input = CatalogueInput::default();
-    input.add_osv(osv::parse(text.as_bytes()).unwrap().records);
+    input.add_osv(osv::parse(Publisher::AlmaLinux, text.as_bytes()).unwrap().records);
     let catalogue = Catalogue::build(input);
     let mut host = with(&[built("libcurl", "7.76.1-26.el9", "curl", "7.76.1-26.el9")]);
     host.os = os("almalinux", "9.4", "");
@@ -101,8 +101,8 @@ fn the_trackers_word_on_a_release_stays_the_only_one() {
     tracker.evidence = debian::EVIDENCE.into();
     let mut input = CatalogueInput { advisories: vec![tracker], ..CatalogueInput::default() };
     // Twice, as where one vendor's records come in several documents.
-    input.add_osv(osv::parse(text.as_bytes()).unwrap().records);
-    input.add_osv(osv::parse(text.as_bytes()).unwrap().records);
+    input.add_osv(osv::parse(Publisher::Debian, text.as_bytes()).unwrap().records);
+    input.add_osv(osv::parse(Publisher::Debian, text.as_bytes()).unwrap().records);
     let catalogue = Catalogue::build(input);
     let said = |release| catalogue.statement(release, "curl", "CVE-2024-1").is_some();
     assert_eq!((said("bookworm"), said("trixie"), catalogue.len()), (false, true, 2));

@@ -349,7 +349,7 @@ dto! {
 
     /// A feed.
     pub struct FeedRow {
-        /// `debian-tracker`, `kev`, `epss`, `cvss`, `published`.
+        /// `debian-tracker`, `debian-advisories`, `kev`, `epss`, `cvss`, `osv-almalinux`.
         pub name: String,
         /// Records held.
         pub records: u64,

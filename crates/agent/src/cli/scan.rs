@@ -123,7 +123,7 @@ pub(super) fn judge(
 }
 
 /// Reads the feeds of a directory: `debian-tracker.json`, `debian-advisories.jsonl`, `kev.json`, `epss.csv`,
-/// `cvss.jsonl`; only the first must be there.
+/// `cvss.jsonl`, `osv-almalinux.jsonl` and the like. One that says who is affected must be there.
 fn load(directory: &Path) -> Result<Catalogue, Problem> {
     let mut kept = BTreeMap::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -145,7 +145,7 @@ fn load(directory: &Path) -> Result<Catalogue, Problem> {
     let bytes = kept.iter().map(|(feed, bytes)| (*feed, bytes.as_slice())).collect();
     let loaded = snapshot::load(&Feeds { bytes, as_of: BTreeMap::new() }).map_err(|error| {
         let hint = format!(
-            "put the vendor's file into {} as debian-tracker.json, uncompressed",
+            "put the vendor's file into {}, uncompressed: debian-tracker.json, or OSV records as osv-ubuntu.jsonl",
             directory.display()
         );
         Problem::new(ProblemKind::BadInput, "feed-unusable", error, hint)

@@ -39,15 +39,15 @@ pub(super) struct ImportQuery {
     /// Where it came from, in words.
     #[serde(default)]
     origin: String,
-    /// Take it even if it lost more than half of its records.
+    /// Take it even if it changed suddenly: lost half, tripled, or says something else of a quarter.
     #[serde(default)]
     force: bool,
 }
 
-/// Import a feed: the vendor's file as it is, plain, gzip or Zstandard.
+/// Import a feed: the vendor's file as it is, plain, gzip, Zstandard, or a ZIP archive of OSV records.
 #[utoipa::path(
     post, path = "/feeds/{name}", tag = "feeds",
-    params(("name" = String, Path, description = "`debian-tracker`, `debian-advisories`, `kev`, `epss` or `cvss`"), ImportQuery),
+    params(("name" = String, Path, description = "`debian-tracker`, `debian-advisories`, `kev`, `epss`, `cvss`, or `osv-VENDOR`: almalinux, alpine, chainguard, debian, redhat, rocky, suse, ubuntu"), ImportQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = FeedRow), Failures)
 )]

@@ -73,6 +73,11 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// Does the vendor say that no version is affected?
+    pub(crate) fn is_never_affected(&self) -> bool {
+        self.status == AdvisoryStatus::NotAffected
+    }
+
     /// The first version that is not affected, where the vendor names one.
     pub fn fixed_version(&self) -> Option<&str> {
         match &self.status {
@@ -296,6 +301,14 @@ impl Catalogue {
     pub fn cvss(&self, id: &str) -> Option<&Cvss> {
         let found = self.vulnerabilities.binary_search_by(|v| v.id.as_ref().cmp(id)).ok()?;
         self.vulnerabilities[found].cvss.as_ref()
+    }
+
+    /// All statements about a release, sorted by source and vulnerability.
+    pub fn statements_of(&self, release: &str) -> &[Statement] {
+        let of = |s: &Statement| s.release.as_ref().cmp(release);
+        let start = self.statements.partition_point(|s| of(s).is_lt());
+        let end = self.statements.partition_point(|s| of(s).is_le());
+        &self.statements[start..end]
     }
 
     /// Is there data for this release ([`super::release_name`])?

@@ -3,7 +3,7 @@
 use super::MEMORY_GAPS;
 use super::catalogue::{Catalogue, Statement};
 use super::facts::is_kernel_image;
-use super::vendor::{Rules, Subjects, release_name};
+use super::vendor::{Rules, Subjects, publisher_of, release_name};
 use crate::feed::dsa::CHANGELOG;
 use crate::feed::{Feed, debian};
 use fettle_core::advisory::AdvisoryStatus;
@@ -135,7 +135,11 @@ impl Catalogue {
             }
             None => String::new(),
         };
-        let dated = if tracker { self.dated(Feed::DebianTracker) } else { String::new() };
+        let dated = if tracker {
+            self.dated(Feed::DebianTracker)
+        } else {
+            publisher_of(&statement.release).map_or(String::new(), |p| self.dated(Feed::Osv(p)))
+        };
         format!("{}{dated}: {says}.{urgency}{published}", statement.evidence)
     }
 

@@ -2,6 +2,7 @@
 //! have.
 
 use super::signed::vendor_source;
+use crate::feed::Publisher;
 use fettle_core::inventory::{Os, Package};
 use fettle_core::version::Scheme;
 use std::borrow::Cow;
@@ -40,6 +41,26 @@ pub(crate) fn scheme_of(release: &str) -> Scheme {
     // `rhel-eus:9.2` is a release of `rhel`.
     let family = vendor.split('-').next().unwrap_or_default();
     Scheme::of_os(vendor).or_else(|| Scheme::of_os(family)).unwrap_or(Scheme::Deb)
+}
+
+/// Whose OSV feed speaks of a release ([`release_name`]).
+pub(crate) fn publisher_of(release: &str) -> Option<Publisher> {
+    let Some((vendor, _)) = release.split_once(':') else {
+        return Some(match release {
+            "wolfi" | "chainguard" => Publisher::Chainguard,
+            "opensuse-tumbleweed" => Publisher::Suse,
+            _ => Publisher::Debian,
+        });
+    };
+    Some(match vendor.split('-').next().unwrap_or_default() {
+        "almalinux" => Publisher::AlmaLinux,
+        "alpine" => Publisher::Alpine,
+        "rhel" => Publisher::RedHat,
+        "rocky" => Publisher::Rocky,
+        "sles" | "opensuse" => Publisher::Suse,
+        "ubuntu" => Publisher::Ubuntu,
+        _ => return None,
+    })
 }
 
 /// What a vendor's statements are about.
@@ -152,6 +173,16 @@ mod tests {
         ] {
             assert_eq!(release_name(&os(id, version, codename)), release);
             assert_eq!(scheme_of(release), scheme, "{release}");
+        }
+        for (release, publisher) in [
+            ("bookworm", Some(Publisher::Debian)),
+            ("wolfi", Some(Publisher::Chainguard)),
+            ("rhel-eus:9.2", Some(Publisher::RedHat)),
+            ("opensuse-leap:15.5", Some(Publisher::Suse)),
+            ("opensuse-tumbleweed", Some(Publisher::Suse)),
+            ("arch:", None),
+        ] {
+            assert_eq!(publisher_of(release), publisher, "{release}");
         }
         assert_eq!(scheme_of("rhel-eus:9.2"), Scheme::Rpm);
         assert_eq!(scheme_of("ubuntu-pro:16.04"), Scheme::Deb);

@@ -6,17 +6,17 @@ use serde_json::value::RawValue;
 use std::fmt;
 
 /// A document while it is read.
-pub(super) struct Document<'a, T, F = Feed> {
-    feed: F,
+pub(super) struct Document<'a, T> {
+    feed: Feed,
     bytes: &'a [u8],
     parsed: Parsed<T>,
     /// Where lines were last counted to, and the line there.
     counted: (usize, usize),
 }
 
-impl<'a, T, F: fmt::Display + Copy> Document<'a, T, F> {
+impl<'a, T> Document<'a, T> {
     /// Checks the bounds.
-    pub(super) fn open(feed: F, bytes: &'a [u8]) -> Result<Self, FeedError<F>> {
+    pub(super) fn open(feed: Feed, bytes: &'a [u8]) -> Result<Self, FeedError> {
         if bytes.len() > MAX_FEED_BYTES {
             return Err(FeedError::TooLarge { feed, bytes: bytes.len() });
         }
@@ -70,7 +70,7 @@ impl<'a, T, F: fmt::Display + Copy> Document<'a, T, F> {
     }
 
     /// The whole document as text.
-    pub(super) fn text(&self) -> Result<&'a str, FeedError<F>> {
+    pub(super) fn text(&self) -> Result<&'a str, FeedError> {
         std::str::from_utf8(self.bytes).map_err(|e| {
             let (line, column) = self.position(e.valid_up_to());
             self.malformed(line, column, "a byte that is not UTF-8")
@@ -82,18 +82,18 @@ impl<'a, T, F: fmt::Display + Copy> Document<'a, T, F> {
         line: usize,
         column: usize,
         what: impl fmt::Display,
-    ) -> FeedError<F> {
+    ) -> FeedError {
         FeedError::Malformed { feed: self.feed, line, column, what: clean_text(&what.to_string()) }
     }
 
     /// The document ends too early.
-    pub(super) fn truncated(&self, what: impl fmt::Display) -> FeedError<F> {
+    pub(super) fn truncated(&self, what: impl fmt::Display) -> FeedError {
         let (line, column) = self.position(self.bytes.len());
         FeedError::Truncated { feed: self.feed, line, column, what: clean_text(&what.to_string()) }
     }
 
     /// A JSON error of the document as a whole.
-    pub(super) fn json_error(&self, error: &serde_json::Error) -> FeedError<F> {
+    pub(super) fn json_error(&self, error: &serde_json::Error) -> FeedError {
         let message = error.to_string();
         let what = message.split(" at line ").next().unwrap_or(&message);
         if error.is_eof() {
@@ -103,9 +103,7 @@ impl<'a, T, F: fmt::Display + Copy> Document<'a, T, F> {
     }
 
     /// Lines of a text whose every line ends in a newline; a last line without one is a cut.
-    pub(super) fn lines(
-        &self,
-    ) -> Result<impl Iterator<Item = &'a str> + use<'a, T, F>, FeedError<F>> {
+    pub(super) fn lines(&self) -> Result<impl Iterator<Item = &'a str> + use<'a, T>, FeedError> {
         let text = self.text()?;
         if !text.ends_with('\n') {
             return Err(self.truncated("the last line has no end"));
@@ -114,7 +112,7 @@ impl<'a, T, F: fmt::Display + Copy> Document<'a, T, F> {
     }
 
     /// The result; an error where nothing was usable.
-    pub(super) fn close(self) -> Result<Parsed<T>, FeedError<F>> {
+    pub(super) fn close(self) -> Result<Parsed<T>, FeedError> {
         if self.parsed.records.is_empty() {
             let first = self.parsed.errors.first();
             return Err(FeedError::NothingUsable {

@@ -19,12 +19,15 @@
 //! * Ubuntu's fixes for subscribers stand under releases of their own (`ubuntu-pro:20.04`).
 //! * Nothing is made of withdrawn records, of bug fixes and enhancements (`ALBA`, `ALEA`, `RLBA`, `RLEA`), and of live
 //!   patches (`LSN`), which no package's version shows.
+//! * A feed speaks for its own publisher's releases: what it says of another's is refused and named.
 //! * Ranges that begin elsewhere than at 0, or have several parts, are refused one by one and named: no distribution
 //!   writes them.
 
 use super::document::{Document, record_error};
 use super::dsa::{DebianAdvisory, DebianAdvisoryRelease};
-use super::{FeedError, MAX_VERSION, Parsed, check_package, check_vulnerability, clean_text};
+use super::{
+    Feed, FeedError, MAX_VERSION, Parsed, Publisher, check_package, check_vulnerability, clean_text,
+};
 use crate::exposure::{is_modular, scheme_of};
 use fettle_core::advisory::{Advisory, AdvisoryStatus};
 use jiff::Timestamp;
@@ -34,7 +37,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
 
 mod release;
 
@@ -42,16 +44,6 @@ use release::release;
 
 /// More statements are not made of one record. The largest in use, a kernel's, gives about 20,000.
 pub const MAX_STATEMENTS: usize = 200_000;
-
-/// Names the feed in its errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OsvFeed;
-
-impl fmt::Display for OsvFeed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OSV feed")
-    }
-}
 
 /// What one record says.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,16 +183,26 @@ struct MappedCve<'a> {
 
 /// Parses records, one a line.
 ///
-/// An affected package that cannot be understood is left out and named like a record; the record's others count.
+/// An affected package that cannot be understood, or is not the publisher's to speak of, is left out and named like a
+/// record; the record's others count.
 ///
 /// # Errors
 /// [`FeedError`] where the document is empty, not text, cut off, or holds nothing usable.
-pub fn parse(bytes: &[u8]) -> Result<Parsed<OsvRecord>, FeedError<OsvFeed>> {
-    let mut document = Document::open(OsvFeed, bytes)?;
+pub fn parse(publisher: Publisher, bytes: &[u8]) -> Result<Parsed<OsvRecord>, FeedError> {
+    read_document(Feed::Osv(publisher), publisher.ecosystems(), bytes)
+}
+
+/// `ecosystems`: first words of those that may be spoken of.
+fn read_document(
+    feed: Feed,
+    ecosystems: &[&str],
+    bytes: &[u8],
+) -> Result<Parsed<OsvRecord>, FeedError> {
+    let mut document = Document::open(feed, bytes)?;
     for line in document.lines()?.filter(|l| !l.trim().is_empty()) {
         match serde_json::from_str::<Record<'_>>(line) {
             Err(e) => document.reject(line, || "record".to_owned(), record_error(&e)),
-            Ok(record) => read(&mut document, line, &record),
+            Ok(record) => read(&mut document, ecosystems, line, &record),
         }
     }
     document.close()
@@ -211,7 +213,12 @@ fn is_other(id: &str) -> bool {
     ["ALBA-", "ALEA-", "RLBA-", "RLEA-", "LSN-"].iter().any(|prefix| id.starts_with(prefix))
 }
 
-fn read<'a>(document: &mut Document<'a, OsvRecord, OsvFeed>, line: &'a str, record: &Record<'a>) {
+fn read<'a>(
+    document: &mut Document<'a, OsvRecord>,
+    ecosystems: &[&str],
+    line: &'a str,
+    record: &Record<'a>,
+) {
     let place = || record.id.chars().take(60).collect::<String>();
     if let Err(what) = check_record_id(&record.id) {
         return document.reject(line, place, what);
@@ -237,7 +244,7 @@ fn read<'a>(document: &mut Document<'a, OsvRecord, OsvFeed>, line: &'a str, reco
             .map_err(|e| (String::new(), record_error(&e)));
         let said = read.and_then(|a| {
             let name = a.package.as_ref().map(|p| p.name.to_string()).unwrap_or_default();
-            self::statements(record, &vulnerabilities, &a).map_err(|what| (name, what))
+            self::statements(ecosystems, record, &vulnerabilities, &a).map_err(|what| (name, what))
         });
         match said {
             Ok(said) => statements.extend(said),
@@ -301,6 +308,7 @@ fn vulnerabilities<'r>(record: &'r Record<'_>) -> Result<BTreeSet<&'r str>, Stri
 
 /// Statements about one affected package.
 fn statements(
+    ecosystems: &[&str],
     record: &Record<'_>,
     vulnerabilities: &BTreeSet<&str>,
     affected: &Affected<'_>,
@@ -308,6 +316,13 @@ fn statements(
     let package = affected.package.as_ref().ok_or("`package` is missing")?;
     check_package("package", &package.name)?;
     let release = release(&package.ecosystem)?;
+    let vendor = package.ecosystem.split(':').next().unwrap_or_default();
+    if !ecosystems.contains(&vendor) {
+        return Err(format!(
+            "this feed does not speak for {vendor}: it does for {}",
+            ecosystems.join(", ")
+        ));
+    }
     let ubuntu = |list: &[Severity<'_>]| {
         list.iter().find(|s| s.kind == "Ubuntu").map(|s| s.score.to_string())
     };

@@ -24,9 +24,15 @@ fn with(mut record: Value, fields: Value) -> Value {
     record
 }
 
+/// Records of all publishers in one document.
+fn parse_all(bytes: &[u8]) -> Result<Parsed<OsvRecord>, FeedError> {
+    let all: Vec<&str> = Publisher::ALL.iter().flat_map(|p| p.ecosystems()).copied().collect();
+    read_document(Feed::Osv(Publisher::Alpine), &all, bytes)
+}
+
 fn parsed(records: &[Value]) -> Parsed<OsvRecord> {
     let text: String = records.iter().map(|r| format!("{r}\n")).collect();
-    parse(text.as_bytes()).unwrap()
+    parse_all(text.as_bytes()).unwrap()
 }
 
 /// `id release source status urgency` of each statement.
@@ -176,7 +182,10 @@ fn what_is_no_statement_about_a_packages_security_gives_none() {
     let parsed = parsed(&all);
     assert_eq!((parsed.records.len(), parsed.rejected()), (1, 0));
     let only = format!("{}\n", all[0]);
-    assert!(matches!(parse(only.as_bytes()), Err(FeedError::NothingUsable { rejected: 0, .. })));
+    assert!(matches!(
+        parse_all(only.as_bytes()),
+        Err(FeedError::NothingUsable { rejected: 0, .. })
+    ));
 }
 
 #[test]
@@ -238,6 +247,19 @@ fn every_record_and_package_that_cannot_be_understood_is_named_with_its_reason()
 }
 
 #[test]
+fn a_feed_that_speaks_of_another_publishers_release_is_not_believed_there() {
+    let mut both = record_of_alpine();
+    let foreign = record("x", "Debian:12", "openssl", until("0"))["affected"][0].clone();
+    both["affected"].as_array_mut().unwrap().push(foreign);
+    let parsed = parse(Publisher::Alpine, format!("{both}\n").as_bytes()).unwrap();
+    assert_eq!((parsed.records.len(), parsed.records[0].statements.len()), (1, 1));
+    let told = parsed.errors[0].to_string();
+    assert!(told.contains("does not speak for Debian: it does for Alpine"), "{told}");
+    let other = parse(Publisher::Ubuntu, format!("{}\n", record_of_alpine()).as_bytes());
+    assert!(matches!(other, Err(FeedError::NothingUsable { rejected: 1, .. })), "{other:?}");
+}
+
+#[test]
 fn a_record_that_would_make_too_much_is_refused_unread() {
     let cves: Vec<String> = (0..1000).map(|n| format!("CVE-2024-{n}")).collect();
     let mut huge = with(record_of_alpine(), json!({"upstream": cves}));
@@ -248,9 +270,9 @@ fn a_record_that_would_make_too_much_is_refused_unread() {
 #[test]
 fn a_document_that_is_cut_off_or_not_text_is_refused_as_a_whole() {
     let text = record_of_alpine().to_string();
-    let fails = |bytes: &[u8]| parse(bytes).unwrap_err().to_string();
-    assert!(fails(text.as_bytes()).starts_with("the OSV feed is cut off at line 1"));
-    assert!(fails(b" \n").starts_with("the OSV feed is empty"));
+    let fails = |bytes: &[u8]| parse_all(bytes).unwrap_err().to_string();
+    assert!(fails(text.as_bytes()).starts_with("the Alpine OSV feed is cut off at line 1"));
+    assert!(fails(b" \n").starts_with("the Alpine OSV feed is empty"));
     assert!(fails(b"\xff\n").contains("not UTF-8"));
     assert!(fails(b"{}\n").contains("no usable record (1 rejected, the first at line 1, record"));
 }
@@ -285,9 +307,9 @@ proptest::proptest! {
         let mut bytes = format!("{module}\n{}\n", record_of_alpine()).into_bytes();
         let place = at % bytes.len();
         bytes[place] = byte;
-        let _ = parse(&bytes);
+        let _ = parse_all(&bytes);
         bytes.truncate(cut);
         bytes.extend(noise);
-        let _ = parse(&bytes);
+        let _ = parse_all(&bytes);
     }
 }

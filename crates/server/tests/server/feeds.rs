@@ -1,0 +1,102 @@
+//! Vendors' data over the API: OSV feeds beside the tracker, and changes too sudden to be believed.
+
+use crate::fleet::{Lab, TRACKER};
+use fettle_wire::api::{FeedRow, FindingExplained, HostDetail, Page};
+use std::fmt::Write as _;
+
+const ALMA: &str = r#"{"id":"ALSA-2024:1","published":"2024-05-01T00:00:00Z","summary":"Important: openssl security update","related":["CVE-2024-1"],"affected":[{"package":{"ecosystem":"AlmaLinux:9","name":"openssl-libs"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1:3.0.7-27.el9"}]}]},{"package":{"ecosystem":"Debian:12","name":"openssl"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"}]}]}]}
+"#;
+
+fn names(page: &Page<FeedRow>) -> Vec<&str> {
+    page.items.iter().map(|f| f.name.as_str()).collect()
+}
+
+#[test]
+fn a_host_of_another_vendor_is_judged_by_its_own_feed_beside_the_tracker() {
+    let mut lab = Lab::furnished();
+    lab.host("web-1", "canary");
+    let mut alma = lab.host("alma-1", "canary");
+    let os = &mut alma.inventory.os;
+    (os.id, os.version, os.codename) = ("almalinux".into(), "9.4".into(), String::new());
+    let mut package = alma.inventory.packages[0].clone();
+    (package.name, package.version) = ("openssl-libs".into(), "1:3.0.7-26.el9".into());
+    alma.inventory.packages = vec![package];
+    alma.inventory.upgrades.clear();
+    alma.checkin(&lab);
+    let found = |lab: &Lab, host: &str| {
+        let detail: HostDetail = lab.get(&format!("/hosts/{host}"));
+        detail.findings.into_iter().map(|f| f.finding.id).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&lab, "alma-1"), [""; 0]);
+    let shown = lab.get::<Page<FeedRow>>("/feeds");
+    assert!(!names(&shown).contains(&"osv-almalinux"), "{shown:?}");
+
+    let row: FeedRow =
+        lab.post_bytes("/feeds/osv-almalinux?date=2026-11-20", ALMA.as_bytes()).json();
+    // What it says of Debian is not its own to say: one error, and the tracker's word stands.
+    assert_eq!((row.records, row.errors), (1, 1));
+    assert_eq!(found(&lab, "alma-1"), ["CVE-2024-1"]);
+    assert_eq!(found(&lab, "web-1").len(), 2);
+    let told: FindingExplained = lab.get("/findings/alma-1/CVE-2024-1/openssl-libs");
+    let told = format!("{told:?}");
+    assert!(told.contains("OSV record ALSA-2024:1, as of 2026-11-20"), "{told}");
+
+    lab.restart();
+    assert_eq!(found(&lab, "alma-1"), ["CVE-2024-1"]);
+    assert!(names(&lab.get("/feeds")).contains(&"osv-almalinux"));
+}
+
+#[test]
+fn an_osv_feed_alone_is_enough_and_one_that_is_broken_changes_nothing() {
+    let lab = Lab::start();
+    let row: FeedRow = lab.post_bytes("/feeds/osv-almalinux", ALMA.as_bytes()).json();
+    assert_eq!(row.records, 1);
+    for bad in [&ALMA.as_bytes()[..200], b"", b"{}\n", TRACKER.as_bytes()] {
+        let (status, problem) = lab.refused("POST", "/feeds/osv-almalinux", bad);
+        assert_eq!((status, problem.code.as_str()), (422, "bad-feed"), "{problem:?}");
+    }
+    let (_, problem) = lab.refused("POST", "/feeds/osv-ubuntu", ALMA.as_bytes());
+    assert!(problem.message.contains("does not speak for AlmaLinux"), "{problem:?}");
+    let kept = lab.get::<Page<FeedRow>>("/feeds");
+    let kept = kept.items.iter().find(|f| f.name == "osv-almalinux").unwrap();
+    assert_eq!(kept.records, 1);
+    assert!(kept.last_error.is_some());
+}
+
+/// A tracker with this many vulnerabilities, each with this word.
+fn tracker(count: usize, word: &str) -> String {
+    let mut text = String::from("{\"openssl\":{");
+    for n in 0..count {
+        let comma = if n == 0 { "" } else { "," };
+        write!(text, "{comma}\"CVE-2024-{n}\":{{\"releases\":{{\"bookworm\":{{{word}}}}}}}")
+            .unwrap();
+    }
+    text + "}}"
+}
+
+#[test]
+fn a_feed_that_suddenly_says_something_else_is_held_until_a_person_says_so() {
+    let fixed = |version: &str| {
+        format!("\"status\":\"resolved\",\"urgency\":\"low\",\"fixed_version\":\"{version}\"")
+    };
+    let lab = Lab::start();
+    let before = tracker(200, &fixed("3.0.15-1~deb12u1"));
+    lab.post_bytes("/feeds/debian-tracker", before.as_bytes());
+    for (why, sudden) in [
+        ("feed-reworded", tracker(200, &fixed("9999"))),
+        ("feed-reworded", tracker(200, &fixed("0"))),
+        ("feed-reworded", tracker(200, "\"status\":\"open\",\"urgency\":\"low\"")),
+        ("feed-shrunk", tracker(90, &fixed("3.0.15-1~deb12u1"))),
+        ("feed-grew", tracker(900, &fixed("3.0.15-1~deb12u1"))),
+    ] {
+        let (status, problem) = lab.refused("POST", "/feeds/debian-tracker", sudden.as_bytes());
+        assert_eq!((status, problem.code.as_str()), (422, why), "{problem:?}");
+        assert!(problem.hint.contains("--force"), "{problem:?}");
+        let rows: Page<FeedRow> = lab.get("/feeds");
+        assert_eq!((rows.items[0].records, rows.items[0].last_error.is_some()), (200, true));
+    }
+    // Some news every day is what a feed is for.
+    let news = before.replacen("3.0.15-1~deb12u1", "3.0.16-1~deb12u1", 20);
+    lab.post_bytes("/feeds/debian-tracker", news.as_bytes());
+    lab.post_bytes("/feeds/debian-tracker?force=true", tracker(200, &fixed("0")).as_bytes());
+}
