@@ -50,13 +50,13 @@ pub(crate) fn agent() -> Result<PathBuf> {
 }
 
 /// What this compiler builds for when nothing is said.
-fn host_triple() -> Result<String> {
+pub(crate) fn host_triple() -> Result<String> {
     let said = Command::new("rustc").arg("-vV").output().context("starting rustc")?;
     let said = String::from_utf8_lossy(&said.stdout);
     let triple = said.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(triple.context("`rustc -vV` names no host")?.to_owned())
 }
 
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

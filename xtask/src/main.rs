@@ -6,6 +6,7 @@ mod demo;
 mod deps;
 mod faults;
 mod figures;
+mod fuzz;
 mod lab;
 mod mutants;
 mod services;
@@ -43,6 +44,8 @@ enum Task {
     Services(services::Services),
     /// Guards switched off in turn: each must be missed.
     Mutants(mutants::Mutants),
+    /// Bytes made up for every parser of vendors' data.
+    Fuzz(fuzz::Fuzz),
     /// Check which room depends on which.
     Deps,
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Task::Faults(faults) => faults.run(),
         Task::Services(services) => services.run(),
         Task::Mutants(mutants) => mutants.run(),
+        Task::Fuzz(fuzz) => fuzz.run(),
         Task::Deps => deps::check(),
     };
     match result {

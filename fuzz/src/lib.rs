@@ -1,0 +1,110 @@
+//! What must hold for any bytes at all. The fuzz targets call it with bytes they make up; the tests of `fettle-vuln`
+//! replay the corpus through it.
+
+use fettle_core::advisory::AdvisoryStatus;
+use fettle_vuln::exposure::{Catalogue, CatalogueInput};
+use fettle_vuln::feed::{
+    self, Feed, FeedError, MAX_ERRORS_KEPT, MAX_NAME, MAX_TEXT, MAX_VERSION, Parsed, Publisher,
+};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+/// The targets, each with a directory of its name in `corpus/`.
+pub const TARGETS: [&str; 6] =
+    ["debian_tracker", "debian_advisories", "kev", "epss", "cvss", "osv"];
+
+/// Tries one target on these bytes.
+///
+/// # Panics
+/// When something does not hold, or there is no such target.
+pub fn try_target(target: &str, bytes: &[u8]) {
+    let mut input = CatalogueInput::default();
+    match target {
+        "debian_tracker" => {
+            input.advisories = records(Feed::DebianTracker, bytes, feed::debian::parse(bytes));
+        }
+        "debian_advisories" => {
+            input.debian_advisories =
+                records(Feed::DebianAdvisories, bytes, feed::dsa::parse(bytes));
+        }
+        "kev" => input.kev = records(Feed::Kev, bytes, feed::kev::parse(bytes)),
+        "epss" => {
+            input.epss = records(Feed::Epss, bytes, feed::epss::parse(bytes));
+            assert!(input.epss.iter().all(|e| (0.0..=1.0).contains(&e.probability)));
+        }
+        "cvss" => {
+            input.cvss = records(Feed::Cvss, bytes, feed::cvss::parse(bytes));
+            let bounds = 0.0..=10.0;
+            assert!(
+                input
+                    .cvss
+                    .iter()
+                    .all(|c| bounds.contains(&c.score) && bounds.contains(&c.computed))
+            );
+        }
+        "osv" => {
+            let publisher = publisher_in(bytes);
+            let parsed = feed::osv::parse(publisher, bytes);
+            input.add_osv(records(Feed::Osv(publisher), bytes, parsed));
+        }
+        other => panic!("there is no target {other}"),
+    }
+    for said in &input.advisories {
+        assert!(!said.id.is_empty() && said.id.len() <= MAX_NAME, "{:?}", said.id);
+        assert!(
+            !said.source.is_empty() && said.source.len() <= 2 * MAX_NAME + 1,
+            "{:?}",
+            said.source
+        );
+        if let AdvisoryStatus::Fixed { version } = &said.status {
+            assert!(!version.is_empty() && version.len() <= MAX_VERSION, "{version:?}");
+        }
+        assert!(!said.id.contains(char::is_control) && !said.release.contains(char::is_control));
+    }
+    // What one document says is one catalogue, whatever its order, and no change to itself.
+    let mut turned = input.clone();
+    turned.advisories.reverse();
+    let (one, other) = (Catalogue::build(input), Catalogue::build(turned));
+    let said = |c: &Catalogue| {
+        let of = |release: &str| (release.to_owned(), c.statements_of(release).to_vec());
+        c.releases().map(of).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(said(&one), said(&other));
+    assert_eq!(one.sudden_change(&other), None);
+}
+
+/// The publisher whose ecosystem stands first in the bytes.
+fn publisher_in(bytes: &[u8]) -> Publisher {
+    let text = String::from_utf8_lossy(bytes);
+    let first =
+        |p: &Publisher| p.ecosystems().iter().filter_map(|e| text.find(&format!("\"{e}"))).min();
+    let found = Publisher::ALL.into_iter().filter_map(|p| Some((first(&p)?, p))).min();
+    found.map_or(Publisher::Alpine, |(_, publisher)| publisher)
+}
+
+/// What a parser gave, held against the promises all of them make.
+fn records<T: Debug>(feed: Feed, bytes: &[u8], result: Result<Parsed<T>, FeedError>) -> Vec<T> {
+    let lines = bytes.iter().filter(|&&b| b == b'\n').count() + 1;
+    match result {
+        Ok(parsed) => {
+            assert!(!parsed.records.is_empty(), "a document without a record was taken");
+            assert!(parsed.errors.len() <= MAX_ERRORS_KEPT);
+            assert!(parsed.errors_not_kept == 0 || parsed.errors.len() == MAX_ERRORS_KEPT);
+            for error in &parsed.errors {
+                assert!((1..=lines).contains(&error.line), "{error} of {lines} lines");
+                assert!(error.what.len() <= MAX_TEXT && !error.what.is_empty(), "{error}");
+                assert!(!error.to_string().contains(char::is_control), "{error}");
+            }
+            parsed.records
+        }
+        Err(error) => {
+            let told = error.to_string();
+            assert!(told.contains(&feed.to_string()), "{told}");
+            assert!(told.len() <= 4 * MAX_TEXT && !told.contains(char::is_control), "{told}");
+            if let FeedError::Truncated { line, .. } | FeedError::Malformed { line, .. } = error {
+                assert!((1..=lines).contains(&line), "{told} of {lines} lines");
+            }
+            Vec::new()
+        }
+    }
+}
