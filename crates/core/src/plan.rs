@@ -11,6 +11,7 @@ mod host;
 mod make;
 mod order;
 mod restarts;
+mod strategy;
 #[cfg(test)]
 mod tests;
 
@@ -82,6 +83,10 @@ pub struct Wave {
     pub gate: GateRule,
     /// Seconds to rest after the gate's bake before the next ring starts. 0 within a ring.
     pub soak_seconds: u64,
+    /// One after another, as budgets allow: a patched host keeps its place in them until it was watched for the gate's
+    /// bake and has spoken. `false`: all of them together.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rolling: bool,
 }
 
 /// At most so many of these hosts disrupted at once.

@@ -13,12 +13,14 @@ mod parse;
 mod recurrence;
 mod select;
 mod selector;
+mod strategy;
 mod window;
 
 pub use parse::{MAX_POLICY_BYTES, PolicyError};
 pub use recurrence::{Recurrence, RecurrenceError};
 pub use select::{Ambiguous, FACTS, choose};
 pub use selector::{MAX_SELECTOR_BYTES, MAX_SELECTOR_DEPTH, SelectorError};
+pub use strategy::{EVERYBODY, Share, Strategy};
 pub use window::WindowState;
 
 /// A policy, parsed and checked. Durations are whole seconds here; the text writes `30m`, `4h`, `7d`.
@@ -38,7 +40,10 @@ pub struct Policy {
     pub sources: Vec<SourceRule>,
     /// First rule that matches a finding gives its class.
     pub classes: Vec<ClassRule>,
-    /// Stages, in order.
+    /// How hosts are led through a change.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Stages, in order; none, where the strategy does not go by rings.
     pub rings: Vec<RingRule>,
     /// When hosts may be changed. Empty: at any time.
     pub windows: Vec<Window>,

@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// What a campaign has to have seen, or its silence means nothing.
-pub const MUST_COME_UP: [&str; 20] = [
+pub const MUST_COME_UP: [&str; 21] = [
     "aborted on a full budget",
     "agent restarted",
     "automatic undo",
@@ -42,6 +42,7 @@ pub const MUST_COME_UP: [&str; 20] = [
     "halt in mid-wave",
     "halt resumed",
     "host changed",
+    "host watched",
     "no data yet",
     "quarantined host",
     "redeem refused",

@@ -20,6 +20,7 @@
 //! | 18 nothing lost | a process restarts; an agent's acknowledged records; at rest, every end has arrived |
 //! | 19 conservation | every host of the plan is in one state, all the time |
 //! | 20 bounded | undos of a transaction, grants of a host |
+//! | 26 one after another | a grant is written in a rolling wave: whoever was patched before it was watched |
 //! | 24 liveness | after the faults have stopped (8 follows from it) |
 
 use crate::Violation;
@@ -137,13 +138,19 @@ impl Checker {
                     format!("{host}: grants")
                 });
                 self.alone(at, was, host, store, |run| run.at_work() || run.undo_at_work());
-                self.room(at, &was.plan, host, |other| {
+                let works = |other: &HostId| {
                     was.hosts.get(other).is_some_and(|run| {
                         run.at_work()
                             || run.undo_at_work()
                             || matches!(run.state, HostState::Quarantined { .. })
                     })
-                });
+                };
+                self.room(at, "1 budget", &was.plan, host, works);
+                if was.plan.waves[was.wave as usize].rolling {
+                    self.room(at, "26 one after another", &was.plan, host, |other| {
+                        works(other) || unwatched(was, other, store)
+                    });
+                }
             }
             RolloutEvent::Redeemed { host } => {
                 self.running(at, was, host);
@@ -151,7 +158,7 @@ impl Checker {
                     run.state == HostState::Redeemed || run.undo_at_work()
                 });
                 let silent_after = was.plan.waves[was.wave as usize].gate.silent_after_seconds;
-                self.room(at, &was.plan, host, |other| {
+                self.room(at, "1 budget", &was.plan, host, |other| {
                     store.hosts.contains_key(other) && store.disrupted(other, at, silent_after)
                 });
                 let closed = store.hosts.get(host).and_then(|row| row.at(at).0);
@@ -266,6 +273,7 @@ impl Checker {
     fn room(
         &mut self,
         at: Timestamp,
+        invariant: &str,
         plan: &Plan,
         host: &HostId,
         disrupted: impl Fn(&HostId) -> bool,
@@ -273,7 +281,7 @@ impl Checker {
         for budget in plan.budgets.iter().filter(|b| b.hosts.contains(host)) {
             let others =
                 budget.hosts.iter().filter(|other| *other != host && disrupted(other)).count();
-            self.must(others < budget.max_unavailable as usize, at, "1 budget", || {
+            self.must(others < budget.max_unavailable as usize, at, invariant, || {
                 format!(
                     "{host} is one too many: {others} of {} in {}",
                     budget.max_unavailable, budget.name
@@ -340,6 +348,22 @@ impl Checker {
             }
         }
     }
+}
+
+/// Patched, and not seen to be well since: it bakes, or has not spoken after its bake.
+fn unwatched(was: &Rollout, host: &HostId, store: &Store) -> bool {
+    let Some(run) = was.hosts.get(host).filter(|run| run.state == HostState::Patched) else {
+        return false;
+    };
+    // What an operator's resume excused asks for no word. Its bake has another check: the clock.
+    let excused = was.excused_wave == Some(run.wave);
+    let bake = was.plan.waves[run.wave as usize].gate.bake_seconds;
+    let baked = run.ended_at.map(|at| after(at, bake));
+    let spoke = store
+        .hosts
+        .get(host)
+        .is_none_or(|row| row.last_seen > run.ended_at && row.last_seen >= baked);
+    !excused && !spoke
 }
 
 /// Failures since the last resume of a halt, counted from the log and not as the core counts them.

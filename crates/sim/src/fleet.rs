@@ -34,6 +34,9 @@ pub(crate) struct Faults {
     pub(crate) leave: u64,
 }
 
+/// The budget that says how many hosts of a rolling plan go at once.
+pub(crate) const ROLLING: &str = "rolling";
+
 pub(crate) fn start() -> Timestamp {
     Timestamp::from_second(1_795_000_000).unwrap_or(Timestamp::UNIX_EPOCH)
 }
@@ -86,14 +89,30 @@ pub(crate) fn faults(random: &mut Random) -> Faults {
     }
 }
 
-/// A plan over these hosts: a canary wave and one to three more.
+/// How the waves of a plan are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// A canary, then one to three more waves.
+    Rings,
+    /// Waves that grow up to the whole.
+    Percentage,
+    /// One wave, whose hosts go one after another.
+    Rolling,
+}
+
+/// A plan over these hosts, by a strategy that is drawn.
 pub(crate) fn plan(
     random: &mut Random,
     number: u64,
     hosts: &[(HostId, String)],
     fleet: &[HostId],
 ) -> Plan {
-    let waves = random.between(2, 4).min(hosts.len() as u64) as usize;
+    let shapes = [Shape::Rings, Shape::Rings, Shape::Percentage, Shape::Rolling];
+    let shape = *random.pick(&shapes).unwrap_or(&Shape::Rings);
+    let waves = match shape {
+        Shape::Rolling => 1,
+        _ => random.between(2, 4).min(hosts.len() as u64) as usize,
+    };
     let gate = GateRule {
         bake_seconds: *random.pick(&[0, 60, 300, 1800]).unwrap_or(&300),
         max_failures: *random.pick(&[0, 0, 1, 2]).unwrap_or(&0),
@@ -107,12 +126,20 @@ pub(crate) fn plan(
             hosts: Vec::new(),
             why: String::new(),
             gate: gate.clone(),
-            soak_seconds: if w == 0 { *random.pick(&[0, 600, 3600]).unwrap_or(&0) } else { 0 },
+            soak_seconds: match shape {
+                Shape::Rings if w == 0 => *random.pick(&[0, 600, 3600]).unwrap_or(&0),
+                Shape::Percentage if w + 1 < waves => 600,
+                _ => 0,
+            },
+            rolling: shape == Shape::Rolling,
         })
         .collect();
     let mut planned = BTreeMap::new();
     for (i, (id, version)) in hosts.iter().enumerate() {
-        let wave = if i < waves {
+        let wave = if shape == Shape::Percentage {
+            // After wave w, that share of all hosts: 1 of 8, 3 of 8, 5 of 8, 8 of 8.
+            (i * waves / hosts.len()).max(i.min(1)).min(waves - 1)
+        } else if i < waves {
             i
         } else {
             random.between(1.min(waves as u64 - 1), waves as u64 - 1) as usize
@@ -157,7 +184,19 @@ pub(crate) fn plan(
         seed: 0,
         hosts: planned,
         waves: waved,
-        budgets: if random.permille(800) { vec![whole, half] } else { Vec::new() },
+        budgets: match shape {
+            Shape::Rolling => {
+                let at_once = random.between(1, 3) as u32;
+                let rolling = Budget {
+                    name: ROLLING.into(),
+                    hosts: fleet.to_vec(),
+                    max_unavailable: at_once,
+                };
+                if random.permille(500) { vec![half, rolling] } else { vec![rolling] }
+            }
+            _ if random.permille(800) => vec![whole, half],
+            _ => Vec::new(),
+        },
         approvals_needed: 0,
         held: Vec::new(),
     }

@@ -60,11 +60,13 @@ pub enum Sabotage {
     ForgetJournal,
     /// The newest assignment wins even if its generation is older.
     IgnoreGenerations,
+    /// A patched host of a rolling wave gives its place away unwatched.
+    RollUnwatched,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::IgnoreBudget,
         Self::ForgetFailures,
         Self::SkipGate,
@@ -76,6 +78,7 @@ impl Sabotage {
         Self::IgnoreWindows,
         Self::ForgetJournal,
         Self::IgnoreGenerations,
+        Self::RollUnwatched,
     ];
 }
 

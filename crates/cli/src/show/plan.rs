@@ -35,6 +35,13 @@ pub(crate) fn one(detail: &PlanDetail) {
             line(&format!("  {}", wave.why));
         }
         let gate = &wave.gate;
+        if wave.rolling {
+            line(&format!(
+                "  each watched for {} s before the next takes its place; at most {} failures",
+                gate.bake_seconds, gate.max_failures
+            ));
+            continue;
+        }
         line(&format!(
             "  then watched for {} s; at most {} failures, {} % patched{}",
             gate.bake_seconds,

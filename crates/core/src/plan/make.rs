@@ -2,7 +2,8 @@
 //! hosts and findings in it.
 
 use super::host::{Verdict, decide};
-use super::order::{Candidate, waves};
+use super::order::Candidate;
+use super::strategy::{budget_of, lay_out};
 use super::{Budget, Held, HostPlan, Plan};
 use crate::finding::Finding;
 use crate::host::Host;
@@ -65,18 +66,18 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         barred.entry(bar.cohort).or_default().push(bar);
     }
     let mut held = Vec::new();
-    let mut ring_sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut candidates: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
     let mut soak_cap: Option<u64> = None;
     for host in fleet.values() {
         let asked = input.only.is_none_or(|only| only.contains(&host.id));
         let governed = governs(&input, host);
-        let ring = policy.ring_of(host);
+        let stage = policy.stage_of(host);
         if governed.is_ok()
-            && let Some(ring) = ring
+            && let Some(stage) = stage
         {
             // The size of a wave is a share of the ring, not of those who happen to need something.
-            *ring_sizes.entry(&ring.name).or_default() += 1;
+            *sizes.entry(stage).or_default() += 1;
         }
         if !asked {
             continue;
@@ -89,7 +90,7 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         }
         let findings = sorted(input.findings.get(&host.id));
         let reasons = holds(&input, host);
-        let (Some(inventory), Some(ring), true) = (&host.inventory, ring, reasons.is_empty())
+        let (Some(inventory), Some(stage), true) = (&host.inventory, stage, reasons.is_empty())
         else {
             let open = findings.iter().filter(|f| f.state.is_owed()).map(|f| f.id.clone());
             held.push(whole(host, open.collect::<BTreeSet<_>>().into_iter().collect(), reasons));
@@ -105,12 +106,15 @@ pub fn make(input: PlanInput<'_>) -> Plan {
                 held.push(whole(host, Vec::new(), vec![Hold::NothingToDo]));
             }
         } else {
-            let plan = HostPlan { cohort, ring: ring.name.clone(), ..plan };
-            candidates.entry(&ring.name).or_default().push(Candidate { id: &host.id, plan });
+            let plan = HostPlan { cohort, ring: stage.to_owned(), ..plan };
+            candidates.entry(stage).or_default().push(Candidate { id: &host.id, plan });
         }
         held.extend(not_done);
     }
-    let (waves, hosts) = waves(policy, candidates, &ring_sizes, soak_cap, seed);
+    let (waves, hosts) = lay_out(policy, candidates, &sizes, soak_cap, seed);
+    let mut budgets = budgets(policy, &fleet);
+    budgets
+        .extend(budget_of(policy, fleet.values().copied().filter(|h| governs(&input, h).is_ok())));
     held.sort_by(|a, b| (&a.host, &a.package, &a.reasons).cmp(&(&b.host, &b.package, &b.reasons)));
     Plan {
         number: input.number,
@@ -121,7 +125,7 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         seed,
         hosts,
         waves,
-        budgets: budgets(policy, &fleet),
+        budgets,
         approvals_needed: policy.approvals,
         held,
     }
@@ -166,7 +170,7 @@ fn holds(input: &PlanInput<'_>, host: &Host) -> Vec<Hold> {
         }
         _ => {}
     }
-    if input.policy.ring_of(host).is_none() {
+    if input.policy.stage_of(host).is_none() {
         out.push(Hold::NoRing);
     }
     out

@@ -25,7 +25,7 @@ fn changes<'a>(candidate: &'a Candidate<'_>) -> impl Iterator<Item = Change<'a>>
 /// In the policy's first ring, hosts come in the order in which they stand for most of the others. In later rings
 /// the most urgent come first; but where they change something that no ring before them tried (be it that the
 /// canaries had nothing to do), the fewest hosts that try all of it go ahead as a wave of their own.
-pub(super) fn waves(
+pub(super) fn by_rings(
     policy: &Policy,
     mut candidates: BTreeMap<&str, Vec<Candidate<'_>>>,
     sizes: &BTreeMap<&str, usize>,
@@ -85,18 +85,25 @@ pub(super) fn waves(
                 why,
                 gate: policy.gate.clone(),
                 soak_seconds: soak,
+                rolling: false,
             });
         }
     }
     let numbers: BTreeMap<&HostId, u32> = placed.into_iter().collect();
-    let all = rings.iter().flat_map(|(_, c)| c);
-    let hosts = all
-        .map(|c| {
-            let wave = numbers.get(c.id).copied().unwrap_or(0);
-            (c.id.clone(), HostPlan { wave, ..c.plan.clone() })
-        })
-        .collect();
+    let hosts = numbered(rings.iter().flat_map(|(_, c)| c), &numbers);
     (out, hosts)
+}
+
+/// The hosts' plans, each with the number of its wave.
+pub(super) fn numbered<'c, 'a: 'c>(
+    all: impl Iterator<Item = &'c Candidate<'a>>,
+    numbers: &BTreeMap<&HostId, u32>,
+) -> BTreeMap<HostId, HostPlan> {
+    all.map(|c| {
+        let wave = numbers.get(c.id).copied().unwrap_or(0);
+        (c.id.clone(), HostPlan { wave, ..c.plan.clone() })
+    })
+    .collect()
 }
 
 /// Cuts an order into waves. `ahead` hosts at its head are kept apart from the rest.
@@ -111,20 +118,20 @@ fn batches<'c, 'a>(
 
 /// What earlier waves have been through.
 #[derive(Default)]
-struct Tried<'c> {
+pub(super) struct Tried<'c> {
     cohorts: BTreeSet<Digest>,
     changes: BTreeSet<Change<'c>>,
 }
 
 impl<'c> Tried<'c> {
-    fn add(&mut self, hosts: &[&'c Candidate<'_>]) {
+    pub(super) fn add(&mut self, hosts: &[&'c Candidate<'_>]) {
         for host in hosts {
             self.cohorts.insert(host.plan.cohort);
             self.changes.extend(changes(host));
         }
     }
 
-    fn new_changes(&self, hosts: &[&Candidate<'_>]) -> usize {
+    pub(super) fn new_changes(&self, hosts: &[&Candidate<'_>]) -> usize {
         hosts
             .iter()
             .flat_map(|h| changes(h))
@@ -186,7 +193,7 @@ fn listed(cohorts: &[(&Digest, &Vec<&Candidate<'_>>)]) -> String {
     out.join(", ")
 }
 
-fn count(n: usize, what: &str) -> String {
+pub(super) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
@@ -201,7 +208,7 @@ type Gain = (usize, usize);
 /// Hosts in the order in which each adds most to what those before it stand for: the greedy answer to set cover,
 /// which is never worse than ln(n) times the best. Gains only fall as others are chosen, so a host whose gain,
 /// looked at again, is still on top of the heap is the best one (Minoux's lazy greedy).
-fn by_cover<'c, 'a>(
+pub(super) fn by_cover<'c, 'a>(
     hosts: &'c [Candidate<'a>],
     everyone: &[&'c Candidate<'a>],
     already: &Tried<'_>,
@@ -245,7 +252,7 @@ fn by_cover<'c, 'a>(
 
 /// First the fewest hosts that try every change not tried before (and how many these are), then the others as
 /// they are due.
-fn ahead_then_urgent<'c, 'a>(
+pub(super) fn ahead_then_urgent<'c, 'a>(
     hosts: &'c [Candidate<'a>],
     tried: &Tried<'_>,
     seed: u64,

@@ -4,4 +4,5 @@ mod approvals;
 mod fleet;
 mod hosts;
 mod properties;
+mod strategies;
 mod waves;

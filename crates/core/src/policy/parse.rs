@@ -11,6 +11,7 @@ mod duration;
 mod read;
 mod section;
 mod spelling;
+mod strategy;
 
 pub(super) use spelling::nearest;
 

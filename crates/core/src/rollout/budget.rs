@@ -2,8 +2,10 @@
 //!
 //! A host is disrupted while it holds a grant, is being undone, was quarantined by this rollout, is
 //! quarantined or silent, or another rollout is at work on it. A host that was undone, or refused, has
-//! spoken and is as it was: it is not. A host that left the fleet counts no more.
+//! spoken and is as it was: it is not. A host that left the fleet counts no more. In a rolling wave, a patched host
+//! counts until it was watched.
 
+use super::gate::Watch;
 use super::{HostRun, HostState, Observations, Rollout};
 use crate::{Hold, HostId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +39,11 @@ impl<'a> Budgets<'a> {
                     budgets.push(index);
                 }
                 let by_rollout = rollout.hosts.get(id).is_some_and(&counts);
-                if by_rollout || rollout.is_disrupted_by_itself(id, now, seen) {
+                let watched = matches!(
+                    rollout.watch(id, now, seen),
+                    Some(Watch::Until(_) | Watch::Mute(_) | Watch::Failed(_))
+                );
+                if by_rollout || watched || rollout.is_disrupted_by_itself(id, now, seen) {
                     disrupted[index].insert(id);
                 }
             }

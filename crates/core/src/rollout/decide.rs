@@ -1,11 +1,12 @@
 //! State, observations and now → what happens next. Makes no choice that the plan has not made.
 
 use super::budget::Budgets;
-use super::gate::{Verdict, later};
+use super::gate::{Verdict, Watch, later};
 use super::{
     Decision, HostObservation, HostRun, HostState, Observations, Phase, Rollout, RolloutEvent,
     Waiting,
 };
+use crate::plan::Wave;
 use crate::{AssignmentId, Digest, Hold, HostId, Timestamp};
 use std::collections::BTreeSet;
 
@@ -37,7 +38,8 @@ impl Rollout {
     /// 3. Paused, halted or aborted: nothing starts. A halt by failure undoes the wave if the gate says so.
     /// 4. More failures than the gate of the wave at work allows, over all waves: halted.
     /// 5. All hosts of the wave ended: bake, gate, soak, next wave.
-    /// 6. Otherwise the wave's hosts are granted, in the plan's order, as windows and budgets allow.
+    /// 6. Otherwise the wave's hosts are granted, in the plan's order, as windows and budgets allow. In a rolling wave,
+    ///    a patched host keeps its place until it was watched; one that does badly meanwhile halts the rollout.
     pub fn decide(&self, now: Timestamp, seen: &Observations) -> Decision {
         let mut decision = Decision { events: self.bars_due(None), ..Decision::default() };
         if self.is_settled() {
@@ -248,6 +250,11 @@ impl Rollout {
             wake(&mut decision.wake_at, Some(until));
             return decision.wait(None, Hold::Soak { ring, until });
         }
+        if wave.rolling
+            && let Some(hold) = self.watch_all(wave, now, seen, decision)
+        {
+            return decision.events.push(RolloutEvent::Halted { hold });
+        }
         let mut budgets = Budgets::look(self, now, seen, HostRun::is_disrupted);
         let mut at_work = 0;
         let mut silent = Vec::new();
@@ -292,6 +299,34 @@ impl Rollout {
         } else if at_work > 0 {
             decision.wait(None, Hold::WaveRunning { wave: self.wave, unfinished });
         }
+    }
+
+    /// Rule 6 in a rolling wave: waits for whoever is watched. Gives why it cannot go on.
+    fn watch_all(
+        &self,
+        wave: &Wave,
+        now: Timestamp,
+        seen: &Observations,
+        decision: &mut Decision,
+    ) -> Option<Hold> {
+        for id in &wave.hosts {
+            match self.watch(id, now, seen) {
+                None | Some(Watch::Well) => {}
+                Some(Watch::Failed(reason)) => {
+                    return Some(Hold::GateFailed { wave: self.wave, reason });
+                }
+                Some(Watch::Until(until)) => {
+                    wake(&mut decision.wake_at, Some(until));
+                    decision.wait(Some(id), Hold::Bake { wave: self.wave, until });
+                }
+                Some(Watch::Mute(silent_at)) => {
+                    wake(&mut decision.wake_at, silent_at);
+                    let what = "a word from this host since it was watched".to_owned();
+                    decision.wait(Some(id), Hold::NoData { what });
+                }
+            }
+        }
+        None
     }
 
     /// May this pending host of the wave at work start now? Until when, or why not.

@@ -13,7 +13,46 @@ pub(super) enum Verdict {
     Fails(Hold),
 }
 
+/// How a patched host of a rolling wave is doing.
+pub(super) enum Watch {
+    /// It bakes until then.
+    Until(Timestamp),
+    /// It has baked, and has not spoken since. It is silent from then on.
+    Mute(Option<Timestamp>),
+    /// What its patch did to it.
+    Failed(String),
+    /// It does well: its place is free.
+    Well,
+}
+
 impl Rollout {
+    /// Looks after one host of a rolling wave, where no gate waits for the others. `None`: there is nothing to watch,
+    /// or a gate watches it. A host that has spoken after its bake has done well for good. In a wave that an
+    /// operator's resume excused, the bake alone counts.
+    pub(super) fn watch(&self, id: &HostId, now: Timestamp, seen: &Observations) -> Option<Watch> {
+        let run = self.hosts.get(id).filter(|run| run.state == HostState::Patched)?;
+        let wave = self.plan.waves.get(run.wave as usize).filter(|wave| wave.rolling)?;
+        let host = seen.hosts.get(id)?;
+        let until = run.ended_at.map_or(now, |at| later(at, wave.gate.bake_seconds));
+        let name = self.name_of(id);
+        if self.excused_wave == Some(run.wave) {
+            return Some(if now < until { Watch::Until(until) } else { Watch::Well });
+        }
+        Some(if host.quarantined {
+            Watch::Failed(format!("host {name} was quarantined after it was patched"))
+        } else if host.last_seen > run.ended_at && host.last_seen.is_some_and(|at| at >= until) {
+            Watch::Well
+        } else if self.is_silent(host.last_seen, now, seen) {
+            Watch::Failed(format!("host {name} fell silent after it was patched"))
+        } else if now < until {
+            Watch::Until(until)
+        } else {
+            let heard = host.last_seen.max(seen.listening_since);
+            let silent = wave.gate.silent_after_seconds.saturating_add(1);
+            Watch::Mute(heard.map(|at| later(at, silent)))
+        })
+    }
+
     /// Judges the gate after the wave at work, all of whose hosts have ended at `ended_at`.
     ///
     /// In order: the bake has elapsed; the patched share of the hosts that were started is enough (hosts that

@@ -300,6 +300,7 @@ impl Rollout {
         outcome: &Outcome,
         event: &RolloutEvent,
     ) -> Result<(), IllegalEvent> {
+        let never_again = self.phase.hold().filter(|_| matches!(self.phase, Phase::Aborted { .. }));
         let run = self.run_mut(host, event)?;
         let known_failure = run.state.is_failure();
         if run.undo_at_work() {
@@ -333,6 +334,10 @@ impl Rollout {
             && !run.silent
         {
             run.state = HostState::Pending;
+            // Its turn never comes again: nobody waits for it.
+            if let Some(hold) = never_again {
+                run.cancel(at, &hold);
+            }
             return Ok(());
         }
         run.state = HostState::from(outcome);

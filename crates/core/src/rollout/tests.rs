@@ -10,6 +10,7 @@ mod decide;
 mod operate;
 mod random;
 mod report;
+mod rolling;
 
 const HOUR: i64 = 3600;
 
@@ -59,6 +60,7 @@ fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
         why: String::new(),
         gate: gate.clone(),
         soak_seconds: if w == 0 { 1000 } else { 0 },
+        rolling: false,
     };
     Plan {
         number: 1,

@@ -44,7 +44,7 @@ fn row(app: &App, record: HostRecord, counts: &Counts) -> HostRow {
         state: state.to_owned(),
         cohort: record.cohort.map(|c| c.short()).unwrap_or_default(),
         policy: policy.map(|p| p.name.clone()),
-        ring: policy.and_then(|p| p.ring_of(&host)).map(|r| r.name.clone()),
+        ring: policy.and_then(|p| p.stage_of(&host)).map(str::to_owned),
         open: n(FindingState::Open),
         no_fix: n(FindingState::NoFixYet),
         pending: n(FindingState::PendingRestart) + n(FindingState::PendingReboot),
@@ -136,7 +136,7 @@ fn holds(app: &App, view: &View<'_>, record: &HostRecord) -> Result<Vec<Hold>, P
     match app.policies().of(host) {
         None => holds.push(Hold::NoPolicy),
         Some(policy) => {
-            if policy.ring_of(host).is_none() {
+            if policy.stage_of(host).is_none() {
                 holds.push(Hold::NoRing);
             }
             holds.extend(policy.window_at(now()).hold);

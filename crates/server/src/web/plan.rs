@@ -127,7 +127,8 @@ fn waves(plan: &Plan) -> Markup {
                 td { @for (j, host) in wave.hosts.iter().enumerate() { @if j > 0 { ", " } a href={ "/hosts/" (encoded(name(host))) } { (name(host)) } } }
                 td { (wave.why) }
                 td {
-                    "watched for " (words::seconds(wave.gate.bake_seconds)) ", " (wave.gate.min_success_percent) " % patched, at most "
+                    @if wave.rolling { "none: each host is watched for " (words::seconds(wave.gate.bake_seconds)) " before the next takes its place; at most " }
+                    @else { "watched for " (words::seconds(wave.gate.bake_seconds)) ", " (wave.gate.min_success_percent) " % patched, at most " }
                     (words::counted(u64::from(wave.gate.max_failures), "failure"))
                     @if wave.soak_seconds > 0 { ", then a rest of " (words::seconds(wave.soak_seconds)) }
                 }

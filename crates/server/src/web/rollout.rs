@@ -248,7 +248,7 @@ fn gate(it: &RolloutDetail, index: u32, wave: &Wave) -> Markup {
         Phase::Halted { hold } if it.row.wave == index => Some(hold),
         _ => None,
     };
-    let holding = it.waiting.iter().find_map(|w| match &w.hold {
+    let holding = it.waiting.iter().filter(|w| w.host.is_none()).find_map(|w| match &w.hold {
         hold @ (Hold::Bake { wave, .. } | Hold::WaveRunning { wave, .. }) if *wave == index => {
             Some(hold)
         }
@@ -273,8 +273,8 @@ fn gate(it: &RolloutDetail, index: u32, wave: &Wave) -> Markup {
         div.gate {
             p { (mark.shape()) b { "Gate" } " " (text) }
             p.note {
-                "watch " (words::seconds(wave.gate.bake_seconds))
-                ", " (wave.gate.min_success_percent) " % patched"
+                @if wave.rolling { "watch each host " (words::seconds(wave.gate.bake_seconds)) " before the next takes its place" }
+                @else { "watch " (words::seconds(wave.gate.bake_seconds)) ", " (wave.gate.min_success_percent) " % patched" }
                 ", at most " (words::counted(u64::from(wave.gate.max_failures), "failure"))
                 @if wave.soak_seconds > 0 { ", then rest " (words::seconds(wave.soak_seconds)) }
             }

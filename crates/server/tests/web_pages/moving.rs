@@ -135,6 +135,7 @@ fn waves() -> Vec<Wave> {
         why: why.into(),
         gate: gate(),
         soak_seconds,
+        rolling: false,
     };
     vec![
         wave("canary", &["web-1"], "stands for 3 cohorts of the waves behind it", 3600),

@@ -64,7 +64,8 @@ impl World {
         let seen = self.store.observe(self.now, id, since, self.options.sabotage);
         let Some(row) = self.store.rollouts.get(id) else { return (0, Vec::new(), None) };
         let mut decision = blinded(&row.state, self.options.sabotage).decide(self.now, &seen);
-        let bakes = decision.holds.iter().any(|w| matches!(w.hold, Hold::Bake { .. }));
+        let bakes =
+            decision.holds.iter().any(|w| w.host.is_none() && matches!(w.hold, Hold::Bake { .. }));
         if self.sabotaged(Sabotage::SkipGate) && bakes {
             decision.events =
                 vec![RolloutEvent::GatePassed { wave: row.state.wave, next_not_before: self.now }];
@@ -86,6 +87,7 @@ impl World {
         }
         for waiting in &decision.holds {
             self.checker.sometimes(match waiting.hold {
+                Hold::Bake { .. } if waiting.host.is_some() => "host watched",
                 Hold::BudgetUsed { .. } => "budget reached",
                 Hold::WindowClosed { .. } => "window held",
                 Hold::Busy { .. } => "busy elsewhere",
@@ -324,6 +326,9 @@ fn blinded(state: &Rollout, sabotage: Option<Sabotage>) -> Cow<'_, Rollout> {
     match sabotage {
         Some(Sabotage::IgnoreBudget) => shown.to_mut().plan.budgets.clear(),
         Some(Sabotage::ForgetFailures) => shown.to_mut().failures = 0,
+        Some(Sabotage::RollUnwatched) => {
+            shown.to_mut().plan.waves.iter_mut().for_each(|w| w.rolling = false);
+        }
         _ => {}
     }
     shown

@@ -16,7 +16,8 @@ pub(super) fn at(text: &str) -> Timestamp {
 }
 
 pub(super) fn policy(more: &str) -> Policy {
-    let rings = if more.contains("[[ring]]") { "" } else { "[[ring]]\nname = \"all\"\n" };
+    let own = more.contains("[[ring]]") || more.contains("[strategy]");
+    let rings = if own { "" } else { "[[ring]]\nname = \"all\"\n" };
     let text = format!("[policy]\nname = \"p\"\nselect = \"all\"\n{more}\n{rings}");
     Policy::parse(&text).unwrap_or_else(|e| panic!("{e:?}"))
 }

@@ -4,6 +4,7 @@ use super::super::*;
 use super::checks;
 use super::duration::MAX_SECONDS;
 use super::section::{Keys, Section};
+use super::strategy::{self, STRATEGY};
 use super::{Errors, nearest};
 use crate::assignment::{
     ConffileRule, HalfConfiguredRule, MissingSymbol, Probe, RebootRule, RestartRule,
@@ -100,10 +101,11 @@ const PROBE: Keys = &[
 ];
 
 /// Sections: name, how its header is written, its keys.
-const SECTIONS: [(&str, &str, Keys); 14] = [
+const SECTIONS: [(&str, &str, Keys); 15] = [
     ("policy", "[policy]", POLICY),
     ("source", "[[source]]", SOURCE),
     ("class", "[[class]]", CLASS),
+    ("strategy", "[strategy]", STRATEGY),
     ("ring", "[[ring]]", RING),
     ("window", "[[window]]", WINDOW),
     ("blackout", "[[blackout]]", BLACKOUT),
@@ -212,13 +214,11 @@ pub(super) fn policy(e: &mut Errors<'_>, root: &DeTable<'_>) -> Policy {
     policy.classes = checks::classes(e, sections, class);
     let sections = document.many(e, "ring");
     policy.rings = checks::rings(e, sections, ring);
-    if !root.contains_key("ring") {
-        let at = root.get("policy").map_or(0, |p| p.span().start);
-        e.at(
-            at,
-            "the policy has no ring: no host would ever be patched",
-            "add `[[ring]]` with `name = \"all\"`",
-        );
+    let section = document.one(e, "strategy");
+    let read = section.as_ref().map_or(Some(Strategy::Rings), |s| strategy::strategy(e, s));
+    if let Some(read) = read {
+        strategy::with_rings(e, root, &read);
+        policy.strategy = read;
     }
     policy.windows = document.many(e, "window").iter().map(|s| window(e, s)).collect();
     policy.blackouts = document.many(e, "blackout").iter().map(|s| blackout(e, s)).collect();
@@ -244,6 +244,7 @@ fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
         take: Take::default(),
         sources: Vec::new(),
         classes: Vec::new(),
+        strategy: Strategy::default(),
         rings: Vec::new(),
         windows: Vec::new(),
         blackouts: Vec::new(),

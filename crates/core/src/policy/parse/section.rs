@@ -1,6 +1,6 @@
 //! One table of the document: its keys read one by one, each with its own complaint.
 
-use super::super::{Selector, window};
+use super::super::{Selector, Share, window};
 use super::{Errors, duration, nearest, read};
 use crate::Timestamp;
 use jiff::civil::Date;
@@ -66,6 +66,11 @@ impl<'t, 'i> Section<'t, 'i> {
     /// Where the value of a key begins; the section, where it is not there.
     pub(super) fn place(&self, key: &str) -> usize {
         self.get(key).map_or(self.at, |(_, span)| span.start)
+    }
+
+    /// Where a key is written; the section, where it is not there.
+    pub(super) fn key_place(&self, key: &str) -> usize {
+        self.table.get_key_value(key).map_or(self.at, |(k, _)| k.span().start)
     }
 
     fn example(&self, key: &str) -> String {
@@ -307,6 +312,48 @@ impl<'t, 'i> Section<'t, 'i> {
             }
         }
         Some(out)
+    }
+
+    /// A list of shares in percent, 1 to 100, each with its place.
+    pub(super) fn percents(&self, e: &mut Errors<'_>, key: &str) -> Option<Vec<(u32, usize)>> {
+        let (value, span) = self.get(key)?;
+        let Some(items) = value.as_array() else {
+            self.wrong(e, key, span.start, value, "a list of shares in percent");
+            return None;
+        };
+        let mut out = Vec::new();
+        for item in items {
+            let number = item
+                .get_ref()
+                .as_integer()
+                .and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok());
+            match number.filter(|n| (1..=100).contains(n)) {
+                Some(share) => out.push((share, item.span().start)),
+                None => {
+                    let message = format!("`{key}` holds whole numbers from 1 to 100");
+                    e.at(item.span().start, message, format!("write {}", self.example(key)));
+                    return None;
+                }
+            }
+        }
+        Some(out)
+    }
+
+    /// So many hosts (`2`), or a share of them (`"25%"`).
+    pub(super) fn share(&self, e: &mut Errors<'_>, key: &str) -> Option<Share> {
+        let (value, span) = self.get(key)?;
+        if value.as_integer().is_some() {
+            return self.count(e, key, 1..=1_000_000).map(Share::Hosts);
+        }
+        let percent = value
+            .as_str()
+            .and_then(|text| text.strip_suffix('%')?.trim_end().parse::<u32>().ok())
+            .filter(|n| (1..=100).contains(n));
+        if percent.is_none() {
+            let message = format!("`{key}` must be a number of hosts, or a share of them");
+            e.at(span.start, message, format!("write `{key} = 2` or {}", self.example(key)));
+        }
+        percent.map(Share::Percent)
     }
 
     /// A day.

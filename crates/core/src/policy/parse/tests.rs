@@ -1,6 +1,7 @@
 use super::super::*;
 use super::*;
-use proptest::prelude::*;
+use crate::policy::Strategy;
+use proptest::prelude::{Strategy as _, *};
 
 const HEAD: &str = "[policy]\nname = \"p\"\nselect = \"all\"\n\n[[ring]]\nname = \"all\"\n";
 
@@ -135,12 +136,12 @@ fn misspelt_and_misplaced_keys_are_told_their_name_or_place() {
     insta::assert_snapshot!(errors("[policy]\nnam = \"p\"\nselect = \"all\"\nsoak = \"1h\"\n[[ring]]\nname = \"a\"\nwave_percent = 3\nbanana = 1\n[[rings]]\n[gates]\n[quux]\n"), @r#"
 line 1, column 1: [policy] has no `name`; add `name = "web-production"`
 line 2, column 1: [policy] has no key `nam`; did you mean `name`?
-line 4, column 1: [policy] has no key `soak`; `soak` belongs under [[class]] or [[ring]]
+line 4, column 1: [policy] has no key `soak`; `soak` belongs under [[class]] or [strategy] or [[ring]]
 line 7, column 1: [[ring]] has no key `wave_percent`; did you mean `wave-percent`?
 line 8, column 1: [[ring]] has no key `banana`; its keys are name, select, wave-percent, soak
 line 9, column 3: a policy has no section `rings`; did you mean `[[ring]]`?
 line 10, column 2: a policy has no section `gates`; did you mean `[gate]`?
-line 11, column 2: a policy has no section `quux`; sections are policy, source, class, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe
+line 11, column 2: a policy has no section `quux`; sections are policy, source, class, strategy, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe
 "#);
     insta::assert_snapshot!(errors("approvals = 1\n[[policy]]\nname = \"p\"\n[ring]\nname = \"a\"\n"), @r#"
 line 1, column 1: a policy has no section `approvals`; `approvals` belongs under [policy]
@@ -193,6 +194,53 @@ line 15, column 12: `soon` is no duration; write a number and a unit: 30s, 30m, 
 #[test]
 fn a_ring_whose_selector_is_wrong_has_one_complaint_and_no_others() {
     insta::assert_snapshot!(errors("[policy]\nname = \"p\"\nselect = \"all\"\n[[ring]]\nname = \"a\"\nselect = \"ring\"\n[[ring]]\nname = \"b\"\n"), @r#"line 6, column 15: `ring` is compared with nothing: the end follows; write `ring=value`, `ring in (one, other)` or `has ring`"#);
+}
+
+const NO_RING: &str = "[policy]\nname = \"p\"\nselect = \"all\"\n";
+
+#[test]
+fn a_strategy_is_one_of_the_kinds_with_its_own_keys() {
+    let strategy =
+        |text: &str| Policy::parse(&format!("{NO_RING}[strategy]\n{text}")).unwrap().strategy;
+    assert_eq!(
+        strategy("kind = \"percentage\"\nwaves = [1, 5, 25, 100]\nsoak = \"1h\"\n"),
+        Strategy::Percentage { waves: vec![1, 5, 25, 100], soak_seconds: 3600 }
+    );
+    for (text, share) in [("2", Share::Hosts(2)), ("\"25%\"", Share::Percent(25))] {
+        assert_eq!(
+            strategy(&format!("kind = \"rolling\"\nmax-unavailable = {text}\n")),
+            Strategy::Rolling { max_unavailable: share }
+        );
+    }
+    assert_eq!(Policy::parse(HEAD).unwrap().strategy, Strategy::Rings);
+}
+
+#[test]
+fn a_strategy_that_cannot_be_carried_out_is_told_what_is_wrong() {
+    let wrong = |text: &str| errors(&format!("{NO_RING}[strategy]\n{text}"));
+    insta::assert_snapshot!(wrong("kind = \"roling\"\n"), @r#"
+line 5, column 8: `kind` cannot be "roling"; write one of "rings", "percentage", "rolling"
+"#);
+    insta::assert_snapshot!(wrong("waves = [5, 5, 50]\n"), @r#"
+line 4, column 1: [strategy] has no `kind`; add `kind = "rolling"`
+"#);
+    insta::assert_snapshot!(wrong("kind = \"percentage\"\nwaves = [5, 5, 50]\nmax-unavailable = 1\n"), @r#"
+line 6, column 13: 5 comes after 5: each share must be larger; each number counts those before it, too: write `[1, 5, 25, 100]`
+line 6, column 16: the last of `waves` is 50: the others would be left out; end with 100
+line 7, column 1: `max-unavailable` means nothing with `kind = "percentage"`; take it away; it goes with "rolling"
+"#);
+    insta::assert_snapshot!(wrong("kind = \"percentage\"\nwaves = []\n"), @r#"line 6, column 9: `waves` names no share: no host would ever be reached; write `[1, 5, 25, 100]`"#);
+    insta::assert_snapshot!(wrong("kind = \"percentage\"\nwaves = [0, 100]\n"), @r#"line 6, column 10: `waves` holds whole numbers from 1 to 100; write `waves = [1, 5, 25, 100]`"#);
+    insta::assert_snapshot!(wrong("kind = \"percentage\"\n[[ring]]\nname = \"a\"\n"), @r#"
+line 4, column 1: [strategy] has no `waves`; add `waves = [1, 5, 25, 100]`
+line 6, column 1: this policy does not go by rings: its [strategy] says how it goes; take [[ring]] away, or write `kind = "rings"`
+"#);
+    insta::assert_snapshot!(wrong("kind = \"rolling\"\n"), @r#"line 4, column 1: [strategy] has no `max-unavailable`; add `max-unavailable = "25%"`"#);
+    insta::assert_snapshot!(wrong("kind = \"rolling\"\nmax-unavailable = \"half\"\nsoak = \"1h\"\n"), @r#"
+line 6, column 19: `max-unavailable` must be a number of hosts, or a share of them; write `max-unavailable = 2` or `max-unavailable = "25%"`
+line 7, column 1: `soak` means nothing with `kind = "rolling"`; take it away; it goes with "percentage"
+"#);
+    insta::assert_snapshot!(wrong("kind = \"rings\"\n"), @r#"line 1, column 1: the policy has no ring: no host would ever be patched; add `[[ring]]` with `name = "all"`"#);
 }
 
 #[test]
@@ -268,7 +316,7 @@ fn json_keeps_a_policy() {
 }
 
 /// A line of a policy, or something that resembles one.
-fn line() -> impl Strategy<Value = String> {
+fn line() -> impl proptest::strategy::Strategy<Value = String> {
     let key = prop::sample::select(vec![
         "name",
         "select",

@@ -62,6 +62,17 @@ fn an_abort_cancels_who_has_not_begun_and_ends_when_the_others_have() {
 }
 
 #[test]
+fn a_host_that_is_told_not_now_after_the_abort_is_cancelled_and_waits_for_nobody() {
+    let mut w = world();
+    w.try_redeem("a").unwrap();
+    let abort = w.rollout.abort("alice", "wrong plan");
+    act(&mut w, abort);
+    w.ends("a", refused(Fault::EXPIRED));
+    assert_eq!(w.word("a"), "cancelled");
+    assert_eq!(w.look(), ["done"]);
+}
+
+#[test]
 fn abort_is_reachable_from_every_phase_that_has_not_ended() {
     let mut running = world();
     let pause = running.rollout.pause("a", "b");

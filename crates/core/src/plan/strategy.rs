@@ -1,0 +1,146 @@
+//! The waves of each strategy.
+
+use super::order::{Candidate, Tried, ahead_then_urgent, by_cover, by_rings, count, numbered};
+use super::{Budget, HostPlan, Wave};
+use crate::HostId;
+use crate::host::Host;
+use crate::policy::{EVERYBODY, Policy, Strategy};
+use std::collections::BTreeMap;
+
+/// Puts hosts into waves as the policy's strategy says. `sizes` is how many hosts each stage has, with those that need
+/// nothing; `soak_cap` cuts every soak.
+pub(super) fn lay_out(
+    policy: &Policy,
+    mut candidates: BTreeMap<&str, Vec<Candidate<'_>>>,
+    sizes: &BTreeMap<&str, usize>,
+    soak_cap: Option<u64>,
+    seed: u64,
+) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
+    let mut all = || candidates.remove(EVERYBODY).unwrap_or_default();
+    match &policy.strategy {
+        Strategy::Rings => by_rings(policy, candidates, sizes, soak_cap, seed),
+        Strategy::Percentage { waves, soak_seconds } => {
+            let soak = (*soak_seconds).min(soak_cap.unwrap_or(u64::MAX));
+            by_shares(policy, all(), waves, soak, seed)
+        }
+        Strategy::Rolling { max_unavailable } => {
+            let size = sizes.get(EVERYBODY).copied().unwrap_or(0);
+            one_after_another(policy, all(), max_unavailable.of(size), seed)
+        }
+    }
+}
+
+/// What a rolling policy's hosts may lose at once, whichever of them are in the plan.
+pub(super) fn budget_of<'a>(
+    policy: &Policy,
+    governed: impl Iterator<Item = &'a Host>,
+) -> Option<Budget> {
+    let Strategy::Rolling { max_unavailable } = &policy.strategy else { return None };
+    let hosts: Vec<HostId> = governed.map(|h| h.id.clone()).collect();
+    let max_unavailable = max_unavailable.of(hosts.len());
+    Some(Budget { name: format!("rolling {}", policy.name), hosts, max_unavailable })
+}
+
+/// Waves that grow: after wave n at most `shares[n]` percent of these hosts have been in one, rounded up.
+///
+/// The first wave holds those who stand for most of the others. Where it cannot hold everything that is to be changed,
+/// the fewest hosts that try the rest go ahead as a wave of their own; then the most urgent come first.
+fn by_shares(
+    policy: &Policy,
+    hosts: Vec<Candidate<'_>>,
+    shares: &[u32],
+    soak: u64,
+    seed: u64,
+) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
+    let total = hosts.len();
+    let end_of = |share: u32| (total * share as usize).div_ceil(100);
+    let size = end_of(shares.first().copied().unwrap_or(100));
+    let order: Vec<HostId> = {
+        let everyone: Vec<&Candidate<'_>> = hosts.iter().collect();
+        let order = by_cover(&hosts, &everyone, &Tried::default(), seed);
+        order.into_iter().take(size).map(|c| c.id.clone()).collect()
+    };
+    let place = |c: &Candidate<'_>| order.iter().position(|id| id == c.id);
+    let (mut first, rest): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|c| place(c).is_some());
+    first.sort_by_key(|c| place(c));
+
+    let mut waves = Vec::new();
+    let mut tried = Tried::default();
+    let mut add = |batch: &[&Candidate<'_>], why: String| {
+        waves.push(Wave {
+            ring: EVERYBODY.to_owned(),
+            hosts: batch.iter().map(|c| c.id.clone()).collect(),
+            why,
+            gate: policy.gate.clone(),
+            soak_seconds: soak,
+            rolling: false,
+        });
+    };
+    let begin: Vec<&Candidate<'_>> = first.iter().collect();
+    tried.add(&begin);
+    let (order, scouts) = ahead_then_urgent(&rest, &tried, seed);
+    let (mut ahead, mut others) = order.split_at(scouts);
+    let mut placed = begin.len();
+    if !begin.is_empty() {
+        let share = shares.first().copied().unwrap_or(100);
+        let stand = if rest.is_empty() { "" } else { "; they stand for most of the others" };
+        add(&begin, format!("the first {share} % of {}{stand}", count(total, "host")));
+    }
+    for &share in shares.iter().skip(1) {
+        let mut room = end_of(share).saturating_sub(placed);
+        if !ahead.is_empty() && room > 0 {
+            let (batch, left) = ahead.split_at(room.min(ahead.len()));
+            let new = tried.new_changes(batch);
+            tried.add(batch);
+            add(batch, format!("goes ahead: tries {} that nobody has", count(new, "change")));
+            (ahead, placed, room) = (left, placed + batch.len(), room - batch.len());
+        }
+        // Whoever only gets what others try waits for all of it to be tried.
+        if room > 0 && ahead.is_empty() && !others.is_empty() {
+            let (batch, left) = others.split_at(room.min(others.len()));
+            add(batch, format!("up to {share} % of {}, most urgent first", count(total, "host")));
+            (others, placed) = (left, placed + batch.len());
+        }
+    }
+    if let Some(last) = waves.last_mut() {
+        last.soak_seconds = 0;
+    }
+    with_numbers(waves, first.iter().chain(&rest))
+}
+
+/// One wave of all hosts: first the fewest that try everything, then the most urgent.
+fn one_after_another(
+    policy: &Policy,
+    hosts: Vec<Candidate<'_>>,
+    at_once: u32,
+    seed: u64,
+) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
+    let (order, scouts) = ahead_then_urgent(&hosts, &Tried::default(), seed);
+    let begin = match scouts {
+        0 => String::new(),
+        n => format!("; the first {} between them try all that is changed", count(n, "host")),
+    };
+    let wave = Wave {
+        ring: EVERYBODY.to_owned(),
+        hosts: order.iter().map(|c| c.id.clone()).collect(),
+        why: format!(
+            "one after another, at most {at_once} of {} at once; each is watched before the next takes its place{begin}",
+            count(hosts.len(), "host")
+        ),
+        gate: policy.gate.clone(),
+        soak_seconds: 0,
+        rolling: true,
+    };
+    let waves = if hosts.is_empty() { Vec::new() } else { vec![wave] };
+    with_numbers(waves, hosts.iter())
+}
+
+fn with_numbers<'c, 'a: 'c>(
+    waves: Vec<Wave>,
+    hosts: impl Iterator<Item = &'c Candidate<'a>>,
+) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
+    let numbers: BTreeMap<&HostId, u32> =
+        (0u32..).zip(&waves).flat_map(|(n, w)| w.hosts.iter().map(move |id| (id, n))).collect();
+    let hosts = numbered(hosts, &numbers);
+    (waves, hosts)
+}

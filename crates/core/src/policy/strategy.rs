@@ -1,0 +1,83 @@
+//! How the hosts of a policy are led through a change: ring by ring, by shares, or one after another.
+
+use super::Policy;
+use crate::host::Host;
+use serde::{Deserialize, Serialize};
+
+/// The stage of every host where a policy has no rings.
+pub const EVERYBODY: &str = "all";
+
+/// How the hosts of a policy are led through a change.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Strategy {
+    /// The policy's rings, in order.
+    #[default]
+    Rings,
+    /// Waves that grow: after each, so many of the plan's hosts have been patched.
+    Percentage {
+        /// Percent of the plan's hosts, growing, the last one 100. A wave that would add nobody is left out.
+        waves: Vec<u32>,
+        /// Rest after each wave's gate before the next one starts, in seconds.
+        soak_seconds: u64,
+    },
+    /// One after another: as one host has ended and was watched, the next one begins. No gate stands between them;
+    /// the failures that the gate allows hold for all of them together.
+    Rolling {
+        /// Hosts of the policy that may be disrupted or watched at once.
+        max_unavailable: Share,
+    },
+}
+
+/// So many hosts, or a share of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Share {
+    /// Hosts.
+    Hosts(u32),
+    /// Percent of the hosts.
+    Percent(u32),
+}
+
+impl Share {
+    /// How many of `size` hosts. A share is rounded down, since it is a limit; but one host may always go, or
+    /// nobody ever would.
+    pub fn of(self, size: usize) -> u32 {
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        let hosts = match self {
+            Self::Hosts(hosts) => u64::from(hosts),
+            Self::Percent(percent) => size.saturating_mul(u64::from(percent)) / 100,
+        };
+        u32::try_from(hosts).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+impl Policy {
+    /// The stage a host goes through its change in: its ring, where the policy has rings. `None`: no stage is the
+    /// host's, and it is never patched.
+    pub fn stage_of(&self, host: &Host) -> Option<&str> {
+        match &self.strategy {
+            Strategy::Rings => self.ring_of(host).map(|ring| ring.name.as_str()),
+            Strategy::Percentage { .. } | Strategy::Rolling { .. } => Some(EVERYBODY),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_rounded_down_and_never_nobody() {
+        for (share, of, hosts) in [
+            (Share::Hosts(2), 10, 2),
+            (Share::Hosts(20), 10, 20),
+            (Share::Percent(25), 10, 2),
+            (Share::Percent(25), 3, 1),
+            (Share::Percent(100), 3, 3),
+            (Share::Percent(1), 0, 1),
+        ] {
+            assert_eq!(share.of(of), hosts, "{share:?} of {of}");
+        }
+    }
+}
