@@ -263,7 +263,7 @@ impl<'a> Engine<'a> {
             let nothing = ApplyOrder::default();
             let order = match &progress.assignment.order {
                 Order::Apply(order) => order,
-                Order::Undo { .. } => &nothing,
+                Order::Undo { .. } | Order::Traffic { .. } => &nothing,
             };
             let tx = Transaction {
                 settings: self.settings,
@@ -275,7 +275,8 @@ impl<'a> Engine<'a> {
             match progress.next() {
                 Next::Run(step) => {
                     // Asked before the record: a step that is not let begin has touched nothing.
-                    if matches!(step, Step::Snapshot | Step::Apply)
+                    let traffic = matches!(tx.assignment.order, Order::Traffic { .. });
+                    if (traffic || matches!(step, Step::Snapshot | Step::Apply))
                         && let Err(hold) = grant.redeem(tx.assignment)
                     {
                         self.write(TxEvent::Failed { step, fault: held(&hold) })?;
@@ -300,7 +301,8 @@ impl<'a> Engine<'a> {
                     Err(fault) => self.write(TxEvent::Failed { step: Step::Preflight, fault })?,
                 },
                 Next::End(outcome) => {
-                    if progress.running.is_some() || progress.failed.is_some() {
+                    let traffic = matches!(tx.assignment.order, Order::Traffic { .. });
+                    if !traffic && (progress.running.is_some() || progress.failed.is_some()) {
                         self.leave(&tx, &progress);
                     }
                     self.write(TxEvent::Ended { outcome })?;
@@ -396,6 +398,9 @@ fn held(hold: &Hold) -> Fault {
 }
 
 fn run_step(tx: &Transaction<'_>, step: Step, grant: &dyn Grant) -> Result<StepFacts, Fault> {
+    if let Order::Traffic { share } = tx.assignment.order {
+        return drain::switch(tx, share);
+    }
     match step {
         Step::Preflight => preflight::run(tx),
         Step::Stage => stage::run(tx),

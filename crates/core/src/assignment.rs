@@ -44,6 +44,11 @@ pub enum Order {
         /// Why, for the host's own record.
         reason: String,
     },
+    /// Have so much of the traffic. Nothing else on the host is touched.
+    Traffic {
+        /// Percent of the host's weight in each of its balancers; 0: out of them.
+        share: u32,
+    },
 }
 
 /// What to change, and how.

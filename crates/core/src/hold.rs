@@ -18,6 +18,8 @@ pub enum Hold {
     },
     /// The host belongs to no ring of its policy.
     NoRing,
+    /// The host is in neither pool of its policy, or in both.
+    NoPool,
     /// The host has not reported what it runs.
     NoInventory,
     /// The last report is too old to plan on.
@@ -209,6 +211,11 @@ pub enum Hold {
         /// Grants the host was given so far.
         grants: u32,
     },
+    /// The host was told how much of the traffic to take, and has not said yet that it is so.
+    Traffic {
+        /// Percent of its weight in its balancers; 0: out of them.
+        share: u32,
+    },
     /// Nothing is owed.
     NothingToDo,
 }
@@ -220,6 +227,7 @@ impl Hold {
             Self::NoPolicy => "no-policy",
             Self::PolicyAmbiguous { .. } => "policy-ambiguous",
             Self::NoRing => "no-ring",
+            Self::NoPool => "no-pool",
             Self::NoInventory => "no-inventory",
             Self::InventoryStale { .. } => "inventory-stale",
             Self::Quarantined { .. } => "quarantined",
@@ -250,6 +258,7 @@ impl Hold {
             Self::HostSilent { .. } => "host-silent",
             Self::HostChanged => "host-changed",
             Self::GrantGone { .. } => "grant-gone",
+            Self::Traffic { .. } => "traffic",
             Self::NothingToDo => "nothing-to-do",
         }
     }
@@ -267,6 +276,7 @@ impl fmt::Display for Hold {
                 )
             }
             Self::NoRing => write!(f, "the host is in no ring of its policy"),
+            Self::NoPool => write!(f, "the host is in neither pool of its policy, or in both"),
             Self::NoInventory => write!(f, "the host has not reported what it runs"),
             Self::InventoryStale { last_seen } => {
                 write!(f, "the last report is too old to plan on ({last_seen})")
@@ -355,6 +365,10 @@ impl fmt::Display for Hold {
                     f,
                     "the grant expired or was withdrawn before the host redeemed it (grant {grants})"
                 )
+            }
+            Self::Traffic { share: 0 } => write!(f, "the host is being taken out of its balancers"),
+            Self::Traffic { share } => {
+                write!(f, "the host is being given requests: {share} % of its weight")
             }
             Self::NothingToDo => write!(f, "nothing is owed"),
         }

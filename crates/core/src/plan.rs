@@ -38,6 +38,9 @@ pub struct Plan {
     pub waves: Vec<Wave>,
     /// How many hosts may be disrupted at once.
     pub budgets: Vec<Budget>,
+    /// Blue/green: between whom the traffic goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pools: Option<Pools>,
     /// Approvals it needs before it may start.
     pub approvals_needed: u32,
     /// What is not done, and why: the plan report.
@@ -87,6 +90,54 @@ pub struct Wave {
     /// bake and has spoken. `false`: all of them together.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rolling: bool,
+    /// A step of the traffic and not of the patching: it has no hosts, and after it the pool that was idle gets so many
+    /// percent of the requests. The first one, with 0, makes sure of what the plan takes for granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<u32>,
+}
+
+/// Two pools behind a balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pools {
+    /// The one that is patched first and gets the requests then.
+    pub idle: PoolHosts,
+    /// The one that has the requests now: the way back.
+    pub serving: PoolHosts,
+    /// So many hosts of the idle pool must be proved before they get requests, in percent of the serving pool.
+    pub capacity_percent: u32,
+}
+
+/// The hosts of a pool, in the plan or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolHosts {
+    /// `blue`, `green`.
+    pub name: String,
+    /// Its hosts.
+    pub hosts: BTreeMap<HostId, PoolHost>,
+}
+
+/// A host of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolHost {
+    /// What people call the host.
+    pub name: String,
+    /// Nothing kept the whole host out of the plan: it was heard of and well.
+    pub fit: bool,
+}
+
+impl Pools {
+    /// Is the host in one of them?
+    pub fn has(&self, host: &HostId) -> bool {
+        self.member(host).is_some()
+    }
+    /// The host, as one of them has it.
+    pub fn member(&self, host: &HostId) -> Option<&PoolHost> {
+        self.idle.hosts.get(host).or_else(|| self.serving.hosts.get(host))
+    }
+    /// Every host of both.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostId> {
+        self.idle.hosts.keys().chain(self.serving.hosts.keys())
+    }
 }
 
 /// At most so many of these hosts disrupted at once.

@@ -20,7 +20,7 @@ pub use parse::{MAX_POLICY_BYTES, PolicyError};
 pub use recurrence::{Recurrence, RecurrenceError};
 pub use select::{Ambiguous, FACTS, choose};
 pub use selector::{MAX_SELECTOR_BYTES, MAX_SELECTOR_DEPTH, SelectorError};
-pub use strategy::{EVERYBODY, Share, Strategy};
+pub use strategy::{EVERYBODY, Pool, Share, Strategy};
 pub use window::WindowState;
 
 /// A policy, parsed and checked. Durations are whole seconds here; the text writes `30m`, `4h`, `7d`.

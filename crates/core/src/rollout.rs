@@ -16,9 +16,11 @@ mod gate;
 mod operate;
 mod report;
 mod state;
+mod traffic;
 
 pub use decide::{GRANT_SECONDS, MAX_GRANTS, MIN_GRANT_SECONDS};
 pub use effects::effects;
+pub use traffic::{TRAFFIC_TRIES, TrafficRun, TrafficState};
 
 /// A rollout's state: the fold over its events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,9 @@ pub struct Rollout {
     pub hosts: BTreeMap<HostId, HostRun>,
     /// Hosts that failed, were undone by fault, fell silent or are quarantined, over all waves.
     pub failures: u32,
+    /// Blue/green: what each host was last told about its traffic.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub traffic: BTreeMap<HostId, TrafficRun>,
     /// Failures there were when an operator last resumed the halted rollout: the limit counts from here.
     #[serde(default)]
     pub pardoned: u32,
@@ -328,6 +333,33 @@ pub enum RolloutEvent {
         /// Why.
         reason: String,
     },
+    /// A host of a pool is to have so much of the traffic (effect: the order is signed and handed to its agent).
+    TrafficAsked {
+        /// Which host.
+        host: HostId,
+        /// The order's assignment.
+        assignment: AssignmentId,
+        /// The host's next generation.
+        generation: u64,
+        /// Percent of its weight in its balancers; 0: out of them.
+        share: u32,
+    },
+    /// It is so, and the balancers' own checks agree.
+    TrafficSet {
+        /// Which host.
+        host: HostId,
+        /// By which order.
+        assignment: AssignmentId,
+    },
+    /// It could not be done.
+    TrafficFailed {
+        /// Which host.
+        host: HostId,
+        /// By which order.
+        assignment: AssignmentId,
+        /// Why.
+        reason: String,
+    },
     /// Every host ended.
     Done,
 }
@@ -359,6 +391,9 @@ pub struct Observations {
     /// nobody listened; but until it has spoken again nothing is started on it and no gate passes by it.
     /// `None`: always.
     pub listening_since: Option<Timestamp>,
+    /// Blue/green: a rollout that was created before this one, has not ended, and leads the traffic of some of the same
+    /// hosts. Two that lead at once could each take out what the other relies on.
+    pub pools_busy: Option<RolloutId>,
 }
 
 /// One host, as it is now.

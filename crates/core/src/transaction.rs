@@ -230,6 +230,8 @@ impl Fault {
 pub enum Outcome {
     /// Patched and verified.
     Patched,
+    /// Its traffic is as it was ordered, and its balancers' own checks agree. The host itself was not touched.
+    Switched,
     /// Undone, and verified to be as it was.
     Undone {
         /// Why it was undone.
@@ -252,6 +254,7 @@ impl Outcome {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Patched => "patched",
+            Self::Switched => "switched",
             Self::Undone { .. } => "undone",
             Self::Refused { .. } => "refused",
             Self::Quarantined { .. } => "quarantined",

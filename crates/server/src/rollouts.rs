@@ -5,9 +5,10 @@
 //! is nothing to redo at the next start. The agent fetches its assignment; nothing is ever pushed.
 
 use crate::app::App;
-use fettle_core::policy::Policy;
+use fettle_core::policy::{Policy, Pool};
 use fettle_core::rollout::{
-    Decision, Effect, HostObservation, IllegalEvent, Observations, Rollout, RolloutEvent, effects,
+    Decision, Effect, HostObservation, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
+    effects,
 };
 use fettle_core::transaction::Outcome;
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
@@ -139,10 +140,14 @@ pub(crate) fn observe(
         }
     }
     let budgeted = state.plan.budgets.iter().flat_map(|b| &b.hosts);
-    let ids: BTreeSet<&HostId> = state.plan.hosts.keys().chain(budgeted).collect();
+    let pooled = state.plan.pools.iter().flat_map(|p| p.hosts());
+    let ids: BTreeSet<&HostId> = state.plan.hosts.keys().chain(budgeted).chain(pooled).collect();
     let now = crate::app::now();
-    let mut seen =
-        Observations { listening_since: Some(app.started_at), ..Observations::default() };
+    let mut seen = Observations {
+        listening_since: Some(app.started_at),
+        pools_busy: leads_before(app, view, state)?,
+        ..Observations::default()
+    };
     for id in ids {
         let Some(record) = hosts::get(view, id)? else { continue };
         let ignore_windows = state.plan.hosts.get(id).is_some_and(|h| h.ignore_windows);
@@ -162,6 +167,41 @@ pub(crate) fn observe(
         );
     }
     Ok(seen)
+}
+
+/// The rollout that was created before this one, has not ended, and leads the traffic of some of the same hosts.
+fn leads_before(app: &App, view: &View<'_>, state: &Rollout) -> Result<Option<RolloutId>, Problem> {
+    let Some(pools) = &state.plan.pools else { return Ok(None) };
+    for line in rollouts::unfinished(view)? {
+        if line.id == state.id {
+            break;
+        }
+        let other = load(app, view, &line.id)?;
+        let theirs = other.plan.pools.as_ref();
+        if other.ended_at.is_none() && theirs.is_some_and(|p| p.hosts().any(|h| pools.has(h))) {
+            return Ok(Some(line.id));
+        }
+    }
+    Ok(None)
+}
+
+/// Blue/green: the pool that the policy's rollouts have left the traffic with. `None`: none of them has led it.
+pub(crate) fn serving(app: &App, view: &View<'_>, policy: &str) -> Result<Option<Pool>, Problem> {
+    for line in rollouts::all(view)? {
+        let state = load(app, view, &line.id)?;
+        let Some(pools) = state.plan.pools.as_ref().filter(|_| state.plan.policy == policy) else {
+            continue;
+        };
+        if state.traffic.is_empty() {
+            continue;
+        }
+        // Anywhere between the two, the pool that had it is the one that is not being tried.
+        let past = state.phase == Phase::Done || !state.way_back_stands();
+        let there = state.traffic_aim() == Some(100) && past;
+        let name = if there { &pools.idle.name } else { &pools.serving.name };
+        return Ok([Pool::Blue, Pool::Green].into_iter().find(|pool| pool.word() == name));
+    }
+    Ok(None)
 }
 
 /// The policy text the plan was made by: a later change of the policy does not change a rollout.
@@ -219,7 +259,8 @@ pub(crate) fn of_host(
     let mut out = Vec::new();
     for line in rollouts::unfinished(view)? {
         let state = load(app, view, &line.id)?;
-        if state.hosts.contains_key(host) {
+        if state.hosts.contains_key(host) || state.plan.pools.as_ref().is_some_and(|p| p.has(host))
+        {
             out.push(state);
         }
     }

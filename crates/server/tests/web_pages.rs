@@ -218,6 +218,26 @@ fn a_halted_rollout_offers_resume_abort_and_no_pause() {
 }
 
 #[test]
+fn a_step_of_the_traffic_is_a_lane_with_the_hosts_of_both_pools_and_their_shares() {
+    let mut it = fleet::rollout_running();
+    it.waves[1].traffic = Some(10);
+    it.traffic = [("web-9", "blue", 90, "set"), ("web-8", "green", 10, "asked")]
+        .map(|(name, pool, share, state)| fettle_wire::api::RolloutTraffic {
+            name: name.into(),
+            pool: pool.into(),
+            share: Some(share),
+            state: state.into(),
+        })
+        .into();
+    let html = pages::rollout(&view("/rollouts/ro-7"), &it).into_string();
+    for words in
+        ["a step of the traffic", "web-8", "10 % of its weight: asked", "90 % of its weight: set"]
+    {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+}
+
+#[test]
 fn the_start_form_of_a_plan_carries_the_digest_that_was_seen() {
     let plan = fleet::plan();
     let html = pages::plan(&view("/plans/12"), &plan).into_string();

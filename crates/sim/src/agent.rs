@@ -36,6 +36,8 @@ pub(crate) struct Agent {
     pub(crate) current: Option<AssignmentId>,
     /// What is really installed: a version, or `half` or `broken`.
     pub(crate) installed: String,
+    /// What the balancer really gives it, in percent of its weight.
+    pub(crate) share: u32,
     // In memory.
     pub(crate) up: bool,
     /// Counts starts: what an earlier process had begun is void.
@@ -62,6 +64,7 @@ impl Agent {
             transactions: BTreeMap::new(),
             current: None,
             installed: installed.to_owned(),
+            share: 100,
             up: true,
             boot: 0,
             doing: Doing::Nothing,
@@ -145,14 +148,16 @@ impl Agent {
     pub(crate) fn target(&self) -> Option<String> {
         match &self.progress()?.assignment.order {
             Order::Apply(order) => order.changes.first().map(|c| c.to.clone()),
-            Order::Undo { .. } => None,
+            Order::Undo { .. } | Order::Traffic { .. } => None,
         }
     }
 
     /// What an undo restores, and where from.
     pub(crate) fn preimage(&self) -> Option<String> {
         match &self.progress()?.assignment.order {
-            Order::Apply(_) => self.transaction().map(|tx| tx.before.clone()),
+            Order::Apply(_) | Order::Traffic { .. } => {
+                self.transaction().map(|tx| tx.before.clone())
+            }
             Order::Undo { assignment, .. } => {
                 self.transactions.get(assignment).map(|tx| tx.before.clone())
             }
@@ -173,7 +178,17 @@ pub(crate) fn fault(code: &str) -> Fault {
     Fault { code: code.to_owned(), message: format!("simulated {code}"), hint: String::new() }
 }
 
-/// Steps right before which the server is asked.
-pub(crate) fn asks_before(step: Step) -> bool {
-    matches!(step, Step::Snapshot | Step::Apply)
+impl Agent {
+    /// The share of the traffic that the current order asks for.
+    pub(crate) fn traffic(&self) -> Option<u32> {
+        match self.progress()?.assignment.order {
+            Order::Traffic { share } => Some(share),
+            Order::Apply(_) | Order::Undo { .. } => None,
+        }
+    }
+
+    /// Is the server asked right before this step?
+    pub(crate) fn asks_before(&self, step: Step) -> bool {
+        matches!(step, Step::Snapshot | Step::Apply) || self.traffic().is_some()
+    }
 }

@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// What a campaign has to have seen, or its silence means nothing.
-pub const MUST_COME_UP: [&str; 21] = [
+pub const MUST_COME_UP: [&str; 24] = [
     "aborted on a full budget",
     "agent restarted",
     "automatic undo",
@@ -47,10 +47,13 @@ pub const MUST_COME_UP: [&str; 21] = [
     "quarantined host",
     "redeem refused",
     "server restarted",
+    "pools busy",
     "silent host",
     "silent host came back",
     "stale executor refused",
     "step recovered",
+    "traffic switched",
+    "traffic turned back",
     "undone on request",
 ];
 

@@ -21,6 +21,9 @@
 //! | 19 conservation | every host of the plan is in one state, all the time |
 //! | 20 bounded | undos of a transaction, grants of a host |
 //! | 26 one after another | a grant is written in a rolling wave: whoever was patched before it was watched |
+//! | 27 served | an order about traffic is carried out: somebody has requests, nobody unproved is given any |
+//! | 28 way back | a blue/green rollout that has halted is at rest; its other pool is touched |
+//! | 29 one leads | an order about traffic is written |
 //! | 24 liveness | after the faults have stopped (8 follows from it) |
 
 use crate::Violation;
@@ -28,7 +31,7 @@ use crate::agent::{Agent, Transaction};
 use crate::fleet::after;
 use crate::server::Store;
 use fettle_core::plan::Plan;
-use fettle_core::rollout::{HostState, MAX_GRANTS, Phase, Rollout, RolloutEvent};
+use fettle_core::rollout::{HostState, MAX_GRANTS, Phase, Rollout, RolloutEvent, TrafficState};
 use fettle_core::transaction::{Outcome, Progress, Step, TxEvent, UNDO_ATTEMPTS};
 use fettle_core::{HostId, RolloutId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,6 +170,15 @@ impl Checker {
                 });
             }
             RolloutEvent::GatePassed { wave, .. } => self.gate(at, was, *wave, store),
+            RolloutEvent::TrafficAsked { share, .. } => {
+                let before = store.leads_before(&was.id);
+                self.must(before.is_none(), at, "29 one leads", || {
+                    format!("{} while {before:?} leads", was.id)
+                });
+                if matches!(was.phase, Phase::Halted { .. } | Phase::Aborted { .. }) && *share > 0 {
+                    self.sometimes("traffic turned back");
+                }
+            }
             RolloutEvent::Silent { .. } => self.sometimes("silent host"),
             RolloutEvent::GrantExpired { .. } => self.sometimes("grant expired"),
             RolloutEvent::Cancelled { hold, .. } => {
@@ -292,6 +304,11 @@ impl Checker {
 
     fn gate(&mut self, at: Timestamp, was: &Rollout, wave: u32, store: &Store) {
         let rule = &was.plan.waves[wave as usize].gate;
+        if let Some(aim) = was.plan.waves[wave as usize].traffic {
+            let rests = if aim == 0 { 0 } else { rule.bake_seconds };
+            let baked = was.wave_ended_at.is_some_and(|t| after(t, rests) <= at);
+            return self.must(baked, at, "3 gate", || format!("step {wave} has not baked"));
+        }
         let runs: Vec<_> = was.hosts.iter().filter(|(_, run)| run.wave == wave).collect();
         let ended = runs.iter().all(|(_, run)| run.state.is_terminal());
         self.must(ended, at, "3 gate", || format!("wave {wave} has not ended"));
@@ -314,6 +331,41 @@ impl Checker {
         for (id, run) in patched() {
             let spoke = store.hosts.get(*id).is_none_or(|row| row.last_seen > run.ended_at);
             self.must(spoke, at, "3 gate", || format!("no word from {id} since it was patched"));
+        }
+    }
+
+    /// A blue/green rollout that has halted or was aborted before its last step had baked: the requests are where they
+    /// were before it.
+    pub(crate) fn way_back(
+        &mut self,
+        at: Timestamp,
+        store: &Store,
+        agents: &BTreeMap<HostId, Agent>,
+    ) {
+        for row in store.rollouts.values() {
+            let state = &row.state;
+            let stopped = matches!(state.phase, Phase::Halted { .. } | Phase::Aborted { .. });
+            let Some(pools) = state.plan.pools.as_ref().filter(|_| stopped) else { continue };
+            // Whoever led the traffic last answers for where it is.
+            let later = store
+                .rollouts
+                .values()
+                .any(|other| other.state.id > state.id && !other.state.traffic.is_empty());
+            if later || !state.way_back_stands() || state.traffic.is_empty() {
+                continue;
+            }
+            let share = |id: &&HostId| agents.get(*id).is_some_and(|a| a.share > 0);
+            let there = |id: &&HostId| store.hosts.contains_key(*id);
+            let back = pools.serving.hosts.keys().filter(there).any(|id| share(&id));
+            self.must(back, at, "28 way back", || format!("{}: nobody serves", state.id));
+            // Who could not be told is known: its order failed.
+            let told = |id: &&HostId| {
+                state.traffic.get(*id).is_some_and(|run| run.state == TrafficState::Set)
+            };
+            let left = pools.idle.hosts.keys().filter(there).filter(told).find(|id| share(id));
+            self.must(left.is_none(), at, "28 way back", || {
+                format!("{} is {}, and {left:?} still has requests", state.id, state.phase.word())
+            });
         }
     }
 
@@ -376,7 +428,7 @@ fn failures(events: &[(Timestamp, RolloutEvent)]) -> u32 {
             RolloutEvent::UndoAsked { host, .. } => drop(undoing.insert(host)),
             RolloutEvent::Ended { host, outcome } => {
                 let failed = match outcome {
-                    Outcome::Patched => false,
+                    Outcome::Patched | Outcome::Switched => false,
                     Outcome::Refused { fault } => !fault.is_not_now() && !undoing.contains(host),
                     Outcome::Undone { .. } => !undoing.contains(host),
                     Outcome::Quarantined { .. } => true,
@@ -426,7 +478,9 @@ pub(crate) fn journal(
     let open = agent.transactions.values().filter(unfinished).count();
     checker.must(open <= 1, at, "5 one transaction per host", || format!("{host} has {open} open"));
     match event {
-        TxEvent::Started { step: step @ (Step::Snapshot | Step::Apply) } => {
+        TxEvent::Started { step: step @ (Step::Snapshot | Step::Apply) }
+            if agent.traffic().is_none() =>
+        {
             checker.must(redeemed(store, &progress), at, "6 halt", || {
                 format!("{host} began {} of {} unredeemed", step.word(), progress.assignment.id)
             });
@@ -441,7 +495,7 @@ pub(crate) fn journal(
                 Outcome::Patched => ("15 patched is true", agent.target()),
                 Outcome::Undone { .. } => ("14 undone is true", agent.preimage()),
                 Outcome::Refused { .. } => ("14 refused is true", Some(tx.before.clone())),
-                Outcome::Quarantined { .. } => return,
+                Outcome::Quarantined { .. } | Outcome::Switched => return,
             };
             checker.must(must_be.as_ref() == Some(&agent.installed), at, name, || {
                 format!("{host} has {}, not {must_be:?}", agent.installed)
@@ -449,6 +503,28 @@ pub(crate) fn journal(
         }
         _ => {}
     }
+}
+
+/// What a host has of the traffic may have changed.
+pub(crate) fn traffic(
+    checker: &mut Checker,
+    at: Timestamp,
+    host: &HostId,
+    agents: &BTreeMap<HostId, Agent>,
+    store: &Store,
+) {
+    let Some(agent) = agents.get(host).filter(|a| a.traffic().is_some()) else { return };
+    let served = agents.values().any(|a| a.share > 0);
+    checker.must(served, at, "27 served", || format!("{host} was the last that had requests"));
+    let given = agent.traffic().is_some_and(|share| share > 0);
+    let Some(progress) = agent.progress().filter(|_| given) else { return };
+    let Some(row) = store.rollouts.get(&progress.assignment.rollout) else { return };
+    let idle = row.state.plan.pools.as_ref().is_some_and(|p| p.idle.hosts.contains_key(host));
+    let run = row.state.hosts.get(host).filter(|_| idle);
+    let proved = run.is_none_or(|run| run.state == HostState::Patched);
+    checker.must(proved, at, "27 served", || {
+        format!("{host} has requests, and is {}", run.map_or("", |r| r.state.word()))
+    });
 }
 
 /// The log holds a redeemed grant of this very assignment.

@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use fettle_core::assignment::{ApplyOrder, PackageChange};
-use fettle_core::plan::{Budget, HostPlan, Plan, Wave};
+use fettle_core::plan::{Budget, HostPlan, Plan, PoolHost, PoolHosts, Pools, Wave};
 use fettle_core::policy::GateRule;
 use fettle_core::{Digest, HostId, Timestamp};
 use jiff::SignedDuration;
@@ -98,6 +98,15 @@ enum Shape {
     Percentage,
     /// One wave, whose hosts go one after another.
     Rolling,
+    /// The idle pool, steps of the traffic, the other pool.
+    BlueGreen,
+}
+
+/// What a wave of a blue/green plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Traffic(u32),
+    Patch(bool),
 }
 
 /// A plan over these hosts, by a strategy that is drawn.
@@ -107,10 +116,33 @@ pub(crate) fn plan(
     hosts: &[(HostId, String)],
     fleet: &[HostId],
 ) -> Plan {
-    let shapes = [Shape::Rings, Shape::Rings, Shape::Percentage, Shape::Rolling];
+    let shapes = [
+        Shape::Rings,
+        Shape::Rings,
+        Shape::Percentage,
+        Shape::Rolling,
+        Shape::BlueGreen,
+        Shape::BlueGreen,
+    ];
     let shape = *random.pick(&shapes).unwrap_or(&Shape::Rings);
+    let steps = random.pick(&[vec![100], vec![10, 100], vec![25, 50, 100]]).cloned();
+    // The pools are those of every plan; which of them is idle changes from one rollout to the next.
+    let is_idle = |id: &HostId| {
+        fleet.iter().position(|other| other == id).is_some_and(|i| i % 2 == (number % 2) as usize)
+    };
+    let parts: Vec<Part> = [Part::Traffic(0), Part::Patch(true)]
+        .into_iter()
+        .chain(steps.unwrap_or_default().into_iter().map(Part::Traffic))
+        .chain([Part::Patch(false)])
+        // A pool in which nothing is to be done has no wave.
+        .filter(|part| match part {
+            Part::Patch(idle) => hosts.iter().any(|(id, _)| is_idle(id) == *idle),
+            Part::Traffic(_) => true,
+        })
+        .collect();
     let waves = match shape {
         Shape::Rolling => 1,
+        Shape::BlueGreen => parts.len(),
         _ => random.between(2, 4).min(hosts.len() as u64) as usize,
     };
     let gate = GateRule {
@@ -132,11 +164,17 @@ pub(crate) fn plan(
                 _ => 0,
             },
             rolling: shape == Shape::Rolling,
+            traffic: match parts.get(w) {
+                Some(Part::Traffic(aim)) if shape == Shape::BlueGreen => Some(*aim),
+                _ => None,
+            },
         })
         .collect();
     let mut planned = BTreeMap::new();
     for (i, (id, version)) in hosts.iter().enumerate() {
-        let wave = if shape == Shape::Percentage {
+        let wave = if shape == Shape::BlueGreen {
+            parts.iter().position(|part| *part == Part::Patch(is_idle(id))).unwrap_or(0)
+        } else if shape == Shape::Percentage {
             // After wave w, that share of all hosts: 1 of 8, 3 of 8, 5 of 8, 8 of 8.
             (i * waves / hosts.len()).max(i.min(1)).min(waves - 1)
         } else if i < waves {
@@ -175,6 +213,20 @@ pub(crate) fn plan(
     let half: Vec<HostId> = fleet.iter().step_by(2).cloned().collect();
     let half =
         Budget { name: "half".into(), hosts: half, max_unavailable: random.between(1, 2) as u32 };
+    let pool = |name: &str, idle: bool| PoolHosts {
+        name: name.to_owned(),
+        hosts: fleet
+            .iter()
+            .filter(|id| is_idle(id) == idle)
+            .map(|id| (id.clone(), PoolHost { name: id.to_string(), fit: true }))
+            .collect(),
+    };
+    let capacity_percent = *random.pick(&[50, 100]).unwrap_or(&100);
+    let pools = (shape == Shape::BlueGreen).then(|| Pools {
+        idle: pool("green", true),
+        serving: pool("blue", false),
+        capacity_percent,
+    });
     Plan {
         number,
         parent: None,
@@ -197,6 +249,7 @@ pub(crate) fn plan(
             _ if random.permille(800) => vec![whole, half],
             _ => Vec::new(),
         },
+        pools,
         approvals_needed: 0,
         held: Vec::new(),
     }

@@ -62,11 +62,19 @@ pub enum Sabotage {
     IgnoreGenerations,
     /// A patched host of a rolling wave gives its place away unwatched.
     RollUnwatched,
+    /// Blue/green: any host of the idle pool counts as proved.
+    ServeUnproved,
+    /// Blue/green: nobody waits for those who take over before others are taken out.
+    TakeBeforeGive,
+    /// Blue/green: after a halt the traffic stays where it is.
+    StayRed,
+    /// Blue/green: two rollouts lead the same traffic at once.
+    LeadTogether,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::IgnoreBudget,
         Self::ForgetFailures,
         Self::SkipGate,
@@ -79,6 +87,10 @@ impl Sabotage {
         Self::ForgetJournal,
         Self::IgnoreGenerations,
         Self::RollUnwatched,
+        Self::ServeUnproved,
+        Self::TakeBeforeGive,
+        Self::StayRed,
+        Self::LeadTogether,
     ];
 }
 

@@ -146,10 +146,9 @@ impl Store {
     ) -> Observations {
         let mut busy: BTreeMap<&HostId, &RolloutId> = BTreeMap::new();
         for (id, row) in self.rollouts.iter().filter(|(id, _)| *id != rollout) {
-            let at_work = |(_, run): &(&HostId, &fettle_core::rollout::HostRun)| {
-                run.standing_assignment().is_some()
-            };
-            busy.extend(row.state.hosts.iter().filter(at_work).map(|(host, _)| (host, id)));
+            let at_work = |host: &&HostId| row.state.standing_assignment(host).is_some();
+            let known = row.state.hosts.keys().chain(row.state.traffic.keys());
+            busy.extend(known.filter(at_work).map(|host| (host, id)));
         }
         if sabotage == Some(Sabotage::DoubleGrant) {
             busy.clear();
@@ -168,7 +167,23 @@ impl Store {
             };
             (id.clone(), seen)
         });
-        Observations { hosts: hosts.collect(), listening_since }
+        let pools_busy = if sabotage == Some(Sabotage::LeadTogether) {
+            None
+        } else {
+            self.leads_before(rollout).cloned()
+        };
+        Observations { hosts: hosts.collect(), listening_since, pools_busy }
+    }
+
+    /// The rollout before this one that leads the same traffic and has not ended.
+    pub(crate) fn leads_before(&self, rollout: &RolloutId) -> Option<&RolloutId> {
+        let pools = self.rollouts.get(rollout)?.state.plan.pools.as_ref()?;
+        let leads = |row: &RolloutRow| {
+            let theirs = row.state.plan.pools.as_ref();
+            row.state.ended_at.is_none() && theirs.is_some_and(|p| p.hosts().any(|h| pools.has(h)))
+        };
+        // They are named in the order in which they were created.
+        self.rollouts.iter().find(|(id, row)| *id < rollout && leads(row)).map(|(id, _)| id)
     }
 
     /// Takes journal records that follow those it has; gives how many it has.
@@ -224,7 +239,12 @@ impl Store {
                 let waits = halted && run.state == HostState::Pending;
                 (waits || run.is_over()) && !(run.silent && self.hosts.contains_key(id))
             });
-            still && (row.state.ended_at.is_some() || halted)
+            let moving = row
+                .state
+                .traffic
+                .keys()
+                .any(|id| self.hosts.contains_key(id) && row.state.traffic_moves(id));
+            still && !moving && (row.state.ended_at.is_some() || halted)
         })
     }
 }

@@ -351,6 +351,7 @@ impl World {
             return;
         }
         self.checker.evidence_arrived(self.now, &self.store, &self.agents);
+        self.checker.way_back(self.now, &self.store, &self.agents);
         for row in self.store.rollouts.values() {
             if row.state.phase == Phase::Done
                 && row.state.counts().keys().all(|word| *word == "patched")

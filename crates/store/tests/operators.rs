@@ -32,6 +32,7 @@ fn plan() -> Plan {
         hosts: BTreeMap::new(),
         waves: vec![],
         budgets: vec![],
+        pools: None,
         approvals_needed: 1,
         held: vec![],
     }

@@ -172,6 +172,7 @@ fn plan(number: u64, parent: Option<Digest>) -> Plan {
         hosts: BTreeMap::new(),
         waves: vec![],
         budgets: vec![],
+        pools: None,
         approvals_needed: 0,
         held: vec![],
     }
@@ -185,6 +186,7 @@ fn rollout(plan: &Plan, version: u64) -> Rollout {
         created_at: at(0),
         created_by: "a".into(),
         approvals: vec![],
+        traffic: BTreeMap::new(),
         version,
         phase: Phase::Running,
         wave: 0,

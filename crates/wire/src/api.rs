@@ -310,11 +310,26 @@ dto! {
         pub waves: Vec<fettle_core::plan::Wave>,
         /// Its hosts.
         pub hosts: Vec<RolloutHost>,
+        /// Blue/green: the hosts of both pools, and what they have of the traffic.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub traffic: Vec<RolloutTraffic>,
         /// What it waits for, and why.
         #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
         pub waiting: Vec<Waiting>,
         /// Its events, oldest first, with their times. At most the last 500.
         pub events: Vec<RolloutEventRow>,
+    }
+
+    /// A host of a pool, and what it has of the traffic.
+    pub struct RolloutTraffic {
+        /// What people call the host.
+        pub name: String,
+        /// `blue`, `green`.
+        pub pool: String,
+        /// Percent of its weight that it was last told to take. `None`: it was told nothing yet.
+        pub share: Option<u32>,
+        /// What came of that: `asked`, `set`, `failed`. Empty: nothing was asked.
+        pub state: String,
     }
 
     /// One host of a rollout.

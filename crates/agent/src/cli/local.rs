@@ -260,6 +260,10 @@ fn finish(outcome: Result<Outcome, executor::ExecutorError>) -> Result<(), Probl
             println!("patched and verified\n→ fettle-agent undo takes it back");
             Ok(())
         }
+        Outcome::Switched => {
+            println!("the balancers send this host what was ordered");
+            Ok(())
+        }
         Outcome::Undone { reason } if reason == "asked for on the host" => {
             println!("undone, every file verified to be as it was");
             Ok(())

@@ -166,8 +166,21 @@ impl Place {
         }
     }
 
+    /// So many percent of the weight that the balancer's configuration gives this server (Management Guide, `set server
+    /// … weight`).
+    ///
+    /// # Errors
+    /// When the balancer does not do it: with some ways to balance (`source`, `static-rr`), weights cannot change.
+    pub(super) fn weigh(&self, percent: u32) -> io::Result<()> {
+        self.tell(&format!("weight {percent}%"))
+    }
+
     fn set(&self, state: &str) -> io::Result<()> {
-        let said = self.ask(&format!("set server {} state {state}", self.server))?;
+        self.tell(&format!("state {state}"))
+    }
+
+    fn tell(&self, what: &str) -> io::Result<()> {
+        let said = self.ask(&format!("set server {} {what}", self.server))?;
         // HAProxy says nothing when it has done what it was told.
         match said.trim() {
             "" => Ok(()),

@@ -30,11 +30,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
                 continue;
             }
             if !place.has_another().map_err(|e| unwilling(place, "drain", &e))? {
-                return Err(fault(
-                    "last-server",
-                    format!("{name}: no other server of its backend is up"),
-                    "bring another one up first, or take the line out of balancers.d if that is meant",
-                ));
+                return Err(last_server(&name));
             }
             ours.push(name.clone());
             tx.keep(FILE, &ours)?;
@@ -77,6 +73,51 @@ pub fn undo(tx: &Transaction<'_>) -> Result<Option<String>, Fault> {
     }
     said.extend(hook(tx, "undrain")?);
     Ok(Some(said.join(", ")).filter(|said| !said.is_empty()))
+}
+
+/// Blue/green: so much of the traffic in every balancer, in percent of the host's weight there; 0: out of them. It is a
+/// state, so doing it again changes nothing.
+///
+/// # Errors
+/// When this host names no balancer, a balancer does not do it or does not find the host well, or nobody else would get
+/// the requests.
+pub fn switch(tx: &Transaction<'_>, share: u32) -> StepResult {
+    let mut facts = StepFacts::default();
+    let places = places(tx)?;
+    if places.is_empty() {
+        return Err(fault(
+            "no-balancer",
+            "this host names no balancer of its own, so its traffic cannot be set",
+            "write a file in /etc/fettle/balancers.d, see docs/balancers.md",
+        ));
+    }
+    for place in &places {
+        if share > 0 {
+            place.weigh(share).map_err(|e| unwilling(place, "weigh", &e))?;
+            place.ready().map_err(|e| unwilling(place, "undrain", &e))?;
+            facts.notes.push(format!("{place} has {share} % of its weight"));
+            continue;
+        }
+        let seen = place.look().map_err(|e| unwilling(place, "drain", &e))?;
+        // The server has seen to it that others serve; this is for the day on which it is wrong.
+        if !seen.is_out() && !place.has_another().map_err(|e| unwilling(place, "drain", &e))? {
+            return Err(last_server(&place.to_string()));
+        }
+        let left = place.drain().map_err(|e| unwilling(place, "drain", &e))?;
+        facts.notes.push(match left {
+            0 => format!("{place} gets no requests"),
+            left => format!("{place} gets no new requests; {left} had not ended"),
+        });
+    }
+    Ok(facts)
+}
+
+fn last_server(place: &str) -> Fault {
+    fault(
+        "last-server",
+        format!("{place}: no other server of its backend is up"),
+        "bring another one up first, or take the line out of balancers.d if that is meant",
+    )
 }
 
 fn places(tx: &Transaction<'_>) -> Result<Vec<Place>, Fault> {

@@ -30,7 +30,11 @@ pub(crate) fn one(detail: &PlanDetail) {
             .iter()
             .map(|id| plan.hosts.get(id).map_or(id.as_str(), |h| h.name.as_str()))
             .collect();
-        line(&format!("\nwave {}  ring {}: {}", number + 1, wave.ring, names.join(", ")));
+        let who = match wave.traffic {
+            Some(_) => "a step of the traffic".to_owned(),
+            None => names.join(", "),
+        };
+        line(&format!("\nwave {}  ring {}: {who}", number + 1, wave.ring));
         if !wave.why.is_empty() {
             line(&format!("  {}", wave.why));
         }

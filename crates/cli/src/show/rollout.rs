@@ -65,6 +65,15 @@ pub(crate) fn one(detail: &RolloutDetail) {
         let who = host.map_or(String::new(), |h| format!("{}: ", h.name));
         line(&format!("  waits: {who}{}", waiting.hold));
     }
+    if !detail.traffic.is_empty() {
+        let mut out = table(&["HOST", "POOL", "TRAFFIC", "STATE"]);
+        for it in &detail.traffic {
+            let share = it.share.map_or("-".to_owned(), |share| format!("{share} %"));
+            let row = [it.name.clone(), it.pool.clone(), share, it.state.clone()];
+            out.add_row(row.to_vec());
+        }
+        print(&out);
+    }
     let mut out = table(&["HOST", "WAVE", "STATE", "NOW", "STEPS"]);
     for host in &detail.hosts {
         let steps: Vec<String> = fettle_core::transaction::Step::ALL

@@ -3,11 +3,11 @@
 
 use super::host::{Verdict, decide};
 use super::order::Candidate;
-use super::strategy::{budget_of, lay_out};
+use super::strategy::{budget_of, lay_out, pools_of};
 use super::{Budget, Held, HostPlan, Plan};
 use crate::finding::Finding;
 use crate::host::Host;
-use crate::policy::{Policy, choose};
+use crate::policy::{Policy, Pool, Strategy, choose};
 use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,8 @@ pub struct PlanInput<'a> {
     pub barred: &'a [Barred],
     /// Hosts on which a rollout is at work.
     pub busy: &'a BTreeMap<HostId, RolloutId>,
+    /// Blue/green: the pool that has the requests now. `None`: nobody has told yet; blue is taken for it.
+    pub serving: Option<Pool>,
     /// A host that has not spoken for longer is silent, in seconds.
     pub silent_after_seconds: u64,
     /// Now.
@@ -111,10 +113,12 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         }
         held.extend(not_done);
     }
-    let (waves, hosts) = lay_out(policy, candidates, &sizes, soak_cap, seed);
+    let (waves, hosts) = lay_out(policy, candidates, &sizes, soak_cap, input.serving, seed);
+    let governed = || fleet.values().copied().filter(|h| governs(&input, h).is_ok());
     let mut budgets = budgets(policy, &fleet);
-    budgets
-        .extend(budget_of(policy, fleet.values().copied().filter(|h| governs(&input, h).is_ok())));
+    budgets.extend(budget_of(policy, governed()));
+    let fit = |host: &Host| holds(&input, host).is_empty();
+    let pools = pools_of(policy, governed(), input.serving, fit).filter(|_| !waves.is_empty());
     held.sort_by(|a, b| (&a.host, &a.package, &a.reasons).cmp(&(&b.host, &b.package, &b.reasons)));
     Plan {
         number: input.number,
@@ -126,6 +130,7 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         hosts,
         waves,
         budgets,
+        pools,
         approvals_needed: policy.approvals,
         held,
     }
@@ -171,7 +176,8 @@ fn holds(input: &PlanInput<'_>, host: &Host) -> Vec<Hold> {
         _ => {}
     }
     if input.policy.stage_of(host).is_none() {
-        out.push(Hold::NoRing);
+        let pools = matches!(input.policy.strategy, Strategy::BlueGreen { .. });
+        out.push(if pools { Hold::NoPool } else { Hold::NoRing });
     }
     out
 }

@@ -86,6 +86,7 @@ pub(super) fn by_rings(
                 gate: policy.gate.clone(),
                 soak_seconds: soak,
                 rolling: false,
+                traffic: None,
             });
         }
     }

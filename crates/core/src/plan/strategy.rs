@@ -1,10 +1,10 @@
 //! The waves of each strategy.
 
 use super::order::{Candidate, Tried, ahead_then_urgent, by_cover, by_rings, count, numbered};
-use super::{Budget, HostPlan, Wave};
+use super::{Budget, HostPlan, PoolHost, PoolHosts, Pools, Wave};
 use crate::HostId;
 use crate::host::Host;
-use crate::policy::{EVERYBODY, Policy, Strategy};
+use crate::policy::{EVERYBODY, Policy, Pool, Strategy};
 use std::collections::BTreeMap;
 
 /// Puts hosts into waves as the policy's strategy says. `sizes` is how many hosts each stage has, with those that need
@@ -14,6 +14,7 @@ pub(super) fn lay_out(
     mut candidates: BTreeMap<&str, Vec<Candidate<'_>>>,
     sizes: &BTreeMap<&str, usize>,
     soak_cap: Option<u64>,
+    serving: Option<Pool>,
     seed: u64,
 ) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
     let mut all = || candidates.remove(EVERYBODY).unwrap_or_default();
@@ -26,6 +27,12 @@ pub(super) fn lay_out(
         Strategy::Rolling { max_unavailable } => {
             let size = sizes.get(EVERYBODY).copied().unwrap_or(0);
             one_after_another(policy, all(), max_unavailable.of(size), seed)
+        }
+        Strategy::BlueGreen { traffic, .. } => {
+            let serving = serving.unwrap_or(Pool::Blue);
+            let mut of = |pool: Pool| candidates.remove(pool.word()).unwrap_or_default();
+            let (idle, had) = (of(serving.other()), of(serving));
+            pool_by_pool(policy, serving, idle, had, traffic, seed)
         }
     }
 }
@@ -74,6 +81,7 @@ fn by_shares(
             gate: policy.gate.clone(),
             soak_seconds: soak,
             rolling: false,
+            traffic: None,
         });
     };
     let begin: Vec<&Candidate<'_>> = first.iter().collect();
@@ -130,9 +138,79 @@ fn one_after_another(
         gate: policy.gate.clone(),
         soak_seconds: 0,
         rolling: true,
+        traffic: None,
     };
     let waves = if hosts.is_empty() { Vec::new() } else { vec![wave] };
     with_numbers(waves, hosts.iter())
+}
+
+/// The two pools of a blue/green policy. `fit`: nothing keeps the whole host out.
+pub(super) fn pools_of<'a>(
+    policy: &Policy,
+    governed: impl Iterator<Item = &'a Host>,
+    serving: Option<Pool>,
+    fit: impl Fn(&Host) -> bool,
+) -> Option<Pools> {
+    let Strategy::BlueGreen { capacity_percent, .. } = &policy.strategy else { return None };
+    let serving = serving.unwrap_or(Pool::Blue);
+    let pool = |pool: Pool| PoolHosts { name: pool.word().to_owned(), hosts: BTreeMap::new() };
+    let (mut idle, mut had) = (pool(serving.other()), pool(serving));
+    for host in governed {
+        let member = PoolHost { name: host.name.clone(), fit: fit(host) };
+        match policy.stage_of(host) {
+            Some(word) if word == serving.word() => had.hosts.insert(host.id.clone(), member),
+            Some(_) => idle.hosts.insert(host.id.clone(), member),
+            None => None,
+        };
+    }
+    Some(Pools { idle, serving: had, capacity_percent: *capacity_percent })
+}
+
+/// The idle pool, the steps of the traffic, then the pool that had it.
+fn pool_by_pool(
+    policy: &Policy,
+    serving: Pool,
+    idle: Vec<Candidate<'_>>,
+    had: Vec<Candidate<'_>>,
+    steps: &[u32],
+    seed: u64,
+) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
+    let (new, old) = (serving.other().word(), serving.word());
+    let wave = |pool: &str, hosts: Vec<HostId>, traffic: Option<u32>, why: String| Wave {
+        ring: pool.to_owned(),
+        hosts,
+        why,
+        gate: policy.gate.clone(),
+        soak_seconds: 0,
+        rolling: false,
+        traffic,
+    };
+    let in_order = |hosts: &[Candidate<'_>]| -> Vec<HostId> {
+        let (order, _) = ahead_then_urgent(hosts, &Tried::default(), seed);
+        order.into_iter().map(|c| c.id.clone()).collect()
+    };
+    let mut waves = Vec::new();
+    if !(idle.is_empty() && had.is_empty()) {
+        let why = format!("every request goes to {old}, none to {new}");
+        waves.push(wave(old, Vec::new(), Some(0), why));
+        if !idle.is_empty() {
+            let why = format!("{new} is idle: it is patched and proved before it gets a request");
+            waves.push(wave(new, in_order(&idle), None, why));
+        }
+        for &step in steps {
+            let why = if step == 100 {
+                format!("every request goes to {new}; {old} stays as it is, and is the way back")
+            } else {
+                format!("{step} % of the requests go to {new}, the others to {old}")
+            };
+            waves.push(wave(new, Vec::new(), Some(step), why));
+        }
+        if !had.is_empty() {
+            let why = format!("{old} gets no requests any more, and is patched as well");
+            waves.push(wave(old, in_order(&had), None, why));
+        }
+    }
+    with_numbers(waves, idle.iter().chain(&had))
 }
 
 fn with_numbers<'c, 'a: 'c>(

@@ -1,6 +1,6 @@
 //! How the hosts of a policy are led through a change: ring by ring, by shares, or one after another.
 
-use super::Policy;
+use super::{Policy, Selector};
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,45 @@ pub enum Strategy {
         /// Hosts of the policy that may be disrupted or watched at once.
         max_unavailable: Share,
     },
+    /// Two pools behind a balancer. The idle one is patched and proved, then it gets the requests in steps; the other one
+    /// is the way back until the last step has baked, and is patched then.
+    BlueGreen {
+        /// The one pool.
+        blue: Selector,
+        /// The other.
+        green: Selector,
+        /// Percent of the requests that the patched pool gets, step by step; growing, the last one 100.
+        traffic: Vec<u32>,
+        /// So many hosts must be proved before they get requests, in percent of the pool that has them.
+        capacity_percent: u32,
+    },
+}
+
+/// One of two pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// Blue.
+    Blue,
+    /// Green.
+    Green,
+}
+
+impl Pool {
+    /// The word, as policies, CLI, API and web print it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Blue => "blue",
+            Self::Green => "green",
+        }
+    }
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Blue => Self::Green,
+            Self::Green => Self::Blue,
+        }
+    }
 }
 
 /// So many hosts, or a share of them.
@@ -59,6 +98,14 @@ impl Policy {
         match &self.strategy {
             Strategy::Rings => self.ring_of(host).map(|ring| ring.name.as_str()),
             Strategy::Percentage { .. } | Strategy::Rolling { .. } => Some(EVERYBODY),
+            // In both pools a host would have to be patched and serve at once.
+            Strategy::BlueGreen { blue, green, .. } => {
+                match (blue.matches(host), green.matches(host)) {
+                    (true, false) => Some(Pool::Blue.word()),
+                    (false, true) => Some(Pool::Green.word()),
+                    _ => None,
+                }
+            }
         }
     }
 }

@@ -37,7 +37,8 @@ impl Rollout {
     ///    or are quarantined are cancelled before they start.
     /// 3. Paused, halted or aborted: nothing starts. A halt by failure undoes the wave if the gate says so.
     /// 4. More failures than the gate of the wave at work allows, over all waves: halted.
-    /// 5. All hosts of the wave ended: bake, gate, soak, next wave.
+    /// 5. All hosts of the wave ended: bake, gate, soak, next wave. A step of the traffic ends when every host of both
+    ///    pools has what it should; after a halt or an abort the traffic goes back, as long as there is a way back.
     /// 6. Otherwise the wave's hosts are granted, in the plan's order, as windows and budgets allow. In a rolling wave,
     ///    a patched host keeps its place until it was watched; one that does badly meanwhile halts the rollout.
     pub fn decide(&self, now: Timestamp, seen: &Observations) -> Decision {
@@ -53,7 +54,9 @@ impl Rollout {
                 Phase::Running => self.advance(now, seen, &mut decision),
                 Phase::Halted { hold } => {
                     decision.wait(None, hold.clone());
-                    self.undo_wave(hold, seen, &mut decision);
+                    if self.turned_back(now, seen, &mut decision) {
+                        self.undo_wave(hold, seen, &mut decision);
+                    }
                 }
                 Phase::Paused { .. } | Phase::Aborted { .. } | Phase::Done => {
                     decision
@@ -61,6 +64,7 @@ impl Rollout {
                         .extend(self.phase.hold().map(|hold| Waiting { host: None, hold }));
                     if self.ended_at.is_none()
                         && !matches!(self.phase, Phase::Paused { .. })
+                        && self.turned_back(now, seen, &mut decision)
                         && self.all_over()
                     {
                         decision.events.push(RolloutEvent::Done);
@@ -174,12 +178,13 @@ impl Rollout {
     /// Rule 3: in a wave that failed, hosts that were patched are undone, each asked once.
     fn undo_wave(&self, hold: &Hold, seen: &Observations, decision: &mut Decision) {
         let failed = matches!(hold, Hold::TooManyFailures { .. } | Hold::GateFailed { .. });
-        let Some(wave) =
-            self.plan.waves.get(self.wave as usize).filter(|w| failed && w.gate.undo_wave)
-        else {
+        let number = self.wave as usize;
+        let Some(wave) = self.plan.waves.get(number).filter(|w| failed && w.gate.undo_wave) else {
             return;
         };
-        for id in &wave.hosts {
+        // A step of the traffic has no hosts: what failed are those it was to go to.
+        let steps = wave.traffic.map_or(number..number + 1, |_| 0..number);
+        for id in self.plan.waves[steps].iter().flat_map(|w| &w.hosts) {
             let asked = self.hosts.get(id).is_none_or(|run| run.undo_asked.is_some());
             if !asked && let Ok(event) = self.undo_event(id, &hold.to_string(), seen) {
                 decision.events.push(event);
@@ -193,7 +198,10 @@ impl Rollout {
         if let Some(hold) = self.too_many_failures() {
             return decision.events.push(RolloutEvent::Halted { hold });
         }
-        if self.all_over() {
+        if let (Some(pools), Some(aim)) = (&self.plan.pools, wave.and_then(|w| w.traffic)) {
+            return self.advance_traffic(pools, aim, now, seen, decision);
+        }
+        if self.all_over() && !self.way_back_stands() {
             return decision.events.push(RolloutEvent::Done);
         }
         let unfinished = self.unfinished(self.wave);
@@ -268,7 +276,7 @@ impl Rollout {
             }
             match self.may_start(id, host, now, &budgets) {
                 Ok(expires_at) => {
-                    let generation = host.generation.max(run.highest_generation()) + 1;
+                    let generation = host.generation.max(self.highest_generation(id)) + 1;
                     let assignment = self.assignment_id(id, generation);
                     budgets.take(id);
                     decision.events.push(RolloutEvent::Granted {
@@ -346,6 +354,10 @@ impl Rollout {
         if let Some(rollout) = host.busy.clone().filter(|r| *r != self.id) {
             return Err(Hold::Busy { rollout });
         }
+        // It was silent when the others were led; what it was told still stands.
+        if let Some(told) = self.traffic.get(id).filter(|_| self.traffic_moves(id)) {
+            return Err(Hold::Traffic { share: told.share });
+        }
         if let Some(hold) = host.window.clone() {
             return Err(hold);
         }
@@ -365,7 +377,12 @@ impl Rollout {
 }
 
 impl Decision {
-    fn wait(&mut self, host: Option<&HostId>, hold: Hold) {
+    /// Look again at this time at the latest.
+    pub(super) fn wake(&mut self, at: Option<Timestamp>) {
+        wake(&mut self.wake_at, at);
+    }
+
+    pub(super) fn wait(&mut self, host: Option<&HostId>, hold: Hold) {
         self.holds.push(Waiting { host: host.cloned(), hold });
     }
 }

@@ -5,7 +5,8 @@ use super::{Effect, HostRun, HostState, Rollout, RolloutEvent};
 use crate::assignment::{Assignment, Order};
 use crate::{AssignmentId, HostId, Timestamp};
 
-/// An undo is exempt from expiry; its order carries a date all the same, so many seconds ahead.
+/// An undo is exempt from expiry; its order carries a date all the same, so many seconds ahead. So does one about traffic:
+/// a newer one makes it void, and the host asks before it obeys.
 const UNDO_ORDER_SECONDS: u64 = 30 * 86_400;
 
 /// What follows from an event that was persisted at `at` and applied: `rollout` is the state after it.
@@ -43,7 +44,14 @@ pub fn effects(rollout: &Rollout, at: Timestamp, event: &RolloutEvent) -> Vec<Ef
             cohorts: cohorts.clone(),
             reason: reason.clone(),
         }],
-        RolloutEvent::Created { .. }
+        RolloutEvent::TrafficAsked { host, assignment, generation, share } => {
+            let order = Order::Traffic { share: *share };
+            let expires_at = later(at, UNDO_ORDER_SECONDS);
+            assign(rollout, at, host, assignment, *generation, expires_at, order)
+        }
+        RolloutEvent::TrafficSet { .. }
+        | RolloutEvent::TrafficFailed { .. }
+        | RolloutEvent::Created { .. }
         | RolloutEvent::Redeemed { .. }
         | RolloutEvent::Stepped { .. }
         | RolloutEvent::Silent { .. }
@@ -69,7 +77,7 @@ fn assign(
     expires_at: Timestamp,
     order: Order,
 ) -> Vec<Effect> {
-    let stands = rollout.hosts.get(host).and_then(HostRun::standing_assignment) == Some(assignment);
+    let stands = rollout.standing_assignment(host) == Some(assignment);
     if !stands {
         return Vec::new();
     }

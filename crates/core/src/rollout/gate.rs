@@ -140,8 +140,10 @@ impl Rollout {
         Verdict::Passes
     }
 
-    fn name_of<'a>(&'a self, host: &'a HostId) -> &'a str {
-        self.plan.hosts.get(host).map_or(host.as_str(), |h| &h.name)
+    pub(super) fn name_of<'a>(&'a self, host: &'a HostId) -> &'a str {
+        let member = || self.plan.pools.as_ref().and_then(|pools| pools.member(host));
+        let planned = self.plan.hosts.get(host).map(|h| h.name.as_str());
+        planned.or_else(|| member().map(|m| m.name.as_str())).unwrap_or(host.as_str())
     }
 }
 

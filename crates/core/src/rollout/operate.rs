@@ -2,7 +2,7 @@
 
 use super::budget::Budgets;
 use super::state::illegal;
-use super::{HostRun, HostState, IllegalEvent, Observations, Rollout, RolloutEvent};
+use super::{HostRun, HostState, IllegalEvent, Observations, Rollout, RolloutEvent, TrafficState};
 use crate::{AssignmentId, Hold, HostId, Timestamp};
 
 impl Rollout {
@@ -22,6 +22,11 @@ impl Rollout {
         generation: u64,
         seen: &Observations,
     ) -> Result<Option<RolloutEvent>, Hold> {
+        if let Some(told) = self.traffic.get(host).filter(|told| told.assignment == *assignment) {
+            // Taken back, or followed by another: the host is told no.
+            let stands = told.state == TrafficState::Asked && told.generation == generation;
+            return if stands { Ok(None) } else { Err(Hold::GrantGone { grants: told.tries }) };
+        }
         let run = self.hosts.get(host).ok_or(Hold::GrantGone { grants: 0 })?;
         let is_undo = |u: &&super::UndoRun| {
             u.outcome.is_none() && u.assignment == *assignment && u.generation == generation
@@ -121,12 +126,8 @@ impl Rollout {
         seen: &Observations,
     ) -> Result<RolloutEvent, IllegalEvent> {
         let run = self.hosts.get(host);
-        let generation = seen
-            .hosts
-            .get(host)
-            .map_or(0, |h| h.generation)
-            .max(run.map_or(0, HostRun::highest_generation))
-            + 1;
+        let generation =
+            seen.hosts.get(host).map_or(0, |h| h.generation).max(self.highest_generation(host)) + 1;
         let event = RolloutEvent::UndoAsked {
             host: host.clone(),
             assignment: self.assignment_id(host, generation),
@@ -156,6 +157,10 @@ impl Rollout {
                     &format!("host {host} is at work in another rollout: wait for its end"),
                 ))
             }
+            _ if self.traffic_moves(host) => Err(illegal(
+                &event,
+                &format!("the traffic of host {host} is being set: wait for that"),
+            )),
             Some(run) if run.undo_at_work() => {
                 Err(illegal(&event, &format!("host {host} is being undone")))
             }

@@ -18,6 +18,9 @@ impl Rollout {
         assignment: &AssignmentId,
         entries: &[Entry],
     ) -> Vec<RolloutEvent> {
+        if self.traffic.get(host).is_some_and(|run| run.assignment == *assignment) {
+            return self.report_traffic(host, assignment, entries).into_iter().collect();
+        }
         let Some(run) = self.hosts.get(host) else { return Vec::new() };
         let undo = run.undo.as_ref().is_some_and(|undo| undo.assignment == *assignment);
         let listens = if undo {
@@ -60,12 +63,12 @@ impl Rollout {
                 let reason = format!("{}: {}", fault.code, fault.message);
                 self.bars_due(Some((host, &reason)))
             }
-            Outcome::Patched | Outcome::Refused { .. } => Vec::new(),
+            Outcome::Patched | Outcome::Switched | Outcome::Refused { .. } => Vec::new(),
         }
     }
 }
 
-/// An undo cannot end as patched: an agent that says so is not believed.
+/// An undo cannot end as patched, nor a change as switched: an agent that says so is not believed.
 fn is_believable(undo: bool, outcome: &Outcome) -> bool {
-    !(undo && *outcome == Outcome::Patched)
+    *outcome != Outcome::Switched && !(undo && *outcome == Outcome::Patched)
 }

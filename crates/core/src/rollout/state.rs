@@ -1,7 +1,9 @@
 //! Events → state. Two tables: what may happen to the rollout in which phase, and to a host in which state.
 //! A stale writer's event that no longer fits is refused here, whatever it was decided on.
 
-use super::{HostRun, HostState, IllegalEvent, Phase, Rollout, RolloutEvent, UndoRun};
+use super::{
+    HostRun, HostState, IllegalEvent, Phase, Rollout, RolloutEvent, TrafficState, UndoRun,
+};
 use crate::plan::Plan;
 use crate::plan::approval::Approval;
 use crate::transaction::Outcome;
@@ -56,6 +58,7 @@ impl Rollout {
             wave_ended_at: None,
             wave_not_before: None,
             hosts,
+            traffic: BTreeMap::new(),
             failures: 0,
             pardoned: 0,
             excused_wave: None,
@@ -94,6 +97,9 @@ impl Rollout {
                 RolloutEvent::Granted { host, assignment, generation, expires_at },
             ) => {
                 let wave = self.wave;
+                if self.traffic_moves(host) {
+                    return refuse("its traffic is being set");
+                }
                 let run = self.run_mut(host, event)?;
                 if run.state != HostState::Pending {
                     return refuse("the host is not pending");
@@ -194,6 +200,10 @@ impl Rollout {
             (Phase::Running, RolloutEvent::Halted { hold }) => {
                 self.phase = Phase::Halted { hold: hold.clone() };
                 self.withdraw_grants();
+                // A step of the traffic is taken back, and has to be gone again.
+                if self.plan.waves.get(self.wave as usize).is_some_and(|w| w.traffic.is_some()) {
+                    self.wave_ended_at = None;
+                }
             }
             (_, RolloutEvent::Barred { versions, .. }) => {
                 self.barred.extend(versions.iter().cloned())
@@ -207,6 +217,8 @@ impl Rollout {
                 self.phase = Phase::Running;
                 self.pardoned = self.failures;
                 self.excused_wave = Some(self.wave);
+                // Somebody has seen to it: what could not be done is tried again.
+                self.traffic.retain(|_, run| !matches!(run.state, TrafficState::Failed { .. }));
             }
             (
                 Phase::Running | Phase::Paused { .. } | Phase::Halted { .. },
@@ -220,7 +232,16 @@ impl Rollout {
                     }
                 }
             }
+            (
+                _,
+                RolloutEvent::TrafficAsked { .. }
+                | RolloutEvent::TrafficSet { .. }
+                | RolloutEvent::TrafficFailed { .. },
+            ) => self.apply_traffic(at, event)?,
             (_, RolloutEvent::UndoAsked { host, assignment, generation, reason }) => {
+                if self.traffic_moves(host) {
+                    return refuse("its traffic is being set");
+                }
                 let run = self.run_mut(host, event)?;
                 if run.state != HostState::Patched || run.undo_at_work() {
                     return refuse("the host is not patched, or its undo is at work");
@@ -254,6 +275,13 @@ impl Rollout {
     /// Has it ended, with no undo still at work? Then nothing more comes of looking at it.
     pub fn is_settled(&self) -> bool {
         self.ended_at.is_some() && self.hosts.values().all(HostRun::is_over)
+    }
+
+    /// The assignment that stands for this host, if one does: to change it, to undo it, or about its traffic.
+    pub fn standing_assignment(&self, host: &HostId) -> Option<&AssignmentId> {
+        let moving = self.traffic.get(host).filter(|run| run.state == TrafficState::Asked);
+        let changing = self.hosts.get(host).and_then(HostRun::standing_assignment);
+        changing.or(moving.map(|run| &run.assignment))
     }
 
     /// State word → number of hosts. The numbers add up to the hosts of the plan.
@@ -308,7 +336,9 @@ impl Rollout {
                 Outcome::Undone { .. } | Outcome::Quarantined { .. } => HostState::from(outcome),
                 // The undo touched nothing: the host is what it was, patched.
                 Outcome::Refused { .. } => HostState::Patched,
-                Outcome::Patched => return Err(illegal(event, "an undo does not end as patched")),
+                Outcome::Patched | Outcome::Switched => {
+                    return Err(illegal(event, "an undo does not end so"));
+                }
             };
             run.silent = false;
             if let Some(undo) = &mut run.undo {
@@ -322,6 +352,9 @@ impl Rollout {
             }
             self.failures += u32::from(failed);
             return Ok(());
+        }
+        if *outcome == Outcome::Switched {
+            return Err(illegal(event, "a change does not end as switched"));
         }
         let may_end = run.silent || matches!(run.state, HostState::Granted | HostState::Redeemed);
         if !may_end {
@@ -407,7 +440,8 @@ impl HostRun {
 impl From<&Outcome> for HostState {
     fn from(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Patched => Self::Patched,
+            // Only an order about traffic ends as switched; `host_ended` refuses it of any other.
+            Outcome::Patched | Outcome::Switched => Self::Patched,
             Outcome::Undone { reason } => Self::Undone { reason: reason.clone() },
             Outcome::Refused { fault } => Self::Refused {
                 reason: format!("{}: {}", fault.code, fault.message),
@@ -466,6 +500,9 @@ impl RolloutEvent {
             Self::Resumed { .. } => "resumed",
             Self::Aborted { .. } => "aborted",
             Self::UndoAsked { .. } => "undo-asked",
+            Self::TrafficAsked { .. } => "traffic-asked",
+            Self::TrafficSet { .. } => "traffic-set",
+            Self::TrafficFailed { .. } => "traffic-failed",
             Self::Done => "done",
         }
     }

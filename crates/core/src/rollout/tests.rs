@@ -6,6 +6,7 @@ use crate::plan::{Budget, HostPlan, Wave};
 use crate::policy::GateRule;
 use crate::transaction::{Entry, Fault, TxEvent};
 
+mod blue_green;
 mod decide;
 mod operate;
 mod random;
@@ -61,6 +62,7 @@ fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
         gate: gate.clone(),
         soak_seconds: if w == 0 { 1000 } else { 0 },
         rolling: false,
+        traffic: None,
     };
     Plan {
         number: 1,
@@ -72,6 +74,7 @@ fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
         hosts: hosts.collect(),
         waves: waves.iter().enumerate().map(wave).collect(),
         budgets: vec![],
+        pools: None,
         approvals_needed: 0,
         held: vec![],
     }
@@ -111,7 +114,7 @@ impl World {
         };
         let hosts =
             rollout.hosts.keys().chain(of_budgets).map(|h| (h.clone(), observed.clone())).collect();
-        let seen = Observations { hosts, listening_since: None };
+        let seen = Observations { hosts, listening_since: None, pools_busy: None };
         Self {
             rollout,
             seen,

@@ -66,6 +66,8 @@ impl Progress {
     /// An undo order goes `begun`, `undo-started`, `undo-finished`, `ended`; where the host has nothing to undo
     /// with (no such transaction, preimage gone): `begun`, `failed` at preflight, `ended` as refused.
     ///
+    /// An order about traffic goes `begun`, its one step, `ended`.
+    ///
     /// # Errors
     /// [`IllegalEntry`] when the record does not fit; `self` is then unchanged.
     pub fn push(&mut self, entry: &Entry) -> Result<(), IllegalEntry> {
@@ -83,7 +85,7 @@ impl Progress {
                 self.touched |= *step == Step::Apply;
             }
             (State::Running(now), TxEvent::Started { step })
-                if now == *step && now.can_run_again() =>
+                if now == *step && (now.can_run_again() || self.traffic_step().is_some()) =>
             {
                 self.attempts += 1;
             }
@@ -144,12 +146,14 @@ impl Progress {
         if let Some(step) = self.running {
             return State::Running(step);
         }
+        if let Some(step) = self.traffic_step() {
+            let done = self.finished.contains_key(&step);
+            return if done { State::Committed } else { State::Before(step) };
+        }
         match (&self.assignment.order, self.finished.last_key_value()) {
             (Order::Undo { .. }, _) => State::BeforeUndo,
-            (Order::Apply(_), None) => State::Before(Step::Preflight),
-            (Order::Apply(_), Some((last, _))) => {
-                last.next().map_or(State::Committed, State::Before)
-            }
+            (_, None) => State::Before(Step::Preflight),
+            (_, Some((last, _))) => last.next().map_or(State::Committed, State::Before),
         }
     }
 

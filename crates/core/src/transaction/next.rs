@@ -20,6 +20,7 @@ impl Progress {
     ///   [`Step::Drain`] was begun, whoever writes that end first puts the host back into its load balancer.
     /// - Failed afterwards: undo; again from its start when it was interrupted, [`UNDO_ATTEMPTS`] times at most.
     /// - The undo left nothing that differs: undone. Otherwise: quarantined.
+    /// - An order about traffic has one step, [`Step::Drain`] or [`Step::Commit`], which may always be run again.
     pub fn next(&self) -> Next {
         if self.outcome.is_some() {
             return Next::Nothing;
@@ -40,6 +41,16 @@ impl Progress {
                 Next::End(Outcome::Refused { fault: fault.clone() })
             };
         }
+        if let Some(step) = self.traffic_step() {
+            // It orders a state: doing it again is harmless, however far it came.
+            return if self.finished.contains_key(&step) {
+                Next::End(Outcome::Switched)
+            } else if self.running.is_some() && self.attempts >= STEP_ATTEMPTS {
+                Next::End(Outcome::Refused { fault: interrupted_too_often(step) })
+            } else {
+                Next::Run(step)
+            };
+        }
         if let Some(step) = self.running {
             return if !step.can_run_again() {
                 Next::Recover(step)
@@ -55,6 +66,17 @@ impl Progress {
         match self.finished.last_key_value() {
             None => Next::Run(Step::Preflight),
             Some((last, _)) => last.next().map_or(Next::End(Outcome::Patched), Next::Run),
+        }
+    }
+}
+
+impl Progress {
+    /// The one step of an order about traffic: out of the balancers, or into them.
+    pub(super) fn traffic_step(&self) -> Option<Step> {
+        match self.assignment.order {
+            Order::Traffic { share: 0 } => Some(Step::Drain),
+            Order::Traffic { .. } => Some(Step::Commit),
+            Order::Apply(_) | Order::Undo { .. } => None,
         }
     }
 }

@@ -101,6 +101,28 @@ fn steps_are_run_in_their_order_and_end_as_patched() {
 }
 
 #[test]
+fn an_order_about_traffic_has_one_step_that_may_always_be_run_again() {
+    for (share, step) in [(0, Step::Drain), (10, Step::Commit)] {
+        let begun = TxEvent::Begun { assignment: assignment(Order::Traffic { share }) };
+        let events = vec![begun];
+        assert_eq!(next(&events), Next::Run(step));
+        let events = with(events, &[started(step)]);
+        assert_eq!(next(&events), Next::Run(step), "interrupted");
+        let again = with(events.clone(), &vec![started(step); STEP_ATTEMPTS as usize - 1]);
+        let given_up = next(&again);
+        assert!(matches!(given_up, Next::End(Outcome::Refused { .. })), "{given_up:?}");
+        let refused = next(&with(events.clone(), &[failed(step)]));
+        assert!(matches!(refused, Next::End(Outcome::Refused { .. })), "{refused:?}");
+        let done = with(events, &[started(step), finished(step)]);
+        assert_eq!(next(&done), Next::End(Outcome::Switched));
+        assert!(fold(&with(done.clone(), &[ended(Outcome::Patched)])).is_err());
+        assert_eq!(next(&with(done, &[ended(Outcome::Switched)])), Next::Nothing);
+        assert!(fold(&with(vec![again[0].clone()], &[started(Step::Apply)])).is_err());
+    }
+    assert!(fold(&with(through(Step::Commit), &[ended(Outcome::Switched)])).is_err());
+}
+
+#[test]
 fn an_interrupted_step_is_run_again_before_drain_and_recovered_from_drain_on() {
     for step in Step::ALL {
         let before = Step::ALL.into_iter().rfind(|s| *s < step);

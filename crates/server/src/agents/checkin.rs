@@ -194,12 +194,14 @@ fn pace(
         let at_wave = r.hosts.get(host).is_some_and(|run| run.wave <= r.wave || run.undo_at_work());
         r.phase == Phase::Running && at_wave
     });
+    // Requests wait for nobody: while a rollout leads the traffic, the hosts of its pools come often.
+    let led = rollouts.iter().any(|r| r.plan.pools.as_ref().is_some_and(|p| p.has(host)));
     let at_work = rollouts.iter().any(|r| {
         r.hosts.get(host).is_some_and(|run| {
             run.at_work() || run.undo_at_work() || run.state == HostState::Redeemed
         })
     });
-    if assigned || at_work || in_wave {
+    if assigned || at_work || in_wave || led {
         return Ok(busy.min(idle));
     }
     if rollouts.iter().any(|r| r.phase == Phase::Running) {

@@ -119,6 +119,7 @@ fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Proble
         findings: &found,
         barred: &barred,
         busy: &busy,
+        serving: crate::rollouts::serving(app, view, &policy.name)?,
         silent_after_seconds: app.options.silent_after_seconds,
         now: now(),
         seed: number,

@@ -5,7 +5,7 @@ use fettle_core::rollout::{Rollout, RolloutEvent};
 use fettle_core::transaction::Progress;
 use fettle_core::{Problem, RolloutId};
 use fettle_store::{View, rollouts as stored, transactions};
-use fettle_wire::api::{RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow};
+use fettle_wire::api::{RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow, RolloutTraffic};
 use std::collections::BTreeMap;
 
 /// How many events a rollout's page shows: the last ones.
@@ -72,12 +72,28 @@ pub(crate) fn rollout(
         approvals: state.approvals.clone(),
         waves: state.plan.waves.clone(),
         hosts,
+        traffic: traffic(&state),
         waiting: decision.holds,
         events: events
             .into_iter()
             .map(|e| RolloutEventRow { version: e.version, at: e.at, event: without_plan(e.event) })
             .collect(),
     })
+}
+
+fn traffic(state: &Rollout) -> Vec<RolloutTraffic> {
+    let pools = state.plan.pools.iter().flat_map(|p| [&p.serving, &p.idle]);
+    let all = pools.flat_map(|pool| pool.hosts.iter().map(move |(id, host)| (pool, id, host)));
+    all.map(|(pool, id, host)| {
+        let told = state.traffic.get(id);
+        RolloutTraffic {
+            name: host.name.clone(),
+            pool: pool.name.clone(),
+            share: told.map(|run| run.share),
+            state: told.map_or_else(String::new, |run| run.state.word().to_owned()),
+        }
+    })
+    .collect()
 }
 
 /// The plan has a route of its own: the event that says that it was started need not carry every host of it.

@@ -10,7 +10,7 @@ use fettle_core::operator::Role;
 use fettle_core::plan::Wave;
 use fettle_core::rollout::{Phase, RolloutEvent};
 use fettle_core::transaction::Step;
-use fettle_wire::api::{Page, RolloutDetail, RolloutHost, RolloutRow};
+use fettle_wire::api::{Page, RolloutDetail, RolloutHost, RolloutRow, RolloutTraffic};
 use maud::{Markup, html};
 
 /// Rollouts, newest first.
@@ -187,11 +187,39 @@ fn lane(view: &View<'_>, it: &RolloutDetail, index: u32, wave: &Wave) -> Markup 
         section.lane.current[current] {
             div.lane-head {
                 h2 { "Wave " (index + 1) span.ring { (wave.ring) } }
-                p.note { (ended) " of " (words::counted(hosts.len() as u64, "host")) " ended" }
+                @if wave.traffic.is_some() { p.note { "a step of the traffic" } }
+                @else { p.note { (ended) " of " (words::counted(hosts.len() as u64, "host")) " ended" } }
                 p.why { (wave.why) }
             }
-            ul.cells { @for host in hosts { (cell(view, host)) } }
+            ul.cells {
+                @for host in hosts { (cell(view, host)) }
+                @if wave.traffic.is_some() && current { @for host in &it.traffic { (requests(host)) } }
+            }
             (gate(it, index, wave))
+        }
+    }
+}
+
+/// A host of a pool, and what it has of the traffic now.
+fn requests(it: &RolloutTraffic) -> Markup {
+    let mark = mark::run_state(match it.state.as_str() {
+        "asked" => "redeemed",
+        "set" => "patched",
+        "failed" => "quarantined",
+        _ => "pending",
+    });
+    html! {
+        li.cell.(mark.tone) {
+            a.name href={ "/hosts/" (encoded(&it.name)) } { (it.name) }
+            (mark.word(&it.pool))
+            p.note {
+                @match it.share {
+                    None => { "not asked yet" }
+                    Some(0) => { "no requests" }
+                    Some(share) => { (share) " % of its weight" }
+                }
+                @if !it.state.is_empty() { ": " (it.state) }
+            }
         }
     }
 }

@@ -86,6 +86,7 @@ fn what(order: &Order) -> String {
             }
         }
         Order::Undo { assignment, .. } => format!("undo of {assignment}"),
+        Order::Traffic { share } => format!("{share} % of its traffic"),
     }
 }
 

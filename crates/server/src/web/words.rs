@@ -185,6 +185,18 @@ pub fn event(event: &RolloutEvent, name: &dyn Fn(&HostId) -> String) -> String {
         RolloutEvent::UndoAsked { host, reason, .. } => {
             format!("{} is to be undone: {reason}", name(host))
         }
+        RolloutEvent::TrafficAsked { host, share: 0, .. } => {
+            format!("{} is to get no more requests", name(host))
+        }
+        RolloutEvent::TrafficAsked { host, share, .. } => {
+            format!("{} is to get requests: {share} % of its weight", name(host))
+        }
+        RolloutEvent::TrafficSet { host, .. } => {
+            format!("{}: its balancers agree", name(host))
+        }
+        RolloutEvent::TrafficFailed { host, reason, .. } => {
+            format!("{}: its traffic could not be set: {reason}", name(host))
+        }
         RolloutEvent::Done => "done: every host ended".to_owned(),
     }
 }
@@ -200,7 +212,7 @@ pub fn waiting(waiting: &Waiting, name: &dyn Fn(&HostId) -> String) -> String {
 /// Why a transaction did not end patched, where it did not.
 pub fn outcome_reason(outcome: &Outcome) -> Option<String> {
     match outcome {
-        Outcome::Patched => None,
+        Outcome::Patched | Outcome::Switched => None,
         Outcome::Undone { reason } | Outcome::Quarantined { reason } => Some(reason.clone()),
         Outcome::Refused { fault } => Some(fault.message.clone()),
     }

@@ -443,6 +443,14 @@ impl Agent {
                 let reason = reason.clone();
                 self.undo(&assignment, &reason);
             }
+            Order::Traffic { share } => {
+                let step = if *share == 0 { Step::Drain } else { Step::Commit };
+                // One that was followed by another is told no, and its end changes nothing.
+                if self.redeem(lab, &assignment) == RedeemReply::Go {
+                    self.steps(&assignment, &[step]);
+                    self.note(&assignment, TxEvent::Ended { outcome: Outcome::Switched });
+                }
+            }
             Order::Apply(_) => {
                 self.prepare(&assignment);
                 assert_eq!(self.redeem(lab, &assignment), RedeemReply::Go);

@@ -305,3 +305,44 @@ fn checking_in_without_news_writes_nothing_to_the_ledger_or_the_findings() {
     }
     assert_eq!(entries(&lab), before);
 }
+
+#[test]
+fn two_pools_change_places_though_the_server_dies_before_every_order() {
+    let mut lab = Lab::furnished();
+    let policy = crate::fleet::POLICY.split("[[ring]]").next().unwrap().to_owned()
+        + "[strategy]\nkind = \"blue-green\"\nblue = \"ring=blue\"\ngreen = \"ring=green\"\ntraffic = [50, 100]\n\
+           [gate]\nbake = \"1s\"\nsilent-after = \"1h\"\n";
+    lab.post_bytes("/policies", policy.as_bytes());
+    let mut agents = vec![lab.host("blue-1", "blue"), lab.host("green-1", "green")];
+    start(&lab);
+    let mut told = Vec::new();
+    for _ in 0..8 {
+        let at = next_at_work(&lab, &mut agents);
+        let assignment = agents[at].at_work().unwrap();
+        lab.restart();
+        let reply = agents[at].checkin(&lab);
+        let again = reply.assignment.unwrap().open(&agents[at].assignment_key).unwrap();
+        assert_eq!(again, assignment, "the very same order, not another one");
+        told.push(match &assignment.order {
+            fettle_core::assignment::Order::Traffic { share } => format!("{at}: {share} %"),
+            _ => format!("{at}: patch"),
+        });
+        agents[at].work(&lab, true);
+        agents[at].checkin(&lab);
+    }
+    // In one step, the two hosts are told at once and answer in any order.
+    told[3..5].sort();
+    assert_eq!(
+        told,
+        ["0: 100 %", "1: 0 %", "1: patch", "0: 50 %", "1: 50 %", "1: 100 %", "0: 0 %", "0: patch"]
+    );
+    let done = finished(&lab, &mut agents);
+    let last: Vec<_> = done.traffic.iter().map(|t| (t.pool.as_str(), t.share)).collect();
+    assert_eq!(last, [("blue", Some(0)), ("green", Some(100))]);
+    assert_eq!(lab.get::<LedgerVerified>("/ledger/verify").broken, None);
+    // What the traffic was left with is what the next plan goes by.
+    agents[0].inventory = inventory(OLD);
+    agents[0].checkin(&lab);
+    let next = plan(&lab);
+    assert_eq!(next.plan.pools.unwrap().idle.name, "blue");
+}

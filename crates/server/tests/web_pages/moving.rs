@@ -65,6 +65,7 @@ pub(crate) fn plan() -> PlanDetail {
             hosts: vec![id("web-1"), id("web-2"), id("web-3"), id("web-4")],
             max_unavailable: 1,
         }],
+        pools: None,
         approvals_needed: 0,
         held: vec![
             held("web-1", "acme-web", &[], barred()),
@@ -136,6 +137,7 @@ fn waves() -> Vec<Wave> {
         gate: gate(),
         soak_seconds,
         rolling: false,
+        traffic: None,
     };
     vec![
         wave("canary", &["web-1"], "stands for 3 cohorts of the waves behind it", 3600),
@@ -256,6 +258,7 @@ pub(crate) fn rollout_running() -> RolloutDetail {
             run_host("db-2", 2, HostState::Pending, None),
             run_host("mail-1", 2, HostState::Pending, None),
         ],
+        traffic: vec![],
         waiting: vec![
             Waiting { host: None, hold: Hold::WaveRunning { wave: 1, unfinished: 2 } },
             Waiting {

@@ -1,7 +1,7 @@
 //! Agents: check in, begin, go on after a crash, ask before they change the host.
 
 use super::{Happening, Reply, Request, World};
-use crate::agent::{Agent, Doing, Work, asks_before, fault};
+use crate::agent::{Agent, Doing, Work, fault};
 use crate::fleet::cohort;
 use crate::{Sabotage, check};
 use fettle_core::HostId;
@@ -131,7 +131,9 @@ impl World {
         }
         let Some(agent) = self.agent(host) else { return };
         match next {
-            Next::Run(step) if asks_before(step) && agent.granted != Some(step) && !never_asks => {
+            Next::Run(step)
+                if agent.asks_before(step) && agent.granted != Some(step) && !never_asks =>
+            {
                 let Some(progress) = agent.progress() else { return };
                 if agent.asked > 40 || now >= progress.assignment.expires_at {
                     return self.not_let_begin(host, step, "no-data");
@@ -180,6 +182,7 @@ impl World {
             Next::End(outcome) => {
                 self.checker.sometimes(match outcome {
                     Outcome::Patched => "patched",
+                    Outcome::Switched => "traffic switched",
                     Outcome::Undone { .. } => "undone",
                     Outcome::Refused { .. } => "refused",
                     Outcome::Quarantined { .. } => "quarantine",
@@ -221,6 +224,14 @@ impl World {
         let finished = |step| TxEvent::Finished { step, facts: StepFacts::default() };
         let failed = |step, code: &str| TxEvent::Failed { step, fault: fault(code) };
         let event = match work {
+            Work::Step(step) if agent.traffic().is_some() => {
+                if roll < apply.min(50) {
+                    failed(step, "balancer")
+                } else {
+                    agent.share = agent.traffic().unwrap_or_default();
+                    finished(step)
+                }
+            }
             Work::Step(Step::Preflight) if !starts_from_plan(agent) => {
                 failed(Step::Preflight, "not-as-planned")
             }
@@ -252,8 +263,9 @@ impl World {
                 TxEvent::UndoFinished { facts: UndoFacts::default() }
             }
         };
-        let committed = event == finished(Step::Commit);
+        let committed = event == finished(Step::Commit) && agent.traffic().is_none();
         self.record(host, event);
+        check::traffic(&mut self.checker, self.now, host, &self.agents, &self.store);
         if committed && dies_later {
             let seconds = self.random.between(3600, 14_400);
             return self.take_down(host, seconds);
@@ -285,7 +297,7 @@ fn starts_from_plan(agent: &Agent) -> bool {
     let Some(progress) = agent.progress() else { return false };
     match &progress.assignment.order {
         Order::Apply(order) => order.changes.iter().all(|c| c.from == agent.installed),
-        Order::Undo { .. } => true,
+        Order::Undo { .. } | Order::Traffic { .. } => true,
     }
 }
 
@@ -297,7 +309,7 @@ fn can_undo(agent: &Agent) -> bool {
         agent.transactions.get(assignment).and_then(|tx| match &tx.journal.first()?.event {
             TxEvent::Begun { assignment } => match &assignment.order {
                 Order::Apply(order) => order.changes.first().map(|c| c.to.clone()),
-                Order::Undo { .. } => None,
+                Order::Undo { .. } | Order::Traffic { .. } => None,
             },
             _ => None,
         });

@@ -139,8 +139,11 @@ impl World {
             let Some(row) = self.store.rollouts.get(&id) else { continue };
             let seen = self.store.observe(self.now, &id, None, None);
             let holds = row.state.decide(self.now, &seen).holds;
-            let full =
-                |w: &fettle_core::rollout::Waiting| matches!(w.hold, Hold::BudgetUsed { .. });
+            // Nor does a rollout whose pools another one holds ever go on while that one stands halted.
+            let full = |w: &fettle_core::rollout::Waiting| {
+                matches!(w.hold, Hold::BudgetUsed { .. })
+                    || (w.host.is_none() && matches!(w.hold, Hold::Busy { .. }))
+            };
             if row.state.ended_at.is_none()
                 && holds.iter().any(full)
                 && let Ok(event) = row.state.abort("alice", "the budget stays full")

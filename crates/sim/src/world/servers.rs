@@ -3,7 +3,7 @@
 use super::{Happening, Reply, Request, World};
 use crate::Sabotage;
 use crate::server::NotWritten;
-use fettle_core::rollout::{Rollout, RolloutEvent, effects};
+use fettle_core::rollout::{HostState, Phase, Rollout, RolloutEvent, TrafficState, effects};
 use fettle_core::{AssignmentId, Hold, HostId, RolloutId, Timestamp};
 use std::borrow::Cow;
 
@@ -66,6 +66,9 @@ impl World {
         let mut decision = blinded(&row.state, self.options.sabotage).decide(self.now, &seen);
         let bakes =
             decision.holds.iter().any(|w| w.host.is_none() && matches!(w.hold, Hold::Bake { .. }));
+        if self.sabotaged(Sabotage::StayRed) && !matches!(row.state.phase, Phase::Running) {
+            decision.events.retain(|e| !matches!(e, RolloutEvent::TrafficAsked { .. }));
+        }
         if self.sabotaged(Sabotage::SkipGate) && bakes {
             decision.events =
                 vec![RolloutEvent::GatePassed { wave: row.state.wave, next_not_before: self.now }];
@@ -90,6 +93,7 @@ impl World {
                 Hold::Bake { .. } if waiting.host.is_some() => "host watched",
                 Hold::BudgetUsed { .. } => "budget reached",
                 Hold::WindowClosed { .. } => "window held",
+                Hold::Busy { .. } if waiting.host.is_none() => "pools busy",
                 Hold::Busy { .. } => "busy elsewhere",
                 Hold::NoData { .. } => "no data yet",
                 Hold::Soak { .. } => "soak",
@@ -326,6 +330,15 @@ fn blinded(state: &Rollout, sabotage: Option<Sabotage>) -> Cow<'_, Rollout> {
     match sabotage {
         Some(Sabotage::IgnoreBudget) => shown.to_mut().plan.budgets.clear(),
         Some(Sabotage::ForgetFailures) => shown.to_mut().failures = 0,
+        Some(Sabotage::ServeUnproved) => {
+            let state = shown.to_mut();
+            let ended = state.hosts.values_mut().filter(|run| run.state.is_terminal());
+            ended.for_each(|run| run.state = HostState::Patched);
+        }
+        Some(Sabotage::TakeBeforeGive) => {
+            let given = shown.to_mut().traffic.values_mut().filter(|run| run.share > 0);
+            given.for_each(|run| run.state = TrafficState::Set);
+        }
         Some(Sabotage::RollUnwatched) => {
             shown.to_mut().plan.waves.iter_mut().for_each(|w| w.rolling = false);
         }
@@ -351,6 +364,10 @@ fn line(event: &RolloutEvent) -> String {
         RolloutEvent::Halted { hold } => format!("halted: {hold}"),
         RolloutEvent::WaveEnded { wave } | RolloutEvent::GatePassed { wave, .. } => {
             format!("{} {wave}", event.word())
+        }
+        RolloutEvent::TrafficAsked { host, share, .. } => format!("asks {host} for {share} %"),
+        RolloutEvent::TrafficSet { host, .. } | RolloutEvent::TrafficFailed { host, .. } => {
+            format!("{host} {}", event.word())
         }
         RolloutEvent::UndoAsked { host, reason, .. } => format!("undo of {host} asked: {reason}"),
         other => other.word().to_owned(),

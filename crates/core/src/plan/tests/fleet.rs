@@ -5,7 +5,7 @@ use crate::finding::{Finding, FindingState};
 use crate::host::{Host, Quarantine};
 use crate::inventory::{Inventory, Kernel, Listener, Origin, Os, Package, Service, Upgrade};
 use crate::plan::{Barred, Plan, PlanInput, make};
-use crate::policy::Policy;
+use crate::policy::{Policy, Pool};
 use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -173,6 +173,7 @@ pub(super) struct World {
     pub(super) barred: Vec<Barred>,
     pub(super) busy: BTreeMap<HostId, RolloutId>,
     pub(super) seed: u64,
+    pub(super) serving: Option<Pool>,
 }
 
 impl World {
@@ -187,6 +188,7 @@ impl World {
             barred: vec![],
             busy: BTreeMap::new(),
             seed: 7,
+            serving: None,
         }
     }
 
@@ -213,6 +215,7 @@ impl World {
             findings: &self.findings,
             barred: &self.barred,
             busy: &self.busy,
+            serving: self.serving,
             silent_after_seconds: 900,
             now: at(NOW),
             seed: self.seed,

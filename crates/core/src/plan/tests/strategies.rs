@@ -1,9 +1,10 @@
 //! Waves of the strategies that do not go by rings.
 
 use super::fleet::*;
-use crate::HostId;
 use crate::host::Host;
 use crate::plan::Plan;
+use crate::policy::Pool;
+use crate::{Hold, HostId};
 use std::collections::BTreeSet;
 
 const SHARES: &str = "[strategy]\nkind = \"percentage\"\nwaves = [1, 5, 25, 100]\nsoak = \"1h\"\n";
@@ -104,4 +105,59 @@ fn a_rolling_policy_has_one_wave_and_a_budget_over_all_its_hosts() {
         ("rolling p", 10, 3)
     );
     assert!(World::new(policy(rules), vec![]).plan().waves.is_empty());
+}
+
+const POOLS: &str = "[strategy]\nkind = \"blue-green\"\nblue = \"pool=blue\"\ngreen = \"pool=green\"\ntraffic = [10, 100]\n";
+
+fn pools() -> Vec<Host> {
+    let pool = |id: &str, pool: &str| host(id, &[("pool", pool)]);
+    vec![pool("b1", "blue"), pool("b2", "blue"), pool("g1", "green"), pool("g2", "green")]
+}
+
+fn steps(plan: &Plan) -> String {
+    let step = |w: &crate::plan::Wave| {
+        let hosts: Vec<&str> = w.hosts.iter().map(HostId::as_str).collect();
+        let traffic = w.traffic.map_or(String::new(), |aim| format!("{aim} %"));
+        format!("{} [{}]{traffic}: {}", w.ring, hosts.join(" "), w.why)
+    };
+    plan.waves.iter().map(step).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_blue_green_plan_patches_the_idle_pool_moves_the_traffic_and_patches_the_other() {
+    let mut world = World::new(policy(POOLS), pools());
+    insta::assert_snapshot!(steps(&world.plan()), @r#"
+blue []0 %: every request goes to blue, none to green
+green [g2 g1]: green is idle: it is patched and proved before it gets a request
+green []10 %: 10 % of the requests go to green, the others to blue
+green []100 %: every request goes to green; blue stays as it is, and is the way back
+blue [b1 b2]: blue gets no requests any more, and is patched as well
+"#);
+    world.serving = Some(Pool::Green);
+    let plan = world.plan();
+    let first = plan.waves.iter().find(|w| !w.hosts.is_empty()).unwrap();
+    assert_eq!(first.ring, "blue", "green has the requests now");
+    let pools = plan.pools.unwrap();
+    assert_eq!((pools.idle.name.as_str(), pools.serving.name.as_str()), ("blue", "green"));
+}
+
+#[test]
+fn a_host_of_no_pool_is_held_and_one_that_nobody_hears_of_is_not_fit_to_serve() {
+    let mut fleet = pools();
+    fleet.push(host("x", &[]));
+    fleet[3].quarantined = quarantine();
+    let plan = World::new(policy(POOLS), fleet).plan();
+    assert!(plan.held.iter().any(|h| h.host.as_str() == "x" && h.reasons == [Hold::NoPool]));
+    let pools = plan.pools.unwrap();
+    let fit: Vec<(&str, bool)> =
+        pools.idle.hosts.iter().map(|(id, m)| (id.as_str(), m.fit)).collect();
+    assert_eq!(fit, [("g1", true), ("g2", false)]);
+}
+
+#[test]
+fn pools_with_nothing_to_do_keep_their_traffic() {
+    let mut fleet = pools();
+    fleet.iter_mut().for_each(|h| inventory(h).upgrades.clear());
+    let plan = World::new(policy(POOLS), fleet).plan();
+    assert!(plan.waves.is_empty() && plan.pools.is_none());
 }

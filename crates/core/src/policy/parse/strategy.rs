@@ -1,6 +1,6 @@
 //! `[strategy]`: which kind, and the keys that go with that kind.
 
-use super::super::{Share, Strategy};
+use super::super::{Selector, Share, Strategy};
 use super::Errors;
 use super::duration::MAX_SECONDS;
 use super::section::{Keys, Section};
@@ -11,6 +11,10 @@ pub(super) const STRATEGY: Keys = &[
     ("waves", "[1, 5, 25, 100]"),
     ("soak", "\"4h\""),
     ("max-unavailable", "\"25%\""),
+    ("blue", "\"pool=blue\""),
+    ("green", "\"pool=green\""),
+    ("traffic", "[10, 50, 100]"),
+    ("capacity-percent", "100"),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +22,16 @@ enum Kind {
     Rings,
     Percentage,
     Rolling,
+    BlueGreen,
 }
 
 impl Kind {
-    const WORDS: [(&'static str, Self); 3] =
-        [("rings", Self::Rings), ("percentage", Self::Percentage), ("rolling", Self::Rolling)];
+    const WORDS: [(&'static str, Self); 4] = [
+        ("rings", Self::Rings),
+        ("percentage", Self::Percentage),
+        ("rolling", Self::Rolling),
+        ("blue-green", Self::BlueGreen),
+    ];
 
     fn word(self) -> &'static str {
         Self::WORDS.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
@@ -34,6 +43,7 @@ impl Kind {
             Self::Rings => &[],
             Self::Percentage => &["waves", "soak"],
             Self::Rolling => &["max-unavailable"],
+            Self::BlueGreen => &["blue", "green", "traffic", "capacity-percent"],
         }
     }
 }
@@ -68,7 +78,25 @@ pub(super) fn strategy(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Option<Strate
             let max_unavailable = s.share(e, "max-unavailable").unwrap_or(Share::Hosts(1));
             Strategy::Rolling { max_unavailable }
         }
+        Kind::BlueGreen => blue_green(e, s),
     })
+}
+
+fn blue_green(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Strategy {
+    s.needs(e, &["blue", "green"]);
+    let pool = |e: &mut Errors<'_>, key| s.selector(e, key).unwrap_or(Selector::All);
+    let (blue, green) = (pool(e, "blue"), pool(e, "green"));
+    if blue == green && s.is_selector("blue") && s.is_selector("green") {
+        let message = "`green` selects what `blue` does: every host would be in both pools";
+        e.at(
+            s.place("green"),
+            message,
+            "write two selectors that share no host: `pool=blue`, `pool=green`",
+        );
+    }
+    let traffic = if s.has("traffic") { shares(e, s, "traffic") } else { vec![100] };
+    let capacity_percent = s.count(e, "capacity-percent", 1..=100).unwrap_or(100);
+    Strategy::BlueGreen { blue, green, traffic, capacity_percent }
 }
 
 /// Shares in percent that grow up to the whole.
@@ -86,7 +114,7 @@ fn shares(e: &mut Errors<'_>, s: &Section<'_, '_>, key: &str) -> Vec<u32> {
             "write `[1, 5, 25, 100]`",
         ),
         Some((last, at)) if *last != 100 => {
-            let message = format!("the last of `{key}` is {last}: the others would be left out");
+            let message = format!("the last of `{key}` is {last}: the rest would be left out");
             e.at(*at, message, "end with 100");
         }
         Some(_) => {}

@@ -199,6 +199,12 @@ fn a_ring_whose_selector_is_wrong_has_one_complaint_and_no_others() {
 const NO_RING: &str = "[policy]\nname = \"p\"\nselect = \"all\"\n";
 
 #[test]
+fn the_examples_of_strategies_parse() {
+    assert!(matches!(example("web-rolling.toml").strategy, Strategy::Rolling { .. }));
+    assert!(matches!(example("web-blue-green.toml").strategy, Strategy::BlueGreen { .. }));
+}
+
+#[test]
 fn a_strategy_is_one_of_the_kinds_with_its_own_keys() {
     let strategy =
         |text: &str| Policy::parse(&format!("{NO_RING}[strategy]\n{text}")).unwrap().strategy;
@@ -212,6 +218,15 @@ fn a_strategy_is_one_of_the_kinds_with_its_own_keys() {
             Strategy::Rolling { max_unavailable: share }
         );
     }
+    let pool = |name: &str| Selector::In { key: "pool".into(), values: vec![name.into()] };
+    let pools = "kind = \"blue-green\"\nblue = \"pool=blue\"\ngreen = \"pool=green\"\n";
+    for (more, traffic, capacity_percent) in
+        [("", vec![100], 100), ("traffic = [10, 100]\ncapacity-percent = 50\n", vec![10, 100], 50)]
+    {
+        let (blue, green) = (pool("blue"), pool("green"));
+        let expected = Strategy::BlueGreen { blue, green, traffic, capacity_percent };
+        assert_eq!(strategy(&format!("{pools}{more}")), expected);
+    }
     assert_eq!(Policy::parse(HEAD).unwrap().strategy, Strategy::Rings);
 }
 
@@ -219,14 +234,14 @@ fn a_strategy_is_one_of_the_kinds_with_its_own_keys() {
 fn a_strategy_that_cannot_be_carried_out_is_told_what_is_wrong() {
     let wrong = |text: &str| errors(&format!("{NO_RING}[strategy]\n{text}"));
     insta::assert_snapshot!(wrong("kind = \"roling\"\n"), @r#"
-line 5, column 8: `kind` cannot be "roling"; write one of "rings", "percentage", "rolling"
+line 5, column 8: `kind` cannot be "roling"; write one of "rings", "percentage", "rolling", "blue-green"
 "#);
     insta::assert_snapshot!(wrong("waves = [5, 5, 50]\n"), @r#"
 line 4, column 1: [strategy] has no `kind`; add `kind = "rolling"`
 "#);
     insta::assert_snapshot!(wrong("kind = \"percentage\"\nwaves = [5, 5, 50]\nmax-unavailable = 1\n"), @r#"
 line 6, column 13: 5 comes after 5: each share must be larger; each number counts those before it, too: write `[1, 5, 25, 100]`
-line 6, column 16: the last of `waves` is 50: the others would be left out; end with 100
+line 6, column 16: the last of `waves` is 50: the rest would be left out; end with 100
 line 7, column 1: `max-unavailable` means nothing with `kind = "percentage"`; take it away; it goes with "rolling"
 "#);
     insta::assert_snapshot!(wrong("kind = \"percentage\"\nwaves = []\n"), @r#"line 6, column 9: `waves` names no share: no host would ever be reached; write `[1, 5, 25, 100]`"#);
@@ -239,6 +254,13 @@ line 6, column 1: this policy does not go by rings: its [strategy] says how it g
     insta::assert_snapshot!(wrong("kind = \"rolling\"\nmax-unavailable = \"half\"\nsoak = \"1h\"\n"), @r#"
 line 6, column 19: `max-unavailable` must be a number of hosts, or a share of them; write `max-unavailable = 2` or `max-unavailable = "25%"`
 line 7, column 1: `soak` means nothing with `kind = "rolling"`; take it away; it goes with "percentage"
+"#);
+    insta::assert_snapshot!(wrong("kind = \"blue-green\"\nblue = \"pool=blue\"\n"), @r#"line 4, column 1: [strategy] has no `green`; add `green = "pool=green"`"#);
+    insta::assert_snapshot!(wrong("kind = \"blue-green\"\nblue = \"pool=x\"\ngreen = \"pool=x\"\ntraffic = [50]\ncapacity-percent = 0\nwaves = [100]\n"), @r#"
+line 7, column 9: `green` selects what `blue` does: every host would be in both pools; write two selectors that share no host: `pool=blue`, `pool=green`
+line 8, column 12: the last of `traffic` is 50: the rest would be left out; end with 100
+line 9, column 20: `capacity-percent` must be from 1 to 100; write one such as `capacity-percent = 100`
+line 10, column 1: `waves` means nothing with `kind = "blue-green"`; take it away; it goes with "percentage"
 "#);
     insta::assert_snapshot!(wrong("kind = \"rings\"\n"), @r#"line 1, column 1: the policy has no ring: no host would ever be patched; add `[[ring]]` with `name = "all"`"#);
 }
