@@ -173,6 +173,7 @@ fn every_message_is_what_its_golden_file_says() {
             inventory: Some(inventory()),
             reports: vec![report],
             generation: 3,
+            session: Some("0123456789abcdef0123456789abcdef".into()),
         },
     );
     golden(
@@ -239,6 +240,7 @@ fn unknown_fields_of_a_later_version_are_ignored() {
         inventory: Some(inventory()),
         reports: vec![],
         generation: 0,
+        session: None,
     })
     .unwrap();
     value["mood"] = "good".into();
