@@ -356,12 +356,17 @@ impl Checker {
             }
             let share = |id: &&HostId| agents.get(*id).is_some_and(|a| a.share > 0);
             let there = |id: &&HostId| store.hosts.contains_key(*id);
-            let back = pools.serving.hosts.keys().filter(there).any(|id| share(&id));
-            self.must(back, at, "28 way back", || format!("{}: nobody serves", state.id));
-            // Who could not be told is known: its order failed.
+            // Who could not be told is known: its order failed. Whoever left, or is quarantined, takes nothing back.
             let told = |id: &&HostId| {
                 state.traffic.get(*id).is_some_and(|run| run.state == TrafficState::Set)
             };
+            let able = |id: &&HostId| store.hosts.get(*id).is_some_and(|row| !row.quarantined);
+            let all = || pools.serving.hosts.keys().filter(told).filter(able);
+            let back = all().next().is_none() || all().any(|id| share(&id));
+            self.must(back, at, "28 way back", || format!("{}: nobody serves", state.id));
+            if all().next().is_none() {
+                continue;
+            }
             let left = pools.idle.hosts.keys().filter(there).filter(told).find(|id| share(id));
             self.must(left.is_none(), at, "28 way back", || {
                 format!("{} is {}, and {left:?} still has requests", state.id, state.phase.word())

@@ -2,6 +2,7 @@
 
 use super::budget::Budgets;
 use super::gate::{Verdict, Watch, later};
+use super::traffic::Turned;
 use super::{
     Decision, HostObservation, HostRun, HostState, Observations, Phase, Rollout, RolloutEvent,
     Waiting,
@@ -54,7 +55,8 @@ impl Rollout {
                 Phase::Running => self.advance(now, seen, &mut decision),
                 Phase::Halted { hold } => {
                     decision.wait(None, hold.clone());
-                    if self.turned_back(now, seen, &mut decision) {
+                    let turned = self.turn_back(now, seen, &mut decision);
+                    if matches!(turned, Turned::Back | Turned::AllButSilent) {
                         self.undo_wave(hold, seen, &mut decision);
                     }
                 }
@@ -64,7 +66,11 @@ impl Rollout {
                         .extend(self.phase.hold().map(|hold| Waiting { host: None, hold }));
                     if self.ended_at.is_none()
                         && !matches!(self.phase, Phase::Paused { .. })
-                        && self.turned_back(now, seen, &mut decision)
+                        // Whoever has requests that nobody proved it fit for keeps it open until it is told, or leaves.
+                        && matches!(
+                            self.turn_back(now, seen, &mut decision),
+                            Turned::Back | Turned::Nowhere
+                        )
                         && self.all_over()
                     {
                         decision.events.push(RolloutEvent::Done);

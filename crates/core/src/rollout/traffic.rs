@@ -64,8 +64,23 @@ impl TrafficState {
 /// How far the traffic is from where it should be.
 enum Steered {
     Reached,
+    /// But for hosts that are silent, and were given requests by this rollout.
+    ReachedButSilent,
     Moving,
     Stuck(Hold),
+}
+
+/// How far the traffic has gone back after a halt or an abort.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// All of it, or there was nothing to take back.
+    Back,
+    /// All but that of hosts that are silent: they are told when they speak again.
+    AllButSilent,
+    /// Not yet.
+    OnItsWay,
+    /// Nobody is there to take it: it stays with those who have it.
+    Nowhere,
 }
 
 /// How far one host is.
@@ -173,16 +188,24 @@ impl Rollout {
             let what = "a single host that takes the requests".to_owned();
             return Steered::Stuck(Hold::NoData { what });
         }
+        let steps = self.plan.waves.iter().take(self.wave as usize + 1);
+        let gave = steps.filter_map(|wave| wave.traffic).any(|aim| aim > 0);
+        let mut silent = false;
         for (id, share) in take {
             match self.lead(id, share, now, seen, decision) {
                 Led::There => {}
                 Led::Moving => moving = true,
-                Led::Failed(_) | Led::Mute if back => {}
+                Led::Failed(_) if back => {}
+                Led::Mute if back => silent |= gave && self.traffic.contains_key(id),
                 Led::Mute => moving = true,
                 Led::Failed(reason) => return Steered::Stuck(self.traffic_failed(id, &reason)),
             }
         }
-        if moving { Steered::Moving } else { Steered::Reached }
+        match (moving, silent) {
+            (true, _) => Steered::Moving,
+            (false, true) => Steered::ReachedButSilent,
+            (false, false) => Steered::Reached,
+        }
     }
 
     fn traffic_failed(&self, id: &HostId, reason: &str) -> Hold {
@@ -285,7 +308,7 @@ impl Rollout {
             return decision.events.push(RolloutEvent::Halted { hold });
         }
         match self.steer(pools, aim, false, now, seen, decision) {
-            Steered::Reached => {}
+            Steered::Reached | Steered::ReachedButSilent => {}
             Steered::Moving => return,
             Steered::Stuck(hold) => return decision.events.push(RolloutEvent::Halted { hold }),
         }
@@ -344,23 +367,24 @@ impl Rollout {
     }
 
     /// Rule 3 where there are pools: after a halt or an abort the requests go back at once, as long as there is a way
-    /// back. `true`: they have, or there is nothing to take back.
-    pub(super) fn turned_back(
+    /// back.
+    pub(super) fn turn_back(
         &self,
         now: Timestamp,
         seen: &Observations,
         decision: &mut Decision,
-    ) -> bool {
-        let Some(pools) = &self.plan.pools else { return true };
+    ) -> Turned {
+        let Some(pools) = &self.plan.pools else { return Turned::Back };
         if self.traffic.is_empty() || !self.way_back_stands() {
-            return true;
+            return Turned::Back;
         }
         match self.steer(pools, 0, true, now, seen, decision) {
-            Steered::Reached => true,
-            Steered::Moving => false,
+            Steered::Reached => Turned::Back,
+            Steered::ReachedButSilent => Turned::AllButSilent,
+            Steered::Moving => Turned::OnItsWay,
             Steered::Stuck(hold) => {
                 decision.wait(None, hold);
-                false
+                Turned::Nowhere
             }
         }
     }

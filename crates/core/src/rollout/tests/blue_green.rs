@@ -248,3 +248,38 @@ fn a_blue_host_that_falls_silent_before_it_answered_keeps_nobody_waiting_and_is_
     assert_eq!(w.look(), ["wave-ended 0", "gate-passed 0", "granted g1", "granted g2"]);
     assert!(w.rollout.traffic_moves(&"b1".into()));
 }
+
+#[test]
+fn an_abort_stays_open_for_a_silent_host_that_has_requests_and_ends_where_nobody_can_take_them_back()
+ {
+    let under_way = || {
+        let mut w = world(&[50, 100], gate());
+        w.patch_green();
+        w.traffic();
+        w.look();
+        w
+    };
+    let mut w = under_way();
+    w.mute.push("g1".into());
+    w.pass(1000);
+    w.traffic();
+    let abort = w.rollout.abort("alice", "enough").unwrap();
+    w.take(&abort);
+    w.look();
+    w.traffic();
+    w.pass(1000);
+    assert!(w.rollout.ended_at.is_none(), "g1 may have requests, and cannot be told");
+    assert_eq!(w.held("g1").map(Hold::code), Some("host-silent"));
+    w.mute.clear();
+    assert_eq!(w.pass(1), ["traffic-asked"]);
+    assert_eq!(w.traffic(), ["g1 0"]);
+    assert_eq!(w.look(), ["done"]);
+
+    let mut w = under_way();
+    BLUE.iter().for_each(|id| w.host(id).quarantined = true);
+    let abort = w.rollout.abort("alice", "enough").unwrap();
+    w.take(&abort);
+    let said = w.look();
+    assert!(said.contains(&"done".to_owned()), "{said:?}");
+    assert!(!said.contains(&"traffic-asked".to_owned()), "green serves: nobody else is there");
+}
