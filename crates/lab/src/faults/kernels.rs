@@ -16,13 +16,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Between two questions: each is a log-in, which costs an emulated machine some seconds of work.
 const ASK: Duration = Duration::from_secs(20);
 /// Not compared: as for other hosts, and what systemd notes at each boot.
-const EXCLUDED: [&str; 8] = [
+const EXCLUDED: [&str; 9] = [
     "/var/log",
     "/var/lib/fettle-agent",
     "/var/cache",
     "/var/lib/apt",
     "/var/lib/systemd",
     "/var/tmp",
+    "/tmp",
     "/root",
     "/home",
 ];
