@@ -14,6 +14,9 @@ pub(crate) struct Test {
     /// Leave out what needs real hosts (also without root).
     #[arg(long)]
     no_lab: bool,
+    /// The tests as well that take minutes each: rollouts of several changes under a client's load.
+    #[arg(long)]
+    long: bool,
 }
 
 /// Debian packages that tests need beside those the lab asks for, and why.
@@ -61,7 +64,8 @@ impl Test {
             })?;
         }
         let tested = timed("tests", || {
-            run(cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+            let which = if self.long { "all" } else { "default" };
+            run(cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--run-ignored", which])
                 .env("FETTLE_BIN_DIR", &bins)
                 .env("FETTLE_LAB", if lab_wanted { "1" } else { "0" }))
         });

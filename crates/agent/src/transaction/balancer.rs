@@ -93,6 +93,8 @@ pub(super) struct Seen {
     pub(super) status: String,
     /// Requests and connections under way.
     pub(super) sessions: u64,
+    /// Its part of the requests; 0: none, whatever its status. `None`: the balancer does not say.
+    weight: Option<u64>,
 }
 
 impl Seen {
@@ -102,7 +104,8 @@ impl Seen {
     }
     fn is_in(&self) -> bool {
         // `UP 1/2` is going down, and still gets requests.
-        self.status.starts_with("UP") || self.status == "no check"
+        let up = self.status.starts_with("UP") || self.status == "no check";
+        up && self.weight != Some(0)
     }
 }
 
@@ -166,13 +169,17 @@ impl Place {
         }
     }
 
-    /// So many percent of the weight that the balancer's configuration gives this server (Management Guide, `set server
-    /// … weight`).
+    /// So many percent of the weight that the balancer's configuration gives this server (Management Guide, `get weight`
+    /// and `set server … weight`).
     ///
     /// # Errors
-    /// When the balancer does not do it: with some ways to balance (`source`, `static-rr`), weights cannot change.
+    /// When the balancer does not do it: with some ways to balance (`source`, `static-rr`), weights cannot change. When
+    /// the configured weight is too small to be divided so: HAProxy would round it to nothing, and send no requests.
     pub(super) fn weigh(&self, percent: u32) -> io::Result<()> {
-        self.tell(&format!("weight {percent}%"))
+        let said = self.ask(&format!("get weight {}", self.server))?;
+        let weight = part_of(&said, percent)
+            .map_err(|why| io::Error::other(format!("{}: {why}", self.server)))?;
+        self.tell(&format!("weight {weight}"))
     }
 
     fn set(&self, state: &str) -> io::Result<()> {
@@ -212,6 +219,19 @@ fn talk(mut stream: impl Read + Write, command: &str) -> io::Result<String> {
     Ok(said)
 }
 
+/// So many percent of the configured weight, in whole units, by what `get weight` says: `50 (initial 100)`.
+fn part_of(said: &str, percent: u32) -> Result<u32, String> {
+    let initial = said.split_once("(initial ").and_then(|(_, rest)| rest.trim().strip_suffix(')'));
+    let initial: u32 =
+        initial.and_then(|n| n.parse().ok()).ok_or_else(|| said.trim().to_owned())?;
+    match initial.saturating_mul(percent) / 100 {
+        0 if percent > 0 => Err(format!(
+            "its weight is {initial}, and {percent} % of that is nothing: write `default-server weight 100` into the backend"
+        )),
+        weight => Ok(weight),
+    }
+}
+
 /// The lines of `show stat`, as (`BACKEND`, `SERVER`, how it is seen): CSV whose first line names the columns.
 fn table(said: &str) -> Option<Vec<(&str, &str, Seen)>> {
     let mut lines = said.lines().map(|line| line.split(',').collect::<Vec<_>>());
@@ -219,13 +239,15 @@ fn table(said: &str) -> Option<Vec<(&str, &str, Seen)>> {
     let column = |name: &str| names.iter().position(|n| n.trim_start_matches("# ") == name);
     let (proxy, server, sessions, status) =
         (column("pxname")?, column("svname")?, column("scur")?, column("status")?);
+    let weight = column("weight");
     let mut rows = Vec::new();
     for line in lines {
         // The last line is empty.
         let (Some(proxy), Some(server)) = (line.get(proxy), line.get(server)) else { continue };
         let sessions = line.get(sessions).and_then(|n| n.parse().ok()).unwrap_or(0);
         let status = line.get(status).copied().unwrap_or_default().to_owned();
-        rows.push((*proxy, *server, Seen { status, sessions }));
+        let weight = weight.and_then(|at| line.get(at)?.parse().ok());
+        rows.push((*proxy, *server, Seen { status, sessions, weight }));
     }
     Some(rows)
 }
@@ -298,7 +320,28 @@ mod tests {
         assert_eq!(seen(said, "web/host3"), None);
         assert_eq!(seen("", "web/host1"), None);
         assert_eq!(seen("Unknown command", "web/host1"), None);
-        let at = |status: &str| Seen { status: status.into(), sessions: 0 };
+        let at = |status: &str| Seen { status: status.into(), sessions: 0, weight: Some(1) };
+        let idle =
+            "# pxname,svname,qcur,scur,status,weight\nweb,host1,0,3,UP,1\nweb,host2,0,0,UP,0\n";
+        assert!(!seen(idle, "web/host2").unwrap().is_in() && !another_is_in(idle, "web/host1"));
         assert!(at("MAINT (via a/b)").is_out() && !at("DOWN 1/2").is_in() && at("UP 1/3").is_in());
+    }
+
+    #[test]
+    fn a_weight_that_cannot_be_divided_so_is_refused_and_never_rounded_to_nothing() {
+        for (said, percent, weight) in [
+            ("100 (initial 100)\n", 50, Some(50)),
+            ("0 (initial 100)\n", 100, Some(100)),
+            ("1 (initial 1)\n", 100, Some(1)),
+            ("3 (initial 3)\n", 50, Some(1)),
+            ("1 (initial 1)\n", 50, None),
+            ("20 (initial 20)\n", 4, None),
+            ("No such server.\n", 50, None),
+            ("", 50, None),
+        ] {
+            assert_eq!(part_of(said, percent).ok(), weight, "{said}");
+        }
+        let why = part_of("1 (initial 1)\n", 50).unwrap_err();
+        assert!(why.contains("default-server weight 100"), "{why}");
     }
 }
