@@ -465,7 +465,16 @@ fn what_a_killed_run_left_is_removed_by_the_next() {
         std::thread::sleep(moment);
         child.kill().unwrap();
         child.wait().unwrap();
-        let lab = Guard(Lab::open(config.clone()).unwrap());
+        // What the killed one was just starting holds its lock until it has become another program.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let lab = loop {
+            match Lab::open(config.clone()) {
+                Err(LabError::Busy { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                opened => break Guard(opened.unwrap()),
+            }
+        };
         assert!(!lab.leftovers().unwrap().is_empty());
         lab.down(&say).unwrap();
         let left = lab.leftovers().unwrap();

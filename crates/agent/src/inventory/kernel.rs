@@ -78,7 +78,7 @@ pub(super) fn architecture(packages: &[Package]) -> String {
 }
 
 /// Changes at every boot.
-pub(super) fn boot_id() -> io::Result<String> {
+pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 

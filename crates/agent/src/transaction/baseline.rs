@@ -27,6 +27,9 @@ pub struct Sight {
     pub listeners: Vec<Listener>,
     /// Probes: the middle of [`ROUNDS`] answers; wrong when one was wrong.
     pub answers: Vec<Answer>,
+    /// In which boot; empty: not known.
+    #[serde(default)]
+    pub boot: String,
 }
 
 /// What is recorded before the change.
@@ -70,7 +73,8 @@ pub fn look(probes: &[Probe], commands: &Path) -> Result<Sight, Fault> {
         .iter()
         .map(|p| middle((0..ROUNDS).map(|_| probe::ask(p, commands)).collect()))
         .collect();
-    Ok(Sight { services, listeners, answers })
+    let boot = crate::inventory::kernel::boot_id().unwrap_or_default();
+    Ok(Sight { services, listeners, answers, boot })
 }
 
 fn middle(mut rounds: Vec<Answer>) -> Answer {
@@ -144,8 +148,13 @@ pub fn worse(before: &Sight, now: &Sight, margin: Option<u32>) -> Vec<String> {
         now.services.iter().map(|s| (s.unit.as_str(), s)).collect();
     let failed_before: BTreeSet<&str> =
         before.services.iter().filter(|s| s.active == "failed").map(|s| s.unit.as_str()).collect();
+    let rebooted = before.boot != now.boot && !before.boot.is_empty() && !now.boot.is_empty();
     for was in before.services.iter().filter(|s| s.active == "active" && !comes_and_goes(&s.unit)) {
         let is = states.get(was.unit.as_str()).map_or("gone", |s| s.active.as_str());
+        // What does its work once and is not enabled is done in the boots that need it (`systemd-fsck-root.service`).
+        if rebooted && is == "inactive" && was.sub == "exited" && was.enabled != "enabled" {
+            continue;
+        }
         if !matches!(is, "active" | "reloading") {
             out.push(format!("{} was active and is {is}", was.unit));
         }
@@ -242,6 +251,32 @@ mod tests {
     }
 
     #[test]
+    fn what_does_its_work_once_may_not_be_needed_in_another_boot() {
+        let sight = |boot: &str, active: &str, sub: &str, enabled: &str| Sight {
+            services: vec![Service {
+                sub: sub.into(),
+                enabled: enabled.into(),
+                ..service("systemd-fsck-root.service", active)
+            }],
+            boot: boot.into(),
+            ..Sight::default()
+        };
+        for (boot, sub, enabled, active, is_worse) in [
+            ("b", "exited", "static", "inactive", false),
+            ("b", "exited", "static", "failed", true),
+            // Somebody wants it: a firewall, say.
+            ("b", "exited", "enabled", "inactive", true),
+            ("b", "running", "static", "inactive", true),
+            ("a", "exited", "static", "inactive", true),
+            ("", "exited", "static", "inactive", true),
+        ] {
+            let before = sight("a", "active", sub, enabled);
+            let found = worse(&before, &sight(boot, active, "dead", enabled), None);
+            assert_eq!(!found.is_empty(), is_worse, "{boot} {sub} {enabled} {active}: {found:?}");
+        }
+    }
+
+    #[test]
     fn what_ran_listened_and_answered_before_must_do_so_afterwards() {
         let before = Sight {
             services: vec![
@@ -251,6 +286,7 @@ mod tests {
             ],
             listeners: vec![listener(80), listener(443)],
             answers: vec![answer(None, 10_000)],
+            ..Sight::default()
         };
         assert_eq!(worse(&before, &before, Some(0)), Vec::<String>::new());
         let now = Sight {
@@ -261,6 +297,7 @@ mod tests {
             ],
             listeners: vec![listener(80)],
             answers: vec![answer(Some("status 500, expected 200"), 1)],
+            ..Sight::default()
         };
         assert_eq!(
             worse(&before, &now, None),

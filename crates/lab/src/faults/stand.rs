@@ -268,7 +268,7 @@ impl<'l> Stand<'l> {
         }
         self.report.runs += 1;
         self.report.fired += 1;
-        let resumed = self.host.command("fettle-agent").arg("resume").timeout(PATIENCE).run()?;
+        let resumed = self.resume()?;
         let spoiled = match self.judge(to, &before, &last) {
             Ok(end) if self.good.contains(&end) => {
                 self.count(end);
@@ -293,6 +293,19 @@ impl<'l> Stand<'l> {
             self.take_back(before, what)?
         }
         Ok(true)
+    }
+
+    /// Takes up what was interrupted. After a boot the host does so by itself: then that is waited for.
+    fn resume(&self) -> Result<Output, LabError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = self.host.command("fettle-agent").arg("resume").timeout(PATIENCE).run()?;
+            let others = said.stdout.contains("another fettle-agent carries it on");
+            if !others || Instant::now() >= deadline {
+                return Ok(said);
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 
     /// Undoes what was patched, and compares every file.
