@@ -177,10 +177,18 @@ fn guard(settings: &Settings) {
     let description = "Fettle: takes up a transaction whose agent died";
     let program = crate::overlay::own_program();
     let armed = crate::unit::repeat(TAKE_UP, description, TAKE_UP_SECONDS, &program, &["resume"]);
-    let at_boot = || crate::unit::at_boot(AT_BOOT, description, &program, &["resume"]);
-    if let Err(error) = armed.and_then(|()| at_boot()) {
+    if let Err(error) = armed {
         eprintln!("<4>nobody takes this transaction up if its agent dies: {error}");
     }
+}
+
+/// The same across a reboot that the transaction makes itself: timers do not outlive a boot.
+pub(crate) fn guard_boot(settings: &Settings) -> std::io::Result<()> {
+    if !matches!(crate::identity::load(settings), Ok(None)) {
+        return Ok(());
+    }
+    let description = "Fettle: takes up a transaction after its reboot";
+    crate::unit::at_boot(AT_BOOT, description, &crate::overlay::own_program(), &["resume"])
 }
 
 fn unguard() {

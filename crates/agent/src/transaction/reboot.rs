@@ -152,6 +152,8 @@ fn reboot(tx: &Transaction<'_>, tries: &Tries) -> Result<(), Fault> {
     let asked = tx.settings.runtime_dir.join("reboot-asked");
     if !asked.exists() {
         tx.keep(TRIES, tries)?;
+        crate::executor::guard_boot(tx.settings)
+            .map_err(io_fault("have the transaction taken up after the reboot"))?;
         std::fs::create_dir_all(&tx.settings.runtime_dir)
             .and_then(|()| std::fs::write(&asked, tx.id().as_str()))
             .map_err(io_fault("note the reboot"))?;
