@@ -109,6 +109,8 @@ struct Agent<'s> {
     worker: worker::Worker,
     /// Names this run of the agent among all that speak with its identity.
     session: String,
+    /// Does the server say that it takes compressed bodies?
+    takes_packed: bool,
     /// Refusals already said, so that the log holds each once.
     said: Option<String>,
 }
@@ -120,7 +122,8 @@ impl<'s> Agent<'s> {
         let worker = worker::Worker::new(settings, link.clone(), news.clone());
         let inventory = inventory::Watch::new(settings);
         let session = session().map_err(|e| LinkError::Identity(e).problem())?;
-        Ok(Self { settings, identity, link, news, inventory, worker, session, said: None })
+        let (takes_packed, said) = (false, None);
+        Ok(Self { settings, identity, link, news, inventory, worker, session, takes_packed, said })
     }
 
     async fn live(mut self) -> Result<(), Problem> {
@@ -168,6 +171,7 @@ impl<'s> Agent<'s> {
         let mut reply = self.speak(digest, None).await?;
         if reply.want_inventory && digest.is_some() {
             let text = self.inventory.text();
+            self.takes_packed = reply.takes_packed;
             reply = self.speak(digest, text.as_deref()).await?;
         }
         reports::acknowledge(self.settings, &reply.acknowledged);
@@ -194,7 +198,11 @@ impl<'s> Agent<'s> {
             generation,
             session: &self.session,
         };
-        self.link.post("/agent/v1/checkin", &body).await
+        const CALL: &str = "/agent/v1/checkin";
+        match inventory.is_some() && self.takes_packed {
+            true => self.link.post_packed(CALL, &body).await,
+            false => self.link.post(CALL, &body).await,
+        }
     }
 
     /// A new key and certificate; the old ones serve until the new ones are on disk.

@@ -1,9 +1,13 @@
 //! Talking to the server: HTTP/1.1 with JSON over TLS. The agent always calls, never listens.
 
 mod trust;
+mod watched;
 
+use self::watched::{Moved, Watched};
 use crate::identity::Identity;
 use fettle_core::{Digest, Problem, ProblemKind};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -17,8 +21,10 @@ use tokio_rustls::TlsConnector;
 /// The name in the server's certificate, whatever address it is reached at: the pinned authority, not the
 /// address, says that it is the right one.
 const SERVER_NAME: &str = "fettle-server";
-/// An answer that takes longer is none.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A line over which nothing moves for so long is dead.
+const STALL: Duration = Duration::from_secs(60);
+/// However slowly it moves, a call takes no longer: 32 kbit/s are enough for 3 MB.
+const PATIENCE: Duration = Duration::from_secs(900);
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 8 << 20;
 
@@ -128,11 +134,41 @@ impl Link {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, LinkError> {
-        let body = serde_json::to_vec(body).map_err(|e| self.nonsense(path, e))?;
-        let call = self.call(path, body);
-        let (status, answer) = tokio::time::timeout(PATIENCE, call)
-            .await
-            .map_err(|_| self.unreachable(format!("nothing within {} s", PATIENCE.as_secs())))??;
+        self.send(path, serde_json::to_vec(body).map_err(|e| self.nonsense(path, e))?, false).await
+    }
+
+    /// The same, the body compressed (gzip, RFC 1952). For servers that say that they take it.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn post_packed<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, LinkError> {
+        let packed = GzEncoder::new(Vec::new(), Compression::default());
+        let mut packed = std::io::BufWriter::with_capacity(16 << 10, packed);
+        serde_json::to_writer(&mut packed, body).map_err(|e| self.nonsense(path, e))?;
+        let packed = packed.into_inner().map_err(|e| self.nonsense(path, e))?;
+        self.send(path, packed.finish().map_err(|e| self.nonsense(path, e))?, true).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        packed: bool,
+    ) -> Result<T, LinkError> {
+        let moved = Moved::default();
+        let (status, answer) = tokio::select! {
+            answered = self.call(path, body, packed, &moved) => answered?,
+            waited = moved.stops(STALL, PATIENCE) => {
+                return Err(self.unreachable(match waited == STALL {
+                    true => format!("nothing has moved for {} s", STALL.as_secs()),
+                    false => format!("no whole answer within {} s", PATIENCE.as_secs()),
+                }));
+            }
+        };
         if status < 300 {
             return serde_json::from_slice(&answer).map_err(|e| self.nonsense(path, e));
         }
@@ -142,11 +178,21 @@ impl Link {
         }
     }
 
-    async fn call(&self, path: &str, body: Vec<u8>) -> Result<(u16, Bytes), LinkError> {
+    async fn call(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        packed: bool,
+        moved: &Moved,
+    ) -> Result<(u16, Bytes), LinkError> {
         let lost = |e: &dyn std::fmt::Display| self.unreachable(e.to_string());
         let socket = TcpStream::connect(&self.address).await.map_err(|e| lost(&e))?;
         let name = ServerName::try_from(SERVER_NAME).map_err(|e| lost(&e))?;
-        let stream = self.tls.connect(name, socket).await.map_err(|e| lost(&e))?;
+        let stream = self
+            .tls
+            .connect(name, Watched::new(socket, moved.clone()))
+            .await
+            .map_err(|e| lost(&e))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| lost(&e))?;
@@ -155,6 +201,7 @@ impl Link {
             .header("host", SERVER_NAME)
             .header("content-type", "application/json")
             .header("connection", "close")
+            .header("content-encoding", if packed { "gzip" } else { "identity" })
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| self.nonsense(path, e))?;
         let answer = sender.send_request(request).await.map_err(|e| lost(&e))?;

@@ -3,7 +3,7 @@
 //! Normally all roots are btrfs subvolumes on one sparse image: a host is a snapshot of the base,
 //! made in milliseconds, and inside the host `/` is a plain btrfs root, so overlays can be mounted
 //! over it without stacking. Where btrfs or loop devices are not to be had, roots are plain copies.
-//! A host can also have an ext4 root of its own, of a size one can fill up.
+//! A host can also have an ext4 or xfs root of its own, of a size one can fill up.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use crate::host::RootFs;
 use crate::process::poll_until;
+use crate::requirements::Requirement;
 use crate::tool::Tool;
-use crate::{LabConfig, LabError};
+use crate::{LabConfig, LabError, requirements};
 
 /// How host roots are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,24 +112,49 @@ pub(crate) fn create_root(
                 .run()?;
         }
         RootFs::Ext4 { mib } => {
-            let images = config.host_images();
-            fs::create_dir_all(&images).map_err(LabError::io("make", &images))?;
-            let image = images.join(format!("{name}.ext4"));
-            let file = fs::File::create(&image).map_err(LabError::io("make", &image))?;
-            file.set_len(u64::from(mib) * 1024 * 1024).map_err(LabError::io("size", &image))?;
-            drop(file);
+            let image = empty_image(config, name, mib)?;
             Tool::new("mkfs.ext4", "copying the base to an ext4 image")
                 .args(["-q", "-F", "-d"])
                 .args([base, &image])
                 .run()?;
-            fs::create_dir_all(&root).map_err(LabError::io("make", &root))?;
-            Tool::new("mount", "mounting the host's ext4 root")
-                .args(["-t", "ext4", "-o", "loop"])
-                .args([&image, &root])
+            mount_root(&image, &root)?;
+        }
+        RootFs::Xfs { mib } => {
+            requirements::ensure_these(XFS, &|_| {})?;
+            let image = empty_image(config, name, mib)?;
+            Tool::new("mkfs.xfs", "making an xfs image").args(["-q", "-f"]).arg(&image).run()?;
+            mount_root(&image, &root)?;
+            Tool::new("cp", "copying the base to an xfs image")
+                .arg("-a")
+                .args([&base.join("."), &root])
                 .run()?;
         }
     }
     Ok(root)
+}
+
+/// What hosts on xfs need beside what all hosts need.
+const XFS: &[Requirement] =
+    &[Requirement { program: "mkfs.xfs", package: "xfsprogs", reason: "makes host roots on xfs" }];
+
+/// The file that a root of its own is in.
+fn image(config: &LabConfig, name: &str) -> PathBuf {
+    config.host_images().join(format!("{name}.img"))
+}
+
+fn empty_image(config: &LabConfig, name: &str, mib: u32) -> Result<PathBuf, LabError> {
+    let images = config.host_images();
+    fs::create_dir_all(&images).map_err(LabError::io("make", &images))?;
+    let image = image(config, name);
+    let file = fs::File::create(&image).map_err(LabError::io("make", &image))?;
+    file.set_len(u64::from(mib) * 1024 * 1024).map_err(LabError::io("size", &image))?;
+    Ok(image)
+}
+
+fn mount_root(image: &Path, root: &Path) -> Result<(), LabError> {
+    fs::create_dir_all(root).map_err(LabError::io("make", root))?;
+    let mount = Tool::new("mount", "mounting the host's own root").args(["-o", "loop"]);
+    mount.args([image, root]).run().map(drop)
 }
 
 /// What a host with [`RootFs::Separate`] has on file systems of its own.
@@ -164,36 +190,33 @@ pub(crate) fn separate(root: &Path) -> Result<(), LabError> {
     fs::copy(&from, &to).map(drop).map_err(LabError::io("copy", &from))
 }
 
-/// Shuts an ext4 root down as a power cut does: nothing reaches its disk any more, not even its log
-/// (`FS_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`).
+/// Shuts a root on an image down as a power cut does: nothing reaches its disk any more, not even its log
+/// (`EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`; xfs has the same under the same numbers).
 pub(crate) fn cut(config: &LabConfig, root: &Path) -> Result<(), LabError> {
     image_of(config, root)?;
     const SHUTDOWN: &str = "open(my $d, '<', $ARGV[0]) or die $!; my $flags = pack('L', 2); ioctl($d, 0x8004587d, $flags) or die $!;";
     Tool::new("perl", "cutting the power").args(["-e", SHUTDOWN]).arg(root).run().map(drop)
 }
 
-/// Mounts an ext4 root anew, as a boot after a power cut does: its log is replayed.
+/// Mounts such a root anew, as a boot after a power cut does: its log is replayed.
 pub(crate) fn mount_again(config: &LabConfig, root: &Path) -> Result<(), LabError> {
     let image = image_of(config, root)?;
     for mount in mounts_under(root).into_iter().rev() {
         unmount(&mount)?;
     }
-    Tool::new("mount", "mounting the host's ext4 root again")
-        .args(["-t", "ext4", "-o", "loop"])
-        .args([&image, root])
-        .run()
-        .map(drop)
+    mount_root(&image, root)
 }
 
 fn image_of(config: &LabConfig, root: &Path) -> Result<PathBuf, LabError> {
     let name = root.file_name().unwrap_or_default().to_string_lossy();
-    let image = config.host_images().join(format!("{name}.ext4"));
+    let image = image(config, &name);
     match image.is_file() {
         true => Ok(image),
         false => Err(LabError::Setting {
             setting: "root file system",
             value: root.display().to_string(),
-            why: "the power can only be cut of a host with an ext4 root of its own".to_owned(),
+            why: "the power can only be cut of a host with a root of its own (ext4, xfs)"
+                .to_owned(),
         }),
     }
 }
@@ -207,7 +230,7 @@ pub(crate) fn remove_root(config: &LabConfig, root: &Path) -> Result<(), LabErro
         unmount(&mount)?;
     }
     if let Some(name) = root.file_name() {
-        let image = config.host_images().join(format!("{}.ext4", name.to_string_lossy()));
+        let image = image(config, &name.to_string_lossy());
         if image.is_file() {
             fs::remove_file(&image).map_err(LabError::io("remove", &image))?;
         }

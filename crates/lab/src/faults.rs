@@ -5,8 +5,11 @@
 //! package database, by a hash of every file, and by the service's own answer; never by what the agent says of itself.
 
 mod around;
+mod clocks;
 mod kernels;
 mod kills;
+mod lines;
+mod machines;
 mod rows;
 mod stand;
 

@@ -33,6 +33,11 @@ pub enum RootFs {
         /// Its size in MiB; the base needs about 700.
         mib: u32,
     },
+    /// An xfs of its own.
+    Xfs {
+        /// Its size in MiB.
+        mib: u32,
+    },
 }
 
 /// How a host is to be.

@@ -14,14 +14,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use fettle_core::{HostId, Problem, ProblemKind};
 use fettle_wire::agent::MAX_BODY;
+use flate2::read::GzDecoder;
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A whole body must be here within this time: slow ones would hold memory.
-const BODY_TIME: Duration = Duration::from_secs(60);
+/// How long a body may take: slow ones hold memory. Who has not proved to be a host gets a minute for all of it.
+const STRANGER: Patience =
+    Patience { stall: Duration::from_secs(60), whole: Duration::from_secs(60) };
+/// A host may sit behind a bad line: what moves is waited for.
+const HOST: Patience = Patience { stall: Duration::from_secs(60), whole: Duration::from_secs(900) };
 
 /// How long what is not wanted is read before the connection is closed.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -54,7 +59,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 }
 
 async fn enroll(State(app): Asked, request: Request) -> Response {
-    let asked = read(request).await;
+    let asked = read(request, STRANGER).await;
     let out = match asked {
         Ok(asked) => app.blocking(move |app| enroll::enroll(app, &asked)).await,
         Err(problem) => Err(problem),
@@ -99,58 +104,95 @@ async fn proved<T: DeserializeOwned>(request: Request) -> Result<(HostId, Peer, 
             "enrol first: `fettle token create` on the server, `fettle-agent enroll` on the host",
         )
     })?;
-    Ok((host, peer, read(request).await?))
+    Ok((host, peer, read(request, HOST).await?))
 }
 
-async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Problem> {
-    let body = whole_body(request.into_body(), MAX_BODY, BODY_TIME).await?;
-    serde_json::from_slice(&body).map_err(|e| {
-        Problem::new(
-            ProblemKind::BadInput,
-            "bad-message",
-            format!("the message cannot be read: {e}"),
-            "agent and server are of versions that do not understand each other: upgrade the older one",
-        )
-    })
+async fn read<T: DeserializeOwned>(request: Request, patience: Patience) -> Result<T, Problem> {
+    let packed = request.headers().get(header::CONTENT_ENCODING).is_some_and(|e| e == "gzip");
+    let mut body = whole_body(request.into_body(), MAX_BODY, patience).await?;
+    if packed {
+        body = unpacked(&body, MAX_BODY)?;
+    }
+    serde_json::from_slice(&body).map_err(unreadable)
 }
 
-/// Reads a body up to `limit` bytes, within `time`.
+fn unreadable(error: impl std::fmt::Display) -> Problem {
+    Problem::new(
+        ProblemKind::BadInput,
+        "bad-message",
+        format!("the message cannot be read: {error}"),
+        "agent and server are of versions that do not understand each other: upgrade the older one",
+    )
+}
+
+/// What was compressed (gzip, RFC 1952), up to `limit` bytes of it.
+fn unpacked(body: &[u8], limit: usize) -> Result<Vec<u8>, Problem> {
+    let mut out = Vec::new();
+    let mut bounded = GzDecoder::new(body).take(limit as u64 + 1);
+    bounded.read_to_end(&mut out).map_err(unreadable)?;
+    if out.len() > limit { Err(too_long(limit)) } else { Ok(out) }
+}
+
+/// How long a body is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For its next bytes.
+    pub(crate) stall: Duration,
+    /// For all of it.
+    pub(crate) whole: Duration,
+}
+
+impl Patience {
+    /// So long for all of it, however it comes.
+    pub(crate) const fn within(whole: Duration) -> Self {
+        Self { stall: whole, whole }
+    }
+}
+
+fn too_long(limit: usize) -> Problem {
+    let message = format!("the body has more than {limit} bytes");
+    Problem::new(ProblemKind::Usage, TOO_LARGE, message, "send less")
+}
+
+fn too_slow(waited: &str, time: Duration) -> Problem {
+    let message = format!("{waited} within {} s", time.as_secs());
+    Problem::new(ProblemKind::Usage, TOO_SLOW, message, "send it again over a faster line")
+}
+
+/// Reads a body up to `limit` bytes.
 pub(crate) async fn whole_body(
-    body: Body,
+    mut body: Body,
     limit: usize,
-    time: Duration,
+    patience: Patience,
 ) -> Result<Vec<u8>, Problem> {
-    let too_long = || {
-        Problem::new(
-            ProblemKind::Usage,
-            TOO_LARGE,
-            format!("the body has more than {limit} bytes"),
-            "send less",
-        )
-    };
     // One that announces too much is not kept. A little of it is read all the same: closing on somebody who
     // still sends would destroy the answer on its way.
     if body.size_hint().lower() > limit as u64 {
         let _ = tokio::time::timeout(FAREWELL, discard(body, 2 * limit)).await;
-        return Err(too_long());
+        return Err(too_long(limit));
     }
-    let read = tokio::time::timeout(time, axum::body::to_bytes(body, limit));
-    match read.await {
-        Ok(Ok(bytes)) => Ok(bytes.to_vec()),
-        Ok(Err(error)) => {
-            use std::error::Error as _;
-            if error.source().is_some_and(|e| e.is::<http_body_util::LengthLimitError>()) {
-                return Err(too_long());
+    let end = tokio::time::Instant::now() + patience.whole;
+    let mut bytes = Vec::new();
+    loop {
+        let stall = tokio::time::Instant::now() + patience.stall;
+        let frame = match tokio::time::timeout_at(stall.min(end), body.frame()).await {
+            Err(_) if end <= stall => {
+                return Err(too_slow("the body was not here", patience.whole));
             }
-            let message = format!("the body broke off: {error}");
-            Err(Problem::new(ProblemKind::Usage, "body", message, "send it again"))
+            Err(_) => return Err(too_slow("no more of the body came", patience.stall)),
+            Ok(None) => return Ok(bytes),
+            Ok(Some(Err(error))) => {
+                let message = format!("the body broke off: {error}");
+                return Err(Problem::new(ProblemKind::Usage, "body", message, "send it again"));
+            }
+            Ok(Some(Ok(frame))) => frame,
+        };
+        if let Some(data) = frame.data_ref() {
+            if bytes.len() + data.len() > limit {
+                return Err(too_long(limit));
+            }
+            bytes.extend_from_slice(data);
         }
-        Err(_) => Err(Problem::new(
-            ProblemKind::Usage,
-            TOO_SLOW,
-            format!("the body was not here within {} s", time.as_secs()),
-            "send it again over a faster line",
-        )),
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) use plans::make_now;
 pub(crate) use rollouts::{Wish, start_now, wish_now};
 
 use crate::access::{Identified, Rule, guard};
-use crate::agents::{status_of, whole_body};
+use crate::agents::{Patience, status_of, whole_body};
 use crate::app::App;
 use axum::Router;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -327,7 +327,7 @@ struct Body<T>(T);
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
-        let bytes = whole_body(request.into_body(), MAX_JSON, BODY_TIME).await?;
+        let bytes = whole_body(request.into_body(), MAX_JSON, Patience::within(BODY_TIME)).await?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             if error.is_data() {
                 let hint = "/api/v1/openapi.json describes the body of each call";
@@ -350,7 +350,7 @@ struct Upload<const LIMIT: usize>(Vec<u8>);
 impl<const LIMIT: usize> FromRequest<Arc<App>> for Upload<LIMIT> {
     type Rejection = Failure;
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, Failure> {
-        Ok(Self(whole_body(request.into_body(), LIMIT, UPLOAD_TIME).await?))
+        Ok(Self(whole_body(request.into_body(), LIMIT, Patience::within(UPLOAD_TIME)).await?))
     }
 }
 

@@ -38,7 +38,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 12_000,
-            handshake: Duration::from_secs(10),
+            // Two round trips of a second each, and what is lost is sent again after a second or more.
+            handshake: Duration::from_secs(30),
             headers: Duration::from_secs(90),
             farewell: Duration::from_secs(3),
         }

@@ -80,6 +80,10 @@ pub struct CheckInReply {
     /// The certificate is two thirds through its life: call `renew`.
     #[serde(default)]
     pub renew: bool,
+    /// The server takes bodies compressed with gzip (`Content-Encoding`, RFC 9110). An older one does not, and does not
+    /// say so.
+    #[serde(default)]
+    pub takes_packed: bool,
 }
 
 /// Right before a host is changed: does the grant still stand?

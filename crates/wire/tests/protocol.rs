@@ -185,6 +185,7 @@ fn every_message_is_what_its_golden_file_says() {
             acknowledged: [(assignment().transaction(), 3)].into(),
             assignment: Some(signer().sign(&assignment())),
             renew: false,
+            takes_packed: true,
         },
     );
     golden("redeem", &Redeem { assignment: assignment().id, generation: 3 });

@@ -26,6 +26,8 @@ const CACHE: &str = "/var/cache/apt/archives";
 pub struct Apt {
     root: PathBuf,
     caches: [String; 4],
+    /// What is being fetched. It outlives a transaction: where a line broke, the next one goes on.
+    fetching: PathBuf,
 }
 
 /// Options that give apt a cache of its package lists beside the agent's own state. apt writes its cache anew
@@ -44,7 +46,8 @@ pub(crate) fn caches(settings: &Settings) -> [String; 4] {
 impl Apt {
     /// The apt of this host.
     pub fn new(settings: &Settings) -> Self {
-        Self { root: settings.root.clone(), caches: caches(settings) }
+        let fetching = settings.state_dir.join("fetching");
+        Self { root: settings.root.clone(), caches: caches(settings), fetching }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -54,6 +57,8 @@ impl Apt {
     /// `apt-get download` into a directory. A failure holds every line of apt's that says what is wrong.
     fn fetch(&self, names: &[String], directory: &Path) -> Result<(), PackagesError> {
         let mut arguments = words(&["download", "-q", "-o", "APT::Sandbox::User=root"]);
+        // Older ones try once only.
+        arguments.extend(words(&["-o", "Acquire::Retries=3"]));
         arguments.extend(self.caches.clone());
         arguments.push("--".to_owned());
         arguments.extend_from_slice(names);
@@ -69,6 +74,41 @@ impl Apt {
             ending: crate::command::ending(output.status, false),
             said: if wrong.is_empty() { tool::said(&output) } else { wrong.join("\n") },
         })
+    }
+
+    /// Fetches these archives, and moves them to `directory` when all are there and right. What was fetched of them
+    /// before is gone on from: apt asks for the rest only (RFC 9110, section 14), and the whole is what is verified.
+    fn fetch_on(&self, wanted: &[&PackageChange], directory: &Path) -> Result<(), PackagesError> {
+        let aside = &self.fetching;
+        fs::create_dir_all(aside).map_err(file_error("make", aside))?;
+        let file = |c: &PackageChange| names::archive_file(&c.name, &c.to, &c.architecture);
+        let is_right = |c: &PackageChange| {
+            measure(&aside.join(file(c))).is_ok_and(|m| m == (c.sha256, c.size))
+        };
+        let mut missing = Vec::new();
+        for change in wanted.iter().filter(|change| !is_right(change)) {
+            let part = aside.join(file(change));
+            // As long as the whole, and not right: nothing to go on from.
+            if fs::metadata(&part).is_ok_and(|m| m.len() >= change.size) {
+                fs::remove_file(&part).map_err(file_error("remove", &part))?;
+            }
+            missing.push(exact(&change.name, &change.architecture, &change.to));
+        }
+        if !missing.is_empty() {
+            self.fetch(&missing, aside).inspect_err(|error| {
+                // A part of something else is never the beginning of the right one.
+                if error.to_string().contains("mismatch") {
+                    let _ = fs::remove_dir_all(aside);
+                }
+            })?;
+        }
+        for change in wanted {
+            let (from, to) = (aside.join(file(change)), directory.join(file(change)));
+            fs::rename(&from, &to).map_err(file_error("keep", &to))?;
+        }
+        // Not there, or not removed: nothing depends on it.
+        let _ = fs::remove_dir_all(aside);
+        Ok(())
     }
 
     /// Fetches what the sources still offer of `wanted` (`NAME:ARCH=VERSION`, file name). One call for all, and one
@@ -223,10 +263,10 @@ impl Driver for Apt {
                 provenance.insert(file, Provenance::Cache);
                 continue;
             }
-            missing.push(exact(&change.name, &change.architecture, &change.to));
+            missing.push(change);
         }
         if !missing.is_empty() {
-            self.fetch(&missing, directory)?;
+            self.fetch_on(&missing, directory)?;
         }
         changes
             .iter()

@@ -282,6 +282,10 @@ fn xattrs(path: &Path) -> io::Result<BTreeMap<HostPath, HostPath>> {
         if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
             continue;
         }
+        // xfs lists each access control list twice: as `system.posix_acl_…`, and as what it keeps it in.
+        if name.starts_with(b"trusted.SGI_ACL_") {
+            continue;
+        }
         let mut value = vec![0u8; 1024];
         let length = loop {
             match rustix::fs::lgetxattr(path, name, value.as_mut_slice()) {

@@ -2,8 +2,10 @@
 
 use super::End::{Patched, Quarantined, Refused, Undone};
 use super::around;
+use super::clocks;
 use super::kernels;
 use super::kills::{self, was_killed};
+use super::lines;
 use super::{Extent, Row, Stand};
 use crate::repo::{AcmeWeb, SURPRISES};
 use crate::{LabError, LabHost, RootFs};
@@ -27,6 +29,13 @@ pub fn battery() -> Vec<Row> {
             "H1",
             "power cut, unsynchronised data lost",
             true,
+            &[Patched, Undone, Refused],
+            kills::power,
+        ),
+        on(RootFs::Xfs { mib: 2048 })(
+            "H1x",
+            "power cut, on xfs",
+            false,
             &[Patched, Undone, Refused],
             kills::power,
         ),
@@ -87,7 +96,22 @@ pub fn battery() -> Vec<Row> {
         row("H17", "the planned version is gone", false, &[Refused], around::archive_gone),
         row("H18", "the solver wants to remove a package, or needs one", false, &[Refused], solver),
         row("H19", "package held by the administrator", false, &[Refused], held),
+        row("H20", "the clock is wrong, or steps", false, &[Patched, Refused], clocks::wrong),
+        row(
+            "H21",
+            "the line is cut while an archive is fetched",
+            false,
+            &[Patched, Refused],
+            lines::cut_while_fetched,
+        ),
         row("H22", "no network while it changes", false, &[Patched], around::network_gone),
+        row(
+            "H23",
+            "a bad line: 1 s there and back, 5 % lost, 64 kbit/s",
+            false,
+            &[Patched],
+            lines::bad,
+        ),
         row("H24", "service does not come back", true, &[Undone], service_dies),
         row("H25", "service comes back sick", false, &[Undone], service_sick),
         row(
@@ -113,6 +137,13 @@ pub fn battery() -> Vec<Row> {
         ),
         row("H27", "a new kernel hangs at boot", false, &[Undone], kernels::hangs),
         row("H28", "a new kernel panics at boot", false, &[Undone], kernels::panics),
+        ext4(
+            "H30",
+            "the disk fills while the way back is written",
+            false,
+            &[Refused, Undone],
+            way_back_fills,
+        ),
         row(
             "H31",
             "the preimage is damaged when it is needed",
@@ -163,18 +194,36 @@ fn disk_full(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
     };
     let to = stand.offer(AcmeWeb::Huge(8))?;
     for step in steps {
-        stand.run(&to, step, |s| {
-            let mut full = false;
-            let fired = s.patch_with_fault_at(&format!("{step}:before"), |host| {
-                host.sh("dd if=/dev/zero of=/var/log/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/var/log/filler2 bs=1k 2>/dev/null; sync")?;
-                full = left(host, "avail")? < 64;
-                Ok(())
-            })?;
-            s.host().sh("rm -f /var/log/filler /var/log/filler2")?.ok()?;
-            Ok(fired && full)
-        })?;
+        stand.run(&to, step, |s| fill(s, &format!("{step}:before"), 0))?;
     }
     Ok(())
+}
+
+/// What is to be kept for the way back is larger than what is left, by much and by little.
+fn way_back_fills(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    // The version that runs holds 8 MiB which cannot be compressed.
+    let large = stand.offer(AcmeWeb::Huge(8))?;
+    stand.host().sh(&format!("apt-get install -y -qq acme-web={large} && sync"))?.ok()?;
+    stand.goes_on_from(&large);
+    let to = stand.offer(AcmeWeb::Good)?;
+    for left in [256, 4 << 10, 7 << 10] {
+        stand.run(&to, &format!("{left} KiB are left"), |s| fill(s, "snapshot:before", left))?;
+    }
+    stand.renew()
+}
+
+/// A patch; at `place` all of the root file system but so many KiB is used up by somebody else.
+fn fill(stand: &Stand<'_>, place: &str, kib: u64) -> Result<bool, LabError> {
+    let mut full = false;
+    let fired = stand.patch_with_fault_at(place, |host| {
+        host.sh(&format!(
+            "dd if=/dev/zero of=/var/log/spare bs=1k count={kib} 2>/dev/null; dd if=/dev/zero of=/var/log/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/var/log/filler2 bs=1k 2>/dev/null; sync; rm -f /var/log/spare; sync"
+        ))?;
+        full = left(host, "avail")? < kib + 64;
+        Ok(())
+    })?;
+    stand.host().sh("rm -f /var/log/filler /var/log/filler2")?.ok()?;
+    Ok(fired && full)
 }
 
 fn inodes_used_up(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {

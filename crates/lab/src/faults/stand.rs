@@ -21,12 +21,12 @@ const EXCLUDED: &[&str] = &[
 ];
 /// What is no part of a host's files, where they are looked at from inside.
 const MOUNTED: &[&str] = &["/proc", "/sys", "/dev", "/run", "/tmp"];
-/// The version every run begins with.
+/// The version that a fresh host has.
 const FROM: &str = "1.0";
 /// How long a service may take to answer after everything is over.
 const SETTLE: Duration = Duration::from_secs(10);
 /// A transaction that was done a fault to may take so long.
-const PATIENCE: Duration = Duration::from_secs(420);
+pub(super) const PATIENCE: Duration = Duration::from_secs(420);
 
 /// How a run ended, judged from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Stand<'l> {
     root: RootFs,
     vendor: Vendor,
     number: u32,
+    /// The version that every run begins with.
+    from: String,
     /// Points that are tried; empty: all.
     points: Vec<String>,
     report: Report,
@@ -71,7 +73,8 @@ impl<'l> Stand<'l> {
         let host = raise(lab, &agent, &mut vendor, root)?;
         let (points, report) = (Vec::new(), Report::default());
         let (number, good, known) = (0, &[] as &[End], None);
-        Ok(Self { lab, agent, host, root, vendor, number, points, report, good, known })
+        let from = FROM.to_owned();
+        Ok(Self { lab, agent, host, root, vendor, number, from, points, report, good, known })
     }
 
     /// The lab, for rows that need another kind of host.
@@ -144,21 +147,33 @@ impl<'l> Stand<'l> {
     }
 
     /// A fresh host in place of this one.
-    fn renew(&mut self) -> Result<(), LabError> {
+    pub(super) fn renew(&mut self) -> Result<(), LabError> {
         self.touched();
         self.host.destroy()?;
         self.host = raise(self.lab, &self.agent, &mut self.vendor, self.root)?;
+        self.from = FROM.to_owned();
         Ok(())
+    }
+
+    /// The host was given this version: runs begin with it from now on. Gives way to [`FROM`] with a fresh host.
+    pub(super) fn goes_on_from(&mut self, version: &str) {
+        self.touched();
+        self.from = version.to_owned();
     }
 
     /// Publishes a new version that behaves so; the host is offered it. Gives the version.
     pub fn offer(&mut self, behaviour: AcmeWeb) -> Result<String, LabError> {
-        self.touched();
-        self.number += 1;
-        let version = format!("1.1.{}", self.number);
+        let version = self.next_version();
         self.vendor.publish(&[acme_web(&version, behaviour)])?;
         self.host.sh("apt-get update -qq && sync")?.ok()?;
         Ok(version)
+    }
+
+    /// A version later than all before, for a vendor of the row's own.
+    pub(super) fn next_version(&mut self) -> String {
+        self.touched();
+        self.number += 1;
+        format!("1.1.{}", self.number)
     }
 
     /// The vendor's index is good for so many seconds from now on; `None`: for ever. The host asks for it.
@@ -310,7 +325,7 @@ impl<'l> Stand<'l> {
 
     /// Undoes what was patched, and compares every file.
     fn take_back(&mut self, before: Tree, what: &str) -> Result<(), LabError> {
-        if self.version()? == FROM {
+        if self.version()? == self.from {
             return Ok(());
         }
         let undone = self.host.command("fettle-agent").arg("undo").timeout(PATIENCE).run()?;
@@ -391,7 +406,7 @@ impl<'l> Stand<'l> {
                 Some(line) => Err(format!("dpkg --verify: {line}")),
             };
         }
-        if version != FROM {
+        if version != self.from {
             return Err(format!("acme-web is at {version}"));
         }
         let differing = tree::diff(before, &self.tree().map_err(text)?);

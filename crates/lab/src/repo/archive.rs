@@ -106,6 +106,28 @@ impl Vendor {
         self.refresh()
     }
 
+    /// From now on contents are sent with so many bytes a second to each connection; `None`: as fast as it goes. Means
+    /// nothing for [`Serve::Files`].
+    pub fn limit_rate(&self, bytes_a_second: Option<u64>) {
+        if let Some(server) = &self.server {
+            server.gauge().rate.store(bytes_a_second.unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
+    /// How many bytes of contents were sent to hosts, ever. 0 for [`Serve::Files`].
+    pub fn bytes_sent(&self) -> u64 {
+        self.server.as_ref().map_or(0, |server| server.gauge().sent.load(Ordering::Relaxed))
+    }
+
+    /// Takes the archive from the package sources of `host`.
+    pub fn remove_from(&mut self, host: &LabHost) -> Result<(), LabError> {
+        let name = &self.name;
+        let files =
+            format!("rm -f /etc/apt/sources.list.d/{name}.sources /etc/apt/keyrings/{name}.asc");
+        self.hosts.retain(|known| known.name() != host.name());
+        host.sh(&files)?.ok().map(drop)
+    }
+
     /// Makes the archive a package source of `host`. The host's package lists are not fetched yet:
     /// that is `apt-get update` on it.
     pub fn install_on(&mut self, host: &LabHost) -> Result<(), LabError> {

@@ -73,6 +73,7 @@ pub(super) fn checkin(
         acknowledged,
         assignment: assignment.map(|(_, signed)| signed),
         renew: peer.life.is_some_and(|life| is_old(life, now)),
+        takes_packed: true,
     })
 }
 

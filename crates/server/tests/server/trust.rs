@@ -3,7 +3,7 @@
 use crate::fleet::{Agent, Lab, TRACKER, agent_call, inventory, key_and_csr};
 use crate::http::{Identity, ask, der, tcp, tls};
 use fettle_core::ledger::LedgerEntry;
-use fettle_core::{AssignmentId, ProblemKind};
+use fettle_core::{AssignmentId, Problem, ProblemKind};
 use fettle_wire::agent::{CheckInReply, MAX_BODY, Redeem, RedeemReply, Renew, Renewed};
 use fettle_wire::api::{HostDetail, HostRow, Overview, Page};
 use std::io::Write as _;
@@ -218,6 +218,34 @@ fn an_oversize_body_is_refused_with_413_and_not_read_to_its_end() {
     let head = "POST /agent/v1/checkin HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     assert_eq!(crate::http::read_answer(stream).unwrap().status, 413);
+}
+
+#[test]
+fn a_compressed_check_in_is_read_and_one_that_bursts_or_is_damaged_is_refused() {
+    let lab = Lab::start();
+    let agent = lab.host("web-1", "canary");
+    let packed = |body: &[u8]| {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gz.write_all(body).unwrap();
+        gz.finish().unwrap()
+    };
+    let send = |body: &[u8]| {
+        let stream = tls(lab.agents, &lab.ca, Some(&agent.identity)).unwrap();
+        let gzip = [("content-encoding", "gzip")];
+        ask(stream, "POST", "/agent/v1/checkin", &gzip, body).unwrap()
+    };
+    let whole = packed(&serde_json::to_vec(&agent.says(true)).unwrap());
+    let answer = send(&whole);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let reply: CheckInReply = answer.json();
+    assert!(reply.takes_packed && !reply.want_inventory);
+    let bomb = packed(&vec![b' '; MAX_BODY + 1]);
+    assert!(bomb.len() < 100_000);
+    assert_eq!(send(&bomb).status, 413);
+    for damaged in [&whole[..whole.len() / 2], b"{}"] {
+        let answer = send(damaged);
+        assert_eq!((answer.status, answer.json::<Problem>().code.as_str()), (422, "bad-message"));
+    }
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! Clocks that are wrong, and clocks that step: on an emulated machine, which has one of its own.
+
+use super::machines::{PATIENCE, SHORT, on_machine, wait_ended};
+use super::{End, Extent, Stand};
+use crate::{LabError, Machine};
+use std::time::Duration;
+
+/// Small, and nobody runs it.
+const PACKAGE: &str = "unzip";
+
+/// A year too early, a year too late, and a step back by two hours in the middle of a change.
+pub(super) fn wrong(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    on_machine(stand, PACKAGE, "a year behind", "", |m, was| refused(m, was, "-1 year", "clock"))?;
+    on_machine(stand, PACKAGE, "a year ahead", "", |m, was| {
+        refused(m, was, "+1 year", "index-expired")
+    })?;
+    on_machine(stand, PACKAGE, "two hours back in the middle", "", |m, was| {
+        let wait = "systemd-run --quiet --collect --no-block -E FETTLE_WAIT_AT=apply:after fettle-agent patch";
+        m.sh(&format!("touch /etc/fettle/allow-failpoints; {wait} {PACKAGE}"), SHORT)?;
+        let reached = "for n in $(seq 1200); do [ -e /run/fettle-agent/waiting ] && exit 0; sleep 1; done; exit 1";
+        m.sh(reached, PATIENCE)?;
+        m.sh("date -s '-2 hours' && rm /run/fettle-agent/waiting", SHORT)?;
+        wait_ended(m, 1, |_| Ok(()))?;
+        // No timer is left that would undo it in two hours.
+        let timers = m.sh("systemctl list-timers --all | grep -c fettle || true", SHORT)?;
+        let end = was.judge(m, End::Patched)?;
+        Ok((
+            true,
+            match timers.trim() {
+                "0" => end,
+                left => Err(format!("{left} timers are left")),
+            },
+        ))
+    })
+}
+
+/// The agent refuses with this code, and nothing is changed.
+fn refused(
+    machine: &Machine,
+    was: &super::machines::Was,
+    step: &str,
+    code: &str,
+) -> Result<super::machines::Judged, LabError> {
+    machine.sh(&format!("date -s '{step}'"), SHORT)?;
+    let patience = Duration::from_secs(600);
+    let line = format!("fettle-agent -o json patch {PACKAGE} 2>&1 || true");
+    let said = machine.sh(&line, patience)?;
+    let end = was.judge(machine, End::Refused)?;
+    Ok((
+        true,
+        match said.contains(code) {
+            true => end,
+            false => Err(format!("it did not say {code}: {said}")),
+        },
+    ))
+}
