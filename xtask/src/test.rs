@@ -24,6 +24,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("chromium", "/usr/bin/chromium", "the web pages are tried in a real browser"),
     ("strace", "/usr/bin/strace", "system calls are watched in tests"),
     ("zstd", "/usr/bin/zstd", "test data is compressed"),
+    ("xfsprogs", "/usr/sbin/mkfs.xfs", "the preimage is tried on xfs too"),
 ];
 
 impl Test {

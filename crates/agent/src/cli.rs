@@ -1,5 +1,22 @@
 //! What can be typed at `fettle-agent`. Written by hand: the parser of a big library would be a fifth of the agent.
 
+/// Prints a line. Whoever read may be gone (`| head`, a lost terminal): that is no reason to stop, in the middle of a
+/// transaction least of all.
+macro_rules! out {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($what)*);
+    }};
+}
+
+/// The same on standard error.
+macro_rules! err {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($what)*);
+    }};
+}
+
 mod enroll;
 mod local;
 mod plan;
@@ -107,8 +124,8 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            eprintln!("error: {}", problem.message);
-            eprintln!("→ {}", problem.hint);
+            err!("error: {}", problem.message);
+            err!("→ {}", problem.hint);
             ExitCode::from(problem.kind.exit_code())
         }
     }
@@ -117,17 +134,21 @@ pub fn main() -> ExitCode {
 fn run(mut words: Words) -> Result<(), Problem> {
     let settings = Settings::default();
     if words.words.is_empty() {
-        print!("{USAGE}");
+        out!("{}", USAGE.trim_end());
         return Ok(());
     }
     let json = words.json;
+    if words.words.iter().any(|w| matches!(w.as_str(), "--help" | "-h")) {
+        out!("{}", USAGE.trim_end());
+        return Ok(());
+    }
     match words.words.remove(0).as_str() {
-        "help" | "--help" | "-h" => {
-            print!("{USAGE}");
+        "help" => {
+            out!("{}", USAGE.trim_end());
             Ok(())
         }
         "version" | "--version" => {
-            println!("fettle-agent {}", env!("CARGO_PKG_VERSION"));
+            out!("fettle-agent {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
         "enroll" => enroll::run(&settings, words),

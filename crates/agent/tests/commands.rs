@@ -66,3 +66,17 @@ fn a_command_that_nobody_knows_is_a_usage_error_that_names_it() {
         assert!(text.contains(named), "{arguments:?}: {text}");
     }
 }
+
+#[test]
+fn a_reader_that_went_away_is_no_fault_and_help_is_had_by_every_name() {
+    let agent = env!("CARGO_BIN_EXE_fettle-agent");
+    for arguments in [&["help"][..], &["--help"], &["patch", "--help"], &["-h"], &["version"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(agent);
+        let status = command.args(arguments).stdout(writer).status().unwrap();
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+        let said = Command::new(agent).args(arguments).output().unwrap();
+        assert!(said.status.success() && said.stdout.starts_with(b"fettle-agent"), "{arguments:?}");
+    }
+}

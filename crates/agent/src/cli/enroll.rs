@@ -74,8 +74,8 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
     // The chain was pinned; what the answer names as authority must be that one too.
     Link::enrolled(&identity).map_err(LinkError::problem)?;
     identity::save(settings, &identity)?;
-    println!("enrolled as {}", identity.host);
-    println!("→ systemctl enable --now fettle-agent");
+    out!("enrolled as {}", identity.host);
+    out!("→ systemctl enable --now fettle-agent");
     Ok(())
 }
 
@@ -107,9 +107,10 @@ pub(super) fn check_order(settings: &Settings, words: Words) -> Result<(), Probl
     match orders::judge(&signed, &identity.host, &identity.assignment_key, ledger, Timestamp::now())
     {
         Ok(accepted) => {
-            println!(
+            out!(
                 "would be obeyed: {} (generation {})",
-                accepted.assignment.id, accepted.assignment.generation
+                accepted.assignment.id,
+                accepted.assignment.generation
             );
             Ok(())
         }

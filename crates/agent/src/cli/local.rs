@@ -33,7 +33,7 @@ pub(super) fn patch(settings: &Settings, mut words: Words) -> Result<(), Problem
     need_root("patch")?;
     let order = plan::order(settings, words)?;
     if let Some(seconds) = order.confirm_seconds {
-        println!(
+        out!(
             "it will be undone unless you type `fettle-agent confirm`, best from a new log-in, within {seconds} s after its checks"
         );
     }
@@ -60,8 +60,9 @@ impl Live {
                 if now != shown {
                     let line =
                         now.as_ref().map(|n| format!("    {:>3.0} %  {}", n.percent, n.what));
-                    print!("{CLEAR}{}", line.unwrap_or_default());
-                    let _ = std::io::stdout().flush();
+                    let mut out = std::io::stdout();
+                    let _ = write!(out, "{CLEAR}{}", line.unwrap_or_default());
+                    let _ = out.flush();
                     shown = now;
                 }
                 std::thread::sleep(std::time::Duration::from_millis(200));
@@ -110,11 +111,11 @@ pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem>
     let forecast = directory.and_then(|d| read_kept::<Forecast>(&d, forecast::FILE));
     if json {
         let value = serde_json::json!({ "facts": facts, "forecast": forecast });
-        println!("{value:#}");
+        out!("{value:#}");
         return Ok(());
     }
     for (package, files) in forecast.into_iter().flat_map(|f| f.packages) {
-        println!(
+        out!(
             "{:<32} {:>5} files change, {:>4} are new, {:>4} go, {:>8.1} MB",
             if package.is_empty() { "(listed by no package)" } else { &package },
             files.changed,
@@ -123,12 +124,12 @@ pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem>
             files.bytes as f64 / 1e6
         );
     }
-    println!(
+    out!(
         "would touch {} files, {:.1} MB, and passed its tests",
         facts.delta_files.unwrap_or(0),
         facts.delta_bytes.unwrap_or(0) as f64 / 1e6
     );
-    println!("→ fettle-agent patch");
+    out!("→ fettle-agent patch");
     Ok(())
 }
 
@@ -170,7 +171,7 @@ pub(super) fn confirm(settings: &Settings) -> Result<(), Problem> {
     let failed = |e| Problem::new(ProblemKind::Environment, "confirm", e, "fettle-agent status");
     match confirm::confirm(settings).map_err(failed)? {
         Some(id) => {
-            println!("{id} stands\n→ fettle-agent undo takes it back all the same");
+            out!("{id} stands\n→ fettle-agent undo takes it back all the same");
             Ok(())
         }
         None => Err(Problem::new(
@@ -187,12 +188,12 @@ pub(super) fn resume(settings: &Settings) -> Result<(), Problem> {
     need_root("resume")?;
     match executor::resume(settings, &Standalone, &mut |e| say(e, false)) {
         Ok(None) => {
-            println!("nothing was interrupted");
+            out!("nothing was interrupted");
             Ok(())
         }
         Ok(Some((_, outcome))) => finish(Ok(outcome)),
         Err(ExecutorError::Journal(JournalError::InUse(_))) => {
-            println!("another fettle-agent carries it on\n→ fettle-agent status");
+            out!("another fettle-agent carries it on\n→ fettle-agent status");
             Ok(())
         }
         Err(error) => Err(failed(error)),
@@ -221,29 +222,25 @@ fn say(entry: &Entry, quiet: bool) {
         return;
     }
     if std::io::stdout().is_terminal() {
-        print!("{CLEAR}"); // what Live shows
+        let _ = write!(std::io::stdout(), "{CLEAR}"); // what Live shows
     }
     match &entry.event {
-        TxEvent::Begun { assignment } => println!("{}", assignment.transaction()),
-        TxEvent::Started { step } => println!("  {}", step.word()),
+        TxEvent::Begun { assignment } => out!("{}", assignment.transaction()),
+        TxEvent::Started { step } => out!("  {}", step.word()),
         TxEvent::Finished { facts, .. } => {
             for note in &facts.notes {
-                println!("    {note}");
+                out!("    {note}");
             }
-            println!("    done in {:.1} s", facts.milliseconds as f64 / 1000.0);
+            out!("    done in {:.1} s", facts.milliseconds as f64 / 1000.0);
         }
         TxEvent::Failed { fault, .. } => {
-            println!("    failed: {}\n    → {}", fault.message, fault.hint)
+            out!("    failed: {}\n    → {}", fault.message, fault.hint)
         }
-        TxEvent::UndoStarted { reason } => println!("  undo: {reason}"),
+        TxEvent::UndoStarted { reason } => out!("  undo: {reason}"),
         TxEvent::UndoFinished { facts } => {
-            println!(
-                "    {} files restored, {} differ",
-                facts.files_restored,
-                facts.differing.len()
-            );
+            out!("    {} files restored, {} differ", facts.files_restored, facts.differing.len());
         }
-        TxEvent::Ended { outcome } => println!("  {}", outcome.word()),
+        TxEvent::Ended { outcome } => out!("  {}", outcome.word()),
     }
 }
 
@@ -257,15 +254,15 @@ fn finish(outcome: Result<Outcome, executor::ExecutorError>) -> Result<(), Probl
     };
     match outcome.map_err(failed)? {
         Outcome::Patched => {
-            println!("patched and verified\n→ fettle-agent undo takes it back");
+            out!("patched and verified\n→ fettle-agent undo takes it back");
             Ok(())
         }
         Outcome::Switched => {
-            println!("the balancers send this host what was ordered");
+            out!("the balancers send this host what was ordered");
             Ok(())
         }
         Outcome::Undone { reason } if reason == "asked for on the host" => {
-            println!("undone, every file verified to be as it was");
+            out!("undone, every file verified to be as it was");
             Ok(())
         }
         Outcome::Undone { reason } => {

@@ -75,7 +75,7 @@ pub(super) fn plan(settings: &Settings, mut words: Words) -> Result<(), Problem>
         gaps: &chosen.inventory.gaps,
     };
     match json {
-        true => println!("{}", serde_json::to_string_pretty(&plan).unwrap_or_default()),
+        true => out!("{}", serde_json::to_string_pretty(&plan).unwrap_or_default()),
         false => print(&plan, findings.is_empty(), &directory),
     }
     Ok(())
@@ -85,33 +85,29 @@ fn print(plan: &Plan<'_>, no_findings: bool, directory: &str) {
     for c in plan.changes {
         let fixes = plan.fixes.get(c.name.as_str()).map_or(0, BTreeSet::len);
         let fixes = if fixes == 0 { String::new() } else { format!("   fixes {fixes}") };
-        println!("{:<32} {} → {}{fixes}", format!("{}:{}", c.name, c.architecture), c.from, c.to);
+        out!("{:<32} {} → {}{fixes}", format!("{}:{}", c.name, c.architecture), c.from, c.to);
     }
-    println!(
-        "{} packages, {:.1} MB to fetch",
-        plan.changes.len(),
-        plan.download_bytes as f64 / 1e6
-    );
+    out!("{} packages, {:.1} MB to fetch", plan.changes.len(), plan.download_bytes as f64 / 1e6);
     if !plan.brought_along.is_empty() {
-        println!("brought along, since the others need them: {}", plan.brought_along.join(", "));
+        out!("brought along, since the others need them: {}", plan.brought_along.join(", "));
     }
     for left in plan.left_out {
-        println!("not {} {} → {}: {}", left.package, left.from, left.to, left.hold);
+        out!("not {} {} → {}: {}", left.package, left.from, left.to, left.hold);
     }
     let unfixed = |code: &str| plan.not_fixed.iter().filter(|h| h.code() == code).count();
     let no_fix = Hold::NoFix { finding: String::new() }.code();
     match no_findings {
-        true => println!("no vulnerability data in {directory}: what this fixes is not known"),
-        false => println!(
+        true => out!("no vulnerability data in {directory}: what this fixes is not known"),
+        false => out!(
             "not fixed by it: {} without a fix by the vendor, {} whose fix this host's sources do not offer",
             unfixed(no_fix),
             plan.not_fixed.len() - unfixed(no_fix)
         ),
     }
     for gap in plan.gaps {
-        println!("not known: {gap}");
+        out!("not known: {gap}");
     }
-    println!("→ fettle-agent rehearse, then fettle-agent patch");
+    out!("→ fettle-agent rehearse, then fettle-agent patch");
 }
 
 /// Which vulnerabilities each changed package fixes.
@@ -235,10 +231,10 @@ pub(super) fn order(settings: &Settings, words: Words) -> Result<ApplyOrder, Pro
     let asked =
         |left: &&LeftOut| !chosen.everything || !matches!(left.hold, Hold::SourceNotAllowed { .. });
     for left in chosen.left_out.iter().filter(asked) {
-        eprintln!("left out: {}", left.hold);
+        err!("left out: {}", left.hold);
     }
     if !chosen.brought.is_empty() {
-        eprintln!("brought along, since the others need them: {}", chosen.brought.join(", "));
+        err!("brought along, since the others need them: {}", chosen.brought.join(", "));
     }
     if chosen.order.changes.is_empty() {
         return Err(Problem::new(

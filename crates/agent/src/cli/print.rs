@@ -69,13 +69,13 @@ fn told(directory: &Path) -> Result<Option<Progress>, String> {
 pub(super) fn history(settings: &Settings, json: bool) -> Result<(), Problem> {
     let all = transactions(settings)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
+        out!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
         return Ok(());
     }
     for p in &all {
-        println!("{}  {}  {}", p.begun_at.strftime("%F %T"), end(p), p.id);
+        out!("{}  {}  {}", p.begun_at.strftime("%F %T"), end(p), p.id);
     }
-    println!(
+    out!(
         "{}",
         if all.is_empty() {
             "nothing was ever changed by Fettle here"
@@ -106,28 +106,23 @@ pub(super) fn show(settings: &Settings, words: Words) -> Result<(), Problem> {
             )
         })?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&progress).unwrap_or_default());
+        out!("{}", serde_json::to_string_pretty(&progress).unwrap_or_default());
         return Ok(());
     }
-    println!(
-        "{}  {}  begun {}",
-        progress.id,
-        end(&progress),
-        progress.begun_at.strftime("%F %T %Z")
-    );
+    out!("{}  {}  begun {}", progress.id, end(&progress), progress.begun_at.strftime("%F %T %Z"));
     for (step, facts) in &progress.finished {
-        println!("  {:<10} {:>8.1} s", step.word(), facts.milliseconds as f64 / 1000.0);
+        out!("  {:<10} {:>8.1} s", step.word(), facts.milliseconds as f64 / 1000.0);
         for note in &facts.notes {
-            println!("             {note}");
+            out!("             {note}");
         }
     }
     if let Some((step, fault)) = &progress.failed {
-        println!("  {:<10} failed: {}\n             → {}", step.word(), fault.message, fault.hint);
+        out!("  {:<10} failed: {}\n             → {}", step.word(), fault.message, fault.hint);
     }
     if let Some((reason, facts)) = &progress.undo {
-        println!("  undone because {reason}");
+        out!("  undone because {reason}");
         for facts in facts.iter() {
-            println!(
+            out!(
                 "             {} files restored, {} differ, {} kept",
                 facts.files_restored,
                 facts.differing.len(),
@@ -160,32 +155,32 @@ pub(super) fn status(settings: &Settings, json: bool) -> Result<(), Problem> {
             "unreadable": lost,
             "now": now,
         });
-        println!("{value:#}");
+        out!("{value:#}");
         return Ok(());
     }
     match &identity {
-        Some(identity) => println!("host {} of {}", identity.host, identity.server),
-        None => println!("not enrolled: this host is on its own"),
+        Some(identity) => out!("host {} of {}", identity.host, identity.server),
+        None => out!("not enrolled: this host is on its own"),
     }
-    println!(
+    out!(
         "{} transactions; the last: {}",
         all.len(),
         last.map_or("none".into(), |p| format!("{} {}", p.id, end(p)))
     );
     if let Some(now) = now {
-        println!("now: {:.0} %  {}", now.percent, now.what);
+        out!("now: {:.0} %  {}", now.percent, now.what);
     }
     for p in &stuck {
         match &p.outcome {
-            Some(Outcome::Quarantined { reason }) => println!("QUARANTINED by {}: {reason}", p.id),
-            _ => println!("interrupted: {}\n→ fettle-agent resume", p.id),
+            Some(Outcome::Quarantined { reason }) => out!("QUARANTINED by {}: {reason}", p.id),
+            _ => out!("interrupted: {}\n→ fettle-agent resume", p.id),
         }
     }
     for Lost { transaction, why } in &lost {
-        println!("UNREADABLE {transaction}: {why}");
+        out!("UNREADABLE {transaction}: {why}");
     }
     if !lost.is_empty() {
-        println!(
+        out!(
             "→ fettle-agent resume takes up what its kept order still tells; else look at {}",
             settings.transactions_dir().display()
         );

@@ -74,15 +74,15 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
     let (mut judgement, catalogue) = judge(&inventory, Path::new(&directory))?;
     judgement.findings.sort_by_key(|f| std::cmp::Reverse(f.rank()));
     if json {
-        println!("{}", serde_json::to_string_pretty(&judgement.findings).unwrap_or_default());
+        out!("{}", serde_json::to_string_pretty(&judgement.findings).unwrap_or_default());
         return Ok(());
     }
     for gap in &inventory.gaps {
-        println!("not known: {gap}");
+        out!("not known: {gap}");
     }
     let count = |state| judgement.findings.iter().filter(|f| f.state == state).count();
     for finding in judgement.findings.iter().filter(|f| f.state != FindingState::NoFixYet) {
-        println!(
+        out!(
             "{:<9} {:<16} {:<24} {:<15} {}",
             finding.severity().word(),
             finding.id,
@@ -91,8 +91,8 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
             catalogue.explain(finding, &inventory).headline
         );
     }
-    println!("{} open, {} without a fix", count(FindingState::Open), count(FindingState::NoFixYet));
-    println!("→ fettle-agent rehearse, then fettle-agent patch");
+    out!("{} open, {} without a fix", count(FindingState::Open), count(FindingState::NoFixYet));
+    out!("→ fettle-agent rehearse, then fettle-agent patch");
     Ok(())
 }
 
