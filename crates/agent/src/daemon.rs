@@ -175,6 +175,9 @@ impl<'s> Agent<'s> {
             reply = self.speak(digest, text.as_deref()).await?;
         }
         reports::acknowledge(self.settings, &reply.acknowledged);
+        if let Err(error) = reports::keep_step(self.settings, reply.epoch.as_deref()) {
+            self.say(&format!("what the server is to hear again is not known: {error}"));
+        }
         if reply.renew {
             self.renew().await?;
         }

@@ -95,6 +95,11 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Where the web pages are, and how to log in.
     Web,
+    /// Copies of everything the server knows; on its own machine, whether it runs or not.
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Make a server out of a backup.
+    Restore(Restore),
     /// Completions for a shell.
     Completions {
         /// Which shell.
@@ -138,6 +143,45 @@ impl ServerArgs {
             ..ServerOptions::default()
         }
     }
+}
+
+/// Backups.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backup {
+    /// Back up the database: everything but the keys.
+    Create {
+        /// A file that is not there yet, or a directory, in which it is named by the time.
+        file: PathBuf,
+        /// Where database and keys are.
+        #[arg(long, default_value = "/var/lib/fettle", value_name = "DIR")]
+        data: PathBuf,
+    },
+    /// Back up the keys and the operator's token: once, and again when they change.
+    Keys {
+        /// A file that is not there yet, or a directory.
+        file: PathBuf,
+        /// Where database and keys are.
+        #[arg(long, default_value = "/var/lib/fettle", value_name = "DIR")]
+        data: PathBuf,
+    },
+    /// Say whether a backup can be restored.
+    Verify {
+        /// The backup.
+        file: PathBuf,
+    },
+}
+
+/// Restoring.
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup.
+    pub(crate) file: PathBuf,
+    /// The keys of the same server, as `backup keys` wrote them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys: PathBuf,
+    /// Where the server's data is to be; it must hold no server.
+    #[arg(long, default_value = "/var/lib/fettle", value_name = "DIR")]
+    pub(crate) data: PathBuf,
 }
 
 /// Hosts.

@@ -25,8 +25,8 @@ use std::path::Path;
 pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
     let ask = Ask { cli };
     match &cli.command {
-        // `main` runs the server itself.
-        Command::Server(_) => Ok(()),
+        // `main` does these itself.
+        Command::Server(_) | Command::Backup(_) | Command::Restore(_) => Ok(()),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "fettle", &mut std::io::stdout());
             Ok(())

@@ -4,6 +4,7 @@ mod access;
 mod args;
 mod client;
 mod commands;
+mod keep;
 mod output;
 mod policy_check;
 mod show;
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Server(options) => serve(options),
+        Command::Backup(command) => keep::backup(command, &cli.globals),
+        Command::Restore(args) => keep::restore(args, &cli.globals),
         _ => commands::run(&cli),
     };
     match result {

@@ -14,7 +14,7 @@ use fettle_store::Store;
 use fettle_vuln::exposure::Catalogue;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -24,6 +24,8 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) trust: Trust,
     pub(crate) started_at: Timestamp,
+    /// Names the time since the last restore.
+    pub(crate) epoch: OnceLock<String>,
     pub(crate) events: Hub,
     pub(crate) counters: Counters,
     pub(crate) rollouts: Known,
@@ -74,6 +76,7 @@ impl App {
             store,
             trust,
             started_at: now(),
+            epoch: OnceLock::new(),
             events: Hub::new(now()),
             counters: Counters::default(),
             rollouts: Known::default(),

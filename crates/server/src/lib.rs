@@ -13,12 +13,14 @@
 //! | `views` | store → values of the API; API and pages print the same |
 //! | `tasks` | loops by timer and signal: rollouts, judging, presence, retention |
 //! | `rollouts` | events persisted with what follows from them, in one transaction |
+//! | [`backup`] | copies of all of it, and the way back from one |
 //! | `feeds`, `judging` | vendors' data in force, and hosts judged by it |
 
 pub mod access;
 mod agents;
 mod api;
 mod app;
+pub mod backup;
 mod events;
 pub mod feeds;
 mod judging;

@@ -3,7 +3,7 @@
 use crate::app::{App, now};
 use crate::listener::{Limits, serve};
 use crate::trust::{Trust, agent_tls, claim_data_dir};
-use crate::{ServerOptions, agents, feeds, policies, router, tasks};
+use crate::{ServerOptions, agents, backup, feeds, policies, router, tasks};
 use fettle_core::{Problem, ProblemKind};
 use fettle_store::{Store, feeds as stored_feeds, hosts, settings};
 use std::fs::File;
@@ -57,6 +57,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let app = Arc::new(App::new(options, store, trust, stopped.clone()));
         policies::load(&app)?;
+        backup::settle(&app)?;
         load_feeds(&app)?;
 
         let mut names = app.options.names.clone();
@@ -248,7 +249,7 @@ fn machine_names() -> Vec<String> {
 }
 
 /// Hosts trust the keys beside the database. A database with other keys would be a server that nobody believes.
-fn same_fleet(store: &Store, trust: &Trust) -> Result<(), Problem> {
+pub(crate) fn same_fleet(store: &Store, trust: &Trust) -> Result<(), Problem> {
     let mine = format!("{} {}", trust.pin(), trust.signer.public_key());
     let known = store.read::<_, Problem>(|view| Ok(settings::get(view, FLEET_KEYS)?))?;
     match known {

@@ -5,12 +5,14 @@
 //! look. Whatever changes by decision leaves its entry in the hash-chained ledger *in the same
 //! transaction*: a write that changed rows and recorded nothing is refused at commit.
 
+mod copy;
 mod error;
 mod migrations;
 mod store;
 mod tables;
 mod view;
 
+pub use copy::copy;
 pub use error::StoreError;
 pub use store::{Store, StoreOptions};
 pub use tables::{

@@ -130,6 +130,21 @@ impl Store {
         out
     }
 
+    /// Closes it, with everything in the one file: nothing is left in its log (WAL).
+    ///
+    /// # Errors
+    /// When another program still reads it, or it cannot be written.
+    pub fn close(self) -> Result<(), StoreError> {
+        lock(&self.readers).clear();
+        let writer = lock(&self.writer);
+        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let busy: i64 = writer.query_row(sql, [], |row| row.get(0))?;
+        match busy {
+            0 => Ok(()),
+            _ => Err(StoreError::Locked { waited_seconds: self.busy.as_secs() }),
+        }
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -141,7 +156,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn connect(path: &Path, busy: Duration, flags: OpenFlags) -> Result<Connection, StoreError> {
+pub(crate) fn connect(
+    path: &Path,
+    busy: Duration,
+    flags: OpenFlags,
+) -> Result<Connection, StoreError> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(|e| match StoreError::from(e) {

@@ -84,6 +84,10 @@ pub struct CheckInReply {
     /// say so.
     #[serde(default)]
     pub takes_packed: bool,
+    /// Another one than last time: the server was restored from a backup, and may have forgotten what it acknowledged.
+    /// The agent sends all its journals again.
+    #[serde(default)]
+    pub epoch: Option<String>,
 }
 
 /// Right before a host is changed: does the grant still stand?

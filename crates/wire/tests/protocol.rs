@@ -186,6 +186,7 @@ fn every_message_is_what_its_golden_file_says() {
             assignment: Some(signer().sign(&assignment())),
             renew: false,
             takes_packed: true,
+            epoch: Some("00112233445566778899aabbccddeeff".into()),
         },
     );
     golden("redeem", &Redeem { assignment: assignment().id, generation: 3 });

@@ -74,6 +74,7 @@ pub(super) fn checkin(
         assignment: assignment.map(|(_, signed)| signed),
         renew: peer.life.is_some_and(|life| is_old(life, now)),
         takes_packed: true,
+        epoch: app.epoch.get().cloned(),
     })
 }
 

@@ -122,6 +122,13 @@ impl Lab {
         self.running = Some(running);
     }
 
+    /// A new process on another data directory; the old one is gone.
+    pub(crate) fn move_to(&mut self, dir: tempfile::TempDir) {
+        self.kill();
+        self.dir = dir;
+        self.restart();
+    }
+
     /// One call of the API, with the token.
     pub(crate) fn call(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         self.call_as(&self.token, "alice", method, path, body)
@@ -271,6 +278,10 @@ pub(crate) struct Agent {
     pub(crate) session: String,
     /// The journals the server has not acknowledged to their end, by transaction.
     pub(crate) journals: Vec<(Assignment, Vec<Entry>)>,
+    /// Those it has acknowledged.
+    pub(crate) sent: Vec<(Assignment, Vec<Entry>)>,
+    /// The server's time that it last heard of.
+    pub(crate) epoch: Option<String>,
 }
 
 pub(crate) fn key_and_csr() -> (Vec<u8>, String) {
@@ -310,6 +321,8 @@ impl Agent {
             generation: 0,
             session: "first".into(),
             journals: vec![],
+            sent: vec![],
+            epoch: None,
         })
     }
 
@@ -348,11 +361,18 @@ impl Agent {
             reply = self.call(lab, "checkin", &self.says(true)).unwrap();
             assert!(!reply.want_inventory);
         }
-        self.journals.retain(|(assignment, entries)| {
+        for (assignment, entries) in std::mem::take(&mut self.journals) {
             let next = reply.acknowledged.get(&assignment.transaction()).copied().unwrap_or(0);
             let ended = matches!(entries.last().map(|e| &e.event), Some(TxEvent::Ended { .. }));
-            !(ended && next as usize == entries.len())
-        });
+            let whole = ended && next as usize == entries.len();
+            let kept = if whole { &mut self.sent } else { &mut self.journals };
+            kept.push((assignment, entries));
+        }
+        // As a real agent: a server that was restored hears everything again.
+        if self.epoch.is_some() && self.epoch != reply.epoch {
+            self.journals.append(&mut self.sent);
+        }
+        self.epoch.clone_from(&reply.epoch);
         if let Some(signed) = &reply.assignment {
             let assignment = signed.open(&self.assignment_key).unwrap();
             assert_eq!(assignment.host, self.id, "an assignment of another host");

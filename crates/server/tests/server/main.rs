@@ -6,6 +6,7 @@
 mod access;
 mod api;
 mod approvals;
+mod backup;
 mod feeds;
 mod fleet;
 mod http;
