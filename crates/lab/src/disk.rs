@@ -204,6 +204,14 @@ pub(crate) fn mount_again(config: &LabConfig, root: &Path) -> Result<(), LabErro
     for mount in mounts_under(root).into_iter().rev() {
         unmount(&mount)?;
     }
+    // Another mount namespace, of a process that is about to end, may still hold it: mounted now it would be the very
+    // file system that was shut down.
+    let waited = Duration::from_secs(60);
+    let is_free = || loops(&config.host_images()).iter().all(|(_, file)| *file != image);
+    if !poll_until(Instant::now() + waited, is_free) {
+        let what = format!("the disk {}", image.display());
+        return Err(LabError::Stuck { what, waited, detail: "it is still mounted".to_owned() });
+    }
     mount_root(&image, root)
 }
 

@@ -54,11 +54,24 @@ impl Apt {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// `apt-get download` into a directory. A failure holds every line of apt's that says what is wrong.
+    /// `apt-get download` into a directory.
     fn fetch(&self, names: &[String], directory: &Path) -> Result<(), PackagesError> {
-        let mut arguments = words(&["download", "-q", "-o", "APT::Sandbox::User=root"]);
+        self.get("apt-get download", &["download"], names, directory)
+    }
+
+    /// Has apt-get fetch something. A failure holds every line of apt's that says what is wrong.
+    fn get(
+        &self,
+        what: &str,
+        how: &[&str],
+        names: &[String],
+        directory: &Path,
+    ) -> Result<(), PackagesError> {
+        let mut arguments = words(how);
         // Older ones try once only.
-        arguments.extend(words(&["-o", "Acquire::Retries=3"]));
+        for option in ["APT::Sandbox::User=root", "Acquire::Retries=3", "quiet=1"] {
+            arguments.extend(words(&["-o", option]));
+        }
         arguments.extend(self.caches.clone());
         arguments.push("--".to_owned());
         arguments.extend_from_slice(names);
@@ -70,7 +83,7 @@ impl Apt {
         let wrong: Vec<&str> =
             text.lines().filter(|l| l.starts_with("E: ") || l.starts_with("Err:")).collect();
         Err(PackagesError::Failed {
-            program: "apt-get download".to_owned(),
+            program: what.to_owned(),
             ending: crate::command::ending(output.status, false),
             said: if wrong.is_empty() { tool::said(&output) } else { wrong.join("\n") },
         })
@@ -78,29 +91,51 @@ impl Apt {
 
     /// Fetches these archives, and moves them to `directory` when all are there and right. What was fetched of them
     /// before is gone on from: apt asks for the rest only (RFC 9110, section 14), and the whole is what is verified.
+    ///
+    /// `apt-get download` always begins anew, `install --download-only` goes on, and leaves where they are the archives of
+    /// sources on this very host: what it did not bring, the other does.
     fn fetch_on(&self, wanted: &[&PackageChange], directory: &Path) -> Result<(), PackagesError> {
         let aside = &self.fetching;
-        fs::create_dir_all(aside).map_err(file_error("make", aside))?;
+        let partial = aside.join("partial");
+        fs::create_dir_all(&partial).map_err(file_error("make", &partial))?;
         let file = |c: &PackageChange| names::archive_file(&c.name, &c.to, &c.architecture);
         let is_right = |c: &PackageChange| {
             measure(&aside.join(file(c))).is_ok_and(|m| m == (c.sha256, c.size))
         };
-        let mut missing = Vec::new();
-        for change in wanted.iter().filter(|change| !is_right(change)) {
-            let part = aside.join(file(change));
-            // As long as the whole, and not right: nothing to go on from.
-            if fs::metadata(&part).is_ok_and(|m| m.len() >= change.size) {
-                fs::remove_file(&part).map_err(file_error("remove", &part))?;
+        let missing = || {
+            let missing = wanted.iter().filter(|change| !is_right(change));
+            missing.map(|c| exact(&c.name, &c.architecture, &c.to)).collect::<Vec<_>>()
+        };
+        let rejected = |error: &PackagesError| {
+            // A part of something else is never the beginning of the right one.
+            if error.to_string().contains("mismatch") {
+                let _ = fs::remove_dir_all(aside);
             }
-            missing.push(exact(&change.name, &change.architecture, &change.to));
+        };
+        let archives = format!("Dir::Cache::Archives={}/", aside.display());
+        let install = [
+            "install",
+            "--download-only",
+            "-y",
+            "--no-remove",
+            "-o",
+            "Debug::NoLocking=1",
+            "-o",
+            "APT::Install-Recommends=false",
+            "-o",
+            &archives,
+        ];
+        let names = missing();
+        if !names.is_empty()
+            && let Err(error) = self.get("apt-get install --download-only", &install, &names, aside)
+            && error.to_string().contains("Failed to fetch")
+        {
+            rejected(&error);
+            return Err(error);
         }
-        if !missing.is_empty() {
-            self.fetch(&missing, aside).inspect_err(|error| {
-                // A part of something else is never the beginning of the right one.
-                if error.to_string().contains("mismatch") {
-                    let _ = fs::remove_dir_all(aside);
-                }
-            })?;
+        let names = missing();
+        if !names.is_empty() {
+            self.fetch(&names, aside).inspect_err(rejected)?;
         }
         for change in wanted {
             let (from, to) = (aside.join(file(change)), directory.join(file(change)));
