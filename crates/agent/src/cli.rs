@@ -17,6 +17,7 @@ macro_rules! err {
     }};
 }
 
+mod doctor;
 mod enroll;
 mod local;
 mod plan;
@@ -59,6 +60,7 @@ fettle-agent: the host side of Fettle
   looking
     inventory [--compact | --only packages|processes]
     status | history | show TRANSACTION
+    doctor                  what is wrong with this host, and what to do
     version | help
 
   -o json                   for programs
@@ -162,11 +164,18 @@ fn run(mut words: Words) -> Result<(), Problem> {
         "undo" => local::undo(&settings, words),
         "confirm" => local::confirm(&settings),
         "resume" => local::resume(&settings),
+        "doctor" => doctor::run(&settings, words),
         "history" => print::history(&settings, json),
         "status" => print::status(&settings, json),
         "show" => print::show(&settings, words),
         other => Err(usage(format!("`{other}` is no command"))),
     }
+}
+
+/// Transactions that have not ended well: id, and whether it is in quarantine (else it was interrupted); and those whose
+/// journals cannot be read.
+pub(crate) fn transactions_at_rest(settings: &Settings) -> (Vec<(String, bool)>, Vec<String>) {
+    print::at_rest(settings)
 }
 
 /// What changes the host needs root.

@@ -133,6 +133,17 @@ pub(super) fn show(settings: &Settings, words: Words) -> Result<(), Problem> {
     Ok(())
 }
 
+/// See [`super::transactions_at_rest`].
+pub(super) fn at_rest(settings: &Settings) -> (Vec<(String, bool)>, Vec<String>) {
+    let Ok((all, lost)) = all(settings) else { return (Vec::new(), Vec::new()) };
+    let stuck = all.iter().filter_map(|p| match &p.outcome {
+        None => Some((p.id.to_string(), false)),
+        Some(Outcome::Quarantined { .. }) => Some((p.id.to_string(), true)),
+        Some(_) => None,
+    });
+    (stuck.collect(), lost.into_iter().map(|l| l.transaction).collect())
+}
+
 /// `status`.
 pub(super) fn status(settings: &Settings, json: bool) -> Result<(), Problem> {
     let identity = identity::load(settings)?;

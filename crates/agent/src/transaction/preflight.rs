@@ -6,7 +6,8 @@ pub(super) mod room;
 
 use super::{StepResult, Transaction, fault, io_fault};
 use crate::command::{self, command};
-use crate::packages::{Driver, PackagesError, Resolution, apt, index};
+use crate::packages::{Apt, Driver, PackagesError, Resolution, apt, index};
+use crate::settings::Settings;
 use fettle_core::Timestamp;
 use fettle_core::assignment::{HalfConfiguredRule, PackageChange};
 use fettle_core::transaction::{Fault, StepFacts};
@@ -64,6 +65,42 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         facts.notes.push(note.into());
     }
     Ok(facts)
+}
+
+/// What preflight would stumble over whatever the order: for `doctor`.
+#[derive(Debug, Clone)]
+pub(crate) struct Sight {
+    /// Packages that somebody left half done, or why that cannot be asked.
+    pub(crate) half_done: Result<Vec<String>, String>,
+    /// Who holds the package manager's locks.
+    pub(crate) lock: Result<Option<String>, String>,
+    /// What is odd, and no reason to refuse.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Looks, and touches nothing.
+pub(crate) fn look(settings: &Settings) -> Sight {
+    let apt = Apt::new(settings);
+    let half_done = apt.audit().map(|mut wrong| {
+        let interrupted = host::interrupted(settings);
+        if !interrupted.is_empty() {
+            wrong.push(format!("dpkg was interrupted (updates {})", interrupted.join(", ")));
+        }
+        wrong
+    });
+    let mut notes = host::unsafe_io(settings);
+    if crate::unit::booted() {
+        let active = |unit: &str| crate::unit::active_state(unit).is_ok_and(|s| s == "active");
+        notes.extend(host::other_tools(active));
+    }
+    Sight {
+        half_done: half_done.map_err(|e| e.to_string()),
+        lock: apt
+            .lock_holder()
+            .map(|held| held.map(|h| format!("{} (process {})", h.process, h.pid)))
+            .map_err(|e| e.to_string()),
+        notes,
+    }
 }
 
 /// The repair that was asked for did not suffice: the one refusal before which something was changed.
