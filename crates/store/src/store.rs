@@ -3,8 +3,9 @@
 use crate::error::BUSY_SECONDS;
 use crate::view::{Tx, View};
 use crate::{StoreError, migrations};
-use fettle_core::Timestamp;
+use fettle_core::{HostId, Timestamp};
 use rusqlite::{Connection, OpenFlags};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub struct Store {
     writer: Mutex<Connection>,
     /// Connections at rest. A reader takes one or opens another, and puts it back.
     readers: Mutex<Vec<Connection>>,
+    /// Hosts changed by commits since they were last asked for.
+    touched: Mutex<BTreeSet<HostId>>,
 }
 
 /// Readers kept at rest; more are opened when more are needed.
@@ -79,6 +82,7 @@ impl Store {
             busy,
             writer: Mutex::new(writer),
             readers: Mutex::new(Vec::new()),
+            touched: Mutex::default(),
         })
     }
 
@@ -100,7 +104,10 @@ impl Store {
         let mut tx = Tx::new(&sql, actor, now);
         let out = change(&mut tx)?;
         tx.seal()?;
+        let touched = std::mem::take(&mut tx.touched);
         sql.commit().map_err(|e| E::from(e.into()))?;
+        // After the commit: whoever takes the list and then looks sees what was changed.
+        self.touch(touched);
         Ok(out)
     }
 
@@ -143,6 +150,22 @@ impl Store {
             0 => Ok(()),
             _ => Err(StoreError::Locked { waited_seconds: self.busy.as_secs() }),
         }
+    }
+
+    /// Hosts whose row, labels, inventory or findings were changed by commits since the last call. A look begun
+    /// after this call sees those changes. When a host was last heard does not count.
+    pub fn take_touched(&self) -> BTreeSet<HostId> {
+        std::mem::take(&mut *lock(&self.touched))
+    }
+
+    /// Is there nothing for [`Store::take_touched`] to give?
+    pub fn is_untouched(&self) -> bool {
+        lock(&self.touched).is_empty()
+    }
+
+    /// Gives back hosts that were taken and could not be looked at.
+    pub fn touch(&self, hosts: BTreeSet<HostId>) {
+        lock(&self.touched).extend(hosts);
     }
 
     /// Where the file is.

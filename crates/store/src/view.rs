@@ -2,10 +2,11 @@
 
 use crate::StoreError;
 use crate::tables::ledger;
-use fettle_core::{Digest, Timestamp};
+use fettle_core::{Digest, HostId, Timestamp};
 use rusqlite::{Connection, Params, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 
@@ -66,6 +67,8 @@ pub struct Tx<'c> {
     now: Timestamp,
     changed: bool,
     entries: Vec<(String, String, serde_json::Value)>,
+    /// Hosts whose row, labels, inventory or findings it changed.
+    pub(crate) touched: BTreeSet<HostId>,
 }
 
 impl fmt::Debug for Tx<'_> {
@@ -91,6 +94,7 @@ impl<'c> Tx<'c> {
             now,
             changed: false,
             entries: Vec::new(),
+            touched: BTreeSet::new(),
         }
     }
 
@@ -107,6 +111,13 @@ impl<'c> Tx<'c> {
     /// Adds an entry to the ledger, in this transaction. `kind` is `noun.verb`, `subject` an id.
     pub fn record(&mut self, kind: &str, subject: &str, body: serde_json::Value) {
         self.entries.push((kind.to_owned(), subject.to_owned(), body));
+    }
+
+    /// Whoever keeps the fleet in memory has to look at this host again after the commit.
+    pub(crate) fn touch(&mut self, host: &HostId) {
+        if !self.touched.contains(host) {
+            self.touched.insert(host.clone());
+        }
     }
 
     /// A change by decision: the transaction is refused at commit unless something was recorded.

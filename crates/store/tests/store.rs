@@ -9,7 +9,7 @@ use fettle_core::plan::Plan;
 use fettle_core::rollout::{HostRun, Phase, Rollout, RolloutEvent};
 use fettle_core::{Digest, HostId, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::{
-    Store, StoreError, StoreOptions, findings, hosts, ledger, plans, rollouts, settings, tokens,
+    Store, StoreError, StoreOptions, Tx, findings, hosts, ledger, plans, rollouts, settings, tokens,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -402,4 +402,69 @@ fn a_full_disk_is_told_apart_and_nothing_half_is_kept() {
     assert!(matches!(error, StoreError::Full), "{error:?}");
     assert_eq!(store.read(|v| settings::get(v, "big")).unwrap(), None);
     assert_eq!(entries(&store), 1);
+}
+
+#[test]
+fn hosts_that_a_commit_changed_are_named_once_and_those_of_a_failed_one_never() {
+    let (_dir, _path, store) = store();
+    enrol(&store, "h1", "web-1").unwrap();
+    assert!(!store.is_untouched());
+    assert_eq!(store.take_touched(), [HostId::new("h1")].into());
+    assert!(store.is_untouched() && store.take_touched().is_empty());
+
+    let id = HostId::new("h1");
+    let failed = store.write::<(), StoreError>("server", at(1), |tx| {
+        hosts::set_quarantine(tx, &id, Some("x"))?;
+        Err(StoreError::Exists("no".into()))
+    });
+    assert!(failed.is_err() && store.is_untouched());
+    let heard = |tx: &mut Tx<'_>| hosts::heard(tx, [(&id, at(2), "0.1.0")]);
+    store.write::<_, StoreError>("server", at(2), heard).unwrap();
+    assert!(store.is_untouched(), "being heard is no news for lists");
+
+    let judged = || vec![finding("CVE-1", FindingState::Open)];
+    let update = |second| {
+        let change = |tx: &mut Tx<'_>| findings::update(tx, &id, judged(), |_, _| {});
+        store.write::<_, StoreError>("server", at(second), change).unwrap();
+        store.take_touched()
+    };
+    assert_eq!(update(3), [id.clone()].into());
+    assert!(update(4).is_empty(), "judged again, nothing changed");
+    store.write::<_, StoreError>("server", at(5), |tx| hosts::retire(tx, &id)).unwrap();
+    assert_eq!(store.take_touched(), [id.clone()].into());
+}
+
+#[test]
+fn a_finding_in_a_few_words_says_the_same_as_the_whole() {
+    let (_dir, _path, store) = store();
+    enrol(&store, "h1", "web-1").unwrap();
+    let id = HostId::new("h1");
+    let mut whole = finding("CVE-1", FindingState::Open);
+    whole.exposed = true;
+    whole.ranking.epss = Some(0.943);
+    whole.ranking.cvss = Some(9.8);
+    whole.class = "urgent".into();
+    whole.deadline = Some(at(900));
+    let judged = vec![whole.clone(), finding("CVE-2", FindingState::NoFixYet)];
+    let change = |tx: &mut Tx<'_>| findings::update(tx, &id, judged, |_, _| {});
+    store.write::<_, StoreError>("server", at(3), change).unwrap();
+    let mut seen = Vec::new();
+    store
+        .read(|view| {
+            findings::each_mark(view, None, |mark| {
+                seen.push((mark.id.to_owned(), mark.state, mark.severity, mark.class.to_owned()));
+                if mark.id == "CVE-1" {
+                    assert_eq!((mark.host, mark.source), ("h1", whole.source.as_str()));
+                    assert_eq!((mark.deadline, mark.fixed_at), (Some(at(900)), None));
+                    let rank = mark.rank;
+                    let said = (rank.kev(), rank.exposed(), rank.epss(), rank.cvss());
+                    assert_eq!(said, (false, true, 943, 9800));
+                }
+            })
+        })
+        .unwrap();
+    let words = |f: &Finding| (f.id.clone(), f.state, f.severity(), f.class.clone());
+    assert_eq!(seen, [words(&whole), words(&finding("CVE-2", FindingState::NoFixYet))]);
+    let got = store.read(|v| findings::get(v, &id, "CVE-1", &whole.source)).unwrap();
+    assert_eq!(got.map(|r| r.finding), Some(whole));
 }

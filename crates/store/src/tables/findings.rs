@@ -94,6 +94,121 @@ pub fn of_host(
     Ok(rows.into_iter().map(|r| ((r.finding.id.clone(), r.finding.source.clone()), r)).collect())
 }
 
+/// One finding by its key.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn get(
+    view: &View<'_>,
+    host: &HostId,
+    id: &str,
+    source: &str,
+) -> Result<Option<FindingRecord>, StoreError> {
+    view.one(
+        "SELECT body, first_seen, since, fixed_at FROM findings WHERE host = $1 AND id = $2 AND source = $3",
+        [host.as_str(), id, source],
+        record,
+    )
+}
+
+/// A finding in a few words: what an index of the fleet keeps of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark<'a> {
+    /// The host.
+    pub host: &'a str,
+    /// The vulnerability.
+    pub id: &'a str,
+    /// Source package.
+    pub source: &'a str,
+    /// Class of the host's policy; empty without.
+    pub class: &'a str,
+    /// Where it stands.
+    pub state: FindingState,
+    /// How bad.
+    pub severity: Severity,
+    /// How bad beside others.
+    pub rank: Rank,
+    /// By when it is owed.
+    pub deadline: Option<Timestamp>,
+    /// When it was proved gone.
+    pub fixed_at: Option<Timestamp>,
+}
+
+/// Hands over every finding in a few words, of one host or of all, those of one host together.
+///
+/// # Errors
+/// [`StoreError`] of the database, or of a row that this program cannot read.
+pub fn each_mark(
+    view: &View<'_>,
+    host: Option<&HostId>,
+    mut take: impl FnMut(Mark<'_>),
+) -> Result<(), StoreError> {
+    const SELECT: &str = "SELECT host, id, source, coalesce(body ->> 'class', ''), state, severity, rank, deadline, fixed_at FROM findings";
+    let unreadable = |detail: String| StoreError::Document { what: "finding", detail };
+    let one = |row: &Row<'_>| {
+        let text = |at: usize| row.get_ref(at)?.as_str().map_err(|e| unreadable(e.to_string()));
+        let (state, severity) = (text(4)?, text(5)?);
+        take(Mark {
+            host: text(0)?,
+            id: text(1)?,
+            source: text(2)?,
+            class: text(3)?,
+            state: STATES
+                .into_iter()
+                .find(|s| s.word() == state)
+                .ok_or_else(|| unreadable(format!("`{state}` is no state")))?,
+            severity: SEVERITIES
+                .into_iter()
+                .find(|s| s.word() == severity)
+                .ok_or_else(|| unreadable(format!("`{severity}` is no severity")))?,
+            rank: Rank(row.get(6)?),
+            deadline: row.get::<_, Option<i64>>(7)?.map(from_micros),
+            fixed_at: row.get::<_, Option<i64>>(8)?.map(from_micros),
+        });
+        Ok(())
+    };
+    // A map without a value costs no memory, however many rows there are.
+    match host {
+        Some(host) => view.all(&format!("{SELECT} WHERE host = $1"), [host.as_str()], one)?,
+        None => view.all(&format!("{SELECT} ORDER BY host"), [], one)?,
+    };
+    Ok(())
+}
+
+const STATES: [FindingState; 6] = [
+    FindingState::Open,
+    FindingState::NoFixYet,
+    FindingState::PendingRestart,
+    FindingState::PendingReboot,
+    FindingState::Accepted,
+    FindingState::Fixed,
+];
+const SEVERITIES: [Severity; 5] =
+    [Severity::Critical, Severity::High, Severity::Medium, Severity::Low, Severity::Negligible];
+
+/// [`Finding::rank`] as one number with the same order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank(i64);
+
+impl Rank {
+    /// Known to be exploited.
+    pub fn kev(self) -> bool {
+        self.0 >> 32 & 1 == 1
+    }
+    /// A process that listens beyond loopback runs it.
+    pub fn exposed(self) -> bool {
+        self.0 >> 27 & 1 == 1
+    }
+    /// EPSS in thousandths; 0 where there is none.
+    pub fn epss(self) -> u32 {
+        (self.0 >> 16 & 0x3ff) as u32
+    }
+    /// CVSS score in thousandths; 0 where there is none.
+    pub fn cvss(self) -> u32 {
+        (self.0 >> 1 & 0x3fff) as u32
+    }
+}
+
 /// What a new judgement of a host changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changed {
@@ -170,6 +285,9 @@ pub fn update(
         changed.withdrawn += 1;
         changed.written += 1;
     }
+    if changed.written > 0 {
+        tx.touch(host);
+    }
     if !moves.is_empty() {
         tx.record("host.findings", host.as_str(), json!({ "moves": moves }));
     }
@@ -192,7 +310,7 @@ fn write(tx: &mut Tx<'_>, r: &FindingRecord) -> Result<(), StoreError> {
             f.state.word(),
             f.severity().word(),
             f.ranking.kev.is_some(),
-            rank(f),
+            rank(f).0,
             f.deadline.map(micros),
             micros(r.first_seen),
             micros(r.since),
@@ -203,17 +321,18 @@ fn write(tx: &mut Tx<'_>, r: &FindingRecord) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// [`Finding::rank`] as one number with the same order.
-fn rank(finding: &Finding) -> i64 {
+fn rank(finding: &Finding) -> Rank {
     let (kev, severity, exposed, epss, cvss, in_use) = finding.rank();
     let epss = i64::from(epss.min(1023));
     let cvss = i64::from(cvss.min(16_383));
-    i64::from(kev) << 32
-        | (severity as i64) << 28
-        | i64::from(exposed) << 27
-        | epss << 16
-        | cvss << 1
-        | i64::from(in_use)
+    Rank(
+        i64::from(kev) << 32
+            | (severity as i64) << 28
+            | i64::from(exposed) << 27
+            | epss << 16
+            | cvss << 1
+            | i64::from(in_use),
+    )
 }
 
 /// Counts over the fleet.
@@ -284,6 +403,10 @@ pub fn by_host(view: &View<'_>) -> Result<BTreeMap<HostId, BTreeMap<String, u64>
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn forget_fixed(tx: &mut Tx<'_>, before: Timestamp) -> Result<usize, StoreError> {
+    let old = "SELECT DISTINCT host FROM findings WHERE state = 'fixed' AND fixed_at < $1";
+    for host in tx.all(old, [micros(before)], |row| Ok(HostId(row.get(0)?)))? {
+        tx.touch(&host);
+    }
     let gone = tx.execute_unrecorded(
         "DELETE FROM findings WHERE state = 'fixed' AND fixed_at < $1",
         [micros(before)],

@@ -9,7 +9,9 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use rusqlite::{Row, params};
+use serde::Deserialize;
 use serde_json::json;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 
@@ -115,18 +117,74 @@ pub fn all(view: &View<'_>) -> Result<Vec<HostRecord>, StoreError> {
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn inventory(view: &View<'_>, id: &HostId) -> Result<Option<Inventory>, StoreError> {
+    let json = unpacked(view, id)?;
+    json.map(|json| serde_json::from_slice(&json).map_err(|e| unreadable(&e))).transpose()
+}
+
+/// A package of an inventory, as an index of the fleet needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PackageBrief<'a> {
+    /// Binary name.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// Installed version.
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
+    /// Source package.
+    #[serde(borrow)]
+    pub source: Cow<'a, str>,
+}
+
+/// An upgrade that the host's sources offer, as an index of the fleet needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct UpgradeBrief<'a> {
+    /// Binary name.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// Offered version.
+    #[serde(borrow)]
+    pub to: Cow<'a, str>,
+}
+
+/// The parts of an inventory that an index of the fleet is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct InventoryBrief<'a> {
+    /// Installed packages.
+    #[serde(borrow)]
+    pub packages: Vec<PackageBrief<'a>>,
+    /// Upgrades on offer.
+    #[serde(borrow)]
+    pub upgrades: Vec<UpgradeBrief<'a>>,
+}
+
+/// Packages and upgrades of a host: a fraction of the work of reading its whole inventory.
+///
+/// # Errors
+/// [`StoreError`] of the database, or of a document that cannot be read.
+pub fn brief<T>(
+    view: &View<'_>,
+    id: &HostId,
+    look: impl FnOnce(InventoryBrief<'_>) -> T,
+) -> Result<Option<T>, StoreError> {
+    let Some(json) = unpacked(view, id)? else { return Ok(None) };
+    let brief = serde_json::from_slice(&json).map_err(|e| unreadable(&e))?;
+    Ok(Some(look(brief)))
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Document { what: "inventory", detail: error.to_string() }
+}
+
+/// The inventory's JSON.
+fn unpacked(view: &View<'_>, id: &HostId) -> Result<Option<Vec<u8>>, StoreError> {
     let body: Option<Vec<u8>> =
         view.one("SELECT body FROM inventories WHERE host = $1", [id.as_str()], |row| {
             Ok(row.get(0)?)
         })?;
     body.map(|gz| {
-        let broken = |e: &dyn std::fmt::Display| StoreError::Document {
-            what: "inventory",
-            detail: e.to_string(),
-        };
         let mut json = Vec::new();
-        GzDecoder::new(gz.as_slice()).read_to_end(&mut json).map_err(|e| broken(&e))?;
-        serde_json::from_slice(&json).map_err(|e| broken(&e))
+        GzDecoder::new(gz.as_slice()).read_to_end(&mut json).map_err(|e| unreadable(&e))?;
+        Ok(json)
     })
     .transpose()
 }
@@ -168,6 +226,7 @@ pub fn enrol(tx: &mut Tx<'_>, new: &NewHost<'_>) -> Result<(), StoreError> {
         return Err(StoreError::Exists(format!("a host named `{}` is enrolled already", new.name)));
     }
     let now = micros(tx.now());
+    tx.touch(new.id);
     tx.execute(
         "INSERT INTO hosts (id, name, enrolled_at, agent_version) VALUES ($1, $2, $3, $4)",
         params![new.id.as_str(), new.name, now, new.agent_version],
@@ -195,6 +254,7 @@ pub fn set_inventory(
     id: &HostId,
     inventory: &Inventory,
 ) -> Result<(), StoreError> {
+    tx.touch(id);
     let (digest, cohort) = (inventory.digest(), inventory.cohort());
     let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
     let gz = gz
@@ -284,6 +344,7 @@ pub fn set_quarantine(
         }
     };
     if tx.execute_unrecorded(sql, params![at, reason, id.as_str()])? > 0 {
+        tx.touch(id);
         let kind = if reason.is_some() { "host.quarantined" } else { "host.released" };
         tx.record(kind, id.as_str(), json!({ "reason": reason }));
     }
@@ -310,6 +371,7 @@ pub fn raise_generation(tx: &mut Tx<'_>, id: &HostId, generation: u64) -> Result
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn set_labels(tx: &mut Tx<'_>, id: &HostId, labels: &Labels) -> Result<(), StoreError> {
+    tx.touch(id);
     tx.execute("DELETE FROM labels WHERE host = $1", [id.as_str()])?;
     for (key, value) in labels {
         tx.execute(
@@ -329,6 +391,7 @@ pub fn retire(tx: &mut Tx<'_>, id: &HostId) -> Result<(), StoreError> {
     if tx.execute("DELETE FROM hosts WHERE id = $1", [id.as_str()])? == 0 {
         return Err(StoreError::Missing { what: "host", name: id.to_string() });
     }
+    tx.touch(id);
     tx.record("host.retired", id.as_str(), json!({}));
     Ok(())
 }
