@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use fettle_core::Timestamp;
 use fettle_core::operator::Role;
 use fettle_server::ServerOptions;
-use fettle_wire::api::FINDING_STATES;
+use fettle_wire::api::{FINDING_STATES, HOST_STATES};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -64,6 +64,14 @@ pub(crate) enum Command {
     /// Vulnerabilities on hosts.
     #[command(subcommand)]
     Finding(Finding),
+    /// Packages over the fleet.
+    #[command(subcommand)]
+    Package(Package),
+    /// Find a host, package, CVE, policy, plan or rollout by a part of its name.
+    Search {
+        /// The text.
+        q: String,
+    },
     /// One vulnerability over the fleet.
     Cve {
         /// `CVE-2024-5535`.
@@ -187,8 +195,8 @@ pub(crate) struct Restore {
 /// Hosts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Host {
-    /// All hosts.
-    List,
+    /// Hosts, by name where no other order is asked for.
+    List(HostList),
     /// One host: what it runs, what it owes, what was done to it.
     Show {
         /// Name or id.
@@ -209,6 +217,66 @@ pub(crate) enum Host {
         /// The host's name once more, so that the wrong one does not go.
         #[arg(long, value_name = "HOST")]
         confirm: String,
+    },
+}
+
+/// Which hosts. What is not given does not narrow.
+#[derive(Debug, Args)]
+pub(crate) struct HostList {
+    /// Text in the name.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) q: Option<String>,
+    /// Only this state.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(HOST_STATES))]
+    pub(crate) state: Option<String>,
+    /// Only hosts with this label.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label: Option<String>,
+    /// Only hosts that this selector means: `env=prod and os.codename=bookworm`.
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) select: Option<String>,
+    /// Only hosts that this policy governs.
+    #[arg(long)]
+    pub(crate) policy: Option<String>,
+    /// Only hosts of this ring of their policy.
+    #[arg(long)]
+    pub(crate) ring: Option<String>,
+    /// Only hosts with this package: `openssl`, or `openssl=3.0.14-1` for that version.
+    #[arg(long, value_name = "NAME[=VERSION]")]
+    pub(crate) package: Option<String>,
+    /// Only hosts that still run this vulnerability.
+    #[arg(long, value_name = "ID")]
+    pub(crate) cve: Option<String>,
+    /// name, state, open, overdue, pending, no-fix, fixed, upgrades or seen; `-open` for the largest first.
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) sort: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) limit: u32,
+}
+
+/// Packages over the fleet.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Package {
+    /// Installed packages, counted over the fleet.
+    List {
+        /// Text in the name or the source package.
+        #[arg(long, value_name = "TEXT")]
+        q: Option<String>,
+        /// Only those with an open finding on some host.
+        #[arg(long)]
+        exposed: bool,
+        /// name, hosts, versions, exposed or upgradable; `-hosts` for the largest first.
+        #[arg(long, allow_hyphen_values = true)]
+        sort: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// One package: which versions, who is offered another, what is wrong with it.
+    Show {
+        /// Its name.
+        name: String,
     },
 }
 

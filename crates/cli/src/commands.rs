@@ -1,8 +1,8 @@
 //! Each command: ask the API, print the answer.
 
 use crate::args::{
-    Audit, Because, Cli, Command, Feed, Finding, Host, Operator, Output, Plan, Policy, Rollout,
-    Token, Window,
+    Audit, Because, Cli, Command, Feed, Finding, Host, Operator, Output, Package, Plan, Policy,
+    Rollout, Token, Window,
 };
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
@@ -13,9 +13,9 @@ use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
 use fettle_core::policy::Policy as Parsed;
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_wire::api::{
-    CveDetail, FeedRow, FindingExplained, FindingRow, HostDetail, HostRow, LedgerVerified,
-    MakePlan, MakeToken, OperatorRow, Page, PlanDetail, PolicyRow, RolloutDetail, RolloutRow,
-    StartRollout, TokenMade,
+    CveDetail, FeedRow, FindingExplained, FindingRow, Found, HostDetail, HostRow, LedgerVerified,
+    MakePlan, MakeToken, OperatorRow, PackageDetail, PackageRow, Page, PlanDetail, PolicyRow,
+    RolloutDetail, RolloutRow, StartRollout, TokenMade,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::BufRead as _;
@@ -33,8 +33,45 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         }
         Command::Policy(Policy::Check { files }) => policy_check::check(files),
         Command::Audit(Audit::Verify { file: Some(file) }) => verify_file(file, cli.globals.output),
-        Command::Host(Host::List) => {
-            ask.get("/hosts?limit=100000", |page: &Page<HostRow>| show::host::list(page))
+        Command::Host(Host::List(it)) => {
+            let limit = it.limit.to_string();
+            let path = with_query(
+                "/hosts",
+                &[
+                    ("limit", Some(&limit)),
+                    ("q", it.q.as_ref()),
+                    ("state", it.state.as_ref()),
+                    ("label", it.label.as_ref()),
+                    ("select", it.select.as_ref()),
+                    ("policy", it.policy.as_ref()),
+                    ("ring", it.ring.as_ref()),
+                    ("package", it.package.as_ref()),
+                    ("cve", it.cve.as_ref()),
+                    ("sort", it.sort.as_ref()),
+                ],
+            );
+            ask.get(&path, |page: &Page<HostRow>| show::host::list(page, path.contains('&')))
+        }
+        Command::Package(Package::List { q, exposed, sort, limit }) => {
+            let (limit, exposed) = (limit.to_string(), exposed.to_string());
+            let path = with_query(
+                "/packages",
+                &[
+                    ("limit", Some(&limit)),
+                    ("q", q.as_ref()),
+                    ("exposed", Some(&exposed)),
+                    ("sort", sort.as_ref()),
+                ],
+            );
+            ask.get(&path, |page: &Page<PackageRow>| show::package::list(page))
+        }
+        Command::Package(Package::Show { name }) => {
+            let path = format!("/packages/{}", escape(name));
+            ask.get(&path, |package: &PackageDetail| show::package::one(package))
+        }
+        Command::Search { q } => {
+            let path = with_query("/search", &[("q", Some(q))]);
+            ask.get(&path, |found: &Found| show::package::found(found))
         }
         Command::Host(Host::Show { host }) => {
             ask.get(&format!("/hosts/{}", escape(host)), |host: &HostDetail| show::host::one(host))
@@ -200,6 +237,12 @@ impl Ask<'_> {
         let value: T = self.client()?.get(path)?;
         self.print(&value, table)
     }
+}
+
+/// The path with what was given.
+fn with_query(path: &str, all: &[(&str, Option<&String>)]) -> String {
+    let given = all.iter().filter_map(|(key, value)| value.map(|v| format!("{key}={}", escape(v))));
+    format!("{path}?{}", given.collect::<Vec<_>>().join("&"))
 }
 
 fn explain(ask: &Ask<'_>, host: &str, id: &str, source: Option<&str>) -> Result<(), Problem> {

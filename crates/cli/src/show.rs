@@ -3,6 +3,7 @@
 pub(crate) mod finding;
 pub(crate) mod host;
 pub(crate) mod operator;
+pub(crate) mod package;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod rollout;

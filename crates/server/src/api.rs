@@ -11,7 +11,7 @@ mod rollouts;
 
 pub(crate) use approvals::{approve_now, withdraw_now};
 pub(crate) use events::stream;
-pub(crate) use fleet::FindingQuery;
+pub(crate) use fleet::{CveQuery, FindingQuery, HostQuery, PackageQuery, SearchQuery, given};
 pub(crate) use plans::make_now;
 pub(crate) use rollouts::{Wish, start_now, wish_now};
 
@@ -89,7 +89,11 @@ fn calls() -> Vec<Call> {
         (Operator, routes!(fleet::release_host)),
         (Viewer, routes!(fleet::findings)),
         (Viewer, routes!(fleet::finding)),
+        (Viewer, routes!(fleet::cves)),
         (Viewer, routes!(fleet::cve)),
+        (Viewer, routes!(fleet::packages)),
+        (Viewer, routes!(fleet::package)),
+        (Viewer, routes!(fleet::search)),
         (Viewer, routes!(policies::list)),
         (Admin, routes!(policies::apply)),
         (Viewer, routes!(policies::one)),
@@ -407,7 +411,11 @@ mod tests {
             ("get", "/hosts/{host}"),
             ("get", "/findings"),
             ("get", "/findings/{host}/{id}/{source}"),
+            ("get", "/packages"),
+            ("get", "/packages/{name}"),
+            ("get", "/cves"),
             ("get", "/cves/{id}"),
+            ("get", "/search"),
             ("get", "/policies"),
             ("post", "/policies"),
             ("get", "/policies/{name}"),

@@ -2,6 +2,7 @@
 
 use crate::ServerOptions;
 use crate::events::Hub;
+use crate::fleet::{Fleet, Memory};
 use crate::metrics::Counters;
 use crate::policies::Policies;
 use crate::rollouts::Known;
@@ -12,7 +13,7 @@ use fettle_core::host::Host;
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
 use fettle_store::Store;
 use fettle_vuln::exposure::Catalogue;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -48,7 +49,9 @@ pub(crate) struct App {
     pub(crate) stopped: watch::Receiver<bool>,
     catalogue: RwLock<Arc<Catalogue>>,
     policies: RwLock<Arc<Policies>>,
-    presence: Mutex<BTreeMap<HostId, Heard>>,
+    /// The fleet in memory.
+    fleet: Memory,
+    presence: Mutex<HashMap<HostId, Heard>>,
     /// Which agents speak as which host.
     pub(crate) sessions: Sessions,
     /// Blocking work at once: more waits, so that a herd of agents does not become a herd of threads.
@@ -62,6 +65,28 @@ struct Heard {
     agent_version: String,
     /// The store has it.
     kept: bool,
+}
+
+/// Who was heard when.
+pub(crate) struct Presence<'a> {
+    heard: MutexGuard<'a, HashMap<HostId, Heard>>,
+    pub(crate) now: Timestamp,
+    started_at: Timestamp,
+    silent_after: i64,
+}
+
+impl Presence<'_> {
+    /// When the host was last heard, by memory or store.
+    pub(crate) fn last_seen(&self, host: &Host) -> Option<Timestamp> {
+        self.heard.get(&host.id).map(|h| h.at).max(host.last_seen)
+    }
+
+    /// Unheard for longer than the options allow, by a server that listened all that time.
+    pub(crate) fn is_silent(&self, host: &Host) -> bool {
+        let late = |heard: Timestamp| self.now.duration_since(heard).as_secs() > self.silent_after;
+        // A server that has not listened for so long cannot tell.
+        late(self.started_at) && late(self.last_seen(host).unwrap_or(host.enrolled_at))
+    }
 }
 
 impl App {
@@ -91,6 +116,7 @@ impl App {
             stopped,
             catalogue: RwLock::default(),
             policies: RwLock::default(),
+            fleet: Memory::default(),
             presence: Mutex::default(),
             sessions: Sessions::default(),
             blocking: Semaphore::new(32),
@@ -137,15 +163,25 @@ impl App {
 
     /// Unheard for longer than the options allow, by a server that listened all that time.
     pub(crate) fn is_silent(&self, host: &Host) -> bool {
-        let heard = self
-            .last_seen(&host.id, host.last_seen)
-            .unwrap_or(host.enrolled_at)
-            .max(self.started_at);
-        now().duration_since(heard).as_secs()
-            > i64::try_from(self.options.silent_after_seconds).unwrap_or(i64::MAX)
+        self.heard_by_now().is_silent(host)
     }
 
-    fn presence(&self) -> MutexGuard<'_, BTreeMap<HostId, Heard>> {
+    /// Who was heard when, for a look at many hosts: nobody is heard while it is held.
+    pub(crate) fn heard_by_now(&self) -> Presence<'_> {
+        Presence {
+            heard: self.presence(),
+            now: now(),
+            started_at: self.started_at,
+            silent_after: i64::try_from(self.options.silent_after_seconds).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// Looks at the fleet as it is, with every change that was committed before.
+    pub(crate) fn fleet<T>(&self, look: impl FnOnce(&Fleet) -> T) -> Result<T, Problem> {
+        self.fleet.look(self, look)
+    }
+
+    fn presence(&self) -> MutexGuard<'_, HashMap<HostId, Heard>> {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -10,6 +10,7 @@
 //! | `router`, `site` | which path leads where |
 //! | [`access`], `session` | who asks, and which role each route needs |
 //! | [`web`] | the pages, pure |
+//! | `fleet` | the fleet in memory: what lists, counts and searches are made from |
 //! | `views` | store → values of the API; API and pages print the same |
 //! | `tasks` | loops by timer and signal: rollouts, judging, presence, retention |
 //! | `rollouts` | events persisted with what follows from them, in one transaction |
@@ -23,6 +24,7 @@ mod app;
 pub mod backup;
 mod events;
 pub mod feeds;
+mod fleet;
 mod judging;
 mod listener;
 mod metrics;

@@ -1,14 +1,15 @@
 //! The web pages' routes: values as the API gives them, rendered by [`crate::web`].
 
 mod forms;
+mod lists;
 
 use crate::access::{Identified, Rule, Who, by_session, go_on, guard};
 use crate::agents::status_of;
 use crate::api::{self, Refused};
 use crate::app::{App, now};
 use crate::views;
-use crate::web::pages::{self, FindingFilter, HostFilter};
-use crate::web::{Span, User, View, assets};
+use crate::web::pages;
+use crate::web::{User, View, assets};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::handler::Handler;
@@ -28,6 +29,8 @@ type Asked = State<Arc<App>>;
 
 /// Rows of a list on one page.
 const ROWS: u64 = 100;
+/// Findings on the page of a vulnerability.
+const SHOWN: u64 = 50;
 /// A longer ledger is verified by `fettle audit verify`, not by whoever opens the page.
 const VERIFIED_ON_SIGHT: u64 = 50_000;
 /// Fields of a form, in bytes.
@@ -59,10 +62,13 @@ fn inside() -> Vec<Place> {
     use Role::{Approver, Operator, Viewer};
     vec![
         page("/", overview),
-        page("/hosts", hosts),
+        page("/hosts", lists::hosts),
         page("/hosts/{host}", host),
-        page("/findings", findings),
+        page("/packages", lists::packages),
+        page("/packages/{name}", package),
+        page("/findings", lists::findings),
         page("/findings/{host}/{id}/{source}", finding),
+        page("/cves", lists::cves),
         page("/cves/{id}", cve),
         page("/plans", plans),
         form("/plans", Operator, forms::make_plan),
@@ -77,7 +83,7 @@ fn inside() -> Vec<Place> {
         page("/policies/{name}", policy),
         page("/feeds", feeds),
         page("/ledger", ledger),
-        page("/search", search),
+        page("/search", lists::search),
         page("/events", events),
         form("/logout", Viewer, forms::logout),
     ]
@@ -226,72 +232,8 @@ async fn overview(visit: Visit) -> Response {
     show(visit, views::overview, pages::overview).await
 }
 
-#[derive(Debug, Clone, Deserialize)]
-struct HostQuery {
-    state: Option<String>,
-    label: Option<String>,
-    q: Option<String>,
-    limit: Option<u64>,
-    offset: Option<u64>,
-}
-
-async fn hosts(visit: Visit, Query(query): Query<HostQuery>) -> Response {
-    let span = Span {
-        offset: query.offset.unwrap_or(0),
-        limit: query.limit.unwrap_or(ROWS).clamp(1, 1000),
-    };
-    let given = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
-    let (state, label, q) = (given(&query.state), given(&query.label), given(&query.q));
-    let wanted = (state.clone(), label.clone(), q.as_ref().map(|q| q.to_lowercase()));
-    let look = move |app: &App, stored: &Stored<'_>| {
-        let (state, label, q) = wanted;
-        let mut rows = views::hosts(app, stored)?;
-        rows.retain(|row| {
-            let has = |label: &String| {
-                let (key, value) = label.split_once('=').unwrap_or((label, ""));
-                row.labels.get(key).is_some_and(|v| v == value)
-            };
-            state.as_ref().is_none_or(|s| *s == row.state)
-                && label.as_ref().is_none_or(has)
-                && q.as_ref().is_none_or(|q| row.name.to_lowercase().contains(q.as_str()))
-        });
-        let total = rows.len() as u64;
-        let items = rows.into_iter().skip(span.offset as usize).take(span.limit as usize).collect();
-        Ok(Page { total, items })
-    };
-    show(visit, look, |view, page| {
-        let filter =
-            HostFilter { state: state.as_deref(), label: label.as_deref(), q: q.as_deref() };
-        pages::hosts(view, page, filter, span)
-    })
-    .await
-}
-
 async fn host(visit: Visit, Path(host): Path<String>) -> Response {
     show(visit, move |app, stored| views::host(app, stored, &host), pages::host).await
-}
-
-async fn findings(visit: Visit, Query(query): Query<api::FindingQuery>) -> Response {
-    let span = Span { offset: query.offset.unwrap_or(0), limit: query.limit().min(1000) };
-    let asked = query.clone();
-    let look = move |_: &App, stored: &Stored<'_>| {
-        let filter = asked.filter(stored)?;
-        views::findings(stored, &filter, span.limit, span.offset)
-    };
-    show(visit, look, |view, page| {
-        fn given(text: &Option<String>) -> Option<&str> {
-            text.as_deref().filter(|t| !t.is_empty())
-        }
-        let filter = FindingFilter {
-            host: given(&query.host),
-            id: given(&query.id),
-            state: given(&query.state),
-            severity: given(&query.severity),
-            due: given(&query.due),
-        };
-        pages::findings(view, page, filter, span)
-    })
-    .await
 }
 
 async fn finding(
@@ -303,7 +245,11 @@ async fn finding(
 }
 
 async fn cve(visit: Visit, Path(id): Path<String>) -> Response {
-    show(visit, move |app, stored| views::cve(app, stored, &id), pages::cve).await
+    show(visit, move |app, stored| views::cve(app, stored, &id, SHOWN), pages::cve).await
+}
+
+async fn package(visit: Visit, Path(name): Path<String>) -> Response {
+    show(visit, move |app, _| views::package(app, &name), pages::package).await
 }
 
 async fn plans(visit: Visit) -> Response {
@@ -360,53 +306,6 @@ async fn ledger(visit: Visit, Query(query): Query<LedgerQuery>) -> Response {
         pages::ledger(view, entries, verified.as_ref(), *older, *newer)
     })
     .await
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct SearchQuery {
-    #[serde(default)]
-    q: String,
-}
-
-/// Leads to the best match: a vulnerability, a host by its whole name, else hosts whose name has the text in it.
-async fn search(visit: Visit, Query(query): Query<SearchQuery>) -> Response {
-    let Visit { app, who, uri } = visit;
-    let q = query.q.trim().to_owned();
-    let found = app.blocking(move |app| {
-        app.store.read::<_, Problem>(|stored| {
-            let upper = q.to_uppercase();
-            if ["CVE-", "TEMP-", "DSA-", "DLA-"].iter().any(|p| upper.starts_with(p)) {
-                let known = views::cve(app, stored, &upper).is_ok();
-                let (at, key) = if known {
-                    ("/cves/", String::new())
-                } else {
-                    ("/findings?id=", String::new())
-                };
-                return Ok(format!("{at}{key}{}", escape(&upper)));
-            }
-            Ok(match fettle_store::hosts::find(stored, &q) {
-                Ok(_) => format!("/hosts/{}", escape(&q)),
-                Err(_) => format!("/hosts?q={}", escape(&q)),
-            })
-        })
-    });
-    match found.await {
-        Ok(to) => Redirect::to(&to).into_response(),
-        Err(problem) => refusal(&uri, Some(&who), problem),
-    }
-}
-
-/// Percent-encodes all but the unreserved characters (RFC 3986 section 2.3).
-fn escape(text: &str) -> String {
-    use std::fmt::Write as _;
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }
 
 async fn events(State(app): Asked, who: Who, headers: HeaderMap) -> Response {

@@ -4,7 +4,7 @@
 use crate::app::{App, now};
 use crate::{judging, rollouts};
 use fettle_core::{HostId, Problem, Timestamp};
-use fettle_store::{findings, hosts, rollouts as stored, tokens};
+use fettle_store::{findings, rollouts as stored, tokens};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,14 +98,16 @@ async fn judge_hosts(app: Arc<App>) -> std::convert::Infallible {
 
 async fn mind_presence(app: Arc<App>) -> std::convert::Infallible {
     let mut silent: BTreeSet<HostId> = BTreeSet::new();
+    // Reads the fleet into memory, so that the first who opens a page need not wait for it.
+    if let Err(problem) = app.blocking(|app| app.fleet(|_| ())).await {
+        complain("the fleet is not read", &problem);
+    }
     loop {
         tokio::time::sleep(PRESENCE).await;
         let before = std::mem::take(&mut silent);
         let looked = app.blocking(move |app| {
             app.keep_presence()?;
-            let all = app.store.read::<_, Problem>(|view| Ok(hosts::all(view)?))?;
-            let silent = all.iter().filter(|r| app.is_silent(&r.host)).map(|r| r.host.id.clone());
-            Ok((silent.collect::<BTreeSet<_>>(), before))
+            Ok((app.fleet(|fleet| fleet.silent(app))?, before))
         });
         match looked.await {
             Ok((now_silent, before)) => {

@@ -3,25 +3,30 @@
 mod findings;
 mod hosts;
 mod rollouts;
+mod search;
 
 pub(crate) use findings::{cve, explain, findings};
-pub(crate) use hosts::{host, hosts};
+pub(crate) use hosts::host;
 pub(crate) use rollouts::{rollout, rollout_row, rollouts};
+pub(crate) use search::search;
 
 use crate::app::{App, now};
+use crate::fleet::{HostFilter, HostSort};
 use fettle_core::finding::FindingState;
 use fettle_core::operator::{BOOTSTRAP, Operator, Standing};
 use fettle_core::plan::Plan;
 use fettle_core::plan::approval::{ApprovalInput, ApprovalVerdict, Stage, judge};
+use fettle_core::policy::Policy;
 use fettle_core::{Problem, Timestamp};
 use fettle_store::policies::PolicyRecord;
 use fettle_store::{
-    View, approvals as stored_approvals, feeds as stored_feeds, findings as stored_findings,
-    hosts as stored_hosts, ledger, operators as stored_operators, plans,
+    StoreError, View, approvals as stored_approvals, feeds as stored_feeds,
+    findings as stored_findings, ledger, operators as stored_operators, plans,
 };
 use fettle_vuln::feed::Feed;
 use fettle_wire::api::{
-    FeedRow, LedgerVerified, OperatorRow, Overview, Page, PlanDetail, PolicyRow,
+    FeedRow, LateRow, LedgerVerified, OperatorRow, Overview, PackageDetail, Page, PlanDetail,
+    PolicyRow, WindowRow,
 };
 use std::collections::BTreeMap;
 
@@ -33,33 +38,78 @@ const WORST: u64 = 10;
 /// The fleet on one screen.
 pub(crate) fn overview(app: &App, view: &View<'_>) -> Result<Overview, Problem> {
     let at = now();
-    let soon = at + SOON;
-    let totals = stored_findings::totals(view, at, soon)?;
-    let rows = hosts(app, view)?;
-    let mut hosts_by_state: BTreeMap<String, u64> = BTreeMap::new();
-    for row in &rows {
-        *hosts_by_state.entry(row.state.clone()).or_default() += 1;
-    }
+    let (hosts, hosts_by_state, totals) = app.fleet(|fleet| {
+        let all = HostFilter::default();
+        let found = fleet.hosts(app, &all, (HostSort::Name, false), 0, 0);
+        (fleet.len() as u64, found.by_state, fleet.tally(at))
+    })?;
     let open = stored_findings::Filter { state: Some(FindingState::Open), ..Default::default() };
-    let worst = findings(view, &open, WORST, 0)?.items;
+    let worst = findings(app, view, &open, WORST, 0)?.items;
     let mut unfinished = Vec::new();
     for line in fettle_store::rollouts::unfinished(view)?.iter().rev() {
         unfinished.push(rollout_row(&*crate::rollouts::load(app, view, &line.id)?));
     }
     Ok(Overview {
         at,
-        hosts: rows.len() as u64,
+        hosts,
         hosts_by_state,
-        findings_by_state: totals.by_state,
-        open_by_severity: totals.open_by_severity,
+        findings_by_state: totals.by_state(),
+        open_by_severity: totals.open_by_severity(),
         overdue: totals.overdue,
         due_soon: totals.due_soon,
         open_cves: totals.open_ids,
         open_kev: totals.open_kev,
+        open_by_class: totals.open_by_class.clone(),
+        late: late(&totals),
+        windows: windows(app, at)?,
         rollouts: unfinished,
         feeds: feed_rows(view)?,
         worst,
     })
+}
+
+/// Where something is late, the most overdue first.
+fn late(totals: &crate::fleet::Tally) -> Vec<LateRow> {
+    let row = |((policy, ring), (overdue, due_soon)): (&(String, String), &(u64, u64))| LateRow {
+        policy: policy.clone(),
+        ring: ring.clone(),
+        overdue: *overdue,
+        due_soon: *due_soon,
+    };
+    let mut rows: Vec<LateRow> = totals.late_by_ring.iter().map(row).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse((row.overdue, row.due_soon)));
+    rows
+}
+
+/// When the hosts of each policy may be changed, the next to open first.
+fn windows(app: &App, at: Timestamp) -> Result<Vec<WindowRow>, Problem> {
+    let in_force = app.policies();
+    let rows = app.fleet(|fleet| {
+        let hosts = fleet.by_policy();
+        let row = |policy: &Policy| {
+            let state = policy.window_at(at);
+            // A window that is closed has its next opening; one that is open has begun.
+            let next = policy.openings(at, 1).first().copied();
+            let opens_at = state.hold.as_ref().and(next.map(|(from, _)| from));
+            WindowRow {
+                policy: policy.name.clone(),
+                hosts: hosts.get(policy.name.as_str()).copied().unwrap_or(0),
+                opens_at,
+                closes_at: state.closes_at.or(opens_at.and(next.and_then(|(_, to)| to))),
+                hold: state.hold,
+            }
+        };
+        let mut rows: Vec<WindowRow> = in_force.parsed.iter().map(row).collect();
+        rows.sort_by_key(|row| (row.hold.is_some(), row.opens_at.unwrap_or(Timestamp::MAX)));
+        rows
+    })?;
+    Ok(rows)
+}
+
+/// One package over the fleet.
+pub(crate) fn package(app: &App, name: &str) -> Result<PackageDetail, Problem> {
+    let found = app.fleet(|fleet| fleet.package(&fleet.tally(now()), name))?;
+    found.ok_or_else(|| StoreError::Missing { what: "package", name: name.to_owned() }.into())
 }
 
 /// All feeds, also those that were never given: of the vendors' own (`osv-…`) only those that were.
@@ -91,14 +141,11 @@ pub(crate) fn feed_rows(view: &View<'_>) -> Result<Vec<FeedRow>, Problem> {
 }
 
 /// Policies in force.
-pub(crate) fn policies(app: &App, view: &View<'_>) -> Result<Vec<PolicyRow>, Problem> {
+pub(crate) fn policies(app: &App, _: &View<'_>) -> Result<Vec<PolicyRow>, Problem> {
     let in_force = app.policies();
-    let mut hosts: BTreeMap<&str, u64> = BTreeMap::new();
-    for record in stored_hosts::all(view)? {
-        if let Some(policy) = in_force.of(&record.host) {
-            *hosts.entry(policy.name.as_str()).or_default() += 1;
-        }
-    }
+    let hosts: BTreeMap<String, u64> = app.fleet(|fleet| {
+        fleet.by_policy().into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
+    })?;
     let row = |record: &PolicyRecord| {
         let parsed = in_force.parsed.iter().find(|p| p.name == record.name);
         policy_row(

@@ -7,10 +7,12 @@
 //! | path | page | made from |
 //! |---|---|---|
 //! | `GET /` | [`pages::overview`] | [`Overview`](fettle_wire::api::Overview) |
-//! | `GET /hosts?state=&label=&q=&limit=&offset=` | [`pages::hosts`] | page of [`HostRow`](fettle_wire::api::HostRow) |
+//! | `GET /hosts?q=&state=&label=&select=&policy=&ring=&package=&cve=&sort=&limit=&offset=` | [`pages::hosts`] | page of [`HostRow`](fettle_wire::api::HostRow) |
 //! | `GET /hosts/{host}` | [`pages::host`] | [`HostDetail`](fettle_wire::api::HostDetail) |
 //! | `GET /findings?host=&id=&state=&severity=&limit=&offset=` | [`pages::findings`] | page of [`FindingRow`](fettle_wire::api::FindingRow) |
 //! | `GET /findings/{host}/{id}/{source}` | [`pages::finding`] | [`FindingExplained`](fettle_wire::api::FindingExplained) |
+//! | `GET /packages?q=&exposed=&sort=`, `GET /packages/{name}` | [`pages::packages`], [`pages::package`] | page of [`PackageRow`](fettle_wire::api::PackageRow), [`PackageDetail`](fettle_wire::api::PackageDetail) |
+//! | `GET /cves?q=&class=&severity=&state=&kev=&fixable=&due=&sort=` | [`pages::cves`] | page of [`CveRow`](fettle_wire::api::CveRow) |
 //! | `GET /cves/{id}` | [`pages::cve`] | [`CveDetail`](fettle_wire::api::CveDetail) |
 //! | `GET /plans`, `GET /plans/{number}` | [`pages::plans`], [`pages::plan`] | [`PlanDetail`](fettle_wire::api::PlanDetail) |
 //! | `GET /rollouts`, `GET /rollouts/{id}` | [`pages::rollouts`], [`pages::rollout`] | [`RolloutRow`](fettle_wire::api::RolloutRow), [`RolloutDetail`](fettle_wire::api::RolloutDetail) |
@@ -19,7 +21,7 @@
 //! | `GET /ledger?after=&limit=` | [`pages::ledger`] | entries and [`LedgerVerified`](fettle_wire::api::LedgerVerified) |
 //! | `GET /login` | [`pages::login`] | |
 //! | any error | [`pages::problem`] | [`Problem`](fettle_core::Problem) |
-//! | `GET /search?q=` | the router redirects to the best match, or to `/findings?id=` or `/hosts?q=` | |
+//! | `GET /search?q=` | [`pages::search`]; the router redirects to what is called exactly so | [`Found`](fettle_wire::api::Found) |
 //! | `GET /events` | server-sent events: any message makes the page fetch itself again | |
 //! | `GET /assets/{name}` | [`assets::get`] | |
 //!
@@ -49,11 +51,14 @@ mod ledger;
 mod login;
 mod mark;
 mod overview;
+mod package;
 pub mod pages;
 mod plan;
 mod policy;
 mod rollout;
+mod search;
 mod transaction;
 pub mod words;
 
+pub(crate) use layout::encoded;
 pub use layout::{CONTENT_SECURITY_POLICY, Span, User, View};

@@ -11,7 +11,7 @@ mod fleet;
 
 use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind};
-use fettle_server::web::pages::{self, FindingFilter, HostFilter};
+use fettle_server::web::pages::{self, CveFilter, FindingFilter, HostFilter, PackageFilter};
 use fettle_server::web::{CONTENT_SECURITY_POLICY, Span, User, View, assets};
 use fettle_wire::api::Page;
 use std::collections::BTreeMap;
@@ -51,11 +51,64 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
     let pages = [
         ("overview", "/", pages::overview(&view("/"), &fleet::overview())),
         ("overview-empty", "/first", pages::overview(&view("/"), &fleet::overview_empty())),
-        ("hosts", "/hosts", pages::hosts(&view("/hosts"), &fleet::hosts(), none, SPAN)),
+        (
+            "hosts",
+            "/hosts",
+            pages::hosts(&view("/hosts"), &fleet::hosts(), &fleet::hosts_by_state(), none, SPAN),
+        ),
+        (
+            "hosts-narrowed",
+            "/hosts?package=openssl%3D3.0.14-1&select=env%3Dprod&sort=-open",
+            pages::hosts(
+                &view("/hosts?package=openssl%3D3.0.14-1&select=env%3Dprod&sort=-open"),
+                &fleet::hosts(),
+                &fleet::hosts_by_state(),
+                HostFilter {
+                    package: Some("openssl=3.0.14-1"),
+                    select: Some("env=prod and os.version=12"),
+                    sort: Some("-open"),
+                    ..none
+                },
+                Span { offset: 0, limit: 5 },
+            ),
+        ),
+        (
+            "packages",
+            "/packages",
+            pages::packages(&view("/packages"), &fleet::packages(), PackageFilter::default(), SPAN),
+        ),
+        (
+            "package",
+            "/packages/libssl3",
+            pages::package(&view("/packages/libssl3"), &fleet::package()),
+        ),
+        (
+            "cves",
+            "/cves?fixable=true",
+            pages::cves(
+                &view("/cves?fixable=true"),
+                &fleet::cves(),
+                &["critical".to_owned(), "standard".to_owned()],
+                CveFilter { fixable: true, ..CveFilter::default() },
+                SPAN,
+            ),
+        ),
+        ("search", "/search?q=open", pages::search(&view("/search?q=open"), &fleet::found())),
+        (
+            "search-nothing",
+            "/search?q=zzz",
+            pages::search(&view("/search?q=zzz"), &fleet::found_nothing()),
+        ),
         (
             "hosts-empty",
             "/hosts-empty",
-            pages::hosts(&view("/hosts"), &Page { total: 0, items: vec![] }, none, SPAN),
+            pages::hosts(
+                &view("/hosts"),
+                &Page { total: 0, items: vec![] },
+                &BTreeMap::new(),
+                none,
+                SPAN,
+            ),
         ),
         ("host", "/hosts/web-2", pages::host(&view("/hosts/web-2"), &fleet::host())),
         (
@@ -349,8 +402,11 @@ fn answer(
         ("200 OK", "text/event-stream", format!("retry: 60000\n\n{events}").into_bytes())
     } else if let Some(asset) = asset {
         ("200 OK", asset.content_type, asset.bytes.to_vec())
-    } else if let Some(html) = page(&path) {
-        ("200 OK", "text/html; charset=utf-8", html.into_bytes())
+    } else if let Some(text) = page(&path) {
+        let script = path.ends_with(".js");
+        let kind =
+            if script { "text/javascript; charset=utf-8" } else { "text/html; charset=utf-8" };
+        ("200 OK", kind, text.into_bytes())
     } else {
         ("404 Not Found", "text/plain", Vec::new())
     };
@@ -456,6 +512,109 @@ fn every_page_opens_in_chromium_without_an_error_or_a_csp_violation() {
         asked.iter().any(|p| p == "/assets/style.css") && asked.iter().any(|p| p == "/events"),
         "{asked:?}"
     );
+}
+
+/// The page with a script of the test's own at its end, which writes what it finds into the page.
+fn audited(html: &str) -> String {
+    html.replace("</body>", "<script src=\"/audit.js\"></script></body>")
+}
+
+/// What the audit of the pages says, a line each: one browser goes from page to page.
+fn audit(browser: &Path, pages: BTreeMap<String, String>, options: &[&str]) -> Vec<String> {
+    let pages: BTreeMap<String, String> =
+        pages.into_iter().map(|(path, html)| (path, audited(&html))).collect();
+    let paths: Vec<&String> = pages.keys().collect();
+    let list = format!("const PATHS = {};\n", serde_json::to_string(&paths).unwrap());
+    let first = paths[0].clone();
+    let script = list + include_str!("web_pages/audit.js");
+    let site = Site::serve(
+        move |path| match path {
+            "/audit.js" => Some(script.clone()),
+            path => pages.get(path).cloned(),
+        },
+        "",
+    );
+    let mut arguments: Vec<String> = options.iter().map(|o| (*o).to_owned()).collect();
+    arguments.push("--virtual-time-budget=60000".into());
+    arguments.extend(["--dump-dom".into(), site.url(&first)]);
+    let (dom, _) = browse(browser, &arguments);
+    let said = dom.split_once("<pre id=\"audit\">").and_then(|(_, said)| said.split_once("</pre>"));
+    said.unwrap_or_else(|| panic!("no audit: {dom}")).0.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_page_can_be_read_by_everybody_in_light_and_dark_wide_and_narrow() {
+    let Some(browser) = chromium() else { return };
+    let pages: BTreeMap<String, String> =
+        all_pages().into_iter().map(|(_, path, html)| (path.to_owned(), html)).collect();
+    let dark = "--blink-settings=preferredColorScheme=0";
+    for look in [
+        vec!["--window-size=1440,900"],
+        vec!["--window-size=1440,900", dark],
+        vec!["--window-size=500,900"],
+    ] {
+        let said = audit(&browser, pages.clone(), &look);
+        let (looked, faults): (Vec<_>, Vec<_>) =
+            said.iter().partition(|l| l.ends_with(": looked at"));
+        assert!(faults.is_empty(), "{look:?}: {faults:#?}");
+        assert_eq!(looked.len(), pages.len(), "every page was looked at");
+    }
+}
+
+#[test]
+fn the_audit_finds_what_it_looks_for() {
+    let Some(browser) = chromium() else { return };
+    let bad = "<!DOCTYPE html><html><body><h1>a</h1><h3>b</h3><input id=x><a href=/></a><svg></svg><p id=x>c</p>\
+               <main></main></body></html>";
+    // Soft text on the ground of a button that is brand-coloured: nobody could read that.
+    let pale = "<!DOCTYPE html><html lang=en><head><link rel=stylesheet href=/assets/style.css></head><body>\
+                <main><h1>a</h1><button class=primary><span class=quiet>pale</span></button></main></body></html>";
+    let pages =
+        BTreeMap::from([("/a".to_owned(), bad.to_owned()), ("/b".to_owned(), pale.to_owned())]);
+    let said = audit(&browser, pages, &["--window-size=500,900"]).join("\n");
+    for fault in [
+        "/a: heading h3 after h1",
+        "/a: no label: input#x",
+        "/a: no name",
+        "says nothing",
+        "/a: two elements are #x",
+        "/a: no language",
+        "/b: contrast",
+    ] {
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
+}
+
+#[test]
+fn the_slash_goes_to_the_box_and_the_arrows_through_what_was_found() {
+    let Some(browser) = chromium() else { return };
+    let script = "addEventListener('load', () => {
+        const press = (key) => (document.activeElement || document.body)
+            .dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+        const at = [];
+        for (const key of ['/', 'ArrowDown', 'ArrowDown', 'ArrowUp', 'ArrowUp', 'ArrowUp']) {
+            press(key);
+            at.push(document.activeElement.id || document.activeElement.textContent);
+        }
+        const said = document.createElement('p');
+        said.id = 'said';
+        said.textContent = at.join(' ');
+        document.body.append(said);
+    });";
+    let page = pages::search(&view("/search?q=open"), &fleet::found()).into_string();
+    let page = audited(&page);
+    let site = Site::serve(
+        move |path| match path {
+            "/search" => Some(page.clone()),
+            "/audit.js" => Some(script.to_owned()),
+            _ => None,
+        },
+        "",
+    );
+    let (dom, complaints) = opened(&browser, &site.url("/search"));
+    assert_eq!(complaints, Vec::<String>::new());
+    let (_, said) = dom.split_once("<p id=\"said\">").unwrap();
+    assert!(said.starts_with("q open-1 openssh-server open-1 q q</p>"), "{said}");
 }
 
 #[test]

@@ -3,10 +3,13 @@
 //! | call | answer |
 //! |---|---|
 //! | `GET /overview` | [`Overview`] |
-//! | `GET /hosts`, `GET /hosts/{host}` | [`Page`] of [`HostRow`], [`HostDetail`] |
+//! | `GET /hosts?q=&state=&label=&select=&policy=&ring=&package=&cve=&sort=&limit=&offset=`, `GET /hosts/{host}` | [`Page`] of [`HostRow`], [`HostDetail`] |
 //! | `GET /findings?host=&id=&state=&severity=&limit=&offset=` | [`Page`] of [`FindingRow`] |
 //! | `GET /findings/{host}/{id}/{source}` | [`FindingExplained`] |
+//! | `GET /packages?q=&exposed=&sort=`, `GET /packages/{name}` | [`Page`] of [`PackageRow`], [`PackageDetail`] |
+//! | `GET /cves?q=&class=&severity=&state=&kev=&fixable=&due=&sort=` | [`Page`] of [`CveRow`] |
 //! | `GET /cves/{id}` | [`CveDetail`] |
+//! | `GET /search?q=` | [`Found`] |
 //! | `GET /policies`, `POST /policies` (TOML text), `GET /policies/{name}` | [`PolicyRow`] |
 //! | `POST /plans` [`MakePlan`], `GET /plans/{number}` | [`PlanDetail`] |
 //! | `POST /plans/{number}/approvals` [`ApprovePlan`], `DELETE` one's own | [`PlanDetail`], nothing |
@@ -88,12 +91,50 @@ dto! {
         pub open_cves: u64,
         /// Open findings known to be exploited.
         pub open_kev: u64,
+        /// Open findings by class word; those without a class under the empty word.
+        #[serde(default)]
+        pub open_by_class: BTreeMap<String, u64>,
+        /// Where something is overdue or due within 24 hours, the most overdue first.
+        #[serde(default)]
+        pub late: Vec<LateRow>,
+        /// When hosts may be changed, by policy.
+        #[serde(default)]
+        pub windows: Vec<WindowRow>,
         /// Rollouts that are not done, newest first.
         pub rollouts: Vec<RolloutRow>,
         /// Feeds.
         pub feeds: Vec<FeedRow>,
         /// The ten worst open findings.
         pub worst: Vec<FindingRow>,
+    }
+
+    /// What is late in a ring of a policy.
+    pub struct LateRow {
+        /// Policy.
+        pub policy: String,
+        /// Ring of that policy; empty for hosts that no ring takes.
+        pub ring: String,
+        /// Open findings past their deadline.
+        pub overdue: u64,
+        /// Open findings due within 24 hours.
+        pub due_soon: u64,
+    }
+
+    /// When the hosts of a policy may be changed.
+    pub struct WindowRow {
+        /// Policy.
+        pub policy: String,
+        /// Hosts it selects.
+        pub hosts: u64,
+        /// Why not now, if not now.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+        pub hold: Option<Hold>,
+        /// When that ends. `None`: not within a year, or they may be changed now.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        pub opens_at: Option<Timestamp>,
+        /// When the time they may be changed in ends. `None`: not within a year.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        pub closes_at: Option<Timestamp>,
     }
 
     /// A host in a list.
@@ -119,6 +160,9 @@ dto! {
         pub ring: Option<String>,
         /// Open findings (fix exists).
         pub open: u64,
+        /// Of those, past their deadline.
+        #[serde(default)]
+        pub overdue: u64,
         /// Findings without a fix.
         pub no_fix: u64,
         /// Findings fixed on disk only.
@@ -187,10 +231,118 @@ dto! {
         /// The vendor's statements for releases that hosts here run.
         #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
         pub advisories: Vec<fettle_core::advisory::Advisory>,
-        /// Hosts that have or had it.
+        /// Findings of it, worst first: the first thousand. `/findings?id=` has them all.
         pub findings: Vec<FindingRow>,
+        /// Counts over the fleet; nothing where no host has or had it.
+        #[serde(default)]
+        pub fleet: Option<CveRow>,
+        /// When it was first proved gone from a host.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        #[serde(default)]
+        pub first_fixed: Option<Timestamp>,
+        /// When it was last proved gone from a host.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        #[serde(default)]
+        pub last_fixed: Option<Timestamp>,
         /// Findings by state word.
         pub by_state: BTreeMap<String, u64>,
+    }
+
+    /// A vulnerability in a list, counted over the fleet.
+    pub struct CveRow {
+        /// `CVE-2024-5535`.
+        pub id: String,
+        /// The highest severity it has on a host.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub severity: Severity,
+        /// Known to be exploited.
+        pub kev: bool,
+        /// Probability that it is exploited within 30 days.
+        pub epss: Option<f32>,
+        /// CVSS score.
+        pub cvss: Option<f32>,
+        /// Source packages that it is in.
+        pub sources: Vec<String>,
+        /// Classes that policies put it in.
+        pub classes: Vec<String>,
+        /// Hosts that still run vulnerable code.
+        pub hosts: u64,
+        /// Of those, hosts where a process that listens beyond loopback runs it.
+        pub reachable: u64,
+        /// Findings with a fix that is not installed.
+        pub open: u64,
+        /// Findings without a fix.
+        pub no_fix: u64,
+        /// Findings fixed on disk only.
+        pub pending: u64,
+        /// Findings that a policy accepts.
+        pub accepted: u64,
+        /// Findings proved gone.
+        pub fixed: u64,
+        /// Open findings past their deadline.
+        pub overdue: u64,
+    }
+
+    /// A package in a list, counted over the fleet.
+    pub struct PackageRow {
+        /// Binary name.
+        pub name: String,
+        /// Source package.
+        pub source: String,
+        /// Hosts that have it.
+        pub hosts: u64,
+        /// Distinct versions installed.
+        pub versions: u64,
+        /// Hosts with an open finding in its source package.
+        pub exposed: u64,
+        /// Hosts whose sources offer an upgrade.
+        pub upgradable: u64,
+    }
+
+    /// A version of a package, counted over the fleet.
+    pub struct PackageVersion {
+        /// The version.
+        pub version: String,
+        /// Hosts that have it.
+        pub hosts: u64,
+        /// Of those, hosts that are offered another.
+        pub upgradable: u64,
+        /// Hosts that are offered it.
+        pub offered: u64,
+    }
+
+    /// A package over the fleet.
+    pub struct PackageDetail {
+        /// As in the list.
+        pub row: PackageRow,
+        /// Its versions, newest first.
+        pub versions: Vec<PackageVersion>,
+        /// Vulnerabilities that hosts have or had in its source package, worst first.
+        pub cves: Vec<CveRow>,
+    }
+
+    /// Something that a search found.
+    pub struct Hit {
+        /// `host`, `package`, `cve`, `policy`, `plan`, `rollout`.
+        pub kind: String,
+        /// What it is called.
+        pub name: String,
+        /// One line about it.
+        pub about: String,
+        /// Its page.
+        pub path: String,
+    }
+
+    /// What a search found.
+    pub struct Found {
+        /// The text.
+        pub q: String,
+        /// The page of the one thing that is called exactly so.
+        pub exact: Option<String>,
+        /// Of each kind the first few.
+        pub hits: Vec<Hit>,
+        /// How many of each kind there are.
+        pub totals: BTreeMap<String, u64>,
     }
 
     /// A policy in a list.
@@ -468,4 +620,18 @@ pub const FINDING_STATES: [FindingState; 6] = [
     FindingState::PendingReboot,
     FindingState::Accepted,
     FindingState::Fixed,
+];
+
+/// Host states in the order in which they call for attention.
+pub const HOST_STATES: [&str; 10] = [
+    "quarantined",
+    "exposed",
+    "pending-restart",
+    "pending-reboot",
+    "silent",
+    "no-inventory",
+    "not-judged",
+    "no-policy",
+    "no-fix-yet",
+    "up-to-date",
 ];

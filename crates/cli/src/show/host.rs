@@ -4,15 +4,21 @@ use crate::output::{ago, line, now, print, state, table};
 use fettle_core::transaction::Progress;
 use fettle_wire::api::{HostDetail, HostRow, Page};
 
-/// All hosts.
-pub(crate) fn list(page: &Page<HostRow>) {
+/// Hosts. `narrowed`: not all were asked for.
+pub(crate) fn list(page: &Page<HostRow>, narrowed: bool) {
+    if page.items.is_empty() && narrowed {
+        line("no host matches");
+        line("→ fettle host list");
+        return;
+    }
     if page.items.is_empty() {
         line("no hosts yet");
         line("→ fettle token create --label ring=canary, then `fettle-agent enroll` on the host");
         return;
     }
     let mut out = table(&[
-        "HOST", "STATE", "RING", "OPEN", "NO FIX", "PENDING", "FIXED", "UPGRADES", "SEEN", "SYSTEM",
+        "HOST", "STATE", "RING", "OPEN", "OVERDUE", "NO FIX", "PENDING", "FIXED", "UPGRADES",
+        "SEEN", "SYSTEM",
     ]);
     let now = now();
     for host in &page.items {
@@ -21,6 +27,7 @@ pub(crate) fn list(page: &Page<HostRow>) {
             state(&host.state),
             host.ring.clone().unwrap_or_else(|| "-".into()).into(),
             host.open.into(),
+            host.overdue.into(),
             host.no_fix.into(),
             host.pending.into(),
             host.fixed.into(),
@@ -30,6 +37,9 @@ pub(crate) fn list(page: &Page<HostRow>) {
         ]);
     }
     print(&out);
+    if page.total > page.items.len() as u64 {
+        line(&format!("{} of {} hosts", page.items.len(), page.total));
+    }
 }
 
 /// One host.

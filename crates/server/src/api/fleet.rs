@@ -1,8 +1,9 @@
 //! Hosts, findings, tokens, the ledger.
 
-use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
+use super::{Answer, Asked, Asking, At, Body, Failure, Failures, look};
 use crate::access::Who;
-use crate::app::now;
+use crate::app::{App, now};
+use crate::fleet::{CveFilter, CveSort, HostFilter, HostSort, PackageSort};
 use crate::trust::random;
 use crate::views;
 use axum::http::StatusCode;
@@ -11,8 +12,8 @@ use fettle_core::{Digest, Problem, ProblemKind};
 use fettle_store::findings::Filter;
 use fettle_store::{hosts as stored_hosts, tokens};
 use fettle_wire::api::{
-    Because, CveDetail, FINDING_STATES, FindingExplained, FindingRow, HostDetail, HostRow,
-    LedgerVerified, MakeToken, Overview, Page, TokenMade,
+    Because, CveDetail, CveRow, FINDING_STATES, FindingExplained, FindingRow, Found, HostDetail,
+    HostRow, LedgerVerified, MakeToken, Overview, PackageDetail, PackageRow, Page, TokenMade,
 };
 use fettle_wire::token::EnrolToken;
 use serde::Deserialize;
@@ -24,10 +25,153 @@ pub(super) async fn overview(app: Asked) -> Answer<Overview> {
     look(&app, views::overview).await
 }
 
-/// All hosts, by name.
-#[utoipa::path(get, path = "/hosts", tag = "fleet", params(Part), responses((status = 200, body = Page<HostRow>), Failures))]
-pub(super) async fn hosts(app: Asked, Asking(part): Asking<Part>) -> Answer<Page<HostRow>> {
-    look(&app, move |app, view| Ok(part.of(views::hosts(app, view)?))).await
+/// Which hosts, in which order. What is not given does not narrow.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HostQuery {
+    /// Text in the name.
+    pub(crate) q: Option<String>,
+    /// State word: `exposed`.
+    pub(crate) state: Option<String>,
+    /// `key=value`.
+    pub(crate) label: Option<String>,
+    /// A selector over labels and facts, as policies have them: `env=prod and os.codename=bookworm`.
+    pub(crate) select: Option<String>,
+    /// Policy that governs it.
+    pub(crate) policy: Option<String>,
+    /// Ring of that policy.
+    pub(crate) ring: Option<String>,
+    /// Installed package: `openssl`, or `openssl=3.0.14-1` for that version.
+    pub(crate) package: Option<String>,
+    /// A vulnerability that it still runs: `CVE-2024-5535`.
+    pub(crate) cve: Option<String>,
+    /// `name`, `state`, `open`, `overdue`, `pending`, `no-fix`, `fixed`, `upgrades` or `seen`; `-open` for the largest first.
+    pub(crate) sort: Option<String>,
+    /// At most so many, 1 to 100,000. Default 100.
+    pub(crate) limit: Option<u64>,
+    /// Leave out so many first.
+    pub(crate) offset: Option<u64>,
+}
+
+/// What was typed, if anything was.
+pub(crate) fn given(text: &Option<String>) -> Option<&str> {
+    text.as_deref().map(str::trim).filter(|t| !t.is_empty())
+}
+
+/// A word of a query that has to be one of a few.
+pub(crate) fn one_of<T: Copy>(what: &str, word: &str, all: &[(&str, T)]) -> Result<T, Problem> {
+    let found = all.iter().find(|(known, _)| *known == word).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let words: Vec<_> = all.iter().map(|(known, _)| *known).collect();
+        let hint = format!("write one of {}", words.join(", "));
+        Problem::new(ProblemKind::Usage, "bad-query", format!("`{word}` is no {what}"), hint)
+    })
+}
+
+/// A sort word, `-` before it for the largest first. `default` where none was given.
+pub(crate) fn sorted_by<T: Copy>(
+    text: &Option<String>,
+    default: (T, bool),
+    all: &[(&str, T)],
+) -> Result<(T, bool), Problem> {
+    let Some(text) = given(text) else { return Ok(default) };
+    let (word, down) = text.strip_prefix('-').map_or((text, false), |word| (word, true));
+    Ok((one_of("order", word, all)?, down))
+}
+
+/// At most so many of a list, 1 to 100,000; 100 where nothing is said.
+pub(crate) fn limited(limit: Option<u64>) -> u64 {
+    limit.unwrap_or(100).clamp(1, 100_000)
+}
+
+impl HostQuery {
+    pub(crate) fn filter(&self) -> Result<HostFilter, Problem> {
+        let own = |text: &Option<String>| given(text).map(str::to_owned);
+        let label = given(&self.label).map(|label| {
+            let (key, value) = label.split_once('=').unwrap_or((label, ""));
+            (key.to_owned(), value.to_owned())
+        });
+        Ok(HostFilter {
+            q: given(&self.q).map(str::to_lowercase),
+            state: own(&self.state).map(HostFilter::checked_state).transpose()?,
+            select: given(&self.select).map(HostFilter::checked_select).transpose()?,
+            label,
+            policy: own(&self.policy),
+            ring: own(&self.ring),
+            package: own(&self.package),
+            cve: given(&self.cve).map(str::to_uppercase),
+        })
+    }
+
+    pub(crate) fn sort(&self) -> Result<(HostSort, bool), Problem> {
+        sorted_by(&self.sort, (HostSort::Name, false), &HostSort::WORDS)
+    }
+}
+
+/// Hosts, by name where no other order is asked for.
+#[utoipa::path(get, path = "/hosts", tag = "fleet", params(HostQuery), responses((status = 200, body = Page<HostRow>), Failures))]
+pub(super) async fn hosts(app: Asked, Asking(query): Asking<HostQuery>) -> Answer<Page<HostRow>> {
+    look(&app, move |app, _| {
+        let (filter, sort) = (query.filter()?, query.sort()?);
+        let (limit, offset) = (limited(query.limit), query.offset.unwrap_or(0));
+        app.fleet(|fleet| fleet.hosts(app, &filter, sort, limit, offset).page)
+    })
+    .await
+}
+
+/// Which packages, in which order.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PackageQuery {
+    /// Text in the name or the source package.
+    pub(crate) q: Option<String>,
+    /// `true`: only those with an open finding on some host.
+    pub(crate) exposed: Option<bool>,
+    /// `name`, `hosts`, `versions`, `exposed` or `upgradable`; `-hosts` for the largest first.
+    pub(crate) sort: Option<String>,
+    /// At most so many, 1 to 100,000. Default 100.
+    pub(crate) limit: Option<u64>,
+    /// Leave out so many first.
+    pub(crate) offset: Option<u64>,
+}
+
+impl PackageQuery {
+    pub(crate) fn look(&self, app: &App) -> Result<Page<PackageRow>, Problem> {
+        let q = given(&self.q).unwrap_or_default().to_lowercase();
+        let sort = sorted_by(&self.sort, (PackageSort::Name, false), &PACKAGE_SORTS)?;
+        let (limit, offset) = (limited(self.limit), self.offset.unwrap_or(0));
+        let exposed = self.exposed.unwrap_or(false);
+        app.fleet(|fleet| {
+            let tally = fleet.tally(now());
+            fleet.packages(&tally, &q, exposed, sort, limit, offset)
+        })
+    }
+}
+
+const PACKAGE_SORTS: [(&str, PackageSort); 5] = [
+    ("name", PackageSort::Name),
+    ("hosts", PackageSort::Hosts),
+    ("versions", PackageSort::Versions),
+    ("exposed", PackageSort::Exposed),
+    ("upgradable", PackageSort::Upgradable),
+];
+
+/// Installed packages, counted over the fleet.
+#[utoipa::path(get, path = "/packages", tag = "fleet", params(PackageQuery), responses((status = 200, body = Page<PackageRow>), Failures))]
+pub(super) async fn packages(
+    app: Asked,
+    Asking(query): Asking<PackageQuery>,
+) -> Answer<Page<PackageRow>> {
+    look(&app, move |app, _| query.look(app)).await
+}
+
+/// One package over the fleet: its versions, who is offered another, and what is wrong with it.
+#[utoipa::path(
+    get, path = "/packages/{name}", tag = "fleet", params(("name" = String, Path, description = "Binary name")),
+    responses((status = 200, body = PackageDetail), Failures)
+)]
+pub(super) async fn package(app: Asked, At(name): At<String>) -> Answer<PackageDetail> {
+    look(&app, move |app, _| views::package(app, &name)).await
 }
 
 /// One host, whole.
@@ -179,9 +323,9 @@ pub(super) async fn findings(
     app: Asked,
     Asking(query): Asking<FindingQuery>,
 ) -> Answer<Page<FindingRow>> {
-    look(&app, move |_, view| {
+    look(&app, move |app, view| {
         let filter = query.filter(view)?;
-        views::findings(view, &filter, query.limit(), query.offset.unwrap_or(0))
+        views::findings(app, view, &filter, query.limit(), query.offset.unwrap_or(0))
     })
     .await
 }
@@ -203,13 +347,93 @@ pub(super) async fn finding(
     look(&app, move |app, view| views::explain(app, view, &host, &id, &source)).await
 }
 
+/// Which vulnerabilities, in which order. What is not given does not narrow.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CveQuery {
+    /// Text in the id or a source package.
+    pub(crate) q: Option<String>,
+    /// Class of a policy.
+    pub(crate) class: Option<String>,
+    /// Severity word: `critical`.
+    pub(crate) severity: Option<String>,
+    /// State word that a finding of it is in: `open`.
+    pub(crate) state: Option<String>,
+    /// `true`: only those known to be exploited.
+    pub(crate) kev: Option<bool>,
+    /// `true`: only those with a fix that some host lacks.
+    pub(crate) fixable: Option<bool>,
+    /// `overdue`: only those past a deadline somewhere.
+    pub(crate) due: Option<String>,
+    /// `rank`, `id`, `hosts`, `overdue`, `epss` or `cvss`; `-hosts` for the largest first. Default `-rank`: worst first.
+    pub(crate) sort: Option<String>,
+    /// At most so many, 1 to 100,000. Default 100.
+    pub(crate) limit: Option<u64>,
+    /// Leave out so many first.
+    pub(crate) offset: Option<u64>,
+}
+
+impl CveQuery {
+    pub(crate) fn look(&self, app: &App) -> Result<Page<CveRow>, Problem> {
+        let states = FINDING_STATES.map(|s| (s.word(), s));
+        let severities = SEVERITIES.map(|s| (s.word(), s));
+        let filter = CveFilter {
+            q: given(&self.q).unwrap_or_default().to_lowercase(),
+            class: given(&self.class).map(str::to_owned),
+            severity: given(&self.severity)
+                .map(|word| one_of("severity", word, &severities))
+                .transpose()?,
+            state: given(&self.state).map(|word| one_of("state", word, &states)).transpose()?,
+            kev: self.kev.unwrap_or(false),
+            fixable: self.fixable.unwrap_or(false),
+            overdue: given(&self.due)
+                .map(|word| one_of("due", word, &[("overdue", true)]))
+                .transpose()?
+                .unwrap_or(false),
+        };
+        let sort = sorted_by(&self.sort, (CveSort::Rank, true), &CVE_SORTS)?;
+        let (limit, offset) = (limited(self.limit), self.offset.unwrap_or(0));
+        app.fleet(|fleet| fleet.cves(&fleet.tally(now()), &filter, sort, limit, offset))
+    }
+}
+
+const CVE_SORTS: [(&str, CveSort); 6] = [
+    ("rank", CveSort::Rank),
+    ("id", CveSort::Id),
+    ("hosts", CveSort::Hosts),
+    ("overdue", CveSort::Overdue),
+    ("epss", CveSort::Epss),
+    ("cvss", CveSort::Cvss),
+];
+
+/// Vulnerabilities that some host has or had, worst first.
+#[utoipa::path(get, path = "/cves", tag = "findings", params(CveQuery), responses((status = 200, body = Page<CveRow>), Failures))]
+pub(super) async fn cves(app: Asked, Asking(query): Asking<CveQuery>) -> Answer<Page<CveRow>> {
+    look(&app, move |app, _| query.look(app)).await
+}
+
+/// What is searched for.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SearchQuery {
+    /// Text: a name or a part of one.
+    #[serde(default)]
+    pub(crate) q: String,
+}
+
+/// Hosts, packages, vulnerabilities, policies, plans and rollouts by name or a part of it.
+#[utoipa::path(get, path = "/search", tag = "fleet", params(SearchQuery), responses((status = 200, body = Found), Failures))]
+pub(super) async fn search(app: Asked, Asking(query): Asking<SearchQuery>) -> Answer<Found> {
+    look(&app, move |app, view| views::search(app, view, &query.q)).await
+}
+
 /// One vulnerability over the fleet.
 #[utoipa::path(
     get, path = "/cves/{id}", tag = "findings", params(("id" = String, Path, description = "Vulnerability")),
     responses((status = 200, body = CveDetail), Failures)
 )]
 pub(super) async fn cve(app: Asked, At(id): At<String>) -> Answer<CveDetail> {
-    look(&app, move |app, view| views::cve(app, view, &id)).await
+    look(&app, move |app, view| views::cve(app, view, &id, u64::MAX)).await
 }
 
 /// Make a one-time enrolment token.

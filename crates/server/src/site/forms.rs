@@ -1,10 +1,11 @@
 //! What forms do: log in and out, make and approve plans, start and stop rollouts.
 
-use super::{Asked, Visit, escape, html, path_of, refusal};
+use super::{Asked, Visit, html, path_of, refusal};
 use crate::access::{Who, by_token};
 use crate::agents::status_of;
 use crate::app::{App, now};
 use crate::web::View;
+use crate::web::encoded as escape;
 use crate::web::pages;
 use crate::{api, session};
 use axum::extract::{Form, Path, State};

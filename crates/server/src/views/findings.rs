@@ -1,36 +1,29 @@
 //! Findings, as lists and pages show them.
 
-use crate::app::App;
+use crate::app::{App, now};
+use fettle_core::Problem;
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::policy::Acceptance;
-use fettle_core::{HostId, Problem};
 use fettle_store::findings::{self as stored, Filter};
 use fettle_store::{StoreError, View, hosts};
-use fettle_wire::api::{CveDetail, FindingExplained, FindingRow, Page};
+use fettle_wire::api::{CveDetail, FINDING_STATES, FindingExplained, FindingRow, Page};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A part of the findings that pass the filter, worst first.
 pub(crate) fn findings(
+    app: &App,
     view: &View<'_>,
     filter: &Filter,
     limit: u64,
     offset: u64,
 ) -> Result<Page<FindingRow>, Problem> {
-    let (total, records) = stored::list(view, filter, limit, offset)?;
-    let mut names: BTreeMap<HostId, String> = BTreeMap::new();
-    let mut items = Vec::with_capacity(records.len());
-    for record in records {
-        let finding = record.finding;
-        let name = match names.get(&finding.host) {
-            Some(name) => name.clone(),
-            None => {
-                let found = hosts::get(view, &finding.host)?;
-                let name = found.map_or_else(|| finding.host.to_string(), |r| r.host.name);
-                names.insert(finding.host.clone(), name.clone());
-                name
-            }
-        };
-        items.push(finding_row(name, finding));
+    let (total, places) = app.fleet(|fleet| fleet.findings(filter, limit, offset))?;
+    let mut items = Vec::with_capacity(places.len());
+    for at in places {
+        // One that was withdrawn between the two looks is gone.
+        if let Some(record) = stored::get(view, &at.host, &at.id, &at.source)? {
+            items.push(finding_row(at.host_name, record.finding));
+        }
     }
     Ok(Page { total, items })
 }
@@ -135,27 +128,34 @@ pub(crate) fn explain(
     Ok(FindingExplained { row: finding_row(host.name, record.finding), lines })
 }
 
-/// One vulnerability over the fleet.
-pub(crate) fn cve(app: &App, view: &View<'_>, id: &str) -> Result<CveDetail, Problem> {
+/// Findings that the page of a vulnerability names.
+const FINDINGS: u64 = 1000;
+
+/// One vulnerability over the fleet. `shown`: at most so many findings.
+pub(crate) fn cve(app: &App, view: &View<'_>, id: &str, shown: u64) -> Result<CveDetail, Problem> {
     let filter = Filter { id: Some(id.to_owned()), ..Filter::default() };
-    let found = findings(view, &filter, 100_000, 0)?.items;
-    let releases: BTreeSet<String> = hosts::all(view)?
-        .into_iter()
-        .filter_map(|r| r.host.inventory.map(|i| i.os.codename))
-        .collect();
+    let found = findings(app, view, &filter, shown.min(FINDINGS), 0)?.items;
+    let (row, fixed, by_state, releases) = app.fleet(|fleet| {
+        let tally = fleet.tally(now());
+        let it = fleet.cve(&tally, id);
+        let by_state: BTreeMap<String, u64> = FINDING_STATES
+            .into_iter()
+            .map(|s| (s.word().to_owned(), it.map_or(0, |it| it.count(s))))
+            .filter(|(_, n)| *n > 0)
+            .collect();
+        let releases: BTreeSet<String> = fleet.releases().into_iter().map(str::to_owned).collect();
+        let fixed = it.and_then(crate::fleet::CveTally::fixed_between);
+        (fleet.cve_row_of(&tally, id), fixed, by_state, releases)
+    })?;
     let catalogue = app.catalogue();
     let said: Vec<_> = catalogue.statements_about(id).collect();
     if said.is_empty() && found.is_empty() {
         return Err(StoreError::Missing { what: "vulnerability", name: id.to_owned() }.into());
     }
-    let mut by_state: BTreeMap<String, u64> = BTreeMap::new();
-    for row in &found {
-        *by_state.entry(row.finding.state.word().to_owned()).or_default() += 1;
-    }
     let ranking = found.first().map(|r| r.finding.ranking.clone());
     let ranking =
         ranking.or_else(|| said.first().map(|s| catalogue.ranking(s))).unwrap_or_default();
-    let worst = found.iter().map(|r| r.severity).max();
+    let worst = row.as_ref().map(|r| r.severity);
     let severity = worst.or_else(|| said.iter().map(|s| s.severity).max());
     let severity = severity.unwrap_or_else(|| fettle_core::finding::Severity::judge(&ranking, ""));
     let here = said.iter().filter(|s| releases.contains(s.release.as_ref()));
@@ -169,5 +169,15 @@ pub(crate) fn cve(app: &App, view: &View<'_>, id: &str) -> Result<CveDetail, Pro
             evidence: s.evidence.to_string(),
         })
         .collect();
-    Ok(CveDetail { id: id.to_owned(), severity, ranking, advisories, findings: found, by_state })
+    Ok(CveDetail {
+        id: id.to_owned(),
+        severity,
+        ranking,
+        advisories,
+        findings: found,
+        fleet: row,
+        first_fixed: fixed.map(|(first, _)| first),
+        last_fixed: fixed.map(|(_, last)| last),
+        by_state,
+    })
 }

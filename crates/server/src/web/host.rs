@@ -9,8 +9,9 @@ use fettle_core::host::Labels;
 use fettle_core::inventory::Inventory;
 use fettle_wire::api::{FindingRow, HostDetail, HostRow, Page};
 use maud::{Markup, html};
+use std::collections::BTreeMap;
 
-/// The filters in force, as the query of `/hosts` says them.
+/// The filters in force and the order, as the query of `/hosts` says them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HostFilter<'a> {
     /// State word.
@@ -19,6 +20,18 @@ pub struct HostFilter<'a> {
     pub label: Option<&'a str>,
     /// Text in the name.
     pub q: Option<&'a str>,
+    /// A selector over labels and facts.
+    pub select: Option<&'a str>,
+    /// Policy that governs it.
+    pub policy: Option<&'a str>,
+    /// Ring of that policy.
+    pub ring: Option<&'a str>,
+    /// `NAME` or `NAME=VERSION` of a package.
+    pub package: Option<&'a str>,
+    /// A vulnerability.
+    pub cve: Option<&'a str>,
+    /// Sort word, `-` before it for the largest first.
+    pub sort: Option<&'a str>,
 }
 
 /// Findings of one state that a host's page shows; the rest is a link away.
@@ -26,36 +39,59 @@ const SHOWN: usize = 40;
 /// Packages that a host's page shows.
 const PACKAGES: usize = 400;
 
-/// Hosts, those that call for attention first.
-pub fn hosts(view: &View<'_>, page: &Page<HostRow>, filter: HostFilter<'_>, span: Span) -> Markup {
-    let filtered = filter != HostFilter::default();
+/// Hosts. `by_state`: how many of each state pass all other filters.
+pub fn hosts(
+    view: &View<'_>,
+    page: &Page<HostRow>,
+    by_state: &BTreeMap<String, u64>,
+    filter: HostFilter<'_>,
+    span: Span,
+) -> Markup {
+    let filtered = HostFilter { sort: None, ..filter } != HostFilter::default();
+    let all: u64 = by_state.values().sum();
     view.page(
         "Hosts",
         html! {
             (title("Hosts", html! {
                 (words::counted(page.total, "host"))
-                @if let Some(label) = filter.label { " with " span.label { (label) } }
-                @if let Some(q) = filter.q { " called “" (q) "”" }
-                "."
+                @if filtered { " with " } @else { "." }
+                (view.token("q", "name", filter.q))
+                (view.token("label", "label", filter.label))
+                (view.token("select", "selector", filter.select))
+                (view.token("policy", "policy", filter.policy))
+                (view.token("ring", "ring", filter.ring))
+                (view.token("package", "package", filter.package))
+                (view.token("cve", "vulnerable to", filter.cve))
+                (view.token("state", "state", filter.state.map(mark::spoken).as_deref()))
             }))
             div.filters {
                 div.choice role="group" aria-label="State" {
                     span.name { "State" }
-                    (chip(&view.with(&[("state", None), ("offset", None)]), filter.state.is_none(), html! { "any" }))
+                    (chip(&view.with(&[("state", None), ("offset", None)]), filter.state.is_none(), html! { "any " b { (words::number(all)) } }))
                     @for (word, _) in HOST_STATES {
-                        (chip(&view.with(&[("state", Some(word)), ("offset", None)]), filter.state == Some(word), html! { (mark::host_state(word).shape()) (mark::spoken(word)) }))
+                        @let n = by_state.get(word).copied().unwrap_or(0);
+                        @if n > 0 || filter.state == Some(word) {
+                            (chip(&view.with(&[("state", Some(word)), ("offset", None)]), filter.state == Some(word), html! {
+                                (mark::host_state(word).shape()) (mark::spoken(word)) " " b { (words::number(n)) }
+                            }))
+                        }
                     }
                 }
                 form.narrow action="/hosts" method="get" {
-                    @if let Some(state) = filter.state { input type="hidden" name="state" value=(state); }
-                    label { "Name " input name="q" value=[filter.q] size="14" spellcheck="false"; }
-                    label { "Label " input name="label" value=[filter.label] size="16" placeholder="role=web" spellcheck="false"; }
+                    @for (key, value) in [("state", filter.state), ("policy", filter.policy), ("ring", filter.ring), ("sort", filter.sort)] {
+                        @if let Some(value) = value { input type="hidden" name=(key) value=(value); }
+                    }
+                    label { "Name " input name="q" value=[filter.q] size="12" spellcheck="false"; }
+                    label { "Label " input name="label" value=[filter.label] size="12" placeholder="role=web" spellcheck="false"; }
+                    label { "Package " input name="package" value=[filter.package] size="16" placeholder="openssl=3.0.14-1" spellcheck="false"; }
+                    label { "CVE " input name="cve" value=[filter.cve] size="14" spellcheck="false"; }
+                    label { "Selector " input name="select" value=[filter.select] size="24" placeholder="env=prod and os.version=12" spellcheck="false"; }
                     button { "Filter" }
                     @if filtered { a.clear href="/hosts" { "Clear" } }
                 }
             }
             @if !page.items.is_empty() {
-                (table(view, &page.items))
+                (table(view, &page.items, filter.sort.or(Some("name"))))
                 (view.pages(span, page.items.len(), page.total))
             } @else if filtered {
                 (empty("No host matches.", html! { p { a href="/hosts" { "Show all hosts" } } }))
@@ -70,19 +106,23 @@ pub fn hosts(view: &View<'_>, page: &Page<HostRow>, filter: HostFilter<'_>, span
     )
 }
 
-fn table(view: &View<'_>, rows: &[HostRow]) -> Markup {
+fn table(view: &View<'_>, rows: &[HostRow], sort: Option<&str>) -> Markup {
     html! {
         div.scroll {
             table.hosts {
                 thead {
                     tr {
-                        th { "Host" } th { "State" } th { "Policy · ring" }
-                        th.n title="Findings that have a fix" { "Open" }
-                        th.n title="Fixed on disk, not yet in memory" { "Pending" }
-                        th.n title="Findings without a fix" { "No fix" }
-                        th.n title="Findings proved gone" { "Fixed" }
-                        th.n { "Upgrades" }
-                        th.wide { "Labels" } th.wide { "System" } th.n { "Last seen" }
+                        (view.sortable(sort, "name", "Host", false))
+                        (view.sortable(sort, "state", "State", false))
+                        th scope="col" { "Policy · ring" }
+                        (view.sortable(sort, "open", "Open", true))
+                        (view.sortable(sort, "overdue", "Overdue", true))
+                        (view.sortable(sort, "pending", "Pending", true))
+                        (view.sortable(sort, "no-fix", "No fix", true))
+                        (view.sortable(sort, "fixed", "Fixed", true))
+                        (view.sortable(sort, "upgrades", "Upgrades", true))
+                        th.wide scope="col" { "Labels" } th.wide scope="col" { "System" }
+                        (view.sortable(sort, "seen", "Last seen", true))
                     }
                 }
                 tbody {
@@ -91,10 +131,11 @@ fn table(view: &View<'_>, rows: &[HostRow]) -> Markup {
                             td.name { a href={ "/hosts/" (encoded(&row.name)) } { (row.name) } }
                             td { (mark::host_state(&row.state).word(&row.state)) }
                             td { (route(row)) }
-                            td.n { (figure(row.open, &row.name, "open")) }
-                            td.n { (figure(row.pending, &row.name, "pending-restart")) }
-                            td.n { (figure(row.no_fix, &row.name, "no-fix-yet")) }
-                            td.n { (figure(row.fixed, &row.name, "fixed")) }
+                            td.n { (figure(row.open, &row.name, "state=open")) }
+                            td.n { @if row.overdue > 0 { strong.bad { (figure(row.overdue, &row.name, "due=overdue")) } } @else { (figure(0, &row.name, "")) } }
+                            td.n { (figure(row.pending, &row.name, if row.state == "pending-reboot" { "state=pending-reboot" } else { "state=pending-restart" })) }
+                            td.n { (figure(row.no_fix, &row.name, "state=no-fix-yet")) }
+                            td.n { (figure(row.fixed, &row.name, "state=fixed")) }
                             td.n { (words::number(row.upgrades)) }
                             td.wide { (labels(&row.labels)) }
                             td.wide { (row.os) " " span.ver { (row.kernel) } }
@@ -107,10 +148,10 @@ fn table(view: &View<'_>, rows: &[HostRow]) -> Markup {
     }
 }
 
-fn figure(n: u64, host: &str, state: &str) -> Markup {
+fn figure(n: u64, host: &str, which: &str) -> Markup {
     html! {
         @if n == 0 { span.quiet { "0" } }
-        @else { a href={ "/findings?host=" (encoded(host)) "&state=" (state) } { (words::number(n)) } }
+        @else { a href={ "/findings?host=" (encoded(host)) "&" (which) } { (words::number(n)) } }
     }
 }
 
@@ -255,7 +296,7 @@ fn inventory(it: &Inventory) -> Markup {
                 div.scroll { table {
                     thead { tr { th { "Package" } th { "Installed" } th { "Offered" } th { "From" } th.n { "Size" } } }
                     tbody { @for u in it.upgrades.iter().take(PACKAGES) { tr {
-                        td { span.pkg { (u.name) } @if it.held.contains(&u.name) { " " span.tag { "held" } } }
+                        td { a.pkg href={ "/packages/" (encoded(&u.name)) } { (u.name) } @if it.held.contains(&u.name) { " " span.tag { "held" } } }
                         td.ver { @if u.from.is_empty() { "new" } @else { (u.from) } }
                         td.ver { (u.to) }
                         td { (u.origin.label) @if u.origin.is_security() { " " span.tag { "security" } } }
@@ -291,7 +332,7 @@ fn inventory(it: &Inventory) -> Markup {
                 summary { "Packages " b { (words::number(it.packages.len() as u64)) } }
                 ul.packages {
                     @for p in it.packages.iter().take(PACKAGES) {
-                        li { span.pkg { (p.name) } " " span.ver { (p.version) } @if !p.healthy { " " strong.bad { "broken" } } }
+                        li { a.pkg href={ "/packages/" (encoded(&p.name)) } { (p.name) } " " span.ver { (p.version) } @if !p.healthy { " " strong.bad { "broken" } } }
                     }
                 }
                 @if it.packages.len() > PACKAGES {

@@ -39,9 +39,11 @@ pub struct Span {
     pub limit: u64,
 }
 
-const PLACES: [(&str, &str); 8] = [
+const PLACES: [(&str, &str); 10] = [
     ("/", "Overview"),
     ("/hosts", "Hosts"),
+    ("/packages", "Packages"),
+    ("/cves", "CVEs"),
     ("/findings", "Findings"),
     ("/plans", "Plans"),
     ("/rollouts", "Rollouts"),
@@ -54,15 +56,12 @@ impl View<'_> {
     /// A whole document around `main`.
     pub(crate) fn page(&self, title: &str, main: Markup) -> Markup {
         let path = self.path.split('?').next().unwrap_or_default();
-        // A CVE is looked at from the findings' side.
-        let place = if path.starts_with("/cves/") { "/findings" } else { path };
-        let here = |at: &str| {
-            if at == "/" {
-                place == "/"
-            } else {
-                place == at || place.starts_with(&format!("{at}/"))
-            }
+        let here = |at: &str| match at {
+            "/" => path == "/",
+            at => path == at || path.starts_with(&format!("{at}/")),
         };
+        // What was searched for stays in the box.
+        let searched = self.searched();
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -93,8 +92,8 @@ impl View<'_> {
                                 }
                             }
                             form.search role="search" action="/search" method="get" {
-                                label.hidden for="q" { "Search hosts, packages and CVEs" }
-                                input #q type="search" name="q" placeholder="Host, package or CVE" autocomplete="off" spellcheck="false";
+                                label.hidden for="q" { "Search hosts, packages, CVEs, policies, plans and rollouts" }
+                                input #q type="search" name="q" value=[searched] placeholder="Search everything" autocomplete="off" spellcheck="false";
                                 kbd aria-hidden="true" { "/" }
                             }
                             form.logout action="/logout" method="post" { span.who title=(listed(user.roles)) { (user.name) } button { "Log out" } }
@@ -153,6 +152,50 @@ impl View<'_> {
                 .filter_map(|(key, value)| value.map(|v| format!("{key}={}", encoded(v)))),
         );
         if parts.is_empty() { path.to_owned() } else { format!("{path}?{}", parts.join("&")) }
+    }
+
+    /// What was searched for, on the page of a search.
+    fn searched(&self) -> Option<String> {
+        let (path, query) = self.path.split_once('?')?;
+        let q = query.split('&').find_map(|part| part.strip_prefix("q="));
+        q.filter(|_| path == "/search").map(decoded)
+    }
+
+    /// A heading of a column that the list can be sorted by. The first click sorts largest first where `down` says so.
+    pub(crate) fn sortable(
+        &self,
+        sorted: Option<&str>,
+        word: &str,
+        heading: &str,
+        down: bool,
+    ) -> Markup {
+        let (now, is_down) =
+            match sorted.map(|s| s.strip_prefix('-').map_or((s, false), |s| (s, true))) {
+                Some((now, is_down)) if now == word => (true, is_down),
+                _ => (false, !down),
+            };
+        let next = if is_down { word.to_owned() } else { format!("-{word}") };
+        let order = now.then_some(if is_down { "descending" } else { "ascending" });
+        let numeric = down;
+        html! {
+            th.n[numeric] scope="col" aria-sort=[order] {
+                a.sort href=(self.with(&[("sort", Some(&next)), ("offset", None)])) {
+                    (heading)
+                    @if now { span.dir aria-hidden="true" { @if is_down { " ↓" } @else { " ↑" } } }
+                }
+            }
+        }
+    }
+
+    /// A filter in force, as a link that takes it away.
+    pub(crate) fn token(&self, key: &str, name: &str, value: Option<&str>) -> Markup {
+        html! {
+            @if let Some(value) = value {
+                a.token href=(self.with(&[(key, None), ("offset", None)])) title={ "Without " (name) } {
+                    (name) " " b { (value) } span aria-hidden="true" { " ×" } span.hidden { ", take away" }
+                }
+            }
+        }
     }
 
     /// `1–50 of 183`, and the ways to the other parts.
@@ -217,6 +260,25 @@ pub(crate) fn encoded(text: &str) -> String {
     })
 }
 
+/// The text of a query's value.
+fn decoded(value: &str) -> String {
+    let mut out = Vec::with_capacity(value.len());
+    let mut bytes = value.as_bytes().iter();
+    while let Some(byte) = bytes.next() {
+        let rest = bytes.as_slice();
+        let hex = |n: usize| rest.get(n).and_then(|b| char::from(*b).to_digit(16));
+        match (*byte, hex(0), hex(1)) {
+            (b'+', ..) => out.push(b' '),
+            (b'%', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                bytes.nth(1);
+            }
+            _ => out.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,12 +297,37 @@ mod tests {
     }
 
     #[test]
+    fn what_was_searched_for_stays_in_the_box() {
+        let roles = BTreeSet::from([Role::Viewer]);
+        let user = Some(User { name: "vera", roles: &roles });
+        let html = |path| {
+            let view = View { now: Timestamp::UNIX_EPOCH, path, user };
+            view.page("x", html! {}).into_string()
+        };
+        assert!(html("/search?q=a%22b+%C3%A9%2").contains("name=\"q\" value=\"a&quot;b é%2\""));
+        assert!(!html("/hosts?q=web").contains("value=\"web\""));
+    }
+
+    #[test]
+    fn a_heading_sorts_by_its_column_and_the_second_click_the_other_way() {
+        let view = View { now: Timestamp::UNIX_EPOCH, path: "/hosts?q=a&offset=100", user: None };
+        let html = |sorted, down| view.sortable(sorted, "open", "Open", down).into_string();
+        assert!(html(None, true).contains("href=\"/hosts?q=a&amp;sort=-open\""));
+        assert!(html(None, false).contains("href=\"/hosts?q=a&amp;sort=open\""));
+        let down = html(Some("-open"), true);
+        assert!(down.contains("sort=open\"") && down.contains("aria-sort=\"descending\""));
+        assert!(html(Some("open"), true).contains("aria-sort=\"ascending\""));
+        assert!(!html(Some("name"), true).contains("aria-sort"));
+    }
+
+    #[test]
     fn only_the_place_at_hand_is_marked_in_the_navigation() {
         for (path, place) in [
             ("/", "/"),
             ("/hosts/web-1", "/hosts"),
             ("/findings?state=open", "/findings"),
-            ("/cves/CVE-1", "/findings"),
+            ("/cves/CVE-1", "/cves"),
+            ("/packages/openssl", "/packages"),
         ] {
             let roles = BTreeSet::from([Role::Viewer]);
             let user = Some(User { name: "vera", roles: &roles });

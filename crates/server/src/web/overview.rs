@@ -2,7 +2,7 @@
 
 use super::chart::{self, Part};
 use super::finding::table;
-use super::layout::{View, command, empty, section};
+use super::layout::{View, command, empty, encoded, section};
 use super::mark::{self, HOST_STATES, SEVERITIES};
 use super::words;
 use super::{feed, rollout};
@@ -50,6 +50,10 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
                     .collect::<Vec<_>>(),
             )))
         }
+        div.pair {
+            (section("Owed, by class", Some(("/cves?fixable=true", "All with a fix")), owed(it)))
+            (section("Late, by ring", Some(("/findings?due=soon", "All due within a day")), late_by_ring(it)))
+        }
         (section("Rollouts under way", Some(("/rollouts", "All rollouts")), html! {
             @if it.rollouts.is_empty() {
                 p.quiet { "Nothing moves. A rollout begins with a plan: " code { "fettle plan make POLICY" } "." }
@@ -57,6 +61,7 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
                 (rollout::table(view, &it.rollouts))
             }
         }))
+        (section("When hosts may be changed", Some(("/policies", "All policies")), windows(view, it)))
         (section("Worst open findings", Some(("/findings?state=open", "All open findings")), html! {
             @if it.worst.is_empty() {
                 p.quiet { "None: no host runs code that has a known, fixable vulnerability." }
@@ -254,6 +259,64 @@ fn stuck_word(state: &str) -> &str {
         "not-judged" => "without vulnerability data",
         "no-inventory" => "without an inventory",
         other => other,
+    }
+}
+
+/// Open findings by the class that a policy puts them in: a class has a deadline.
+fn owed(it: &Overview) -> Markup {
+    let part = |(class, n): (&String, &u64)| Part {
+        label: if class.is_empty() { "no class".to_owned() } else { class.clone() },
+        mark: mark::finding_state(fettle_core::finding::FindingState::Open),
+        count: *n,
+        href: match class.as_str() {
+            "" => "/cves?fixable=true".to_owned(),
+            class => format!("/cves?fixable=true&class={}", encoded(class)),
+        },
+    };
+    let mut parts: Vec<Part> = it.open_by_class.iter().map(part).collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.count));
+    html! {
+        @if parts.is_empty() { p.quiet { "No fix is waiting to be installed." } }
+        @else { (chart::bars("Open findings by class", "findings", &parts)) }
+    }
+}
+
+fn late_by_ring(it: &Overview) -> Markup {
+    html! {
+        @if it.late.is_empty() {
+            p.quiet { "Nothing is overdue, and nothing is due within a day." }
+        } @else {
+            div.scroll { table {
+                thead { tr { th scope="col" { "Policy · ring" } th.n scope="col" { "Overdue" } th.n scope="col" { "Due within a day" } } }
+                tbody { @for row in &it.late {
+                    @let hosts = format!("/hosts?policy={}&ring={}&sort=-overdue", encoded(&row.policy), encoded(&row.ring));
+                    tr {
+                        td.name { a href=(hosts) { (row.policy) @if !row.ring.is_empty() { " · " (row.ring) } } }
+                        td.n { @if row.overdue > 0 { strong.bad { (words::number(row.overdue)) } } @else { span.quiet { "0" } } }
+                        td.n { (words::number(row.due_soon)) }
+                    }
+                } }
+            } }
+        }
+    }
+}
+
+fn windows(view: &View<'_>, it: &Overview) -> Markup {
+    html! {
+        @if it.windows.is_empty() {
+            p.quiet { "No policy is in force, so nothing is changed anywhere." }
+        } @else {
+            div.scroll { table {
+                thead { tr { th scope="col" { "Policy" } th.n scope="col" { "Hosts" } th scope="col" { "Now" } th scope="col" { "Opens" } th scope="col" { "Closes" } } }
+                tbody { @for row in &it.windows { tr {
+                    td.name { a href={ "/policies/" (encoded(&row.policy)) } { (row.policy) } }
+                    td.n { a href={ "/hosts?policy=" (encoded(&row.policy)) } { (words::number(row.hosts)) } }
+                    td { @match &row.hold { None => { (mark::host_state("up-to-date").word("may be changed")) }, Some(hold) => { (hold) } } }
+                    td { @match (row.opens_at, &row.hold) { (Some(at), _) => (view.ago(at)), (None, None) => { span.quiet { "open" } }, (None, Some(_)) => { "not within a year" } } }
+                    td { @match row.closes_at { Some(at) => (view.ago(at)), None => { span.quiet { "not within a year" } } } }
+                } } }
+            } }
+        }
     }
 }
 

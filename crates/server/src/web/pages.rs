@@ -1,12 +1,14 @@
 //! Every page, one function each. All take the [`View`](super::View) first and return a whole document.
 
-pub use super::cve::cve;
+pub use super::cve::{CveFilter, cve, cves};
 pub use super::feed::feeds;
 pub use super::finding::{FindingFilter, finding, findings};
 pub use super::host::{HostFilter, host, hosts};
 pub use super::ledger::ledger;
 pub use super::login::{login, problem};
 pub use super::overview::overview;
+pub use super::package::{PackageFilter, package, packages};
 pub use super::plan::{plan, plans};
 pub use super::policy::{policies, policy};
 pub use super::rollout::{rollout, rollouts};
+pub use super::search::search;

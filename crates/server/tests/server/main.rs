@@ -10,6 +10,7 @@ mod backup;
 mod feeds;
 mod fleet;
 mod http;
+mod lists;
 mod operations;
 mod rollouts;
 mod site;

@@ -48,6 +48,14 @@ fn every_page_needs_a_login_and_is_shown_with_one() {
         "/hosts",
         "/hosts?state=exposed&q=web",
         "/hosts/web-1",
+        "/hosts?package=openssl&sort=-open&select=ring%3Dcanary",
+        "/packages",
+        "/packages?q=ssl&exposed=true&sort=-hosts",
+        "/packages/libssl3",
+        "/cves",
+        "/cves?fixable=true&state=open&sort=-hosts",
+        "/search",
+        "/search?q=ss",
         "/findings",
         "/findings?state=open",
         &finding,
@@ -92,7 +100,22 @@ fn every_page_needs_a_login_and_is_shown_with_one() {
     let to = |q: &str| page(&lab, &format!("/search?q={q}"), &cookie).header("location").unwrap();
     assert_eq!(to("web-1"), "/hosts/web-1");
     assert_eq!(to("cve-2024-5535"), "/cves/CVE-2024-5535");
-    assert_eq!(to("we%20b"), "/hosts?q=we%20b");
+    assert_eq!(to("WEB-1"), "/hosts/web-1");
+    assert_eq!(to("libssl3"), "/packages/libssl3");
+    assert_eq!(to("ro-1"), "/rollouts/ro-1");
+    assert_eq!(to("plan%201"), "/plans/1");
+    assert_eq!(to("web"), "/policies/web");
+    let found = page(&lab, "/search?q=we", &cookie);
+    assert_eq!(found.status, 200);
+    for href in ["/hosts/web-1", "/policies/web", "/plans/1", "/rollouts/ro-1", "/hosts?q=we"] {
+        assert!(found.text().contains(&format!("href=\"{href}\"")), "{href}: {}", found.text());
+    }
+    for wrong in
+        ["/hosts?state=rosy", "/hosts?select=env%3D", "/hosts?sort=colour", "/cves?severity=x"]
+    {
+        let answer = page(&lab, wrong, &cookie);
+        assert_eq!(answer.status, 400, "{wrong}: {}", answer.text());
+    }
 }
 
 #[test]

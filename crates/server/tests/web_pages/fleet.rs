@@ -1,7 +1,9 @@
 //! A fleet that never was, as the API would tell of it: what the pages are rendered from in tests.
 
+mod lists;
 mod moving;
 
+pub(crate) use lists::*;
 pub(crate) use moving::*;
 
 use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking};
@@ -70,6 +72,7 @@ pub(crate) fn host_row(n: usize) -> HostRow {
         policy: route.then(|| "production".to_owned()),
         ring: route.then(|| ring.to_owned()),
         open: if state == "exposed" { 38 + n as u64 * 9 } else { 0 },
+        overdue: if state == "exposed" { n as u64 / 2 } else { 0 },
         no_fix: 96 + n as u64,
         pending: if state.starts_with("pending") { 6 } else { 0 },
         fixed: if state == "exposed" { 0 } else { 41 },
@@ -184,6 +187,9 @@ pub(crate) fn cve() -> CveDetail {
             .map(|(s, h)| finding(2, h, *s))
             .collect(),
         by_state: counts(&[("open", 2), ("pending-restart", 1), ("fixed", 1)]),
+        fleet: Some(cve_row(2)),
+        first_fixed: Some(ago(90_000)),
+        last_fixed: Some(ago(3_600)),
     }
 }
 
@@ -474,6 +480,9 @@ pub(crate) fn overview() -> Overview {
         due_soon: 11,
         open_cves: 74,
         open_kev: 2,
+        open_by_class: counts(&[("critical", 12), ("standard", 168), ("", 3)]),
+        late: late(),
+        windows: windows(),
         rollouts: vec![running_row(), halted()],
         feeds: feeds(),
         worst: (0..10).map(|n| finding(n, NAMES[1 + n % 3].0, FindingState::Open)).collect(),
@@ -491,6 +500,9 @@ pub(crate) fn overview_empty() -> Overview {
         due_soon: 0,
         open_cves: 0,
         open_kev: 0,
+        open_by_class: BTreeMap::new(),
+        late: vec![],
+        windows: vec![],
         rollouts: vec![],
         worst: vec![],
         ..overview()

@@ -59,6 +59,17 @@
     }
   };
 
+  // The arrow keys go through what a search found, from the box down and back.
+  document.addEventListener("keydown", (event) => {
+    const down = event.key === "ArrowDown", up = event.key === "ArrowUp";
+    if ((!down && !up) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const at = document.activeElement, found = [...document.querySelectorAll(".found a")];
+    if (!found.length || !at || (at.id !== "q" && !at.matches(".found a"))) return;
+    const next = found.indexOf(at) + (down ? 1 : -1);
+    if (next < -1 || next >= found.length) return;
+    event.preventDefault();
+    (next < 0 ? $("#q") : found[next]).focus();
+  });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.target.matches("input, textarea, select")) return;

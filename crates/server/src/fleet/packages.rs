@@ -1,0 +1,253 @@
+//! Packages over the fleet: who has which version, and who is offered which.
+
+use super::words::Words;
+use super::{Fleet, Tally};
+use fettle_core::version::Scheme;
+use fettle_store::hosts::InventoryBrief;
+use fettle_wire::api::{PackageDetail, PackageRow, PackageVersion, Page};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+/// Package and version, by number.
+type Pair = (u32, u32);
+
+/// The packages of a host; hosts of the same packages share them.
+pub(super) type Held = Arc<List>;
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct List {
+    /// Sorted.
+    installed: Box<[Pair]>,
+    /// Sorted.
+    offered: Box<[Pair]>,
+}
+
+impl List {
+    /// Is the package there, in that version if one is given?
+    pub(super) fn has(&self, package: u32, version: Option<u32>) -> bool {
+        match version {
+            Some(version) => self.installed.binary_search(&(package, version)).is_ok(),
+            None => has(&self.installed, package),
+        }
+    }
+    fn is_offered(&self, package: u32) -> bool {
+        has(&self.offered, package)
+    }
+}
+
+fn has(pairs: &[Pair], package: u32) -> bool {
+    pairs.get(pairs.partition_point(|p| p.0 < package)).is_some_and(|p| p.0 == package)
+}
+
+/// All packages of the fleet, counted.
+#[derive(Debug, Default)]
+pub(super) struct Software {
+    names: Words,
+    versions: Words,
+    sources: Words,
+    lists: HashSet<Held>,
+    /// By number of the package.
+    packages: Vec<Counted>,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    /// Number of its source package.
+    source: u32,
+    scheme: Option<Scheme>,
+    /// Hosts that have it in some version.
+    hosts: u64,
+    /// Hosts that are offered some version.
+    upgradable: u64,
+    /// Hosts by number of the installed version.
+    installed: BTreeMap<u32, u64>,
+    /// Hosts by number of the offered version.
+    offered: BTreeMap<u32, u64>,
+}
+
+impl Software {
+    /// Takes what one host has.
+    pub(super) fn take(&mut self, brief: &InventoryBrief<'_>, scheme: Option<Scheme>) -> Held {
+        let mut installed = Vec::with_capacity(brief.packages.len());
+        for it in &brief.packages {
+            let package = self.package(&it.name);
+            let source = self.sources.number(&it.source);
+            let counted = &mut self.packages[package as usize];
+            (counted.source, counted.scheme) = (source, scheme.or(counted.scheme));
+            installed.push((package, self.versions.number(&it.version)));
+        }
+        let mut offered = Vec::with_capacity(brief.upgrades.len());
+        for it in &brief.upgrades {
+            offered.push((self.package(&it.name), self.versions.number(&it.to)));
+        }
+        for pairs in [&mut installed, &mut offered] {
+            pairs.sort_unstable();
+            // Two architectures of one version are one.
+            pairs.dedup();
+        }
+        let list = List { installed: installed.into(), offered: offered.into() };
+        let held = match self.lists.get(&list) {
+            Some(held) => held.clone(),
+            None => {
+                let held = Arc::new(list);
+                self.lists.insert(held.clone());
+                held
+            }
+        };
+        self.count(&held, |n| *n += 1);
+        held
+    }
+
+    /// A host has them no more.
+    pub(super) fn give_back(&mut self, held: Held) {
+        self.count(&held, |n| *n -= 1);
+        // This one and that of the set.
+        if Arc::strong_count(&held) == 2 {
+            self.lists.remove(&held);
+        }
+    }
+
+    fn package(&mut self, name: &str) -> u32 {
+        let number = self.names.number(name);
+        if number as usize == self.packages.len() {
+            self.packages.push(Counted::default());
+        }
+        number
+    }
+
+    fn count(&mut self, list: &List, change: impl Fn(&mut u64)) {
+        let mut last = None;
+        for (package, version) in &list.installed {
+            let counted = &mut self.packages[*package as usize];
+            step(&mut counted.installed, *version, &change);
+            if last.replace(*package) != Some(*package) {
+                change(&mut counted.hosts);
+            }
+        }
+        last = None;
+        for (package, version) in &list.offered {
+            let counted = &mut self.packages[*package as usize];
+            step(&mut counted.offered, *version, &change);
+            if last.replace(*package) != Some(*package) {
+                change(&mut counted.upgradable);
+            }
+        }
+    }
+}
+
+/// Changes one count; one that falls to nothing is forgotten.
+fn step(counts: &mut BTreeMap<u32, u64>, version: u32, change: &impl Fn(&mut u64)) {
+    let count = counts.entry(version).or_default();
+    change(count);
+    if *count == 0 {
+        counts.remove(&version);
+    }
+}
+
+/// What a list of packages is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PackageSort {
+    Name,
+    Hosts,
+    Versions,
+    Exposed,
+    Upgradable,
+}
+
+impl Fleet {
+    /// The numbers of `NAME` or `NAME=VERSION`. `Err`: nobody has that.
+    pub(super) fn package_of(&self, text: &str) -> Result<(u32, Option<u32>), ()> {
+        let (name, version) = match text.split_once('=') {
+            Some((name, version)) => (name, Some(version)),
+            None => (text, None),
+        };
+        let package = self.software.names.find(name).ok_or(())?;
+        let version = version.map(|v| self.software.versions.find(v).ok_or(())).transpose()?;
+        Ok((package, version))
+    }
+
+    fn package_row(&self, package: u32, tally: &Tally) -> Option<PackageRow> {
+        let it = self.software.packages.get(package as usize).filter(|p| p.hosts > 0)?;
+        let source = self.software.sources.text(it.source);
+        Some(PackageRow {
+            name: self.software.names.text(package).to_owned(),
+            source: source.to_owned(),
+            hosts: it.hosts,
+            versions: it.installed.len() as u64,
+            exposed: self.sources.find(source).map_or(0, |s| tally.exposed_by(s)),
+            upgradable: it.upgradable,
+        })
+    }
+
+    /// Installed packages whose name or source has `q` in it.
+    pub(crate) fn packages(
+        &self,
+        tally: &Tally,
+        q: &str,
+        only_exposed: bool,
+        (sort, down): (PackageSort, bool),
+        limit: u64,
+        offset: u64,
+    ) -> Page<PackageRow> {
+        let rows = self.software.names.all().filter_map(|(n, _)| self.package_row(n, tally));
+        let mut rows: Vec<PackageRow> = rows
+            .filter(|r| r.name.contains(q) || r.source.contains(q))
+            .filter(|r| !only_exposed || r.exposed > 0)
+            .collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        let number = |r: &PackageRow| match sort {
+            PackageSort::Name => 0,
+            PackageSort::Hosts => r.hosts,
+            PackageSort::Versions => r.versions,
+            PackageSort::Exposed => r.exposed,
+            PackageSort::Upgradable => r.upgradable,
+        };
+        match (sort, down) {
+            (PackageSort::Name, true) => rows.reverse(),
+            (_, true) => rows.sort_by_key(|r| Reverse(number(r))),
+            (_, false) => rows.sort_by_key(number),
+        }
+        let total = rows.len() as u64;
+        let items = rows.into_iter().skip(offset as usize).take(limit as usize).collect();
+        Page { total, items }
+    }
+
+    /// One package: its versions, newest first, with who has and who is offered each.
+    pub(crate) fn package(&self, tally: &Tally, name: &str) -> Option<PackageDetail> {
+        let number = self.software.names.find(name)?;
+        let row = self.package_row(number, tally)?;
+        let it = self.software.packages.get(number as usize)?;
+        let all: BTreeSet<u32> = it.installed.keys().chain(it.offered.keys()).copied().collect();
+        // Of those who have a version, who is offered another?
+        let mut moving: BTreeMap<u32, u64> = BTreeMap::new();
+        for held in self.hosts.iter().flatten().filter_map(|k| k.held.as_ref()) {
+            let list = &held.1;
+            if !list.is_offered(number) {
+                continue;
+            }
+            let from = list.installed.partition_point(|p| p.0 < number);
+            for (_, version) in list.installed[from..].iter().take_while(|p| p.0 == number) {
+                *moving.entry(*version).or_default() += 1;
+            }
+        }
+        let count = |of: &BTreeMap<u32, u64>, version: &u32| of.get(version).copied().unwrap_or(0);
+        let mut versions: Vec<PackageVersion> = all
+            .iter()
+            .map(|version| PackageVersion {
+                version: self.software.versions.text(*version).to_owned(),
+                hosts: count(&it.installed, version),
+                upgradable: count(&moving, version),
+                offered: count(&it.offered, version),
+            })
+            .collect();
+        let scheme = it.scheme.unwrap_or(Scheme::Deb);
+        versions.sort_by(|a, b| scheme.compare_lenient(&b.version, &a.version));
+        let mut cves = match self.sources.find(&row.source) {
+            Some(source) => tally.of_source(source).map(|id| self.cve_row(tally, id)).collect(),
+            None => Vec::new(),
+        };
+        super::tally::worst_first(&mut cves);
+        Some(PackageDetail { row, versions, cves })
+    }
+}
