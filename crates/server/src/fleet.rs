@@ -289,6 +289,21 @@ impl Fleet {
         self.by_name.values().filter_map(|at| self.known(*at))
     }
 
+    /// The page of the host, package or vulnerability of this name.
+    pub(crate) fn page_of(&self, tally: &Tally, name: &str) -> Option<String> {
+        let id = name.to_uppercase();
+        let (place, name) = if self.by_name.contains_key(name) {
+            ("hosts", name)
+        } else if self.has_package(name) {
+            ("packages", name)
+        } else if self.cve(tally, &id).is_some() {
+            ("cves", id.as_str())
+        } else {
+            return None;
+        };
+        Some(format!("/{place}/{}", crate::web::encoded(name)))
+    }
+
     /// How many hosts there are.
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()

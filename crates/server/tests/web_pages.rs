@@ -564,7 +564,7 @@ fn every_page_can_be_read_by_everybody_in_light_and_dark_wide_and_narrow() {
 #[test]
 fn the_audit_finds_what_it_looks_for() {
     let Some(browser) = chromium() else { return };
-    let bad = "<!DOCTYPE html><html><body><h1>a</h1><h3>b</h3><input id=x><a href=/></a><svg></svg><p id=x>c</p>\
+    let bad = "<!DOCTYPE html><html><body><h1>a</h1><h3>b</h3><input id=x><a href=/></a><svg></svg><p id=x>c</p><details><summary>d <a href=/>e</a></summary></details>\
                <main></main></body></html>";
     // Soft text on the ground of a button that is brand-coloured: nobody could read that.
     let pale = "<!DOCTYPE html><html lang=en><head><link rel=stylesheet href=/assets/style.css></head><body>\
@@ -579,6 +579,7 @@ fn the_audit_finds_what_it_looks_for() {
         "says nothing",
         "/a: two elements are #x",
         "/a: no language",
+        "/a: a link within",
         "/b: contrast",
     ] {
         assert!(said.contains(fault), "{fault}: {said}");

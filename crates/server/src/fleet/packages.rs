@@ -167,6 +167,12 @@ impl Fleet {
         Ok((package, version))
     }
 
+    /// Does any host have it?
+    pub(super) fn has_package(&self, name: &str) -> bool {
+        let number = self.software.names.find(name);
+        number.is_some_and(|n| self.software.packages[n as usize].hosts > 0)
+    }
+
     fn package_row(&self, package: u32, tally: &Tally) -> Option<PackageRow> {
         let it = self.software.packages.get(package as usize).filter(|p| p.hosts > 0)?;
         let source = self.software.sources.text(it.source);

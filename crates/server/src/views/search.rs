@@ -21,11 +21,12 @@ pub(crate) fn search(app: &App, view: &View<'_>, q: &str) -> Result<Found, Probl
         return Ok(out);
     }
     let small = q.to_lowercase();
-    let mut kinds = in_memory(app, &small)?;
+    let (exact, mut kinds) = in_memory(app, q, &small)?;
+    out.exact = exact;
     kinds.push(policies(app, &small));
     kinds.push(plans_of(view, &small)?);
     kinds.push(rollouts_of(app, view, &small)?);
-    // Hosts, packages, vulnerabilities, ...: where two kinds share a name, the first wins.
+    // Where two kinds share a name, the first wins: hosts, packages, vulnerabilities, ...
     for (kind, total, hits) in kinds {
         let same = |hit: &&Hit| hit.name.to_lowercase() == small;
         if out.exact.is_none() {
@@ -47,12 +48,11 @@ fn hit(kind: &str, name: String, about: String, path: String) -> Hit {
     Hit { kind: kind.to_owned(), name, about, path }
 }
 
-fn in_memory(app: &App, q: &str) -> Result<Vec<Kind>, Problem> {
+/// Hosts, packages and vulnerabilities, and the page of the one that is called exactly so.
+fn in_memory(app: &App, typed: &str, q: &str) -> Result<(Option<String>, Vec<Kind>), Problem> {
     app.fleet(|fleet| {
         let filter = HostFilter { q: Some(q.to_owned()), ..HostFilter::default() };
-        // Not only the first few: one of them may be called exactly so.
-        let all = 10_000;
-        let hosts = fleet.hosts(app, &filter, (HostSort::Name, false), all, 0).page;
+        let hosts = fleet.hosts(app, &filter, (HostSort::Name, false), SHOWN, 0).page;
         let host = |row: fettle_wire::api::HostRow| {
             let about = match row.os.is_empty() {
                 true => row.state.replace('-', " "),
@@ -63,7 +63,7 @@ fn in_memory(app: &App, q: &str) -> Result<Vec<Kind>, Problem> {
         };
         let tally = fleet.tally(now());
         let by_name = (PackageSort::Name, false);
-        let packages = fleet.packages(&tally, q, false, by_name, all, 0);
+        let packages = fleet.packages(&tally, q, false, by_name, SHOWN, 0);
         let package = |row: fettle_wire::api::PackageRow| {
             let (on, versions) =
                 (words::counted(row.hosts, "host"), words::counted(row.versions, "version"));
@@ -71,7 +71,7 @@ fn in_memory(app: &App, q: &str) -> Result<Vec<Kind>, Problem> {
             hit("package", row.name, format!("on {on} in {versions}"), path)
         };
         let filter = CveFilter { q: q.to_owned(), ..CveFilter::default() };
-        let cves = fleet.cves(&tally, &filter, (CveSort::Rank, true), all, 0);
+        let cves = fleet.cves(&tally, &filter, (CveSort::Rank, true), SHOWN, 0);
         let cve = |row: fettle_wire::api::CveRow| {
             let on = words::counted(row.hosts, "host");
             let about =
@@ -79,11 +79,13 @@ fn in_memory(app: &App, q: &str) -> Result<Vec<Kind>, Problem> {
             let path = format!("/cves/{}", escape(&row.id));
             hit("cve", row.id, about, path)
         };
-        vec![
+        let exact = [typed, q].iter().find_map(|name| fleet.page_of(&tally, name));
+        let kinds = vec![
             ("host", hosts.total, hosts.items.into_iter().map(host).collect()),
             ("package", packages.total, packages.items.into_iter().map(package).collect()),
             ("cve", cves.total, cves.items.into_iter().map(cve).collect()),
-        ]
+        ];
+        (exact, kinds)
     })
 }
 

@@ -69,12 +69,12 @@ pub(crate) fn stacked(name: &str, unit: &str, parts: &[Part]) -> Markup {
         .collect();
     html! {
         figure.chart {
-            svg.stack width="100%" height="36" role="img" aria-label={ (name) ": " (words::number(total)) " " (unit) } {
+            // Not a picture: its parts are links.
+            svg.stack width="100%" height="36" role="group" aria-label={ (name) ": " (words::number(total)) " " (unit) } {
                 rect.track x="0" y="0" width="100%" height="36" rx="4" {}
                 @for (part, at) in &placed {
                     a href=(part.href) aria-label={ (words::number(part.count)) " " (part.label) } {
-                        title { (words::number(part.count)) " " (part.label) }
-                        rect.seg.(part.mark.tone) x=(share(*at, end)) y="0" width=(share(part.count, end)) height="36" {}
+                        rect.seg.(part.mark.tone) x=(share(*at, end)) y="0" width=(share(part.count, end)) height="36" { title { (words::number(part.count)) " " (part.label) } }
                         @if part.count * 100 >= end * 6 {
                             text.(part.mark.tone) x=(share(at * 2 + part.count, end * 2)) y="23" text-anchor="middle" { (words::number(part.count)) }
                         }

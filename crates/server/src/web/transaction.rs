@@ -24,19 +24,21 @@ pub(crate) fn card(view: &View<'_>, it: &Progress) -> Markup {
                 }
                 span { (what(&it.assignment.order)) }
                 span.quiet {
-                    @if rollout == "local" { "started on the host" } @else { a href={ "/rollouts/" (encoded(rollout)) } { (rollout) } }
+                    @if rollout == "local" { "started on the host" } @else { (rollout) }
                     ", " (view.ago(it.begun_at))
                     @if let Some(ended) = it.ended_at {
                         ", took " (words::seconds((ended.as_second() - it.begun_at.as_second()).max(0).unsigned_abs()))
                     }
                 }
             }
+            // Not in the head: that opens and shuts the card.
+            @if rollout != "local" { p.note { "In rollout " a href={ "/rollouts/" (encoded(rollout)) } { (rollout) } "." } }
             @if let Some(why) = it.outcome.as_ref().and_then(words::outcome_reason) { p.why-ended { (why) } }
             @if let Some((step, fault)) = &it.failed {
                 p.fault { strong { (step.word()) " failed: " } (fault.message) @if !fault.hint.is_empty() { br; "→ " (fault.hint) } }
             }
             div.scroll { table.txsteps {
-                thead { tr { th { "Step" } th.n { "Took" } th.bar-col { "" } th { "What it found" } } }
+                thead { tr { th { "Step" } th.n { "Took" } th.bar-col { span.hidden { "As a bar" } } th { "What it found" } } }
                 tbody {
                     @for (step, state) in words::steps(it) {
                         @let facts = it.finished.get(&step);

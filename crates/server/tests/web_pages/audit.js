@@ -67,6 +67,8 @@ window.addEventListener("load", () => {
   for (const svg of document.querySelectorAll("svg"))
     if (!svg.closest("[aria-hidden=true]") && svg.getAttribute("role") !== "presentation" && !svg.getAttribute("aria-label"))
       faults.push("a picture that says nothing: " + name(svg.parentElement) + " > " + svg.outerHTML.slice(0, 60));
+  for (const el of document.querySelectorAll("summary a, summary button, button a, [role=img] a"))
+    faults.push("a link within what is one thing to click or a picture: " + name(el.parentElement) + " > " + name(el));
   const ids = [...document.querySelectorAll("[id]")].map((el) => el.id);
   for (const id of new Set(ids.filter((id, at) => ids.indexOf(id) !== at))) faults.push("two elements are #" + id);
   if (!document.documentElement.lang) faults.push("no language");

@@ -187,7 +187,7 @@ pub(crate) fn cve() -> CveDetail {
             .map(|(s, h)| finding(2, h, *s))
             .collect(),
         by_state: counts(&[("open", 2), ("pending-restart", 1), ("fixed", 1)]),
-        fleet: Some(cve_row(2)),
+        fleet: Some(CveRow { hosts: 3, reachable: 3, open: 2, pending: 1, fixed: 1, ..cve_row(2) }),
         first_fixed: Some(ago(90_000)),
         last_fixed: Some(ago(3_600)),
     }
