@@ -10,9 +10,11 @@ const PACKAGE: &str = "unzip";
 
 /// A year too early, a year too late, and a step back by two hours in the middle of a change.
 pub(super) fn wrong(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
-    on_machine(stand, PACKAGE, "a year behind", "", |m, was| refused(m, was, "-1 year", "clock"))?;
+    on_machine(stand, PACKAGE, "a year behind", "", |m, was| {
+        refused(m, was, "-1 year", "clock says")
+    })?;
     on_machine(stand, PACKAGE, "a year ahead", "", |m, was| {
-        refused(m, was, "+1 year", "index-expired")
+        refused(m, was, "+1 year", "has expired")
     })?;
     on_machine(stand, PACKAGE, "two hours back in the middle", "", |m, was| {
         let wait = "systemd-run --quiet --collect --no-block -E FETTLE_WAIT_AT=apply:after fettle-agent patch";
@@ -34,23 +36,23 @@ pub(super) fn wrong(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     })
 }
 
-/// The agent refuses with this code, and nothing is changed.
+/// The agent refuses with these words, and nothing is changed.
 fn refused(
     machine: &Machine,
     was: &super::machines::Was,
     step: &str,
-    code: &str,
+    words: &str,
 ) -> Result<super::machines::Judged, LabError> {
     machine.sh(&format!("date -s '{step}'"), SHORT)?;
     let patience = Duration::from_secs(600);
-    let line = format!("fettle-agent -o json patch {PACKAGE} 2>&1 || true");
+    let line = format!("fettle-agent patch {PACKAGE} 2>&1 || true");
     let said = machine.sh(&line, patience)?;
     let end = was.judge(machine, End::Refused)?;
     Ok((
         true,
-        match said.contains(code) {
+        match said.contains(words) {
             true => end,
-            false => Err(format!("it did not say {code}: {said}")),
+            false => Err(format!("it did not say `{words}`: {said}")),
         },
     ))
 }
