@@ -322,10 +322,18 @@ pub(crate) enum Policy {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Put a policy in force.
+    /// What a policy would change if it were applied now: settings, hosts, windows, deadlines.
+    Diff {
+        /// TOML file.
+        file: PathBuf,
+    },
+    /// Put a policy in force, and say what that changes.
     Apply {
         /// TOML file.
         file: PathBuf,
+        /// Only while the one of its name in force has this digest; `none`: only while there is none.
+        #[arg(long = "if", value_name = "DIGEST")]
+        in_force: Option<String>,
     },
     /// Policies in force.
     List,
@@ -333,6 +341,19 @@ pub(crate) enum Policy {
     Show {
         /// Its name.
         name: String,
+        /// This version instead of the one in force.
+        #[arg(value_name = "VERSION")]
+        number: Option<u64>,
+    },
+    /// Every version of one, with who applied it and when.
+    History {
+        /// Its name.
+        name: String,
+    },
+    /// Which policy counts for a host and why; what it owes, by when and by which rule; what stands in the way.
+    Explain {
+        /// Name or id.
+        host: String,
     },
 }
 

@@ -1,12 +1,12 @@
 //! Each command: ask the API, print the answer.
 
 use crate::args::{
-    Audit, Because, Cli, Command, Feed, Finding, Host, Operator, Output, Package, Plan, Policy,
-    Rollout, Token, Window,
+    Audit, Because, Cli, Command, Feed, Finding, Host, Operator, Output, Package, Plan, Rollout,
+    Token, Window,
 };
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
-use crate::{access, policy_check, show, watch, window};
+use crate::{access, policy, policy_check, show, watch, window};
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
 use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
@@ -31,7 +31,6 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             clap_complete::generate(*shell, &mut Cli::command(), "fettle", &mut std::io::stdout());
             Ok(())
         }
-        Command::Policy(Policy::Check { files }) => policy_check::check(files),
         Command::Audit(Audit::Verify { file: Some(file) }) => verify_file(file, cli.globals.output),
         Command::Host(Host::List(it)) => {
             let limit = it.limit.to_string();
@@ -103,25 +102,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Cve { id } => {
             ask.get(&format!("/cves/{}", escape(id)), |cve: &CveDetail| show::finding::cve(cve))
         }
-        Command::Policy(Policy::Apply { file }) => {
-            let text = policy_check::read(file)?;
-            let row: PolicyRow =
-                ask.client()?.post_bytes("/policies", "application/toml", text.as_bytes())?;
-            ask.print(&row, |row| {
-                line(&format!(
-                    "policy `{}` version {} is in force for {} hosts",
-                    row.name, row.version, row.hosts
-                ));
-                line(&format!("→ fettle plan make {}", row.name));
-            })
-        }
-        Command::Policy(Policy::List) => {
-            ask.get("/policies", |page: &Page<PolicyRow>| show::policy::list(page))
-        }
-        Command::Policy(Policy::Show { name }) => ask
-            .get(&format!("/policies/{}", escape(name)), |row: &PolicyRow| {
-                line(row.text.trim_end())
-            }),
+        Command::Policy(it) => policy::run(&ask, it),
         Command::Window(Window::Preview { policy, count, from }) => {
             let policy = policy_named(&ask, policy)?;
             let now = || Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
@@ -215,6 +196,10 @@ impl Ask<'_> {
         Client::new(&self.cli.globals)
     }
 
+    pub(crate) fn output(&self) -> Output {
+        self.cli.globals.output
+    }
+
     pub(crate) fn print<T: Serialize>(
         &self,
         value: &T,
@@ -229,7 +214,7 @@ impl Ask<'_> {
         }
     }
 
-    fn get<T: Serialize + DeserializeOwned>(
+    pub(crate) fn get<T: Serialize + DeserializeOwned>(
         &self,
         path: &str,
         table: impl FnOnce(&T),

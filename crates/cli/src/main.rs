@@ -6,6 +6,7 @@ mod client;
 mod commands;
 mod keep;
 mod output;
+mod policy;
 mod policy_check;
 mod show;
 mod watch;

@@ -107,6 +107,8 @@ fn each_command_asks_the_route_it_is_for() {
         (&["cve", "CVE-2024-5535"], "GET /api/v1/cves/CVE-2024-5535"),
         (&["policy", "list"], "GET /api/v1/policies"),
         (&["policy", "show", "web"], "GET /api/v1/policies/web"),
+        (&["policy", "history", "web"], "GET /api/v1/policies/web/versions?limit=100000"),
+        (&["policy", "explain", "a b/c"], "GET /api/v1/hosts/a%20b%2Fc/policy"),
         (&["plan", "make", "web"], r#"POST /api/v1/plans {"policy":"web","hosts":[]}"#),
         (&["plan", "show", "3"], "GET /api/v1/plans/3"),
         // Without the digest that was seen it is asked for first.

@@ -13,7 +13,7 @@ mod order;
 mod restarts;
 mod strategy;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use make::{Barred, PlanInput, make};
 

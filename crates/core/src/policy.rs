@@ -8,18 +8,31 @@ use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 mod classify;
+mod diff;
+mod explain;
 pub mod glob;
 mod parse;
 mod recurrence;
 mod select;
 mod selector;
+mod settings;
 mod strategy;
 mod window;
 
+pub use classify::{Counted, Deadline};
+pub use diff::{
+    Cover, DeadlineMove, DiffInput, HostMove, Known, Opening, Owed, PolicyDiff, diff, is_touched,
+    with_next,
+};
+pub use explain::{
+    AcceptanceOf, BudgetOf, ClassOf, Condition, Considered, ExclusionOf, ExplainInput, Explained,
+    OwedFinding, explain,
+};
 pub use parse::{MAX_POLICY_BYTES, PolicyError};
 pub use recurrence::{Recurrence, RecurrenceError};
 pub use select::{Ambiguous, FACTS, choose};
 pub use selector::{MAX_SELECTOR_BYTES, MAX_SELECTOR_DEPTH, SelectorError};
+pub use settings::{Setting, settings};
 pub use strategy::{EVERYBODY, Pool, Share, Strategy};
 pub use window::WindowState;
 

@@ -12,7 +12,7 @@ mod rollouts;
 pub(crate) use approvals::{approve_now, withdraw_now};
 pub(crate) use events::stream;
 pub(crate) use fleet::{CveQuery, FindingQuery, HostQuery, PackageQuery, SearchQuery, given};
-pub(crate) use plans::make_now;
+pub(crate) use plans::{barred_now, make_now};
 pub(crate) use rollouts::{Wish, start_now, wish_now};
 
 use crate::access::{Identified, Rule, guard};
@@ -97,6 +97,9 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(policies::list)),
         (Admin, routes!(policies::apply)),
         (Viewer, routes!(policies::one)),
+        (Viewer, routes!(policies::versions)),
+        (Viewer, routes!(policies::diff)),
+        (Viewer, routes!(policies::explain)),
         (Viewer, routes!(plans::list)),
         (Operator, routes!(plans::make)),
         (Viewer, routes!(plans::one)),
@@ -419,6 +422,9 @@ mod tests {
             ("get", "/policies"),
             ("post", "/policies"),
             ("get", "/policies/{name}"),
+            ("get", "/policies/{name}/versions"),
+            ("post", "/policy-diffs"),
+            ("get", "/hosts/{host}/policy"),
             ("post", "/plans"),
             ("get", "/plans/{number}"),
             ("post", "/plans/{number}/approvals"),

@@ -2,11 +2,13 @@
 
 mod findings;
 mod hosts;
+mod policies;
 mod rollouts;
 mod search;
 
 pub(crate) use findings::{cve, explain, findings};
 pub(crate) use hosts::host;
+pub(crate) use policies::{explained, policies, policy, policy_diff, policy_versions};
 pub(crate) use rollouts::{rollout, rollout_row, rollouts};
 pub(crate) use search::search;
 
@@ -18,7 +20,6 @@ use fettle_core::plan::Plan;
 use fettle_core::plan::approval::{ApprovalInput, ApprovalVerdict, Stage, judge};
 use fettle_core::policy::Policy;
 use fettle_core::{Problem, Timestamp};
-use fettle_store::policies::PolicyRecord;
 use fettle_store::{
     StoreError, View, approvals as stored_approvals, feeds as stored_feeds,
     findings as stored_findings, ledger, operators as stored_operators, plans,
@@ -26,7 +27,7 @@ use fettle_store::{
 use fettle_vuln::feed::Feed;
 use fettle_wire::api::{
     FeedRow, LateRow, LedgerVerified, OperatorRow, Overview, PackageDetail, Page, PlanDetail,
-    PolicyRow, WindowRow,
+    WindowRow,
 };
 use std::collections::BTreeMap;
 
@@ -138,44 +139,6 @@ pub(crate) fn feed_rows(view: &View<'_>) -> Result<Vec<FeedRow>, Problem> {
     let shown =
         |feed: &Feed| !matches!(feed, Feed::Osv(_)) || known.iter().any(|k| k.name == feed.word());
     Ok(Feed::ALL.into_iter().filter(shown).map(row).collect())
-}
-
-/// Policies in force.
-pub(crate) fn policies(app: &App, _: &View<'_>) -> Result<Vec<PolicyRow>, Problem> {
-    let in_force = app.policies();
-    let hosts: BTreeMap<String, u64> = app.fleet(|fleet| {
-        fleet.by_policy().into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
-    })?;
-    let row = |record: &PolicyRecord| {
-        let parsed = in_force.parsed.iter().find(|p| p.name == record.name);
-        policy_row(
-            record,
-            parsed.map_or("", |p| &p.description),
-            hosts.get(record.name.as_str()).copied().unwrap_or(0),
-        )
-    };
-    Ok(in_force.records.iter().map(row).collect())
-}
-
-fn policy_row(record: &PolicyRecord, description: &str, hosts: u64) -> PolicyRow {
-    PolicyRow {
-        name: record.name.clone(),
-        version: record.version,
-        description: description.to_owned(),
-        digest: record.digest,
-        applied_at: record.applied_at,
-        applied_by: record.applied_by.clone(),
-        hosts,
-        text: record.text.clone(),
-    }
-}
-
-/// One policy in force.
-pub(crate) fn policy(app: &App, view: &View<'_>, name: &str) -> Result<PolicyRow, Problem> {
-    let found = policies(app, view)?.into_iter().find(|p| p.name == name);
-    found.ok_or_else(|| {
-        fettle_store::StoreError::Missing { what: "policy", name: name.to_owned() }.into()
-    })
 }
 
 /// A plan.

@@ -10,7 +10,10 @@
 //! | `GET /cves?q=&class=&severity=&state=&kev=&fixable=&due=&sort=` | [`Page`] of [`CveRow`] |
 //! | `GET /cves/{id}` | [`CveDetail`] |
 //! | `GET /search?q=` | [`Found`] |
-//! | `GET /policies`, `POST /policies` (TOML text), `GET /policies/{name}` | [`PolicyRow`] |
+//! | `GET /policies`, `POST /policies?if=` (TOML text), `GET /policies/{name}` | [`PolicyRow`] |
+//! | `GET /policies/{name}/versions` | [`Page`] of [`PolicyVersion`] |
+//! | `POST /policy-diffs` (TOML text) | [`PolicyDiff`](fettle_core::policy::PolicyDiff) |
+//! | `GET /hosts/{host}/policy` | [`Explained`](fettle_core::policy::Explained) |
 //! | `POST /plans` [`MakePlan`], `GET /plans/{number}` | [`PlanDetail`] |
 //! | `POST /plans/{number}/approvals` [`ApprovePlan`], `DELETE` one's own | [`PlanDetail`], nothing |
 //! | `POST /rollouts` [`StartRollout`], `GET /rollouts`, `GET /rollouts/{id}` | [`RolloutRow`], [`RolloutDetail`] |
@@ -363,6 +366,24 @@ dto! {
         pub applied_by: String,
         /// Hosts it selects now.
         pub hosts: u64,
+        /// The TOML text.
+        pub text: String,
+    }
+
+    /// A version of a policy.
+    pub struct PolicyVersion {
+        /// 1, 2, 3, ...
+        pub version: u64,
+        /// Digest of the text.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        pub digest: Digest,
+        /// When it was applied.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub applied_at: Timestamp,
+        /// By whom.
+        pub applied_by: String,
+        /// Is it the one in force?
+        pub in_force: bool,
         /// The TOML text.
         pub text: String,
     }

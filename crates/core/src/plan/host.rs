@@ -29,7 +29,7 @@ pub(super) struct Verdict {
 
 impl FindingState {
     /// Does somebody owe something for it?
-    pub(super) fn is_owed(self) -> bool {
+    pub(crate) fn is_owed(self) -> bool {
         !matches!(self, Self::Fixed | Self::Accepted)
     }
 }

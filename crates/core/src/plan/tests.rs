@@ -1,7 +1,7 @@
 //! Plans of small fleets, by hand; and what must hold for any fleet.
 
 mod approvals;
-mod fleet;
+pub(crate) mod fleet;
 mod hosts;
 mod properties;
 mod strategies;

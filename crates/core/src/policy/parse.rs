@@ -13,6 +13,7 @@ mod section;
 mod spelling;
 mod strategy;
 
+pub(super) use duration::text as duration_text;
 pub(super) use spelling::nearest;
 
 /// Longest policy text, in bytes.

@@ -28,7 +28,8 @@ impl Selector {
     }
 }
 
-fn value_of<'a>(host: &'a Host, key: &str) -> Option<&'a str> {
+/// What the host has for a label or fact. `None`: nothing.
+pub(super) fn value_of<'a>(host: &'a Host, key: &str) -> Option<&'a str> {
     let inventory = host.inventory.as_ref();
     match key {
         "host.name" => Some(&host.name),

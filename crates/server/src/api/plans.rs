@@ -98,15 +98,7 @@ fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Proble
             found.insert(host.id.clone(), all.filter(|f| f.state.is_vulnerable()).collect());
         }
     }
-    let barred: Vec<Barred> = barred::all(view)?
-        .into_iter()
-        .map(|b| Barred {
-            package: b.package,
-            version: b.version,
-            cohort: b.cohort,
-            reason: b.reason,
-        })
-        .collect();
+    let barred = barred_now(view)?;
     let busy = busy(app, view)?;
     let number = stored::next_number(view)?;
     Ok(make_plan(PlanInput {
@@ -124,6 +116,17 @@ fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Proble
         now: now(),
         seed: number,
     }))
+}
+
+/// Versions that are not to be given.
+pub(crate) fn barred_now(view: &View<'_>) -> Result<Vec<Barred>, Problem> {
+    let barred = |b: barred::BarredRecord| Barred {
+        package: b.package,
+        version: b.version,
+        cohort: b.cohort,
+        reason: b.reason,
+    };
+    Ok(barred::all(view)?.into_iter().map(barred).collect())
 }
 
 /// Hosts that a rollout still wants something of.

@@ -2,7 +2,7 @@
 
 use crate::app::{App, now};
 use fettle_core::transaction::Progress;
-use fettle_core::{Hold, Problem};
+use fettle_core::{Hold, HostId, Problem};
 use fettle_store::hosts::HostRecord;
 use fettle_store::{StoreError, View, findings, hosts as stored, transactions};
 use fettle_vuln::exposure::HostView;
@@ -64,15 +64,22 @@ fn holds(app: &App, view: &View<'_>, record: &HostRecord) -> Result<Vec<Hold>, P
             holds.extend(policy.window_at(now()).hold);
         }
     }
-    for state in crate::rollouts::of_host(app, view, &host.id)? {
+    holds.extend(waiting(app, view, &host.id)?);
+    holds.dedup();
+    Ok(holds)
+}
+
+/// What rollouts wait for on the host.
+pub(super) fn waiting(app: &App, view: &View<'_>, host: &HostId) -> Result<Vec<Hold>, Problem> {
+    let mut holds = Vec::new();
+    for state in crate::rollouts::of_host(app, view, host)? {
         let decision = crate::rollouts::decide(app, view, &state)?;
-        let pending = state.hosts.get(&host.id).is_some_and(|run| !run.is_over());
-        let about = |on: &Option<fettle_core::HostId>| match on {
-            Some(id) => *id == host.id,
+        let pending = state.hosts.get(host).is_some_and(|run| !run.is_over());
+        let about = |on: &Option<HostId>| match on {
+            Some(id) => id == host,
             None => pending,
         };
         holds.extend(decision.holds.into_iter().filter(|w| about(&w.host)).map(|w| w.hold));
     }
-    holds.dedup();
     Ok(holds)
 }

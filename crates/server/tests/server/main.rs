@@ -12,6 +12,7 @@ mod fleet;
 mod http;
 mod lists;
 mod operations;
+mod policies;
 mod rollouts;
 mod site;
 mod trust;

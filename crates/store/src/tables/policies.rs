@@ -64,6 +64,19 @@ pub fn get(view: &View<'_>, name: &str) -> Result<PolicyRecord, StoreError> {
     .ok_or_else(|| StoreError::Missing { what: "policy", name: name.to_owned() })
 }
 
+/// Every version of one policy, newest first.
+///
+/// # Errors
+/// [`StoreError::Missing`] when none was ever applied.
+pub fn history(view: &View<'_>, name: &str) -> Result<Vec<PolicyRecord>, StoreError> {
+    let query = format!("SELECT {COLUMNS} FROM policies WHERE name = $1 ORDER BY version DESC");
+    let all = view.all(&query, [name], record)?;
+    match all.is_empty() {
+        true => Err(StoreError::Missing { what: "policy", name: name.to_owned() }),
+        false => Ok(all),
+    }
+}
+
 /// The text a plan was made by, whatever was applied since.
 ///
 /// # Errors
@@ -82,6 +95,8 @@ pub fn by_digest(
 
 /// Puts a policy in force. The same text again changes nothing.
 ///
+/// With `in_force`, only while exactly that is: the digest of the version in force, or `None` for none of the name.
+///
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn apply(
@@ -89,12 +104,29 @@ pub fn apply(
     name: &str,
     digest: Digest,
     text: &str,
+    in_force: Option<Option<Digest>>,
 ) -> Result<PolicyRecord, StoreError> {
-    let before = match get(tx, name) {
-        Ok(found) if found.digest == digest && found.text == text => return Ok(found),
-        Ok(found) => found.version,
-        Err(StoreError::Missing { .. }) => 0,
+    let found = match get(tx, name) {
+        Ok(found) => Some(found),
+        Err(StoreError::Missing { .. }) => None,
         Err(other) => return Err(other),
+    };
+    if let Some(expected) = in_force
+        && expected != found.as_ref().map(|f| f.digest)
+    {
+        let is = match &found {
+            Some(f) => format!("version {} by {} is ({})", f.version, f.applied_by, f.digest),
+            None => "none of that name is".to_owned(),
+        };
+        let said = expected.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
+        return Err(StoreError::Conflict(format!(
+            "policy `{name}` was said to be in force as {said}, and {is}"
+        )));
+    }
+    let before = match found {
+        Some(found) if found.digest == digest && found.text == text => return Ok(found),
+        Some(found) => found.version,
+        None => 0,
     };
     let record = PolicyRecord {
         name: name.to_owned(),

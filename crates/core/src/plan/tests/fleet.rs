@@ -9,20 +9,20 @@ use crate::policy::{Policy, Pool};
 use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) const NOW: &str = "2026-11-23T12:00:00Z";
+pub(crate) const NOW: &str = "2026-11-23T12:00:00Z";
 
-pub(super) fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-pub(super) fn policy(more: &str) -> Policy {
+pub(crate) fn policy(more: &str) -> Policy {
     let own = more.contains("[[ring]]") || more.contains("[strategy]");
     let rings = if own { "" } else { "[[ring]]\nname = \"all\"\n" };
     let text = format!("[policy]\nname = \"p\"\nselect = \"all\"\n{more}\n{rings}");
     Policy::parse(&text).unwrap_or_else(|e| panic!("{e:?}"))
 }
 
-pub(super) fn package(name: &str, source: &str, version: &str) -> Package {
+pub(crate) fn package(name: &str, source: &str, version: &str) -> Package {
     Package {
         name: name.into(),
         architecture: "amd64".into(),
@@ -33,7 +33,7 @@ pub(super) fn package(name: &str, source: &str, version: &str) -> Package {
     }
 }
 
-pub(super) fn debian(security: bool) -> Origin {
+pub(crate) fn debian(security: bool) -> Origin {
     let (label, suite) =
         if security { ("Debian-Security", "stable-security") } else { ("Debian", "stable") };
     Origin {
@@ -44,7 +44,7 @@ pub(super) fn debian(security: bool) -> Origin {
     }
 }
 
-pub(super) fn upgrade(name: &str, from: &str, to: &str) -> Upgrade {
+pub(crate) fn upgrade(name: &str, from: &str, to: &str) -> Upgrade {
     Upgrade {
         name: name.into(),
         architecture: "amd64".into(),
@@ -59,7 +59,7 @@ pub(super) fn upgrade(name: &str, from: &str, to: &str) -> Upgrade {
     }
 }
 
-pub(super) fn service(unit: &str) -> Service {
+pub(crate) fn service(unit: &str) -> Service {
     Service {
         unit: unit.into(),
         active: "active".into(),
@@ -68,7 +68,7 @@ pub(super) fn service(unit: &str) -> Service {
     }
 }
 
-pub(super) fn listener(unit: &str, process: &str, address: &str) -> Listener {
+pub(crate) fn listener(unit: &str, process: &str, address: &str) -> Listener {
     Listener {
         protocol: "tcp".into(),
         address: address.into(),
@@ -79,7 +79,7 @@ pub(super) fn listener(unit: &str, process: &str, address: &str) -> Listener {
 }
 
 /// A host with openssl (two binaries), nginx and a kernel; everything but the kernel has a security upgrade.
-pub(super) fn host(id: &str, labels: &[(&str, &str)]) -> Host {
+pub(crate) fn host(id: &str, labels: &[(&str, &str)]) -> Host {
     let inventory = Inventory {
         schema: 1,
         os: Os {
@@ -133,11 +133,11 @@ pub(super) fn host(id: &str, labels: &[(&str, &str)]) -> Host {
     }
 }
 
-pub(super) fn inventory(host: &mut Host) -> &mut Inventory {
+pub(crate) fn inventory(host: &mut Host) -> &mut Inventory {
     host.inventory.as_mut().unwrap()
 }
 
-pub(super) fn finding(
+pub(crate) fn finding(
     host: &str,
     id: &str,
     source: &str,
@@ -164,20 +164,20 @@ pub(super) fn finding(
 
 /// A fleet with all that a plan is made from.
 #[derive(Debug, Clone)]
-pub(super) struct World {
-    pub(super) policy: Policy,
-    pub(super) policies: Vec<Policy>,
-    pub(super) fleet: Vec<Host>,
-    pub(super) only: Option<BTreeSet<HostId>>,
-    pub(super) findings: BTreeMap<HostId, Vec<Finding>>,
-    pub(super) barred: Vec<Barred>,
-    pub(super) busy: BTreeMap<HostId, RolloutId>,
-    pub(super) seed: u64,
-    pub(super) serving: Option<Pool>,
+pub(crate) struct World {
+    pub(crate) policy: Policy,
+    pub(crate) policies: Vec<Policy>,
+    pub(crate) fleet: Vec<Host>,
+    pub(crate) only: Option<BTreeSet<HostId>>,
+    pub(crate) findings: BTreeMap<HostId, Vec<Finding>>,
+    pub(crate) barred: Vec<Barred>,
+    pub(crate) busy: BTreeMap<HostId, RolloutId>,
+    pub(crate) seed: u64,
+    pub(crate) serving: Option<Pool>,
 }
 
 impl World {
-    pub(super) fn new(policy: Policy, fleet: Vec<Host>) -> Self {
+    pub(crate) fn new(policy: Policy, fleet: Vec<Host>) -> Self {
         let (policies, only, findings) = (vec![], None, BTreeMap::new());
         Self {
             policy,
@@ -193,18 +193,18 @@ impl World {
     }
 
     /// One host, `h`, and a change to it.
-    pub(super) fn one(policy: Policy, change: impl FnOnce(&mut Host)) -> Self {
+    pub(crate) fn one(policy: Policy, change: impl FnOnce(&mut Host)) -> Self {
         let mut h = host("h", &[]);
         change(&mut h);
         Self::new(policy, vec![h])
     }
 
-    pub(super) fn with(mut self, finding: Finding) -> Self {
+    pub(crate) fn with(mut self, finding: Finding) -> Self {
         self.findings.entry(finding.host.clone()).or_default().push(finding);
         self
     }
 
-    pub(super) fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         make(PlanInput {
             number: 1,
             parent: None,
@@ -224,18 +224,18 @@ impl World {
 }
 
 /// Packages that the plan changes on a host.
-pub(super) fn changed(plan: &Plan, host: &str) -> Vec<String> {
+pub(crate) fn changed(plan: &Plan, host: &str) -> Vec<String> {
     let host = plan.hosts.get(&HostId::from(host));
     host.into_iter().flat_map(|h| &h.order.changes).map(|c| c.name.clone()).collect()
 }
 
 /// Reasons for which a package (or, `""`, the whole host) is held.
-pub(super) fn held(plan: &Plan, package: &str) -> Vec<Hold> {
+pub(crate) fn held(plan: &Plan, package: &str) -> Vec<Hold> {
     let found: Vec<_> = plan.held.iter().filter(|h| h.package == package).collect();
     assert!(found.len() <= 1, "{package} is held twice: {found:?}");
     found.first().map(|h| h.reasons.clone()).unwrap_or_default()
 }
 
-pub(super) fn quarantine() -> Option<Quarantine> {
+pub(crate) fn quarantine() -> Option<Quarantine> {
     Some(Quarantine { since: at(NOW), reason: "undo failed".into() })
 }

@@ -55,7 +55,7 @@ pub(super) fn seconds(text: &str) -> Result<u64, (String, String)> {
 }
 
 /// A duration as [`seconds`] reads it: in the largest unit, up to days, that it is a multiple of.
-pub(super) fn text(seconds: u64) -> String {
+pub(in crate::policy) fn text(seconds: u64) -> String {
     let unit =
         UNITS[..4].iter().rev().find(|(_, size)| seconds >= *size && seconds.is_multiple_of(*size));
     unit.map_or("0s".to_owned(), |(unit, size)| format!("{}{unit}", seconds / size))

@@ -1,0 +1,129 @@
+//! Policies, what one would change, and which one counts for a host.
+
+use super::hosts::waiting;
+use crate::app::{App, now};
+use crate::policies::Policies;
+use fettle_core::host::Host;
+use fettle_core::policy::{
+    self, DiffInput, ExplainInput, Explained, Known, Policy, PolicyDiff, is_touched, with_next,
+};
+use fettle_core::{HostId, Problem};
+use fettle_store::policies::{self as stored, PolicyRecord};
+use fettle_store::{View, findings as stored_findings, hosts as stored_hosts};
+use fettle_wire::api::{PolicyRow, PolicyVersion};
+use std::collections::BTreeMap;
+
+/// Policies in force.
+pub(crate) fn policies(app: &App, _: &View<'_>) -> Result<Vec<PolicyRow>, Problem> {
+    let in_force = app.policies();
+    let hosts: BTreeMap<String, u64> = app.fleet(|fleet| {
+        fleet.by_policy().into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
+    })?;
+    let row = |record: &PolicyRecord| {
+        let parsed = in_force.parsed.iter().find(|p| p.name == record.name);
+        policy_row(
+            record,
+            parsed.map_or("", |p| &p.description),
+            hosts.get(record.name.as_str()).copied().unwrap_or(0),
+        )
+    };
+    Ok(in_force.records.iter().map(row).collect())
+}
+
+fn policy_row(record: &PolicyRecord, description: &str, hosts: u64) -> PolicyRow {
+    PolicyRow {
+        name: record.name.clone(),
+        version: record.version,
+        description: description.to_owned(),
+        digest: record.digest,
+        applied_at: record.applied_at,
+        applied_by: record.applied_by.clone(),
+        hosts,
+        text: record.text.clone(),
+    }
+}
+
+/// One policy in force.
+pub(crate) fn policy(app: &App, view: &View<'_>, name: &str) -> Result<PolicyRow, Problem> {
+    let found = policies(app, view)?.into_iter().find(|p| p.name == name);
+    found.ok_or_else(|| {
+        fettle_store::StoreError::Missing { what: "policy", name: name.to_owned() }.into()
+    })
+}
+
+/// Every version of a policy, newest first.
+pub(crate) fn policy_versions(view: &View<'_>, name: &str) -> Result<Vec<PolicyVersion>, Problem> {
+    let rows = stored::history(view, name)?.into_iter().enumerate();
+    let row = |(n, record): (usize, PolicyRecord)| PolicyVersion {
+        version: record.version,
+        digest: record.digest,
+        applied_at: record.applied_at,
+        applied_by: record.applied_by,
+        in_force: n == 0,
+        text: record.text,
+    };
+    Ok(rows.map(row).collect())
+}
+
+/// What a policy would change if it were applied now.
+pub(crate) fn policy_diff(
+    app: &App,
+    view: &View<'_>,
+    next: &Policy,
+) -> Result<PolicyDiff, Problem> {
+    let in_force: &Policies = &app.policies();
+    let after = with_next(&in_force.parsed, next);
+    let fleet: Vec<Host> = stored_hosts::all(view)?.into_iter().map(|r| r.host).collect();
+    let mut findings: BTreeMap<HostId, Vec<Known>> = BTreeMap::new();
+    for host in fleet.iter().filter(|h| is_touched(&in_force.parsed, &after, next, h)) {
+        findings.insert(host.id.clone(), known(view, &host.id)?);
+    }
+    Ok(policy::diff(DiffInput {
+        in_force: &in_force.parsed,
+        next,
+        fleet: &fleet,
+        findings: &findings,
+        now: now(),
+    }))
+}
+
+/// What a host is exposed to, and since when that is known.
+fn known(view: &View<'_>, host: &HostId) -> Result<Vec<Known>, Problem> {
+    let all = stored_findings::of_host(view, host)?.into_values();
+    let one =
+        |r: stored_findings::FindingRecord| Known { finding: r.finding, first_seen: r.first_seen };
+    Ok(all.map(one).filter(|k| k.finding.state.is_vulnerable()).collect())
+}
+
+/// Which policy counts for a host and why, and what follows.
+pub(crate) fn explained(
+    app: &App,
+    view: &View<'_>,
+    id_or_name: &str,
+) -> Result<Explained, Problem> {
+    let mut host = stored_hosts::find(view, id_or_name)?.host;
+    host.inventory = stored_hosts::inventory(view, &host.id)?;
+    host.last_seen = app.last_seen(&host.id, host.last_seen);
+    let fleet: Vec<Host> = stored_hosts::all(view)?.into_iter().map(|r| r.host).collect();
+    let in_force = app.policies();
+    let rollouts = crate::rollouts::of_host(app, view, &host.id)?;
+    let at_work = |state: &&std::sync::Arc<fettle_core::rollout::Rollout>| {
+        state.hosts.get(&host.id).is_some_and(|run| !run.is_over())
+    };
+    let serving = match in_force.of(&host) {
+        Some(policy) => crate::rollouts::serving(app, view, &policy.name)?,
+        None => None,
+    };
+    Ok(policy::explain(ExplainInput {
+        host: &host,
+        policies: &in_force.parsed,
+        fleet: &fleet,
+        findings: &known(view, &host.id)?,
+        barred: &crate::api::barred_now(view)?,
+        busy: rollouts.iter().find(at_work).map(|state| &state.id),
+        waiting: &waiting(app, view, &host.id)?,
+        serving,
+        silent_after_seconds: app.options.silent_after_seconds,
+        now: now(),
+    }))
+}
