@@ -2,6 +2,7 @@
 
 mod agent;
 mod host;
+mod web;
 
 use crate::figures::{Figure, publish};
 use crate::lab::{say, within};
@@ -19,6 +20,9 @@ pub(crate) struct Bench {
     /// Write the figures as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// For `web`: how large the fleet is.
+    #[arg(long, default_value_t = 100_000)]
+    hosts: usize,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -27,6 +31,8 @@ enum Name {
     Agent,
     /// The host's transaction beside bare apt-get: time, gap in service, undo.
     Host,
+    /// The web pages over a large fleet: time in the server, weight of a first visit.
+    Web,
 }
 
 /// Runs of each command; the median counts.
@@ -37,6 +43,7 @@ impl Bench {
         let figures = match self.name {
             Name::Agent => in_the_lab(agent::measure)?,
             Name::Host => in_the_lab(host::measure)?,
+            Name::Web => web::measure(self.hosts)?,
         };
         publish(&figures, self.json.as_deref())
     }
