@@ -4,7 +4,7 @@
 //! the database can look, and nothing else. They go into an archive of their own, which seldom changes and is to be
 //! kept elsewhere.
 //!
-//! A server that comes from a backup has forgotten what happened since. [`settle`] is what it does about that at its
+//! A server that comes from a backup has forgotten what happened since. `settle` is what it does about that at its
 //! first start: it pauses what was under way, leaps over the order numbers that hosts may have seen, and has every
 //! agent send its journals again.
 
