@@ -1,5 +1,5 @@
 //! `doctor`: is this host fit to be patched, and to be patched by its server? What is looked at and what is made of it
-//! are apart: [`look`] asks the host, [`judge`] is a pure function of the answers.
+//! are apart: `look` asks the host, `judge` is a pure function of the answers.
 
 use crate::identity::{self, Identity};
 use crate::packages::index::{self, Indexes};
