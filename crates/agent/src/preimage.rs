@@ -17,7 +17,7 @@ mod state;
 pub mod subvolume;
 
 pub use capture::{Captured, capture, extend, list_trees, needs, observe_all};
-pub use restore::{Restored, restore};
+pub use restore::{Restored, restore, sync};
 pub use state::{Attributes, Kind, State, observe, physical};
 
 use crate::durable;

@@ -466,7 +466,10 @@ impl Source<'_> {
 }
 
 /// Makes everything durable, each file system touched once.
-fn sync(root: &Path, manifest: &Manifest) -> io::Result<()> {
+///
+/// # Errors
+/// When one of them cannot be synced.
+pub fn sync(root: &Path, manifest: &Manifest) -> io::Result<()> {
     let (mut seen, mut look) = (BTreeSet::new(), Look::below(root));
     for record in manifest.values() {
         let is_directory = record.was.as_ref().is_some_and(|was| was.kind == Kind::Directory);

@@ -330,6 +330,9 @@ pub(super) fn finish(
     }
     facts.unforeseen = unforeseen.iter().take(TOLD).map(ToString::to_string).collect();
     let manifest = if kept > 0 { manifest_of(tx)? } else { manifest };
+    // What maintainer scripts write is synced by nobody. A power cut after the next record would take it away, and an
+    // undo would take what is left for somebody else's change.
+    preimage::sync(Path::new("/"), &manifest).map_err(io_fault("make the change durable"))?;
     let paths = manifest.into_keys().collect();
     let after = preimage::observe_all(Path::new("/"), &paths, &WHOLE)
         .map_err(super::snapshot::preimage_fault)?;
