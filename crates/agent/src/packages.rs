@@ -7,6 +7,7 @@ use fettle_core::assignment::{ConffileRule, PackageChange};
 use std::path::{Path, PathBuf};
 
 pub mod apt;
+mod fetch;
 pub mod index;
 pub mod names;
 pub mod repack;

@@ -3,6 +3,7 @@
 //! Versions are always exact (`NAME:ARCH=VERSION`) and archives always those in the transaction's own directory, so
 //! what is rehearsed, what is approved and what is applied are the same bytes.
 
+use super::fetch::exact;
 use super::tool::{self, QUIET, words};
 use super::{
     Archive, CommandLine, Driver, LockHolder, Mismatch, PackagesError, Provenance, Resolution,
@@ -25,9 +26,9 @@ const CACHE: &str = "/var/cache/apt/archives";
 #[derive(Debug, Clone)]
 pub struct Apt {
     root: PathBuf,
-    caches: [String; 4],
+    pub(super) caches: [String; 4],
     /// What is being fetched. It outlives a transaction: where a line broke, the next one goes on.
-    fetching: PathBuf,
+    pub(super) fetching: PathBuf,
 }
 
 /// Options that give apt a cache of its package lists beside the agent's own state. apt writes its cache anew
@@ -52,132 +53,6 @@ impl Apt {
 
     fn at(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
-    }
-
-    /// `apt-get download` into a directory.
-    fn fetch(&self, names: &[String], directory: &Path) -> Result<(), PackagesError> {
-        self.get("apt-get download", &["download"], names, directory)
-    }
-
-    /// Has apt-get fetch something. A failure holds every line of apt's that says what is wrong.
-    fn get(
-        &self,
-        what: &str,
-        how: &[&str],
-        names: &[String],
-        directory: &Path,
-    ) -> Result<(), PackagesError> {
-        let mut arguments = words(how);
-        // Older ones try once only.
-        for option in ["APT::Sandbox::User=root", "Acquire::Retries=3", "quiet=1"] {
-            arguments.extend(words(&["-o", option]));
-        }
-        arguments.extend(self.caches.clone());
-        arguments.push("--".to_owned());
-        arguments.extend_from_slice(names);
-        let output = tool::output("/usr/bin/apt-get", &arguments, directory)?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let text = String::from_utf8_lossy(&output.stderr);
-        let wrong: Vec<&str> =
-            text.lines().filter(|l| l.starts_with("E: ") || l.starts_with("Err:")).collect();
-        Err(PackagesError::Failed {
-            program: what.to_owned(),
-            ending: crate::command::ending(output.status, false),
-            said: if wrong.is_empty() { tool::said(&output) } else { wrong.join("\n") },
-        })
-    }
-
-    /// Fetches these archives, and moves them to `directory` when all are there and right. What was fetched of them
-    /// before is gone on from: apt asks for the rest only (RFC 9110, section 14), and the whole is what is verified.
-    ///
-    /// `apt-get download` always begins anew, `install --download-only` goes on, and leaves where they are the archives of
-    /// sources on this very host: what it did not bring, the other does.
-    fn fetch_on(&self, wanted: &[&PackageChange], directory: &Path) -> Result<(), PackagesError> {
-        let aside = &self.fetching;
-        let partial = aside.join("partial");
-        fs::create_dir_all(&partial).map_err(file_error("make", &partial))?;
-        let file = |c: &PackageChange| names::archive_file(&c.name, &c.to, &c.architecture);
-        let is_right = |c: &PackageChange| {
-            measure(&aside.join(file(c))).is_ok_and(|m| m == (c.sha256, c.size))
-        };
-        let missing = || {
-            let missing = wanted.iter().filter(|change| !is_right(change));
-            missing.map(|c| exact(&c.name, &c.architecture, &c.to)).collect::<Vec<_>>()
-        };
-        let rejected = |error: &PackagesError| {
-            // A part of something else is never the beginning of the right one.
-            if error.to_string().contains("mismatch") {
-                let _ = fs::remove_dir_all(aside);
-            }
-        };
-        let archives = format!("Dir::Cache::Archives={}/", aside.display());
-        let install = [
-            "install",
-            "--download-only",
-            "-y",
-            "--no-remove",
-            "-o",
-            "Debug::NoLocking=1",
-            "-o",
-            "APT::Install-Recommends=false",
-            "-o",
-            &archives,
-        ];
-        let names = missing();
-        if !names.is_empty()
-            && let Err(error) = self.get("apt-get install --download-only", &install, &names, aside)
-            && error.to_string().contains("Failed to fetch")
-        {
-            rejected(&error);
-            return Err(error);
-        }
-        let names = missing();
-        if !names.is_empty() {
-            self.fetch(&names, aside).inspect_err(rejected)?;
-        }
-        for change in wanted {
-            let (from, to) = (aside.join(file(change)), directory.join(file(change)));
-            fs::rename(&from, &to).map_err(file_error("keep", &to))?;
-        }
-        // Not there, or not removed: nothing depends on it.
-        let _ = fs::remove_dir_all(aside);
-        Ok(())
-    }
-
-    /// Fetches what the sources still offer of `wanted` (`NAME:ARCH=VERSION`, file name). One call for all, and one
-    /// more for each time that apt names versions it knows no source for: a call for each package would read the
-    /// package lists anew each time. Gives apt's words for what is not offered.
-    fn fetch_offered(
-        &self,
-        wanted: &[(String, String)],
-        directory: &Path,
-    ) -> Result<String, PackagesError> {
-        let aside = directory.join("fetch");
-        let _ = fs::remove_dir_all(&aside);
-        fs::create_dir_all(&aside).map_err(file_error("make", &aside))?;
-        let mut names: Vec<String> = wanted.iter().map(|(name, _)| name.clone()).collect();
-        let mut said = Vec::new();
-        while !names.is_empty() {
-            let Err(error) = self.fetch(&names, &aside) else { break };
-            let text = error.to_string();
-            let before = names.len();
-            names.retain(|name| !names_version(&text, name));
-            said.push(text);
-            if names.len() == before {
-                break; // no word about a version: the sources cannot be reached
-            }
-        }
-        for (_, file) in wanted {
-            let fetched = aside.join(file);
-            if fetched.exists() {
-                let kept = directory.join(file);
-                fs::rename(&fetched, &kept).map_err(file_error("keep", &kept))?;
-            }
-        }
-        let _ = fs::remove_dir_all(&aside);
-        Ok(said.join("; "))
     }
 
     /// The archive that was found, or one rebuilt from what is installed.
@@ -208,29 +83,16 @@ impl Apt {
     }
 }
 
-/// Does apt say that it has no source for this `NAME:ARCH=VERSION`? `E: Can't find a source to download version
-/// 'V' of 'N:A'`, `E: Version 'V' for 'N' was not found`, each with the architecture where apt thinks it matters.
-fn names_version(said: &str, wanted: &str) -> bool {
-    let Some((package, version)) = wanted.split_once('=') else { return false };
-    let name = package.split(':').next().unwrap_or(package);
-    said.lines().filter_map(|line| line.split_once("ersion '")).any(|(_, rest)| {
-        let mut quoted = rest.split('\'').step_by(2);
-        quoted.next() == Some(version) && quoted.next().is_some_and(|p| p == package || p == name)
-    })
-}
-
-/// `NAME:ARCH=VERSION`.
-fn exact(name: &str, architecture: &str, version: &str) -> String {
-    format!("{name}:{architecture}={version}")
-}
-
-fn file_error(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> PackagesError {
+pub(super) fn file_error(
+    what: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> PackagesError {
     let path = path.to_owned();
     move |source| PackagesError::File { what, path, source }
 }
 
 /// Digest and size of a file, without holding it in memory.
-fn measure(path: &Path) -> Result<(Digest, u64), PackagesError> {
+pub(super) fn measure(path: &Path) -> Result<(Digest, u64), PackagesError> {
     use std::io::Read as _;
     let mut file = File::open(path).map_err(file_error("read", path))?;
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
@@ -509,24 +371,4 @@ fn is_archive_of(path: &Path, name: &str, architecture: &str, version: &str) -> 
     arguments.push(path.display().to_string());
     tool::stdout("/usr/bin/dpkg-deb", &arguments, Path::new("/"))
         .is_ok_and(|text| text.trim() == format!("{name} {architecture} {version}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_that_no_source_has_are_known_by_what_apt_says() {
-        let said = "E: Can't find a source to download version '3.0.15-1~deb12u1' of 'libssl3:amd64'\n\
-                    E: Version '1.0' for 'acme-web' was not found\nE: Unable to fetch some archives";
-        for (wanted, named) in [
-            ("libssl3:amd64=3.0.15-1~deb12u1", true),
-            ("libssl3:amd64=3.0.15-1", false),
-            ("libssl:amd64=3.0.15-1~deb12u1", false),
-            ("acme-web:all=1.0", true),
-            ("acme-web:all=1.1", false),
-        ] {
-            assert_eq!(names_version(said, wanted), named, "{wanted}");
-        }
-    }
 }
