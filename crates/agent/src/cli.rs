@@ -172,12 +172,6 @@ fn run(mut words: Words) -> Result<(), Problem> {
     }
 }
 
-/// Transactions that have not ended well: id, and whether it is in quarantine (else it was interrupted); and those whose
-/// journals cannot be read.
-pub(crate) fn transactions_at_rest(settings: &Settings) -> (Vec<(String, bool)>, Vec<String>) {
-    print::at_rest(settings)
-}
-
 /// What changes the host needs root.
 fn need_root(what: &str) -> Result<(), Problem> {
     if rustix::process::geteuid().is_root() {

@@ -4,7 +4,6 @@ pub mod cli;
 pub mod command;
 pub mod configuration_tests;
 pub mod daemon;
-pub mod doctor;
 pub mod durable;
 pub mod executor;
 pub mod host_path;

@@ -3,7 +3,7 @@
 mod trust;
 mod watched;
 
-use self::watched::{Moved, Watched};
+use self::watched::{Moved, Stop, Watched};
 use crate::identity::Identity;
 use fettle_core::{Digest, Problem, ProblemKind};
 use flate2::Compression;
@@ -16,6 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 /// The name in the server's certificate, whatever address it is reached at: the pinned authority, not the
@@ -90,6 +91,16 @@ impl LinkError {
     }
 }
 
+/// `NAME:PORT` of `https://NAME[:PORT]`; agents' port is 8441 where none is given. `None`: that is no server's address.
+pub(crate) fn address_of(server: &str) -> Option<String> {
+    let address = server.trim_end_matches('/').strip_prefix("https://")?;
+    if address.is_empty() || address.contains('/') {
+        return None;
+    }
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    Some(if has_port { address.to_owned() } else { format!("{address}:8441") })
+}
+
 /// A way to one server.
 #[derive(Clone)]
 pub struct Link {
@@ -117,11 +128,7 @@ impl Link {
 
     fn new(server: &str, tls: rustls::ClientConfig) -> Result<Self, LinkError> {
         let server = server.trim_end_matches('/');
-        let address = server.strip_prefix("https://").filter(|a| !a.is_empty() && !a.contains('/'));
-        let address = address.ok_or_else(|| LinkError::Address(server.to_owned()))?;
-        let has_port =
-            address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let address = if has_port { address.to_owned() } else { format!("{address}:8441") };
+        let address = address_of(server).ok_or_else(|| LinkError::Address(server.to_owned()))?;
         Ok(Self { server: server.to_owned(), address, tls: TlsConnector::from(Arc::new(tls)) })
     }
 
@@ -162,10 +169,10 @@ impl Link {
         let moved = Moved::default();
         let (status, answer) = tokio::select! {
             answered = self.call(path, body, packed, &moved) => answered?,
-            waited = moved.stops(STALL, PATIENCE) => {
-                return Err(self.unreachable(match waited == STALL {
-                    true => format!("nothing has moved for {} s", STALL.as_secs()),
-                    false => format!("no whole answer within {} s", PATIENCE.as_secs()),
+            stop = moved.stops(STALL, PATIENCE) => {
+                return Err(self.unreachable(match stop {
+                    Stop::Dead => format!("nothing has moved for {} s", STALL.as_secs()),
+                    Stop::TooSlow => format!("no whole answer within {} s", PATIENCE.as_secs()),
                 }));
             }
         };
@@ -196,7 +203,9 @@ impl Link {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| lost(&e))?;
-        let driver = tokio::spawn(connection);
+        // It ends with this call, also when that is given up.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
         let request = hyper::Request::post(path)
             .header("host", SERVER_NAME)
             .header("content-type", "application/json")
@@ -211,7 +220,6 @@ impl Link {
             .await
             .map_err(|e| lost(&e))?
             .to_bytes();
-        driver.abort();
         Ok((status, bytes))
     }
 

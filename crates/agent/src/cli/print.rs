@@ -133,7 +133,8 @@ pub(super) fn show(settings: &Settings, words: Words) -> Result<(), Problem> {
     Ok(())
 }
 
-/// See [`super::transactions_at_rest`].
+/// Transactions that have not ended well: id, and whether it is in quarantine (else it was interrupted); and those whose
+/// journals cannot be read.
 pub(super) fn at_rest(settings: &Settings) -> (Vec<(String, bool)>, Vec<String>) {
     let Ok((all, lost)) = all(settings) else { return (Vec::new(), Vec::new()) };
     let stuck = all.iter().filter_map(|p| match &p.outcome {

@@ -9,6 +9,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+/// Why a call is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Nothing moves any more.
+    Dead,
+    /// Something moves, and it takes too long.
+    TooSlow,
+}
+
 /// Bytes that have moved, both ways.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Moved(Arc<AtomicU64>);
@@ -18,18 +27,18 @@ impl Moved {
         self.0.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Waits until nothing has moved for `stall`, or until `whole` is over. Gives which of the two it was.
-    pub(super) async fn stops(&self, stall: Duration, whole: Duration) -> Duration {
+    /// Waits until nothing has moved for `stall`, or until `whole` is over.
+    pub(super) async fn stops(&self, stall: Duration, whole: Duration) -> Stop {
         let end = Instant::now() + whole;
         loop {
             let before = self.0.load(Ordering::Relaxed);
             let next = Instant::now() + stall;
             tokio::time::sleep_until(next.min(end)).await;
             if self.0.load(Ordering::Relaxed) == before && next <= end {
-                return stall;
+                return Stop::Dead;
             }
             if Instant::now() >= end {
-                return whole;
+                return Stop::TooSlow;
             }
         }
     }
@@ -91,7 +100,7 @@ mod tests {
     const WHOLE: Duration = Duration::from_secs(900);
 
     /// What `stops` says, and after how long, when a byte moves each `every` and `bytes` times in all.
-    fn waited(every: Duration, bytes: u32) -> (Duration, Duration) {
+    fn waited(every: Duration, bytes: u32) -> (Stop, Duration) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             tokio::time::pause();
@@ -115,14 +124,14 @@ mod tests {
     fn a_dead_line_is_given_up_soon_and_a_slow_one_is_waited_for() {
         let seconds = Duration::from_secs;
         let (said, after) = waited(seconds(1), 0);
-        assert_eq!((said, after.as_secs()), (STALL, 60), "dead from the start");
+        assert_eq!((said, after.as_secs()), (Stop::Dead, 60), "dead from the start");
         let (said, after) = waited(seconds(50), 4);
-        assert_eq!(said, STALL, "dead after 200 s");
+        assert_eq!(said, Stop::Dead, "dead after 200 s");
         assert!((200 + 60..=200 + 120).contains(&after.as_secs()), "{after:?}");
         let (said, after) = waited(seconds(10), 10_000);
         assert_eq!(
             (said, after.as_secs()),
-            (WHOLE, 900),
+            (Stop::TooSlow, 900),
             "a byte now and then is no answer for ever"
         );
     }

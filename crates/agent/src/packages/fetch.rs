@@ -169,7 +169,8 @@ fn is_the_line(said: &str) -> bool {
         "Error reading from server",
         "Network is unreachable",
     ];
-    let final_word = |line: &str| line.contains("mismatch") || line.contains(" 40");
+    // `URL  404  Not Found [IP: 40.0.2.1 80]`
+    let final_word = |line: &str| line.contains("mismatch") || line.contains("  40");
     LINE.iter().any(|words| said.contains(words)) && !said.lines().any(final_word)
 }
 
@@ -218,6 +219,7 @@ mod tests {
             ),
             ("Error reading from server. Remote end closed connection [IP: 192.0.2.1 80]", true),
             ("Connection timed out [IP: 192.0.2.1 80]", true),
+            ("Connection timed out [IP: 40.0.2.1 80]", true),
             ("404  Not Found [IP: 192.0.2.1 80]", false),
             ("Hash Sum mismatch", false),
             (

@@ -22,19 +22,18 @@ const WHOLE: u64 = (SIZE as u64) << 20;
 /// manager waits, and for good; after that another transaction goes on where this one stopped.
 pub(super) fn cut_while_fetched(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     let mut vendor = Vendor::new(stand.lab(), "acmenet", Serve::Http)?;
-    let moment = |host: &LabHost| {
-        std::thread::sleep(Duration::from_secs(5));
-        up(host)
-    };
-    let longer = |host: &LabHost| {
-        std::thread::sleep(Duration::from_secs(45));
-        up(host)
+    let down_for = |seconds| {
+        move |host: &LabHost| {
+            std::thread::sleep(Duration::from_secs(seconds));
+            up(host)
+        }
     };
     let to = publish(stand, &mut vendor)?;
-    stand.run(&to, "for 5 s", |s| fetch(s, &vendor, moment).map(|sent| sent < WHOLE + SLACK))?;
+    stand
+        .run(&to, "for 5 s", |s| fetch(s, &vendor, down_for(5)).map(|sent| sent < WHOLE + SLACK))?;
     let to = publish(stand, &mut vendor)?;
     stand.run(&to, "for 45 s", |s| {
-        let sent = fetch(s, &vendor, longer)?;
+        let sent = fetch(s, &vendor, down_for(45))?;
         // It comes back while the agent is still there: nobody has to plan anything anew.
         Ok(sent < WHOLE + SLACK && !s.status()?["last"]["outcome"]["outcome"].eq("refused"))
     })?;
