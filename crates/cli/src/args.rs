@@ -2,9 +2,10 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fettle_core::Timestamp;
+use fettle_core::finding::FindingState;
 use fettle_core::operator::Role;
 use fettle_server::ServerOptions;
-use fettle_wire::api::{FINDING_STATES, HOST_STATES};
+use fettle_wire::api::HOST_STATES;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -289,7 +290,7 @@ pub(crate) enum Finding {
         #[arg(long)]
         host: Option<String>,
         /// Only this state.
-        #[arg(long, value_parser = FINDING_STATES.map(|s| s.word()))]
+        #[arg(long, value_parser = FindingState::ALL.map(|s| s.word()))]
         state: Option<String>,
         /// Only this severity.
         #[arg(long, value_parser = ["critical", "high", "medium", "low", "negligible"])]

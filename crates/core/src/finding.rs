@@ -56,6 +56,16 @@ pub enum FindingState {
 }
 
 impl FindingState {
+    /// All of them, what calls for attention first.
+    pub const ALL: [Self; 6] = [
+        Self::Open,
+        Self::NoFixYet,
+        Self::PendingRestart,
+        Self::PendingReboot,
+        Self::Accepted,
+        Self::Fixed,
+    ];
+
     /// Does the host still run vulnerable code?
     pub fn is_vulnerable(self) -> bool {
         !matches!(self, Self::Fixed)
@@ -90,6 +100,10 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// All of them, worst first.
+    pub const ALL: [Self; 5] =
+        [Self::Critical, Self::High, Self::Medium, Self::Low, Self::Negligible];
+
     /// CVSS v3.1 section 5 bands; KEV makes it critical; Debian's `unimportant` and Ubuntu's `negligible` make it
     /// negligible. Without a score the vendor's word counts, in lower case: Debian's, Ubuntu's, Red Hat's.
     pub fn judge(ranking: &Ranking, urgency: &str) -> Self {

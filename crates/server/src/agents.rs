@@ -235,3 +235,40 @@ fn refusal(problem: &Problem) -> Response {
     let body = axum::Json(problem);
     (status_of(problem), [(header::CONNECTION, "close")], body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    const LIMIT: usize = 100;
+
+    /// What becomes of a body that comes so many bytes at a time, each `every` seconds.
+    async fn read_in_pieces(bytes: usize, pieces: u32, every: u64, patience: Patience) -> String {
+        let pieces = futures_util::stream::unfold(0, move |sent| async move {
+            if sent == pieces {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_secs(every)).await;
+            Some((Ok::<_, Infallible>(vec![b'x'; bytes]), sent + 1))
+        });
+        match whole_body(Body::from_stream(pieces), LIMIT, patience).await {
+            Ok(body) => body.len().to_string(),
+            Err(problem) => problem.code,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_on_a_slow_line_is_heard_out_and_a_dead_or_endless_one_is_not() {
+        for (what, pieces, every, patience, becomes) in [
+            ("a slow host", 14, 50, HOST, "14"),
+            ("a stranger as slow", 14, 50, STRANGER, TOO_SLOW),
+            ("a host that falls silent", 3, 61, HOST, TOO_SLOW),
+            ("a host that never ends", 90, 20, HOST, TOO_SLOW),
+            ("a quick stranger", 3, 1, STRANGER, "3"),
+        ] {
+            assert_eq!(read_in_pieces(1, pieces, every, patience).await, becomes, "{what}");
+        }
+        assert_eq!(read_in_pieces(60, 2, 1, HOST).await, TOO_LARGE);
+    }
+}

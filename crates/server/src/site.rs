@@ -274,11 +274,11 @@ async fn rollout(visit: Visit, Path(id): Path<String>) -> Response {
 }
 
 async fn policies(visit: Visit) -> Response {
-    show(visit, views::policies, |view, rows| pages::policies(view, rows)).await
+    show(visit, |app, _| views::policies(app), |view, rows| pages::policies(view, rows)).await
 }
 
 async fn policy(visit: Visit, Path(name): Path<String>) -> Response {
-    show(visit, move |app, stored| views::policy(app, stored, &name), pages::policy).await
+    show(visit, move |app, _| views::policy(app, &name), pages::policy).await
 }
 
 async fn feeds(visit: Visit) -> Response {

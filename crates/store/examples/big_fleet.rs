@@ -3,9 +3,6 @@
 //! Every host has 300 packages of 400 cohorts and 20 findings of 2,000 vulnerabilities, in the shares that a fleet
 //! half-way through its patching has. The same numbers give the same fleet.
 
-// A tool of developers: what goes wrong ends it.
-#![allow(clippy::unwrap_used)]
-
 use fettle_core::advisory::{Kev, Ranking};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::host::Labels;
@@ -13,6 +10,7 @@ use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, Upgrade};
 use fettle_core::{Digest, HostId, Timestamp};
 use fettle_store::{Store, StoreError, findings, hosts};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::Path;
 
 const COHORTS: usize = 400;
@@ -134,52 +132,51 @@ fn finding(host: &HostId, n: usize, nth: usize) -> Finding {
     }
 }
 
-fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let dir = arguments.next().unwrap();
-    let count: usize = arguments.next().unwrap().parse().unwrap();
-    let store = Store::open(&Path::new(&dir).join("fettle.db")).unwrap();
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [dir, count] = arguments.as_slice() else { return Err("big_fleet DIR HOSTS".into()) };
+    let count: usize = count.parse()?;
+    let store = Store::open(&Path::new(dir).join("fettle.db"))?;
     let now = Timestamp::now();
     let kinds: Vec<Inventory> = (0..COHORTS).map(inventory).collect();
     let all: Vec<usize> = (0..count).collect();
     for batch in all.chunks(BATCH) {
-        store
-            .write::<_, StoreError>("bench", now, |tx| {
-                for &n in batch {
-                    let id = HostId::new(format!("h-{n:08}"));
-                    let role = ["web", "db", "mail", "cache", "build"][n % 5];
-                    let ring = ["canary", "early", "broad", "broad", "broad"][drawn(n, 9) % 5];
-                    let labels: Labels = [("env", "prod"), ("role", role), ("ring", ring)]
-                        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                        .into();
-                    let name = format!("{role}-{n}");
-                    let new = hosts::NewHost {
-                        id: &id,
-                        name: &name,
-                        labels: &labels,
-                        agent_version: "0.1.0",
-                    };
-                    hosts::enrol(tx, &new)?;
-                    let mut inventory = kinds[n % COHORTS].clone();
-                    inventory.boot_id = format!("boot-{n}");
-                    hosts::set_inventory(tx, &id, &inventory)?;
-                    // What was fixed was open before.
-                    let judged: Vec<_> = (0..FINDINGS).map(|nth| finding(&id, n, nth)).collect();
-                    let before =
-                        judged.iter().cloned().map(|f| Finding { state: FindingState::Open, ..f });
-                    let rate = |f: &mut Finding, first: Timestamp| {
-                        let hours = i64::try_from(drawn(n, 3) % 200).unwrap() - 20;
-                        f.deadline = Some(first + jiff::SignedDuration::from_hours(hours));
-                    };
-                    let fixed = judged.iter().any(|f| f.state == FindingState::Fixed);
-                    if fixed {
-                        findings::update(tx, &id, before.collect(), rate)?;
-                    }
-                    findings::update(tx, &id, judged, rate)?;
-                    hosts::heard(tx, [(&id, now, "0.1.0")])?;
+        store.write::<_, StoreError>("bench", now, |tx| {
+            for &n in batch {
+                let id = HostId::new(format!("h-{n:08}"));
+                let role = ["web", "db", "mail", "cache", "build"][n % 5];
+                let ring = ["canary", "early", "broad", "broad", "broad"][drawn(n, 9) % 5];
+                let labels: Labels = [("env", "prod"), ("role", role), ("ring", ring)]
+                    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                    .into();
+                let name = format!("{role}-{n}");
+                let new = hosts::NewHost {
+                    id: &id,
+                    name: &name,
+                    labels: &labels,
+                    agent_version: "0.1.0",
+                };
+                hosts::enrol(tx, &new)?;
+                let mut inventory = kinds[n % COHORTS].clone();
+                inventory.boot_id = format!("boot-{n}");
+                hosts::set_inventory(tx, &id, &inventory)?;
+                // What was fixed was open before.
+                let judged: Vec<_> = (0..FINDINGS).map(|nth| finding(&id, n, nth)).collect();
+                let before =
+                    judged.iter().cloned().map(|f| Finding { state: FindingState::Open, ..f });
+                let rate = |f: &mut Finding, first: Timestamp| {
+                    let hours = (drawn(n, 3) % 200) as i64 - 20;
+                    f.deadline = Some(first + jiff::SignedDuration::from_hours(hours));
+                };
+                let fixed = judged.iter().any(|f| f.state == FindingState::Fixed);
+                if fixed {
+                    findings::update(tx, &id, before.collect(), rate)?;
                 }
-                Ok(())
-            })
-            .unwrap();
+                findings::update(tx, &id, judged, rate)?;
+                hosts::heard(tx, [(&id, now, "0.1.0")])?;
+            }
+            Ok(())
+        })?;
     }
+    Ok(())
 }

@@ -26,7 +26,7 @@
 //!
 //! Hosts are named by id or by name wherever a `{host}` stands. Errors are [`ApiProblem`].
 
-use fettle_core::finding::{Finding, FindingState, Severity};
+use fettle_core::finding::{Finding, Severity};
 use fettle_core::host::Labels;
 use fettle_core::operator::Role;
 use fettle_core::plan::approval::{Approval, ApprovalVerdict};
@@ -632,16 +632,6 @@ dto! {
         pub broken: Option<String>,
     }
 }
-
-/// All words of [`FindingState`], for filters.
-pub const FINDING_STATES: [FindingState; 6] = [
-    FindingState::Open,
-    FindingState::NoFixYet,
-    FindingState::PendingRestart,
-    FindingState::PendingReboot,
-    FindingState::Accepted,
-    FindingState::Fixed,
-];
 
 /// Host states in the order in which they call for attention.
 pub const HOST_STATES: [&str; 10] = [

@@ -12,8 +12,8 @@ use fettle_core::{Digest, Problem, ProblemKind};
 use fettle_store::findings::Filter;
 use fettle_store::{hosts as stored_hosts, tokens};
 use fettle_wire::api::{
-    Because, CveDetail, CveRow, FINDING_STATES, FindingExplained, FindingRow, Found, HostDetail,
-    HostRow, LedgerVerified, MakeToken, Overview, PackageDetail, PackageRow, Page, TokenMade,
+    Because, CveDetail, CveRow, FindingExplained, FindingRow, Found, HostDetail, HostRow,
+    LedgerVerified, MakeToken, Overview, PackageDetail, PackageRow, Page, TokenMade,
 };
 use fettle_wire::token::EnrolToken;
 use serde::Deserialize;
@@ -284,12 +284,12 @@ impl FindingQuery {
             )
         };
         let state = given(&self.state).map(|word| {
-            let found = FINDING_STATES.into_iter().find(|s| s.word() == word);
-            found.ok_or_else(|| wrong("state", &word, &FINDING_STATES.map(FindingState::word)))
+            let found = FindingState::ALL.into_iter().find(|s| s.word() == word);
+            found.ok_or_else(|| wrong("state", &word, &FindingState::ALL.map(FindingState::word)))
         });
         let severity = given(&self.severity).map(|word| {
-            let found = SEVERITIES.into_iter().find(|s| s.word() == word);
-            found.ok_or_else(|| wrong("severity", &word, &SEVERITIES.map(Severity::word)))
+            let found = Severity::ALL.into_iter().find(|s| s.word() == word);
+            found.ok_or_else(|| wrong("severity", &word, &Severity::ALL.map(Severity::word)))
         });
         let due = given(&self.due).map(|word| match word.as_str() {
             "overdue" => Ok(now()),
@@ -310,9 +310,6 @@ impl FindingQuery {
         self.limit.unwrap_or(100).clamp(1, 100_000)
     }
 }
-
-const SEVERITIES: [Severity; 5] =
-    [Severity::Critical, Severity::High, Severity::Medium, Severity::Low, Severity::Negligible];
 
 /// Findings, worst first.
 #[utoipa::path(
@@ -375,8 +372,8 @@ pub(crate) struct CveQuery {
 
 impl CveQuery {
     pub(crate) fn look(&self, app: &App) -> Result<Page<CveRow>, Problem> {
-        let states = FINDING_STATES.map(|s| (s.word(), s));
-        let severities = SEVERITIES.map(|s| (s.word(), s));
+        let states = FindingState::ALL.map(|s| (s.word(), s));
+        let severities = Severity::ALL.map(|s| (s.word(), s));
         let filter = CveFilter {
             q: given(&self.q).unwrap_or_default().to_lowercase(),
             class: given(&self.class).map(str::to_owned),

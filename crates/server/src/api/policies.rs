@@ -15,7 +15,7 @@ use fettle_wire::api::{Page, PolicyRow, PolicyVersion};
     responses((status = 200, body = Page<PolicyRow>), Failures)
 )]
 pub(super) async fn list(app: Asked, Asking(part): Asking<Part>) -> Answer<Page<PolicyRow>> {
-    look(&app, move |app, view| Ok(part.of(views::policies(app, view)?))).await
+    look(&app, move |app, _| Ok(part.of(views::policies(app)?))).await
 }
 
 /// One policy in force.
@@ -24,7 +24,7 @@ pub(super) async fn list(app: Asked, Asking(part): Asking<Part>) -> Answer<Page<
     responses((status = 200, body = PolicyRow), Failures)
 )]
 pub(super) async fn one(app: Asked, At(name): At<String>) -> Answer<PolicyRow> {
-    look(&app, move |app, view| views::policy(app, view, &name)).await
+    look(&app, move |app, _| views::policy(app, &name)).await
 }
 
 /// Every version of a policy that was ever applied, newest first, with who and when.
@@ -137,5 +137,5 @@ pub(super) async fn apply(
     app.events.tell("policy", &name);
     let asked = app.ask_judging();
     app.wait_judged(asked).await;
-    look(&app, move |app, view| views::policy(app, view, &name)).await
+    look(&app, move |app, _| views::policy(app, &name)).await
 }

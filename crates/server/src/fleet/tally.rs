@@ -5,7 +5,7 @@ use crate::views::SOON;
 use fettle_core::Timestamp;
 use fettle_core::finding::{FindingState, Severity};
 use fettle_store::findings::Rank;
-use fettle_wire::api::{CveRow, FINDING_STATES, Page};
+use fettle_wire::api::{CveRow, Page};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -95,12 +95,12 @@ impl CveTally {
 impl Tally {
     /// By state word; states that nothing is in are left out.
     pub(crate) fn by_state(&self) -> BTreeMap<String, u64> {
-        let all = FINDING_STATES.map(|s| (s.word().to_owned(), self.by_state[s as usize]));
+        let all = FindingState::ALL.map(|s| (s.word().to_owned(), self.by_state[s as usize]));
         all.into_iter().filter(|(_, n)| *n > 0).collect()
     }
     /// Open ones by severity word; severities without any are left out.
     pub(crate) fn open_by_severity(&self) -> BTreeMap<String, u64> {
-        let all = SEVERITIES.map(|s| (s.word().to_owned(), self.by_severity[s as usize]));
+        let all = Severity::ALL.map(|s| (s.word().to_owned(), self.by_severity[s as usize]));
         all.into_iter().filter(|(_, n)| *n > 0).collect()
     }
     /// Hosts with something open in a source package.
@@ -113,9 +113,6 @@ impl Tally {
         all.filter(move |(_, cve)| cve.sources.contains(&source)).map(|(id, _)| id)
     }
 }
-
-const SEVERITIES: [Severity; 5] =
-    [Severity::Critical, Severity::High, Severity::Medium, Severity::Low, Severity::Negligible];
 
 /// Which vulnerabilities.
 #[derive(Debug, Clone, Default)]

@@ -6,7 +6,7 @@ use fettle_core::finding::{Finding, FindingState};
 use fettle_core::policy::Acceptance;
 use fettle_store::findings::{self as stored, Filter};
 use fettle_store::{StoreError, View, hosts};
-use fettle_wire::api::{CveDetail, FINDING_STATES, FindingExplained, FindingRow, Page};
+use fettle_wire::api::{CveDetail, FindingExplained, FindingRow, Page};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A part of the findings that pass the filter, worst first.
@@ -138,7 +138,7 @@ pub(crate) fn cve(app: &App, view: &View<'_>, id: &str, shown: u64) -> Result<Cv
     let (row, fixed, by_state, releases) = app.fleet(|fleet| {
         let tally = fleet.tally(now());
         let it = fleet.cve(&tally, id);
-        let by_state: BTreeMap<String, u64> = FINDING_STATES
+        let by_state: BTreeMap<String, u64> = FindingState::ALL
             .into_iter()
             .map(|s| (s.word().to_owned(), it.map_or(0, |it| it.count(s))))
             .filter(|(_, n)| *n > 0)

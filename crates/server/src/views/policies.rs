@@ -14,7 +14,7 @@ use fettle_wire::api::{PolicyRow, PolicyVersion};
 use std::collections::BTreeMap;
 
 /// Policies in force.
-pub(crate) fn policies(app: &App, _: &View<'_>) -> Result<Vec<PolicyRow>, Problem> {
+pub(crate) fn policies(app: &App) -> Result<Vec<PolicyRow>, Problem> {
     let in_force = app.policies();
     let hosts: BTreeMap<String, u64> = app.fleet(|fleet| {
         fleet.by_policy().into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
@@ -44,8 +44,8 @@ fn policy_row(record: &PolicyRecord, description: &str, hosts: u64) -> PolicyRow
 }
 
 /// One policy in force.
-pub(crate) fn policy(app: &App, view: &View<'_>, name: &str) -> Result<PolicyRow, Problem> {
-    let found = policies(app, view)?.into_iter().find(|p| p.name == name);
+pub(crate) fn policy(app: &App, name: &str) -> Result<PolicyRow, Problem> {
+    let found = policies(app)?.into_iter().find(|p| p.name == name);
     found.ok_or_else(|| {
         fettle_store::StoreError::Missing { what: "policy", name: name.to_owned() }.into()
     })

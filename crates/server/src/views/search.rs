@@ -2,7 +2,7 @@
 
 use crate::app::{App, now};
 use crate::fleet::{CveFilter, CveSort, HostFilter, HostSort, PackageSort};
-use crate::web::words;
+use crate::web::{encoded as escape, words};
 use fettle_core::Problem;
 use fettle_store::{View, plans};
 use fettle_wire::api::{Found, Hit};
@@ -134,9 +134,4 @@ fn rollouts_of(app: &App, view: &View<'_>, q: &str) -> Result<Kind, Problem> {
 /// No host has it, and the vendors' data know it all the same.
 fn is_known_vulnerability(app: &App, q: &str) -> bool {
     app.catalogue().statements_about(&q.to_uppercase()).next().is_some()
-}
-
-/// Percent-encodes all but the unreserved characters (RFC 3986 section 2.3).
-fn escape(text: &str) -> String {
-    crate::web::encoded(text)
 }

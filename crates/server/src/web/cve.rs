@@ -3,10 +3,11 @@
 use super::chart::{self, Part};
 use super::finding::{self, ranks};
 use super::layout::{Span, View, chip, empty, encoded, section, title};
-use super::mark::{self, SEVERITIES};
+use super::mark;
 use super::words;
 use fettle_core::advisory::AdvisoryStatus;
-use fettle_wire::api::{CveDetail, CveRow, FINDING_STATES, Page};
+use fettle_core::finding::{FindingState, Severity};
+use fettle_wire::api::{CveDetail, CveRow, Page};
 use maud::{Markup, html};
 
 /// The filters in force and the order, as the query of `/cves` says them.
@@ -68,14 +69,14 @@ pub fn cves(
                 div.choice role="group" aria-label="Severity" {
                     span.name { "Severity" }
                     (chip(&to("severity", None), filter.severity.is_none(), html! { "any" }))
-                    @for s in SEVERITIES {
+                    @for s in Severity::ALL {
                         (chip(&to("severity", Some(s.word())), filter.severity == Some(s.word()), html! { (mark::severity(s).shape()) (s.word()) }))
                     }
                 }
                 div.choice role="group" aria-label="State" {
                     span.name { "State" }
                     (chip(&to("state", None), filter.state.is_none(), html! { "any" }))
-                    @for s in FINDING_STATES {
+                    @for s in FindingState::ALL {
                         (chip(&to("state", Some(s.word())), filter.state == Some(s.word()), html! { (mark::finding_state(s).shape()) (mark::spoken(s.word())) }))
                     }
                 }
@@ -194,7 +195,7 @@ pub fn cve(view: &View<'_>, it: &CveDetail) -> Markup {
                 (section("Where it stands", None, chart::stacked(
                     "Findings by state",
                     "findings",
-                    &FINDING_STATES.map(|s| Part {
+                    &FindingState::ALL.map(|s| Part {
                         label: mark::spoken(s.word()),
                         mark: mark::finding_state(s),
                         count: it.by_state.get(s.word()).copied().unwrap_or(0),

@@ -1,10 +1,10 @@
 //! Findings: the list with its filters, and one finding with its reasons.
 
 use super::layout::{Span, View, chip, command, empty, encoded, section, title};
-use super::mark::{self, SEVERITIES};
+use super::mark;
 use super::words;
-use fettle_core::finding::{Finding, FindingState};
-use fettle_wire::api::{FINDING_STATES, FindingExplained, FindingRow, Page};
+use fettle_core::finding::{Finding, FindingState, Severity};
+use fettle_wire::api::{FindingExplained, FindingRow, Page};
 use maud::{Markup, html};
 
 /// The filters in force, as the query of `/findings` says them.
@@ -41,8 +41,8 @@ pub fn findings(
                 ", worst first: a vulnerability on a host, judged by the vendor's own data."
             }))
             div.filters {
-                (choice("State", "state", view, filter.state, &FINDING_STATES.map(|s| (s.word(), mark::finding_state(s)))))
-                (choice("Severity", "severity", view, filter.severity, &SEVERITIES.map(|s| (s.word(), mark::severity(s)))))
+                (choice("State", "state", view, filter.state, &FindingState::ALL.map(|s| (s.word(), mark::finding_state(s)))))
+                (choice("Severity", "severity", view, filter.severity, &Severity::ALL.map(|s| (s.word(), mark::severity(s)))))
                 form.narrow action="/findings" method="get" {
                     @if let Some(state) = filter.state { input type="hidden" name="state" value=(state); }
                     @if let Some(severity) = filter.severity { input type="hidden" name="severity" value=(severity); }

@@ -34,10 +34,6 @@ pub(crate) const HOST_STATES: [(&str, &str); 10] = [
     ("up-to-date", "nothing is owed"),
 ];
 
-/// Severities, worst first.
-pub(crate) const SEVERITIES: [Severity; 5] =
-    [Severity::Critical, Severity::High, Severity::Medium, Severity::Low, Severity::Negligible];
-
 pub(crate) fn host_state(word: &str) -> Mark {
     match word {
         "up-to-date" => mark("tick", "good"),

@@ -3,9 +3,10 @@
 use super::chart::{self, Part};
 use super::finding::table;
 use super::layout::{View, command, empty, encoded, section};
-use super::mark::{self, HOST_STATES, SEVERITIES};
+use super::mark::{self, HOST_STATES};
 use super::words;
 use super::{feed, rollout};
+use fettle_core::finding::{FindingState, Severity};
 use fettle_core::rollout::Phase;
 use fettle_wire::api::Overview;
 use maud::{Markup, html};
@@ -28,7 +29,7 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
             (section("Open findings by severity", Some(("/findings?state=open", "All open findings")), html! { (chart::stacked(
                 "Open findings by severity",
                 "findings",
-                &SEVERITIES.map(|s| Part {
+                &Severity::ALL.map(|s| Part {
                     label: s.word().to_owned(),
                     mark: mark::severity(s),
                     count: it.open_by_severity.get(s.word()).copied().unwrap_or(0),
@@ -324,7 +325,7 @@ fn findings_by_state(it: &Overview) -> Markup {
     chart::bars(
         "Findings by state",
         "findings",
-        &fettle_wire::api::FINDING_STATES
+        &FindingState::ALL
             .iter()
             .map(|s| Part {
                 label: mark::spoken(s.word()),

@@ -153,11 +153,11 @@ pub fn each_mark(
             id: text(1)?,
             source: text(2)?,
             class: text(3)?,
-            state: STATES
+            state: FindingState::ALL
                 .into_iter()
                 .find(|s| s.word() == state)
                 .ok_or_else(|| unreadable(format!("`{state}` is no state")))?,
-            severity: SEVERITIES
+            severity: Severity::ALL
                 .into_iter()
                 .find(|s| s.word() == severity)
                 .ok_or_else(|| unreadable(format!("`{severity}` is no severity")))?,
@@ -174,17 +174,6 @@ pub fn each_mark(
     };
     Ok(())
 }
-
-const STATES: [FindingState; 6] = [
-    FindingState::Open,
-    FindingState::NoFixYet,
-    FindingState::PendingRestart,
-    FindingState::PendingReboot,
-    FindingState::Accepted,
-    FindingState::Fixed,
-];
-const SEVERITIES: [Severity; 5] =
-    [Severity::Critical, Severity::High, Severity::Medium, Severity::Low, Severity::Negligible];
 
 /// [`Finding::rank`] as one number with the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
