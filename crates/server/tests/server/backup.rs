@@ -1,13 +1,11 @@
 //! Backups, and servers that come from one.
 
-use crate::fleet::{Agent, Lab, OLD, inventory, quick, until};
+use crate::fleet::{Lab, OLD, finished, inventory, quick, rollout, start, until};
 use fettle_core::rollout::{HostState, Phase};
 use fettle_core::transaction::Outcome;
 use fettle_core::{Hold, Problem, TransactionId};
 use fettle_server::backup::{Manifest, backup, backup_keys, restore, verify};
-use fettle_wire::api::{
-    Because, HostDetail, LedgerVerified, MakePlan, PlanDetail, RolloutDetail, StartRollout,
-};
+use fettle_wire::api::{Because, HostDetail, LedgerVerified, RolloutDetail};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -41,25 +39,6 @@ impl Drill {
     }
 }
 
-fn start(lab: &Lab) -> RolloutDetail {
-    let plan: PlanDetail = lab.post("/plans", &MakePlan { policy: "web".into(), hosts: vec![] });
-    lab.post("/rollouts", &StartRollout { plan: plan.number, digest: Some(plan.digest) })
-}
-
-fn rollout(lab: &Lab) -> RolloutDetail {
-    lab.get("/rollouts/ro-1")
-}
-
-fn finish(lab: &Lab, agents: &mut [Agent]) -> RolloutDetail {
-    until("the rollout's end", || {
-        for agent in agents.iter_mut() {
-            agent.checkin(lab);
-            agent.work(lab, true);
-        }
-        Some(rollout(lab)).filter(|r| r.row.phase == Phase::Done)
-    })
-}
-
 /// What the server knows to have ended well on a host.
 fn patched(lab: &Lab, host: &str) -> BTreeSet<TransactionId> {
     let detail: HostDetail = lab.get(&format!("/hosts/{host}"));
@@ -82,7 +61,7 @@ fn a_server_restored_in_the_middle_of_a_rollout_hears_again_what_it_has_forgotte
     });
     // Here the backup is made, beside the server that goes on.
     let drill = Drill::of(lab);
-    finish(&drill.lab, &mut agents);
+    finished(&drill.lab, &mut agents);
     let names = ["canary-1", "web-1", "web-2"];
     let acknowledged = names.map(|name| patched(&drill.lab, name));
     assert!(acknowledged.iter().all(|all| all.len() == 1), "{acknowledged:?}");
@@ -104,7 +83,7 @@ fn a_server_restored_in_the_middle_of_a_rollout_hears_again_what_it_has_forgotte
     // Nobody is given the same change twice: the hosts are not what the plan was made for.
     let resume = Because { reason: "all have reported".into(), hosts: vec![] };
     let _: RolloutDetail = lab.post("/rollouts/ro-1/resume", &resume);
-    for host in finish(&lab, &mut agents).hosts {
+    for host in finished(&lab, &mut agents).hosts {
         let cancelled = HostState::Cancelled { hold: Hold::HostChanged };
         assert_eq!(host.run.state, cancelled, "{}", host.name);
     }

@@ -4,13 +4,17 @@ use crate::http::{Answer, Identity, ask, tcp, tls};
 use fettle_core::assignment::{Assignment, Order};
 use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, Upgrade};
 use fettle_core::operator::Role;
+use fettle_core::rollout::Phase;
 use fettle_core::transaction::{
     Entry, Fault, Outcome, Step, StepFacts, TransactionReport, TxEvent, UndoFacts,
 };
 use fettle_core::{Digest, HostId, Problem, Timestamp};
 use fettle_server::{Running, Server, ServerOptions};
 use fettle_wire::agent::{CheckIn, CheckInReply, Enroll, Enrolled, Redeem, RedeemReply};
-use fettle_wire::api::{AddOperator, ApiProblem, MakeToken, OperatorAdded, TokenMade};
+use fettle_wire::api::{
+    AddOperator, ApiProblem, MakePlan, MakeToken, OperatorAdded, PlanDetail, RolloutDetail,
+    StartRollout, TokenMade,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -479,4 +483,27 @@ impl Agent {
         }
         self.checkin(lab);
     }
+}
+
+pub(crate) fn plan(lab: &Lab) -> PlanDetail {
+    lab.post("/plans", &MakePlan { policy: "web".into(), hosts: vec![] })
+}
+
+pub(crate) fn start(lab: &Lab) -> RolloutDetail {
+    let plan = plan(lab);
+    lab.post("/rollouts", &StartRollout { plan: plan.number, digest: Some(plan.digest) })
+}
+
+pub(crate) fn rollout(lab: &Lab) -> RolloutDetail {
+    lab.get("/rollouts/ro-1")
+}
+
+pub(crate) fn finished(lab: &Lab, agents: &mut [Agent]) -> RolloutDetail {
+    until("the rollout's end", || {
+        for agent in agents.iter_mut() {
+            agent.checkin(lab);
+            agent.work(lab, true);
+        }
+        Some(rollout(lab)).filter(|r| r.row.phase == Phase::Done)
+    })
 }

@@ -1,27 +1,13 @@
 //! Rollouts with scripted agents, and crashes in the middle of them.
 
-use crate::fleet::{Agent, CVE, Lab, OLD, inventory, until};
+use crate::fleet::{Agent, CVE, Lab, OLD, finished, inventory, plan, rollout, start, until};
 use fettle_core::rollout::{HostState, Phase};
 use fettle_core::transaction::Step;
 use fettle_core::{Digest, Hold};
 use fettle_wire::agent::{CheckInReply, Redeem, RedeemReply};
 use fettle_wire::api::{
-    Because, FindingRow, HostDetail, LedgerVerified, MakePlan, Page, PlanDetail, RolloutDetail,
-    StartRollout,
+    Because, FindingRow, HostDetail, LedgerVerified, Page, PlanDetail, RolloutDetail, StartRollout,
 };
-
-fn plan(lab: &Lab) -> PlanDetail {
-    lab.post("/plans", &MakePlan { policy: "web".into(), hosts: vec![] })
-}
-
-fn start(lab: &Lab) -> RolloutDetail {
-    let plan = plan(lab);
-    lab.post("/rollouts", &StartRollout { plan: plan.number, digest: Some(plan.digest) })
-}
-
-fn rollout(lab: &Lab) -> RolloutDetail {
-    lab.get("/rollouts/ro-1")
-}
 
 fn because(reason: &str) -> Because {
     Because { reason: reason.into(), hosts: vec![] }
@@ -34,16 +20,6 @@ fn next_at_work(lab: &Lab, agents: &mut [Agent]) -> usize {
             agent.checkin(lab);
             agent.at_work().is_some()
         })
-    })
-}
-
-fn finished(lab: &Lab, agents: &mut [Agent]) -> RolloutDetail {
-    until("the rollout's end", || {
-        for agent in agents.iter_mut() {
-            agent.checkin(lab);
-            agent.work(lab, true);
-        }
-        Some(rollout(lab)).filter(|r| r.row.phase == Phase::Done)
     })
 }
 

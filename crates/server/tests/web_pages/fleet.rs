@@ -146,7 +146,7 @@ pub(crate) fn finding(n: usize, host: &str, state: FindingState) -> FindingRow {
 }
 
 pub(crate) fn findings() -> Page<FindingRow> {
-    let items = (0..30).map(|n| finding(n, NAMES[n % 7].0, FINDING_STATES[n / 10])).collect();
+    let items = (0..30).map(|n| finding(n, NAMES[n % 7].0, FindingState::ALL[n / 10])).collect();
     Page { total: 183, items }
 }
 
