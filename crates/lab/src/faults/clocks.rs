@@ -21,19 +21,29 @@ pub(super) fn wrong(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
         m.sh(&format!("touch /etc/fettle/allow-failpoints; {wait} {PACKAGE}"), SHORT)?;
         let reached = "for n in $(seq 1200); do [ -e /run/fettle-agent/waiting ] && exit 0; sleep 1; done; exit 1";
         m.sh(reached, PATIENCE)?;
-        m.sh("date -s '-2 hours' && rm /run/fettle-agent/waiting", SHORT)?;
+        let fired = step(m, "-2 hours")?;
+        m.sh("rm /run/fettle-agent/waiting", SHORT)?;
         wait_ended(m, 1, |_| Ok(()))?;
         // No timer is left that would undo it in two hours.
         let timers = m.sh("systemctl list-timers --all | grep -c fettle || true", SHORT)?;
         let end = was.judge(m, End::Patched)?;
         Ok((
-            true,
+            fired,
             match timers.trim() {
                 "0" => end,
                 left => Err(format!("{left} timers are left")),
             },
         ))
     })
+}
+
+/// Sets the machine's clock; by its time since boot, which does not step, it says whether the clock is where it was put.
+fn step(machine: &Machine, by: &str) -> Result<bool, LabError> {
+    let base = "$(( $(date +%s) - $(cut -d. -f1 /proc/uptime) ))";
+    let script = format!("a={base}; date -s '{by}' > /dev/null; b={base}; echo $(( b - a ))");
+    let moved: i64 = machine.sh(&script, SHORT)?.trim().parse().unwrap_or(0);
+    const HOUR: i64 = 3600;
+    Ok(moved.abs() > HOUR && (moved < 0) == by.starts_with('-'))
 }
 
 /// The agent refuses with these words, and nothing is changed.
@@ -43,13 +53,13 @@ fn refused(
     step: &str,
     words: &str,
 ) -> Result<super::machines::Judged, LabError> {
-    machine.sh(&format!("date -s '{step}'"), SHORT)?;
+    let fired = self::step(machine, step)?;
     let patience = Duration::from_secs(600);
     let line = format!("fettle-agent patch {PACKAGE} 2>&1 || true");
     let said = machine.sh(&line, patience)?;
     let end = was.judge(machine, End::Refused)?;
     Ok((
-        true,
+        fired,
         match said.contains(words) {
             true => end,
             false => Err(format!("it did not say `{words}`: {said}")),
