@@ -128,7 +128,7 @@ fn install(skipped: &mut Vec<String>) -> Result<()> {
             .current_dir(root()))
     };
     apt(&["update", "-qq"])?;
-    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends", "--no-remove"];
     args.extend(missing.iter().map(|m| m.0));
     apt(&args)
 }

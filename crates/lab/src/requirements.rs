@@ -70,7 +70,8 @@ pub(crate) fn ensure_these(all: &[Requirement], say: Say<'_>) -> Result<(), LabE
     }
     Tool::new("apt-get", "fetching the package lists").args(["-q", "update"]).run()?;
     Tool::new("apt-get", "installing what the lab needs")
-        .args(["-q", "-y", "--no-install-recommends", "install"])
+        // It is somebody's machine: what is on it stays.
+        .args(["-q", "-y", "--no-install-recommends", "--no-remove", "install"])
         .args(missing.iter().map(|need| need.package))
         .env("DEBIAN_FRONTEND", "noninteractive")
         .run()?;
