@@ -1,10 +1,11 @@
 //! `cargo xtask test`: everything that guards the main branch, in one command.
 
-use crate::build::{cargo, programs, root, run};
+use crate::build::{cargo, programs, run};
 use crate::{deps, lab};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use fettle_lab::{Lab, LabConfig};
+use fettle_lab::requirements::{Requirement, needs};
+use fettle_lab::{Lab, LabConfig, requirements};
 use std::process::Command;
 use std::time::Instant;
 
@@ -19,12 +20,12 @@ pub(crate) struct Test {
     long: bool,
 }
 
-/// Debian packages that tests need beside those the lab asks for, and why.
-const PACKAGES: &[(&str, &str, &str)] = &[
-    ("chromium", "/usr/bin/chromium", "the web pages are tried in a real browser"),
-    ("strace", "/usr/bin/strace", "system calls are watched in tests"),
-    ("zstd", "/usr/bin/zstd", "test data is compressed"),
-    ("xfsprogs", "/usr/sbin/mkfs.xfs", "the preimage is tried on xfs too"),
+/// What tests call beside what the lab asks for.
+const NEEDED: &[Requirement] = &[
+    needs("chromium", "chromium", "the web pages are tried in a real browser"),
+    needs("strace", "strace", "system calls are watched in tests"),
+    needs("zstd", "zstd", "test data is compressed"),
+    needs("mkfs.xfs", "xfsprogs", "the preimage is tried on xfs too"),
 ];
 
 impl Test {
@@ -98,8 +99,6 @@ fn timed<T>(what: &str, task: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// Installs missing programs; without root says what is left out.
 fn install(skipped: &mut Vec<String>) -> Result<()> {
-    let missing: Vec<_> =
-        PACKAGES.iter().filter(|(_, file, _)| !std::path::Path::new(file).exists()).collect();
     let has_nextest = Command::new("cargo")
         .args(["nextest", "--version"])
         .output()
@@ -108,27 +107,10 @@ fn install(skipped: &mut Vec<String>) -> Result<()> {
         println!("installing cargo-nextest: it runs the tests");
         run(&mut cargo(&["install", "--locked", "cargo-nextest"]))?;
     }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    for (package, _, why) in &missing {
-        println!("{package} is missing: {why}");
-    }
+    let missing = requirements::missing(NEEDED);
     if let Some(reason) = fettle_lab::why_not().filter(|r| r.contains("root")) {
-        skipped.push(format!(
-            "installing {}: {reason}",
-            missing.iter().map(|m| m.0).collect::<Vec<_>>().join(", ")
-        ));
+        skipped.extend(missing.iter().map(|m| format!("installing {}: {reason}", m.package)));
         return Ok(());
     }
-    let apt = |args: &[&str]| {
-        run(Command::new("apt-get")
-            .args(args)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .current_dir(root()))
-    };
-    apt(&["update", "-qq"])?;
-    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends", "--no-remove"];
-    args.extend(missing.iter().map(|m| m.0));
-    apt(&args)
+    Ok(requirements::ensure(NEEDED, &lab::say)?)
 }

@@ -120,7 +120,7 @@ pub(crate) fn create_root(
             mount_root(&image, &root)?;
         }
         RootFs::Xfs { mib } => {
-            requirements::ensure_these(XFS, &|_| {})?;
+            requirements::ensure(XFS, &|_| {})?;
             let image = empty_image(config, name, mib)?;
             Tool::new("mkfs.xfs", "making an xfs image").args(["-q", "-f"]).arg(&image).run()?;
             mount_root(&image, &root)?;

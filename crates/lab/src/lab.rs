@@ -120,7 +120,7 @@ impl Lab {
     /// Installs the Debian packages the lab needs and the machine lacks; says what and why.
     pub fn ensure_requirements(&self, say: Say<'_>) -> Result<(), LabError> {
         self.inner.owned("installing packages")?;
-        requirements::ensure(say)
+        requirements::ensure(requirements::REQUIREMENTS, say)
     }
 
     /// Mounts the lab's disk. Called by everything that needs it.

@@ -83,7 +83,7 @@ impl Lab {
     /// # Errors
     /// When something it needs cannot be had, or it does not boot.
     pub fn machine(&self, name: &str, say: Say<'_>) -> Result<Machine, LabError> {
-        requirements::ensure_these(NEEDED, say)?;
+        requirements::ensure(NEEDED, say)?;
         let image = self.machine_image(say)?;
         let machine = Machine::new(&self.inner, name)?;
         let disk = machine.disk();

@@ -1,20 +1,25 @@
-//! Debian packages the lab needs on the machine it runs on.
+//! Debian packages that the lab and the tests need on the machine they run on.
 
 use crate::tool::{Tool, installed};
 use crate::{LabError, Say};
 
-/// A program the lab calls, the package that has it, and what for.
+/// A program that is called, the package that has it, and what for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requirement {
     /// Name of the program.
     pub program: &'static str,
     /// Debian package it is in.
     pub package: &'static str,
-    /// What the lab does with it.
+    /// What is done with it.
     pub reason: &'static str,
 }
 
-const fn needs(program: &'static str, package: &'static str, reason: &'static str) -> Requirement {
+/// A program, its package, and what is done with it.
+pub const fn needs(
+    program: &'static str,
+    package: &'static str,
+    reason: &'static str,
+) -> Requirement {
     Requirement { program, package, reason }
 }
 
@@ -33,23 +38,17 @@ pub const REQUIREMENTS: &[Requirement] = &[
     needs("gpg", "gnupg", "signs the test vendor's archive"),
 ];
 
-/// What of it this machine lacks.
-pub fn missing() -> Vec<Requirement> {
-    missing_of(REQUIREMENTS)
-}
-
-fn missing_of(all: &[Requirement]) -> Vec<Requirement> {
+/// What of these this machine lacks.
+pub fn missing(all: &[Requirement]) -> Vec<Requirement> {
     all.iter().copied().filter(|need| !installed(need.program)).collect()
 }
 
-/// Installs what is missing, and says what and why.
-pub(crate) fn ensure(say: Say<'_>) -> Result<(), LabError> {
-    ensure_these(REQUIREMENTS, say)
-}
-
-/// The same for other programs.
-pub(crate) fn ensure_these(all: &[Requirement], say: Say<'_>) -> Result<(), LabError> {
-    let missing = missing_of(all);
+/// Installs what of these is missing, and says what and why. Nothing that is on the machine is removed for it.
+///
+/// # Errors
+/// [`LabError::Missing`]: what cannot be installed, why, and what to do.
+pub fn ensure(all: &[Requirement], say: Say<'_>) -> Result<(), LabError> {
+    let missing = missing(all);
     if missing.is_empty() {
         return Ok(());
     }
@@ -69,13 +68,21 @@ pub(crate) fn ensure_these(all: &[Requirement], say: Say<'_>) -> Result<(), LabE
         say(&format!("installing {}: {}", need.package, need.reason));
     }
     Tool::new("apt-get", "fetching the package lists").args(["-q", "update"]).run()?;
-    Tool::new("apt-get", "installing what the lab needs")
-        // It is somebody's machine: what is on it stays.
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    Tool::new("apt-get", "installing what is missing")
         .args(["-q", "-y", "--no-install-recommends", "--no-remove", "install"])
-        .args(missing.iter().map(|need| need.package))
+        .args(&packages)
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .run()?;
-    let still = missing_of(all);
+        .run()
+        .map_err(|error| LabError::Missing {
+            missing: listed,
+            next: format!(
+                "{error}\n`apt-get install {}` shows what that would do to this machine; nothing is removed from it \
+                 unasked",
+                packages.join(" ")
+            ),
+        })?;
+    let still = self::missing(all);
     if still.is_empty() {
         return Ok(());
     }
