@@ -45,7 +45,7 @@ fettle-agent: the host side of Fettle
     plan [PACKAGE...] [--only security] [--feeds DIR]
                             what patch would change, and why not the rest; touches nothing
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
-    patch [PACKAGE...] [--only security] [--dry-run] [--hung-after SECONDS] [--repair]
+    patch [PACKAGE...] [--only security] [--feeds DIR] [--dry-run] [--hung-after SECONDS] [--repair]
           [--confirm-within SECONDS] [--reboot] [--accept-missing SYMBOL@FILE]...
                             the whole transaction, with its way back; /etc/fettle/probes.d must pass
                             before and after; --repair: packages that somebody left half-configured first;
@@ -63,7 +63,7 @@ fettle-agent: the host side of Fettle
     doctor                  what is wrong with this host, and what to do
     version | help
 
-  -o json                   for programs
+  -o json                   for programs: what is told on standard output, a problem on standard error
 ";
 
 /// What was typed, taken apart.
@@ -94,6 +94,13 @@ impl Words {
             None => Ok(self.words),
         }
     }
+    /// Nothing at all is left.
+    fn nothing_more(self) -> Result<(), Problem> {
+        match self.rest()?.first() {
+            Some(word) => Err(usage(format!("`{word}` means nothing here"))),
+            None => Ok(()),
+        }
+    }
     /// Exactly one, or none.
     fn at_most_one(self, what: &str) -> Result<Option<String>, Problem> {
         let mut rest = self.rest()?;
@@ -118,19 +125,23 @@ pub fn main() -> ExitCode {
         return code;
     }
     let mut words = Words { words: arguments, json: false };
+    let mut json = false;
     let result = words.option("-o").and_then(|output| match output.as_deref() {
         None | Some("table" | "text") => run(words),
-        Some("json") => run(Words { json: true, ..words }),
+        Some("json") => {
+            json = true;
+            run(Words { json, ..words })
+        }
         Some(other) => Err(usage(format!("-o takes json or text, not `{other}`"))),
     });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            err!("error: {}", problem.message);
-            err!("→ {}", problem.hint);
-            ExitCode::from(problem.kind.exit_code())
-        }
+    let Err(problem) = result else { return ExitCode::SUCCESS };
+    if json {
+        err!("{}", serde_json::to_string(&problem).unwrap_or_default());
+    } else {
+        err!("error: {}", problem.message);
+        err!("→ {}", problem.hint);
     }
+    ExitCode::from(problem.kind.exit_code())
 }
 
 fn run(mut words: Words) -> Result<(), Problem> {
@@ -162,8 +173,8 @@ fn run(mut words: Words) -> Result<(), Problem> {
         "patch" => local::patch(&settings, words),
         "rehearse" => local::rehearse(&settings, words),
         "undo" => local::undo(&settings, words),
-        "confirm" => local::confirm(&settings),
-        "resume" => local::resume(&settings),
+        "confirm" => local::confirm(&settings, words),
+        "resume" => local::resume(&settings, words),
         "doctor" => doctor::run(&settings, words),
         "history" => print::history(&settings, json),
         "status" => print::status(&settings, json),

@@ -72,6 +72,13 @@ pub enum Hold {
         /// Where it comes from.
         origin: String,
     },
+    /// Only security updates were asked for on the host, and this is none.
+    NotSecurity {
+        /// Binary package.
+        package: String,
+        /// Where it comes from.
+        origin: String,
+    },
     /// The version was undone on this cohort, or recalled.
     VersionBarred {
         /// Binary package.
@@ -237,6 +244,7 @@ impl Hold {
             Self::Excluded { .. } => "excluded",
             Self::PackageHeld { .. } => "package-held",
             Self::SourceNotAllowed { .. } => "source-not-allowed",
+            Self::NotSecurity { .. } => "not-security",
             Self::VersionBarred { .. } => "version-barred",
             Self::WouldRemove { .. } => "would-remove",
             Self::WouldBring { .. } => "would-bring",
@@ -304,6 +312,12 @@ impl fmt::Display for Hold {
             }
             Self::SourceNotAllowed { package, origin } => {
                 write!(f, "{package} comes from {origin}, a source the policy does not allow")
+            }
+            Self::NotSecurity { package, origin } => {
+                write!(
+                    f,
+                    "{package} comes from {origin} and fixes no vulnerability that is known here"
+                )
             }
             Self::VersionBarred { package, version, reason } => {
                 write!(f, "{package} {version} is barred: {reason}")

@@ -6,6 +6,7 @@ use crate::{Digest, Hold, HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod alone;
 pub mod approval;
 mod host;
 mod make;
@@ -15,6 +16,7 @@ mod strategy;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use alone::{AloneInput, AlonePlan, Asked, alone};
 pub use make::{Barred, PlanInput, make};
 
 /// An immutable, numbered plan. Its digest is over everything in it.

@@ -1,6 +1,7 @@
 //! One host and no server: rehearse, patch, undo.
 
-use super::{LOCAL, Words, need_root, plan};
+use super::plan::{self, Beside, Ordered};
+use super::{LOCAL, Words, need_root};
 use crate::executor::{self, ExecutorError, Grant, Standalone};
 use crate::journal::JournalError;
 use crate::settings::Settings;
@@ -11,11 +12,14 @@ use crate::transaction::undo::undone;
 use crate::transaction::{progress, read_kept};
 use fettle_core::assignment::{Assignment, Order};
 use fettle_core::transaction::{Entry, Outcome, Step, TxEvent};
-use fettle_core::{Digest, Hold, Problem, ProblemKind, Timestamp};
+use fettle_core::{Digest, Hold, Problem, ProblemKind, Timestamp, TransactionId};
 use jiff::SignedDuration;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why something is undone that was well.
+const BY_HAND: &str = "asked for on the host";
 
 /// Lets nothing be changed: the transaction ends refused after its rehearsal.
 struct OnlyRehearse;
@@ -31,16 +35,41 @@ pub(super) fn patch(settings: &Settings, mut words: Words) -> Result<(), Problem
         return plan::plan(settings, words);
     }
     need_root("patch")?;
-    let order = plan::order(settings, words)?;
-    if let Some(seconds) = order.confirm_seconds {
+    let json = words.json;
+    let Ordered { order, beside } = plan::order(settings, words)?;
+    if let Some(seconds) = order.confirm_seconds.filter(|_| !json) {
         out!(
             "it will be undone unless you type `fettle-agent confirm`, best from a new log-in, within {seconds} s after its checks"
         );
     }
-    let _live = Live::start(settings);
-    finish(executor::run(settings, assignment(Order::Apply(order)), &Standalone, &mut |e| {
-        say(e, false)
-    }))
+    let _live = (!json).then(|| Live::start(settings));
+    carry_out(settings, json, Order::Apply(order), beside)
+}
+
+/// Carries out an order that was typed here, and tells what became of it: line by line, or, for programs, as `show`
+/// tells it at the end, with what stands `beside` it.
+fn carry_out(settings: &Settings, json: bool, order: Order, beside: Beside) -> Result<(), Problem> {
+    let mut transaction = None;
+    let outcome = executor::run(settings, assignment(order), &Standalone, &mut |entry| {
+        if let TxEvent::Begun { assignment } = &entry.event {
+            transaction = Some(assignment.transaction());
+        }
+        say(entry, json);
+    });
+    if let Some(id) = transaction.filter(|_| json) {
+        print_transaction(settings, &id, beside);
+    }
+    finish(outcome, json)
+}
+
+/// A transaction as `show -o json` prints it, and what stands `beside` it.
+fn print_transaction(settings: &Settings, id: &TransactionId, beside: Beside) {
+    let told = super::print::transaction(settings, id);
+    let mut value = serde_json::to_value(told).unwrap_or_default();
+    if let Some(value) = value.as_object_mut() {
+        value.extend(beside);
+    }
+    out!("{value:#}");
 }
 
 /// Back to the beginning of the line, and away with what stands there.
@@ -86,7 +115,7 @@ impl Drop for Live {
 pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem> {
     need_root("rehearse")?;
     let json = words.json;
-    let order = plan::order(settings, words)?;
+    let Ordered { order, beside } = plan::order(settings, words)?;
     let mut facts = None;
     let mut directory = None;
     let outcome =
@@ -107,11 +136,14 @@ pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem>
             );
             say(entry, json || end);
         });
-    let Some(facts) = facts else { return finish(outcome) };
+    let Some(facts) = facts else { return finish(outcome, json) };
     let forecast = directory.and_then(|d| read_kept::<Forecast>(&d, forecast::FILE));
     if json {
-        let value = serde_json::json!({ "facts": facts, "forecast": forecast });
-        out!("{value:#}");
+        let mut value = Beside::new();
+        value.insert("facts".into(), serde_json::json!(facts));
+        value.insert("forecast".into(), serde_json::json!(forecast));
+        value.extend(beside);
+        out!("{:#}", serde_json::Value::from(value));
         return Ok(());
     }
     for (package, files) in forecast.into_iter().flat_map(|f| f.packages) {
@@ -136,6 +168,7 @@ pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem>
 /// `undo [TRANSACTION]`.
 pub(super) fn undo(settings: &Settings, words: Words) -> Result<(), Problem> {
     need_root("undo")?;
+    let json = words.json;
     let wanted = words.at_most_one("transaction")?;
     let all = super::print::transactions(settings)?;
     let patched = all.into_iter().rev().find(|p| {
@@ -158,18 +191,21 @@ pub(super) fn undo(settings: &Settings, words: Words) -> Result<(), Problem> {
             "fettle-agent history",
         ));
     };
-    let order = Order::Undo {
-        assignment: patched.assignment.id.clone(),
-        reason: "asked for on the host".into(),
-    };
-    finish(executor::run(settings, assignment(order), &Standalone, &mut |e| say(e, false)))
+    let order = Order::Undo { assignment: patched.assignment.id.clone(), reason: BY_HAND.into() };
+    carry_out(settings, json, order, Beside::new())
 }
 
 /// `confirm`.
-pub(super) fn confirm(settings: &Settings) -> Result<(), Problem> {
+pub(super) fn confirm(settings: &Settings, words: Words) -> Result<(), Problem> {
     need_root("confirm")?;
+    let json = words.json;
+    words.nothing_more()?;
     let failed = |e| Problem::new(ProblemKind::Environment, "confirm", e, "fettle-agent status");
     match confirm::confirm(settings).map_err(failed)? {
+        Some(id) if json => {
+            print_transaction(settings, &id, Beside::new());
+            Ok(())
+        }
         Some(id) => {
             out!("{id} stands\n→ fettle-agent undo takes it back all the same");
             Ok(())
@@ -184,14 +220,28 @@ pub(super) fn confirm(settings: &Settings) -> Result<(), Problem> {
 }
 
 /// `resume`.
-pub(super) fn resume(settings: &Settings) -> Result<(), Problem> {
+pub(super) fn resume(settings: &Settings, words: Words) -> Result<(), Problem> {
     need_root("resume")?;
-    match executor::resume(settings, &Standalone, &mut |e| say(e, false)) {
+    let json = words.json;
+    words.nothing_more()?;
+    match executor::resume(settings, &Standalone, &mut |e| say(e, json)) {
         Ok(None) => {
-            out!("nothing was interrupted");
+            out!("{}", if json { "null" } else { "nothing was interrupted" });
             Ok(())
         }
-        Ok(Some((_, outcome))) => finish(Ok(outcome)),
+        Ok(Some((id, outcome))) => {
+            if json {
+                print_transaction(settings, &id, Beside::new());
+            }
+            finish(Ok(outcome), json)
+        }
+        Err(ExecutorError::Journal(JournalError::InUse(_))) if json => {
+            // It has no outcome yet.
+            let under_way = super::print::transactions(settings)?;
+            let under_way = under_way.into_iter().rfind(|p| p.outcome.is_none());
+            out!("{}", serde_json::to_string_pretty(&under_way).unwrap_or_default());
+            Ok(())
+        }
         Err(ExecutorError::Journal(JournalError::InUse(_))) => {
             out!("another fettle-agent carries it on\n→ fettle-agent status");
             Ok(())
@@ -248,22 +298,22 @@ fn failed(error: executor::ExecutorError) -> Problem {
     Problem::new(ProblemKind::Refused, "transaction", error, "fettle-agent status")
 }
 
-fn finish(outcome: Result<Outcome, executor::ExecutorError>) -> Result<(), Problem> {
+/// What a command ends with: on `json` the outcome was printed already, and only a problem is left to tell.
+fn finish(outcome: Result<Outcome, executor::ExecutorError>, json: bool) -> Result<(), Problem> {
+    let well = |line: &str| {
+        if !json {
+            out!("{line}");
+        }
+        Ok(())
+    };
     let refused = |code: &str, message: String, hint: &str| {
         Err(Problem::new(ProblemKind::Refused, code, message, hint))
     };
     match outcome.map_err(failed)? {
-        Outcome::Patched => {
-            out!("patched and verified\n→ fettle-agent undo takes it back");
-            Ok(())
-        }
-        Outcome::Switched => {
-            out!("the balancers send this host what was ordered");
-            Ok(())
-        }
-        Outcome::Undone { reason } if reason == "asked for on the host" => {
-            out!("undone, every file verified to be as it was");
-            Ok(())
+        Outcome::Patched => well("patched and verified\n→ fettle-agent undo takes it back"),
+        Outcome::Switched => well("the balancers send this host what was ordered"),
+        Outcome::Undone { reason } if reason == BY_HAND => {
+            well("undone, every file verified to be as it was")
         }
         Outcome::Undone { reason } => {
             refused("undone", format!("undone and verified: {reason}"), "fettle-agent history")

@@ -2,106 +2,143 @@
 
 use super::{Words, scan, usage};
 use crate::inventory;
-use crate::packages::{Apt, Driver as _, Resolution, ResolvedChange};
+use crate::packages::{Apt, Driver as _, Resolution};
 use crate::probe;
 use crate::settings::Settings;
 use fettle_core::assignment::{
     ApplyOrder, HalfConfiguredRule, MissingSymbol, PackageChange, RebootRule,
 };
-use fettle_core::finding::{Finding, FindingState};
-use fettle_core::inventory::{Inventory, Origin, Upgrade};
-use fettle_core::version::deb;
-use fettle_core::{Hold, Problem, ProblemKind};
+use fettle_core::finding::Finding;
+use fettle_core::inventory::{Inventory, Upgrade};
+use fettle_core::plan::{AloneInput, AlonePlan, Asked, Held, alone};
+use fettle_core::{Hold, Problem, ProblemKind, Timestamp};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
-
-/// An upgrade that is offered and not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct LeftOut {
-    package: String,
-    from: String,
-    to: String,
-    /// Why.
-    hold: Hold,
-}
 
 /// What was chosen on this host, by what was typed.
 pub(super) struct Chosen {
-    pub(super) order: ApplyOrder,
-    left_out: Vec<LeftOut>,
-    /// Packages that nobody named, and that those named need in step with them.
-    brought: Vec<String>,
+    order: ApplyOrder,
+    plan: AlonePlan,
     inventory: Inventory,
-    /// Shall what was not asked for be told as well?
-    everything: bool,
+    /// Were packages named?
+    names_any: bool,
+    /// Why it is not known what the changes fix.
+    blind: Option<String>,
 }
 
 /// What `-o json` prints.
 #[derive(Serialize)]
-struct Plan<'a> {
+struct Printed<'a> {
     changes: &'a [PackageChange],
     download_bytes: u64,
-    /// Package → vulnerabilities that its new version fixes. Empty without feeds.
-    fixes: BTreeMap<&'a str, BTreeSet<&'a str>>,
-    left_out: &'a [LeftOut],
+    /// Package → vulnerabilities that its new version fixes.
+    fixes: BTreeMap<&'a str, &'a [String]>,
     /// Packages that were not asked for, and that the others need in step with them.
     brought_along: &'a [String],
-    /// Open findings that no offered version fixes, and why.
-    not_fixed: Vec<Hold>,
+    /// Units that are likely to restart.
+    restarts: &'a [String],
+    /// A kernel is among the changes.
+    reboot_likely: bool,
+    /// Upgrades that are offered and not taken.
+    left_out: Vec<LeftOut<'a>>,
+    /// Findings that nothing on offer fixes.
+    not_fixed: Vec<NotFixed<'a>>,
+    /// Why it is not known what the changes fix. `null`: it is.
+    blind: Option<&'a str>,
     /// What could not be found out about this host.
     gaps: &'a [String],
 }
 
+#[derive(Serialize)]
+struct LeftOut<'a> {
+    package: &'a str,
+    from: &'a str,
+    to: &'a str,
+    /// Nearest reason first.
+    reasons: &'a [Hold],
+}
+
+#[derive(Serialize)]
+struct NotFixed<'a> {
+    source: &'a str,
+    findings: &'a [String],
+    reasons: &'a [Hold],
+}
+
 /// `plan [PACKAGE...] [--only security] [--feeds DIR]`: touches nothing, and needs no root.
-pub(super) fn plan(settings: &Settings, mut words: Words) -> Result<(), Problem> {
+pub(super) fn plan(settings: &Settings, words: Words) -> Result<(), Problem> {
     let json = words.json;
-    let named = words.option("--feeds")?;
-    let directory = named.clone().unwrap_or_else(|| scan::FEEDS.to_owned());
     let chosen = choose(settings, words)?;
-    let findings = match scan::judge(&chosen.inventory, Path::new(&directory)) {
-        Ok((judgement, _)) => judgement.findings,
-        // Without feeds there is a plan all the same, unless they were named.
-        Err(problem) if named.is_some() => return Err(problem),
-        Err(_) => Vec::new(),
-    };
-    let plan = Plan {
-        changes: &chosen.order.changes,
-        download_bytes: chosen.order.changes.iter().map(|c| c.size).sum(),
-        fixes: fixes(&chosen.order.changes, &chosen.inventory, &findings),
-        left_out: &chosen.left_out,
-        brought_along: &chosen.brought,
-        not_fixed: not_fixed(&findings),
-        gaps: &chosen.inventory.gaps,
-    };
+    let plan = chosen.printed();
     match json {
         true => out!("{}", serde_json::to_string_pretty(&plan).unwrap_or_default()),
-        false => print(&plan, findings.is_empty(), &directory),
+        false => print(&plan),
     }
     Ok(())
 }
 
-fn print(plan: &Plan<'_>, no_findings: bool, directory: &str) {
+impl Chosen {
+    fn printed(&self) -> Printed<'_> {
+        let Self { plan, inventory, .. } = self;
+        let fixes = plan.why.iter().filter(|(_, ids)| !ids.is_empty());
+        Printed {
+            changes: &plan.changes,
+            download_bytes: plan.changes.iter().map(|c| c.size).sum(),
+            fixes: fixes.map(|(name, ids)| (name.as_str(), ids.as_slice())).collect(),
+            brought_along: &plan.brought,
+            restarts: &plan.restarts,
+            reboot_likely: plan.reboot_likely,
+            left_out: plan.held.iter().map(|held| left_out(inventory, held)).collect(),
+            not_fixed: plan.not_fixed.iter().map(not_fixed).collect(),
+            blind: self.blind.as_deref(),
+            gaps: &inventory.gaps,
+        }
+    }
+}
+
+fn left_out<'a>(inventory: &'a Inventory, held: &'a Held) -> LeftOut<'a> {
+    let Held { package, reasons, .. } = held;
+    let upgrade = inventory.upgrades.iter().find(|u| u.name == *package);
+    let (from, to) = upgrade.map_or(("", ""), |u| (&u.from, &u.to));
+    LeftOut { package, from, to, reasons }
+}
+
+fn not_fixed(held: &Held) -> NotFixed<'_> {
+    let Held { package: source, findings, reasons, .. } = held;
+    NotFixed { source, findings, reasons }
+}
+
+fn print(plan: &Printed<'_>) {
     for c in plan.changes {
-        let fixes = plan.fixes.get(c.name.as_str()).map_or(0, BTreeSet::len);
+        let fixes = plan.fixes.get(c.name.as_str()).map_or(0, |ids| ids.len());
         let fixes = if fixes == 0 { String::new() } else { format!("   fixes {fixes}") };
         out!("{:<32} {} → {}{fixes}", format!("{}:{}", c.name, c.architecture), c.from, c.to);
     }
     out!("{} packages, {:.1} MB to fetch", plan.changes.len(), plan.download_bytes as f64 / 1e6);
     if !plan.brought_along.is_empty() {
-        out!("brought along, since the others need them: {}", plan.brought_along.join(", "));
+        out!("brought along, since they go together: {}", plan.brought_along.join(", "));
     }
-    for left in plan.left_out {
-        out!("not {} {} → {}: {}", left.package, left.from, left.to, left.hold);
+    if !plan.restarts.is_empty() {
+        out!("likely to restart: {}", plan.restarts.join(", "));
     }
-    let unfixed = |code: &str| plan.not_fixed.iter().filter(|h| h.code() == code).count();
-    let no_fix = Hold::NoFix { finding: String::new() }.code();
-    match no_findings {
-        true => out!("no vulnerability data in {directory}: what this fixes is not known"),
-        false => out!(
+    if plan.reboot_likely {
+        out!("a new kernel runs only after a reboot: fettle-agent patch --reboot");
+    }
+    for left in &plan.left_out {
+        out!("not {} {} → {}: {}", left.package, left.from, left.to, because(left.reasons));
+    }
+    let unfixed = |vendor: bool| -> usize {
+        let by_vendor =
+            |n: &&NotFixed<'_>| n.reasons.iter().any(|r| matches!(r, Hold::NoFix { .. })) == vendor;
+        plan.not_fixed.iter().filter(by_vendor).map(|n| n.findings.len()).sum()
+    };
+    match plan.blind {
+        Some(why) => out!("what this fixes is not known: {why}"),
+        None => out!(
             "not fixed by it: {} without a fix by the vendor, {} whose fix this host's sources do not offer",
-            unfixed(no_fix),
-            plan.not_fixed.len() - unfixed(no_fix)
+            unfixed(true),
+            unfixed(false)
         ),
     }
     for gap in plan.gaps {
@@ -110,53 +147,18 @@ fn print(plan: &Plan<'_>, no_findings: bool, directory: &str) {
     out!("→ fettle-agent rehearse, then fettle-agent patch");
 }
 
-/// Which vulnerabilities each changed package fixes.
-fn fixes<'a>(
-    changes: &'a [PackageChange],
-    inventory: &Inventory,
-    findings: &'a [Finding],
-) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
-    let fixed = |change: &PackageChange| {
-        let upgrade = inventory
-            .upgrades
-            .iter()
-            .find(|u| u.name == change.name && u.architecture == change.architecture);
-        let source_version = upgrade.map_or(change.to.clone(), |u| u.source_version.clone());
-        let holds = |finding: &&Finding| {
-            finding.state == FindingState::Open
-                && finding.binaries.contains(&change.name)
-                && finding
-                    .fixed_version
-                    .as_ref()
-                    .is_some_and(|fixed| deb::compare_lenient(&source_version, fixed).is_ge())
-        };
-        findings.iter().filter(holds).map(|f| f.id.as_str()).collect::<BTreeSet<_>>()
-    };
-    changes
-        .iter()
-        .map(|change| (change.name.as_str(), fixed(change)))
-        .filter(|(_, ids)| !ids.is_empty())
-        .collect()
-}
-
-/// Findings that no version on offer fixes.
-fn not_fixed(findings: &[Finding]) -> Vec<Hold> {
-    let hold = |f: &Finding| match (&f.state, &f.fixed_version) {
-        (FindingState::NoFixYet, _) => Some(Hold::NoFix { finding: f.id.clone() }),
-        (FindingState::Open, Some(fixed)) if !f.offered => {
-            Some(Hold::FixNotOffered { finding: f.id.clone(), fixed_version: fixed.clone() })
-        }
-        _ => None,
-    };
-    findings.iter().filter_map(hold).collect()
+/// The chain of reasons, nearest first.
+fn because(reasons: &[Hold]) -> String {
+    reasons.iter().map(Hold::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Reads what was typed: the packages named, or every security upgrade.
-pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
+fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
     let only = words.option("--only")?;
     if let Some(other) = only.as_deref().filter(|only| *only != "security") {
         return Err(usage(format!("--only takes security, or name the packages; not `{other}`")));
     }
+    let feeds = words.option("--feeds")?;
     let hung_after_seconds = seconds(&mut words, "--hung-after")?;
     let confirm_seconds = seconds(&mut words, "--confirm-within")?;
     let half_configured = match words.flag("--repair") {
@@ -173,14 +175,19 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
     }
     let names: Vec<String> = words.rest()?;
     let inventory = inventory::collect(settings);
-    let (mut taken, mut left_out) =
-        sort_out(&inventory.upgrades, &inventory.held, &names, only.is_some());
+    let (findings, blind) = exposed(&inventory, feeds)?;
     let apt = Apt::new(settings);
     // What apt itself says no to, preflight tells with apt's words.
     let resolve = |changes: &[PackageChange]| apt.simulate(changes).ok();
-    let brought = bring_along(&mut taken, &inventory.upgrades, &inventory.held, resolve);
-    left_out.retain(|left| !taken.iter().any(|u| u.name == left.package && u.to == left.to));
-    if let Some(unknown) = names.iter().find(|n| !inventory.upgrades.iter().any(|u| is(u, n))) {
+    let input = AloneInput {
+        inventory: &inventory,
+        findings: &findings,
+        asked: Asked { packages: &names, only_security: only.is_some(), along: &[] },
+        now: Timestamp::now(),
+    };
+    let plan = in_step(input, resolve);
+    let known = |name: &String| inventory.upgrades.iter().any(|u| is(u, name));
+    if let Some(unknown) = names.iter().find(|name| !known(name)) {
         let known = inventory.packages.iter().any(|p| p.name == *unknown);
         let why = if known { "is as new as its sources offer" } else { "is not installed here" };
         return Err(Problem::new(
@@ -190,11 +197,9 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
             "apt-get update, then fettle-agent plan",
         ));
     }
-    let changes = taken.into_iter().map(PackageChange::from).collect();
-    let probes = probe::commands(&settings.config_dir.join("probes.d"));
     let order = ApplyOrder {
-        changes,
-        probes,
+        changes: plan.changes.clone(),
+        probes: probe::commands(&settings.config_dir.join("probes.d")),
         hung_after_seconds,
         half_configured,
         accept_missing,
@@ -202,7 +207,55 @@ pub(super) fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Pr
         reboot,
         ..ApplyOrder::default()
     };
-    Ok(Chosen { order, left_out, brought, inventory, everything: names.is_empty() })
+    Ok(Chosen { order, plan, inventory, names_any: !names.is_empty(), blind })
+}
+
+/// Where the host is exposed, by the feeds of the directory named, or of the usual one. Without feeds there is a plan
+/// all the same, unless they were named: then only suites say what is urgent, and the second word why.
+fn exposed(
+    inventory: &Inventory,
+    named: Option<String>,
+) -> Result<(Vec<Finding>, Option<String>), Problem> {
+    match scan::judge(inventory, Path::new(named.as_deref().unwrap_or(scan::FEEDS))) {
+        Ok((judgement, _)) => Ok((judgement.findings, None)),
+        Err(problem) if named.is_some() => Err(problem),
+        Err(problem) => Ok((Vec::new(), Some(format!("{}; {}", problem.message, problem.hint)))),
+    }
+}
+
+/// The plan, and with it what the package manager needs in step with its changes (a newer library, another binary):
+/// as far as that is on offer, nobody holds it, and nothing is removed for it.
+fn in_step(
+    input: AloneInput<'_>,
+    resolve: impl Fn(&[PackageChange]) -> Option<Resolution>,
+) -> AlonePlan {
+    let (asked, inventory) = (input.asked, input.inventory);
+    let mut along: Vec<String> = Vec::new();
+    // Each round brings at least one more, or is the last.
+    loop {
+        let plan = alone(AloneInput { asked: Asked { along: &along, ..asked }, ..input });
+        let resolution = (!plan.changes.is_empty()).then(|| resolve(&plan.changes)).flatten();
+        let is_missing = |u: &&Upgrade| {
+            let same = |n: &str, a: &str| n == u.name && a == u.architecture;
+            let steps = resolution.as_ref().map_or(&[][..], |r| &r.steps);
+            steps.iter().any(|s| same(&s.name, &s.architecture) && s.to == u.to)
+                && !plan.changes.iter().any(|c| same(&c.name, &c.architecture))
+                && !inventory.held.contains(&u.name)
+                && u.removes.is_empty()
+        };
+        let qualified = |u: &Upgrade| format!("{}:{}", u.name, u.architecture);
+        let missing: Vec<String> = inventory
+            .upgrades
+            .iter()
+            .filter(is_missing)
+            .map(qualified)
+            .filter(|name| !along.contains(name))
+            .collect();
+        if missing.is_empty() {
+            return plan;
+        }
+        along.extend(missing);
+    }
 }
 
 fn seconds(words: &mut Words, option: &str) -> Result<Option<u32>, Problem> {
@@ -224,19 +277,41 @@ fn missing_symbol(text: &str) -> Result<MissingSymbol, Problem> {
     }
 }
 
+/// What stands beside a transaction in what is printed for programs.
+pub(super) type Beside = serde_json::Map<String, serde_json::Value>;
+
+/// An order that was typed, and what was said of it.
+pub(super) struct Ordered {
+    pub(super) order: ApplyOrder,
+    /// `left_out` and `brought_along`, as `plan -o json` prints them; empty where a person was told.
+    pub(super) beside: Beside,
+}
+
 /// As [`choose`], for commands that go on with it: says what was asked for and is left out, and refuses an order
 /// that holds nothing.
-pub(super) fn order(settings: &Settings, words: Words) -> Result<ApplyOrder, Problem> {
+pub(super) fn order(settings: &Settings, words: Words) -> Result<Ordered, Problem> {
+    let json = words.json;
     let chosen = choose(settings, words)?;
-    let asked =
-        |left: &&LeftOut| !chosen.everything || !matches!(left.hold, Hold::SourceNotAllowed { .. });
-    for left in chosen.left_out.iter().filter(asked) {
-        err!("left out: {}", left.hold);
+    let Chosen { order, plan, inventory, names_any, .. } = &chosen;
+    // Who names nothing is not told of each update that is none of security's.
+    let is_worth = |held: &&Held| {
+        *names_any || !held.reasons.iter().any(|r| matches!(r, Hold::NotSecurity { .. }))
+    };
+    let told: Vec<&Held> = plan.held.iter().filter(is_worth).collect();
+    let mut beside = Beside::new();
+    if json {
+        let left_out: Vec<_> = told.iter().map(|held| left_out(inventory, held)).collect();
+        beside.insert("left_out".into(), serde_json::json!(left_out));
+        beside.insert("brought_along".into(), serde_json::json!(plan.brought));
+    } else {
+        for held in told {
+            err!("left out: {}", because(&held.reasons));
+        }
+        if !plan.brought.is_empty() {
+            err!("brought along, since they go together: {}", plan.brought.join(", "));
+        }
     }
-    if !chosen.brought.is_empty() {
-        err!("brought along, since the others need them: {}", chosen.brought.join(", "));
-    }
-    if chosen.order.changes.is_empty() {
+    if order.changes.is_empty() {
         return Err(Problem::new(
             ProblemKind::NotFound,
             Hold::NothingToDo.code(),
@@ -244,81 +319,7 @@ pub(super) fn order(settings: &Settings, words: Words) -> Result<ApplyOrder, Pro
             "apt-get update, then fettle-agent plan",
         ));
     }
-    Ok(chosen.order)
-}
-
-/// Which upgrades are taken, and why not the others. Without names: those from a security suite. With names: those,
-/// and with `security` only where they come from one.
-fn sort_out<'u>(
-    upgrades: &'u [Upgrade],
-    held: &[String],
-    names: &[String],
-    security: bool,
-) -> (Vec<&'u Upgrade>, Vec<LeftOut>) {
-    let (mut taken, mut left_out) = (Vec::new(), Vec::new());
-    for upgrade in upgrades {
-        if !names.is_empty() && !names.iter().any(|name| is(upgrade, name)) {
-            continue;
-        }
-        let package = upgrade.name.clone();
-        let hold = if held.contains(&upgrade.name) {
-            Hold::PackageHeld { package }
-        } else if !upgrade.removes.is_empty() {
-            Hold::WouldRemove { package, removes: upgrade.removes.clone() }
-        } else if (names.is_empty() || security) && !upgrade.origin.is_security() {
-            Hold::SourceNotAllowed { package, origin: place(&upgrade.origin) }
-        } else {
-            taken.push(upgrade);
-            continue;
-        };
-        left_out.push(LeftOut {
-            package: upgrade.name.clone(),
-            from: upgrade.from.clone(),
-            to: upgrade.to.clone(),
-            hold,
-        });
-    }
-    (taken, left_out)
-}
-
-/// Adds what those that are taken need in step with them (other binaries of one source, a newer library), as far as
-/// it is on offer, nobody holds it, and nothing is removed for it. Gives their names.
-fn bring_along<'u>(
-    taken: &mut Vec<&'u Upgrade>,
-    upgrades: &'u [Upgrade],
-    held: &[String],
-    resolve: impl Fn(&[PackageChange]) -> Option<Resolution>,
-) -> Vec<String> {
-    let mut brought = Vec::new();
-    // Each round adds at least one, or is the last.
-    while !taken.is_empty() {
-        let changes: Vec<PackageChange> = taken.iter().map(|u| PackageChange::from(*u)).collect();
-        let Some(resolution) = resolve(&changes) else { break };
-        let wanted = |u: &&Upgrade| {
-            let step = |s: &ResolvedChange| {
-                s.name == u.name && s.architecture == u.architecture && s.to == u.to
-            };
-            resolution.steps.iter().any(step)
-                && !changes.iter().any(|c| c.name == u.name && c.architecture == u.architecture)
-                && !held.contains(&u.name)
-                && u.removes.is_empty()
-        };
-        let more: Vec<&Upgrade> = upgrades.iter().filter(wanted).collect();
-        if more.is_empty() {
-            break;
-        }
-        brought.extend(more.iter().map(|u| u.name.clone()));
-        taken.extend(more);
-    }
-    brought
-}
-
-fn place(origin: &Origin) -> String {
-    let known: Vec<&str> = [origin.label.as_str(), origin.suite.as_str()]
-        .into_iter()
-        .filter(|word| !word.is_empty())
-        .collect();
-    if known.is_empty() { "a source without a name".to_owned() } else { known.join(" ") }
+    Ok(Ordered { order: chosen.order, beside })
 }
 
 fn is(upgrade: &Upgrade, name: &str) -> bool {
@@ -328,58 +329,33 @@ fn is(upgrade: &Upgrade, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packages::ResolvedChange;
     use fettle_core::Digest;
+    use fettle_core::inventory::Origin;
 
-    fn upgrade(name: &str, label: &str, removes: &[&str]) -> Upgrade {
+    fn upgrade(name: &str) -> Upgrade {
         Upgrade {
             name: name.into(),
             architecture: "amd64".into(),
             from: "1".into(),
             to: "2".into(),
-            origin: Origin { label: label.into(), suite: "stable".into(), ..Origin::default() },
+            origin: Origin { label: "Debian".into(), suite: "stable".into(), ..Origin::default() },
             sha256: Digest::of(b""),
             size: 1,
             source_version: "2".into(),
             brings: Vec::new(),
-            removes: removes.iter().map(|r| (*r).into()).collect(),
+            removes: Vec::new(),
         }
     }
 
     #[test]
-    fn each_upgrade_is_taken_or_left_out_with_its_reason() {
-        let all = [
-            upgrade("openssl", "Debian-Security", &[]),
-            upgrade("bash", "Debian", &[]),
-            upgrade("held", "Debian-Security", &[]),
-            upgrade("breaks", "Debian-Security", &["other"]),
-        ];
-        let held = ["held".to_owned()];
-        let sorted = |names: &[&str], security| {
-            let names: Vec<String> = names.iter().map(|n| (*n).into()).collect();
-            let (taken, left) = sort_out(&all, &held, &names, security);
-            let taken: Vec<String> = taken.iter().map(|u| u.name.clone()).collect();
-            let left: Vec<(String, &str)> =
-                left.into_iter().map(|l| (l.package, l.hold.code())).collect();
-            (taken, left)
-        };
-        let holds = |of: &[(&str, &'static str)]| -> Vec<(String, &'static str)> {
-            of.iter().map(|(p, h)| ((*p).to_owned(), *h)).collect()
-        };
-        let (taken, left) = sorted(&[], false);
-        assert_eq!(taken, ["openssl"]);
-        let all_holds =
-            [("bash", "source-not-allowed"), ("held", "package-held"), ("breaks", "would-remove")];
-        assert_eq!(left, holds(&all_holds));
-        assert_eq!(sorted(&["bash:amd64"], false), (vec!["bash".to_owned()], vec![]));
-        let (taken, left) = sorted(&["bash", "held"], true);
-        assert_eq!((taken, left), (vec![], holds(&all_holds[..2])));
-    }
-
-    #[test]
     fn what_the_named_ones_need_comes_along_and_nothing_else() {
-        let held = ["held".to_owned()];
-        let upgrades = ["nginx", "nginx-common", "libssl3", "held", "bash"]
-            .map(|name| upgrade(name, "Debian", &[]));
+        let root = tempfile::tempdir().unwrap();
+        let settings = Settings { root: root.path().to_owned(), ..Settings::default() };
+        let mut inventory = inventory::collect(&settings);
+        inventory.upgrades =
+            ["bash", "held", "libssl3", "nginx", "nginx-common"].map(upgrade).into();
+        inventory.held = vec!["held".into()];
         // nginx needs nginx-common, that needs libssl3; whatever is asked for, apt would touch `held` too.
         let resolve = |changes: &[PackageChange]| {
             let has = |name: &str| changes.iter().any(|c| c.name == name);
@@ -395,10 +371,18 @@ mod tests {
             };
             Some(Resolution { steps: names.into_iter().map(step).collect() })
         };
-        let mut taken = vec![&upgrades[0]];
-        assert_eq!(bring_along(&mut taken, &upgrades, &held, resolve), ["nginx-common", "libssl3"]);
-        assert_eq!(taken.len(), 3);
-        let mut taken = vec![&upgrades[0]];
-        assert!(bring_along(&mut taken, &upgrades, &held, |_| None).is_empty());
+        let names = ["nginx".to_owned()];
+        let input = AloneInput {
+            inventory: &inventory,
+            findings: &[],
+            asked: Asked { packages: &names, ..Asked::default() },
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let plan = in_step(input, resolve);
+        let changed: Vec<&str> = plan.changes.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(changed, ["libssl3", "nginx", "nginx-common"]);
+        assert_eq!(plan.brought, ["libssl3", "nginx-common"]);
+        let plan = in_step(input, |_| None);
+        assert_eq!((plan.changes.len(), plan.brought.len()), (1, 0));
     }
 }

@@ -5,7 +5,7 @@ use crate::journal::JournalError;
 use crate::settings::Settings;
 use crate::{identity, journal, orders};
 use fettle_core::transaction::{Outcome, Progress};
-use fettle_core::{Problem, ProblemKind};
+use fettle_core::{Problem, ProblemKind, TransactionId};
 use serde::Serialize;
 use serde_json::json;
 use std::io::ErrorKind;
@@ -21,6 +21,11 @@ struct Lost {
 /// Every transaction of this host whose journal reads, oldest first.
 pub(super) fn transactions(settings: &Settings) -> Result<Vec<Progress>, Problem> {
     Ok(all(settings)?.0)
+}
+
+/// One transaction, if its journal reads.
+pub(super) fn transaction(settings: &Settings, id: &TransactionId) -> Option<Progress> {
+    told(&settings.transactions_dir().join(id.as_str())).ok().flatten()
 }
 
 /// Every transaction of this host, oldest first, and those that cannot be told: one bad journal hides no other.

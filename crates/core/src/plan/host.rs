@@ -53,6 +53,15 @@ struct Offer<'a> {
     holds: Vec<Hold>,
 }
 
+/// Is an upgrade wanted for its own sake? Given the upgrade, and whether it is a security update: it fixes a finding or
+/// comes from a security suite.
+pub(super) type Wish<'a> = &'a dyn Fn(&Upgrade, bool) -> bool;
+
+/// What a policy wants.
+pub(super) fn wish_of(policy: &Policy) -> impl Fn(&Upgrade, bool) -> bool {
+    move |_, is_security| policy.take == Take::All || is_security
+}
+
 /// Decides about every upgrade the host is offered. `findings` are sorted, `bars` are of the host's cohort.
 pub(super) fn decide(
     policy: &Policy,
@@ -61,9 +70,10 @@ pub(super) fn decide(
     findings: &[&Finding],
     bars: &[&Barred],
     now: Timestamp,
+    wish: Wish<'_>,
 ) -> Verdict {
     let mut offers = offers(policy, inventory, findings, bars, now);
-    want(policy, &mut offers);
+    want(wish, &mut offers);
     hold_together(&mut offers);
 
     let taken: Vec<&Offer<'_>> = offers.iter().filter(|o| o.wanted && o.holds.is_empty()).collect();
@@ -234,14 +244,12 @@ fn fixed_by<'a>(
     by_binary.get(key).into_iter().flatten().filter(reaches).copied().collect()
 }
 
-/// Marks what the policy wants: by finding or suite, then with it all of the same source and all it brings.
-fn want(policy: &Policy, offers: &mut [Offer<'_>]) {
+/// Marks what is wanted: for its own sake, then with it all of the same source and all it brings.
+fn want(wish: Wish<'_>, offers: &mut [Offer<'_>]) {
     for offer in offers.iter_mut() {
         let is_new = offer.upgrade.from.is_empty();
-        let asked = policy.take == Take::All
-            || !offer.fixes.is_empty()
-            || offer.upgrade.origin.is_security();
-        offer.wanted = !is_new && asked;
+        let is_security = !offer.fixes.is_empty() || offer.upgrade.origin.is_security();
+        offer.wanted = !is_new && wish(offer.upgrade, is_security);
     }
     // Each round takes at least one more in.
     loop {

@@ -1,7 +1,7 @@
 //! From fleet, exposure, policy and now to a plan. Pure: equal input gives an equal plan, whatever the order of
 //! hosts and findings in it.
 
-use super::host::{Verdict, decide};
+use super::host::{Verdict, decide, wish_of};
 use super::order::Candidate;
 use super::strategy::{budget_of, lay_out, pools_of};
 use super::{Budget, Held, HostPlan, Plan};
@@ -101,7 +101,7 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         let cohort = inventory.cohort();
         let bars = barred.get(&cohort).map_or(&[][..], Vec::as_slice);
         let Verdict { plan, held: not_done, soak_cap: cap } =
-            decide(policy, host, inventory, &findings, bars, now);
+            decide(policy, host, inventory, &findings, bars, now, &wish_of(policy));
         soak_cap = soak_cap.into_iter().chain(cap).min();
         if plan.order.changes.is_empty() {
             if !not_done.iter().any(Held::is_of_an_upgrade) {

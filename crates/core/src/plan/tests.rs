@@ -1,5 +1,6 @@
 //! Plans of small fleets, by hand; and what must hold for any fleet.
 
+mod alone;
 mod approvals;
 pub(crate) mod fleet;
 mod hosts;

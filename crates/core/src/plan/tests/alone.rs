@@ -1,0 +1,84 @@
+//! What a host decides for itself.
+
+use super::fleet::*;
+use crate::Hold;
+use crate::plan::{AloneInput, AlonePlan, Asked, alone};
+
+/// The plan of a host with an upgrade from a plain suite (bash) and one that is held, beside those of [`host`].
+fn planned(asked: Asked<'_>, vulnerable: &[&str]) -> AlonePlan {
+    let mut host = host("h", &[]);
+    let i = inventory(&mut host);
+    for name in ["bash", "held"] {
+        i.packages.push(package(name, name, "1"));
+        i.upgrades.push(upgrade(name, "1", "2"));
+    }
+    for u in i.upgrades.iter_mut().filter(|u| u.name == "bash") {
+        u.origin = debian(false);
+    }
+    i.held.push("held".into());
+    let findings: Vec<_> =
+        vulnerable.iter().map(|p| finding("h", "CVE-1", p, &[p], Some("2")).clone()).collect();
+    alone(AloneInput { inventory: i, findings: &findings, asked, now: at(NOW) })
+}
+
+fn changed(plan: &AlonePlan) -> Vec<&str> {
+    plan.changes.iter().map(|c| c.name.as_str()).collect()
+}
+
+fn held(plan: &AlonePlan) -> Vec<(&str, Vec<&str>)> {
+    plan.held
+        .iter()
+        .map(|h| (h.package.as_str(), h.reasons.iter().map(Hold::code).collect()))
+        .collect()
+}
+
+#[test]
+fn with_nothing_named_security_updates_are_taken_and_each_of_the_rest_has_its_reason() {
+    let plan = planned(Asked::default(), &[]);
+    assert_eq!(changed(&plan), ["libssl3", "nginx", "openssl"]);
+    assert_eq!(held(&plan), [("held", vec!["package-held"]), ("bash", vec!["not-security"])]);
+    assert!(plan.brought.is_empty());
+    assert_eq!(plan.restarts, ["nginx.service"]);
+    let plan = planned(Asked::default(), &["bash"]);
+    assert_eq!(changed(&plan), ["bash", "libssl3", "nginx", "openssl"], "bash fixes something");
+    assert_eq!(plan.why["bash"], ["CVE-1"]);
+}
+
+#[test]
+fn what_is_named_is_taken_with_the_binaries_of_its_source_and_nothing_else_is_told_of() {
+    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let asked = names(&["openssl"]);
+    let plan = planned(Asked { packages: &asked, ..Asked::default() }, &[]);
+    assert_eq!(changed(&plan), ["libssl3", "openssl"], "a library and its program go together");
+    assert_eq!(plan.brought, ["libssl3"]);
+    assert!(plan.held.is_empty(), "{:?}", plan.held);
+
+    let asked = names(&["bash:amd64", "held", "nginx:i386"]);
+    let plan = planned(Asked { packages: &asked, ..Asked::default() }, &[]);
+    assert_eq!(changed(&plan), ["bash"], "a plain suite will do where it was named");
+    assert_eq!(held(&plan), [("held", vec!["package-held"])]);
+
+    let security = Asked { packages: &asked, only_security: true, ..Asked::default() };
+    let plan = planned(security, &[]);
+    assert!(plan.changes.is_empty());
+    assert_eq!(held(&plan), [("held", vec!["package-held"]), ("bash", vec!["not-security"])]);
+}
+
+#[test]
+fn what_the_package_manager_needs_comes_along_and_is_told_as_such() {
+    let (asked, along) = (["nginx".to_owned()], ["bash:amd64".to_owned()]);
+    let asked = Asked { packages: &asked, along: &along, ..Asked::default() };
+    let plan = planned(asked, &[]);
+    assert_eq!(changed(&plan), ["bash", "nginx"]);
+    assert_eq!(plan.brought, ["bash"]);
+}
+
+#[test]
+fn a_finding_that_nothing_on_offer_fixes_is_told_beside_the_upgrades() {
+    let plan = planned(Asked::default(), &["zlib"]);
+    assert_eq!(changed(&plan), ["libssl3", "nginx", "openssl"]);
+    let not_fixed: Vec<_> =
+        plan.not_fixed.iter().map(|h| (h.package.as_str(), h.reasons[0].code())).collect();
+    assert_eq!(not_fixed, [("zlib", "fix-not-offered")]);
+    assert!(plan.held.iter().all(|h| h.package != "zlib"));
+}
