@@ -113,6 +113,14 @@ pub struct Upgrade {
     pub removes: Vec<String>,
 }
 
+impl Upgrade {
+    /// Is this what a person calls it: `name`, or `name:architecture`?
+    pub fn is_called(&self, name: &str) -> bool {
+        name == self.name
+            || name.split_once(':').is_some_and(|(n, a)| n == self.name && a == self.architecture)
+    }
+}
+
 /// Where an upgrade comes from: fields of the repository's `Release` file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Origin {

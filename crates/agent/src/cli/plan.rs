@@ -186,7 +186,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
         now: Timestamp::now(),
     };
     let plan = in_step(input, resolve);
-    let known = |name: &String| inventory.upgrades.iter().any(|u| is(u, name));
+    let known = |name: &String| inventory.upgrades.iter().any(|u| u.is_called(name));
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         let known = inventory.packages.iter().any(|p| p.name == *unknown);
         let why = if known { "is as new as its sources offer" } else { "is not installed here" };
@@ -298,6 +298,14 @@ pub(super) fn order(settings: &Settings, words: Words) -> Result<Ordered, Proble
         *names_any || !held.reasons.iter().any(|r| matches!(r, Hold::NotSecurity { .. }))
     };
     let told: Vec<&Held> = plan.held.iter().filter(is_worth).collect();
+    let nothing = match told.is_empty() {
+        true => "no such upgrade is offered by this host's sources".to_owned(),
+        // Said here too: programs read only this.
+        false => format!(
+            "every upgrade that was asked for is left out: {}",
+            told.iter().map(|held| because(&held.reasons)).collect::<Vec<_>>().join(" | ")
+        ),
+    };
     let mut beside = Beside::new();
     if json {
         let left_out: Vec<_> = told.iter().map(|held| left_out(inventory, held)).collect();
@@ -315,15 +323,11 @@ pub(super) fn order(settings: &Settings, words: Words) -> Result<Ordered, Proble
         return Err(Problem::new(
             ProblemKind::NotFound,
             Hold::NothingToDo.code(),
-            "no such upgrade is offered by this host's sources",
+            nothing,
             "apt-get update, then fettle-agent plan",
         ));
     }
     Ok(Ordered { order: chosen.order, beside })
-}
-
-fn is(upgrade: &Upgrade, name: &str) -> bool {
-    name == upgrade.name || name == format!("{}:{}", upgrade.name, upgrade.architecture)
 }
 
 #[cfg(test)]

@@ -11,11 +11,14 @@ use crate::policy::Policy;
 use crate::{Hold, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Allows everything at once. Whoever types on a host has decided already.
+/// Allows everything at once: whoever types on a host has decided already. The reboot is only foretold by it; whether
+/// the host may is in the order.
 const POLICY: &str = r#"
 [policy]
 name = "local"
 select = "all"
+[reboot]
+when = "needed"
 [[ring]]
 name = "host"
 "#;
@@ -75,10 +78,7 @@ impl Asked<'_> {
 }
 
 fn is_among(upgrade: &Upgrade, names: &[String]) -> bool {
-    let qualified = |name: &str| {
-        name.split_once(':').is_some_and(|(n, a)| n == upgrade.name && a == upgrade.architecture)
-    };
-    names.iter().any(|name| *name == upgrade.name || qualified(name))
+    names.iter().any(|name| upgrade.is_called(name))
 }
 
 /// Makes the plan of a host that asks nobody. Pure.

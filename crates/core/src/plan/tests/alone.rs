@@ -82,3 +82,15 @@ fn a_finding_that_nothing_on_offer_fixes_is_told_beside_the_upgrades() {
     assert_eq!(not_fixed, [("zlib", "fix-not-offered")]);
     assert!(plan.held.iter().all(|h| h.package != "zlib"));
 }
+
+#[test]
+fn a_kernel_among_the_changes_is_said_to_need_a_reboot() {
+    assert!(!planned(Asked::default(), &[]).reboot_likely);
+    let mut host = host("h", &[]);
+    let i = inventory(&mut host);
+    let name = "linux-image-6.1.0-30-amd64";
+    i.packages.push(package(name, "linux-signed-amd64", "1"));
+    i.upgrades.push(upgrade(name, "1", "2"));
+    let (asked, now) = (Asked::default(), at(NOW));
+    assert!(alone(AloneInput { inventory: i, findings: &[], asked, now }).reboot_likely);
+}
