@@ -3,6 +3,7 @@
 
 use fettle_core::advisory::AdvisoryStatus;
 use fettle_vuln::exposure::{Catalogue, CatalogueInput};
+use fettle_vuln::feed::debian_list::{self, List, Lists};
 use fettle_vuln::feed::{
     self, Feed, FeedError, MAX_ERRORS_KEPT, MAX_NAME, MAX_TEXT, MAX_VERSION, Parsed, Publisher,
 };
@@ -10,8 +11,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// The targets, each with a directory of its name in `corpus/`.
-pub const TARGETS: [&str; 6] =
-    ["debian_tracker", "debian_advisories", "kev", "epss", "cvss", "osv"];
+pub const TARGETS: [&str; 7] =
+    ["debian_tracker", "debian_advisories", "debian_list", "kev", "epss", "cvss", "osv"];
 
 /// Tries one target on these bytes.
 ///
@@ -26,6 +27,12 @@ pub fn try_target(target: &str, bytes: &[u8]) {
         "debian_advisories" => {
             input.debian_advisories =
                 records(Feed::DebianAdvisories, bytes, feed::dsa::parse(bytes));
+        }
+        "debian_list" => {
+            let list =
+                |list| records(Feed::DebianList(list), bytes, debian_list::parse(list, bytes));
+            let lists = Lists { cve: list(List::Cve), dsa: list(List::Dsa), dla: list(List::Dla) };
+            input.add_debian_lists(debian_list::resolve(&lists));
         }
         "kev" => input.kev = records(Feed::Kev, bytes, feed::kev::parse(bytes)),
         "epss" => {

@@ -33,6 +33,10 @@ pub enum AdvisoryStatus {
     Open {
         /// Why not, in the vendor's words (`<no-dsa>`, `<postponed>`, `<ignored>`, `<end-of-life>`), else empty.
         reason: String,
+        /// First version without the vulnerability outside this release (Debian: in unstable), where the vendor names one.
+        /// Whoever has it is not affected; to whom it is offered, for them there is a fix.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        elsewhere: Option<String>,
     },
     /// The release never was affected (Debian writes `fixed_version` `0`).
     NotAffected,

@@ -269,17 +269,8 @@ fn at(error: &FeedError) -> Feed {
 }
 
 fn count(feed: Feed, bytes: &[u8]) -> Result<(u64, u64), FeedError> {
-    fn both<T>(parsed: &fettle_vuln::feed::Parsed<T>) -> (u64, u64) {
-        (parsed.records.len() as u64, parsed.rejected() as u64)
-    }
-    Ok(match feed {
-        Feed::DebianTracker => both(&fettle_vuln::feed::debian::parse(bytes)?),
-        Feed::DebianAdvisories => both(&fettle_vuln::feed::dsa::parse(bytes)?),
-        Feed::Kev => both(&fettle_vuln::feed::kev::parse(bytes)?),
-        Feed::Epss => both(&fettle_vuln::feed::epss::parse(bytes)?),
-        Feed::Cvss => both(&fettle_vuln::feed::cvss::parse(bytes)?),
-        Feed::Osv(publisher) => both(&fettle_vuln::feed::osv::parse(publisher, bytes)?),
-    })
+    let (records, rejected) = fettle_vuln::feed::count(feed, bytes)?;
+    Ok((records as u64, rejected as u64))
 }
 
 /// Builds the catalogue from the feeds in force, at the start. One that cannot be read any more is left out.

@@ -137,7 +137,7 @@ pub(crate) fn feed_rows(view: &View<'_>) -> Result<Vec<FeedRow>, Problem> {
         },
     };
     let shown =
-        |feed: &Feed| !matches!(feed, Feed::Osv(_)) || known.iter().any(|k| k.name == feed.word());
+        |feed: &Feed| feed.goes_with_fettle() || known.iter().any(|k| k.name == feed.word());
     Ok(Feed::ALL.into_iter().filter(shown).map(row).collect())
 }
 

@@ -7,6 +7,7 @@
 
 pub mod cvss;
 pub mod debian;
+pub mod debian_list;
 pub mod dsa;
 pub mod epss;
 pub mod kev;
@@ -14,6 +15,7 @@ pub mod osv;
 
 mod document;
 
+use debian_list::List;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -36,6 +38,8 @@ pub enum Feed {
     DebianTracker,
     /// Debian's advisories (DSA, DLA) with their dates, JSON lines.
     DebianAdvisories,
+    /// One of the tracker's own text files.
+    DebianList(debian_list::List),
     /// CISA Known Exploited Vulnerabilities, JSON.
     Kev,
     /// FIRST EPSS scores, CSV.
@@ -97,9 +101,12 @@ impl Publisher {
 
 impl Feed {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::DebianTracker,
         Self::DebianAdvisories,
+        Self::DebianList(List::Cve),
+        Self::DebianList(List::Dsa),
+        Self::DebianList(List::Dla),
         Self::Kev,
         Self::Epss,
         Self::Cvss,
@@ -118,6 +125,9 @@ impl Feed {
         match self {
             Self::DebianTracker => "debian-tracker",
             Self::DebianAdvisories => "debian-advisories",
+            Self::DebianList(List::Cve) => "debian-cve-list",
+            Self::DebianList(List::Dsa) => "debian-dsa-list",
+            Self::DebianList(List::Dla) => "debian-dla-list",
             Self::Kev => "kev",
             Self::Epss => "epss",
             Self::Cvss => "cvss",
@@ -137,9 +147,15 @@ impl Feed {
         Self::ALL.into_iter().find(|feed| feed.word() == word)
     }
 
+    /// Is one of this kind among the data that goes with Fettle? The others are listed once they were imported.
+    pub fn goes_with_fettle(self) -> bool {
+        use Feed::{Cvss, DebianAdvisories, DebianTracker, Epss, Kev};
+        matches!(self, DebianTracker | DebianAdvisories | Kev | Epss | Cvss)
+    }
+
     /// Does it say who is affected? The others only rank and date.
     pub fn says_who_is_affected(self) -> bool {
-        matches!(self, Self::DebianTracker | Self::Osv(_))
+        matches!(self, Self::DebianTracker | Self::DebianList(List::Cve) | Self::Osv(_))
     }
 }
 
@@ -164,6 +180,9 @@ impl fmt::Display for Feed {
         f.write_str(match self {
             Self::DebianTracker => "Debian security tracker feed",
             Self::DebianAdvisories => "Debian advisories feed",
+            Self::DebianList(List::Cve) => "Debian CVE list",
+            Self::DebianList(List::Dsa) => "Debian DSA list",
+            Self::DebianList(List::Dla) => "Debian DLA list",
             Self::Kev => "KEV feed",
             Self::Epss => "EPSS feed",
             Self::Cvss => "CVSS feed",
@@ -268,6 +287,25 @@ impl<T> Parsed<T> {
     pub fn rejected(&self) -> usize {
         self.errors.len() + self.errors_not_kept
     }
+}
+
+/// How many records of a feed can be used, and how many were left out.
+///
+/// # Errors
+/// [`FeedError`] where the document as a whole cannot be used.
+pub fn count(feed: Feed, bytes: &[u8]) -> Result<(usize, usize), FeedError> {
+    fn both<T>(parsed: &Parsed<T>) -> (usize, usize) {
+        (parsed.records.len(), parsed.rejected())
+    }
+    Ok(match feed {
+        Feed::DebianTracker => both(&debian::parse(bytes)?),
+        Feed::DebianAdvisories => both(&dsa::parse(bytes)?),
+        Feed::DebianList(list) => both(&debian_list::parse(list, bytes)?),
+        Feed::Kev => both(&kev::parse(bytes)?),
+        Feed::Epss => both(&epss::parse(bytes)?),
+        Feed::Cvss => both(&cvss::parse(bytes)?),
+        Feed::Osv(publisher) => both(&osv::parse(publisher, bytes)?),
+    })
 }
 
 /// Is this a vulnerability's name: `CVE-2024-5535`, `TEMP-0000000-A2EB44`, `DSA-1234-1`?

@@ -2,6 +2,7 @@
 //! file is, where it is from and of which day; and the way from their bytes to a [`Catalogue`].
 
 use crate::exposure::{Catalogue, CatalogueInput};
+use crate::feed::debian_list::{List, Lists};
 use crate::feed::{self, Feed, FeedError, Parsed, Publisher, RecordError};
 use fettle_core::Digest;
 use jiff::civil::Date;
@@ -104,6 +105,21 @@ pub fn load(feeds: &Feeds<'_>) -> Result<Loaded, SnapshotError> {
     if let Some(bytes) = feeds.bytes.get(&Feed::Cvss) {
         input.cvss = note(&mut outcomes, Feed::Cvss, feed::cvss::parse(bytes)?);
     }
+    let mut lists = Lists::default();
+    for (list, entries) in
+        [(List::Cve, &mut lists.cve), (List::Dsa, &mut lists.dsa), (List::Dla, &mut lists.dla)]
+    {
+        let feed = Feed::DebianList(list);
+        if let Some(bytes) = feeds.bytes.get(&feed) {
+            *entries = note(&mut outcomes, feed, feed::debian_list::parse(list, bytes)?);
+        }
+    }
+    let mut resolved = feed::debian_list::resolve(&lists);
+    if lists.cve.is_empty() {
+        // Advisories alone know what was fixed, not what is open: they only date.
+        resolved.statements.clear();
+    }
+    input.add_debian_lists(resolved);
     // After the tracker, whose releases are its own.
     for publisher in Publisher::ALL {
         let feed = Feed::Osv(publisher);

@@ -313,27 +313,12 @@ fn every_real_record_is_read_or_named_and_almost_all_are_read() {
     }
 }
 
-/// Contents of the files in a tar archive.
-fn tar(bytes: &[u8]) -> Vec<&[u8]> {
-    let mut files = Vec::new();
-    let mut at = 0;
-    while let Some(header) = bytes.get(at..at + 512).filter(|h| h[0] != 0) {
-        let size = std::str::from_utf8(&header[124..135]).unwrap().trim_matches(['\0', ' ']);
-        let size = usize::from_str_radix(size, 8).unwrap();
-        if header[156] == b'0' {
-            files.push(&bytes[at + 512..at + 512 + size]);
-        }
-        at += 512 + size.div_ceil(512) * 512;
-    }
-    files
-}
-
 #[test]
 fn raw_records_of_nine_vendors_are_read_or_named() {
     let Some(path) = shared("golden/vuls-data-update-testdata.tar.zst") else { return };
     let archive = unzstd(&path);
     let mut text = String::new();
-    for file in tar(&archive) {
+    for (_, file) in tar(&archive) {
         let Ok(json) = serde_json::from_slice::<Value>(file) else { continue };
         let is_osv = json["modified"].is_string() && json["affected"][0]["package"].is_object();
         if is_osv && json["id"].is_string() {

@@ -295,7 +295,10 @@ fn status(status: &AdvisoryStatus) -> Markup {
     html! {
         @match status {
             AdvisoryStatus::Fixed { version } => { "fixed in " span.ver { (version) } },
-            AdvisoryStatus::Open { reason } => { "affected, no fix" @if !reason.is_empty() { " " span.quiet { (reason) } } },
+            AdvisoryStatus::Open { reason, elsewhere } => {
+                "affected, no fix" @if !reason.is_empty() { " " span.quiet { (reason) } }
+                @if let Some(version) = elsewhere { " " span.quiet { "(elsewhere in " span.ver { (version) } ")" } }
+            },
             AdvisoryStatus::NotAffected => { "never affected" },
             AdvisoryStatus::Undetermined => { "not decided" },
         }

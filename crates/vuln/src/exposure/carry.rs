@@ -3,7 +3,6 @@
 use super::catalogue::Catalogue;
 use super::facts::{HostFacts, SourceFacts, is_kernel_image};
 use super::{Withdrawal, Withdrawn};
-use fettle_core::advisory::AdvisoryStatus;
 use fettle_core::finding::{Finding, FindingState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -149,7 +148,7 @@ fn decide(
     };
     let statement =
         catalogue.statement(release, &known.source, &known.id).ok_or(Withdrawal::StatementGone)?;
-    let AdvisoryStatus::Fixed { version } = &statement.status else {
+    let Some(version) = statement.unaffected_from() else {
         return Err(Withdrawal::StatementChanged { now: statement.status.clone() });
     };
     // Still the very version that was vulnerable by another statement: the vendor moved the fix, nobody patched.
@@ -203,7 +202,9 @@ fn still_running(
     let statements = catalogue.slice(catalogue.range(release, source)).iter();
     statements
         .filter(|s| {
-            s.fixed_version().is_some() && *ran < *s.fixed_key && lowest.version.key >= s.fixed_key
+            s.unaffected_from().is_some()
+                && *ran < *s.fixed_key
+                && lowest.version.key >= s.fixed_key
         })
         .filter(|s| !decided.contains(&(s.source.clone(), s.id.clone())))
         .map(|s| Carried {
@@ -211,7 +212,7 @@ fn still_running(
             id: s.id.clone(),
             state: FindingState::PendingRestart,
             installed: lowest.version.text.clone(),
-            fixed_version: s.fixed_version().map(Into::into),
+            fixed_version: s.unaffected_from().map(Into::into),
             binaries: here.binaries().cloned().collect(),
             in_use: true,
             exposed: here.groups.iter().any(|g| g.exposed),

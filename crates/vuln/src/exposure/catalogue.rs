@@ -3,6 +3,7 @@
 
 use super::vendor::scheme_of;
 use crate::feed::cvss::CvssScore;
+use crate::feed::debian_list::{self, Resolved};
 use crate::feed::dsa::DebianAdvisory;
 use crate::feed::epss::EpssScore;
 use crate::feed::kev::KevEntry;
@@ -34,11 +35,25 @@ pub struct CatalogueInput {
 }
 
 impl CatalogueInput {
+    /// Adds what the tracker's own lists come to. Of a release that the tracker's JSON speaks of, that stays the only word:
+    /// it is made of the same lists, and knows which version each release has.
+    pub fn add_debian_lists(&mut self, resolved: Resolved) {
+        let spoken_of = self.releases_of(&[debian::EVIDENCE]);
+        self.debian_advisories.extend(resolved.advisories);
+        let statements = resolved.statements.into_iter();
+        self.advisories.extend(statements.filter(|s| !spoken_of.contains(&s.release)));
+    }
+
+    /// Releases that there are statements of this evidence about.
+    fn releases_of(&self, evidence: &[&str]) -> BTreeSet<String> {
+        let by = self.advisories.iter().filter(|a| evidence.contains(&a.evidence.as_str()));
+        by.map(|a| a.release.clone()).collect()
+    }
+
     /// Adds what OSV records say, with the days their fixes came out. Of a release that Debian's tracker speaks of, the
     /// tracker's word stays the only one: it knows more (`<no-dsa>`, `<ignored>`, undetermined).
     pub fn add_osv(&mut self, records: Vec<OsvRecord>) {
-        let by_tracker = self.advisories.iter().filter(|a| a.evidence == debian::EVIDENCE);
-        let by_tracker: BTreeSet<String> = by_tracker.map(|a| a.release.clone()).collect();
+        let by_tracker = self.releases_of(&[debian::EVIDENCE, debian_list::EVIDENCE]);
         for record in records {
             self.debian_advisories.extend(record.publication());
             let statements = record.statements.into_iter();
@@ -66,7 +81,7 @@ pub struct Statement {
     pub publication: Option<Publication>,
     /// How bad, from urgency and ranking.
     pub severity: Severity,
-    /// Byte key of the fixed version; empty where there is none.
+    /// Byte key of [`Statement::unaffected_from`]; empty where there is none.
     pub(crate) fixed_key: Box<[u8]>,
     /// Place in [`Catalogue::vulnerabilities`].
     pub(crate) vulnerability: u32,
@@ -78,10 +93,19 @@ impl Statement {
         self.status == AdvisoryStatus::NotAffected
     }
 
-    /// The first version that is not affected, where the vendor names one.
+    /// The first version of this release that is not affected, where the vendor names one.
     pub fn fixed_version(&self) -> Option<&str> {
         match &self.status {
             AdvisoryStatus::Fixed { version } => Some(version),
+            _ => None,
+        }
+    }
+
+    /// The first version that is not affected, of this release or of another.
+    pub fn unaffected_from(&self) -> Option<&str> {
+        match &self.status {
+            AdvisoryStatus::Fixed { version } => Some(version),
+            AdvisoryStatus::Open { elsewhere, .. } => elsewhere.as_deref(),
             _ => None,
         }
     }
@@ -222,7 +246,10 @@ impl Catalogue {
                 .or_insert(place..place);
             range.end = place + 1;
             let fixed_key = match &advisory.status {
-                AdvisoryStatus::Fixed { version } => scheme_of(&release).key(version).into(),
+                AdvisoryStatus::Fixed { version }
+                | AdvisoryStatus::Open { elsewhere: Some(version), .. } => {
+                    scheme_of(&release).key(version).into()
+                }
                 _ => Box::default(),
             };
             let published = (release.clone(), source.clone(), facts.id.clone());
@@ -343,7 +370,8 @@ fn worse(scheme: Scheme, status: &AdvisoryStatus) -> (u8, Vec<u8>) {
         AdvisoryStatus::NotAffected => (0, Vec::new()),
         AdvisoryStatus::Undetermined => (1, Vec::new()),
         AdvisoryStatus::Fixed { version } => (2, scheme.key(version)),
-        AdvisoryStatus::Open { .. } => (3, Vec::new()),
+        AdvisoryStatus::Open { elsewhere: Some(version), .. } => (3, scheme.key(version)),
+        AdvisoryStatus::Open { elsewhere: None, .. } => (4, Vec::new()),
     }
 }
 

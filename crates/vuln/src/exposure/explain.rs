@@ -4,6 +4,7 @@ use super::MEMORY_GAPS;
 use super::catalogue::{Catalogue, Statement};
 use super::facts::is_kernel_image;
 use super::vendor::{Rules, Subjects, publisher_of, release_name};
+use crate::feed::debian_list::{self, List};
 use crate::feed::dsa::CHANGELOG;
 use crate::feed::{Feed, debian};
 use fettle_core::advisory::AdvisoryStatus;
@@ -106,10 +107,13 @@ impl Catalogue {
             AdvisoryStatus::Fixed { version } => {
                 format!("{} is fixed in {release} from {version} on", statement.source)
             }
-            AdvisoryStatus::Open { reason } => format!(
-                "{} is affected in {release} and there is no fix{}",
+            AdvisoryStatus::Open { reason, elsewhere } => format!(
+                "{} is affected in {release} and there is no fix{}{}",
                 statement.source,
-                no_fix_reason(reason)
+                no_fix_reason(reason),
+                elsewhere.as_ref().map_or(String::new(), |version| format!(
+                    "; outside {release} it is fixed from {version} on"
+                ))
             ),
             AdvisoryStatus::NotAffected => {
                 format!("{} was never affected in {release}", statement.source)
@@ -123,7 +127,8 @@ impl Catalogue {
             "unimportant" => " It calls the matter unimportant.".to_owned(),
             word => format!(" Its urgency: {word}."),
         };
-        let tracker = statement.evidence.as_ref() == debian::EVIDENCE;
+        let lists = statement.evidence.as_ref() == debian_list::EVIDENCE;
+        let tracker = lists || statement.evidence.as_ref() == debian::EVIDENCE;
         let published = match &statement.publication {
             Some(p) if p.advisory.as_ref() == CHANGELOG => {
                 format!(" No advisory names it; the changelog dates the fixed version {}.", p.date)
@@ -135,7 +140,9 @@ impl Catalogue {
             }
             None => String::new(),
         };
-        let dated = if tracker {
+        let dated = if lists {
+            self.dated(Feed::DebianList(List::Cve))
+        } else if tracker {
             self.dated(Feed::DebianTracker)
         } else {
             publisher_of(&statement.release).map_or(String::new(), |p| self.dated(Feed::Osv(p)))

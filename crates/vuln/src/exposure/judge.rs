@@ -37,8 +37,10 @@ fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Option<Hit> {
     let all = facts.groups.len() as u32;
     let (groups, kernel, state) = match &statement.status {
         AdvisoryStatus::NotAffected | AdvisoryStatus::Undetermined => return None,
-        AdvisoryStatus::Open { .. } => (all, facts.kernel.is_some(), FindingState::NoFixYet),
-        AdvisoryStatus::Fixed { .. } => {
+        AdvisoryStatus::Open { elsewhere: None, .. } => {
+            (all, facts.kernel.is_some(), FindingState::NoFixYet)
+        }
+        AdvisoryStatus::Fixed { .. } | AdvisoryStatus::Open { elsewhere: Some(_), .. } => {
             let fixed = &statement.fixed_key;
             let groups = facts.groups.partition_point(|g| g.version.key < *fixed) as u32;
             let running = facts.kernel.as_ref().filter(|k| k.version.key < *fixed);
@@ -46,8 +48,11 @@ fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Option<Hit> {
                 running.and_then(|k| k.newest.as_ref()).is_some_and(|newest| newest.key >= *fixed);
             let state = if groups == 0 && fixed_image {
                 FindingState::PendingReboot
-            } else {
+            } else if statement.fixed_version().is_some() || is_offered(statement, facts) {
                 FindingState::Open
+            } else {
+                // Fixed in another release, and not offered to these hosts.
+                FindingState::NoFixYet
             };
             (groups, running.is_some(), state)
         }
@@ -55,9 +60,13 @@ fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Option<Hit> {
     if groups == 0 && !kernel {
         return None;
     }
-    let has_fix = statement.fixed_version().is_some();
-    let offered = has_fix && facts.offered.as_ref().is_some_and(|o| o.key >= statement.fixed_key);
-    Some(Hit { statement: place, state, groups, kernel, offered })
+    Some(Hit { statement: place, state, groups, kernel, offered: is_offered(statement, facts) })
+}
+
+/// Do the hosts' own sources offer a version that is not affected?
+fn is_offered(statement: &Statement, facts: &SourceFacts) -> bool {
+    statement.unaffected_from().is_some()
+        && facts.offered.as_ref().is_some_and(|o| o.key >= statement.fixed_key)
 }
 
 /// Is there a hit for this vulnerability among the hits of one source package?
@@ -91,7 +100,11 @@ pub(super) fn finding(
         installed: installed.map(|v| v.text.to_string()).unwrap_or_default(),
         binaries,
         state: state_with(hit.state, &statement.id, &statement.source, accepted),
-        fixed_version: statement.fixed_version().map(str::to_owned),
+        // A version that cannot be had in this release is no fix.
+        fixed_version: statement
+            .unaffected_from()
+            .filter(|_| hit.state != FindingState::NoFixYet)
+            .map(str::to_owned),
         offered: hit.offered,
         in_use: kernel.is_some() || groups.iter().any(|g| g.in_use),
         exposed: groups.iter().any(|g| g.exposed),

@@ -171,7 +171,10 @@ fn status(release: &Release<'_>) -> Result<AdvisoryStatus, String> {
                 None => "",
             };
             let why = release.nodsa.as_deref().map(clean_text).unwrap_or_default();
-            Ok(AdvisoryStatus::Open { reason: format!("{word} {why}").trim().to_owned() })
+            Ok(AdvisoryStatus::Open {
+                reason: format!("{word} {why}").trim().to_owned(),
+                elsewhere: None,
+            })
         }
         "undetermined" => Ok(AdvisoryStatus::Undetermined),
         other => Err(format!(

@@ -412,7 +412,7 @@ fn status(release: &str, urgency: &str, ranges: &[Range<'_>]) -> Result<Advisory
     match highest {
         _ if open => {
             let reason = if urgency == "end-of-life" { "<end-of-life>" } else { "" };
-            Ok(AdvisoryStatus::Open { reason: reason.to_owned() })
+            Ok(AdvisoryStatus::Open { reason: reason.to_owned(), elsewhere: None })
         }
         Some("0") => Ok(AdvisoryStatus::NotAffected),
         Some(version) => Ok(AdvisoryStatus::Fixed { version: version.to_owned() }),

@@ -34,6 +34,37 @@ pub fn shared_text(file: &str) -> Option<String> {
     Some(String::from_utf8(unzstd(&shared(file)?)).unwrap())
 }
 
+/// Names and contents of the files in a tar archive.
+pub fn tar(bytes: &[u8]) -> Vec<(String, &[u8])> {
+    let text =
+        |field: &[u8]| std::str::from_utf8(field).unwrap().trim_end_matches('\0').trim().to_owned();
+    let mut files = Vec::new();
+    let mut at = 0;
+    let mut long_name = None;
+    while let Some(header) = bytes.get(at..at + 512).filter(|h| h[0] != 0) {
+        let size = usize::from_str_radix(text(&header[124..136]).trim_matches('\0'), 8).unwrap();
+        let content = &bytes[at + 512..at + 512 + size];
+        let (name, prefix) = (text(&header[..100]), text(&header[345..500]));
+        match header[156] {
+            b'0' => {
+                let plain = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+                files.push((long_name.take().unwrap_or(plain), content));
+            }
+            // GNU's and POSIX's ways to write a name that is too long for its field.
+            b'L' => long_name = Some(text(content)),
+            b'x' => {
+                let records = String::from_utf8_lossy(content).into_owned();
+                let path =
+                    records.lines().find_map(|l| l.split_once(" path=").map(|(_, p)| p.to_owned()));
+                long_name = path;
+            }
+            _ => long_name = None,
+        }
+        at += 512 + size.div_ceil(512) * 512;
+    }
+    files
+}
+
 /// The snapshot of the repository.
 pub fn snapshot() -> (Manifest, Loaded) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data");
@@ -144,7 +175,7 @@ pub fn advisory(
         "0" => AdvisoryStatus::NotAffected,
         "?" => AdvisoryStatus::Undetermined,
         open if open.is_empty() || open.starts_with('<') => {
-            AdvisoryStatus::Open { reason: open.into() }
+            AdvisoryStatus::Open { reason: open.into(), elsewhere: None }
         }
         version => AdvisoryStatus::Fixed { version: version.into() },
     };

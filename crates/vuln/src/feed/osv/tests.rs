@@ -42,7 +42,7 @@ fn said(records: &[Value]) -> Vec<String> {
     let line = |s: &Advisory| {
         let status = match &s.status {
             AdvisoryStatus::Fixed { version } => version.clone(),
-            AdvisoryStatus::Open { reason } => format!("open{reason}"),
+            AdvisoryStatus::Open { reason, .. } => format!("open{reason}"),
             AdvisoryStatus::NotAffected => "never".to_owned(),
             AdvisoryStatus::Undetermined => "?".to_owned(),
         };
