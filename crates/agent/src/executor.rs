@@ -271,7 +271,7 @@ impl<'a> Engine<'a> {
             let nothing = ApplyOrder::default();
             let order = match &progress.assignment.order {
                 Order::Apply(order) => order,
-                Order::Undo { .. } | Order::Traffic { .. } => &nothing,
+                Order::Undo { .. } | Order::Traffic { .. } | Order::Test(_) => &nothing,
             };
             let tx = Transaction {
                 settings: self.settings,

@@ -2,6 +2,7 @@
 
 use crate::inventory::Upgrade;
 use crate::policy::glob;
+use crate::testbed::TestOrder;
 use crate::{AssignmentId, Digest, HostId, RolloutId, Timestamp, TransactionId};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,8 @@ pub enum Order {
         /// Percent of the host's weight in each of its balancers; 0: out of them.
         share: u32,
     },
+    /// Try a change on a twin of another host. Only a worker obeys, and nothing of the worker itself is changed.
+    Test(Box<TestOrder>),
 }
 
 /// What to change, and how.

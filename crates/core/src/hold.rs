@@ -187,6 +187,22 @@ pub enum Hold {
         /// Approvals needed.
         needed: u32,
     },
+    /// Ring 0: works of the plan (changes on a cohort) have no good test on a twin. No data never passes.
+    NotTested {
+        /// How many.
+        cohorts: u32,
+        /// Of how many.
+        of: u32,
+        /// The first of them: a host that it stands for, and what is known of its test.
+        first: String,
+    },
+    /// Ring 0: the change failed on a twin.
+    TestFailed {
+        /// The host that the twin was made after.
+        like: String,
+        /// Where and how.
+        reason: String,
+    },
     /// An operator paused the rollout.
     Paused {
         /// Who.
@@ -260,6 +276,8 @@ impl Hold {
             Self::GateFailed { .. } => "gate-failed",
             Self::TooManyFailures { .. } => "too-many-failures",
             Self::NotApproved { .. } => "not-approved",
+            Self::NotTested { .. } => "not-tested",
+            Self::TestFailed { .. } => "test-failed",
             Self::Paused { .. } => "paused",
             Self::Aborted { .. } => "aborted",
             Self::Busy { .. } => "busy",
@@ -364,6 +382,12 @@ impl fmt::Display for Hold {
                 write!(f, "{failed} hosts failed or fell silent, {allowed} are allowed")
             }
             Self::NotApproved { given, needed } => write!(f, "{given} of {needed} approvals given"),
+            Self::NotTested { cohorts, of, first } => {
+                write!(f, "{cohorts} of {of} cohorts have no good test on a twin: {first}")
+            }
+            Self::TestFailed { like, reason } => {
+                write!(f, "the twin of {like} did not take the change: {reason}")
+            }
             Self::Paused { by, reason } => write!(f, "paused by {by}: {reason}"),
             Self::Aborted { by, reason } => write!(f, "aborted by {by}: {reason}"),
             Self::Busy { rollout } => write!(f, "rollout {rollout} is at work on this host"),

@@ -15,6 +15,7 @@
 //! | rollout, ring, wave, gate | [`rollout`] |
 //! | assignment, order | [`assignment`] |
 //! | transaction, step | [`transaction`] |
+//! | twin, worker, test | [`testbed`] |
 //! | hold | [`hold`] |
 //! | operator, role | [`operator`] |
 //! | ledger | [`ledger`] |
@@ -33,6 +34,7 @@ pub mod plan;
 pub mod policy;
 pub mod problem;
 pub mod rollout;
+pub mod testbed;
 pub mod transaction;
 pub mod version;
 

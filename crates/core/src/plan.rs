@@ -2,6 +2,7 @@
 
 use crate::assignment::{ApplyOrder, PackageChange};
 use crate::policy::GateRule;
+use crate::testbed::TestbedRule;
 use crate::{Digest, Hold, HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -43,6 +44,9 @@ pub struct Plan {
     /// Blue/green: between whom the traffic goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pools: Option<Pools>,
+    /// Ring 0: what is asked of the test environment before the first host is touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub testbed: Option<TestbedRule>,
     /// Approvals it needs before it may start.
     pub approvals_needed: u32,
     /// What is not done, and why: the plan report.

@@ -4,6 +4,7 @@ use crate::assignment::{
     ConffileRule, HalfConfiguredRule, MissingSymbol, Probe, RebootRule, RestartRule,
 };
 use crate::finding::Severity;
+use crate::testbed::TestbedRule;
 use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +89,9 @@ pub struct Policy {
     pub half_configured: HalfConfiguredRule,
     /// Symbols that may be missing after a change.
     pub accept_missing: Vec<AcceptedMissing>,
+    /// Ring 0: the test environment. `None`: plans are tested only where somebody asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub testbed: Option<TestbedRule>,
     /// How many operators must approve a plan.
     pub approvals: u32,
     /// An inventory older than this is not planned on, in seconds.

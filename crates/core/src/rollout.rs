@@ -4,6 +4,7 @@
 
 use crate::plan::Plan;
 use crate::plan::approval::Approval;
+use crate::testbed::Tests;
 use crate::transaction::{Outcome, Step};
 use crate::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ mod gate;
 mod operate;
 mod report;
 mod state;
+mod tested;
 mod traffic;
 
 pub use decide::{GRANT_SECONDS, MAX_GRANTS, MIN_GRANT_SECONDS};
@@ -65,6 +67,9 @@ pub struct Rollout {
     /// Versions this rollout barred, as `(package, version)`.
     #[serde(default)]
     pub barred: BTreeSet<(String, String)>,
+    /// Ring 0: when each work of the plan was seen to have a good test. `None`: not yet, or not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested_at: Option<Timestamp>,
     /// Gates passed so far: wave → when.
     pub gates: BTreeMap<u32, Timestamp>,
     /// When it ended.
@@ -225,6 +230,11 @@ pub enum RolloutEvent {
         /// The approvals that counted when it was started.
         #[serde(default)]
         approvals: Vec<Approval>,
+    },
+    /// Ring 0 passed: each work of the plan has a good test on a twin.
+    Tested {
+        /// Which tests it rests on.
+        tests: Vec<AssignmentId>,
     },
     /// The host is given its assignment (effect: it is signed and handed to the agent).
     Granted {
@@ -394,6 +404,8 @@ pub struct Observations {
     /// Blue/green: a rollout that was created before this one, has not ended, and leads the traffic of some of the same
     /// hosts. Two that lead at once could each take out what the other relies on.
     pub pools_busy: Option<RolloutId>,
+    /// Ring 0: the newest test of each work. Needed only while a plan that asks for tests has not been seen tested.
+    pub tests: Tests,
 }
 
 /// One host, as it is now.

@@ -148,14 +148,14 @@ impl Agent {
     pub(crate) fn target(&self) -> Option<String> {
         match &self.progress()?.assignment.order {
             Order::Apply(order) => order.changes.first().map(|c| c.to.clone()),
-            Order::Undo { .. } | Order::Traffic { .. } => None,
+            Order::Undo { .. } | Order::Traffic { .. } | Order::Test(_) => None,
         }
     }
 
     /// What an undo restores, and where from.
     pub(crate) fn preimage(&self) -> Option<String> {
         match &self.progress()?.assignment.order {
-            Order::Apply(_) | Order::Traffic { .. } => {
+            Order::Apply(_) | Order::Traffic { .. } | Order::Test(_) => {
                 self.transaction().map(|tx| tx.before.clone())
             }
             Order::Undo { assignment, .. } => {
@@ -183,7 +183,7 @@ impl Agent {
     pub(crate) fn traffic(&self) -> Option<u32> {
         match self.progress()?.assignment.order {
             Order::Traffic { share } => Some(share),
-            Order::Apply(_) | Order::Undo { .. } => None,
+            Order::Apply(_) | Order::Undo { .. } | Order::Test(_) => None,
         }
     }
 

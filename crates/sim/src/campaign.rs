@@ -30,7 +30,8 @@ pub struct Summary {
 }
 
 /// What a campaign has to have seen, or its silence means nothing.
-pub const MUST_COME_UP: [&str; 24] = [
+pub const MUST_COME_UP: [&str; 27] = [
+    "a twin failed",
     "aborted on a full budget",
     "agent restarted",
     "automatic undo",
@@ -44,8 +45,10 @@ pub const MUST_COME_UP: [&str; 24] = [
     "host changed",
     "host watched",
     "no data yet",
+    "no good test yet",
     "quarantined host",
     "redeem refused",
+    "ring 0 passed",
     "server restarted",
     "pools busy",
     "silent host",

@@ -24,6 +24,7 @@
 //! | 27 served | an order about traffic is carried out: somebody has requests, nobody unproved is given any |
 //! | 28 way back | a blue/green rollout that has halted is at rest; its other pool is touched |
 //! | 29 one leads | an order about traffic is written |
+//! | 30 ring 0 | a grant is written: a whole twin of each cohort has taken the very change, where the plan asks for that |
 //! | 24 liveness | after the faults have stopped (8 follows from it) |
 
 use crate::Violation;
@@ -32,6 +33,7 @@ use crate::fleet::after;
 use crate::server::Store;
 use fettle_core::plan::Plan;
 use fettle_core::rollout::{HostState, MAX_GRANTS, Phase, Rollout, RolloutEvent, TrafficState};
+use fettle_core::testbed::Work;
 use fettle_core::transaction::{Outcome, Progress, Step, TxEvent, UNDO_ATTEMPTS};
 use fettle_core::{HostId, RolloutId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,7 +132,15 @@ impl Checker {
             });
         }
         match event {
+            RolloutEvent::Tested { .. } => self.sometimes("ring 0 passed"),
             RolloutEvent::Granted { host, generation, .. } => {
+                if was.plan.testbed.as_ref().is_some_and(|rule| rule.required) {
+                    let works = was.plan.hosts.values().map(Work::of);
+                    let unproved = works.filter(|work| !store.proved.contains(work)).count();
+                    self.must(unproved == 0, at, "30 ring 0", || {
+                        format!("{host} starts, and {unproved} works were proved on no twin")
+                    });
+                }
                 self.running(at, was, host);
                 self.order(at, was, host);
                 let earlier = was.hosts[host].highest_generation();

@@ -4,6 +4,7 @@ use crate::random::Random;
 use fettle_core::assignment::{ApplyOrder, PackageChange};
 use fettle_core::plan::{Budget, HostPlan, Plan, PoolHost, PoolHosts, Pools, Wave};
 use fettle_core::policy::GateRule;
+use fettle_core::testbed::TestbedRule;
 use fettle_core::{Digest, HostId, Timestamp};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
@@ -227,6 +228,11 @@ pub(crate) fn plan(
         serving: pool("blue", false),
         capacity_percent,
     });
+    let testbed = random.permille(300).then(|| TestbedRule {
+        required: true,
+        max_age_seconds: *random.pick(&[1800, 86_400]).unwrap_or(&86_400),
+        ..TestbedRule::default()
+    });
     Plan {
         number,
         parent: None,
@@ -250,6 +256,7 @@ pub(crate) fn plan(
             _ => Vec::new(),
         },
         pools,
+        testbed,
         approvals_needed: 0,
         held: Vec::new(),
     }

@@ -17,6 +17,7 @@ pub mod check;
 mod fleet;
 mod random;
 mod server;
+mod twins;
 mod world;
 
 pub use campaign::{MUST_COME_UP, Summary, campaign, campaign_with};
@@ -70,11 +71,13 @@ pub enum Sabotage {
     StayRed,
     /// Blue/green: two rollouts lead the same traffic at once.
     LeadTogether,
+    /// Ring 0: whatever a twin's test said, and even where there was none, it counts as passed.
+    SkipTests,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::IgnoreBudget,
         Self::ForgetFailures,
         Self::SkipGate,
@@ -91,6 +94,7 @@ impl Sabotage {
         Self::TakeBeforeGive,
         Self::StayRed,
         Self::LeadTogether,
+        Self::SkipTests,
     ];
 }
 

@@ -7,6 +7,7 @@ use fettle_core::rollout::{
     Effect, HostObservation, HostState, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
     effects,
 };
+use fettle_core::testbed::{Tests, Verdict, Work};
 use fettle_core::transaction::{Entry, Outcome, TxEvent};
 use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,10 @@ pub(crate) struct Store {
     pub(crate) generations: BTreeSet<(HostId, u64)>,
     pub(crate) journals: BTreeMap<AssignmentId, Vec<Entry>>,
     pub(crate) barred: BTreeSet<(String, String)>,
+    /// The newest test of each work.
+    pub(crate) tests: Tests,
+    /// Works of which a whole twin has taken the change and its undo at some time: for the checker, not for the core.
+    pub(crate) proved: BTreeSet<Work>,
 }
 
 /// Why a write came to nothing.
@@ -172,7 +177,14 @@ impl Store {
         } else {
             self.leads_before(rollout).cloned()
         };
-        Observations { hosts: hosts.collect(), listening_since, pools_busy }
+        let tests = if sabotage == Some(Sabotage::SkipTests) {
+            let plan = self.rollouts.get(rollout).map(|row| &row.state.plan);
+            let works = plan.into_iter().flat_map(|plan| plan.hosts.values().map(Work::of));
+            works.map(|work| (work, crate::twins::ended(now, Verdict::Passed, 10))).collect()
+        } else {
+            self.tests.clone()
+        };
+        Observations { hosts: hosts.collect(), listening_since, pools_busy, tests }
     }
 
     /// The rollout before this one that leads the same traffic and has not ended.

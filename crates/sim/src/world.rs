@@ -9,12 +9,13 @@ use crate::check::Checker;
 use crate::fleet::{self, Faults, Vendor, after};
 use crate::random::Random;
 use crate::server::{HostRow, RolloutRow, Store};
-use crate::{Options, Report, Sabotage};
+use crate::{Options, Report, Sabotage, twins};
 use fettle_core::assignment::Assignment;
 use fettle_core::rollout::{Phase, Rollout, RolloutEvent};
+use fettle_core::testbed::Work as TestWork;
 use fettle_core::transaction::{Entry, Next};
 use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Something due at a point of time.
 #[derive(Debug)]
@@ -65,6 +66,10 @@ enum Happening {
     /// Chances for operators and faults.
     Tick,
     SecondRollout,
+    /// A worker reports.
+    Test {
+        work: TestWork,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -247,7 +252,29 @@ impl World {
                 let ids: Vec<HostId> = self.store.hosts.keys().cloned().collect();
                 self.create_rollout(2, &ids);
             }
+            Happening::Test { work } => self.test(work),
         }
+    }
+
+    /// A twin was tested, if somebody still waits for it; and again later, as long as somebody does.
+    fn test(&mut self, work: TestWork) {
+        let waits = |row: &RolloutRow| {
+            row.state.ended_at.is_none()
+                && row.state.awaits_tests()
+                && row.state.plan.hosts.values().any(|host| TestWork::of(host) == work)
+        };
+        if !self.store.rollouts.values().any(waits) {
+            return;
+        }
+        let tested = twins::some(&mut self.random, self.now, self.healed);
+        self.tell(|_| format!("a twin of {} is {}", work.cohort, tested.state.word()));
+        if twins::is_proof(&tested) {
+            self.store.proved.insert(work);
+        }
+        self.store.tests.insert(work, tested);
+        let again = self.random.between(900, 3600);
+        self.due(again, Happening::Test { work });
+        self.signal();
     }
 
     fn create_rollout(&mut self, number: u64, ids: &[HostId]) {
@@ -276,6 +303,12 @@ impl World {
                         state.plan.waves.len()
                     )
                 });
+                let works: BTreeSet<TestWork> =
+                    state.plan.hosts.values().map(TestWork::of).collect();
+                for work in works.into_iter().filter(|_| state.awaits_tests()) {
+                    let takes = self.random.between(30, 1800);
+                    self.due(takes, Happening::Test { work });
+                }
                 self.store
                     .rollouts
                     .insert(id, RolloutRow { events: vec![(self.now, first)], state });

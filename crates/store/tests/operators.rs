@@ -33,6 +33,7 @@ fn plan() -> Plan {
         waves: vec![],
         budgets: vec![],
         pools: None,
+        testbed: None,
         approvals_needed: 1,
         held: vec![],
     }

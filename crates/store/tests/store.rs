@@ -173,6 +173,7 @@ fn plan(number: u64, parent: Option<Digest>) -> Plan {
         waves: vec![],
         budgets: vec![],
         pools: None,
+        testbed: None,
         approvals_needed: 0,
         held: vec![],
     }
@@ -196,6 +197,7 @@ fn rollout(plan: &Plan, version: u64) -> Rollout {
         failures: 0,
         pardoned: 0,
         excused_wave: None,
+        tested_at: None,
         barred: Default::default(),
         gates: BTreeMap::new(),
         ended_at: None,

@@ -131,6 +131,7 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         waves,
         budgets,
         pools,
+        testbed: policy.testbed.clone(),
         approvals_needed: policy.approvals,
         held,
     }

@@ -21,7 +21,7 @@ pub struct Setting {
 }
 
 /// The sections of a policy's text, by the field that holds them.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 15] = [
     ("sources", "source"),
     ("classes", "class"),
     ("strategy", "strategy"),
@@ -36,6 +36,7 @@ const SECTIONS: [(&str, &str); 14] = [
     ("gate", "gate"),
     ("probes", "probe"),
     ("accept_missing", "accept-missing"),
+    ("testbed", "testbed"),
 ];
 
 /// What tells the entries of a list apart, where it is there and different in each of them.

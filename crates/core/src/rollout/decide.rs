@@ -38,6 +38,7 @@ impl Rollout {
     ///    or are quarantined are cancelled before they start.
     /// 3. Paused, halted or aborted: nothing starts. A halt by failure undoes the wave if the gate says so.
     /// 4. More failures than the gate of the wave at work allows, over all waves: halted.
+    ///    Ring 0: nothing starts before each work of the plan has a good test, where the plan asks for that.
     /// 5. All hosts of the wave ended: bake, gate, soak, next wave. A step of the traffic ends when every host of both
     ///    pools has what it should; after a halt or an abort the traffic goes back, as long as there is a way back.
     /// 6. Otherwise the wave's hosts are granted, in the plan's order, as windows and budgets allow. In a rolling wave,
@@ -203,6 +204,9 @@ impl Rollout {
         let wave = self.plan.waves.get(self.wave as usize);
         if let Some(hold) = self.too_many_failures() {
             return decision.events.push(RolloutEvent::Halted { hold });
+        }
+        if self.awaits_tests() && !self.all_over() {
+            return self.await_tests(now, seen, decision);
         }
         if let (Some(pools), Some(aim)) = (&self.plan.pools, wave.and_then(|w| w.traffic)) {
             return self.advance_traffic(pools, aim, now, seen, decision);

@@ -63,6 +63,7 @@ impl Rollout {
             pardoned: 0,
             excused_wave: None,
             barred: BTreeSet::new(),
+            tested_at: None,
             gates: BTreeMap::new(),
             ended_at: None,
         })
@@ -100,6 +101,9 @@ impl Rollout {
                 if self.traffic_moves(host) {
                     return refuse("its traffic is being set");
                 }
+                if self.awaits_tests() {
+                    return refuse("its plan has not been tested");
+                }
                 let run = self.run_mut(host, event)?;
                 if run.state != HostState::Pending {
                     return refuse("the host is not pending");
@@ -121,6 +125,12 @@ impl Rollout {
             }
             (_, RolloutEvent::Granted { .. }) => {
                 return refuse("no host starts unless the rollout is running");
+            }
+            (Phase::Running, RolloutEvent::Tested { .. }) => {
+                if !self.awaits_tests() {
+                    return refuse("its plan was tested before, or asks for no test");
+                }
+                self.tested_at = Some(at);
             }
             (_, RolloutEvent::GrantExpired { host }) => {
                 let run = self.run_mut(host, event)?;
@@ -485,6 +495,7 @@ impl RolloutEvent {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Created { .. } => "created",
+            Self::Tested { .. } => "tested",
             Self::Granted { .. } => "granted",
             Self::GrantExpired { .. } => "grant-expired",
             Self::Redeemed { .. } => "redeemed",

@@ -11,6 +11,7 @@ mod decide;
 mod operate;
 mod random;
 mod report;
+mod ring0;
 mod rolling;
 
 const HOUR: i64 = 3600;
@@ -75,6 +76,7 @@ fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
         waves: waves.iter().enumerate().map(wave).collect(),
         budgets: vec![],
         pools: None,
+        testbed: None,
         approvals_needed: 0,
         held: vec![],
     }
@@ -114,7 +116,7 @@ impl World {
         };
         let hosts =
             rollout.hosts.keys().chain(of_budgets).map(|h| (h.clone(), observed.clone())).collect();
-        let seen = Observations { hosts, listening_since: None, pools_busy: None };
+        let seen = Observations { hosts, ..Observations::default() };
         Self {
             rollout,
             seen,

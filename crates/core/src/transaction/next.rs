@@ -60,8 +60,11 @@ impl Progress {
                 Next::Run(step)
             };
         }
-        if let Order::Undo { reason, .. } = &self.assignment.order {
-            return Next::Undo { reason: reason.clone() };
+        match &self.assignment.order {
+            Order::Undo { reason, .. } => return Next::Undo { reason: reason.clone() },
+            // Whoever takes it for one has touched nothing.
+            Order::Test(_) => return Next::End(Outcome::Refused { fault: no_transaction() }),
+            Order::Apply(_) | Order::Traffic { .. } => {}
         }
         match self.finished.last_key_value() {
             None => Next::Run(Step::Preflight),
@@ -76,7 +79,7 @@ impl Progress {
         match self.assignment.order {
             Order::Traffic { share: 0 } => Some(Step::Drain),
             Order::Traffic { .. } => Some(Step::Commit),
-            Order::Apply(_) | Order::Undo { .. } => None,
+            Order::Apply(_) | Order::Undo { .. } | Order::Test(_) => None,
         }
     }
 }
@@ -90,6 +93,14 @@ fn end_of_undo(reason: &str, facts: &UndoFacts) -> Outcome {
                 1 + rest.len()
             ),
         },
+    }
+}
+
+fn no_transaction() -> Fault {
+    Fault {
+        code: "no-transaction".to_owned(),
+        message: "a test on a twin is no transaction of this host".to_owned(),
+        hint: "only a worker carries it out, beside its transactions".to_owned(),
     }
 }
 

@@ -89,6 +89,7 @@ fn what(order: &Order) -> String {
         }
         Order::Undo { assignment, .. } => format!("undo of {assignment}"),
         Order::Traffic { share } => format!("{share} % of its traffic"),
+        Order::Test(test) => format!("test on a twin of {}", test.like),
     }
 }
 

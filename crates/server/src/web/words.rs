@@ -141,6 +141,9 @@ pub fn event(event: &RolloutEvent, name: &dyn Fn(&HostId) -> String) -> String {
                 if by_whom.is_empty() { by_whom } else { format!(", approved by {by_whom}") },
             )
         }
+        RolloutEvent::Tested { tests } => {
+            format!("ring 0 passed: {} on twins", counted(tests.len() as u64, "good test"))
+        }
         RolloutEvent::Granted { host, generation, .. } => {
             format!("{} is given its order (generation {generation})", name(host))
         }

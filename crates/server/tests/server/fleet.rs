@@ -475,6 +475,7 @@ impl Agent {
                     self.note(&assignment, TxEvent::Ended { outcome: Outcome::Switched });
                 }
             }
+            Order::Test(_) => panic!("{} is no worker", assignment.host),
             Order::Apply(_) => {
                 self.prepare(&assignment);
                 assert_eq!(self.redeem(lab, &assignment), RedeemReply::Go);

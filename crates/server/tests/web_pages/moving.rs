@@ -66,6 +66,7 @@ pub(crate) fn plan() -> PlanDetail {
             max_unavailable: 1,
         }],
         pools: None,
+        testbed: None,
         approvals_needed: 0,
         held: vec![
             held("web-1", "acme-web", &[], barred()),

@@ -297,7 +297,7 @@ fn starts_from_plan(agent: &Agent) -> bool {
     let Some(progress) = agent.progress() else { return false };
     match &progress.assignment.order {
         Order::Apply(order) => order.changes.iter().all(|c| c.from == agent.installed),
-        Order::Undo { .. } | Order::Traffic { .. } => true,
+        Order::Undo { .. } | Order::Traffic { .. } | Order::Test(_) => true,
     }
 }
 
@@ -309,7 +309,7 @@ fn can_undo(agent: &Agent) -> bool {
         agent.transactions.get(assignment).and_then(|tx| match &tx.journal.first()?.event {
             TxEvent::Begun { assignment } => match &assignment.order {
                 Order::Apply(order) => order.changes.first().map(|c| c.to.clone()),
-                Order::Undo { .. } | Order::Traffic { .. } => None,
+                Order::Undo { .. } | Order::Traffic { .. } | Order::Test(_) => None,
             },
             _ => None,
         });

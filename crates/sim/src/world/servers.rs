@@ -96,6 +96,8 @@ impl World {
                 Hold::Busy { .. } if waiting.host.is_none() => "pools busy",
                 Hold::Busy { .. } => "busy elsewhere",
                 Hold::NoData { .. } => "no data yet",
+                Hold::NotTested { .. } => "no good test yet",
+                Hold::TestFailed { .. } => "a twin failed",
                 Hold::Soak { .. } => "soak",
                 Hold::HostSilent { .. } => "silent host held",
                 _ => "another hold",

@@ -10,6 +10,7 @@ use crate::assignment::{
     ConffileRule, HalfConfiguredRule, MissingSymbol, Probe, RebootRule, RestartRule,
 };
 use crate::finding::Severity;
+use crate::testbed::TestbedRule;
 use crate::{Digest, Timestamp};
 use toml::de::{DeTable, DeValue};
 
@@ -92,6 +93,12 @@ const GATE: Keys = &[
     ("silent-after", "\"15m\""),
     ("undo-wave", "true"),
 ];
+const TESTBED: Keys = &[
+    ("required", "true"),
+    ("worker", "\"fettle.worker=true\""),
+    ("max-age", "\"7d\""),
+    ("mirrored-percent", "90"),
+];
 const PROBE: Keys = &[
     ("http", "\"http://127.0.0.1:80/health\""),
     ("status", "200"),
@@ -101,7 +108,7 @@ const PROBE: Keys = &[
 ];
 
 /// Sections: name, how its header is written, its keys.
-const SECTIONS: [(&str, &str, Keys); 15] = [
+const SECTIONS: [(&str, &str, Keys); 16] = [
     ("policy", "[policy]", POLICY),
     ("source", "[[source]]", SOURCE),
     ("class", "[[class]]", CLASS),
@@ -117,6 +124,7 @@ const SECTIONS: [(&str, &str, Keys); 15] = [
     ("budget", "[[budget]]", BUDGET),
     ("gate", "[gate]", GATE),
     ("probe", "[[probe]]", PROBE),
+    ("testbed", "[testbed]", TESTBED),
 ];
 
 /// What to do about a key that is not known where it stands: spelt wrongly, or written into the wrong section.
@@ -231,6 +239,7 @@ pub(super) fn policy(e: &mut Errors<'_>, root: &DeTable<'_>) -> Policy {
     let sections = document.many(e, "budget");
     policy.budgets = checks::budgets(e, sections, budget);
     policy.gate = document.one(e, "gate").map(|s| gate(e, &s)).unwrap_or_default();
+    policy.testbed = document.one(e, "testbed").map(|s| testbed(e, &s));
     policy.probes = document.many(e, "probe").iter().filter_map(|s| probe(e, s)).collect();
     policy
 }
@@ -261,6 +270,7 @@ fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
         half_configured: HalfConfiguredRule::default(),
         acceptances: Vec::new(),
         accept_missing: Vec::new(),
+        testbed: None,
         approvals: 0,
         inventory_max_age_seconds: 86_400,
         digest: Digest::of(e.text.as_bytes()),
@@ -489,6 +499,16 @@ fn gate(e: &mut Errors<'_>, s: &Section<'_, '_>) -> GateRule {
             .duration(e, "silent-after", 1..=MAX_SECONDS)
             .unwrap_or(usual.silent_after_seconds),
         undo_wave: s.flag(e, "undo-wave").unwrap_or(usual.undo_wave),
+    }
+}
+
+fn testbed(e: &mut Errors<'_>, s: &Section<'_, '_>) -> TestbedRule {
+    let usual = TestbedRule::default();
+    TestbedRule {
+        required: s.flag(e, "required").unwrap_or(usual.required),
+        worker: s.selector(e, "worker").unwrap_or(usual.worker),
+        max_age_seconds: s.duration(e, "max-age", 1..=MAX_SECONDS).unwrap_or(usual.max_age_seconds),
+        mirrored_percent: s.count(e, "mirrored-percent", 0..=100).unwrap_or(usual.mirrored_percent),
     }
 }
 

@@ -141,7 +141,7 @@ line 7, column 1: [[ring]] has no key `wave_percent`; did you mean `wave-percent
 line 8, column 1: [[ring]] has no key `banana`; its keys are name, select, wave-percent, soak
 line 9, column 3: a policy has no section `rings`; did you mean `[[ring]]`?
 line 10, column 2: a policy has no section `gates`; did you mean `[gate]`?
-line 11, column 2: a policy has no section `quux`; sections are policy, source, class, strategy, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe
+line 11, column 2: a policy has no section `quux`; sections are policy, source, class, strategy, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe, testbed
 "#);
     insta::assert_snapshot!(errors("approvals = 1\n[[policy]]\nname = \"p\"\n[ring]\nname = \"a\"\n"), @r#"
 line 1, column 1: a policy has no section `approvals`; `approvals` belongs under [policy]
@@ -449,4 +449,20 @@ fn deep_nesting_is_refused_without_overflow() {
     assert!(Policy::parse(&format!("x = {}", "[".repeat(100_000))).is_err());
     assert!(Policy::parse(&format!("x{} = 1", ".x".repeat(100_000))).is_err());
     assert!(Policy::parse(&format!("[{}]", vec!["x"; 50_000].join("."))).is_err());
+}
+
+#[test]
+fn the_test_environment_is_asked_for_in_a_section_of_its_own() {
+    let head = "[policy]\nname = \"a\"\nselect = \"all\"\n[[ring]]\nname = \"all\"\n";
+    assert_eq!(Policy::parse(head).unwrap().testbed, None);
+    let usual = Policy::parse(&format!("{head}[testbed]\n")).unwrap().testbed.unwrap();
+    assert_eq!(usual, crate::testbed::TestbedRule::default());
+    assert_eq!(usual.worker.to_string(), "fettle.worker=true");
+    let text = "[testbed]\nrequired = true\nworker = \"role=lab\"\nmax-age = \"2d\"\nmirrored-percent = 100\n";
+    let asked = Policy::parse(&format!("{head}{text}")).unwrap().testbed.unwrap();
+    assert!(asked.required);
+    assert_eq!(asked.worker.to_string(), "role=lab");
+    assert_eq!((asked.max_age_seconds, asked.mirrored_percent), (2 * 86_400, 100));
+    let wrong = format!("{head}[testbed]\nmirrored-percent = 101\n");
+    assert_eq!(Policy::parse(&wrong).unwrap_err()[0].line, 7);
 }

@@ -36,6 +36,9 @@ reason = "frozen"
 owner = "ann"
 until = 2027-01-31
 
+[testbed]
+required = true
+
 [restart]
 spare = ["postgresql@*.service"]
 
