@@ -90,6 +90,9 @@ pub(crate) enum Command {
     /// Plans carried out in waves.
     #[command(subcommand)]
     Rollout(Rollout),
+    /// Versions that nobody is to get.
+    #[command(subcommand)]
+    Recall(Recall),
     /// Vulnerability data.
     #[command(subcommand)]
     Feed(Feed),
@@ -455,6 +458,40 @@ pub(crate) struct Because {
     /// Why; goes to the ledger.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
+}
+
+/// Recalls.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Recall {
+    /// Recall a version: no plan takes it, and a rollout that would still bring it is halted at once.
+    Add {
+        /// `openssl=3.0.15-1~deb12u1`; in the name, `*` and `?` stand for others.
+        #[arg(value_name = "PACKAGE=VERSION")]
+        what: String,
+        /// Why; goes to the ledger, and to whoever is stopped by it.
+        #[arg(long)]
+        reason: String,
+        /// Take it back as well from the hosts that a rollout has brought it to.
+        #[arg(long)]
+        undo: bool,
+    },
+    /// All recalls that stand.
+    List,
+    /// One recall: the rollouts it stopped, and the hosts that have the version.
+    Show {
+        /// As it was recalled.
+        #[arg(value_name = "PACKAGE=VERSION")]
+        what: String,
+    },
+    /// Lift a recall; what it halted stays halted until somebody resumes it.
+    Lift {
+        /// As it was recalled.
+        #[arg(value_name = "PACKAGE=VERSION")]
+        what: String,
+        /// Why; goes to the ledger.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// Feeds.

@@ -8,6 +8,7 @@ mod keep;
 mod output;
 mod policy;
 mod policy_check;
+mod recall;
 mod show;
 mod watch;
 mod window;

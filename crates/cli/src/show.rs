@@ -6,4 +6,5 @@ pub(crate) mod operator;
 pub(crate) mod package;
 pub(crate) mod plan;
 pub(crate) mod policy;
+pub(crate) mod recall;
 pub(crate) mod rollout;

@@ -87,6 +87,13 @@ fn an_operators_first_commands_work_against_a_fresh_server() {
         (&["host", "show", "nobody"], 3, "nobody"),
         (&["host", "retire", "nobody", "--confirm", "nobody"], 3, "nobody"),
         (&["host", "release", "nobody", "--reason", "x"], 3, "nobody"),
+        (&["recall", "list"], 0, "nothing is recalled"),
+        (&["recall", "add", "openssl", "--reason", "x"], 2, "names no version"),
+        (&["recall", "add", "openssl=1.2", "--reason", "eats files"], 0, "0 hosts have it"),
+        (&["recall", "list"], 0, "eats files"),
+        (&["recall", "show", "openssl=1.2"], 0, "no plan takes it"),
+        (&["recall", "lift", "openssl=1.2", "--reason", "was wrong"], 0, "may be planned again"),
+        (&["recall", "lift", "openssl=1.2", "--reason", "again"], 3, "openssl=1.2"),
         (&["plan", "show", "7"], 3, "7"),
         (&["rollout", "show", "ro-7"], 3, "ro-7"),
     ] {

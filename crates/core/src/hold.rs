@@ -79,12 +79,23 @@ pub enum Hold {
         /// Where it comes from.
         origin: String,
     },
-    /// The version was undone on this cohort, or recalled.
+    /// The version was undone on this cohort.
     VersionBarred {
         /// Binary package.
         package: String,
         /// The barred version.
         version: String,
+        /// Why.
+        reason: String,
+    },
+    /// The version was recalled: no host is to get it.
+    Recalled {
+        /// Binary package.
+        package: String,
+        /// The recalled version.
+        version: String,
+        /// Who recalled it.
+        by: String,
         /// Why.
         reason: String,
     },
@@ -262,6 +273,7 @@ impl Hold {
             Self::SourceNotAllowed { .. } => "source-not-allowed",
             Self::NotSecurity { .. } => "not-security",
             Self::VersionBarred { .. } => "version-barred",
+            Self::Recalled { .. } => "recalled",
             Self::WouldRemove { .. } => "would-remove",
             Self::WouldBring { .. } => "would-bring",
             Self::KeptInStep { .. } => "kept-in-step",
@@ -339,6 +351,9 @@ impl fmt::Display for Hold {
             }
             Self::VersionBarred { package, version, reason } => {
                 write!(f, "{package} {version} is barred: {reason}")
+            }
+            Self::Recalled { package, version, by, reason } => {
+                write!(f, "{package} {version} is recalled by {by}: {reason}")
             }
             Self::WouldRemove { package, removes } => {
                 write!(f, "{package} would remove {}", removes.join(", "))

@@ -17,6 +17,7 @@
 //! | transaction, step | [`transaction`] |
 //! | twin, worker, test | [`testbed`] |
 //! | hold | [`hold`] |
+//! | recall | [`recall`] |
 //! | operator, role | [`operator`] |
 //! | ledger | [`ledger`] |
 
@@ -33,6 +34,7 @@ pub mod operator;
 pub mod plan;
 pub mod policy;
 pub mod problem;
+pub mod recall;
 pub mod rollout;
 pub mod testbed;
 pub mod transaction;

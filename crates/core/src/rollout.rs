@@ -4,6 +4,7 @@
 
 use crate::plan::Plan;
 use crate::plan::approval::Approval;
+use crate::recall::Recall;
 use crate::testbed::Tests;
 use crate::transaction::{Outcome, Step};
 use crate::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
@@ -406,6 +407,8 @@ pub struct Observations {
     pub pools_busy: Option<RolloutId>,
     /// Ring 0: the newest test of each work. Needed only while a plan that asks for tests has not been seen tested.
     pub tests: Tests,
+    /// Versions that nobody is to get.
+    pub recalls: Vec<Recall>,
 }
 
 /// One host, as it is now.

@@ -190,7 +190,7 @@ impl Fault {
     /// Nothing is wrong with the change or the host; it only may not begin now. A rollout gives such a host
     /// another grant later, and does not count a failure.
     pub fn is_not_now(&self) -> bool {
-        const HOLDS: [&str; 13] = [
+        const HOLDS: [&str; 14] = [
             "aborted",
             "blackout",
             "budget-used",
@@ -201,6 +201,7 @@ impl Fault {
             "host-silent",
             "no-data",
             "paused",
+            "recalled",
             "too-many-failures",
             "window-closed",
             "window-too-short",

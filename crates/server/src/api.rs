@@ -7,6 +7,7 @@ mod fleet;
 mod operators;
 mod plans;
 mod policies;
+mod recalls;
 mod rollouts;
 
 pub(crate) use approvals::{approve_now, withdraw_now};
@@ -112,6 +113,11 @@ fn calls() -> Vec<Call> {
         (Operator, routes!(rollouts::resume)),
         (Operator, routes!(rollouts::abort)),
         (Operator, routes!(rollouts::undo)),
+        (Viewer, routes!(recalls::list)),
+        // Stopping is cheap, going on is not: whoever may start may stop, and somebody who approves lifts it.
+        (Operator, routes!(recalls::add)),
+        (Viewer, routes!(recalls::one)),
+        (Approver, routes!(recalls::lift)),
         (Viewer, routes!(feeds::list)),
         (Operator, routes!(feeds::import_bundled)),
         (Operator, routes!(feeds::import)),
@@ -440,6 +446,10 @@ mod tests {
             ("post", "/rollouts/{id}/resume"),
             ("post", "/rollouts/{id}/abort"),
             ("post", "/rollouts/{id}/undo"),
+            ("get", "/recalls"),
+            ("post", "/recalls"),
+            ("get", "/recalls/{package}/{version}"),
+            ("delete", "/recalls/{package}/{version}"),
             ("get", "/feeds"),
             ("post", "/feeds/{name}"),
             ("post", "/tokens"),

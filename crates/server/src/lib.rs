@@ -30,6 +30,7 @@ mod listener;
 mod metrics;
 mod options;
 mod policies;
+mod recalls;
 mod rollouts;
 mod router;
 mod server;

@@ -12,7 +12,7 @@ use fettle_core::rollout::{
 };
 use fettle_core::transaction::Outcome;
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
-use fettle_store::{StoreError, Tx, View, assignments, barred, hosts, policies, rollouts};
+use fettle_store::{StoreError, Tx, View, assignments, barred, hosts, policies, recalls, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -146,6 +146,7 @@ pub(crate) fn observe(
     let mut seen = Observations {
         listening_since: Some(app.started_at),
         pools_busy: leads_before(app, view, state)?,
+        recalls: recalls::all(view)?,
         ..Observations::default()
     };
     for id in ids {

@@ -79,6 +79,10 @@ fn inside() -> Vec<Place> {
         form("/rollouts", Operator, forms::start_rollout),
         page("/rollouts/{id}", rollout),
         form("/rollouts/{id}/{wish}", Operator, forms::wish),
+        page("/recalls", recalls),
+        form("/recalls", Operator, forms::recall),
+        form("/recalls/lift", Approver, forms::lift_recall),
+        page("/recalls/{package}/{version}", recall),
         page("/policies", policies),
         page("/policies/{name}", policy),
         page("/feeds", feeds),
@@ -271,6 +275,28 @@ async fn rollouts(visit: Visit) -> Response {
 async fn rollout(visit: Visit, Path(id): Path<String>) -> Response {
     show(visit, move |app, stored| views::rollout(app, stored, &RolloutId(id)), pages::rollout)
         .await
+}
+
+/// What the form of a recall is filled with.
+#[derive(Debug, Deserialize)]
+struct RecallQuery {
+    #[serde(default)]
+    package: String,
+    #[serde(default)]
+    version: String,
+}
+
+async fn recalls(visit: Visit, Query(query): Query<RecallQuery>) -> Response {
+    show(visit, crate::recalls::rows, |view, rows| {
+        pages::recalls(view, rows, &query.package, &query.version)
+    })
+    .await
+}
+
+async fn recall(visit: Visit, Path((package, version)): Path<(String, String)>) -> Response {
+    let look =
+        move |app: &App, stored: &Stored<'_>| crate::recalls::one(app, stored, &package, &version);
+    show(visit, look, pages::recall).await
 }
 
 async fn policies(visit: Visit) -> Response {

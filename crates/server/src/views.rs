@@ -66,6 +66,7 @@ pub(crate) fn overview(app: &App, view: &View<'_>) -> Result<Overview, Problem> 
         rollouts: unfinished,
         feeds: feed_rows(view)?,
         worst,
+        recalls: crate::recalls::rows(app, view)?,
     })
 }
 

@@ -17,6 +17,7 @@
 //! | `GET /plans`, `GET /plans/{number}` | [`pages::plans`], [`pages::plan`] | [`PlanDetail`](fettle_wire::api::PlanDetail) |
 //! | `GET /rollouts`, `GET /rollouts/{id}` | [`pages::rollouts`], [`pages::rollout`] | [`RolloutRow`](fettle_wire::api::RolloutRow), [`RolloutDetail`](fettle_wire::api::RolloutDetail) |
 //! | `GET /policies`, `GET /policies/{name}` | [`pages::policies`], [`pages::policy`] | [`PolicyRow`](fettle_wire::api::PolicyRow) |
+//! | `GET /recalls`, `GET /recalls/{package}/{version}` | [`pages::recalls`], [`pages::recall`] | [`RecallRow`](fettle_wire::api::RecallRow), [`RecallDetail`](fettle_wire::api::RecallDetail) |
 //! | `GET /feeds` | [`pages::feeds`] | [`FeedRow`](fettle_wire::api::FeedRow) |
 //! | `GET /ledger?after=&limit=` | [`pages::ledger`] | entries and [`LedgerVerified`](fettle_wire::api::LedgerVerified) |
 //! | `GET /login` | [`pages::login`] | |
@@ -34,6 +35,8 @@
 //! | `POST /logout` | |
 //! | `POST /rollouts/{id}/pause`, `resume`, `abort` | `reason` |
 //! | `POST /rollouts/{id}/undo` | `reason`, `host` (id; empty: every patched host) |
+//! | `POST /recalls` | `package`, `version`, `reason`, `undo` |
+//! | `POST /recalls/lift` | `package`, `version`, `reason` |
 //! | `POST /plans` | `policy` |
 //! | `POST /plans/{number}/approve` | `digest`, `comment` |
 //! | `POST /plans/{number}/withdraw` | |
@@ -55,6 +58,7 @@ mod package;
 pub mod pages;
 mod plan;
 mod policy;
+mod recall;
 mod rollout;
 mod search;
 mod transaction;

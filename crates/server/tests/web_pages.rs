@@ -85,6 +85,17 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
             pages::package(&view("/packages/libssl3"), &fleet::package()),
         ),
         (
+            "recalls",
+            "/recalls",
+            pages::recalls(&view("/recalls"), &[fleet::recall().row], "openssl", "3.0.15"),
+        ),
+        ("recalls-empty", "/recalls", pages::recalls(&view("/recalls"), &[], "", "")),
+        (
+            "recall",
+            "/recalls/openssl/3",
+            pages::recall(&view("/recalls/openssl/3"), &fleet::recall()),
+        ),
+        (
             "cves",
             "/cves?fixable=true",
             pages::cves(

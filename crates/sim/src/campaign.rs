@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// What a campaign has to have seen, or its silence means nothing.
-pub const MUST_COME_UP: [&str; 27] = [
+pub const MUST_COME_UP: [&str; 28] = [
     "a twin failed",
     "aborted on a full budget",
     "agent restarted",
@@ -48,6 +48,7 @@ pub const MUST_COME_UP: [&str; 27] = [
     "no good test yet",
     "quarantined host",
     "redeem refused",
+    "recalled",
     "ring 0 passed",
     "server restarted",
     "pools busy",

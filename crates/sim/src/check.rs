@@ -16,6 +16,7 @@
 //! | 13 way back first | the package manager is started |
 //! | 14, 15 truth | a transaction ends: what is installed is what its end claims |
 //! | 16 barred | a host was undone or quarantined: its version is barred in the same write or the next look |
+//! | 16 recalled | a grant is written or redeemed: it brings nothing that was recalled before |
 //! | 17 log | the log only grows |
 //! | 18 nothing lost | a process restarts; an agent's acknowledged records; at rest, every end has arrived |
 //! | 19 conservation | every host of the plan is in one state, all the time |
@@ -151,6 +152,7 @@ impl Checker {
                     format!("{host}: grants")
                 });
                 self.alone(at, was, host, store, |run| run.at_work() || run.undo_at_work());
+                self.unrecalled(at, was, host, store);
                 let works = |other: &HostId| {
                     was.hosts.get(other).is_some_and(|run| {
                         run.at_work()
@@ -170,6 +172,7 @@ impl Checker {
                 self.alone(at, was, host, store, |run| {
                     run.state == HostState::Redeemed || run.undo_at_work()
                 });
+                self.unrecalled(at, was, host, store);
                 let silent_after = was.plan.waves[was.wave as usize].gate.silent_after_seconds;
                 self.room(at, "1 budget", &was.plan, host, |other| {
                     store.hosts.contains_key(other) && store.disrupted(other, at, silent_after)
@@ -203,8 +206,10 @@ impl Checker {
                 let open =
                     was.hosts.values().any(|run| run.wave == wave && !run.state.is_terminal());
                 self.sometimes(if open { "halt in mid-wave" } else { "halt after a wave" });
-                if hold.code() == "gate-failed" {
-                    self.sometimes("gate failed");
+                match hold.code() {
+                    "gate-failed" => self.sometimes("gate failed"),
+                    "recalled" => self.sometimes("recalled"),
+                    _ => {}
                 }
             }
             RolloutEvent::Ended { host, outcome } => {
@@ -243,6 +248,16 @@ impl Checker {
                     format!("{id} is {}, not barred", run.state.word())
                 });
             }
+        }
+    }
+
+    fn unrecalled(&mut self, at: Timestamp, was: &Rollout, host: &HostId, store: &Store) {
+        for change in &was.plan.hosts[host].order.changes {
+            let recalled =
+                store.recalls.iter().any(|r| r.package == change.name && r.version == change.to);
+            self.must(!recalled, at, "16 recalled", || {
+                format!("{host} is to get {} {}, which is recalled", change.name, change.to)
+            });
         }
     }
 

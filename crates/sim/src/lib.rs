@@ -73,11 +73,13 @@ pub enum Sabotage {
     LeadTogether,
     /// Ring 0: whatever a twin's test said, and even where there was none, it counts as passed.
     SkipTests,
+    /// Executors do not see what was recalled.
+    ForgetRecalls,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::IgnoreBudget,
         Self::ForgetFailures,
         Self::SkipGate,
@@ -95,6 +97,7 @@ impl Sabotage {
         Self::StayRed,
         Self::LeadTogether,
         Self::SkipTests,
+        Self::ForgetRecalls,
     ];
 }
 

@@ -3,6 +3,7 @@
 use crate::Sabotage;
 use crate::fleet::after;
 use fettle_core::assignment::Assignment;
+use fettle_core::recall::Recall;
 use fettle_core::rollout::{
     Effect, HostObservation, HostState, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
     effects,
@@ -52,6 +53,7 @@ pub(crate) struct Store {
     pub(crate) tests: Tests,
     /// Works of which a whole twin has taken the change and its undo at some time: for the checker, not for the core.
     pub(crate) proved: BTreeSet<Work>,
+    pub(crate) recalls: Vec<Recall>,
 }
 
 /// Why a write came to nothing.
@@ -184,7 +186,12 @@ impl Store {
         } else {
             self.tests.clone()
         };
-        Observations { hosts: hosts.collect(), listening_since, pools_busy, tests }
+        let recalls = if sabotage == Some(Sabotage::ForgetRecalls) {
+            Vec::new()
+        } else {
+            self.recalls.clone()
+        };
+        Observations { hosts: hosts.collect(), listening_since, pools_busy, tests, recalls }
     }
 
     /// The rollout before this one that leads the same traffic and has not ended.

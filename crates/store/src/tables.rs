@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod operators;
 pub mod plans;
 pub mod policies;
+pub mod recalls;
 pub mod rollouts;
 pub mod settings;
 pub mod tokens;

@@ -18,6 +18,8 @@
 //! | `POST /plans/{number}/approvals` [`ApprovePlan`], `DELETE` one's own | [`PlanDetail`], nothing |
 //! | `POST /rollouts` [`StartRollout`], `GET /rollouts`, `GET /rollouts/{id}` | [`RolloutRow`], [`RolloutDetail`] |
 //! | `POST /rollouts/{id}/{pause,resume,abort,undo}` [`Because`] | [`RolloutDetail`] |
+//! | `GET /recalls`, `POST /recalls` [`MakeRecall`] | [`Page`] of [`RecallRow`], [`RecallDetail`] |
+//! | `GET /recalls/{package}/{version}`, `DELETE …?reason=` | [`RecallDetail`], nothing |
 //! | `GET /feeds`, `POST /feeds/{name}` (bytes) | [`FeedRow`] |
 //! | `POST /tokens` [`MakeToken`] | [`TokenMade`] |
 //! | `GET /operators`, `POST /operators` [`AddOperator`], `DELETE /operators/{name}` | [`OperatorRow`], [`OperatorAdded`], nothing |
@@ -49,6 +51,10 @@ macro_rules! dto {
         )*
     };
 }
+
+mod recall;
+
+pub use recall::{MakeRecall, RecallDetail, RecallRow, RecalledHost, RecalledRollout};
 
 /// Part of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,6 +115,9 @@ dto! {
         pub feeds: Vec<FeedRow>,
         /// The ten worst open findings.
         pub worst: Vec<FindingRow>,
+        /// Versions that nobody is to get, newest recall first.
+        #[serde(default)]
+        pub recalls: Vec<RecallRow>,
     }
 
     /// What is late in a ring of a policy.

@@ -2,7 +2,7 @@
 //! host of a fleet.
 
 use super::Held;
-use super::host::{Verdict, decide};
+use super::host::{Unwanted, Verdict, decide};
 use crate::assignment::PackageChange;
 use crate::finding::Finding;
 use crate::host::Host;
@@ -104,7 +104,8 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
         let wanted = asked.names(upgrade) && (is_security || !asked.is_security_only());
         wanted || is_among(upgrade, asked.along)
     };
-    let Verdict { plan, held, .. } = decide(&policy, &host, inventory, &findings, &[], now, &wish);
+    let Verdict { plan, held, .. } =
+        decide(&policy, &host, inventory, &findings, Unwanted::default(), now, &wish);
     let changes = plan.order.changes;
     let (mut held, not_fixed): (Vec<Held>, _) = held.into_iter().partition(Held::is_of_an_upgrade);
 

@@ -11,6 +11,7 @@ use crate::finding::{Finding, FindingState};
 use crate::host::Host;
 use crate::inventory::{Inventory, Upgrade};
 use crate::policy::{Policy, Take, glob};
+use crate::recall::Recall;
 use crate::version::deb;
 use crate::{Digest, Hold, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,17 +63,26 @@ pub(super) fn wish_of(policy: &Policy) -> impl Fn(&Upgrade, bool) -> bool {
     move |_, is_security| policy.take == Take::All || is_security
 }
 
-/// Decides about every upgrade the host is offered. `findings` are sorted, `bars` are of the host's cohort.
+/// Versions that the host is not to get.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unwanted<'a> {
+    /// Those that were undone on its cohort.
+    pub(super) barred: &'a [&'a Barred],
+    /// Those that nobody is to get.
+    pub(super) recalls: &'a [Recall],
+}
+
+/// Decides about every upgrade the host is offered. `findings` are sorted.
 pub(super) fn decide(
     policy: &Policy,
     host: &Host,
     inventory: &Inventory,
     findings: &[&Finding],
-    bars: &[&Barred],
+    unwanted: Unwanted<'_>,
     now: Timestamp,
     wish: Wish<'_>,
 ) -> Verdict {
-    let mut offers = offers(policy, inventory, findings, bars, now);
+    let mut offers = offers(policy, inventory, findings, unwanted, now);
     want(wish, &mut offers);
     hold_together(&mut offers);
 
@@ -149,7 +159,7 @@ fn offers<'a>(
     policy: &Policy,
     inventory: &'a Inventory,
     findings: &[&'a Finding],
-    bars: &[&Barred],
+    unwanted: Unwanted<'_>,
     now: Timestamp,
 ) -> Vec<Offer<'a>> {
     let source_of: BTreeMap<&str, &str> =
@@ -180,7 +190,15 @@ fn offers<'a>(
                 origin: origin.trim().to_owned(),
             });
         }
-        for bar in bars.iter().filter(|b| b.package == *name && b.version == upgrade.to) {
+        holds.extend(
+            unwanted
+                .recalls
+                .iter()
+                .filter(|recall| recall.hits(name, &upgrade.to))
+                .map(|recall| recall.hold(name)),
+        );
+        let is_barred = |b: &&&Barred| b.package == *name && b.version == upgrade.to;
+        for bar in unwanted.barred.iter().filter(is_barred) {
             let (version, reason) = (bar.version.clone(), bar.reason.clone());
             holds.push(Hold::VersionBarred { package: name.clone(), version, reason });
         }

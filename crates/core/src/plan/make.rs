@@ -1,18 +1,19 @@
 //! From fleet, exposure, policy and now to a plan. Pure: equal input gives an equal plan, whatever the order of
 //! hosts and findings in it.
 
-use super::host::{Verdict, decide, wish_of};
+use super::host::{Unwanted, Verdict, decide, wish_of};
 use super::order::Candidate;
 use super::strategy::{budget_of, lay_out, pools_of};
 use super::{Budget, Held, HostPlan, Plan};
 use crate::finding::Finding;
 use crate::host::Host;
 use crate::policy::{Policy, Pool, Strategy, choose};
+use crate::recall::Recall;
 use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A version that is not given to hosts of a cohort: it was undone on one of them, or recalled.
+/// A version that is not given to hosts of a cohort: it was undone on one of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Barred {
     /// Binary package.
@@ -44,6 +45,8 @@ pub struct PlanInput<'a> {
     pub findings: &'a BTreeMap<HostId, Vec<Finding>>,
     /// Versions not to be given.
     pub barred: &'a [Barred],
+    /// Versions that nobody is to get.
+    pub recalls: &'a [Recall],
     /// Hosts on which a rollout is at work.
     pub busy: &'a BTreeMap<HostId, RolloutId>,
     /// Blue/green: the pool that has the requests now. `None`: nobody has told yet; blue is taken for it.
@@ -100,8 +103,9 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         };
         let cohort = inventory.cohort();
         let bars = barred.get(&cohort).map_or(&[][..], Vec::as_slice);
+        let unwanted = Unwanted { barred: bars, recalls: input.recalls };
         let Verdict { plan, held: not_done, soak_cap: cap } =
-            decide(policy, host, inventory, &findings, bars, now, &wish_of(policy));
+            decide(policy, host, inventory, &findings, unwanted, now, &wish_of(policy));
         soak_cap = soak_cap.into_iter().chain(cap).min();
         if plan.order.changes.is_empty() {
             if !not_done.iter().any(Held::is_of_an_upgrade) {

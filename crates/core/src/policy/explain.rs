@@ -12,6 +12,7 @@ use crate::assignment::PackageChange;
 use crate::finding::{Finding, FindingState};
 use crate::host::{Host, Labels};
 use crate::plan::{Barred, Held, PlanInput, make};
+use crate::recall::Recall;
 use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,8 @@ pub struct ExplainInput<'a> {
     pub findings: &'a [Known],
     /// Versions not to be given.
     pub barred: &'a [Barred],
+    /// Versions that nobody is to get.
+    pub recalls: &'a [Recall],
     /// The rollout that is at work on the host.
     pub busy: Option<&'a RolloutId>,
     /// What rollouts wait for on this host.
@@ -268,6 +271,7 @@ fn rules(out: &mut Explained, policy: &Policy, input: &ExplainInput<'_>) {
         only: Some(&only),
         findings: &findings,
         barred: input.barred,
+        recalls: input.recalls,
         busy: &busy,
         serving: input.serving,
         silent_after_seconds: input.silent_after_seconds,

@@ -8,6 +8,7 @@ use super::{
     Waiting,
 };
 use crate::plan::Wave;
+use crate::recall;
 use crate::{AssignmentId, Digest, Hold, HostId, Timestamp};
 use std::collections::BTreeSet;
 
@@ -37,7 +38,8 @@ impl Rollout {
     /// 2. Unredeemed grants expire; hosts at work that fell silent count as failed; hosts that left, changed
     ///    or are quarantined are cancelled before they start.
     /// 3. Paused, halted or aborted: nothing starts. A halt by failure undoes the wave if the gate says so.
-    /// 4. More failures than the gate of the wave at work allows, over all waves: halted.
+    /// 4. A version that a host has still to get was recalled, or more failures than the gate of the wave at work allows,
+    ///    over all waves: halted.
     ///    Ring 0: nothing starts before each work of the plan has a good test, where the plan asks for that.
     /// 5. All hosts of the wave ended: bake, gate, soak, next wave. A step of the traffic ends when every host of both
     ///    pools has what it should; after a halt or an abort the traffic goes back, as long as there is a way back.
@@ -202,7 +204,7 @@ impl Rollout {
     /// Rules 4 to 6.
     fn advance(&self, now: Timestamp, seen: &Observations, decision: &mut Decision) {
         let wave = self.plan.waves.get(self.wave as usize);
-        if let Some(hold) = self.too_many_failures() {
+        if let Some(hold) = self.recalled(seen).or_else(|| self.too_many_failures()) {
             return decision.events.push(RolloutEvent::Halted { hold });
         }
         if self.awaits_tests() && !self.all_over() {
@@ -247,6 +249,22 @@ impl Rollout {
         let allowed = self.plan.waves.get(self.wave as usize).map_or(0, |w| w.gate.max_failures);
         let failed = self.failures.saturating_sub(self.pardoned);
         (failed > allowed).then_some(Hold::TooManyFailures { failed, allowed })
+    }
+
+    /// Rule 4: the first recalled version that a host has still to get.
+    fn recalled(&self, seen: &Observations) -> Option<Hold> {
+        if seen.recalls.is_empty() {
+            return None;
+        }
+        let waits = |(_, run): &(&HostId, &HostRun)| {
+            matches!(run.state, HostState::Pending | HostState::Granted)
+        };
+        self.hosts.iter().filter(waits).find_map(|(id, _)| self.stopped_by_recall(id, seen))
+    }
+
+    /// The recalled version that this host would get.
+    pub(super) fn stopped_by_recall(&self, id: &HostId, seen: &Observations) -> Option<Hold> {
+        recall::stops(&seen.recalls, &self.plan.hosts.get(id)?.order.changes)
     }
 
     fn undos_at_work(&self) -> u32 {

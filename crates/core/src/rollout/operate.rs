@@ -11,8 +11,8 @@ impl Rollout {
     /// answer yes again.
     ///
     /// # Errors
-    /// The [`Hold`] to answer with: paused, halted or aborted since, grant expired or withdrawn, window closed,
-    /// another rollout at work, budget used up by hosts that failed by themselves in the meantime. A host that
+    /// The [`Hold`] to answer with: paused, halted or aborted since, grant expired or withdrawn, version recalled, window
+    /// closed, another rollout at work, budget used up by hosts that failed by themselves in the meantime. A host that
     /// has redeemed already goes on in every phase: it may be half changed.
     pub fn redeem(
         &self,
@@ -49,6 +49,10 @@ impl Rollout {
         }
         // A failure that was reported a moment ago halts the rollout in a moment: do not slip in between.
         if let Some(hold) = self.too_many_failures() {
+            return Err(hold);
+        }
+        // So is a recall.
+        if let Some(hold) = self.stopped_by_recall(host, seen) {
             return Err(hold);
         }
         let known = seen.hosts.get(host).ok_or(Hold::HostSilent { last_seen: None })?;

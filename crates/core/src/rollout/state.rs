@@ -223,10 +223,13 @@ impl Rollout {
                 self.withdraw_grants();
             }
             (Phase::Paused { .. }, RolloutEvent::Resumed { .. }) => self.phase = Phase::Running,
-            (Phase::Halted { .. }, RolloutEvent::Resumed { .. }) => {
+            (Phase::Halted { hold }, RolloutEvent::Resumed { .. }) => {
+                // A recall that was lifted says nothing about the wave: its gate judges as ever.
+                if !matches!(hold, Hold::Recalled { .. }) {
+                    self.pardoned = self.failures;
+                    self.excused_wave = Some(self.wave);
+                }
                 self.phase = Phase::Running;
-                self.pardoned = self.failures;
-                self.excused_wave = Some(self.wave);
                 // Somebody has seen to it: what could not be done is tried again.
                 self.traffic.retain(|_, run| !matches!(run.state, TrafficState::Failed { .. }));
             }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use fettle_core::host::Host;
 use fettle_core::plan::{Barred, Plan, PlanInput, make as make_plan};
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
-use fettle_store::{StoreError, View, barred, findings, hosts, plans as stored};
+use fettle_store::{StoreError, View, barred, findings, hosts, plans as stored, recalls};
 use fettle_wire::api::{MakePlan, Page, PlanDetail};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,6 +99,7 @@ fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Proble
         }
     }
     let barred = barred_now(view)?;
+    let recalls = recalls::all(view)?;
     let busy = busy(app, view)?;
     let number = stored::next_number(view)?;
     Ok(make_plan(PlanInput {
@@ -110,6 +111,7 @@ fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Proble
         only: (!asked.hosts.is_empty()).then_some(&only),
         findings: &found,
         barred: &barred,
+        recalls: &recalls,
         busy: &busy,
         serving: crate::rollouts::serving(app, view, &policy.name)?,
         silent_after_seconds: app.options.silent_after_seconds,

@@ -2,6 +2,8 @@
 
 use super::words::Words;
 use super::{Fleet, Tally};
+use fettle_core::HostId;
+use fettle_core::recall::Recall;
 use fettle_core::version::Scheme;
 use fettle_store::hosts::InventoryBrief;
 use fettle_wire::api::{PackageDetail, PackageRow, PackageVersion, Page};
@@ -171,6 +173,43 @@ impl Fleet {
     pub(super) fn has_package(&self, name: &str) -> bool {
         let number = self.software.names.find(name);
         number.is_some_and(|n| self.software.packages[n as usize].hosts > 0)
+    }
+
+    /// Hosts that have a version that was recalled, with their names and the packages that are in it.
+    pub(crate) fn with_version(&self, recall: &Recall) -> Vec<(HostId, String, Vec<String>)> {
+        let pairs = self.recalled(recall);
+        if pairs.is_empty() {
+            return Vec::new();
+        }
+        let of_host = |known: &super::Known| {
+            let installed = &known.held.as_ref()?.1.installed;
+            let have = pairs.iter().filter(|pair| installed.binary_search(pair).is_ok());
+            let names: Vec<String> =
+                have.map(|(package, _)| self.software.names.text(*package).to_owned()).collect();
+            let host = &known.record.host;
+            (!names.is_empty()).then(|| (host.id.clone(), host.name.clone(), names))
+        };
+        self.hosts.iter().flatten().filter_map(of_host).collect()
+    }
+
+    /// How many hosts are offered a version that was recalled.
+    pub(crate) fn offered_version(&self, recall: &Recall) -> u64 {
+        let pairs = self.recalled(recall);
+        let is_offered = |known: &&super::Known| {
+            let offered = known.held.as_ref().map(|held| &held.1.offered);
+            offered.is_some_and(|o| pairs.iter().any(|pair| o.binary_search(pair).is_ok()))
+        };
+        self.hosts.iter().flatten().filter(is_offered).count() as u64
+    }
+
+    /// Packages of the fleet that the recall names, with the number of its version.
+    fn recalled(&self, recall: &Recall) -> Vec<Pair> {
+        let Some(version) = self.software.versions.find(&recall.version) else {
+            return Vec::new();
+        };
+        let names = self.software.names.all();
+        let hit = names.filter(|(_, name)| recall.hits(name, &recall.version));
+        hit.map(|(package, _)| (package, version)).collect()
     }
 
     fn package_row(&self, package: u32, tally: &Tally) -> Option<PackageRow> {

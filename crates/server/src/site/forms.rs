@@ -7,12 +7,12 @@ use crate::app::{App, now};
 use crate::web::View;
 use crate::web::encoded as escape;
 use crate::web::pages;
-use crate::{api, session};
+use crate::{api, recalls, session};
 use axum::extract::{Form, Path, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use fettle_core::{Digest, Problem, ProblemKind, RolloutId};
-use fettle_wire::api::{ApprovePlan, Because, MakePlan, StartRollout};
+use fettle_wire::api::{ApprovePlan, Because, MakePlan, MakeRecall, StartRollout};
 use serde::Deserialize;
 
 pub(super) async fn login(uri: Uri) -> Response {
@@ -159,6 +159,50 @@ pub(super) async fn wish(
     act(visit, move |app, who| {
         api::wish_now(app, who, &RolloutId(id.clone()), &why, wish)?;
         Ok(format!("/rollouts/{}", escape(&id)))
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RecallForm {
+    package: String,
+    version: String,
+    reason: String,
+    /// The box is ticked.
+    #[serde(default)]
+    undo: Option<String>,
+}
+
+fn recall_page(package: &str, version: &str) -> String {
+    format!("/recalls/{}/{}", escape(package), escape(version))
+}
+
+pub(super) async fn recall(visit: Visit, Form(form): Form<RecallForm>) -> Response {
+    let asked = MakeRecall {
+        package: form.package.trim().to_owned(),
+        version: form.version.trim().to_owned(),
+        reason: form.reason,
+        undo: form.undo.is_some(),
+    };
+    act(visit, move |app, who| {
+        recalls::recall_now(app, &who.name, &who.actor(), &asked)?;
+        Ok(recall_page(&asked.package, &asked.version))
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LiftForm {
+    package: String,
+    version: String,
+    reason: String,
+}
+
+pub(super) async fn lift_recall(visit: Visit, Form(form): Form<LiftForm>) -> Response {
+    act(visit, move |app, who| {
+        let (package, version) = (&form.package, &form.version);
+        recalls::lift_now(app, &who.name, &who.actor(), package, version, &form.reason)?;
+        Ok("/recalls".to_owned())
     })
     .await
 }

@@ -120,6 +120,7 @@ pub(crate) fn explained(
         fleet: &fleet,
         findings: &known(view, &host.id)?,
         barred: &crate::api::barred_now(view)?,
+        recalls: &fettle_store::recalls::all(view)?,
         busy: rollouts.iter().find(at_work).map(|state| &state.id),
         waiting: &waiting(app, view, &host.id)?,
         serving,

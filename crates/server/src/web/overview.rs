@@ -5,7 +5,7 @@ use super::finding::table;
 use super::layout::{View, command, empty, encoded, section};
 use super::mark::{self, HOST_STATES};
 use super::words;
-use super::{feed, rollout};
+use super::{feed, recall, rollout};
 use fettle_core::finding::{FindingState, Severity};
 use fettle_core::rollout::Phase;
 use fettle_wire::api::Overview;
@@ -62,6 +62,9 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
                 (rollout::table(view, &it.rollouts))
             }
         }))
+        @if !it.recalls.is_empty() {
+            (section("Recalled versions", Some(("/recalls", "All recalls")), recall::table(view, &it.recalls)))
+        }
         (section("When hosts may be changed", Some(("/policies", "All policies")), windows(view, it)))
         (section("Worst open findings", Some(("/findings?state=open", "All open findings")), html! {
             @if it.worst.is_empty() {

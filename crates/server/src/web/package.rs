@@ -135,6 +135,7 @@ pub fn package(view: &View<'_>, it: &PackageDetail) -> Markup {
                         td.n { @if v.offered > 0 { (words::counted(v.offered, "host")) } @else { span.quiet { "–" } } }
                     } } }
                 } }
+                p { a href={ "/recalls?package=" (encoded(&row.name)) } { "Recall a version" } span.quiet { ": no host is to get it any more." } }
             }))
             (section(&format!("Vulnerabilities of {}", row.source), Some((&format!("/cves?q={}", encoded(&row.source)), "All")), html! {
                 @if it.cves.is_empty() {

@@ -10,5 +10,6 @@ pub use super::overview::overview;
 pub use super::package::{PackageFilter, package, packages};
 pub use super::plan::{plan, plans};
 pub use super::policy::{policies, policy};
+pub use super::recall::{recall, recalls};
 pub use super::rollout::{rollout, rollouts};
 pub use super::search::search;

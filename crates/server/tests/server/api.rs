@@ -15,12 +15,12 @@ fn calls(lab: &Lab) -> Vec<(String, String)> {
     let mut out = Vec::new();
     for (path, item) in api["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
-            let mut filled = path.clone();
-            for name in ["host", "id", "source", "name", "number"] {
-                filled = filled
-                    .replace(&format!("{{{name}}}"), if name == "number" { "1" } else { "x" });
-            }
-            assert!(!filled.contains('{'), "{path}");
+            let part = |part: &str| match part {
+                "{number}" => "1".to_owned(),
+                name if name.starts_with('{') => "x".to_owned(),
+                word => word.to_owned(),
+            };
+            let filled = path.split('/').map(part).collect::<Vec<_>>().join("/");
             out.push((method.to_uppercase(), filled));
         }
     }

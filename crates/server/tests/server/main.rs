@@ -13,6 +13,7 @@ mod http;
 mod lists;
 mod operations;
 mod policies;
+mod recalls;
 mod rollouts;
 mod site;
 mod trust;

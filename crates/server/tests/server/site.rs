@@ -67,6 +67,8 @@ fn every_page_needs_a_login_and_is_shown_with_one() {
         "/policies",
         "/policies/web",
         "/feeds",
+        "/recalls",
+        "/recalls?package=openssl&version=1",
         "/ledger",
     ] {
         let out = ask(tcp(lab.operator).unwrap(), "GET", path, &[], b"").unwrap();

@@ -17,6 +17,7 @@ use fettle_core::operator::{Operator, Role};
 use fettle_core::plan::approval::{Approval, ApprovalInput, ApprovalVerdict, Stage, judge};
 use fettle_core::plan::{Budget, Held, HostPlan, Plan, Wave};
 use fettle_core::policy::GateRule;
+use fettle_core::recall::Recall;
 use fettle_core::rollout::{HostRun, HostState, Phase, RolloutEvent, Waiting};
 use fettle_core::transaction::{Fault, Outcome, Progress, Step, StepFacts, UndoFacts};
 use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp, TransactionId};
@@ -486,6 +487,7 @@ pub(crate) fn overview() -> Overview {
         rollouts: vec![running_row(), halted()],
         feeds: feeds(),
         worst: (0..10).map(|n| finding(n, NAMES[1 + n % 3].0, FindingState::Open)).collect(),
+        recalls: vec![recall().row],
     }
 }
 
@@ -505,6 +507,7 @@ pub(crate) fn overview_empty() -> Overview {
         windows: vec![],
         rollouts: vec![],
         worst: vec![],
+        recalls: vec![],
         ..overview()
     }
 }

@@ -330,3 +330,35 @@ pub(crate) fn rollout_halted() -> RolloutDetail {
     it.events.push(event(6, 609, RolloutEvent::Halted { hold }));
     it
 }
+
+pub(crate) fn recall() -> RecallDetail {
+    let host = |n: usize, rollout: Option<&str>, undoing| RecalledHost {
+        host: id(NAMES[n].0),
+        name: NAMES[n].0.into(),
+        packages: vec!["libssl3".into(), "openssl".into()],
+        rollout: rollout.map(RolloutId::from),
+        undoing,
+        not_undone: rollout.is_none().then(|| "no rollout has brought it there".to_owned()),
+    };
+    let recall = Recall {
+        package: "openssl".into(),
+        version: "3.0.15-1~deb12u2".into(),
+        reason: "handshakes with old clients fail since this version".into(),
+        by: "alice".into(),
+        at: now() - jiff::SignedDuration::from_mins(12),
+    };
+    let hold = recall.hold("openssl");
+    RecallDetail {
+        row: RecallRow { recall, hosts: 3, offered: 6 },
+        hosts: vec![
+            host(1, Some("ro-7"), true),
+            host(2, Some("ro-7"), false),
+            host(3, None, false),
+        ],
+        rollouts: vec![RecalledRollout {
+            id: RolloutId::from("ro-7"),
+            phase: Phase::Halted { hold },
+            waiting: 6,
+        }],
+    }
+}

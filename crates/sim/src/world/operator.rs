@@ -1,6 +1,7 @@
 //! Operators, and faults that come by chance.
 
 use super::{Happening, World};
+use fettle_core::recall::Recall;
 use fettle_core::rollout::{HostState, Phase, RolloutEvent};
 use fettle_core::transaction::Next;
 use fettle_core::{Hold, HostId, RolloutId};
@@ -82,6 +83,14 @@ impl World {
         let Some(row) = self.store.rollouts.get(&id) else { return false };
         let state = &row.state;
         let roll = self.random.between(0, 99);
+        match (&state.phase, roll) {
+            (Phase::Halted { hold: Hold::Recalled { .. } }, 41..=60) => {
+                self.store.recalls.clear();
+                return true;
+            }
+            (_, 97..=99) => return self.recall(&id),
+            _ => {}
+        }
         let events: Vec<RolloutEvent> = match (&state.phase, roll) {
             (_, 0..=1) => state.abort("alice", "enough").into_iter().collect(),
             (_, 2..=3) => state.pause("alice", "lunch").into_iter().collect(),
@@ -115,6 +124,22 @@ impl World {
         let written = self.write(&id, version, &events, "operator");
         self.signal();
         written
+    }
+
+    /// The vendor withdraws what this rollout brings.
+    fn recall(&mut self, id: &RolloutId) -> bool {
+        let plan = self.store.rollouts.get(id).map(|row| &row.state.plan);
+        let change = plan.and_then(|plan| plan.hosts.values().next()?.order.changes.first());
+        let Some(change) = change else { return false };
+        self.store.recalls.push(Recall {
+            package: change.name.clone(),
+            version: change.to.clone(),
+            reason: "eats file systems".to_owned(),
+            by: "alice".to_owned(),
+            at: self.now,
+        });
+        self.signal();
+        true
     }
 
     pub(super) fn resume_paused(&mut self) {

@@ -6,6 +6,7 @@ use crate::host::{Host, Quarantine};
 use crate::inventory::{Inventory, Kernel, Listener, Origin, Os, Package, Service, Upgrade};
 use crate::plan::{Barred, Plan, PlanInput, make};
 use crate::policy::{Policy, Pool};
+use crate::recall::Recall;
 use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -171,6 +172,7 @@ pub(crate) struct World {
     pub(crate) only: Option<BTreeSet<HostId>>,
     pub(crate) findings: BTreeMap<HostId, Vec<Finding>>,
     pub(crate) barred: Vec<Barred>,
+    pub(crate) recalls: Vec<Recall>,
     pub(crate) busy: BTreeMap<HostId, RolloutId>,
     pub(crate) seed: u64,
     pub(crate) serving: Option<Pool>,
@@ -186,6 +188,7 @@ impl World {
             only,
             findings,
             barred: vec![],
+            recalls: vec![],
             busy: BTreeMap::new(),
             seed: 7,
             serving: None,
@@ -214,6 +217,7 @@ impl World {
             only: self.only.as_ref(),
             findings: &self.findings,
             barred: &self.barred,
+            recalls: &self.recalls,
             busy: &self.busy,
             serving: self.serving,
             silent_after_seconds: 900,

@@ -1,6 +1,7 @@
 use super::fleet::*;
 use crate::finding::FindingState;
 use crate::plan::Barred;
+use crate::recall::Recall;
 use crate::{Digest, Hold, Timestamp};
 
 const CLASSES: &str = "[[class]]\nname = \"bad\"\nkev = true\nsoak = \"10m\"\nemergency = true\ndeadline = \"1d\"\n\
@@ -121,6 +122,31 @@ fn a_barred_version_is_held_for_its_cohort_and_no_other() {
         held(&plan, "nginx"),
         [Hold::VersionBarred { package: "nginx".into(), version, reason }]
     );
+}
+
+#[test]
+fn a_recalled_version_is_held_for_every_cohort_and_says_who_recalled_it() {
+    let mut world = World::one(policy(""), |_| {});
+    let recall = |package: &str, version: &str| Recall {
+        package: package.into(),
+        version: version.into(),
+        reason: "answers 500".into(),
+        by: "alice".into(),
+        at: at(NOW),
+    };
+    for harmless in [recall("nginx", "1.22.9"), recall("nginx-common", "1.22.2")] {
+        world.recalls = vec![harmless];
+        assert_eq!(changed(&world.plan(), "h").len(), 3);
+    }
+    world.recalls = vec![recall("ngin?", "1.22.2")];
+    let plan = world.plan();
+    assert_eq!(changed(&plan, "h"), ["libssl3", "openssl"]);
+    assert_eq!(held(&plan, "nginx"), [world.recalls[0].hold("nginx")]);
+    // One binary of a source is enough: the others are kept in step with it.
+    world.recalls = vec![recall("libssl3", "3.0.2")];
+    let plan = world.plan();
+    assert_eq!(changed(&plan, "h"), ["nginx"]);
+    assert_eq!(held(&plan, "openssl")[1], world.recalls[0].hold("libssl3"));
 }
 
 #[test]

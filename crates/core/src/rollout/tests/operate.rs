@@ -420,3 +420,48 @@ fn a_rollout_does_not_begin_without_the_approvals_its_plan_needs() {
         assert!(begun.is_err() || begun.is_ok_and(|r| r.approvals == approvals));
     }
 }
+
+fn recall(version: &str) -> Recall {
+    Recall {
+        package: "nginx".into(),
+        version: version.into(),
+        reason: "answers 500".into(),
+        by: "bob".into(),
+        at: t0(),
+    }
+}
+
+#[test]
+fn a_recall_halts_every_rollout_that_would_still_bring_the_version_to_a_host() {
+    let mut w = world();
+    w.try_redeem("a").unwrap();
+    w.seen.recalls = vec![recall("1.0"), recall("1.2")];
+    assert_eq!(w.look(), [] as [&str; 0], "other versions are nobody's business here");
+    w.seen.recalls.push(recall("1.1"));
+    let stop = w.try_redeem("b").unwrap_err();
+    assert_eq!(stop, w.seen.recalls[2].hold("nginx"), "before anybody has looked");
+    assert_eq!(w.look(), ["halted recalled"]);
+    assert_eq!((w.word("a"), w.word("b"), w.word("c")), ("redeemed", "pending", "pending"));
+    w.ends("a", Outcome::Patched);
+    assert_eq!(w.look(), [] as [&str; 0]);
+    // A resume changes nothing as long as it stands.
+    let resume = w.rollout.resume("alice", "it looks well to me");
+    act(&mut w, resume);
+    assert_eq!(w.look(), ["halted recalled"]);
+    w.seen.recalls.pop();
+    let resume = w.rollout.resume("alice", "the vendor took it back");
+    act(&mut w, resume);
+    assert_eq!(w.look(), ["granted b"]);
+    assert_eq!(w.rollout.excused_wave, None, "a recall excuses nobody from the gate");
+}
+
+#[test]
+fn a_recall_leaves_a_rollout_alone_whose_hosts_all_have_the_version() {
+    let mut w = World::new(plan(&[&["a"]], gate()));
+    w.look();
+    w.try_redeem("a").unwrap();
+    w.seen.recalls = vec![recall("1.1")];
+    assert_eq!(w.look(), [] as [&str; 0]);
+    w.ends("a", Outcome::Patched);
+    assert_eq!(w.look(), ["done"]);
+}
