@@ -23,6 +23,7 @@ mod local;
 mod plan;
 mod print;
 mod scan;
+mod testbed;
 
 use crate::settings::Settings;
 use fettle_core::{Problem, ProblemKind};
@@ -38,6 +39,7 @@ fettle-agent: the host side of Fettle
     enroll --server URL --token TOKEN [--name NAME] [--force]
                             join a fleet
     run                     check in and obey, until stopped (the systemd unit runs this)
+    testbed on|off|status   be a worker: build twins of other hosts and test changes on them, where ordered to
     check-order FILE        say whether a signed assignment would be obeyed, and why not
 
   on this host alone
@@ -119,8 +121,9 @@ fn usage(what: String) -> Problem {
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Parts of the agent that run in a process, unit or namespace of their own.
-    if let Some(code) =
-        crate::overlay::hidden(&arguments).or_else(|| crate::transaction::apply::hidden(&arguments))
+    if let Some(code) = crate::overlay::hidden(&arguments)
+        .or_else(|| crate::transaction::apply::hidden(&arguments))
+        .or_else(|| crate::testbed::hidden(&arguments))
     {
         return code;
     }
@@ -175,6 +178,7 @@ fn run(mut words: Words) -> Result<(), Problem> {
         "undo" => local::undo(&settings, words),
         "confirm" => local::confirm(&settings, words),
         "resume" => local::resume(&settings, words),
+        "testbed" => testbed::run(&settings, words),
         "doctor" => doctor::run(&settings, words),
         "history" => print::history(&settings, json),
         "status" => print::status(&settings, json),

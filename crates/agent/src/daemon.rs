@@ -5,12 +5,14 @@
 
 mod inventory;
 mod reports;
+mod twins;
 mod worker;
 
 use crate::identity::{self, Identity};
 use crate::link::{Link, LinkError};
 use crate::orders;
 use crate::settings::Settings;
+use fettle_core::assignment::Order;
 use fettle_core::{Problem, ProblemKind, Timestamp};
 use fettle_wire::agent::{CheckInReply, Renew, Renewed};
 use fettle_wire::sign::SignedAssignment;
@@ -107,6 +109,7 @@ struct Agent<'s> {
     news: Arc<Notify>,
     inventory: inventory::Watch,
     worker: worker::Worker,
+    twins: twins::Twins,
     /// Names this run of the agent among all that speak with its identity.
     session: String,
     /// Does the server say that it takes compressed bodies?
@@ -120,10 +123,22 @@ impl<'s> Agent<'s> {
         let link = Link::enrolled(&identity).map_err(LinkError::problem)?;
         let news = Arc::new(Notify::new());
         let worker = worker::Worker::new(settings, link.clone(), news.clone());
+        let twins = twins::Twins::new(settings, news.clone());
         let inventory = inventory::Watch::new(settings);
         let session = session().map_err(|e| LinkError::Identity(e).problem())?;
         let (takes_packed, said) = (false, None);
-        Ok(Self { settings, identity, link, news, inventory, worker, session, takes_packed, said })
+        Ok(Self {
+            settings,
+            identity,
+            link,
+            news,
+            inventory,
+            worker,
+            twins,
+            session,
+            takes_packed,
+            said,
+        })
     }
 
     async fn live(mut self) -> Result<(), Problem> {
@@ -167,6 +182,8 @@ impl<'s> Agent<'s> {
 
     /// One round: look, speak, listen, obey. Gives how long to wait for the next.
     async fn check_in(&mut self) -> Result<Duration, LinkError> {
+        // First: a test whose report the server has is not ordered again.
+        self.twins.report(&self.link).await?;
         let digest = self.inventory.refresh(self.worker.is_busy()).await;
         let mut reply = self.speak(digest, None).await?;
         if reply.want_inventory && digest.is_some() {
@@ -223,7 +240,7 @@ impl<'s> Agent<'s> {
     }
 
     fn obey(&mut self, signed: &SignedAssignment) {
-        if self.worker.is_busy() {
+        if self.worker.is_busy() || self.twins.is_busy() {
             return;
         }
         let judged = orders::read_ledger(self.settings)
@@ -240,7 +257,11 @@ impl<'s> Agent<'s> {
                     self.say(&format!("the ledger cannot be written, nothing is started: {error}"));
                     return;
                 }
-                self.worker.start(accepted.assignment);
+                match &accepted.assignment.order {
+                    // Beside the host's own transactions: nothing of the host is changed by it.
+                    Order::Test(_) => self.twins.start(accepted.assignment),
+                    _ => self.worker.start(accepted.assignment),
+                }
             }
             Err(why) => self.say(&format!("assignment refused: {why}")),
         }

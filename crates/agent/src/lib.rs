@@ -19,6 +19,7 @@ pub mod packages;
 pub mod preimage;
 pub mod probe;
 pub mod settings;
+pub mod testbed;
 pub mod transaction;
 pub mod unit;
 

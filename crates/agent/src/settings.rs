@@ -43,6 +43,10 @@ impl Settings {
     pub fn ledger_path(&self) -> PathBuf {
         self.state_dir.join("ledger")
     }
+    /// There, the host is a worker: it builds twins and tests changes on them.
+    pub fn testbed_config(&self) -> PathBuf {
+        self.config_dir.join("testbed")
+    }
     /// Held by the one agent that may act on this host.
     pub fn lock_path(&self) -> PathBuf {
         self.state_dir.join("lock")

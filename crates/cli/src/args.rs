@@ -87,6 +87,9 @@ pub(crate) enum Command {
     /// The exact change decided for a set of hosts.
     #[command(subcommand)]
     Plan(Plan),
+    /// Ring 0: a plan's changes tried on twins of its hosts.
+    #[command(subcommand)]
+    Testbed(Testbed),
     /// Plans carried out in waves.
     #[command(subcommand)]
     Rollout(Rollout),
@@ -374,6 +377,41 @@ pub(crate) enum Window {
         /// From this instant on (`2027-01-31T06:00:00Z`) instead of now.
         #[arg(long)]
         from: Option<Timestamp>,
+    },
+}
+
+/// Tests on twins.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Testbed {
+    /// Tests, newest first.
+    List {
+        /// Only those asked for by this plan.
+        #[arg(long)]
+        plan: Option<u64>,
+        /// At most so many.
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+    /// One test: what came of it, how near the twin was, what it does not show.
+    Show {
+        /// Its number, or the beginning of a cohort's digest: the newest test of it.
+        test: String,
+    },
+    /// How much of a plan is covered by good tests.
+    Coverage {
+        /// The plan's number.
+        plan: u64,
+    },
+    /// Have a twin of each cohort of a plan built and tested; what has a good test is not tested again.
+    Run {
+        /// The plan's number.
+        plan: u64,
+        /// Also what was tested and did not end well.
+        #[arg(long)]
+        again: bool,
+        /// Wait until all are tested; ends with an error where the coverage is not whole then.
+        #[arg(long)]
+        wait: bool,
     },
 }
 

@@ -6,7 +6,7 @@ use crate::args::{
 };
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
-use crate::{access, policy, policy_check, recall, show, watch, window};
+use crate::{access, policy, policy_check, recall, show, testbed, watch, window};
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
 use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
@@ -130,6 +130,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Operator(Operator::List) => ask
             .get("/operators?limit=100000", |page: &Page<OperatorRow>| show::operator::list(page)),
         Command::Operator(Operator::Revoke { name }) => access::revoke(&ask, name),
+        Command::Testbed(it) => testbed::run(&ask, it),
         Command::Rollout(rollout) => run_rollout(&ask, rollout),
         Command::Recall(it) => recall::run(&ask, it),
         Command::Feed(Feed::List) => {

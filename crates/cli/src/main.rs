@@ -10,6 +10,7 @@ mod policy;
 mod policy_check;
 mod recall;
 mod show;
+mod testbed;
 mod watch;
 mod window;
 

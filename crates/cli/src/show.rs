@@ -8,3 +8,4 @@ pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod recall;
 pub(crate) mod rollout;
+pub(crate) mod testbed;

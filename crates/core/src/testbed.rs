@@ -28,7 +28,7 @@ pub const WORKER_LABEL: (&str, &str) = ("fettle.worker", "true");
 pub struct TestbedRule {
     /// No host of a plan is touched before a twin of each of its cohorts passed.
     pub required: bool,
-    /// Which hosts are workers.
+    /// Which hosts are workers, by their labels.
     pub worker: Selector,
     /// A test older than this does not count, in seconds.
     pub max_age_seconds: u64,

@@ -40,6 +40,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/agent/v1/checkin", post(checkin))
         .route("/agent/v1/redeem", post(redeem))
         .route("/agent/v1/renew", post(renew))
+        .route("/agent/v1/tested", post(tested))
         .fallback(async || {
             refusal(&Problem::new(
                 ProblemKind::NotFound,
@@ -88,6 +89,16 @@ async fn redeem(State(app): Asked, request: Request) -> Response {
 async fn renew(State(app): Asked, request: Request) -> Response {
     let out = match proved(request).await {
         Ok((host, _, asked)) => app.blocking(move |app| enroll::renew(app, &host, &asked)).await,
+        Err(problem) => Err(problem),
+    };
+    answer(&app, out)
+}
+
+async fn tested(State(app): Asked, request: Request) -> Response {
+    let out = match proved(request).await {
+        Ok((host, _, told)) => {
+            app.blocking(move |app| crate::testbed::tested(app, &host, &told)).await
+        }
         Err(problem) => Err(problem),
     };
     answer(&app, out)

@@ -9,6 +9,7 @@ mod plans;
 mod policies;
 mod recalls;
 mod rollouts;
+mod testbed;
 
 pub(crate) use approvals::{approve_now, withdraw_now};
 pub(crate) use events::stream;
@@ -106,6 +107,10 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(plans::one)),
         (Approver, routes!(approvals::approve)),
         (Approver, routes!(approvals::withdraw)),
+        (Viewer, routes!(testbed::of_plan)),
+        (Operator, routes!(testbed::run)),
+        (Viewer, routes!(testbed::list)),
+        (Viewer, routes!(testbed::one)),
         (Viewer, routes!(rollouts::list)),
         (Operator, routes!(rollouts::start)),
         (Viewer, routes!(rollouts::one)),
@@ -433,6 +438,10 @@ mod tests {
             ("get", "/hosts/{host}/policy"),
             ("post", "/plans"),
             ("get", "/plans/{number}"),
+            ("get", "/plans/{number}/tests"),
+            ("post", "/plans/{number}/tests"),
+            ("get", "/tests"),
+            ("get", "/tests/{number}"),
             ("post", "/plans/{number}/approvals"),
             ("delete", "/plans/{number}/approvals"),
             ("get", "/operators"),

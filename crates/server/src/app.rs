@@ -38,6 +38,8 @@ pub(crate) struct App {
     pub(crate) revoked: watch::Sender<u64>,
     /// Wakes the loop that drives rollouts.
     pub(crate) drive: Notify,
+    /// Wakes the loop that has twins tested.
+    pub(crate) test: Notify,
     /// Wakes the loop that judges hosts anew.
     pub(crate) judge: Notify,
     /// The last request to judge all hosts anew that was carried out.
@@ -109,6 +111,7 @@ impl App {
             refusals: Tries::new(120),
             revoked: watch::Sender::new(0),
             drive: Notify::new(),
+            test: Notify::new(),
             judge: Notify::new(),
             judged: watch::Sender::new(0),
             asked: AtomicU64::new(1),

@@ -38,6 +38,7 @@ mod session;
 mod sessions;
 mod site;
 mod tasks;
+mod testbed;
 mod trust;
 mod views;
 pub mod web;

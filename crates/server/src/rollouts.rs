@@ -10,6 +10,7 @@ use fettle_core::rollout::{
     Decision, Effect, HostObservation, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
     effects,
 };
+use fettle_core::testbed::Tests;
 use fettle_core::transaction::Outcome;
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{StoreError, Tx, View, assignments, barred, hosts, policies, recalls, rollouts};
@@ -147,6 +148,10 @@ pub(crate) fn observe(
         listening_since: Some(app.started_at),
         pools_busy: leads_before(app, view, state)?,
         recalls: recalls::all(view)?,
+        tests: match state.awaits_tests() {
+            true => crate::testbed::tests_of(app, view, &state.plan)?,
+            false => Tests::new(),
+        },
         ..Observations::default()
     };
     for id in ids {

@@ -75,6 +75,7 @@ fn inside() -> Vec<Place> {
         page("/plans/{number}", plan),
         form("/plans/{number}/approve", Approver, forms::approve),
         form("/plans/{number}/withdraw", Approver, forms::withdraw),
+        form("/plans/{number}/tests", Operator, forms::test_plan),
         page("/rollouts", rollouts),
         form("/rollouts", Operator, forms::start_rollout),
         page("/rollouts/{id}", rollout),
@@ -261,7 +262,7 @@ async fn plans(visit: Visit) -> Response {
 }
 
 async fn plan(visit: Visit, Path(number): Path<u64>) -> Response {
-    show(visit, move |_, stored| views::plan(stored, number), pages::plan).await
+    show(visit, move |app, stored| views::plan_tested(app, stored, number), pages::plan).await
 }
 
 async fn rollouts(visit: Visit) -> Response {

@@ -26,6 +26,7 @@ const KEEP_TOKENS_SECONDS: i64 = 30 * 86_400;
 pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()> {
     let mut loops = JoinSet::new();
     loops.spawn(until(stop.clone(), drive_rollouts(app.clone())));
+    loops.spawn(until(stop.clone(), test_twins(app.clone())));
     loops.spawn(until(stop.clone(), judge_hosts(app.clone())));
     loops.spawn(until(stop.clone(), mind_presence(app.clone())));
     loops.spawn(until(stop.clone(), forget(app.clone())));
@@ -77,6 +78,18 @@ async fn drive_rollouts(app: Arc<App>) -> std::convert::Infallible {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = app.drive.notified() => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+async fn test_twins(app: Arc<App>) -> std::convert::Infallible {
+    loop {
+        if let Err(problem) = app.blocking(crate::testbed::drive).await {
+            complain("twins are not tested", &problem);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = app.test.notified() => {}
         }
     }
 }

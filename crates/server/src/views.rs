@@ -149,7 +149,13 @@ pub(crate) fn plan(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> 
     let started = plans::started_at(view, number)?;
     let stage = Stage::of(&plan, plans::current(view, &plan.policy)?, started);
     let approvals = judged(view, &plan, stage, now())?;
-    Ok(PlanDetail { number, digest: plan.digest(), made_by, approvals, plan })
+    Ok(PlanDetail { number, digest: plan.digest(), made_by, approvals, plan, tests: None })
+}
+
+/// A plan, and how much of it was tested on twins.
+pub(crate) fn plan_tested(app: &App, view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
+    let detail = plan(view, number)?;
+    Ok(PlanDetail { tests: Some(crate::testbed::plan_tests(app, view, number)?), ..detail })
 }
 
 /// How a plan stands with its approvals.

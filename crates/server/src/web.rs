@@ -61,6 +61,7 @@ mod policy;
 mod recall;
 mod rollout;
 mod search;
+mod testbed;
 mod transaction;
 pub mod words;
 

@@ -17,6 +17,6 @@ pub use error::StoreError;
 pub use store::{Store, StoreOptions};
 pub use tables::{
     approvals, assignments, barred, feeds, findings, hosts, ledger, operators, plans, policies,
-    recalls, rollouts, settings, tokens, transactions,
+    recalls, rollouts, settings, tests, tokens, transactions,
 };
 pub use view::{Tx, View};

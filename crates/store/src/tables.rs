@@ -13,5 +13,6 @@ pub mod policies;
 pub mod recalls;
 pub mod rollouts;
 pub mod settings;
+pub mod tests;
 pub mod tokens;
 pub mod transactions;

@@ -6,13 +6,14 @@
 //! | `POST /agent/v1/checkin` | [`CheckIn`] | [`CheckInReply`] |
 //! | `POST /agent/v1/redeem` | [`Redeem`] | [`RedeemReply`] |
 //! | `POST /agent/v1/renew` | [`Renew`] | [`Renewed`] |
+//! | `POST /agent/v1/tested` (a worker) | [`Tested`] | [`TestedReply`] |
 //!
 //! Errors are [`fettle_core::Problem`] as JSON with a 4xx or 5xx status.
 
 use crate::sign::SignedAssignment;
 use fettle_core::{
     AssignmentId, Digest, Hold, HostId, Timestamp, TransactionId, inventory::Inventory,
-    transaction::TransactionReport,
+    testbed::TestReport, transaction::TransactionReport,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -124,4 +125,22 @@ pub struct Renew {
 pub struct Renewed {
     /// Client certificate, PEM.
     pub certificate: String,
+}
+
+/// A worker says what came of a test on a twin. Sent until it is acknowledged; said again, it changes nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tested {
+    /// The assignment that ordered it.
+    pub assignment: AssignmentId,
+    /// Its generation.
+    pub generation: u64,
+    /// What came of it.
+    pub report: TestReport,
+}
+
+/// The answer to [`Tested`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestedReply {
+    /// The server keeps it, or needs it no more: the worker may forget it.
+    pub kept: bool,
 }

@@ -16,6 +16,8 @@
 //! | `GET /hosts/{host}/policy` | [`Explained`](fettle_core::policy::Explained) |
 //! | `POST /plans` [`MakePlan`], `GET /plans/{number}` | [`PlanDetail`] |
 //! | `POST /plans/{number}/approvals` [`ApprovePlan`], `DELETE` one's own | [`PlanDetail`], nothing |
+//! | `GET /plans/{number}/tests`, `POST` [`RunTests`] | [`PlanTests`] |
+//! | `GET /tests?plan=&limit=`, `GET /tests/{number}` | [`Page`] of [`TestRow`], [`TestRow`] |
 //! | `POST /rollouts` [`StartRollout`], `GET /rollouts`, `GET /rollouts/{id}` | [`RolloutRow`], [`RolloutDetail`] |
 //! | `POST /rollouts/{id}/{pause,resume,abort,undo}` [`Because`] | [`RolloutDetail`] |
 //! | `GET /recalls`, `POST /recalls` [`MakeRecall`] | [`Page`] of [`RecallRow`], [`RecallDetail`] |
@@ -33,6 +35,7 @@ use fettle_core::host::Labels;
 use fettle_core::operator::Role;
 use fettle_core::plan::approval::{Approval, ApprovalVerdict};
 use fettle_core::rollout::{HostRun, Phase, RolloutEvent, Waiting};
+use fettle_core::testbed::{Covered, TestState, Work};
 use fettle_core::transaction::{Progress, StepFacts};
 use fettle_core::{Digest, Hold, HostId, RolloutId, Timestamp, plan::Plan};
 use serde::{Deserialize, Serialize};
@@ -421,6 +424,65 @@ dto! {
         /// Everything in it, with what is held and why.
         #[cfg_attr(feature = "openapi", schema(value_type = Object))]
         pub plan: Plan,
+        /// Ring 0: how much of it was tested on twins.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub tests: Option<PlanTests>,
+    }
+
+    /// How much of a plan was tested on twins.
+    pub struct PlanTests {
+        /// The plan's number.
+        pub plan: u64,
+        /// Its policy requires it: no host is touched before.
+        pub required: bool,
+        /// Works of the plan: these changes, on hosts of that cohort.
+        pub cohorts: u32,
+        /// Of those, with a good test.
+        pub cohorts_tested: u32,
+        /// Hosts of the plan.
+        pub hosts: u32,
+        /// Of those, of a cohort with a good test.
+        pub hosts_covered: u32,
+        /// Share of the hosts that is covered, in percent: 100 means all.
+        pub percent: u32,
+        /// Why the first host may not be touched, where tests are required. `None`: each work has a good test.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+        pub hold: Option<Hold>,
+        /// Each work, the one with the most hosts first.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub works: Vec<Covered>,
+        /// The newest test of each.
+        pub tests: Vec<TestRow>,
+    }
+
+    /// A test on a twin.
+    pub struct TestRow {
+        /// 1, 2, 3, ...
+        pub number: u64,
+        /// What is tested.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub work: Work,
+        /// The plan that it was asked for.
+        pub plan: u64,
+        /// What people call the host that the twin is made after.
+        pub like: String,
+        /// When it was asked for.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub asked_at: Timestamp,
+        /// By whom: `server` where a policy asked for it.
+        pub asked_by: String,
+        /// The worker that was told.
+        pub worker: Option<String>,
+        /// Where it stands, and what came of it.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        pub state: TestState,
+    }
+
+    /// Have a plan's cohorts tested on twins.
+    pub struct RunTests {
+        /// Also those whose last test did not end well.
+        #[serde(default)]
+        pub again: bool,
     }
 
     /// Approve a plan that somebody else made.

@@ -6,10 +6,12 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange, Probe};
 use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, Upgrade};
+use fettle_core::testbed::{Limit, Mirror, NotMirrored, Phase, TestReport, TwinPackage, Verdict};
 use fettle_core::transaction::{Entry, Step, StepFacts, TransactionReport, TxEvent};
 use fettle_core::{Digest, Hold, Timestamp};
 use fettle_wire::agent::{
-    CheckIn, CheckInReply, Enroll, Enrolled, Redeem, RedeemReply, Renew, Renewed,
+    CheckIn, CheckInReply, Enroll, Enrolled, Redeem, RedeemReply, Renew, Renewed, Tested,
+    TestedReply,
 };
 use fettle_wire::sign::{ASSIGNMENT_TYPE, NotBelieved, SignedAssignment, Signer};
 use serde::{Serialize, de::DeserializeOwned};
@@ -198,13 +200,35 @@ fn every_message_is_what_its_golden_file_says() {
         },
     );
     golden("renew", &Renew { csr: "-----BEGIN CERTIFICATE REQUEST-----".into() });
+    golden("tested", &tested());
+    golden("tested-reply", &TestedReply { kept: true });
     golden("renewed", &Renewed { certificate: "-----BEGIN CERTIFICATE-----".into() });
+}
+
+fn tested() -> Tested {
+    let package = TwinPackage {
+        name: "libssl3".into(),
+        architecture: "amd64".into(),
+        version: "3.0.15-1~deb12u1".into(),
+    };
+    let other = vec![NotMirrored { package, twin: Some("3.0.17-1~deb12u3".into()) }];
+    let report = TestReport {
+        verdict: Verdict::Failed { phase: Phase::Patch, reason: "nginx.service has failed".into() },
+        mirror: Mirror { wanted: 250, exact: 249, other, same_cohort: false },
+        limits: vec![Limit::Configuration, Limit::Units { units: vec!["app.service".into()] }],
+        times: vec![(Phase::Build, 61_000), (Phase::Boot, 2000)],
+        steps: vec![(Step::Preflight, 800)],
+        delta_files: Some(322),
+        restarted: vec!["nginx.service".into()],
+        compared: 12_000,
+    };
+    Tested { assignment: "testbed/h-1/3".into(), generation: 3, report }
 }
 
 #[test]
 fn no_golden_file_is_forgotten() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 9);
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 11);
 }
 
 #[test]

@@ -68,14 +68,6 @@ impl Worker {
         let (settings, news, busy) = (self.settings.clone(), self.news.clone(), self.busy.clone());
         let grant = AskServer { link: self.link.clone() };
         let run = move || {
-            /// Ends the work whatever happens in it.
-            struct Free(Arc<AtomicBool>, Arc<Notify>);
-            impl Drop for Free {
-                fn drop(&mut self) {
-                    self.0.store(false, Ordering::Release);
-                    self.1.notify_one();
-                }
-            }
             let _free = Free(busy, news.clone());
             if let Err(error) = work(&settings, &grant, &news) {
                 eprintln!("<3>transaction: {error}");
@@ -85,6 +77,16 @@ impl Worker {
             self.busy.store(false, Ordering::Release);
             eprintln!("<3>no thread for the transaction, it is tried again: {error}");
         }
+    }
+}
+
+/// Ends the work whatever happens in it.
+pub(super) struct Free(pub(super) Arc<AtomicBool>, pub(super) Arc<Notify>);
+
+impl Drop for Free {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+        self.1.notify_one();
     }
 }
 

@@ -59,6 +59,10 @@ pub(crate) fn one(detail: &PlanDetail) {
         ));
     }
     changes(detail);
+    if let Some(tests) = detail.tests.as_ref().filter(|t| t.required || !t.tests.is_empty()) {
+        line("");
+        super::testbed::coverage(tests);
+    }
     held(detail);
     next(detail);
 }

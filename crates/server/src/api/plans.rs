@@ -30,7 +30,7 @@ pub(super) async fn list(app: Asked, Asking(part): Asking<Part>) -> Answer<Page<
     responses((status = 200, body = PlanDetail), Failures)
 )]
 pub(super) async fn one(app: Asked, At(number): At<u64>) -> Answer<PlanDetail> {
-    look(&app, move |_, view| views::plan(view, number)).await
+    look(&app, move |app, view| views::plan_tested(app, view, number)).await
 }
 
 /// Make a plan by a policy, now. Nothing happens by it until a rollout is started.
@@ -51,13 +51,21 @@ pub(super) async fn make(
 pub(crate) fn make_now(app: &App, who: &Who, asked: &MakePlan) -> Result<PlanDetail, Problem> {
     for _ in 0..ATTEMPTS {
         let plan = app.store.read(|view| plan_now(app, view, asked))?;
-        match app.store.write(&who.actor(), now(), |tx| stored::insert(tx, &plan, &who.principal)) {
-            Ok(_) => {
-                app.events.tell("plan", &plan.number.to_string());
-                return app.store.read(|view| views::plan(view, plan.number));
+        let kept = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
+            stored::insert(tx, &plan, &who.principal)?;
+            match plan.testbed.as_ref().is_some_and(|rule| rule.required) {
+                true => crate::testbed::ask(app, tx, &plan, false),
+                false => Ok(()),
             }
-            Err(StoreError::Conflict(_)) => {}
-            Err(other) => return Err(other.into()),
+        });
+        match kept {
+            Ok(()) => {
+                app.test.notify_one();
+                app.events.tell("plan", &plan.number.to_string());
+                return app.store.read(|view| views::plan_tested(app, view, plan.number));
+            }
+            Err(problem) if problem.kind == ProblemKind::Conflict => {}
+            Err(problem) => return Err(problem),
         }
     }
     Err(StoreError::Conflict("other plans are made faster than this one could be kept".into())

@@ -115,6 +115,15 @@ pub(super) async fn withdraw(visit: Visit, Path(number): Path<u64>) -> Response 
     .await
 }
 
+/// What nobody tested well yet is tested, again where it was tested.
+pub(super) async fn test_plan(visit: Visit, Path(number): Path<u64>) -> Response {
+    act(visit, move |app, who| {
+        let tests = crate::testbed::run(app, &who.actor(), number, true)?;
+        Ok(format!("/plans/{}", tests.plan))
+    })
+    .await
+}
+
 #[derive(Debug, Deserialize)]
 pub(super) struct StartForm {
     plan: u64,

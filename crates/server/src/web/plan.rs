@@ -1,7 +1,7 @@
 //! Plans: the list, and one plan as a report that can be read before it is started.
 
 use super::layout::{View, command, empty, encoded, section, title};
-use super::{approval, words};
+use super::{approval, testbed, words};
 use fettle_core::Hold;
 use fettle_core::operator::Role;
 use fettle_core::plan::approval::Stage;
@@ -72,6 +72,7 @@ pub fn plan(view: &View<'_>, it: &PlanDetail) -> Markup {
             } @else {
                 (stage(view, it))
                 @if plan.approvals_needed > 0 { (approval::section(view, it)) }
+                @if let Some(tests) = &it.tests { (testbed::of_plan(view, tests)) }
                 (section("Waves", None, waves(plan)))
                 (section("Changes", None, changes(plan)))
                 (section("Hosts", None, hosts(view, plan)))

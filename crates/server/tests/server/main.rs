@@ -16,4 +16,5 @@ mod policies;
 mod recalls;
 mod rollouts;
 mod site;
+mod testbed;
 mod trust;

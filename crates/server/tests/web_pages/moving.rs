@@ -95,7 +95,14 @@ pub(crate) fn plan() -> PlanDetail {
         ],
     };
     let approvals = judged(&plan, "operator", &[]);
-    PlanDetail { number: 12, digest: plan.digest(), made_by: "operator".into(), approvals, plan }
+    PlanDetail {
+        number: 12,
+        digest: plan.digest(),
+        made_by: "operator".into(),
+        approvals,
+        plan,
+        tests: None,
+    }
 }
 
 fn judged(plan: &Plan, made_by: &str, approvals: &[Approval]) -> ApprovalVerdict {
@@ -127,7 +134,7 @@ pub(crate) fn plan_to_approve() -> PlanDetail {
     };
     let given = [approval("bob", 600, "looked at the waves"), approval("olga", 300, "")];
     let approvals = judged(&plan, "alice", &given);
-    PlanDetail { number: 13, digest, made_by: "alice".into(), approvals, plan }
+    PlanDetail { number: 13, digest, made_by: "alice".into(), approvals, plan, tests: None }
 }
 
 fn waves() -> Vec<Wave> {

@@ -202,6 +202,7 @@ const NO_RING: &str = "[policy]\nname = \"p\"\nselect = \"all\"\n";
 fn the_examples_of_strategies_parse() {
     assert!(matches!(example("web-rolling.toml").strategy, Strategy::Rolling { .. }));
     assert!(matches!(example("web-blue-green.toml").strategy, Strategy::BlueGreen { .. }));
+    assert!(example("web-testbed.toml").testbed.is_some_and(|rule| rule.required));
 }
 
 #[test]

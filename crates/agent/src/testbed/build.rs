@@ -1,0 +1,282 @@
+//! A root with a cohort's packages: made once, by `mmdebstrap(1)` or from the nearest one that is kept, and copied for
+//! each test.
+
+mod nearest;
+
+use super::{Places, Stopped, sources};
+use crate::command::{self, command};
+use crate::overlay::own_program;
+use crate::unit;
+use fettle_core::testbed::TestOrder;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// The unit in which a root is made.
+const UNIT: &str = "fettle-twin-build.service";
+/// A root takes no longer to make.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Roots kept: a test of one of these cohorts begins at once.
+const KEPT: usize = 4;
+/// End of the name of a root that is not whole.
+const UNFINISHED: &str = "new";
+/// Where the twin finds what it is to do.
+pub(super) const ORDER: &str = "var/lib/fettle-agent/twin.json";
+/// Services that wait for a network, which a twin has not.
+const NO_NETWORK: [&str; 3] = [
+    "systemd-networkd-wait-online.service",
+    "NetworkManager-wait-online.service",
+    "ifupdown-wait-online.service",
+];
+/// Timers that change the host at moments nobody chose.
+const NO_TIMERS: [&str; 4] =
+    ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "logrotate.timer"];
+
+/// The root of the order's cohort: the one that is kept, else one that is made now.
+pub(super) fn root(places: &Places, order: &TestOrder) -> Result<PathBuf, Stopped> {
+    check_machine(order)?;
+    let roots = places.roots();
+    let root = roots.join(&order.work.cohort.hex()[..32]);
+    if root.is_dir() {
+        // The newest stay.
+        let _ = fs::File::open(&root).and_then(|f| f.set_modified(SystemTime::now()));
+        return Ok(root);
+    }
+    fs::create_dir_all(&roots).map_err(Stopped::io("make", &roots))?;
+    keep_newest(&roots);
+    let release = &order.os.codename;
+    let offered = sources::offered(places, release, &order.packages)?;
+    let files = sources::files(places, release)?;
+    let new = root.with_extension(UNFINISHED);
+    if nearest::make(places, &new, order, &offered)? {
+        fs::rename(&new, &root).map_err(Stopped::io("keep", &root))?;
+        return Ok(root);
+    }
+    let mut said = String::new();
+    for exact_only in [false, true] {
+        super::remove(&new);
+        let include = sources::include(&order.packages, &order.architecture, &offered, exact_only);
+        match bootstrap(&new, release, &include, &files)? {
+            None => {
+                finish(places, &new, release)?;
+                fs::rename(&new, &root).map_err(Stopped::io("keep", &root))?;
+                return Ok(root);
+            }
+            Some(why) => said = why,
+        }
+    }
+    super::remove(&new);
+    Err(Stopped::new(
+        "not-mirrored",
+        format!("no twin could be made: {said}"),
+        "give the worker the package sources that its hosts have, or an archive that keeps old versions",
+    ))
+}
+
+/// A container has the worker's kernel and processor.
+fn check_machine(order: &TestOrder) -> Result<(), Stopped> {
+    let other = |what: String| {
+        Err(Stopped::new("other-machine", what, "test these hosts on a worker of their kind"))
+    };
+    if !matches!(order.os.id.as_str(), "debian" | "ubuntu") || order.os.codename.is_empty() {
+        return other(format!("no twins of {} are built yet", order.os.pretty));
+    }
+    let own = command::run(command("dpkg").arg("--print-architecture"), None);
+    let own = own.map(|o| o.text.trim().to_owned()).unwrap_or_default();
+    if own != order.architecture {
+        return other(format!("the worker is {own}, the hosts are {}", order.architecture));
+    }
+    let plain = |text: &str| {
+        !text.is_empty()
+            && !text.starts_with(['-', '.'])
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.:~_".contains(&b))
+    };
+    let odd = order.packages.iter().flat_map(|p| [&p.name, &p.version]).find(|text| !plain(text));
+    match odd.or(Some(&order.os.codename).filter(|text| !plain(text))) {
+        Some(odd) => other(format!("`{}` is no name or version", odd.escape_default())),
+        None => Ok(()),
+    }
+}
+
+/// Removes the roots that were not used for longest.
+fn keep_newest(roots: &Path) {
+    let entries = fs::read_dir(roots).into_iter().flatten().flatten();
+    let mut by_age: Vec<(SystemTime, PathBuf)> = entries
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    by_age.sort();
+    let too_many = (by_age.len() + 1).saturating_sub(KEPT);
+    by_age.iter().take(too_many).for_each(|(_, root)| super::remove(root));
+}
+
+pub(super) fn remove_unfinished(places: &Places) {
+    let entries = fs::read_dir(places.roots()).into_iter().flatten().flatten();
+    let unfinished = |path: &PathBuf| path.extension().is_some_and(|e| e == UNFINISHED);
+    entries.map(|entry| entry.path()).filter(unfinished).for_each(|path| super::remove(&path));
+}
+
+/// Ends a build that somebody left.
+pub(super) fn stop() {
+    let _ = unit::systemctl(&["stop", "--", UNIT]);
+}
+
+/// `None`: it is made; else the package manager's words.
+fn bootstrap(
+    root: &Path,
+    release: &str,
+    include: &[String],
+    files: &[PathBuf],
+) -> Result<Option<String>, Stopped> {
+    let mut run = in_unit();
+    run.args(["mmdebstrap", "--mode=root", "--variant=apt", "--format=directory"])
+        .args(["--dpkgopt=force-unsafe-io", "--skip=cleanup/apt/lists"])
+        .arg("--aptopt=APT::Get::allow-downgrades \"true\"")
+        .arg("--aptopt=APT::Install-Recommends \"false\"")
+        // Its own user cannot look below the agent's state.
+        .arg("--aptopt=APT::Sandbox::User \"root\"")
+        .arg("--aptopt=Acquire::Languages \"none\"")
+        .arg("--aptopt=Acquire::Retries \"3\"")
+        .args(proxies().iter().map(|line| format!("--aptopt={line}")))
+        .arg(format!("--include={}", include.join(",")))
+        .arg(release)
+        .arg(root)
+        .args(files);
+    let said =
+        command::run(&mut run, Some(PATIENCE)).map_err(Stopped::io("start a build of", root))?;
+    if said.timed_out {
+        stop();
+    }
+    Ok((!said.success()).then(|| format!("{} ({})", said.tail(6), said.ending())))
+}
+
+/// What follows runs in the unit of builds, and is waited for.
+fn in_unit() -> std::process::Command {
+    let mut run = command("systemd-run");
+    run.args(["--quiet", "--collect", "--wait", "--pipe", "--no-ask-password"])
+        .arg(format!("--unit={UNIT}"))
+        .args(["--description=Fettle: makes the root of a twin", "--property=UMask=0022"])
+        .args(["--property=Delegate=yes", "--setenv=DEBIAN_FRONTEND=noninteractive"])
+        .args(["--setenv=SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1", "--nice=10", "--"]);
+    run
+}
+
+/// The worker's own proxies, as lines of apt's configuration.
+fn proxies() -> Vec<String> {
+    let dump = command::run(command("apt-config").arg("dump"), None);
+    let dump = dump.map(|o| o.text).unwrap_or_default();
+    let wanted = |line: &&str| {
+        ["Acquire::http::Proxy \"", "Acquire::https::Proxy \""]
+            .iter()
+            .any(|key| line.strip_prefix(key).is_some_and(|value| !value.starts_with('"')))
+    };
+    dump.lines().filter(wanted).map(|line| line.trim_end_matches(';').to_owned()).collect()
+}
+
+/// Takes away what only the making needed, and gives apt in it the sources as the worker has them.
+fn finish(places: &Places, root: &Path, release: &str) -> Result<(), Stopped> {
+    for file in ["etc/apt/apt.conf.d/99mmdebstrap", "etc/dpkg/dpkg.cfg.d/99mmdebstrap"] {
+        let _ = fs::remove_file(root.join(file));
+    }
+    sources::copy_sources(places, release, root)
+}
+
+/// A copy that shares its blocks with the original where the file system can (`cp(1)`, `--reflink`).
+pub(super) fn copy(root: &Path, twin: &Path) -> Result<(), Stopped> {
+    let mut cp = command("cp");
+    let said = command::run(cp.args(["-a", "--reflink=auto", "--"]).args([root, twin]), None)
+        .map_err(Stopped::io("copy", root))?;
+    if said.success() {
+        return Ok(());
+    }
+    Err(Stopped::new(
+        "no-space",
+        format!("the root of a twin could not be copied: {}", said.tail(2)),
+        "make room on the worker below /var/lib/fettle-agent",
+    ))
+}
+
+/// Makes the copy a machine of its own, with its host's units, the operator's files and the agent in it. Gives the units
+/// that could not be enabled.
+pub(super) fn settle(
+    places: &Places,
+    twin: &Path,
+    order: &TestOrder,
+) -> Result<Vec<String>, Stopped> {
+    let write = |path: &str, text: &[u8]| {
+        let path = twin.join(path);
+        let made = fs::write(&path, text)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)));
+        made.map_err(Stopped::io("write", &path))
+    };
+    write("etc/machine-id", b"")?;
+    write("etc/hostname", format!("{}\n", order.like).as_bytes())?;
+    write("etc/hosts", format!("127.0.0.1 localhost\n127.0.1.1 {}\n", order.like).as_bytes())?;
+    let files = places.config.join("files");
+    if files.is_dir() {
+        let mut cp = command("cp");
+        cp.args(["-a", "--"]).arg(files.join(".")).arg(twin);
+        let said = command::run(&mut cp, None).map_err(Stopped::io("copy", &files))?;
+        if !said.success() {
+            let hint = "look at the files there";
+            return Err(Stopped::new("files-not-copied", said.tail(2), hint));
+        }
+    }
+    let program = twin.join("usr/bin/fettle-agent");
+    fs::copy(own_program(), &program).map_err(Stopped::io("write", &program))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+        .map_err(Stopped::io("write", &program))?;
+    let state = twin.join("var/lib/fettle-agent");
+    fs::create_dir_all(&state).map_err(Stopped::io("make", &state))?;
+    write(ORDER, &serde_json::to_vec(order).unwrap_or_default())?;
+    units(twin, order)
+}
+
+fn units(twin: &Path, order: &TestOrder) -> Result<Vec<String>, Stopped> {
+    let below = format!("--root={}", twin.display());
+    let systemctl = |words: &[&str]| unit::systemctl(&[&[below.as_str()][..], words].concat());
+    let list = systemctl(&["list-unit-files", "--no-legend", "--plain", "--state=enabled"])
+        .map_err(Stopped::io("ask for the units of", twin))?;
+    let enabled: BTreeSet<&str> =
+        list.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let wanted: BTreeSet<&str> = order.enabled.iter().map(String::as_str).collect();
+    let mut cannot = Vec::new();
+    for unit in wanted.difference(&enabled).filter(|unit| **unit != "fettle-agent.service") {
+        if systemctl(&["--quiet", "enable", "--", *unit]).is_err() {
+            cannot.push((*unit).to_owned());
+        }
+    }
+    for unit in enabled.difference(&wanted).filter(|unit| unit.ends_with(".service")) {
+        // What stays enabled runs in the twin and not on its host: it can only break, not hide, something.
+        let _ = systemctl(&["--quiet", "disable", "--", *unit]);
+    }
+    for unit in NO_NETWORK.iter().chain(&NO_TIMERS) {
+        let _ = systemctl(&["--quiet", "mask", "--", *unit]);
+    }
+    Ok(cannot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_kept_roots_those_used_last_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..6_u64 {
+            let root = dir.path().join(n.to_string());
+            fs::create_dir(&root).unwrap();
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 + n);
+            fs::File::open(&root).unwrap().set_modified(at).unwrap();
+        }
+        keep_newest(dir.path());
+        let mut left: Vec<String> = fs::read_dir(dir.path())
+            .unwrap()
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["3", "4", "5"], "one place is left for the next");
+    }
+}

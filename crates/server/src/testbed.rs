@@ -1,0 +1,374 @@
+//! Ring 0: which tests are due, which worker is told, and what came of them.
+//!
+//! A test is a row that is asked for (by a plan whose policy requires it, or by an operator), ordered from a free worker by
+//! a signed assignment in the worker's own lane, and ended by the worker's report. Everything follows from the rows: the
+//! loop can be killed anywhere and run again.
+
+use crate::app::{App, now};
+use fettle_core::assignment::{Assignment, Order};
+use fettle_core::host::Host;
+use fettle_core::plan::Plan;
+use fettle_core::testbed::{
+    self, Coverage, TestOrder, TestReport, TestState, TestbedRule, Tested, Tests, Verdict, Work,
+};
+use fettle_core::{AssignmentId, HostId, Problem, ProblemKind, RolloutId, Timestamp};
+use fettle_store::tests::{self as stored, TestRecord};
+use fettle_store::{Tx, View, assignments, barred, hosts, plans, rollouts};
+use fettle_wire::agent::{Tested as Told, TestedReply};
+use fettle_wire::api::{PlanTests, TestRow};
+use jiff::SignedDuration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What stands in the place of a rollout in the assignment of a test.
+pub(crate) const TESTBED: &str = "testbed";
+/// A worker may begin a test so long after it was ordered.
+const ORDER_STANDS: SignedDuration = SignedDuration::from_hours(24);
+/// Larger than any report a worker of ours makes, in bytes.
+const LARGEST_REPORT: usize = 1 << 20;
+
+/// What a plan asks of the test environment; for a plan that asks for nothing, what is usual.
+pub(crate) fn rule_of(plan: &Plan) -> TestbedRule {
+    plan.testbed.clone().unwrap_or_default()
+}
+
+/// The newest test of each work of a plan.
+pub(crate) fn tests_of(app: &App, view: &View<'_>, plan: &Plan) -> Result<Tests, Problem> {
+    let works: BTreeSet<Work> = plan.hosts.values().map(Work::of).collect();
+    let mut tests = Tests::new();
+    let mut workers = None;
+    for work in works {
+        let Some(record) = stored::of_work(view, &work)? else { continue };
+        if workers.is_none() && record.ended.is_none() {
+            workers = Some(Workers::look(app, view)?);
+        }
+        let state = state(&record, workers.as_ref(), &rule_of(plan));
+        tests.insert(work, Tested { test: name(record.number), state });
+    }
+    Ok(tests)
+}
+
+/// How much of a plan was tested.
+pub(crate) fn coverage_of(app: &App, view: &View<'_>, plan: &Plan) -> Result<Coverage, Problem> {
+    let tests = tests_of(app, view, plan)?;
+    Ok(testbed::coverage(plan, &rule_of(plan), &tests, now()))
+}
+
+/// What people call a test.
+fn name(number: u64) -> AssignmentId {
+    AssignmentId(format!("test-{number}"))
+}
+
+fn state(record: &TestRecord, workers: Option<&Workers>, rule: &TestbedRule) -> TestState {
+    match (&record.ended, &record.worker, record.ordered_at) {
+        (Some((at, report)), ..) => TestState::Ended { at: *at, report: Box::new(report.clone()) },
+        (None, Some(worker), Some(since)) => {
+            let named = workers.and_then(|w| w.hosts.get(worker)).map(|w| w.host.name.clone());
+            TestState::Running { worker: named.unwrap_or_else(|| worker.to_string()), since }
+        }
+        _ => {
+            let free = workers.map(|workers| workers.free(rule));
+            let why = match free {
+                Some(Err(why)) => why,
+                _ => "waits to be given to a worker".to_owned(),
+            };
+            TestState::Waiting { why }
+        }
+    }
+}
+
+/// The fleet as whoever looks for a worker sees it: by labels, without inventories.
+struct Workers {
+    hosts: BTreeMap<HostId, Seen>,
+}
+
+struct Seen {
+    host: Host,
+    generation: u64,
+    silent: bool,
+    busy: bool,
+}
+
+impl Workers {
+    fn look(app: &App, view: &View<'_>) -> Result<Self, Problem> {
+        let at_work: BTreeSet<HostId> =
+            assignments::at_work(view)?.into_iter().map(|(host, _)| host).collect();
+        let mut seen = BTreeMap::new();
+        for record in hosts::all(view)? {
+            let host = record.host;
+            let last_seen = app.last_seen(&host.id, host.last_seen);
+            let heard = last_seen.unwrap_or(host.enrolled_at).max(app.started_at);
+            let unheard = now().duration_since(heard).as_secs();
+            let limit = i64::try_from(app.options.silent_after_seconds).unwrap_or(i64::MAX);
+            let (silent, busy) =
+                (unheard > limit || last_seen.is_none(), at_work.contains(&host.id));
+            let generation = record.generation;
+            seen.insert(host.id.clone(), Seen { host, generation, silent, busy });
+        }
+        Ok(Self { hosts: seen })
+    }
+
+    /// A worker that can be told now, or why there is none.
+    fn free(&self, rule: &TestbedRule) -> Result<(&HostId, &Seen), String> {
+        let all: Vec<_> = self.hosts.iter().filter(|(_, s)| rule.worker.matches(&s.host)).collect();
+        if all.is_empty() {
+            return Err(format!("no host is a worker (`{}`)", rule.worker));
+        }
+        let able =
+            |(_, s): &&(&HostId, &Seen)| !s.silent && !s.busy && s.host.quarantined.is_none();
+        if let Some((id, seen)) = all.iter().find(able) {
+            return Ok((*id, *seen));
+        }
+        let why = |s: &Seen| match (s.silent, s.host.quarantined.is_some()) {
+            (true, _) => "is silent",
+            (_, true) => "is quarantined",
+            _ => "is at work",
+        };
+        let said: Vec<String> =
+            all.iter().take(3).map(|(_, s)| format!("{} {}", s.host.name, why(s))).collect();
+        Err(format!("waits for a worker: {}", said.join(", ")))
+    }
+}
+
+/// Asks for the tests that a plan lacks. `again`: also for those that ended otherwise than well.
+pub(crate) fn ask(app: &App, tx: &mut Tx<'_>, plan: &Plan, again: bool) -> Result<(), Problem> {
+    let tests = tests_of(app, tx, plan)?;
+    for (work, host) in testbed::due(plan, &rule_of(plan), &tests, again, tx.now()) {
+        let like = plan.hosts.get(host).map_or("", |h| h.name.as_str());
+        stored::ask(tx, plan.number, &work, host, like)?;
+    }
+    Ok(())
+}
+
+/// An operator asks for the tests of a plan.
+pub(crate) fn run(app: &App, actor: &str, number: u64, again: bool) -> Result<PlanTests, Problem> {
+    app.store.write::<_, Problem>(actor, now(), |tx| {
+        let plan = plans::get(tx, number)?;
+        ask(app, tx, &plan, again)
+    })?;
+    app.test.notify_one();
+    app.events.tell("plan", &number.to_string());
+    app.store.read(|view| plan_tests(app, view, number))
+}
+
+/// What is known of a plan's tests.
+pub(crate) fn plan_tests(app: &App, view: &View<'_>, number: u64) -> Result<PlanTests, Problem> {
+    let plan = plans::get(view, number)?;
+    let coverage = coverage_of(app, view, &plan)?;
+    let ((cohorts, tested), (hosts, covered)) = (coverage.works(), coverage.hosts());
+    let workers = Workers::look(app, view)?;
+    let mut tests = Vec::new();
+    for covered in &coverage.works {
+        if let Some(record) = stored::of_work(view, &covered.work)? {
+            tests.push(row(&record, &workers, &rule_of(&plan)));
+        }
+    }
+    Ok(PlanTests {
+        plan: number,
+        required: plan.testbed.as_ref().is_some_and(|rule| rule.required),
+        cohorts,
+        cohorts_tested: tested,
+        hosts,
+        hosts_covered: covered,
+        percent: coverage.percent(),
+        hold: coverage.hold(),
+        works: coverage.works,
+        tests,
+    })
+}
+
+/// The newest tests.
+pub(crate) fn rows(
+    app: &App,
+    view: &View<'_>,
+    plan: Option<u64>,
+    limit: u64,
+) -> Result<Vec<TestRow>, Problem> {
+    let workers = Workers::look(app, view)?;
+    let records = stored::latest(view, plan, limit)?;
+    Ok(records.iter().map(|r| row(r, &workers, &TestbedRule::default())).collect())
+}
+
+/// One test, by its number.
+pub(crate) fn one(app: &App, view: &View<'_>, number: u64) -> Result<TestRow, Problem> {
+    let record = stored::get(view, number)?;
+    Ok(row(&record, &Workers::look(app, view)?, &TestbedRule::default()))
+}
+
+fn row(record: &TestRecord, workers: &Workers, rule: &TestbedRule) -> TestRow {
+    TestRow {
+        number: record.number,
+        work: record.work,
+        plan: record.plan,
+        like: record.like.clone(),
+        asked_at: record.asked_at,
+        asked_by: record.asked_by.clone(),
+        worker: record.worker.as_ref().map(|id| {
+            workers.hosts.get(id).map_or_else(|| id.to_string(), |w| w.host.name.clone())
+        }),
+        state: state(record, Some(workers), rule),
+    }
+}
+
+/// Asks for what rollouts wait for, takes back what no worker answers for, and gives the rest to those that are free.
+pub(crate) fn drive(app: &App) -> Result<(), Problem> {
+    let waiting = app.store.read::<_, Problem>(|view| {
+        let mut waiting = Vec::new();
+        for line in rollouts::unfinished(view)? {
+            let state = crate::rollouts::load(app, view, &line.id)?;
+            let due = |state: &fettle_core::rollout::Rollout| -> Result<bool, Problem> {
+                let tests = tests_of(app, view, &state.plan)?;
+                Ok(!testbed::due(&state.plan, &rule_of(&state.plan), &tests, false, now())
+                    .is_empty())
+            };
+            if state.ended_at.is_none() && state.awaits_tests() && due(&state)? {
+                waiting.push(state);
+            }
+        }
+        Ok((waiting, stored::open(view)?))
+    })?;
+    let (rollouts, open) = waiting;
+    for state in rollouts {
+        app.store.write::<_, Problem>("server", now(), |tx| ask(app, tx, &state.plan, false))?;
+    }
+    if open.is_empty() && app.store.read::<_, Problem>(|v| Ok(stored::open(v)?))?.is_empty() {
+        return Ok(());
+    }
+    app.store.write::<_, Problem>("server", now(), |tx| {
+        for record in stored::open(tx)? {
+            take_back(app, tx, &record)?;
+        }
+        Ok(())
+    })?;
+    for record in app.store.read::<_, Problem>(|view| Ok(stored::open(view)?))? {
+        if record.assignment.is_none() {
+            app.store.write::<_, Problem>("server", now(), |tx| give(app, tx, record.number))?;
+        }
+    }
+    Ok(())
+}
+
+/// The worker is silent, or its assignment no longer stands: the test waits again.
+fn take_back(app: &App, tx: &mut Tx<'_>, record: &TestRecord) -> Result<(), Problem> {
+    let (Some(worker), Some(assignment)) = (&record.worker, &record.assignment) else {
+        return Ok(());
+    };
+    let current = assignments::current(tx, worker)?;
+    let stands = current.is_some_and(|(id, _)| id == *assignment);
+    let workers = Workers::look(app, tx)?;
+    let silent = workers.hosts.get(worker).is_none_or(|w| w.silent);
+    let expired = record.ordered_at.is_some_and(|at| tx.now().duration_since(at) >= ORDER_STANDS);
+    if stands && !silent && !expired {
+        return Ok(());
+    }
+    if stands {
+        assignments::withdraw(tx, assignment)?;
+    }
+    let why = if silent { "the worker is silent" } else { "the worker's order no longer stands" };
+    Ok(stored::wait_again(tx, record.number, why)?)
+}
+
+/// Gives a test to a worker that is free; else it goes on waiting.
+fn give(app: &App, tx: &mut Tx<'_>, number: u64) -> Result<(), Problem> {
+    let record = stored::get(tx, number)?;
+    if record.ended.is_some() || record.assignment.is_some() {
+        return Ok(());
+    }
+    let plan = plans::get(tx, record.plan)?;
+    let Some(order) = order_of(tx, &plan, &record)? else {
+        let report = TestReport::not_tested(
+            "hosts-changed",
+            "no host of the cohort is as it was when the plan was made",
+            "make a new plan",
+        );
+        stored::end(tx, number, &report)?;
+        return Ok(());
+    };
+    let workers = Workers::look(app, tx)?;
+    let Ok((worker, seen)) = workers.free(&rule_of(&plan)) else { return Ok(()) };
+    let generation = seen.generation + 1;
+    let at = tx.now();
+    let assignment = Assignment {
+        schema: 1,
+        id: AssignmentId(format!("{TESTBED}/{worker}/{generation}")),
+        host: worker.clone(),
+        generation,
+        rollout: RolloutId(TESTBED.to_owned()),
+        plan: plan.digest(),
+        issued_at: at,
+        not_before: at,
+        expires_at: at.checked_add(ORDER_STANDS).unwrap_or(Timestamp::MAX),
+        order: Order::Test(Box::new(order)),
+    };
+    let signed = app.trust.signer.sign(&assignment);
+    assignments::insert(tx, &assignment, &signed)?;
+    Ok(stored::order(tx, number, worker, &assignment.id)?)
+}
+
+/// What the worker is told: after the host that was named, or another one of the same work that is still what it was.
+fn order_of(
+    view: &View<'_>,
+    plan: &Plan,
+    record: &TestRecord,
+) -> Result<Option<TestOrder>, Problem> {
+    let first = plan.hosts.get_key_value(&record.host);
+    let others = plan.hosts.iter().filter(|(id, _)| **id != record.host);
+    for (id, planned) in first.into_iter().chain(others) {
+        if Work::of(planned) != record.work {
+            continue;
+        }
+        let inventory = hosts::inventory(view, id)?;
+        if let Some(order) = inventory.and_then(|i| TestOrder::of(planned, &i)) {
+            return Ok(Some(order));
+        }
+    }
+    Ok(None)
+}
+
+/// A worker reports. What is kept is acknowledged; said again, it changes nothing.
+pub(crate) fn tested(app: &App, host: &HostId, told: &Told) -> Result<TestedReply, Problem> {
+    let length = serde_json::to_vec(&told.report).map_or(usize::MAX, |text| text.len());
+    if length > LARGEST_REPORT {
+        return Err(Problem::new(
+            ProblemKind::BadInput,
+            "odd-report",
+            format!("a report of {length} bytes is not taken"),
+            "upgrade the worker's agent",
+        ));
+    }
+    let plan = app.store.write::<_, Problem>(&format!("host:{host}"), now(), |tx| {
+        if assignments::owner(tx, &told.assignment)?.is_some_and(|(owner, _)| owner != *host) {
+            return Err(Problem::new(
+                ProblemKind::Forbidden,
+                "not-yours",
+                format!("assignment {} is another host's", told.assignment),
+                "this agent has a state directory that was copied from another host: enrol it anew",
+            ));
+        }
+        assignments::end(tx, &told.assignment)?;
+        // One that was taken back from this worker is another's now.
+        let Some(record) = stored::of_assignment(tx, &told.assignment)? else { return Ok(None) };
+        if !stored::end(tx, record.number, &told.report)? {
+            return Ok(None);
+        }
+        let plan = plans::get(tx, record.plan)?;
+        if let Verdict::Failed { phase, reason } = &told.report.verdict {
+            let host = plan.hosts.values().find(|h| Work::of(h) == record.work);
+            let versions: Vec<(String, String)> = host
+                .into_iter()
+                .flat_map(|h| h.order.changes.iter().map(|c| (c.name.clone(), c.to.clone())))
+                .collect();
+            let why = format!("the twin of {}: {}: {reason}", record.like, phase.word());
+            let by = RolloutId(TESTBED.to_owned());
+            barred::bar(tx, &by, &versions, &[record.work.cohort], &why)?;
+        }
+        Ok(Some(record.plan))
+    })?;
+    if let Some(plan) = plan {
+        app.events.tell("plan", &plan.to_string());
+        tracing::info!(plan, verdict = told.report.verdict.word(), "a twin was tested");
+    }
+    // The worker is free for the next one.
+    app.test.notify_one();
+    app.drive.notify_one();
+    Ok(TestedReply { kept: true })
+}

@@ -1,0 +1,156 @@
+//! Ring 0 with scripted workers.
+
+use crate::fleet::{Agent, Lab, POLICY, finished, plan, rollout, start, until};
+use fettle_core::assignment::{Assignment, Order};
+use fettle_core::rollout::Phase;
+use fettle_core::testbed::{Mirror, Phase as Part, TestOrder, TestReport, Verdict};
+use fettle_core::{Hold, Problem};
+use fettle_wire::agent::{Tested, TestedReply};
+use fettle_wire::api::{LedgerVerified, Page, PlanTests, RunTests, TestRow};
+
+/// Hosts of two rings, a worker in neither, and a policy that requires tests.
+fn furnished() -> (Lab, Vec<Agent>, Agent) {
+    let lab = Lab::furnished();
+    let text = POLICY
+        .replace("select = \"all\"", "select = \"not ring=worker\"")
+        .replace("[gate]", "[testbed]\nrequired = true\nworker = \"ring=worker\"\n\n[gate]");
+    lab.post_bytes("/policies", text.as_bytes());
+    let hosts = vec![lab.host("canary-1", "canary"), lab.host("web-1", "broad")];
+    let worker = lab.host("worker-1", "worker");
+    (lab, hosts, worker)
+}
+
+/// Lets the worker speak until it is told to test something.
+fn told(lab: &Lab, worker: &mut Agent) -> (Assignment, TestOrder) {
+    until("a test for the worker", || {
+        let signed = worker.checkin(lab).assignment?;
+        let assignment = signed.open(&worker.assignment_key).unwrap();
+        match &assignment.order {
+            Order::Test(order) => Some((assignment.clone(), (**order).clone())),
+            _ => None,
+        }
+    })
+}
+
+fn report(verdict: Verdict) -> TestReport {
+    let mirror = Mirror { wanted: 2, exact: 2, other: vec![], same_cohort: true };
+    TestReport { verdict, mirror, ..TestReport::not_tested("", "", "") }
+}
+
+fn tells(
+    lab: &Lab,
+    worker: &Agent,
+    assignment: &Assignment,
+    verdict: Verdict,
+) -> Result<TestedReply, (u16, Problem)> {
+    let tested = Tested {
+        assignment: assignment.id.clone(),
+        generation: assignment.generation,
+        report: report(verdict),
+    };
+    worker.call(lab, "tested", &tested)
+}
+
+#[test]
+fn a_rollout_waits_for_its_twin_and_goes_when_it_took_the_change() {
+    let (lab, mut hosts, mut worker) = furnished();
+    let made = plan(&lab);
+    let tests = made.tests.clone().unwrap();
+    assert!(tests.required);
+    assert_eq!((tests.cohorts, tests.cohorts_tested, tests.hosts, tests.percent), (1, 0, 2, 0));
+    start(&lab);
+    let held = until("the hold", || {
+        let waiting = rollout(&lab).waiting;
+        waiting.into_iter().find(|w| w.hold.code() == "not-tested")
+    });
+    assert_eq!(held.host, None);
+    for host in &mut hosts {
+        assert!(host.checkin(&lab).assignment.is_none(), "no host is told anything");
+    }
+    let (assignment, order) = told(&lab, &mut worker);
+    assert_eq!((order.like.as_str(), order.packages.len()), ("canary-1", 2));
+    assert_eq!(order.order.changes, made.plan.hosts[&hosts[0].id].order.changes);
+    let kept = tells(&lab, &worker, &assignment, Verdict::Passed).unwrap();
+    assert!(kept.kept);
+    assert!(tells(&lab, &worker, &assignment, Verdict::Passed).unwrap().kept, "said again");
+    let done = finished(&lab, &mut hosts);
+    assert_eq!(done.row.hosts_by_state.get("patched"), Some(&2));
+    let tests: PlanTests = lab.get(&format!("/plans/{}/tests", made.number));
+    assert_eq!((tests.cohorts_tested, tests.hosts_covered, tests.percent), (1, 2, 100));
+    assert_eq!(tests.hold, None);
+    assert!(worker.checkin(&lab).assignment.is_none(), "the worker is free");
+    let ledger: LedgerVerified = lab.get("/ledger/verify");
+    assert_eq!(ledger.broken, None);
+}
+
+#[test]
+fn a_failed_twin_holds_the_rollout_bars_the_versions_and_a_better_test_lets_it_go() {
+    let (lab, mut hosts, mut worker) = furnished();
+    let made = plan(&lab);
+    start(&lab);
+    let (assignment, _) = told(&lab, &mut worker);
+    let bad = Verdict::Failed { phase: Part::Patch, reason: "nginx.service has failed".into() };
+    tells(&lab, &worker, &assignment, bad).unwrap();
+    let held = until("the hold", || {
+        let waiting = rollout(&lab).waiting;
+        waiting.into_iter().find(|w| w.hold.code() == "test-failed")
+    });
+    let Hold::TestFailed { like, reason } = &held.hold else { panic!("{held:?}") };
+    assert_eq!((like.as_str(), reason.as_str()), ("canary-1", "patch: nginx.service has failed"));
+    assert_eq!(rollout(&lab).row.phase, Phase::Running);
+    for host in &mut hosts {
+        assert!(host.checkin(&lab).assignment.is_none());
+    }
+    // It is not tested again by itself.
+    let all: Page<TestRow> = lab.get("/tests");
+    assert_eq!(all.total, 1);
+    let tests: PlanTests =
+        lab.post(&format!("/plans/{}/tests", made.number), &RunTests { again: false });
+    assert_eq!(tests.tests.len(), 1);
+    assert_eq!(tests.tests[0].number, 1);
+    let again = RunTests { again: true };
+    let _: PlanTests = lab.post(&format!("/plans/{}/tests", made.number), &again);
+    let (assignment, _) = told(&lab, &mut worker);
+    tells(&lab, &worker, &assignment, Verdict::Passed).unwrap();
+    finished(&lab, &mut hosts);
+    // What a twin showed binds later plans of the cohort.
+    let barred: Vec<_> = {
+        let late = lab.host("late-1", "broad");
+        let next = plan(&lab);
+        assert!(!next.plan.hosts.contains_key(&late.id));
+        next.plan.held.iter().flat_map(|h| h.reasons.clone()).collect()
+    };
+    assert!(barred.iter().any(|r| r.code() == "version-barred"), "{barred:?}");
+}
+
+#[test]
+fn a_test_survives_the_server_and_is_told_of_by_nobody_else() {
+    let (mut lab, mut hosts, mut worker) = furnished();
+    plan(&lab);
+    let (assignment, order) = told(&lab, &mut worker);
+    lab.restart();
+    let (again, same) = told(&lab, &mut worker);
+    assert_eq!((&again, &same), (&assignment, &order), "the very same order");
+    let (status, problem) = tells(&lab, &hosts[0], &assignment, Verdict::Passed).unwrap_err();
+    assert_eq!((status, problem.code.as_str()), (403, "not-yours"));
+    let unclear = TestReport::not_tested("not-booted", "the twin did not boot", "look").verdict;
+    tells(&lab, &worker, &assignment, unclear).unwrap();
+    let row: TestRow = lab.get("/tests/1");
+    assert_eq!(row.state.word(), "not-tested");
+    start(&lab);
+    until("the hold", || rollout(&lab).waiting.into_iter().find(|w| w.hold.code() == "not-tested"));
+    for host in &mut hosts {
+        assert!(host.checkin(&lab).assignment.is_none());
+    }
+}
+
+#[test]
+fn without_a_worker_the_reason_is_told() {
+    let lab = Lab::furnished();
+    let text = POLICY.replace("[gate]", "[testbed]\nrequired = true\n\n[gate]");
+    lab.post_bytes("/policies", text.as_bytes());
+    lab.host("canary-1", "canary");
+    let tests = plan(&lab).tests.unwrap();
+    let hold = tests.hold.unwrap().to_string();
+    assert!(hold.contains("no host is a worker (`fettle.worker=true`)"), "{hold}");
+}
