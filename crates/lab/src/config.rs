@@ -103,7 +103,7 @@ impl LabConfig {
     }
 
     /// The lab this environment asks for: `FETTLE_LAB_DIR`, `FETTLE_LAB_PREFIX`,
-    /// `FETTLE_LAB_SUBNET`, `FETTLE_LAB_SOURCES`, each optional.
+    /// `FETTLE_LAB_SUBNET`, `FETTLE_LAB_SOURCES`, `FETTLE_LAB_SUITE`, each optional.
     pub fn from_env() -> Result<Self, LabError> {
         let var = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let mut config = Self::at(var("FETTLE_LAB_DIR").unwrap_or_else(|| DEFAULT_DIR.into()));
@@ -114,6 +114,9 @@ impl LabConfig {
             config.subnet = Subnet::parse(&subnet.to_string_lossy())?;
         }
         config.sources = var("FETTLE_LAB_SOURCES").map(PathBuf::from);
+        if let Some(suite) = var("FETTLE_LAB_SUITE") {
+            config.suite = suite.to_string_lossy().into_owned();
+        }
         config.check()?;
         Ok(config)
     }
@@ -137,6 +140,15 @@ impl LabConfig {
             });
         }
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !self.suite.starts_with(|c: char| c.is_ascii_lowercase())
+            || !self.suite.chars().all(plain)
+        {
+            return Err(LabError::Setting {
+                setting: "FETTLE_LAB_SUITE",
+                value: self.suite.clone(),
+                why: "write the codename of a Debian release, such as bookworm".to_owned(),
+            });
+        }
         let starts = self.prefix.starts_with(|c: char| c.is_ascii_lowercase());
         if !starts || self.prefix.len() > 11 || !self.prefix.chars().all(plain) {
             return Err(LabError::Setting {
@@ -208,6 +220,10 @@ mod tests {
         for bad in ["", "Fettle", "a-very-long-prefix", "-x", "a b"] {
             let config = LabConfig { prefix: bad.to_owned(), ..LabConfig::at(DEFAULT_DIR) };
             assert!(config.check().unwrap_err().to_string().contains("FETTLE_LAB_PREFIX"));
+        }
+        for bad in ["", "Bookworm", "--help", "a b"] {
+            let config = LabConfig { suite: bad.to_owned(), ..LabConfig::at(DEFAULT_DIR) };
+            assert!(config.check().unwrap_err().to_string().contains("FETTLE_LAB_SUITE"));
         }
         assert!(LabConfig::at("relative").check().is_err());
         assert!(LabConfig::at("/").check().is_err());

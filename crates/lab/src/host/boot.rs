@@ -23,8 +23,17 @@ pub struct Booted {
 
 /// Boots the container, again when the host asks for a reboot (status 133), each time in a control
 /// group of its own. The keeper stays beside them: a group with processes can have no controllers.
+///
+/// A host holds every mount that it was born with, hidden below its own root. So it is born without the disks of
+/// other labs: they could not be taken down while it lives.
 const KEEPER: &str = r#"
-group=$0 boot=0
+group=$0 own=$1 boot=0
+shift
+mounts=$(cat /proc/mounts)
+echo "$mounts" | while read -r what where rest; do
+  case "$what" in /dev/loop*) ;; *) continue ;; esac
+  case "$where" in "$own"/*) ;; *) umount -l "$where" ;; esac
+done
 mkdir "$group/keeper" && echo $$ > "$group/keeper/cgroup.procs" || exit 1
 while :; do
   boot=$((boot + 1))
@@ -53,8 +62,8 @@ impl LabHost {
         // A session of its own: Ctrl-C at a terminal is for the program, not for its hosts.
         let mut command = Command::new("setsid");
         command
-            .args(["sh", "-c", KEEPER])
-            .arg(&group)
+            .args(["unshare", "--mount", "--propagation", "private", "sh", "-c", KEEPER])
+            .args([&group, &config.dir])
             .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--console=read-only"])
             .arg(format!("--directory={}", self.root().display()))
             .arg(format!("--machine={}", config.machine(&self.name)))
