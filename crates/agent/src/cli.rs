@@ -22,6 +22,7 @@ mod enroll;
 mod local;
 mod plan;
 mod print;
+mod proof;
 mod scan;
 mod testbed;
 
@@ -153,7 +154,6 @@ fn run(mut words: Words) -> Result<(), Problem> {
         out!("{}", USAGE.trim_end());
         return Ok(());
     }
-    let json = words.json;
     if words.words.iter().any(|w| matches!(w.as_str(), "--help" | "-h")) {
         out!("{}", USAGE.trim_end());
         return Ok(());
@@ -180,8 +180,8 @@ fn run(mut words: Words) -> Result<(), Problem> {
         "resume" => local::resume(&settings, words),
         "testbed" => testbed::run(&settings, words),
         "doctor" => doctor::run(&settings, words),
-        "history" => print::history(&settings, json),
-        "status" => print::status(&settings, json),
+        "history" => print::history(&settings, words),
+        "status" => print::status(&settings, words),
         "show" => print::show(&settings, words),
         other => Err(usage(format!("`{other}` is no command"))),
     }

@@ -184,6 +184,7 @@ impl<'s> Agent<'s> {
     async fn check_in(&mut self) -> Result<Duration, LinkError> {
         // First: a test whose report the server has is not ordered again.
         self.twins.report(&self.link).await?;
+        self.worker.take_up();
         let digest = self.inventory.refresh(self.worker.is_busy()).await;
         let mut reply = self.speak(digest, None).await?;
         if reply.want_inventory && digest.is_some() {

@@ -1,5 +1,9 @@
 //! The executor makes no choices: fold the journal, ask what is next, do that, write it down.
 
+mod turn;
+
+pub use turn::{holder, is_left_alone};
+
 use crate::journal::{Journal, JournalError};
 use crate::packages::{Apt, Driver};
 use crate::preimage::subvolume;
@@ -55,6 +59,14 @@ pub enum ExecutorError {
         /// What is out of place.
         source: IllegalEntry,
     },
+    /// Another process carries out a transaction on this host.
+    #[error(
+        "another fettle-agent (process {process}) is at work on this host: wait for it, or look with `fettle-agent status`"
+    )]
+    Busy {
+        /// Its number; 0 where that is not known.
+        process: u32,
+    },
     /// Another transaction has not ended.
     #[error("transaction {0} has not ended: run `fettle-agent resume` first")]
     Unfinished(TransactionId),
@@ -90,6 +102,7 @@ pub fn run(
     seen: &mut dyn FnMut(&Entry),
 ) -> Result<Outcome, ExecutorError> {
     let id = assignment.transaction();
+    let _turn = turn::Turn::take(settings)?;
     if let Some(other) = unfinished(settings)?.into_iter().find(|other| *other != id) {
         return Err(ExecutorError::Unfinished(other));
     }
@@ -115,6 +128,7 @@ pub fn resume(
     seen: &mut dyn FnMut(&Entry),
 ) -> Result<Option<(TransactionId, Outcome)>, ExecutorError> {
     let mut last = None;
+    let _turn = turn::Turn::take(settings)?;
     let left = unfinished(settings)?;
     if left.is_empty() {
         // Whoever ended it may have died before it could say so.
@@ -402,7 +416,11 @@ fn next_step(progress: &Progress) -> Option<Step> {
 }
 
 fn held(hold: &Hold) -> Fault {
-    fault(hold.code(), hold, "nothing was changed; the server plans it again")
+    let hint = match hold {
+        Hold::OnlyRehearsed => "nothing was changed; fettle-agent patch makes the change",
+        _ => "nothing was changed; the server plans it again",
+    };
+    fault(hold.code(), hold, hint)
 }
 
 fn run_step(tx: &Transaction<'_>, step: Step, grant: &dyn Grant) -> Result<StepFacts, Fault> {

@@ -51,6 +51,10 @@ impl Settings {
     pub fn lock_path(&self) -> PathBuf {
         self.state_dir.join("lock")
     }
+    /// Held by the one process that carries out a transaction.
+    pub fn turn_path(&self) -> PathBuf {
+        self.state_dir.join("turn")
+    }
     /// A path of the host, below [`Settings::root`].
     pub fn host(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))

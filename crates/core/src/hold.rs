@@ -250,11 +250,16 @@ pub enum Hold {
         /// Percent of its weight in its balancers; 0: out of them.
         share: u32,
     },
+    /// Only a rehearsal was asked for on the host.
+    OnlyRehearsed,
     /// Nothing is owed.
     NothingToDo,
 }
 
 impl Hold {
+    /// Code of [`Hold::OnlyRehearsed`].
+    pub const ONLY_REHEARSED: &'static str = "only-rehearsed";
+
     /// A stable word for programs: `window-closed`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -297,6 +302,7 @@ impl Hold {
             Self::HostChanged => "host-changed",
             Self::GrantGone { .. } => "grant-gone",
             Self::Traffic { .. } => "traffic",
+            Self::OnlyRehearsed => Self::ONLY_REHEARSED,
             Self::NothingToDo => "nothing-to-do",
         }
     }
@@ -423,6 +429,7 @@ impl fmt::Display for Hold {
             Self::Traffic { share } => {
                 write!(f, "the host is being given requests: {share} % of its weight")
             }
+            Self::OnlyRehearsed => write!(f, "only a rehearsal was asked for"),
             Self::NothingToDo => write!(f, "nothing is owed"),
         }
     }

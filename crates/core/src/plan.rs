@@ -17,7 +17,7 @@ mod strategy;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use alone::{AloneInput, AlonePlan, Asked, alone};
+pub use alone::{AloneInput, AlonePlan, Asked, LeftOut, alone};
 pub use make::{Barred, PlanInput, make};
 
 /// An immutable, numbered plan. Its digest is over everything in it.

@@ -1,9 +1,9 @@
 //! One host and no server: rehearse, patch, undo.
 
 use super::plan::{self, Beside, Ordered};
-use super::{LOCAL, Words, need_root};
+use super::proof::{self, Exposed};
+use super::{LOCAL, Words, need_root, print};
 use crate::executor::{self, ExecutorError, Grant, Standalone};
-use crate::journal::JournalError;
 use crate::settings::Settings;
 use crate::transaction::confirm;
 use crate::transaction::forecast::{self, Forecast};
@@ -25,7 +25,7 @@ const BY_HAND: &str = "asked for on the host";
 struct OnlyRehearse;
 impl Grant for OnlyRehearse {
     fn redeem(&self, _: &Assignment) -> Result<(), Hold> {
-        Err(Hold::Paused { by: "rehearse".into(), reason: "only a rehearsal was asked for".into() })
+        Err(Hold::OnlyRehearsed)
     }
 }
 
@@ -36,35 +36,71 @@ pub(super) fn patch(settings: &Settings, mut words: Words) -> Result<(), Problem
     }
     need_root("patch")?;
     let json = words.json;
-    let Ordered { order, beside } = plan::order(settings, words)?;
+    let Ordered { order, exposed, beside } = plan::order(settings, words)?;
     if let Some(seconds) = order.confirm_seconds.filter(|_| !json) {
         out!(
             "it will be undone unless you type `fettle-agent confirm`, best from a new log-in, within {seconds} s after its checks"
         );
     }
     let _live = (!json).then(|| Live::start(settings));
-    carry_out(settings, json, Order::Apply(order), beside)
+    carry_out(settings, json, Order::Apply(order), Some(&exposed), beside)
 }
 
 /// Carries out an order that was typed here, and tells what became of it: line by line, or, for programs, as `show`
 /// tells it at the end, with what stands `beside` it.
-fn carry_out(settings: &Settings, json: bool, order: Order, beside: Beside) -> Result<(), Problem> {
+fn carry_out(
+    settings: &Settings,
+    json: bool,
+    order: Order,
+    exposed: Option<&Exposed>,
+    beside: Beside,
+) -> Result<(), Problem> {
     let mut transaction = None;
     let outcome = executor::run(settings, assignment(order), &Standalone, &mut |entry| {
         if let TxEvent::Begun { assignment } = &entry.event {
-            transaction = Some(assignment.transaction());
+            let id = assignment.transaction();
+            if let Some(exposed) = exposed {
+                exposed.keep(settings, &id);
+            }
+            transaction = Some(id);
         }
         say(entry, json);
     });
+    end(settings, json, transaction, outcome, beside)
+}
+
+/// What became of a transaction, and which vulnerabilities it has proved gone.
+fn end(
+    settings: &Settings,
+    json: bool,
+    transaction: Option<TransactionId>,
+    outcome: Result<Outcome, ExecutorError>,
+    mut beside: Beside,
+) -> Result<(), Problem> {
+    let patched = transaction.as_ref().filter(|_| matches!(outcome, Ok(Outcome::Patched)));
+    let proof = patched.and_then(|id| proof::judge(settings, id));
     if let Some(id) = transaction.filter(|_| json) {
+        let told = proof.as_ref().and_then(|proof| proof.as_ref().ok());
+        beside.insert("proof".into(), serde_json::json!(told));
         print_transaction(settings, &id, beside);
     }
-    finish(outcome, json)
+    let mut next = None;
+    match proof.filter(|_| !json) {
+        Some(Ok(proof)) => {
+            for line in proof.lines() {
+                out!("{line}");
+            }
+            next = proof.next();
+        }
+        Some(Err(problem)) => out!("what it proves gone is not known: {}", problem.message),
+        None => {}
+    }
+    finish(outcome, json, next)
 }
 
 /// A transaction as `show -o json` prints it, and what stands `beside` it.
 fn print_transaction(settings: &Settings, id: &TransactionId, beside: Beside) {
-    let told = super::print::transaction(settings, id);
+    let told = print::transaction(settings, id);
     let mut value = serde_json::to_value(told).unwrap_or_default();
     if let Some(value) = value.as_object_mut() {
         value.extend(beside);
@@ -115,7 +151,7 @@ impl Drop for Live {
 pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem> {
     need_root("rehearse")?;
     let json = words.json;
-    let Ordered { order, beside } = plan::order(settings, words)?;
+    let Ordered { order, beside, .. } = plan::order(settings, words)?;
     let mut facts = None;
     let mut directory = None;
     let outcome =
@@ -136,7 +172,7 @@ pub(super) fn rehearse(settings: &Settings, words: Words) -> Result<(), Problem>
             );
             say(entry, json || end);
         });
-    let Some(facts) = facts else { return finish(outcome, json) };
+    let Some(facts) = facts else { return finish(outcome, json, None) };
     let forecast = directory.and_then(|d| read_kept::<Forecast>(&d, forecast::FILE));
     if json {
         let mut value = Beside::new();
@@ -170,7 +206,19 @@ pub(super) fn undo(settings: &Settings, words: Words) -> Result<(), Problem> {
     need_root("undo")?;
     let json = words.json;
     let wanted = words.at_most_one("transaction")?;
-    let all = super::print::transactions(settings)?;
+    let all = print::transactions(settings)?;
+    if let Some(wanted) = &wanted
+        && let Some(taken_back) = all.iter().find(|p| p.id.as_str() == wanted)
+        && undone(settings, &taken_back.id)
+    {
+        return Err(Problem::new(
+            ProblemKind::Conflict,
+            "already-undone",
+            format!("{wanted} was taken back already"),
+            "nothing is to be done; fettle-agent history tells what stands",
+        ));
+    }
+    let any = all.len();
     let patched = all.into_iter().rev().find(|p| {
         matches!(p.assignment.order, Order::Apply(_))
             && p.outcome == Some(Outcome::Patched)
@@ -184,15 +232,18 @@ pub(super) fn undo(settings: &Settings, words: Words) -> Result<(), Problem> {
         return Err(Problem::new(
             ProblemKind::NotFound,
             "nothing-to-undo",
-            wanted.map_or_else(
-                || "no transaction ended patched".into(),
-                |w| format!("no transaction {w} ended patched"),
-            ),
+            match wanted {
+                Some(wanted) => format!("{wanted} is no change that was made here and stands"),
+                None if any == 0 => "nothing was ever changed by Fettle here".to_owned(),
+                None => {
+                    "no change that Fettle made here stands: there is nothing to take back".into()
+                }
+            },
             "fettle-agent history",
         ));
     };
     let order = Order::Undo { assignment: patched.assignment.id.clone(), reason: BY_HAND.into() };
-    carry_out(settings, json, order, Beside::new())
+    carry_out(settings, json, order, None, Beside::new())
 }
 
 /// `confirm`.
@@ -229,21 +280,16 @@ pub(super) fn resume(settings: &Settings, words: Words) -> Result<(), Problem> {
             out!("{}", if json { "null" } else { "nothing was interrupted" });
             Ok(())
         }
-        Ok(Some((id, outcome))) => {
-            if json {
-                print_transaction(settings, &id, Beside::new());
-            }
-            finish(Ok(outcome), json)
-        }
-        Err(ExecutorError::Journal(JournalError::InUse(_))) if json => {
+        Ok(Some((id, outcome))) => end(settings, json, Some(id), Ok(outcome), Beside::new()),
+        Err(ExecutorError::Busy { .. }) if json => {
             // It has no outcome yet.
-            let under_way = super::print::transactions(settings)?;
+            let under_way = print::transactions(settings)?;
             let under_way = under_way.into_iter().rfind(|p| p.outcome.is_none());
             out!("{}", serde_json::to_string_pretty(&under_way).unwrap_or_default());
             Ok(())
         }
-        Err(ExecutorError::Journal(JournalError::InUse(_))) => {
-            out!("another fettle-agent carries it on\n→ fettle-agent status");
+        Err(ExecutorError::Busy { process }) => {
+            out!("another fettle-agent (process {process}) carries it on\n→ fettle-agent status");
             Ok(())
         }
         Err(error) => Err(failed(error)),
@@ -278,8 +324,8 @@ fn say(entry: &Entry, quiet: bool) {
         TxEvent::Begun { assignment } => out!("{}", assignment.transaction()),
         TxEvent::Started { step } => out!("  {}", step.word()),
         TxEvent::Finished { facts, .. } => {
-            for note in &facts.notes {
-                out!("    {note}");
+            for line in print::lines(facts) {
+                out!("    {line}");
             }
             out!("    done in {:.1} s", facts.milliseconds as f64 / 1000.0);
         }
@@ -288,18 +334,30 @@ fn say(entry: &Entry, quiet: bool) {
         }
         TxEvent::UndoStarted { reason } => out!("  undo: {reason}"),
         TxEvent::UndoFinished { facts } => {
-            out!("    {} files restored, {} differ", facts.files_restored, facts.differing.len());
+            for line in print::undo_lines(facts) {
+                out!("    {line}");
+            }
+            out!("    done in {:.1} s", facts.milliseconds as f64 / 1000.0);
         }
         TxEvent::Ended { outcome } => out!("  {}", outcome.word()),
     }
 }
 
-fn failed(error: executor::ExecutorError) -> Problem {
-    Problem::new(ProblemKind::Refused, "transaction", error, "fettle-agent status")
+fn failed(error: ExecutorError) -> Problem {
+    let (code, hint) = match &error {
+        ExecutorError::Busy { .. } => ("busy", "fettle-agent status"),
+        ExecutorError::Unfinished(_) => ("unfinished", "fettle-agent resume"),
+        _ => ("transaction", "fettle-agent status"),
+    };
+    Problem::new(ProblemKind::Refused, code, error, hint)
 }
 
 /// What a command ends with: on `json` the outcome was printed already, and only a problem is left to tell.
-fn finish(outcome: Result<Outcome, executor::ExecutorError>, json: bool) -> Result<(), Problem> {
+fn finish(
+    outcome: Result<Outcome, ExecutorError>,
+    json: bool,
+    next: Option<&str>,
+) -> Result<(), Problem> {
     let well = |line: &str| {
         if !json {
             out!("{line}");
@@ -310,7 +368,10 @@ fn finish(outcome: Result<Outcome, executor::ExecutorError>, json: bool) -> Resu
         Err(Problem::new(ProblemKind::Refused, code, message, hint))
     };
     match outcome.map_err(failed)? {
-        Outcome::Patched => well("patched and verified\n→ fettle-agent undo takes it back"),
+        Outcome::Patched => well(&format!(
+            "patched and verified\n→ {}fettle-agent undo takes it back",
+            next.map_or(String::new(), |next| format!("{next}; "))
+        )),
         Outcome::Switched => well("the balancers send this host what was ordered"),
         Outcome::Undone { reason } if reason == BY_HAND => {
             well("undone, every file verified to be as it was")

@@ -1,5 +1,6 @@
 //! What `patch` would do, and why not the rest.
 
+use super::proof::{self, Exposed};
 use super::{Words, scan, usage};
 use crate::inventory;
 use crate::packages::{Apt, Driver as _, Resolution};
@@ -8,12 +9,12 @@ use crate::settings::Settings;
 use fettle_core::assignment::{
     ApplyOrder, HalfConfiguredRule, MissingSymbol, PackageChange, RebootRule,
 };
-use fettle_core::finding::Finding;
+use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, Upgrade};
-use fettle_core::plan::{AloneInput, AlonePlan, Asked, Held, alone};
+use fettle_core::plan::{AloneInput, AlonePlan, Asked, Held, LeftOut, alone};
 use fettle_core::{Hold, Problem, ProblemKind, Timestamp};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What was chosen on this host, by what was typed.
@@ -21,6 +22,8 @@ pub(super) struct Chosen {
     order: ApplyOrder,
     plan: AlonePlan,
     inventory: Inventory,
+    /// Where the host is exposed, of what the changes fix.
+    exposed: Exposed,
     /// Were packages named?
     names_any: bool,
     /// Why it is not known what the changes fix.
@@ -41,22 +44,15 @@ struct Printed<'a> {
     /// A kernel is among the changes.
     reboot_likely: bool,
     /// Upgrades that are offered and not taken.
-    left_out: Vec<LeftOut<'a>>,
+    left_out: &'a [LeftOut],
+    /// Package → vulnerabilities that its upgrade would fix, had it been asked for.
+    not_asked: &'a BTreeMap<String, Vec<String>>,
     /// Findings that nothing on offer fixes.
     not_fixed: Vec<NotFixed<'a>>,
     /// Why it is not known what the changes fix. `null`: it is.
     blind: Option<&'a str>,
     /// What could not be found out about this host.
     gaps: &'a [String],
-}
-
-#[derive(Serialize)]
-struct LeftOut<'a> {
-    package: &'a str,
-    from: &'a str,
-    to: &'a str,
-    /// Nearest reason first.
-    reasons: &'a [Hold],
 }
 
 #[derive(Serialize)]
@@ -89,19 +85,13 @@ impl Chosen {
             brought_along: &plan.brought,
             restarts: &plan.restarts,
             reboot_likely: plan.reboot_likely,
-            left_out: plan.held.iter().map(|held| left_out(inventory, held)).collect(),
+            left_out: &plan.left_out,
+            not_asked: &plan.not_asked,
             not_fixed: plan.not_fixed.iter().map(not_fixed).collect(),
             blind: self.blind.as_deref(),
             gaps: &inventory.gaps,
         }
     }
-}
-
-fn left_out<'a>(inventory: &'a Inventory, held: &'a Held) -> LeftOut<'a> {
-    let Held { package, reasons, .. } = held;
-    let upgrade = inventory.upgrades.iter().find(|u| u.name == *package);
-    let (from, to) = upgrade.map_or(("", ""), |u| (&u.from, &u.to));
-    LeftOut { package, from, to, reasons }
 }
 
 fn not_fixed(held: &Held) -> NotFixed<'_> {
@@ -115,7 +105,8 @@ fn print(plan: &Printed<'_>) {
         let fixes = if fixes == 0 { String::new() } else { format!("   fixes {fixes}") };
         out!("{:<32} {} → {}{fixes}", format!("{}:{}", c.name, c.architecture), c.from, c.to);
     }
-    out!("{} packages, {:.1} MB to fetch", plan.changes.len(), plan.download_bytes as f64 / 1e6);
+    let megabytes = plan.download_bytes as f64 / 1e6;
+    out!("{}, {megabytes:.1} MB to fetch", counted(plan.changes.len(), "package"));
     if !plan.brought_along.is_empty() {
         out!("brought along, since they go together: {}", plan.brought_along.join(", "));
     }
@@ -125,8 +116,8 @@ fn print(plan: &Printed<'_>) {
     if plan.reboot_likely {
         out!("a new kernel runs only after a reboot: fettle-agent patch --reboot");
     }
-    for left in &plan.left_out {
-        out!("not {} {} → {}: {}", left.package, left.from, left.to, because(left.reasons));
+    for left in plan.left_out {
+        out!("not {}: {}", named(left), because(&left.reasons));
     }
     let unfixed = |vendor: bool| -> usize {
         let by_vendor =
@@ -135,16 +126,40 @@ fn print(plan: &Printed<'_>) {
     };
     match plan.blind {
         Some(why) => out!("what this fixes is not known: {why}"),
-        None => out!(
-            "not fixed by it: {} without a fix by the vendor, {} whose fix this host's sources do not offer",
-            unfixed(true),
-            unfixed(false)
-        ),
+        None => {
+            let mut not = vec![
+                format!("{} without a fix by the vendor", unfixed(true)),
+                format!("{} whose fix this host's sources do not offer", unfixed(false)),
+            ];
+            let others: BTreeSet<&String> = plan.not_asked.values().flatten().collect();
+            if !others.is_empty() {
+                let others = others.len();
+                not.push(format!("{others} that upgrades fix which were not asked for"));
+            }
+            out!("not fixed by it: {}", not.join(", "));
+        }
     }
     for gap in plan.gaps {
         out!("not known: {gap}");
     }
-    out!("→ fettle-agent rehearse, then fettle-agent patch");
+    out!(
+        "→ {}",
+        match (plan.changes.is_empty(), plan.left_out.is_empty()) {
+            (false, _) => "fettle-agent rehearse, then fettle-agent patch",
+            (true, true) => "nothing is to be done; apt-get update asks the sources again",
+            (true, false) => "see the reasons above; what is named is taken whatever it fixes",
+        }
+    );
+}
+
+/// `name:architecture from → to`.
+fn named(left: &LeftOut) -> String {
+    format!("{}:{} {} → {}", left.package, left.architecture, left.from, left.to)
+}
+
+/// `1 package`, `2 packages`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The chain of reasons, nearest first.
@@ -159,6 +174,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
         return Err(usage(format!("--only takes security, or name the packages; not `{other}`")));
     }
     let feeds = words.option("--feeds")?;
+    let names_feeds = feeds.is_some();
     let hung_after_seconds = seconds(&mut words, "--hung-after")?;
     let confirm_seconds = seconds(&mut words, "--confirm-within")?;
     let half_configured = match words.flag("--repair") {
@@ -175,14 +191,20 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
     }
     let names: Vec<String> = words.rest()?;
     let inventory = inventory::collect(settings);
-    let (findings, blind) = exposed(&inventory, feeds)?;
+    let feeds = proof::absolute(Path::new(feeds.as_deref().unwrap_or(scan::FEEDS)));
+    let (findings, blind) = exposed(&inventory, &feeds, names_feeds)?;
     let apt = Apt::new(settings);
     // What apt itself says no to, preflight tells with apt's words.
     let resolve = |changes: &[PackageChange]| apt.simulate(changes).ok();
     let input = AloneInput {
         inventory: &inventory,
         findings: &findings,
-        asked: Asked { packages: &names, only_security: only.is_some(), along: &[] },
+        asked: Asked {
+            packages: &names,
+            only_security: only.is_some(),
+            along: &[],
+            may_reboot: reboot == RebootRule::WhenNeeded,
+        },
         now: Timestamp::now(),
     };
     let plan = in_step(input, resolve);
@@ -199,6 +221,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
     }
     let order = ApplyOrder {
         changes: plan.changes.clone(),
+        fixes: plan.fixes.clone(),
         probes: probe::commands(&settings.config_dir.join("probes.d")),
         hung_after_seconds,
         half_configured,
@@ -207,18 +230,22 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
         reboot,
         ..ApplyOrder::default()
     };
-    Ok(Chosen { order, plan, inventory, names_any: !names.is_empty(), blind })
+    let is_fixed = |f: &Finding| plan.why.values().any(|ids| ids.contains(&f.id));
+    let findings = findings.into_iter().filter(|f| f.state == FindingState::Open && is_fixed(f));
+    let exposed = Exposed { feeds, findings: findings.collect() };
+    Ok(Chosen { order, plan, inventory, exposed, names_any: !names.is_empty(), blind })
 }
 
-/// Where the host is exposed, by the feeds of the directory named, or of the usual one. Without feeds there is a plan
-/// all the same, unless they were named: then only suites say what is urgent, and the second word why.
+/// Where the host is exposed, by the feeds of a directory. Without feeds there is a plan all the same, unless they were
+/// `named`: then only suites say what is urgent, and the second word why.
 fn exposed(
     inventory: &Inventory,
-    named: Option<String>,
+    feeds: &Path,
+    named: bool,
 ) -> Result<(Vec<Finding>, Option<String>), Problem> {
-    match scan::judge(inventory, Path::new(named.as_deref().unwrap_or(scan::FEEDS))) {
+    match scan::judge(inventory, feeds, &[]) {
         Ok((judgement, _)) => Ok((judgement.findings, None)),
-        Err(problem) if named.is_some() => Err(problem),
+        Err(problem) if named => Err(problem),
         Err(problem) => Ok((Vec::new(), Some(format!("{}; {}", problem.message, problem.hint)))),
     }
 }
@@ -283,6 +310,8 @@ pub(super) type Beside = serde_json::Map<String, serde_json::Value>;
 /// An order that was typed, and what was said of it.
 pub(super) struct Ordered {
     pub(super) order: ApplyOrder,
+    /// Where the host is exposed, of what it fixes.
+    pub(super) exposed: Exposed,
     /// `left_out` and `brought_along`, as `plan -o json` prints them; empty where a person was told.
     pub(super) beside: Beside,
 }
@@ -292,28 +321,27 @@ pub(super) struct Ordered {
 pub(super) fn order(settings: &Settings, words: Words) -> Result<Ordered, Problem> {
     let json = words.json;
     let chosen = choose(settings, words)?;
-    let Chosen { order, plan, inventory, names_any, .. } = &chosen;
+    let Chosen { order, plan, names_any, .. } = &chosen;
     // Who names nothing is not told of each update that is none of security's.
-    let is_worth = |held: &&Held| {
-        *names_any || !held.reasons.iter().any(|r| matches!(r, Hold::NotSecurity { .. }))
+    let is_worth = |left: &&LeftOut| {
+        *names_any || !left.reasons.iter().any(|r| matches!(r, Hold::NotSecurity { .. }))
     };
-    let told: Vec<&Held> = plan.held.iter().filter(is_worth).collect();
+    let told: Vec<&LeftOut> = plan.left_out.iter().filter(is_worth).collect();
     let nothing = match told.is_empty() {
         true => "no such upgrade is offered by this host's sources".to_owned(),
         // Said here too: programs read only this.
         false => format!(
             "every upgrade that was asked for is left out: {}",
-            told.iter().map(|held| because(&held.reasons)).collect::<Vec<_>>().join(" | ")
+            told.iter().map(|left| because(&left.reasons)).collect::<Vec<_>>().join(" | ")
         ),
     };
     let mut beside = Beside::new();
     if json {
-        let left_out: Vec<_> = told.iter().map(|held| left_out(inventory, held)).collect();
-        beside.insert("left_out".into(), serde_json::json!(left_out));
+        beside.insert("left_out".into(), serde_json::json!(told));
         beside.insert("brought_along".into(), serde_json::json!(plan.brought));
     } else {
-        for held in told {
-            err!("left out: {}", because(&held.reasons));
+        for left in told {
+            err!("left out: {}: {}", named(left), because(&left.reasons));
         }
         if !plan.brought.is_empty() {
             err!("brought along, since they go together: {}", plan.brought.join(", "));
@@ -327,7 +355,7 @@ pub(super) fn order(settings: &Settings, words: Words) -> Result<Ordered, Proble
             "apt-get update, then fettle-agent plan",
         ));
     }
-    Ok(Ordered { order: chosen.order, beside })
+    Ok(Ordered { order: chosen.order, exposed: chosen.exposed, beside })
 }
 
 #[cfg(test)]

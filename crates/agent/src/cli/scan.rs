@@ -1,15 +1,16 @@
 //! Looking at this host: inventory, and where it is exposed.
 
-use super::{Words, usage};
+use super::{Words, proof, usage};
 use crate::inventory;
 use crate::settings::Settings;
-use fettle_core::finding::FindingState;
+use fettle_core::finding::{Finding, FindingState, Severity};
 use fettle_core::inventory::Inventory;
 use fettle_core::{HostId, Problem, ProblemKind};
-use fettle_vuln::exposure::{Catalogue, HostView, Judgement};
+use fettle_vuln::exposure::{Catalogue, HostView, Judgement, Reason};
 use fettle_vuln::feed::Feed;
 use fettle_vuln::snapshot::{self, Feeds};
-use std::collections::BTreeMap;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -69,48 +70,123 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
 pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> {
     let json = words.json;
     let directory = words.option("--feeds")?.unwrap_or_else(|| FEEDS.to_owned());
-    words.rest()?;
+    words.nothing_more()?;
     let inventory = inventory::collect(settings);
-    let (mut judgement, catalogue) = judge(&inventory, Path::new(&directory))?;
+    let before = proof::known_before(settings);
+    let (mut judgement, catalogue) = judge(&inventory, Path::new(&directory), &before)?;
     judgement.findings.sort_by_key(|f| std::cmp::Reverse(f.rank()));
     if json {
-        out!("{}", serde_json::to_string_pretty(&judgement.findings).unwrap_or_default());
+        let explained: Vec<_> = judgement
+            .findings
+            .iter()
+            .map(|finding| Explained {
+                finding,
+                severity: finding.severity(),
+                reasons: catalogue.explain(finding, &inventory).reasons,
+            })
+            .collect();
+        out!("{}", serde_json::to_string_pretty(&explained).unwrap_or_default());
         return Ok(());
     }
     for gap in &inventory.gaps {
         out!("not known: {gap}");
     }
     let count = |state| judgement.findings.iter().filter(|f| f.state == state).count();
-    for finding in judgement.findings.iter().filter(|f| f.state != FindingState::NoFixYet) {
+    let is_told = |f: &&Finding| !matches!(f.state, FindingState::NoFixYet | FindingState::Fixed);
+    for finding in judgement.findings.iter().filter(is_told) {
         out!(
-            "{:<9} {:<16} {:<24} {:<15} {}",
+            "{:<10} {:<16} {:<24} {:<15} {}",
             finding.severity().word(),
             finding.id,
             finding.source,
             finding.state.word(),
-            catalogue.explain(finding, &inventory).headline
+            why(finding, &inventory)
         );
     }
-    out!("{} open, {} without a fix", count(FindingState::Open), count(FindingState::NoFixYet));
-    out!("→ fettle-agent rehearse, then fettle-agent patch");
+    let (open, restart, reboot) = (
+        count(FindingState::Open),
+        count(FindingState::PendingRestart),
+        count(FindingState::PendingReboot),
+    );
+    let mut counts = vec![format!("{open} open")];
+    for (count, what) in [
+        (restart, "fixed on disk and not yet in memory"),
+        (reboot, "fixed after a reboot"),
+        (count(FindingState::NoFixYet), "without a fix"),
+        (count(FindingState::Fixed), "proved gone by what Fettle changed here"),
+    ] {
+        if count > 0 {
+            counts.push(format!("{count} {what}"));
+        }
+    }
+    out!("{}", counts.join(", "));
+    out!(
+        "→ {}",
+        match (open, restart, reboot) {
+            (0, 0, 0) => "nothing is to be done here; fettle-agent scan again when feeds are newer",
+            (0, 0, _) => "reboot when it suits",
+            (0, ..) => "restart what still runs the old code",
+            _ => "fettle-agent rehearse, then fettle-agent patch",
+        }
+    );
     Ok(())
 }
 
-/// Judges this host by the feeds of a directory.
+/// A finding with its reasons, as `-o json` prints it.
+#[derive(Serialize)]
+struct Explained<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    severity: Severity,
+    reasons: Vec<Reason>,
+}
+
+/// Versions, what runs of it, and what is known of its use by others: what decides how soon somebody should act.
+fn why(finding: &Finding, inventory: &Inventory) -> String {
+    let fixed = finding.fixed_version.as_deref().unwrap_or("none");
+    let mut why = vec![format!("{} → {fixed}", finding.installed)];
+    match finding.state {
+        FindingState::Open if !finding.offered => why.push("no source here offers it".into()),
+        FindingState::PendingRestart => {
+            let runs_it = |p: &&fettle_core::inventory::StaleProcess| {
+                p.packages.iter().any(|name| finding.binaries.contains(name))
+            };
+            let units: BTreeSet<&str> =
+                inventory.stale.iter().filter(runs_it).map(|p| p.unit.as_str()).collect();
+            why.push(format!("still runs in {}", Vec::from_iter(units).join(", ")));
+        }
+        _ => {}
+    }
+    match (finding.exposed, finding.in_use) {
+        (true, _) => why.push("listens beyond loopback".into()),
+        (false, true) => why.push("in use".into()),
+        (false, false) => {}
+    }
+    if finding.ranking.kev.is_some() {
+        why.push("known to be exploited".into());
+    }
+    if let Some(score) = finding.ranking.cvss {
+        why.push(format!("CVSS {score:.1}"));
+    }
+    why.join(", ")
+}
+
+/// Judges this host by the feeds of a directory. `before`: what was found earlier.
 ///
 /// # Errors
 /// When they cannot be used, or know nothing of this host's release.
 pub(super) fn judge(
     inventory: &Inventory,
     directory: &Path,
+    before: &[Finding],
 ) -> Result<(Judgement, Catalogue), Problem> {
     let catalogue = load(directory)?;
     let host = HostId::new(super::LOCAL);
-    let (previous, ran_before) = (Vec::new(), BTreeMap::new());
+    let ran_before = BTreeMap::new();
     let view = HostView {
         host: &host,
         inventory,
-        previous: &previous,
+        previous: before,
         ran_before: &ran_before,
         accepted: &[],
     };

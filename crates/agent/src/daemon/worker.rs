@@ -6,8 +6,8 @@ use crate::settings::Settings;
 use fettle_core::assignment::Assignment;
 use fettle_core::{AssignmentId, Hold, Timestamp};
 use fettle_wire::agent::{Redeem, RedeemReply};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -20,13 +20,17 @@ pub(super) struct Worker {
     link: Link,
     news: Arc<Notify>,
     busy: Arc<AtomicBool>,
-    /// The assignment that was started last: the server hands it out until it has heard the end.
-    last: Option<AssignmentId>,
+    /// The assignment that was carried out last: the server hands it out until it has heard the end.
+    last: Arc<Mutex<Option<AssignmentId>>>,
+    /// Why the last one could not be carried out.
+    said: Arc<Mutex<Option<String>>>,
 }
 
 impl Worker {
     pub(super) fn new(settings: &Settings, link: Link, news: Arc<Notify>) -> Self {
-        Self { settings: settings.clone(), link, news, busy: Arc::default(), last: None }
+        let settings = settings.clone();
+        let (busy, last, said) = (Arc::default(), Arc::default(), Arc::default());
+        Self { settings, link, news, busy, last, said }
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -38,45 +42,69 @@ impl Worker {
         self.link = link;
     }
 
+    /// Takes up what a command that was typed here began and left alone: its terminal may be gone.
+    pub(super) fn take_up(&self) {
+        if !self.is_busy() && executor::is_left_alone(&self.settings) {
+            self.resume();
+        }
+    }
+
     /// Takes up what a crash or a reboot interrupted.
     pub(super) fn resume(&self) {
-        self.spawn(|settings, grant, news| {
+        // Where it cannot be begun now, the next check-in finds it left alone.
+        let _ = self.spawn(|settings, grant, news| {
             executor::resume(settings, grant, &mut |_| news.notify_one()).map(|_| ())
         });
     }
 
-    /// Starts a transaction. The same assignment again is harmless: its journal knows how far it came.
+    /// Starts a transaction. The same assignment again is harmless: its journal knows how far it came. One that could
+    /// not be begun, since somebody changes the host by hand, is begun when the server hands it out again.
     pub(super) fn start(&mut self, assignment: Assignment) {
-        if self.last.as_ref() == Some(&assignment.id) {
+        let id = Some(assignment.id.clone());
+        let last = self.last.clone();
+        if *known(&last) == id {
             return;
         }
-        self.last = Some(assignment.id.clone());
-        self.spawn(move |settings, grant, news| {
-            executor::run(settings, assignment, grant, &mut |_| news.notify_one()).map(|_| ())
+        known(&self.last).clone_from(&id);
+        let is_begun = self.spawn(move |settings, grant, news| {
+            executor::run(settings, assignment, grant, &mut |_| news.notify_one())
+                .map(|_| ())
+                .inspect_err(|_| *known(&last) = None)
         });
+        if !is_begun {
+            *known(&self.last) = None;
+        }
     }
 
-    fn spawn<F>(&self, work: F)
+    /// `false`: it was not begun.
+    fn spawn<F>(&self, work: F) -> bool
     where
         F: FnOnce(&Settings, &dyn Grant, &Notify) -> Result<(), executor::ExecutorError>
             + Send
             + 'static,
     {
         if self.busy.swap(true, Ordering::AcqRel) {
-            return;
+            return false;
         }
         let (settings, news, busy) = (self.settings.clone(), self.news.clone(), self.busy.clone());
         let grant = AskServer { link: self.link.clone() };
+        let said_before = self.said.clone();
         let run = move || {
             let _free = Free(busy, news.clone());
-            if let Err(error) = work(&settings, &grant, &news) {
-                eprintln!("<3>transaction: {error}");
+            let said = work(&settings, &grant, &news).err().map(|error| error.to_string());
+            let mut before = said_before.lock().unwrap_or_else(PoisonError::into_inner);
+            // It is tried again with every check-in: the log holds it once.
+            if let Some(error) = said.as_ref().filter(|_| said != *before) {
+                eprintln!("<4>transaction: {error}");
             }
+            *before = said;
         };
         if let Err(error) = std::thread::Builder::new().name("transaction".into()).spawn(run) {
             self.busy.store(false, Ordering::Release);
             eprintln!("<3>no thread for the transaction, it is tried again: {error}");
+            return false;
         }
+        true
     }
 }
 
@@ -88,6 +116,11 @@ impl Drop for Free {
         self.0.store(false, Ordering::Release);
         self.1.notify_one();
     }
+}
+
+/// A panic while it was held has spoilt nothing: it is set as a whole.
+fn known(last: &Mutex<Option<AssignmentId>>) -> MutexGuard<'_, Option<AssignmentId>> {
+    last.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks the server right before the host is changed.

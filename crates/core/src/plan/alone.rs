@@ -2,23 +2,22 @@
 //! host of a fleet.
 
 use super::Held;
-use super::host::{Unwanted, Verdict, decide};
-use crate::assignment::PackageChange;
+use super::host::{Unwanted, Verdict, decide, fixable};
+use super::restarts::is_kernel_image;
+use crate::assignment::{PackageChange, RebootRule};
 use crate::finding::Finding;
 use crate::host::Host;
 use crate::inventory::{Inventory, Origin, Upgrade};
 use crate::policy::Policy;
 use crate::{Hold, Timestamp};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Allows everything at once: whoever types on a host has decided already. The reboot is only foretold by it; whether
-/// the host may is in the order.
+/// Allows everything at once: whoever types on a host has decided already.
 const POLICY: &str = r#"
 [policy]
 name = "local"
 select = "all"
-[reboot]
-when = "needed"
 [[ring]]
 name = "host"
 "#;
@@ -32,6 +31,8 @@ pub struct Asked<'a> {
     pub only_security: bool,
     /// Packages that nobody asked for and that the package manager needs in step with the others.
     pub along: &'a [String],
+    /// May the host reboot itself for it? Without, no vulnerability of a kernel is proved gone by the change.
+    pub may_reboot: bool,
 }
 
 /// Everything that a host's own plan is a function of.
@@ -60,10 +61,41 @@ pub struct AlonePlan {
     pub restarts: Vec<String>,
     /// A kernel is among the packages.
     pub reboot_likely: bool,
+    /// Vulnerabilities that must be proved gone after it, on disk and in memory.
+    pub fixes: Vec<String>,
     /// Every other upgrade that was asked for, and why it is not taken.
-    pub held: Vec<Held>,
+    pub left_out: Vec<LeftOut>,
+    /// Package → vulnerabilities that its upgrade would fix, had it been asked for.
+    pub not_asked: BTreeMap<String, Vec<String>>,
     /// Findings, by source package, that nothing on offer fixes, and why.
     pub not_fixed: Vec<Held>,
+}
+
+/// An upgrade that was asked for and is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Binary package.
+    pub package: String,
+    /// `amd64`, `all`, ...
+    pub architecture: String,
+    /// Version that is installed; empty where it would be new.
+    pub from: String,
+    /// Version on offer.
+    pub to: String,
+    /// Why, nearest reason first.
+    pub reasons: Vec<Hold>,
+}
+
+impl LeftOut {
+    fn of(upgrade: &Upgrade, reasons: Vec<Hold>) -> Self {
+        Self {
+            package: upgrade.name.clone(),
+            architecture: upgrade.architecture.clone(),
+            from: upgrade.from.clone(),
+            to: upgrade.to.clone(),
+            reasons,
+        }
+    }
 }
 
 impl Asked<'_> {
@@ -85,7 +117,8 @@ fn is_among(upgrade: &Upgrade, names: &[String]) -> bool {
 pub fn alone(input: AloneInput<'_>) -> AlonePlan {
     let AloneInput { inventory, asked, now, .. } = input;
     // The text is a constant; a test parses it.
-    let Ok(policy) = Policy::parse(POLICY) else { unreachable!("the built-in policy parses") };
+    let Ok(mut policy) = Policy::parse(POLICY) else { unreachable!("the built-in policy parses") };
+    policy.reboot = if asked.may_reboot { RebootRule::WhenNeeded } else { RebootRule::Never };
     let host = Host {
         id: "local".into(),
         name: "local".into(),
@@ -104,42 +137,83 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
         let wanted = asked.names(upgrade) && (is_security || !asked.is_security_only());
         wanted || is_among(upgrade, asked.along)
     };
-    let Verdict { plan, held, .. } =
-        decide(&policy, &host, inventory, &findings, Unwanted::default(), now, &wish);
+    let unwanted = Unwanted::default();
+    let verdict = decide(&policy, &host, inventory, &findings, unwanted, now, &wish);
+    let Verdict { plan, mut held, held_architectures, .. } = verdict;
     let changes = plan.order.changes;
-    let (mut held, not_fixed): (Vec<Held>, _) = held.into_iter().partition(Held::is_of_an_upgrade);
+    let unfixed = held.split_off(held_architectures.len());
 
-    let decided: BTreeSet<&str> = changes
-        .iter()
-        .map(|c| c.name.as_str())
-        .chain(held.iter().map(|h| h.package.as_str()))
+    type Key<'k> = (&'k str, &'k str);
+    let of = |u: &'_ Upgrade| (u.name.clone(), u.architecture.clone());
+    let offered: BTreeMap<(String, String), &Upgrade> =
+        inventory.upgrades.iter().map(|u| (of(u), u)).collect();
+    let holds = held.into_iter().zip(held_architectures);
+    let mut left_out: Vec<LeftOut> = holds
+        .filter_map(|(held, architecture)| {
+            offered.get(&(held.package, architecture)).map(|u| LeftOut::of(u, held.reasons))
+        })
         .collect();
+    let changed: BTreeSet<Key<'_>> =
+        changes.iter().map(|c| (c.name.as_str(), c.architecture.as_str())).collect();
+    let is_changed = |u: &Upgrade| changed.contains(&(u.name.as_str(), u.architecture.as_str()));
     // Nobody decided about what is no security update where only those were meant.
-    let undecided =
-        |u: &&Upgrade| !u.from.is_empty() && asked.names(u) && !decided.contains(u.name.as_str());
-    let not_security = |upgrade: &Upgrade| {
-        let (package, origin) = (upgrade.name.clone(), place(&upgrade.origin));
-        Held {
-            host: host.id.clone(),
-            name: host.name.clone(),
-            package: package.clone(),
-            findings: Vec::new(),
-            reasons: vec![Hold::NotSecurity { package, origin }],
-        }
+    let undecided: Vec<LeftOut> = {
+        let held: BTreeSet<Key<'_>> =
+            left_out.iter().map(|l| (l.package.as_str(), l.architecture.as_str())).collect();
+        let is_held = |u: &Upgrade| held.contains(&(u.name.as_str(), u.architecture.as_str()));
+        let undecided =
+            |u: &&&Upgrade| !u.from.is_empty() && asked.names(u) && !is_changed(u) && !is_held(u);
+        let not_security = |upgrade: &&Upgrade| {
+            let (package, origin) = (upgrade.name.clone(), place(&upgrade.origin));
+            LeftOut::of(upgrade, vec![Hold::NotSecurity { package, origin }])
+        };
+        offered.values().filter(undecided).map(not_security).collect()
     };
-    let not_asked: Vec<Held> =
-        inventory.upgrades.iter().filter(undecided).map(not_security).collect();
-    held.extend(not_asked);
+    left_out.extend(undecided);
 
-    let is_brought = |upgrade: &&Upgrade| {
-        let changes = changes
-            .iter()
-            .any(|c| (&c.name, &c.architecture) == (&upgrade.name, &upgrade.architecture));
-        changes && (!asked.names(upgrade) || is_among(upgrade, asked.along))
-    };
+    // What an upgrade fixes that nobody asked for is on offer all the same.
+    let unasked: Vec<&Upgrade> = offered
+        .values()
+        .filter(|u| !u.from.is_empty() && !asked.names(u) && !is_changed(u))
+        .copied()
+        .collect();
+    let mut not_asked: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut elsewhere: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for (upgrade, fixes) in unasked.iter().zip(fixable(&unasked, &findings)) {
+        let ids: BTreeSet<&str> = fixes.iter().map(|f| f.id.as_str()).collect();
+        if !ids.is_empty() {
+            not_asked.insert(upgrade.name.clone(), ids.into_iter().map(str::to_owned).collect());
+        }
+        elsewhere.extend(fixes.iter().map(|f| (f.source.as_str(), f.id.as_str())));
+    }
+    let not_fixed = unfixed
+        .into_iter()
+        .filter_map(|mut held| {
+            let offers = held.reasons.iter().any(|r| matches!(r, Hold::FixNotOffered { .. }));
+            if offers {
+                let package = held.package.clone();
+                held.findings.retain(|id| !elsewhere.contains(&(package.as_str(), id.as_str())));
+            }
+            (!held.findings.is_empty()).then_some(held)
+        })
+        .collect();
+
+    let is_brought = |u: &&Upgrade| is_changed(u) && (!asked.names(u) || is_among(u, asked.along));
     let brought = inventory.upgrades.iter().filter(is_brought).map(|u| u.name.clone()).collect();
-    let (why, restarts, reboot_likely) = (plan.why, plan.restarts, plan.reboot_likely);
-    AlonePlan { changes, why, brought, restarts, reboot_likely, held, not_fixed }
+    let reboot_likely =
+        inventory.kernel.from_package && changes.iter().any(|c| is_kernel_image(&c.name));
+    let (why, restarts, fixes) = (plan.why, plan.restarts, plan.order.fixes);
+    AlonePlan {
+        changes,
+        why,
+        brought,
+        restarts,
+        reboot_likely,
+        fixes,
+        left_out,
+        not_asked,
+        not_fixed,
+    }
 }
 
 /// Where an upgrade comes from, as its `Release` file says.

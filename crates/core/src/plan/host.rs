@@ -22,8 +22,10 @@ use super::make::Barred;
 pub(super) struct Verdict {
     /// Ring, cohort and wave are still to be filled in. Without changes: nothing happens.
     pub(super) plan: HostPlan,
-    /// What is owed and not done.
+    /// What is owed and not done: first the upgrades, then what no upgrade fixes.
     pub(super) held: Vec<Held>,
+    /// Architectures of the upgrades among `held`, in the same order.
+    pub(super) held_architectures: Vec<String>,
     /// The shortest soak that a class of a finding fixed here asks for.
     pub(super) soak_cap: Option<u64>,
 }
@@ -88,6 +90,7 @@ pub(super) fn decide(
 
     let taken: Vec<&Offer<'_>> = offers.iter().filter(|o| o.wanted && o.holds.is_empty()).collect();
     let mut held: Vec<Held> = Vec::new();
+    let mut held_architectures: Vec<String> = Vec::new();
     let entry = |package: &str, findings: BTreeSet<&str>, reasons: Vec<Hold>| Held {
         host: host.id.clone(),
         name: host.name.clone(),
@@ -98,6 +101,7 @@ pub(super) fn decide(
     for offer in offers.iter().filter(|o| o.wanted && !o.holds.is_empty()) {
         let ids = offer.fixes.iter().map(|f| f.id.as_str()).collect();
         held.push(entry(&offer.upgrade.name, ids, offer.holds.clone()));
+        held_architectures.push(offer.upgrade.architecture.clone());
     }
     for (package, findings, reasons) in without_fix(inventory, findings, &offers) {
         held.push(entry(package, findings, reasons));
@@ -151,7 +155,17 @@ pub(super) fn decide(
             accept_missing: accepted.into_iter().map(|a| a.what.clone()).collect(),
         },
     };
-    Verdict { soak_cap: classes().filter_map(|c| c.soak_seconds).min(), plan, held }
+    let soak_cap = classes().filter_map(|c| c.soak_seconds).min();
+    Verdict { plan, held, held_architectures, soak_cap }
+}
+
+/// Which open findings each upgrade would bring to their fixed version, in the order of the upgrades.
+pub(super) fn fixable<'a>(
+    upgrades: &[&Upgrade],
+    findings: &[&'a Finding],
+) -> Vec<Vec<&'a Finding>> {
+    let by_binary = by_binary(findings);
+    upgrades.iter().map(|upgrade| fixed_by(upgrade, &by_binary)).collect()
 }
 
 /// Every upgrade with what speaks for it and what, of itself, against it. By name and architecture.

@@ -104,7 +104,7 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         let cohort = inventory.cohort();
         let bars = barred.get(&cohort).map_or(&[][..], Vec::as_slice);
         let unwanted = Unwanted { barred: bars, recalls: input.recalls };
-        let Verdict { plan, held: not_done, soak_cap: cap } =
+        let Verdict { plan, held: not_done, soak_cap: cap, .. } =
             decide(policy, host, inventory, &findings, unwanted, now, &wish_of(policy));
         soak_cap = soak_cap.into_iter().chain(cap).min();
         if plan.order.changes.is_empty() {

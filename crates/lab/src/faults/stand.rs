@@ -366,7 +366,9 @@ impl<'l> Stand<'l> {
 
     /// Is there a transaction that has not ended, or one that a person must look at?
     pub fn is_stuck(&self) -> Result<bool, LabError> {
-        Ok(self.status()?["needs_attention"].as_array().is_some_and(|all| !all.is_empty()))
+        let status = self.status()?;
+        let waits = status["needs_attention"].as_array().is_some_and(|all| !all.is_empty());
+        Ok(waits || !status["under_way"].is_null())
     }
 
     fn version(&self) -> Result<String, LabError> {

@@ -26,7 +26,7 @@ fn changed(plan: &AlonePlan) -> Vec<&str> {
 }
 
 fn held(plan: &AlonePlan) -> Vec<(&str, Vec<&str>)> {
-    plan.held
+    plan.left_out
         .iter()
         .map(|h| (h.package.as_str(), h.reasons.iter().map(Hold::code).collect()))
         .collect()
@@ -51,7 +51,7 @@ fn what_is_named_is_taken_with_the_binaries_of_its_source_and_nothing_else_is_to
     let plan = planned(Asked { packages: &asked, ..Asked::default() }, &[]);
     assert_eq!(changed(&plan), ["libssl3", "openssl"], "a library and its program go together");
     assert_eq!(plan.brought, ["libssl3"]);
-    assert!(plan.held.is_empty(), "{:?}", plan.held);
+    assert!(plan.left_out.is_empty(), "{:?}", plan.left_out);
 
     let asked = names(&["bash:amd64", "held", "nginx:i386"]);
     let plan = planned(Asked { packages: &asked, ..Asked::default() }, &[]);
@@ -80,7 +80,7 @@ fn a_finding_that_nothing_on_offer_fixes_is_told_beside_the_upgrades() {
     let not_fixed: Vec<_> =
         plan.not_fixed.iter().map(|h| (h.package.as_str(), h.reasons[0].code())).collect();
     assert_eq!(not_fixed, [("zlib", "fix-not-offered")]);
-    assert!(plan.held.iter().all(|h| h.package != "zlib"));
+    assert!(plan.left_out.iter().all(|l| l.package != "zlib"));
 }
 
 #[test]
@@ -93,4 +93,66 @@ fn a_kernel_among_the_changes_is_said_to_need_a_reboot() {
     i.upgrades.push(upgrade(name, "1", "2"));
     let (asked, now) = (Asked::default(), at(NOW));
     assert!(alone(AloneInput { inventory: i, findings: &[], asked, now }).reboot_likely);
+}
+
+#[test]
+fn of_two_architectures_of_a_package_each_is_told_with_its_own_versions() {
+    let mut host = host("h", &[]);
+    let i = inventory(&mut host);
+    let mut foreign = upgrade("nginx", "1", "2+b1");
+    foreign.architecture = "i386".into();
+    foreign.origin = debian(false);
+    i.upgrades.push(foreign);
+    i.held.push("nginx".into());
+    let told = |asked: Asked<'_>, i: &crate::inventory::Inventory| {
+        let plan = alone(AloneInput { inventory: i, findings: &[], asked, now: at(NOW) });
+        let one =
+            |l: &crate::plan::LeftOut| (l.architecture.clone(), l.to.clone(), l.reasons[0].code());
+        plan.left_out.iter().filter(|l| l.package == "nginx").map(one).collect::<Vec<_>>()
+    };
+    let names = ["nginx".to_owned()];
+    let named = Asked { packages: &names, ..Asked::default() };
+    assert_eq!(
+        told(named, i),
+        [
+            ("amd64".into(), "1.22.2".into(), "package-held"),
+            ("i386".into(), "2+b1".into(), "package-held")
+        ]
+    );
+    // The one is a security update, the other is none: both are told of.
+    i.held.clear();
+    i.packages.iter_mut().find(|p| p.name == "nginx").unwrap().source = String::new();
+    let security = Asked { only_security: true, ..named };
+    assert_eq!(told(security, i), [("i386".into(), "2+b1".into(), "not-security")]);
+}
+
+#[test]
+fn what_the_changes_prove_gone_is_in_the_order_and_a_kernel_s_only_with_a_reboot() {
+    let mut host = host("h", &[]);
+    let i = inventory(&mut host);
+    let name = "linux-image-6.1.0-30-amd64";
+    i.packages.push(package(name, "linux-signed-amd64", "1"));
+    i.upgrades.push(upgrade(name, "1", "2"));
+    let findings = [
+        finding("h", "CVE-1", "nginx", &["nginx"], Some("1.22.2")).clone(),
+        finding("h", "CVE-2", "linux", &[name], Some("2")).clone(),
+        finding("h", "CVE-3", "zlib", &["zlib1g"], Some("2")).clone(),
+    ];
+    let fixes = |may_reboot| {
+        let asked = Asked { may_reboot, ..Asked::default() };
+        alone(AloneInput { inventory: i, findings: &findings, asked, now: at(NOW) }).fixes
+    };
+    assert_eq!(fixes(false), ["CVE-1"]);
+    assert_eq!(fixes(true), ["CVE-1", "CVE-2"]);
+}
+
+#[test]
+fn what_was_not_named_is_no_fix_that_is_missing_from_the_sources() {
+    let names = ["nginx".to_owned()];
+    let plan = planned(Asked { packages: &names, ..Asked::default() }, &["bash", "zlib"]);
+    assert_eq!(changed(&plan), ["nginx"]);
+    let not_asked: Vec<_> = plan.not_asked.iter().collect();
+    assert_eq!(not_asked, [(&"bash".to_owned(), &vec!["CVE-1".to_owned()])]);
+    let not_fixed: Vec<&str> = plan.not_fixed.iter().map(|h| h.package.as_str()).collect();
+    assert_eq!(not_fixed, ["zlib"], "no source offers it");
 }
