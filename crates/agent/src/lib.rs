@@ -4,6 +4,7 @@ pub mod cli;
 pub mod command;
 pub mod configuration_tests;
 pub mod daemon;
+pub mod data_paths;
 pub mod durable;
 pub mod executor;
 pub mod host_path;

@@ -61,6 +61,9 @@ pub struct Spec {
     pub tests: PathBuf,
     /// Executables of running services, for the check of their libraries.
     pub programs: Vec<HostPath>,
+    /// How the old versions go back on the clone, in the end. `None`: nobody asks.
+    #[serde(default)]
+    pub way_back: Option<WayBack>,
     /// Symbols that may be missing afterwards.
     #[serde(default)]
     pub accept_missing: Vec<MissingSymbol>,
@@ -70,6 +73,31 @@ pub struct Spec {
     /// Libraries that changed packages had before. Filled in before the change.
     #[serde(default)]
     pub sonames: BTreeSet<String>,
+}
+
+/// Archives of the old versions, some of which were made from what is installed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WayBack {
+    /// Where they lie; it must be [shown](Spec::shown).
+    pub archives: PathBuf,
+    /// Package → version that must be there afterwards.
+    pub versions: BTreeMap<String, String>,
+}
+
+/// Can the old versions be installed again over the new ones?
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WentBack {
+    /// Every old archive is the vendor's own: nobody tried.
+    #[default]
+    NotAsked,
+    /// They were installed on the clone, after the change.
+    Yes,
+    /// They were not.
+    No {
+        /// What the package manager, or the package database, said.
+        why: String,
+    },
 }
 
 /// What the rehearsal found.
@@ -92,6 +120,8 @@ pub struct Rehearsed {
     pub verify: Vec<String>,
     /// What the change wanted restarted or reloaded: `nginx.service restart`.
     pub wanted: Vec<String>,
+    /// Disks that GRUB is installed on by the change.
+    pub boot_devices: Vec<String>,
     /// Tests that hold before and after.
     pub passed: Vec<String>,
     /// Tests that held before and do not hold after: name → what they said.
@@ -106,6 +136,8 @@ pub struct Rehearsed {
     pub accepted: Vec<String>,
     /// How that was found out.
     pub libraries: Resolution,
+    /// Do the old archives go back?
+    pub went_back: WentBack,
     /// Processes that the change left running in the clone.
     pub left_running: Vec<String>,
     /// Mount points that could not be cloned and are missing or read-only in it.
@@ -232,6 +264,7 @@ fn outer(spec_path: &Path) -> io::Result<()> {
     let changes = delta::walk(&layers)?;
     write_delta(&spec.scratch.join("delta"), &changes)?;
     outcome.wanted = clone_root::wanted(&root);
+    outcome.boot_devices = clone_root::boot_devices(&root);
     outcome.gaps = gaps;
     if outcome.success {
         spec.units = units::changed(changes.iter().map(|c| c.path.as_path()));
@@ -256,6 +289,9 @@ fn outer(spec_path: &Path) -> io::Result<()> {
         let is_new = |path: &str| !Path::new(path).exists();
         (outcome.unresolved, outcome.accepted) =
             newly_missing(&libraries.unresolved, &lost, is_new, &spec.accept_missing);
+        if spec.way_back.is_some() {
+            outcome.went_back = part(&spec, "way-back", &root)?.went_back;
+        }
     }
     let text = serde_json::to_vec(&outcome)?;
     std::fs::write(spec.scratch.join("outcome.json"), text)

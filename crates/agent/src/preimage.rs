@@ -60,9 +60,39 @@ pub const EXCLUDED: [&str; 14] = [
     "/dev",
 ];
 
-/// Is a path left alone?
+/// Is a path left alone, whatever the administrator has declared?
 pub fn excluded(path: &Path) -> bool {
     EXCLUDED.iter().any(|e| path.starts_with(e))
+}
+
+/// What a preimage is of, besides the paths of a change.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// Trees kept whole.
+    trees: &'a [&'a str],
+    /// Declared data ([`crate::data_paths`]): left alone, before and after.
+    data: &'a [PathBuf],
+}
+
+impl<'a> Scope<'a> {
+    /// [`WHOLE`], without `data`.
+    pub fn whole_but(data: &'a [PathBuf]) -> Self {
+        Self { trees: &WHOLE, data }
+    }
+    /// Is a path left alone?
+    pub fn excludes(&self, path: &Path) -> bool {
+        excluded(path) || self.is_data(path)
+    }
+    /// Is it declared data?
+    pub fn is_data(&self, path: &Path) -> bool {
+        self.data.iter().any(|data| path.starts_with(data))
+    }
+}
+
+impl<'a, const N: usize> From<&'a [&'a str; N]> for Scope<'a> {
+    fn from(trees: &'a [&'a str; N]) -> Self {
+        Self { trees, data: &[] }
+    }
 }
 
 /// Why a preimage cannot be taken or used.

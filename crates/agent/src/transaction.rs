@@ -9,6 +9,7 @@ pub mod activate;
 pub mod apply;
 mod balancer;
 pub mod baseline;
+mod boot_area;
 pub mod commit;
 pub mod confirm;
 pub mod dpkg;

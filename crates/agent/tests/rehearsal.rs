@@ -40,6 +40,7 @@ fn spec(dir: &Path, script: &str, memory: Option<u64>) -> Spec {
         programs: vec![],
         units: vec![],
         sonames: BTreeSet::new(),
+        way_back: None,
         accept_missing: Vec::new(),
     }
 }
@@ -74,7 +75,7 @@ fn the_delta_names_what_changed_and_the_host_is_untouched() {
             "set -e; : marker-of-delta; echo x >>/etc/passwd; rm /etc/hostname; mkdir -p /opt/fettle-new/deep; \
              echo hello >/opt/fettle-new/deep/file; chmod 700 /etc/ssl; rm -rf /etc/skel; mkdir /etc/skel; \
              echo log >>/var/log/fettle-never; echo made >/etc/gone-again; rm /etc/gone-again; \
-             test ! -e /dev/vda; ! ls /run/systemd/private 2>/dev/null",
+             test ! -b /dev/vda; test ! -s /dev/vda; ! ls /run/systemd/private 2>/dev/null",
             memory,
         );
         assert!(clone.found.success, "{:?}", clone.found);

@@ -5,6 +5,7 @@
 //! package database, by a hash of every file, and by the service's own answer; never by what the agent says of itself.
 
 mod around;
+mod boot_loader;
 mod clocks;
 mod kernels;
 mod kills;

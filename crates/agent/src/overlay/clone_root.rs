@@ -9,7 +9,9 @@ use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -180,6 +182,7 @@ fn system_directories(root: &Path) -> io::Result<()> {
             mount_bind(&from, &to).map_err(at(&to, "show"))?;
         }
     }
+    block_devices(Path::new("/dev"), &dev)?;
     directory(&dev.join("pts"), 0o755)?;
     directory(&dev.join("shm"), 0o1777)?;
     let options = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
@@ -213,6 +216,35 @@ fn system_directories(root: &Path) -> io::Result<()> {
     }
     // Many configuration tests name an address of loopback. Without the program they meet a dead one.
     let _ = command::run(command::command("ip").args(["link", "set", "lo", "up"]), None);
+    Ok(())
+}
+
+/// The names of the host's disks and partitions, each an empty file: scripts ask whether they are there (that of
+/// `grub-pc` fails where none is), and nothing can be read from them or written to them.
+fn block_devices(host: &Path, dev: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(host)?.flatten() {
+        let kind = entry.file_type()?;
+        let (name, target) = (entry.file_name(), dev.join(entry.file_name()));
+        if kind.is_block_device() {
+            fs::write(&target, "")?;
+        } else if kind.is_dir() && (name == "disk" || name == "mapper") {
+            links(&entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// The symbolic links in a directory and below it, as they are.
+fn links(from: &Path, to: &Path) -> io::Result<()> {
+    directory(to, 0o755)?;
+    for entry in fs::read_dir(from)?.flatten() {
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            links(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path())?, target)?;
+        }
+    }
     Ok(())
 }
 
@@ -327,7 +359,12 @@ echo \"the menu of GRUB in $to is written on the host only: a rehearsal has no d
 ";
 
 const GRUB_INSTALL: &str = "#!/bin/sh
-find /boot/grub -type f -exec touch {} + 2>/dev/null
+find /boot/grub /boot/efi/EFI -type f -exec touch {} + 2>/dev/null
+for word; do
+    case \"$word\" in
+        /dev/*) readlink -f \"$word\" >>/run/fettle-rehearsal/boot-devices ;;
+    esac
+done
 echo 'GRUB is installed on the host only: a rehearsal has no disks' >&2
 ";
 
@@ -367,8 +404,17 @@ SYSTEMD_OFFLINE=1 exec /bin/systemctl \"$@\"
 
 /// What the change wanted done to units, each once.
 pub(super) fn wanted(root: &Path) -> Vec<String> {
-    let text = fs::read_to_string(root.join(TOOLS.trim_start_matches('/')).join("wanted"))
-        .unwrap_or_default();
+    noted(root, "wanted")
+}
+
+/// The disks that GRUB would be installed on, each once.
+pub(super) fn boot_devices(root: &Path) -> Vec<String> {
+    noted(root, "boot-devices")
+}
+
+fn noted(root: &Path, name: &str) -> Vec<String> {
+    let text =
+        fs::read_to_string(root.join(TOOLS.trim_start_matches('/')).join(name)).unwrap_or_default();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     lines.sort();
     lines.dedup();

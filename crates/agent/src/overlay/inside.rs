@@ -1,9 +1,11 @@
 //! What runs with the clone as its root.
 
-use super::{Rehearsed, Spec};
+use super::{Rehearsed, Spec, WayBack, WentBack};
 use crate::command;
 use crate::configuration_tests::{self, interpreters, units};
 use crate::libraries;
+use crate::transaction::dpkg;
+use fettle_core::assignment::ConffileRule;
 use rustix::thread::CapabilitySet;
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,6 +28,7 @@ pub(super) fn main(part: &str, root: &Path, spec: &Path) -> io::Result<()> {
         "libraries" => {
             found.libraries = libraries::check(&spec.programs, &spec.packages, &spec.sonames)
         }
+        "way-back" => found.went_back = way_back(&spec)?,
         _ => return Err(io::Error::other(format!("`{part}` is no part of a rehearsal"))),
     }
     found.left_running.extend(end_others());
@@ -74,6 +77,36 @@ fn transaction(spec: &Spec, found: &mut Rehearsed) -> io::Result<()> {
     found.audit = crate::transaction::dpkg::audit()?;
     found.verify = crate::transaction::dpkg::verify(&spec.packages)?;
     Ok(())
+}
+
+/// Installs the old archives over what the change has made, as the last rung before the preimage would.
+fn way_back(spec: &Spec) -> io::Result<WentBack> {
+    let Some(WayBack { archives, versions }) = &spec.way_back else {
+        return Ok(WentBack::NotAsked);
+    };
+    let mut paths: Vec<_> = fs::read_dir(archives)?.flatten().map(|e| e.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "deb"));
+    paths.sort();
+    let mut dpkg = dpkg::changing(ConffileRule::Keep);
+    dpkg.args(["--force-downgrade", "--install"]).args(&paths).env("PATH", super::path());
+    let limit = Duration::from_secs(spec.limit_seconds.into());
+    let output = command::run(&mut dpkg, Some(limit))?;
+    let said = |what: String| {
+        let why = format!("{what}; dpkg ended with {}: {}", output.ending(), output.tail(3));
+        Ok(WentBack::No { why })
+    };
+    let audit = dpkg::audit()?;
+    if !audit.is_empty() {
+        return said(audit);
+    }
+    let now = dpkg::versions(&versions.keys().cloned().collect::<Vec<_>>())?;
+    match versions.iter().find(|(name, version)| now.get(*name) != Some(version)) {
+        None => Ok(WentBack::Yes),
+        Some((name, version)) => {
+            let is = now.get(name).map_or("not installed", String::as_str);
+            said(format!("{name} is {is}, and was {version}"))
+        }
+    }
 }
 
 /// Ends every process of the clone but its init, this one, and the one between; gives their names.

@@ -3,7 +3,8 @@
 use super::look::{Look, observe_each};
 use super::state::{attributes, hash, kind_of, observe, physical};
 use super::{
-    Content, Kind, Manifest, PreimageError, Record, State, excluded, read_manifest, write_manifest,
+    Content, Kind, Manifest, PreimageError, Record, Scope, State, excluded, read_manifest,
+    write_manifest,
 };
 use crate::durable;
 use crate::host_path::HostPath;
@@ -25,16 +26,21 @@ pub struct Captured {
     pub bytes: u64,
 }
 
-/// Every path in `trees` below `root`, and the trees themselves. What is [`excluded`] is left out.
+/// Every path in the trees of `scope` below `root`, and the trees themselves. What it leaves alone is left out.
 ///
 /// # Errors
 /// When a directory cannot be read.
-pub fn list_trees(root: &Path, trees: &[&str]) -> Result<BTreeSet<HostPath>, PreimageError> {
+pub fn list_trees<'s>(
+    root: &Path,
+    scope: impl Into<Scope<'s>>,
+) -> Result<BTreeSet<HostPath>, PreimageError> {
+    let scope = scope.into();
     let mut out = BTreeSet::new();
-    let mut open: Vec<HostPath> = trees.iter().map(|t| physical(root, &(*t).into())).collect();
+    let mut open: Vec<HostPath> =
+        scope.trees.iter().map(|t| physical(root, &(*t).into())).collect();
     let mut look = Look::below(root);
     while let Some(path) = open.pop() {
-        if excluded(path.as_path()) {
+        if scope.excludes(path.as_path()) {
             continue;
         }
         let below = path.below(root);
@@ -53,17 +59,17 @@ pub fn list_trees(root: &Path, trees: &[&str]) -> Result<BTreeSet<HostPath>, Pre
     Ok(out)
 }
 
-/// Takes the preimage of `paths` (with their parent directories) and of the whole `trees` below `root` into
+/// Takes the preimage of `paths` (with their parent directories) and of the whole trees of `scope` below `root` into
 /// `directory`, replacing one that was begun there. Durable when it returns: the manifest is written last, so
 /// that a preimage with a manifest is whole.
 ///
 /// # Errors
 /// [`PreimageError`]; the host is untouched in any case.
-pub fn capture(
+pub fn capture<'s>(
     root: &Path,
     directory: &Path,
     paths: &BTreeSet<HostPath>,
-    trees: &[&str],
+    scope: impl Into<Scope<'s>>,
 ) -> Result<Captured, PreimageError> {
     match fs::remove_dir_all(directory) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -72,7 +78,7 @@ pub fn capture(
         _ => {}
     }
     durable::create_directory(directory).map_err(PreimageError::io("create", directory))?;
-    let all = all_paths(root, paths, trees)?;
+    let all = all_paths(root, paths, scope.into())?;
     check_space(root, directory, &all)?;
 
     let pack = directory.join("pack");
@@ -150,16 +156,16 @@ pub fn extend(
     Ok(added)
 }
 
-/// What stands at `paths` and in `trees` now, without content: what the change itself made of them.
+/// What stands at `paths` and in the trees of `scope` now, without content: what the change itself made of them.
 ///
 /// # Errors
 /// When one of them cannot be read.
-pub fn observe_all(
+pub fn observe_all<'s>(
     root: &Path,
     paths: &BTreeSet<HostPath>,
-    trees: &[&str],
+    scope: impl Into<Scope<'s>>,
 ) -> Result<Manifest, PreimageError> {
-    let mut all = list_trees(root, trees)?;
+    let mut all = list_trees(root, scope)?;
     all.extend(paths.iter().cloned());
     let found = observe_each(root, &all.iter().collect::<Vec<_>>());
     all.into_iter()
@@ -171,14 +177,14 @@ pub fn observe_all(
         .collect()
 }
 
-/// `paths` with their parent directories, and the whole `trees`, without what is [`excluded`].
+/// `paths` with their parent directories, and the whole trees of `scope`, without what it leaves alone.
 fn all_paths(
     root: &Path,
     paths: &BTreeSet<HostPath>,
-    trees: &[&str],
+    scope: Scope<'_>,
 ) -> Result<BTreeSet<HostPath>, PreimageError> {
-    let mut all = list_trees(root, trees)?;
-    all.extend(paths.iter().filter(|p| !excluded(p.as_path())).cloned());
+    let mut all = list_trees(root, scope)?;
+    all.extend(paths.iter().filter(|p| !scope.excludes(p.as_path())).cloned());
     let parents: BTreeSet<HostPath> =
         all.iter().flat_map(|p| p.0.ancestors().skip(1)).map(HostPath::from).collect();
     all.extend(parents);
@@ -189,12 +195,12 @@ fn all_paths(
 ///
 /// # Errors
 /// When one of them cannot be looked at.
-pub fn needs(
+pub fn needs<'s>(
     root: &Path,
     paths: &BTreeSet<HostPath>,
-    trees: &[&str],
+    scope: impl Into<Scope<'s>>,
 ) -> Result<(u64, u64), PreimageError> {
-    measure(root, &all_paths(root, paths, trees)?)
+    measure(root, &all_paths(root, paths, scope.into())?)
 }
 
 fn measure(root: &Path, all: &BTreeSet<HostPath>) -> Result<(u64, u64), PreimageError> {

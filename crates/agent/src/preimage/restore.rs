@@ -4,7 +4,7 @@ use super::capture::{copy_sparse, write_sparse};
 use super::look::{Look, THREADS, observe_each, side_by_side};
 use super::state::{metadata, permit, set_attributes, set_flags};
 use super::{
-    Content, Kind, Manifest, PreimageError, Record, State, excluded, list_trees, read_manifest,
+    Content, Kind, Manifest, PreimageError, Record, Scope, State, list_trees, read_manifest,
 };
 use crate::host_path::HostPath;
 use rustix::fs::{CWD, FileType, Mode};
@@ -38,14 +38,17 @@ pub struct Restored {
 /// # Errors
 /// When the preimage cannot be read. A path that cannot be put back is no error here but in
 /// [`Restored::differing`]: the others are put back all the same.
-pub fn restore(
+pub fn restore<'s>(
     root: &Path,
     directory: &Path,
-    trees: &[&str],
+    scope: impl Into<Scope<'s>>,
     after: Option<&Manifest>,
 ) -> Result<Restored, PreimageError> {
+    let scope = scope.into();
     let mut manifest = read_manifest(&directory.join("manifest"))?;
-    let unforeseen = add_new_paths(root, trees, after, &mut manifest)?;
+    // It may have been declared since.
+    manifest.retain(|path, _| !scope.is_data(path.as_path()));
+    let unforeseen = add_new_paths(root, scope, after, &mut manifest)?;
     let records: Vec<&Record> = manifest.values().collect();
     let seen = observe_each(root, &records.iter().map(|r| &r.path).collect::<Vec<_>>());
     let (mut out, mut touched) = (Restored::default(), Touched::default());
@@ -187,13 +190,13 @@ fn replaceable(record: &Record, now: Option<&State>) -> bool {
 /// trees kept whole, and what a killed dpkg left beside the files of the preimage.
 fn add_new_paths(
     root: &Path,
-    trees: &[&str],
+    scope: Scope<'_>,
     after: Option<&Manifest>,
     manifest: &mut Manifest,
 ) -> Result<BTreeSet<HostPath>, PreimageError> {
     let mut new: BTreeSet<HostPath> = match after {
         Some(after) => after.values().filter(|r| r.was.is_some()).map(|r| r.path.clone()).collect(),
-        None => list_trees(root, trees)?,
+        None => list_trees(root, scope)?,
     };
     if after.is_none() {
         let mut look = Look::below(root);
@@ -209,7 +212,7 @@ fn add_new_paths(
         }
     }
     let mut unforeseen = BTreeSet::new();
-    for path in new.into_iter().filter(|p| !excluded(p.as_path())) {
+    for path in new.into_iter().filter(|p| !scope.excludes(p.as_path())) {
         if let std::collections::btree_map::Entry::Vacant(entry) = manifest.entry(path.clone()) {
             // The package manager's own litter is nobody else's.
             let name = path.0.to_string_lossy().into_owned();

@@ -10,14 +10,15 @@
 
 use super::preflight::packages;
 use super::{
-    StepResult, Transaction, baseline, dpkg, fault, io_fault, progress, read_kept, rehearse,
-    surprise,
+    StepResult, Transaction, baseline, boot_area, dpkg, fault, io_fault, progress, read_kept,
+    rehearse, surprise,
 };
 use crate::command::{self, command};
+use crate::data_paths;
 use crate::inventory::kernel::uptime;
 use crate::overlay::{Rehearsed, own_program};
 use crate::packages::apt;
-use crate::preimage::{self, WHOLE};
+use crate::preimage::{self, Scope};
 use crate::{durable, unit};
 use fettle_core::transaction::{Fault, StepFacts};
 use rustix::fs::FlockOperation;
@@ -334,10 +335,12 @@ pub(super) fn finish(
     // undo would take what is left for somebody else's change.
     preimage::sync(Path::new("/"), &manifest).map_err(io_fault("make the change durable"))?;
     let paths = manifest.into_keys().collect();
-    let after = preimage::observe_all(Path::new("/"), &paths, &WHOLE)
+    let data = data_paths::declared(tx.settings);
+    let after = preimage::observe_all(Path::new("/"), &paths, Scope::whole_but(&data))
         .map_err(super::snapshot::preimage_fault)?;
     preimage::write_manifest(&tx.directory.join(AFTER), &after)
         .map_err(super::snapshot::preimage_fault)?;
+    boot_area::note_after(tx)?;
     Ok(facts)
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// A dpkg that changes packages: asks nothing, restarts nothing, and follows the order's rule for configuration files.
 /// What it is to do is for the caller to add.
-pub(super) fn changing(rule: ConffileRule) -> Command {
+pub(crate) fn changing(rule: ConffileRule) -> Command {
     let conffiles = match rule {
         ConffileRule::Keep => "--force-confold",
         ConffileRule::Replace => "--force-confnew",

@@ -2,11 +2,12 @@
 //! owed, how long it takes and how much room it needs.
 
 use super::{Transaction, activate, read_kept, rehearse};
+use crate::data_paths;
 use crate::host_path::HostPath;
 use crate::inventory::{dpkg, processes};
 use crate::journal;
 use crate::overlay::{Change, ChangeKind, Rehearsed};
-use crate::preimage::{self, WHOLE};
+use crate::preimage::{self, Scope};
 use fettle_core::transaction::{Progress, Step};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +103,9 @@ pub(super) fn of(
     let stale = processes::that_map(|path| replaced.contains(path))?;
     let restarts = activate::decide(&stale, &tx.order.restart);
     let all: BTreeSet<HostPath> = changes.iter().map(|c| c.path.clone()).collect();
-    let preimage_bytes = preimage::needs(Path::new("/"), &all, &WHOLE).map_err(io::Error::other)?.0;
+    let data = data_paths::declared(tx.settings);
+    let needs = preimage::needs(Path::new("/"), &all, Scope::whole_but(&data));
+    let preimage_bytes = needs.map_err(io::Error::other)?.0;
     let reexec = restarts.reexec.then(|| "init.scope".to_owned());
     Ok(Forecast {
         packages,

@@ -36,6 +36,10 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     if tx.changes().is_empty() {
         return Err(fault("nothing-to-do", "the order names no package", "make a new plan"));
     }
+    crate::data_paths::check(tx.settings).map_err(|message| {
+        let hint = "mend that line, or take it away; what is declared there is never put back";
+        fault("data-paths", message, hint)
+    })?;
     let newest = index::read(&tx.settings.host(index::LISTS)).newest();
     let odd = clock::judge(tx.assignment, newest, Timestamp::now())?;
     facts.notes.extend(odd);

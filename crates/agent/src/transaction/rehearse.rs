@@ -1,7 +1,9 @@
 //! Rehearse: the very transaction on a copy-on-write clone of the host's own root. The host is not touched.
 
-use super::{StepResult, Transaction, baseline, dpkg, fault, forecast, io_fault};
-use crate::overlay::{self, ChangeKind, Rehearsed, Spec};
+use super::{StepResult, Transaction, baseline, dpkg, fault, forecast, io_fault, stage};
+use crate::data_paths;
+use crate::overlay::{self, ChangeKind, Rehearsed, Spec, WayBack, WentBack};
+use crate::preimage::Scope;
 use crate::{durable, libraries};
 use fettle_core::transaction::{Fault, StepFacts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,11 +40,15 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         Vec::new()
     };
     tx.keep("rehearsed-database.json", &baseline::database()?)?;
+    let rebuilt = tx.kept::<Vec<String>>(stage::REBUILT).unwrap_or_default();
+    let way_back = (!rebuilt.is_empty())
+        .then(|| WayBack { archives: tx.old_archives(), versions: tx.versions(false) });
     let spec = Spec {
         program: overlay::own_program(),
         memory: memory(tx),
         hidden: tx.settings.state_dir.clone(),
-        shown: vec![tx.new_archives()],
+        shown: vec![tx.new_archives(), tx.old_archives()],
+        way_back,
         argv: std::iter::once(line.program).chain(line.arguments).collect(),
         env: line.environment.into_iter().collect(),
         limit_seconds: tx.order.hung_after_seconds.unwrap_or(PATIENCE_SECONDS),
@@ -63,7 +69,12 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         )
     })?;
     judge(tx, &found)?;
-    let changes = overlay::read_delta(&scratch.join(DELTA)).map_err(io_fault("read the delta"))?;
+    let mut changes =
+        overlay::read_delta(&scratch.join(DELTA)).map_err(io_fault("read the delta"))?;
+    let data = data_paths::declared(tx.settings);
+    let all = changes.len();
+    changes.retain(|c| !Scope::whole_but(&data).is_data(c.path.as_path()));
+    let data_changes = all - changes.len();
     overlay::write_delta(&tx.directory.join(DELTA), &changes)
         .map_err(io_fault("keep the delta"))?;
     tx.keep(FILE, &found)?;
@@ -100,6 +111,22 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     facts.notes.push(found.libraries.note());
     if !found.accepted.is_empty() {
         facts.notes.push(format!("missing, and accepted: {}", found.accepted.join(", ")));
+    }
+    if data_changes > 0 {
+        facts.notes.push(format!(
+            "{data_changes} paths that change are declared data: they are neither kept nor put back"
+        ));
+    }
+    facts.notes.extend(match &found.went_back {
+        WentBack::NotAsked => None,
+        WentBack::Yes => Some("the old archives go back on the clone, the rebuilt ones too".into()),
+        WentBack::No { why } => {
+            Some(format!("the old archives do not go back, the preimage is the way back: {why}"))
+        }
+    });
+    if !found.boot_devices.is_empty() {
+        let devices = found.boot_devices.join(", ");
+        facts.notes.push(format!("installs GRUB on {devices}, outside of every file system"));
     }
     if !found.wanted.is_empty() {
         facts.notes.push(format!("wants: {}", found.wanted.join(", ")));

@@ -1,10 +1,11 @@
 //! Snapshot: the way back, on disk and fsynced, and the baseline the host is judged by afterwards.
 
 use super::preflight::room::{self, Need};
-use super::{StepResult, Transaction, baseline, fault, io_fault, rehearse};
+use super::{StepResult, Transaction, baseline, boot_area, fault, io_fault, rehearse};
+use crate::data_paths;
 use crate::host_path::HostPath;
-use crate::overlay::{self, Change};
-use crate::preimage::{self, PreimageError, WHOLE, subvolume};
+use crate::overlay::{self, Change, Rehearsed};
+use crate::preimage::{self, PreimageError, Scope, subvolume};
 use fettle_core::transaction::{Fault, StepFacts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,13 +23,17 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         .map_err(io_fault("read the delta"))?;
     let mut paths: BTreeSet<HostPath> = changes.iter().map(|c| c.path.clone()).collect();
     paths.extend(ALSO.map(|p| preimage::physical(Path::new("/"), &p.into())));
-    let preimage = preimage::needs(Path::new("/"), &paths, &WHOLE).map_err(preimage_fault)?;
+    let data = data_paths::declared(tx.settings);
+    let scope = Scope::whole_but(&data);
+    let preimage = preimage::needs(Path::new("/"), &paths, scope).map_err(preimage_fault)?;
     room::check(&needs(&changes, &tx.directory, preimage))?;
     let taken = baseline::take(tx)?;
-    let captured = preimage::capture(Path::new("/"), &tx.preimage(), &paths, &WHOLE)
-        .map_err(preimage_fault)?;
+    let captured =
+        preimage::capture(Path::new("/"), &tx.preimage(), &paths, scope).map_err(preimage_fault)?;
     let mut facts = StepFacts { preimage_bytes: Some(captured.bytes), ..StepFacts::default() };
     facts.notes.push(format!("preimage: {} paths, {} bytes", captured.paths, captured.bytes));
+    let devices = tx.kept::<Rehearsed>(rehearse::FILE).unwrap_or_default().boot_devices;
+    facts.notes.extend(boot_area::keep(tx, &devices)?);
     // It only adds to the way back, so it stands in nobody's way.
     match subvolume::take(Path::new("/"), &tx.snapshot()) {
         Ok(true) => facts

@@ -7,6 +7,9 @@ use crate::packages::Provenance;
 use fettle_core::assignment::PackageChange;
 use fettle_core::transaction::StepFacts;
 
+/// Name of the file that keeps which old archives were made from what is installed.
+pub(super) const REBUILT: &str = "rebuilt.json";
+
 /// Runs the step. What is there and right already is kept.
 ///
 /// # Errors
@@ -39,6 +42,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
             Err(e) => missing.push(format!("{}: {e}", change.name)),
         }
     }
+    tx.keep(REBUILT, &rebuilt)?;
     if !rebuilt.is_empty() {
         facts.notes.push(format!("rebuilt from what is installed: {}", rebuilt.join(", ")));
     }

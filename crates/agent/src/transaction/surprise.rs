@@ -1,8 +1,9 @@
 //! What changed on the host without the rehearsal having foreseen it.
 
 use super::{Transaction, baseline, io_fault};
+use crate::data_paths;
 use crate::host_path::HostPath;
-use crate::preimage::{self, Manifest, subvolume};
+use crate::preimage::{self, Manifest, Scope, subvolume};
 use fettle_core::transaction::Fault;
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,13 +31,15 @@ pub(super) fn unforeseen(
     let since = baseline::read(&tx.directory)?.at;
     let then = SystemTime::from(since);
     let snapshot = tx.snapshot();
+    let data = data_paths::declared(tx.settings);
+    let scope = Scope::whole_but(&data);
     // On another file system than the root the snapshot has but an empty place.
     let root = fs::metadata("/").ok().filter(|_| subvolume::is_one(&snapshot)).map(|m| m.dev());
     let since = (since.as_second(), i64::from(since.subsec_nanosecond()));
     let mut out = BTreeSet::new();
     let mut open: Vec<std::path::PathBuf> = PACKAGED.iter().map(Into::into).collect();
     while let Some(path) = open.pop() {
-        if preimage::excluded(&path) || path.starts_with(&tx.settings.state_dir) {
+        if scope.excludes(&path) || path.starts_with(&tx.settings.state_dir) {
             continue;
         }
         let Ok(found) = fs::symlink_metadata(&path) else { continue };
@@ -50,7 +53,7 @@ pub(super) fn unforeseen(
         }
         if found.is_dir() {
             if (found.ctime(), found.ctime_nsec()) > since && root == Some(found.dev()) {
-                gone(&snapshot, &path, manifest, &mut out);
+                gone(&snapshot, &path, scope, manifest, &mut out);
             }
             open.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|e| e.path()));
         }
@@ -59,16 +62,22 @@ pub(super) fn unforeseen(
 }
 
 /// What the snapshot has in a directory and the host has no more, with all that is below it.
-fn gone(snapshot: &Path, directory: &Path, manifest: &Manifest, out: &mut BTreeSet<HostPath>) {
+fn gone(
+    snapshot: &Path,
+    directory: &Path,
+    scope: Scope<'_>,
+    manifest: &Manifest,
+    out: &mut BTreeSet<HostPath>,
+) {
     let then = HostPath::from(directory).below(snapshot);
     for entry in fs::read_dir(then).into_iter().flatten().flatten() {
         let path = directory.join(entry.file_name());
         let is_there = fs::symlink_metadata(&path).is_ok();
-        if is_there || preimage::excluded(&path) {
+        if is_there || scope.excludes(&path) {
             continue;
         }
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            gone(snapshot, &path, manifest, out);
+            gone(snapshot, &path, scope, manifest, out);
         }
         let path = HostPath(path);
         if !manifest.contains_key(&path) {

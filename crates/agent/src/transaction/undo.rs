@@ -1,11 +1,14 @@
 //! Undo: everything as it was, from the preimage, and verified: files by hash, services by the baseline.
 
 use super::baseline::{self, Baseline};
-use super::{Transaction, activate, apply, dpkg, drain, fault, reboot, surprise, trial, verify};
+use super::{
+    Transaction, activate, apply, boot_area, dpkg, drain, fault, reboot, surprise, trial, verify,
+};
 use crate::command;
+use crate::data_paths;
 use crate::journal;
 use crate::overlay::{self, ChangeKind};
-use crate::preimage::{self, Manifest, Restored, WHOLE, subvolume};
+use crate::preimage::{self, Manifest, Restored, Scope, subvolume};
 use crate::settings::Settings;
 use crate::unit;
 use fettle_core::TransactionId;
@@ -46,7 +49,8 @@ pub fn target(tx: &Transaction<'_>) -> Result<PathBuf, Fault> {
         let message = format!("{} {how}: only what was patched can be taken back", progress.id);
         return Err(fault("nothing-to-undo", message, "see `fettle-agent history`"));
     }
-    if begun_by(&directory) == Some(tx.id().0) {
+    let begun = begun_by(&directory);
+    if begun == Some(tx.id().0) {
         return Ok(directory); // this very order, interrupted
     }
     if undone(tx.settings, &progress.id) {
@@ -65,7 +69,7 @@ pub fn target(tx: &Transaction<'_>) -> Result<PathBuf, Fault> {
         ));
     }
     later(tx, &progress, &directory)?;
-    untouched_since(&directory, &progress)?;
+    untouched_since(&directory, &progress, begun.is_some())?;
     Ok(directory)
 }
 
@@ -98,15 +102,19 @@ fn later(tx: &Transaction<'_>, progress: &Progress, own: &Path) -> Result<(), Fa
     Err(fault("later-transaction", message, "undo those first, the latest one first"))
 }
 
-/// The package database must be what the change left: else packages that came later would lose their entries.
-fn untouched_since(directory: &Path, progress: &Progress) -> Result<(), Fault> {
-    let after = preimage::read_manifest(&directory.join(apply::AFTER))
-        .map_err(super::snapshot::preimage_fault)?;
+/// The package database must be what the change left: else packages that came later would lose their entries. Or, where
+/// an undo was `begun` that did not succeed, what it was before the change.
+fn untouched_since(directory: &Path, progress: &Progress, begun: bool) -> Result<(), Fault> {
     let status = Path::new("/var/lib/dpkg/status");
-    let then = after.get(&status.into()).and_then(|r| r.was.as_ref());
     let now = preimage::observe(status).map_err(super::io_fault("read the package database"))?;
-    if then.zip(now.as_ref()).is_some_and(|(then, now)| then.kind == now.kind) {
-        return Ok(());
+    let known =
+        [Some(directory.join(apply::AFTER)), begun.then(|| directory.join("preimage/manifest"))];
+    for manifest in known.into_iter().flatten() {
+        let then = preimage::read_manifest(&manifest).map_err(super::snapshot::preimage_fault)?;
+        let then = then.get(&status.into()).and_then(|r| r.was.as_ref());
+        if then.zip(now.as_ref()).is_some_and(|(then, now)| then.kind == now.kind) {
+            return Ok(());
+        }
     }
     Err(fault(
         "packages-changed-since",
@@ -153,16 +161,22 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     }
     // Only a walk that was finished says what the change itself had made.
     let after = preimage::read_manifest(&directory.join(apply::AFTER)).ok();
-    let mut restored = restore(directory, after.as_ref())?;
+    let data = data_paths::declared(tx.settings);
+    let scope = Scope::whole_but(&data);
+    let mut restored = restore(directory, scope, after.as_ref())?;
     if !restored.differing.is_empty() {
         // The rung before the last: dpkg itself goes back to the old archives, then the preimage once more.
         old_archives(directory, facts);
-        let after = after.map(|after| made_since(after, &restored.kept)).transpose()?;
-        restored = restore(directory, after.as_ref())?;
+        let after = after.map(|after| made_since(after, scope, &restored.kept)).transpose()?;
+        restored = restore(directory, scope, after.as_ref())?;
     }
     facts.files_restored = restored.files;
     facts.differing = std::mem::take(&mut restored.differing);
     facts.kept = std::mem::take(&mut restored.kept);
+    let boot = boot_area::put_back(directory);
+    facts.notes.extend(boot.notes);
+    facts.kept.extend(boot.kept);
+    facts.differing.extend(boot.differing);
     if !restored.set_aside.is_empty() {
         facts.notes.push(format!(
             "removed, and kept in {}: {} (new since the preimage, foreseen by nobody)",
@@ -173,9 +187,15 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     if unit::booted() {
         network_back(directory, &restored.set_aside, facts);
     }
+    let kept: BTreeSet<PathBuf> = facts.kept.iter().map(PathBuf::from).collect();
+    // What is somebody else's now is not as its package has it, and need not be.
+    let is_excused = |path: &Path| {
+        let physical = preimage::physical(Path::new("/"), &path.into());
+        scope.is_data(path) || kept.contains(path) || kept.contains(physical.as_path())
+    };
     // The package database is looked at while the services come back.
-    let (packages, services) = std::thread::scope(|scope| {
-        let packages = scope.spawn(|| packages_back(directory, &before));
+    let (packages, services) = std::thread::scope(|threads| {
+        let packages = threads.spawn(|| packages_back(directory, &before, &is_excused));
         let services = services_back(&before, facts);
         (packages.join(), services)
     });
@@ -222,16 +242,20 @@ fn foresee(tx: &Transaction<'_>, facts: &mut UndoFacts) -> Result<(), Fault> {
     Ok(())
 }
 
-fn restore(directory: &Path, after: Option<&Manifest>) -> Result<Restored, Fault> {
-    preimage::restore(Path::new("/"), &directory.join("preimage"), &WHOLE, after)
+fn restore(
+    directory: &Path,
+    scope: Scope<'_>,
+    after: Option<&Manifest>,
+) -> Result<Restored, Fault> {
+    preimage::restore(Path::new("/"), &directory.join("preimage"), scope, after)
         .map_err(super::snapshot::preimage_fault)
 }
 
 /// What our own hands have made of the paths by now, the old archives unpacked again: nobody else did that. What was
 /// `kept` before is still somebody else's.
-fn made_since(after: Manifest, kept: &[String]) -> Result<Manifest, Fault> {
+fn made_since(after: Manifest, scope: Scope<'_>, kept: &[String]) -> Result<Manifest, Fault> {
     let paths = after.keys().cloned().collect();
-    let mut now = preimage::observe_all(Path::new("/"), &paths, &WHOLE)
+    let mut now = preimage::observe_all(Path::new("/"), &paths, scope)
         .map_err(super::snapshot::preimage_fault)?;
     let theirs = after.into_iter().filter(|(path, _)| kept.contains(&path.to_string()));
     now.extend(theirs);
@@ -397,7 +421,11 @@ fn after(text: &str, microseconds: f64) -> Vec<String> {
 }
 
 /// The package database must be whole and name the old versions. Gives what is not so.
-fn packages_back(directory: &Path, before: &Baseline) -> Result<Vec<String>, Fault> {
+fn packages_back(
+    directory: &Path,
+    before: &Baseline,
+    is_excused: &(dyn Fn(&Path) -> bool + Sync),
+) -> Result<Vec<String>, Fault> {
     let progress =
         journal::read(directory).ok().and_then(|c| Progress::fold(&c.entries).ok().flatten());
     let Some(Order::Apply(order)) = progress.map(|p| p.assignment.order) else {
@@ -419,18 +447,36 @@ fn packages_back(directory: &Path, before: &Baseline) -> Result<Vec<String>, Fau
         }
     }
     let lines = dpkg::verify(&names).map_err(super::io_fault("run dpkg --verify"))?;
-    differing.extend(
-        lines
-            .into_iter()
-            .filter(|l| !before.verify.contains(l))
-            .map(|l| format!("dpkg --verify: {l}")),
-    );
+    differing.extend(complaints(lines, &before.verify, is_excused));
     Ok(differing)
+}
+
+/// What `dpkg --verify` complains of now and did not before, but for what is excused.
+fn complaints(
+    lines: Vec<String>,
+    before: &[String],
+    is_excused: &dyn Fn(&Path) -> bool,
+) -> Vec<String> {
+    // `??5??????   /usr/bin/x`
+    let excused = |line: &str| line.find('/').is_some_and(|at| is_excused(Path::new(&line[at..])));
+    let new = lines.into_iter().filter(|line| !before.contains(line) && !excused(line));
+    new.map(|line| format!("dpkg --verify: {line}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_somebody_has_edited_since_is_no_complaint_about_the_undo() {
+        let lines =
+            ["??5??????   /usr/share/a", "??5??????   /usr/share/b", "missing     /usr/share/c"];
+        let lines = || lines.map(str::to_owned).to_vec();
+        let before = ["missing     /usr/share/c".to_owned()];
+        let told = complaints(lines(), &before, &|path| path == Path::new("/usr/share/a"));
+        assert_eq!(told, ["dpkg --verify: ??5??????   /usr/share/b"]);
+        assert_eq!(complaints(lines(), &[], &|_| false).len(), 3);
+    }
 
     #[test]
     fn only_services_with_a_process_that_started_since_are_restarted() {

@@ -22,6 +22,24 @@ pub(super) fn archive_gone(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabEr
     archive(stand, "before it is fetched", "rm ")
 }
 
+/// Nobody has the archive of the version that is installed: it is made from what is installed, and must go back on the
+/// clone.
+pub(super) fn installed_gone(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const AWAY: &str = "v=$(dpkg-query -W -f '${Version}' acme-web); rm -f /var/cache/apt/archives/acme-web*; mv /srv/vendor-acme/pool/acme-web_${v}_all.deb /root/";
+    const BACK: &str = "mv /root/acme-web_*_all.deb /srv/vendor-acme/pool/";
+    for behaviour in [AcmeWeb::Good, AcmeWeb::PostinstFailsLive] {
+        let to = stand.offer(behaviour)?;
+        stand.run(&to, &format!("{behaviour:?}"), |s| {
+            s.host().sh(AWAY)?.ok()?;
+            let said = s.patch(&[], &[])?.stdout;
+            s.host().sh(BACK)?.ok()?;
+            Ok(said.contains("rebuilt from what is installed: acme-web")
+                && said.contains("the old archives go back on the clone"))
+        })?;
+    }
+    Ok(())
+}
+
 fn archive(stand: &mut Stand<'_>, what: &str, harm: &str) -> Result<(), LabError> {
     let to = stand.offer(AcmeWeb::Good)?;
     stand.run(&to, what, |s| {
@@ -141,6 +159,6 @@ pub(super) fn undo_twice(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabErro
         s.patch(&[], &[])?.ok()?;
         s.host().exec(&["fettle-agent", "undo"])?.ok()?;
         let second = s.host().exec(&["fettle-agent", "undo"])?;
-        Ok(!second.success() && second.stderr.contains("no transaction ended patched"))
+        Ok(!second.success() && second.stderr.contains("nothing to take back"))
     })
 }

@@ -2,6 +2,7 @@
 
 use super::End::{Patched, Quarantined, Refused, Undone};
 use super::around;
+use super::boot_loader;
 use super::clocks;
 use super::kernels;
 use super::kills::{self, was_killed};
@@ -94,6 +95,13 @@ pub fn battery() -> Vec<Row> {
         row("H15", "an archive is not what was signed", true, &[Refused], around::archive_damaged),
         row("H16", "the index has expired", false, &[Refused, Patched], around::index_expired),
         row("H17", "the planned version is gone", false, &[Refused], around::archive_gone),
+        row(
+            "H17a",
+            "the archive no longer has the version that is installed",
+            false,
+            &[Patched, Undone],
+            around::installed_gone,
+        ),
         row("H18", "the solver wants to remove a package, or needs one", false, &[Refused], solver),
         row("H19", "package held by the administrator", false, &[Refused], held),
         row("H20", "the clock is wrong, or steps", false, &[Patched, Refused], clocks::wrong),
@@ -181,6 +189,13 @@ pub fn battery() -> Vec<Row> {
             true,
             &[Patched, Undone],
             file_systems,
+        ),
+        row(
+            "H38",
+            "GRUB is written to the disk anew, and taken back",
+            false,
+            &[Patched],
+            boot_loader::there_and_back,
         ),
         row("H36", "administrator changes packages meanwhile", true, &[Refused], administrator),
     ]
