@@ -49,9 +49,12 @@ fettle-agent: the host side of Fettle
                             what patch would change, and why not the rest; touches nothing
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
     patch [PACKAGE...] [--only security] [--feeds DIR] [--dry-run] [--hung-after SECONDS] [--repair]
-          [--confirm-within SECONDS] [--reboot] [--accept-missing SYMBOL@FILE]...
+          [--latency-margin PERCENT] [--confirm-within SECONDS] [--reboot]
+          [--accept-missing SYMBOL@FILE]...
                             the whole transaction, with its way back; /etc/fettle/probes.d must pass
-                            before and after; --repair: packages that somebody left half-configured first;
+                            before and after, and, with --latency-margin, be at most so much slower;
+                            --hung-after: a package manager that takes longer is ended, and it is undone;
+                            --repair: packages that somebody left half-configured first;
                             --confirm-within: undone unless `confirm` is typed so soon after its checks;
                             --reboot: where the change needs it; it goes on by itself afterwards, and a new
                             kernel is tried first: if the host does not come up, it boots the old one;

@@ -53,6 +53,7 @@ fn a_command_that_nobody_knows_is_a_usage_error_that_names_it() {
         (&["pach"][..], "pach"),
         (&["patch", "--hung-after", "soon"], "soon"),
         (&["patch", "--confirm-within", "soon"], "soon"),
+        (&["patch", "--latency-margin", "slow"], "percent"),
         (&["plan", "--only", "dreams"], "dreams"),
         (&["show"], "transaction"),
         (&["inventory", "--only", "dreams"], "dreams"),

@@ -266,6 +266,28 @@ fn a_server_killed_in_the_middle_of_a_rollout_resumes_it_and_repeats_nothing() {
 }
 
 #[test]
+fn a_change_typed_on_an_enrolled_host_is_carried_on_by_the_agent_when_its_terminal_goes_away() {
+    in_a_lab(|lab, bins| {
+        let mut setup = fleet(lab, bins, 1);
+        setup.publish("1.1", AcmeWeb::Good);
+        let host = &setup.hosts[0];
+        host.sh("mkdir -p /etc/fettle; touch /etc/fettle/allow-failpoints").unwrap().ok().unwrap();
+        let typed = host.command("fettle-agent").args(["patch", "acme-web"]);
+        let killed = typed.env("FETTLE_CRASH_AT", "apply:after").timeout(PATIENCE).run().unwrap();
+        assert!(!killed.success(), "{}", killed.stdout);
+        setup
+            .fleet
+            .wait("the agent to carry it on", PATIENCE, || {
+                let said = host.exec(&["fettle-agent", "-o", "json", "status"])?.ok()?;
+                let status: serde_json::Value = serde_json::from_str(&said).unwrap();
+                Ok((status["last"]["outcome"]["outcome"] == "patched").then_some(()))
+            })
+            .unwrap();
+        assert_eq!(version(host, "acme-web"), "1.1");
+    });
+}
+
+#[test]
 fn a_host_that_owes_a_reboot_is_rebooted_where_the_policy_allows_and_carries_on() {
     in_a_lab(|lab, bins| {
         let mut setup = fleet(lab, bins, 1);

@@ -177,6 +177,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
     let names_feeds = feeds.is_some();
     let hung_after_seconds = seconds(&mut words, "--hung-after")?;
     let confirm_seconds = seconds(&mut words, "--confirm-within")?;
+    let latency_margin_percent = number(&mut words, "--latency-margin", "percent")?;
     let half_configured = match words.flag("--repair") {
         true => HalfConfiguredRule::Repair,
         false => HalfConfiguredRule::Refuse,
@@ -224,6 +225,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
         fixes: plan.fixes.clone(),
         probes: probe::commands(&settings.config_dir.join("probes.d")),
         hung_after_seconds,
+        latency_margin_percent,
         half_configured,
         accept_missing,
         confirm_seconds,
@@ -286,8 +288,12 @@ fn in_step(
 }
 
 fn seconds(words: &mut Words, option: &str) -> Result<Option<u32>, Problem> {
+    number(words, option, "seconds")
+}
+
+fn number(words: &mut Words, option: &str, of: &str) -> Result<Option<u32>, Problem> {
     let text = words.option(option)?;
-    let wrong = |text: String| usage(format!("{option} wants seconds, not `{text}`"));
+    let wrong = |text: String| usage(format!("{option} wants {of}, not `{text}`"));
     text.map(|text| text.parse().map_err(|_| wrong(text))).transpose()
 }
 

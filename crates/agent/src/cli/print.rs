@@ -3,7 +3,7 @@
 use super::{Words, usage};
 use crate::journal::JournalError;
 use crate::settings::Settings;
-use crate::transaction::undo::undone;
+use crate::transaction::{confirm, undo::undone};
 use crate::{executor, identity, journal, orders};
 use fettle_core::assignment::Order;
 use fettle_core::transaction::{Outcome, Progress, Step, StepFacts, UndoFacts};
@@ -294,6 +294,7 @@ pub(super) fn status(settings: &Settings, words: Words) -> Result<(), Problem> {
         })
         .collect();
     let now = crate::transaction::progress::current(settings);
+    let waits = confirm::is_awaited(settings);
     if json {
         let value = json!({
             "host": identity.as_ref().map(|i| &i.host),
@@ -305,6 +306,7 @@ pub(super) fn status(settings: &Settings, words: Words) -> Result<(), Problem> {
             "needs_attention": stuck,
             "unreadable": lost,
             "now": now,
+            "waits_for_confirm": waits,
         });
         out!("{value:#}");
         return Ok(());
@@ -350,6 +352,7 @@ pub(super) fn status(settings: &Settings, words: Words) -> Result<(), Problem> {
             "fettle-agent resume takes up what its kept order still tells; else look at {}",
             settings.transactions_dir().display()
         ),
+        (None, true, true) if waits => "fettle-agent confirm, best from a new log-in".into(),
         (None, true, true) if under_way.is_some() => {
             "wait; fettle-agent status tells how far it is".into()
         }

@@ -87,10 +87,13 @@ fn way_back(spec: &Spec) -> io::Result<WentBack> {
     let mut paths: Vec<_> = fs::read_dir(archives)?.flatten().map(|e| e.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "deb"));
     paths.sort();
-    let mut dpkg = dpkg::changing(ConffileRule::Keep);
-    dpkg.args(["--force-downgrade", "--install"]).args(&paths).env("PATH", super::path());
+    let changing = || {
+        let mut dpkg = dpkg::changing(ConffileRule::Keep);
+        dpkg.arg("--force-downgrade").env("PATH", super::path());
+        dpkg
+    };
     let limit = Duration::from_secs(spec.limit_seconds.into());
-    let output = command::run(&mut dpkg, Some(limit))?;
+    let output = dpkg::install(changing, &paths, Some(limit))?;
     let said = |what: String| {
         let why = format!("{what}; dpkg ended with {}: {}", output.ending(), output.tail(3));
         Ok(WentBack::No { why })

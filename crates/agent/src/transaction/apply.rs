@@ -353,22 +353,16 @@ fn manifest_of(tx: &Transaction<'_>) -> Result<preimage::Manifest, Fault> {
 /// `Some`: it is not, and why.
 fn climb(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<Option<String>, Fault> {
     let archives = dpkg_archives(&tx.new_archives())?;
-    let rungs: [(&str, Vec<&Path>); 2] = [
-        ("dpkg --configure -a", Vec::new()),
-        (
-            "the new archives unpacked again",
-            archives.iter().map(std::path::PathBuf::as_path).collect(),
-        ),
-    ];
+    let dpkg = || dpkg::changing(tx.order.conffiles);
     let mut last = String::new();
-    for (rung, archives) in rungs {
-        let mut dpkg = dpkg::changing(tx.order.conffiles);
-        if archives.is_empty() {
-            dpkg.args(["--configure", "-a"]);
-        } else {
-            dpkg.arg("--install").args(archives);
-        }
-        let output = command::run(&mut dpkg, hung_after(tx)).map_err(io_fault("run dpkg"))?;
+    for rung in ["dpkg --configure -a", "the new archives unpacked again"] {
+        let output = match rung {
+            "dpkg --configure -a" => {
+                command::run(dpkg().args(["--configure", "-a"]), hung_after(tx))
+            }
+            _ => dpkg::install(dpkg, &archives, hung_after(tx)),
+        };
+        let output = output.map_err(io_fault("run dpkg"))?;
         match judge(tx)? {
             Verdict::New => {
                 facts.notes.push(format!("recovered by {rung}"));

@@ -73,6 +73,12 @@ pub fn confirm(settings: &Settings) -> std::io::Result<Option<TransactionId>> {
     Ok(None)
 }
 
+/// Does a transaction wait for the word?
+pub fn is_awaited(settings: &Settings) -> bool {
+    let waiting = |id: &TransactionId| waits(&settings.transactions_dir().join(id.as_str()));
+    executor::unfinished(settings).is_ok_and(|open| open.iter().any(waiting))
+}
+
 fn waits(directory: &Path) -> bool {
     read_kept::<Duration>(directory, ASKED).is_some() && !directory.join(CONFIRMED).exists()
 }

@@ -1,10 +1,12 @@
 //! The package database, asked by its own tools: `dpkg-query(1)`, `dpkg(1)`. Never judged by an exit code alone.
 
-use crate::command::{self, command};
+use crate::command::{self, Output, command};
 use fettle_core::assignment::ConffileRule;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// A dpkg that changes packages: asks nothing, restarts nothing, and follows the order's rule for configuration files.
 /// What it is to do is for the caller to add.
@@ -17,6 +19,47 @@ pub(crate) fn changing(rule: ConffileRule) -> Command {
     dpkg.args(["--force-confdef", conffiles]);
     dpkg.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_MODE", "l");
     dpkg
+}
+
+/// So often archives are installed that were not at their versions before.
+const TURNS: usize = 4;
+
+/// Has `dpkg` (with its options, without an action) install archives, as often as it brings more of them to their
+/// versions: dpkg unpacks them in the order in which they are named, and refuses one that needs another of them
+/// configured first (`Pre-Depends`; libpam-modules and libpam-modules-bin do). Gives how the last turn ended.
+///
+/// # Errors
+/// When dpkg cannot be run.
+pub(crate) fn install(
+    dpkg: impl Fn() -> Command,
+    archives: &[PathBuf],
+    limit: Option<Duration>,
+) -> io::Result<Output> {
+    let mut left: Vec<&PathBuf> = archives.iter().collect();
+    let mut turn = 0;
+    loop {
+        turn += 1;
+        let output = command::run(dpkg().arg("--install").args(&left), limit)?;
+        let named: Vec<_> = left.iter().filter_map(|path| of_archive(path)).collect();
+        let now = versions(&named.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>())?;
+        let is_missing = |path: &&PathBuf| {
+            of_archive(path).is_some_and(|(name, version)| now.get(&name) != Some(&version))
+        };
+        let missing: Vec<&PathBuf> = left.iter().copied().filter(is_missing).collect();
+        let in_vain = missing.len() == left.len() || turn == TURNS || output.timed_out;
+        if missing.is_empty() || in_vain {
+            return Ok(output);
+        }
+        left = missing;
+    }
+}
+
+/// `name:architecture` and version of an archive, by the name of its file.
+fn of_archive(path: &Path) -> Option<(String, String)> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".deb")?;
+    let (rest, architecture) = name.rsplit_once('_')?;
+    let (name, version) = rest.split_once('_')?;
+    Some((format!("{name}:{architecture}"), version.replace("%3a", ":")))
 }
 
 /// Installed versions of these packages (`name` or `name:architecture`); those not wholly installed are left out.
@@ -145,6 +188,19 @@ pub fn held(names: &[String]) -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_s_name_says_what_is_in_it() {
+        let of = |name: &str| of_archive(&Path::new("/a").join(name));
+        let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+        assert_eq!(
+            of("bind9_1%3a9.18-1~deb12u1_amd64.deb"),
+            pair("bind9:amd64", "1:9.18-1~deb12u1")
+        );
+        assert_eq!(of("acme-web_1.0_all.deb"), pair("acme-web:all", "1.0"));
+        assert_eq!(of("partial"), None);
+        assert_eq!(of("lock.deb"), None);
+    }
 
     #[test]
     fn only_stanzas_marked_automatic_count() {

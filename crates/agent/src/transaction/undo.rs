@@ -315,9 +315,12 @@ fn old_archives(directory: &Path, facts: &mut UndoFacts) {
     if archives.is_empty() {
         return;
     }
-    let mut dpkg = dpkg::changing(ConffileRule::Keep);
-    dpkg.args(["--force-downgrade", "--install"]).args(&archives);
-    match command::run(&mut dpkg, None) {
+    let changing = || {
+        let mut dpkg = dpkg::changing(ConffileRule::Keep);
+        dpkg.arg("--force-downgrade");
+        dpkg
+    };
+    match dpkg::install(changing, &archives, None) {
         Ok(output) => {
             facts.notes.push(format!("the old archives were unpacked again ({})", output.ending()))
         }
