@@ -211,14 +211,22 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
     let plan = in_step(input, resolve);
     let known = |name: &String| inventory.upgrades.iter().any(|u| u.is_called(name));
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
-        let known = inventory.packages.iter().any(|p| p.name == *unknown);
-        let why = if known { "is as new as its sources offer" } else { "is not installed here" };
-        return Err(Problem::new(
-            ProblemKind::NotFound,
-            "no-such-upgrade",
-            format!("{unknown} {why}"),
-            "apt-get update, then fettle-agent plan",
-        ));
+        let bare = unknown.split(':').next().unwrap_or(unknown);
+        let is_here = inventory.packages.iter().any(|p| p.name == bare);
+        let refusal = is_here.then(|| apt.refusal(unknown)).flatten();
+        let (why, hint) = match (is_here, refusal) {
+            (false, _) => ("is not installed here".to_owned(), "fettle-agent plan"),
+            (true, None) => (
+                "is as new as its sources offer".to_owned(),
+                "apt-get update, then fettle-agent plan",
+            ),
+            (true, Some(said)) => (
+                format!("cannot be upgraded to what its sources offer: {said}"),
+                "give the host a source that has what it needs, apt-get update, then try again",
+            ),
+        };
+        let message = format!("{unknown} {why}");
+        return Err(Problem::new(ProblemKind::NotFound, "no-such-upgrade", message, hint));
     }
     let order = ApplyOrder {
         changes: plan.changes.clone(),

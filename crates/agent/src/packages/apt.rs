@@ -55,6 +55,31 @@ impl Apt {
         self.root.join(path.trim_start_matches('/'))
     }
 
+    /// Why apt would not upgrade this package to what its sources offer, in its own words. `None`: it would, or there is
+    /// nothing newer.
+    pub fn refusal(&self, name: &str) -> Option<String> {
+        let bare = name.split(':').next().unwrap_or(name);
+        if !names::is_name(bare) {
+            return None;
+        }
+        let mut arguments = words(&["--simulate", "-q", "-o", "Debug::NoLocking=1"]);
+        arguments.extend(self.caches.clone());
+        arguments.extend(words(&["install", "--only-upgrade", "--", name]));
+        let output = tool::output("/usr/bin/apt-get", &arguments, Path::new("/")).ok()?;
+        if output.status.success() {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let unmet: Vec<&str> = text
+            .lines()
+            .skip_while(|line| !line.contains("unmet dependencies"))
+            .skip(1)
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        Some(if unmet.is_empty() { tool::said(&output) } else { unmet.join("; ") })
+    }
+
     /// The archive that was found, or one rebuilt from what is installed.
     fn old_archive(
         &self,

@@ -403,7 +403,7 @@ fn conffile(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
 
 fn solver(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     bad_patch(stand, AcmeWeb::Removes("nginx"), &[], "nginx")?;
-    bad_patch(stand, AcmeWeb::NeedsMissing, &[], "no such upgrade is offered")
+    bad_patch(stand, AcmeWeb::NeedsMissing, &[], "acme-runtime")
 }
 
 fn held(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
