@@ -51,24 +51,27 @@ pub enum FindingState {
     PendingReboot,
     /// An exception with owner, reason and expiry.
     Accepted,
+    /// By one's own statement (VEX) this host is not affected.
+    NotAffected,
     /// Proved gone, on disk and in memory.
     Fixed,
 }
 
 impl FindingState {
     /// All of them, what calls for attention first.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Open,
         Self::NoFixYet,
         Self::PendingRestart,
         Self::PendingReboot,
         Self::Accepted,
+        Self::NotAffected,
         Self::Fixed,
     ];
 
     /// Does the host still run vulnerable code?
     pub fn is_vulnerable(self) -> bool {
-        !matches!(self, Self::Fixed)
+        !matches!(self, Self::NotAffected | Self::Fixed)
     }
     /// The word, as CLI, API and web print it.
     pub fn word(self) -> &'static str {
@@ -78,6 +81,7 @@ impl FindingState {
             Self::PendingRestart => "pending-restart",
             Self::PendingReboot => "pending-reboot",
             Self::Accepted => "accepted",
+            Self::NotAffected => "not-affected",
             Self::Fixed => "fixed",
         }
     }

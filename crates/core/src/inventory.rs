@@ -84,6 +84,10 @@ pub struct Package {
     pub source_version: String,
     /// Neither half-installed nor half-configured.
     pub healthy: bool,
+    /// Module and stream that it is part of (rpm): `nodejs:18`. Empty where there is none, or the package manager does not
+    /// say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub module: String,
 }
 
 /// An upgrade offered by the host's own sources.

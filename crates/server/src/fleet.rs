@@ -73,7 +73,7 @@ struct Known {
 }
 
 /// How many states a finding can be in.
-const STATES: usize = 6;
+const STATES: usize = FindingState::ALL.len();
 
 /// What the policies make of a host.
 #[derive(Debug, Default)]

@@ -46,6 +46,7 @@ fn inventory(cohort: usize) -> Inventory {
         source: format!("source-{}", n / 2),
         source_version: version(n, step(n)),
         healthy: true,
+        module: String::new(),
     };
     let upgrade = |n: usize| Upgrade {
         name: package_name(n),

@@ -92,6 +92,7 @@ fn inventory() -> Inventory {
             source: "openssl".into(),
             source_version: "3.0.15-1~deb12u1".into(),
             healthy: true,
+            module: String::new(),
         }],
         upgrades: vec![Upgrade {
             name: "libssl3".into(),

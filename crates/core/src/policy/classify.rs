@@ -116,7 +116,10 @@ impl Policy {
         first_seen: Timestamp,
     ) -> Option<(&ClassRule, Option<Deadline>)> {
         let class = self.classify(finding)?;
-        if matches!(finding.state, FindingState::NoFixYet | FindingState::Accepted) {
+        if matches!(
+            finding.state,
+            FindingState::NoFixYet | FindingState::Accepted | FindingState::NotAffected
+        ) {
             return Some((class, None));
         }
         let published = finding.ranking.published.and_then(|on| Some((on, midnight(on)?)));

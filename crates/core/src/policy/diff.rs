@@ -181,7 +181,7 @@ fn owed(policy: Option<&Policy>, known: &Known, now: Timestamp) -> Owed {
     let mut finding = known.finding.clone();
     let accepted = policy.is_some_and(|p| p.accepts(&finding, now).is_some());
     finding.state = match finding.state {
-        FindingState::Fixed => FindingState::Fixed,
+        FindingState::NotAffected | FindingState::Fixed => finding.state,
         _ if accepted => FindingState::Accepted,
         // What it would be without: the next judgement may know better (`pending-restart`), and says so then.
         FindingState::Accepted if finding.fixed_version.is_some() => FindingState::Open,

@@ -47,6 +47,7 @@ fn reason(finding: &Finding) -> String {
             "fixed on disk; the old kernel still runs: reboot".to_owned()
         }
         FindingState::Accepted => "accepted".to_owned(),
+        FindingState::NotAffected => return "not affected, by your own statement".to_owned(),
         FindingState::Fixed => return "proved gone, on disk and in memory".to_owned(),
     };
     let mut why = Vec::new();

@@ -237,6 +237,7 @@ fn findings(view: &View<'_>, it: &HostDetail) -> Markup {
     let rest = [
         ("No fix yet", FindingState::NoFixYet),
         ("Accepted", FindingState::Accepted),
+        ("Not affected, by your own statement", FindingState::NotAffected),
         ("Fixed", FindingState::Fixed),
     ];
     section(

@@ -64,7 +64,7 @@ pub(crate) fn finding_state(state: FindingState) -> Mark {
         FindingState::NoFixYet => mark("ring", "rest"),
         FindingState::PendingRestart => mark("half", "warn"),
         FindingState::PendingReboot => mark("power", "warn"),
-        FindingState::Accepted => mark("dash", "rest"),
+        FindingState::Accepted | FindingState::NotAffected => mark("dash", "rest"),
         FindingState::Fixed => mark("tick", "good"),
     }
 }

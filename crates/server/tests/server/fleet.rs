@@ -224,6 +224,7 @@ pub(crate) fn inventory(version: &str) -> Inventory {
         source: source.into(),
         source_version: version.into(),
         healthy: true,
+        module: String::new(),
     };
     let upgrade = |name: &str| Upgrade {
         name: name.into(),

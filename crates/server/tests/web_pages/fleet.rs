@@ -364,6 +364,7 @@ fn inventory() -> Inventory {
                 source: KNOWN[n % 10].1.into(),
                 source_version: KNOWN[n % 10].2.into(),
                 healthy: n != 17,
+                module: String::new(),
             })
             .collect(),
         upgrades: order(6)

@@ -252,6 +252,7 @@ impl<'a> Record<'a> {
             source,
             source_version,
             healthy: self.is_healthy(),
+            module: String::new(),
         }
     }
 }

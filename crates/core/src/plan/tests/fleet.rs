@@ -31,6 +31,7 @@ pub(crate) fn package(name: &str, source: &str, version: &str) -> Package {
         source: source.into(),
         source_version: version.into(),
         healthy: true,
+        module: String::new(),
     }
 }
 
