@@ -4,6 +4,7 @@
 use fettle_core::advisory::AdvisoryStatus;
 use fettle_vuln::exposure::{Catalogue, CatalogueInput};
 use fettle_vuln::feed::debian_list::{self, List, Lists};
+use fettle_vuln::feed::updateinfo::RpmVendor;
 use fettle_vuln::feed::{
     self, Feed, FeedError, MAX_ERRORS_KEPT, MAX_NAME, MAX_TEXT, MAX_VERSION, Parsed, Publisher,
 };
@@ -11,8 +12,21 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// The targets, each with a directory of its name in `corpus/`.
-pub const TARGETS: [&str; 7] =
-    ["debian_tracker", "debian_advisories", "debian_list", "kev", "epss", "cvss", "osv"];
+pub const TARGETS: [&str; 13] = [
+    "csaf_redhat",
+    "cve",
+    "debian_advisories",
+    "debian_list",
+    "debian_tracker",
+    "epss",
+    "cvss",
+    "kev",
+    "nvd",
+    "osv",
+    "secdb",
+    "updateinfo",
+    "vex",
+];
 
 /// Tries one target on these bytes.
 ///
@@ -49,6 +63,28 @@ pub fn try_target(target: &str, bytes: &[u8]) {
                     .all(|c| bounds.contains(&c.score) && bounds.contains(&c.computed))
             );
         }
+        "csaf_redhat" => {
+            let parsed = feed::csaf::redhat::parse(bytes);
+            input.add_osv(records(Feed::RedHatCsaf, bytes, parsed));
+        }
+        "cve" => input.add_cve(records(Feed::CveRecords, bytes, feed::cve::parse(bytes))),
+        "nvd" => input.add_cve(records(Feed::Nvd, bytes, feed::cve::parse_nvd(bytes))),
+        "secdb" => {
+            input.advisories = records(Feed::AlpineSecdb, bytes, feed::secdb::parse(bytes));
+        }
+        "updateinfo" => {
+            for vendor in RpmVendor::ALL {
+                let parsed = feed::updateinfo::parse(vendor, bytes);
+                input.add_osv(records(Feed::UpdateInfo(vendor), bytes, parsed));
+            }
+        }
+        "vex" => {
+            input.vex = records(Feed::Vex, bytes, feed::vex::parse(bytes));
+            for said in &input.vex {
+                assert!(!said.products.is_empty() && !said.author.is_empty());
+                assert!(said.expires.is_none_or(|until| until > said.issued));
+            }
+        }
         "osv" => {
             let publisher = publisher_in(bytes);
             let parsed = feed::osv::parse(publisher, bytes);
@@ -59,7 +95,7 @@ pub fn try_target(target: &str, bytes: &[u8]) {
     for said in &input.advisories {
         assert!(!said.id.is_empty() && said.id.len() <= MAX_NAME, "{:?}", said.id);
         assert!(
-            !said.source.is_empty() && said.source.len() <= 2 * MAX_NAME + 1,
+            !said.source.is_empty() && said.source.len() <= 3 * MAX_NAME + 2,
             "{:?}",
             said.source
         );

@@ -5,7 +5,7 @@ use fettle_core::host::Host;
 use fettle_core::policy::{Acceptance, Policy};
 use fettle_core::{HostId, Problem, Timestamp};
 use fettle_store::{Tx, feeds, findings, hosts, policies, settings};
-use fettle_vuln::exposure::{Catalogue, Exception, HostView};
+use fettle_vuln::exposure::{Catalogue, Exception, HostView, Verdict};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ pub(crate) fn judge(app: &App, tx: &mut Tx<'_>, host: &Host) -> Result<findings:
         findings::of_host(tx, &host.id)?.into_values().map(|r| r.finding).collect();
     let (catalogue, policies) = (app.catalogue(), app.policies());
     let policy = policies.of(host);
-    let accepted = policy.map_or_else(Vec::new, |policy| accepted(&catalogue, policy, now()));
+    let mut accepted = policy.map_or_else(Vec::new, |policy| accepted(&catalogue, policy, now()));
+    accepted.extend(catalogue.ruled_out(&host.id, inventory, now()));
     let view = HostView {
         host: &host.id,
         inventory,
@@ -53,6 +54,7 @@ fn accepted(catalogue: &Catalogue, policy: &Policy, now: Timestamp) -> Vec<Excep
         owner: a.owner.clone(),
         reason: a.reason.clone(),
         until: a.until,
+        verdict: Verdict::Accepted,
     };
     policy.acceptances.iter().filter(holds).map(exception).collect()
 }
@@ -71,9 +73,11 @@ pub(crate) fn judge_all(app: &App) -> Result<(), Problem> {
         for policy in policies::current(view)? {
             by.push(format!("{}={}", policy.name, policy.digest));
         }
-        // An acceptance ends by itself: what it covered is open again.
+        // An acceptance ends by itself, and so does one's own statement: what it covered is open again.
         let ended = app.policies().ended_acceptances(now());
         by.push(format!("ended-acceptances={ended}"));
+        let ended = app.catalogue().ended_statements(now());
+        by.push(format!("ended-statements={ended}"));
         let ids: Vec<HostId> = hosts::all(view)?.into_iter().map(|h| h.host.id).collect();
         Ok((by.join(" "), settings::get(view, JUDGED_BY)?, ids))
     })?;

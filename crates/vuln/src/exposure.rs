@@ -29,6 +29,9 @@ mod facts;
 mod fleet;
 mod guard;
 mod judge;
+mod own;
+mod part;
+mod pockets;
 mod signed;
 mod vendor;
 
@@ -36,6 +39,7 @@ pub use catalogue::{Catalogue, CatalogueInput, Cvss, Publication, Statement};
 pub use explain::{Explanation, Reason, Topic};
 pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Totals, Worst};
 pub use guard::Sudden;
+pub(crate) use part::{CompactStatement, CompactVulnerability, Wanted};
 pub use signed::vendor_source;
 pub use vendor::release_name;
 pub(crate) use vendor::{is_modular, scheme_of};
@@ -81,6 +85,20 @@ pub struct Exception {
     pub reason: String,
     /// Until when.
     pub until: Timestamp,
+    /// What was decided.
+    #[serde(default)]
+    pub verdict: Verdict,
+}
+
+/// What somebody decided about a vulnerability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The host is affected, and that is lived with: `accepted`.
+    #[default]
+    Accepted,
+    /// The host is not affected, by one's own statement (VEX): `not-affected`.
+    NotAffected,
 }
 
 impl Exception {

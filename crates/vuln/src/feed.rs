@@ -5,6 +5,8 @@
 //! in [`Parsed::errors`] with its line; the others count. Fields this crate does not know are ignored. Names and
 //! versions are bounded and checked before they get anywhere else. Nothing panics, whatever the bytes.
 
+pub mod csaf;
+pub mod cve;
 pub mod cvss;
 pub mod debian;
 pub mod debian_list;
@@ -12,12 +14,18 @@ pub mod dsa;
 pub mod epss;
 pub mod kev;
 pub mod osv;
+pub mod purl;
+pub mod secdb;
+pub mod updateinfo;
+pub mod vex;
 
 mod document;
+mod xml;
 
 use debian_list::List;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use updateinfo::RpmVendor;
 
 /// Larger documents are refused unread: 512 MiB. The largest vendor feed in use has about 70 MB.
 pub const MAX_FEED_BYTES: usize = 512 << 20;
@@ -46,6 +54,18 @@ pub enum Feed {
     Epss,
     /// CVSS scores, JSON lines.
     Cvss,
+    /// CVE records, JSON 5, with CISA's SSVC where they carry it.
+    CveRecords,
+    /// NVD's records, JSON.
+    Nvd,
+    /// One's own statements, OpenVEX or CSAF.
+    Vex,
+    /// Alpine's security database, JSON.
+    AlpineSecdb,
+    /// Red Hat's advisories and pages of vulnerabilities, CSAF.
+    RedHatCsaf,
+    /// One vendor's `updateinfo.xml`.
+    UpdateInfo(RpmVendor),
     /// One publisher's advisories in the OSV format, JSON lines.
     Osv(Publisher),
 }
@@ -101,7 +121,7 @@ impl Publisher {
 
 impl Feed {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 27] = [
         Self::DebianTracker,
         Self::DebianAdvisories,
         Self::DebianList(List::Cve),
@@ -110,6 +130,17 @@ impl Feed {
         Self::Kev,
         Self::Epss,
         Self::Cvss,
+        Self::CveRecords,
+        Self::Nvd,
+        Self::Vex,
+        Self::AlpineSecdb,
+        Self::RedHatCsaf,
+        Self::UpdateInfo(RpmVendor::AlmaLinux),
+        Self::UpdateInfo(RpmVendor::Amazon),
+        Self::UpdateInfo(RpmVendor::Fedora),
+        Self::UpdateInfo(RpmVendor::Oracle),
+        Self::UpdateInfo(RpmVendor::RedHat),
+        Self::UpdateInfo(RpmVendor::Rocky),
         Self::Osv(Publisher::AlmaLinux),
         Self::Osv(Publisher::Alpine),
         Self::Osv(Publisher::Chainguard),
@@ -131,6 +162,17 @@ impl Feed {
             Self::Kev => "kev",
             Self::Epss => "epss",
             Self::Cvss => "cvss",
+            Self::CveRecords => "cve-records",
+            Self::Nvd => "nvd",
+            Self::Vex => "vex",
+            Self::AlpineSecdb => "alpine-secdb",
+            Self::RedHatCsaf => "csaf-redhat",
+            Self::UpdateInfo(RpmVendor::AlmaLinux) => "updateinfo-almalinux",
+            Self::UpdateInfo(RpmVendor::Amazon) => "updateinfo-amazon",
+            Self::UpdateInfo(RpmVendor::Fedora) => "updateinfo-fedora",
+            Self::UpdateInfo(RpmVendor::Oracle) => "updateinfo-oracle",
+            Self::UpdateInfo(RpmVendor::RedHat) => "updateinfo-redhat",
+            Self::UpdateInfo(RpmVendor::Rocky) => "updateinfo-rocky",
             Self::Osv(Publisher::AlmaLinux) => "osv-almalinux",
             Self::Osv(Publisher::Alpine) => "osv-alpine",
             Self::Osv(Publisher::Chainguard) => "osv-chainguard",
@@ -155,7 +197,16 @@ impl Feed {
 
     /// Does it say who is affected? The others only rank and date.
     pub fn says_who_is_affected(self) -> bool {
-        matches!(self, Self::DebianTracker | Self::DebianList(List::Cve) | Self::Osv(_))
+        use Feed::{AlpineSecdb, DebianList, DebianTracker, Osv, RedHatCsaf, UpdateInfo};
+        matches!(
+            self,
+            DebianTracker
+                | DebianList(List::Cve)
+                | AlpineSecdb
+                | RedHatCsaf
+                | UpdateInfo(_)
+                | Osv(_)
+        )
     }
 }
 
@@ -186,6 +237,17 @@ impl fmt::Display for Feed {
             Self::Kev => "KEV feed",
             Self::Epss => "EPSS feed",
             Self::Cvss => "CVSS feed",
+            Self::CveRecords => "feed of CVE records",
+            Self::Nvd => "NVD feed",
+            Self::Vex => "feed of own VEX statements",
+            Self::AlpineSecdb => "Alpine secdb feed",
+            Self::RedHatCsaf => "Red Hat CSAF feed",
+            Self::UpdateInfo(RpmVendor::AlmaLinux) => "AlmaLinux updateinfo feed",
+            Self::UpdateInfo(RpmVendor::Amazon) => "Amazon Linux updateinfo feed",
+            Self::UpdateInfo(RpmVendor::Fedora) => "Fedora updateinfo feed",
+            Self::UpdateInfo(RpmVendor::Oracle) => "Oracle Linux updateinfo feed",
+            Self::UpdateInfo(RpmVendor::RedHat) => "Red Hat updateinfo feed",
+            Self::UpdateInfo(RpmVendor::Rocky) => "Rocky Linux updateinfo feed",
             Self::Osv(Publisher::AlmaLinux) => "AlmaLinux OSV feed",
             Self::Osv(Publisher::Alpine) => "Alpine OSV feed",
             Self::Osv(Publisher::Chainguard) => "Chainguard OSV feed",
@@ -304,6 +366,12 @@ pub fn count(feed: Feed, bytes: &[u8]) -> Result<(usize, usize), FeedError> {
         Feed::Kev => both(&kev::parse(bytes)?),
         Feed::Epss => both(&epss::parse(bytes)?),
         Feed::Cvss => both(&cvss::parse(bytes)?),
+        Feed::CveRecords => both(&cve::parse(bytes)?),
+        Feed::Nvd => both(&cve::parse_nvd(bytes)?),
+        Feed::Vex => both(&vex::parse(bytes)?),
+        Feed::AlpineSecdb => both(&secdb::parse(bytes)?),
+        Feed::RedHatCsaf => both(&csaf::redhat::parse(bytes)?),
+        Feed::UpdateInfo(vendor) => both(&updateinfo::parse(vendor, bytes)?),
         Feed::Osv(publisher) => both(&osv::parse(publisher, bytes)?),
     })
 }

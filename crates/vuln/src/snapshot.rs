@@ -3,6 +3,7 @@
 
 use crate::exposure::{Catalogue, CatalogueInput};
 use crate::feed::debian_list::{List, Lists};
+use crate::feed::updateinfo::RpmVendor;
 use crate::feed::{self, Feed, FeedError, Parsed, Publisher, RecordError};
 use fettle_core::Digest;
 use jiff::civil::Date;
@@ -55,7 +56,7 @@ pub enum SnapshotError {
     Feed(#[from] FeedError),
     /// Nothing says who is affected.
     #[error(
-        "the set of feeds has none that says who is affected: add debian-tracker, or osv-VENDOR (osv-almalinux, osv-ubuntu)"
+        "the set of feeds has none that says who is affected: add debian-tracker, osv-VENDOR (osv-almalinux, osv-ubuntu), updateinfo-VENDOR, csaf-redhat or alpine-secdb"
     )]
     NothingSaysWho,
     /// The manifest cannot be read.
@@ -104,6 +105,29 @@ pub fn load(feeds: &Feeds<'_>) -> Result<Loaded, SnapshotError> {
     }
     if let Some(bytes) = feeds.bytes.get(&Feed::Cvss) {
         input.cvss = note(&mut outcomes, Feed::Cvss, feed::cvss::parse(bytes)?);
+    }
+    if let Some(bytes) = feeds.bytes.get(&Feed::CveRecords) {
+        input.add_cve(note(&mut outcomes, Feed::CveRecords, feed::cve::parse(bytes)?));
+    }
+    if let Some(bytes) = feeds.bytes.get(&Feed::Nvd) {
+        input.add_cve(note(&mut outcomes, Feed::Nvd, feed::cve::parse_nvd(bytes)?));
+    }
+    if let Some(bytes) = feeds.bytes.get(&Feed::AlpineSecdb) {
+        let statements = note(&mut outcomes, Feed::AlpineSecdb, feed::secdb::parse(bytes)?);
+        input.advisories.extend(statements);
+    }
+    if let Some(bytes) = feeds.bytes.get(&Feed::RedHatCsaf) {
+        let records = feed::csaf::redhat::parse(bytes)?;
+        input.add_osv(note(&mut outcomes, Feed::RedHatCsaf, records));
+    }
+    for vendor in RpmVendor::ALL {
+        let feed = Feed::UpdateInfo(vendor);
+        if let Some(bytes) = feeds.bytes.get(&feed) {
+            input.add_osv(note(&mut outcomes, feed, feed::updateinfo::parse(vendor, bytes)?));
+        }
+    }
+    if let Some(bytes) = feeds.bytes.get(&Feed::Vex) {
+        input.vex = note(&mut outcomes, Feed::Vex, feed::vex::parse(bytes)?);
     }
     let mut lists = Lists::default();
     for (list, entries) in

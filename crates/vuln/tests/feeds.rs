@@ -7,6 +7,7 @@ mod support;
 
 use fettle_core::advisory::{Advisory, AdvisoryStatus};
 use fettle_vuln::feed::debian_list::List;
+use fettle_vuln::feed::updateinfo::RpmVendor;
 use fettle_vuln::feed::{
     self, Feed, FeedError, MAX_ERRORS_KEPT, MAX_NAME, Parsed, Publisher, RecordError,
 };
@@ -45,6 +46,25 @@ const EPSS: &str = "#model_version:v4,score_date:2026-08-16T00:00:00+0000\ncve,e
 const CVSS: &str = "{\"id\":\"CVE-2024-3094\",\"vector\":\"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H\",\"score\":10.0,\"issuer\":\"cna\"}\n";
 const CVE_LIST: &str = "CVE-2024-5535 (Issue summary ...)\n\t{DSA-5764-1}\n\t- openssl 3.3.2-1 (low; bug #1074487)\n\t[bookworm] - openssl <no-dsa> (Minor issue)\nCVE-2023-32508\n\tRESERVED\n";
 const DSA_LIST: &str = "[03 Sep 2024] DSA-5764-1 openssl - security update\n\t{CVE-2024-5535}\n\t[bookworm] - openssl 3.0.14-1~deb12u2\n";
+const VEX: &str = r#"{"@context":"https://openvex.dev/ns/v0.2.0","@id":"urn:own:1","author":"Ops","timestamp":"2026-01-01T00:00:00Z","version":1,"statements":[
+  {"vulnerability":{"name":"CVE-2024-5535"},"products":[{"@id":"pkg:deb/debian/openssl?arch=source"}],"status":"not_affected","justification":"vulnerable_code_not_in_execute_path"}]}"#;
+const CVE_RECORD: &str = r#"{"cveMetadata":{"cveId":"CVE-2024-3094","state":"PUBLISHED"},"containers":{
+ "cna":{"providerMetadata":{"shortName":"redhat"},"metrics":[{"cvssV3_1":{"version":"3.1","vectorString":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H","baseScore":10.0}}]},
+ "adp":[{"providerMetadata":{"shortName":"CISA-ADP"},"metrics":[{"other":{"type":"ssvc","content":{"options":[{"Exploitation":"poc"},{"Automatable":"yes"},{"Technical Impact":"total"}]}}}]}]}}"#;
+const NVD: &str = r#"{"resultsPerPage":1,"vulnerabilities":[{"cve":{"id":"CVE-2024-3094","vulnStatus":"Analyzed","metrics":{
+ "cvssMetricV31":[{"source":"nvd@nist.gov","type":"Primary","cvssData":{"vectorString":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H","baseScore":10.0}}]}}}]}"#;
+const SECDB: &str = r#"{"distroversion":"v3.19","reponame":"main","packages":[{"pkg":{"name":"curl",
+ "secfixes":{"8.5.0-r0":["CVE-2023-46218","CVE-2023-46219 XSA-1"],"0":["CVE-2021-1"]}}}]}"#;
+const REDHAT: &str = r#"{"document":{"category":"csaf_security_advisory","publisher":{"name":"Red Hat"},"tracking":{"id":"RHSA-2023:7207","current_release_date":"2023-11-14T17:00:58Z","initial_release_date":"2023-11-14T17:00:58Z"}},
+"product_tree":{"branches":[{"category":"vendor","name":"Red Hat","branches":[
+ {"category":"product_name","name":"BaseOS","product":{"product_id":"B","name":"BaseOS","product_identification_helper":{"cpe":"cpe:/o:redhat:enterprise_linux:8::baseos"}}},
+ {"category":"product_version","name":"c-ares","product":{"product_id":"c-ares-0:1.13.0-9.el8_9.1.x86_64","name":"c","product_identification_helper":{"purl":"pkg:rpm/redhat/c-ares@1.13.0-9.el8_9.1?arch=x86_64"}}}]}],
+ "relationships":[{"category":"default_component_of","full_product_name":{"product_id":"B:c","name":"c of B"},"product_reference":"c-ares-0:1.13.0-9.el8_9.1.x86_64","relates_to_product_reference":"B"}]},
+"vulnerabilities":[{"cve":"CVE-2020-22217","product_status":{"fixed":["B:c"]}}]}"#;
+const UPDATEINFO: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<updates><update from="x" type="security"><id>XSA-2023:1</id><issued date="2023-11-28 00:00:00"/><release>Fedora 38</release><severity>Important</severity>
+<references><reference id="CVE-2023-44487" type="cve"/></references>
+<pkglist><collection><name>n</name><package name="nodejs" version="18.18.2" release="6.el9_2" epoch="1" arch="x86_64" src="nodejs-18.18.2-6.el9_2.src.rpm"/></collection></pkglist></update></updates>"#;
 const OSV: &str = "{\"id\":\"X-CVE-2024-1\",\"published\":\"2024-05-01T00:00:00Z\",\"affected\":[{\"package\":{\"ecosystem\":\"ECOSYSTEM_OF_IT\",\"name\":\"curl\"},\"ranges\":[{\"type\":\"ECOSYSTEM\",\"events\":[{\"introduced\":\"0\"},{\"fixed\":\"7.76.1\"}]}]}]}\n";
 
 fn tracker(json: &str) -> Parsed<Advisory> {
@@ -62,6 +82,12 @@ fn parse(feed: Feed, bytes: &[u8]) -> Result<(usize, Vec<RecordError>), FeedErro
         Feed::Kev => feed::kev::parse(bytes).map(outcome),
         Feed::Epss => feed::epss::parse(bytes).map(outcome),
         Feed::Cvss => feed::cvss::parse(bytes).map(outcome),
+        Feed::CveRecords => feed::cve::parse(bytes).map(outcome),
+        Feed::Nvd => feed::cve::parse_nvd(bytes).map(outcome),
+        Feed::AlpineSecdb => feed::secdb::parse(bytes).map(outcome),
+        Feed::RedHatCsaf => feed::csaf::redhat::parse(bytes).map(outcome),
+        Feed::UpdateInfo(vendor) => feed::updateinfo::parse(vendor, bytes).map(outcome),
+        Feed::Vex => feed::vex::parse(bytes).map(outcome),
         Feed::DebianList(list) => feed::debian_list::parse(list, bytes).map(outcome),
         Feed::Osv(publisher) => feed::osv::parse(publisher, bytes).map(outcome),
     }
@@ -74,6 +100,13 @@ fn sample(feed: Feed) -> String {
         Feed::Kev => KEV.to_owned(),
         Feed::Epss => EPSS.to_owned(),
         Feed::Cvss => CVSS.to_owned(),
+        Feed::CveRecords => CVE_RECORD.to_owned(),
+        Feed::Nvd => NVD.to_owned(),
+        Feed::AlpineSecdb => SECDB.to_owned(),
+        Feed::RedHatCsaf => REDHAT.to_owned(),
+        Feed::UpdateInfo(RpmVendor::Amazon) => UPDATEINFO.replace("6.el9_2", "6.amzn2023.0.2"),
+        Feed::UpdateInfo(_) => UPDATEINFO.to_owned(),
+        Feed::Vex => VEX.to_owned(),
         Feed::DebianList(List::Cve) => CVE_LIST.to_owned(),
         Feed::DebianList(List::Dsa) => DSA_LIST.to_owned(),
         Feed::DebianList(List::Dla) => DSA_LIST.replace("DSA", "DLA"),
@@ -168,7 +201,18 @@ fn a_feed_cut_off_at_any_byte_is_refused_as_a_whole() {
                 continue;
             }
             let cut = &whole.as_bytes()[..end];
-            let lines = !matches!(feed, Feed::DebianTracker | Feed::Kev);
+            let whole_documents = matches!(
+                feed,
+                Feed::DebianTracker
+                    | Feed::Kev
+                    | Feed::Vex
+                    | Feed::CveRecords
+                    | Feed::Nvd
+                    | Feed::AlpineSecdb
+                    | Feed::RedHatCsaf
+                    | Feed::UpdateInfo(_)
+            );
+            let lines = !whole_documents;
             match parse(feed, cut) {
                 Err(FeedError::Truncated { feed: named, line, .. }) => {
                     assert_eq!(named, feed);
@@ -461,7 +505,7 @@ fn a_set_of_feeds_without_statements_and_a_manifest_that_does_not_fit_are_refuse
         "file = 1",
         "[[file]]\nname = 1",
         &file.replace("2026-08-07", "2026-13-07"),
-        &file.replace("kev", "nvd"),
+        &file.replace("kev", "horoscope"),
     ] {
         assert!(matches!(Manifest::parse(broken), Err(SnapshotError::Manifest(_))), "{broken}");
     }

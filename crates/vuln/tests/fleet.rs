@@ -10,7 +10,7 @@ use fettle_core::finding::{Finding, FindingState::*, Severity};
 use fettle_core::inventory::{Inventory, Kernel};
 use fettle_vuln::exposure::{
     Catalogue, CatalogueInput, Exception, FindingDelta, FleetIndex, HostChange, HostView, Totals,
-    Withdrawn,
+    Verdict, Withdrawn,
 };
 use fettle_vuln::feed::epss::EpssScore;
 use fettle_vuln::feed::kev::KevEntry;
@@ -256,7 +256,7 @@ enum Event {
 
 const SOURCES: [&str; 3] = ["p", "q", "linux"];
 const VERSIONS: [&str; 4] = ["1-1", "1-2", "2-1", "3-1"];
-const STATUSES: [&str; 6] = ["0", "?", "", "1-2", "2-1", "3-1"];
+const STATUSES: [&str; 7] = ["0", "?", "", "1-2", "2-1", "3-1", "^2-1"];
 const IDS: [&str; 4] = ["CVE-1", "CVE-2", "CVE-3", "CVE-4"];
 
 fn inventory() -> impl Strategy<Value = Inventory> {
@@ -304,13 +304,15 @@ fn inventory() -> impl Strategy<Value = Inventory> {
 }
 
 fn exceptions() -> impl Strategy<Value = Vec<Exception>> {
-    prop::collection::vec((0..IDS.len(), prop::option::of(0..SOURCES.len())), 0..2).prop_map(
-        |list| {
-            list.into_iter()
-                .map(|(id, source)| exception(IDS[id], source.map(|s| SOURCES[s])))
-                .collect()
-        },
-    )
+    let one = (0..IDS.len(), prop::option::of(0..SOURCES.len()), any::<bool>());
+    prop::collection::vec(one, 0..3).prop_map(|list| {
+        list.into_iter()
+            .map(|(id, source, ruled_out)| Exception {
+                verdict: if ruled_out { Verdict::NotAffected } else { Verdict::Accepted },
+                ..exception(IDS[id], source.map(|s| SOURCES[s]))
+            })
+            .collect()
+    })
 }
 
 fn statements() -> impl Strategy<Value = Vec<(usize, usize, usize, bool)>> {

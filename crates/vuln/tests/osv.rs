@@ -192,8 +192,11 @@ fn reference(host: &Host, inventory: &Inventory, records: &[Value]) -> (Pairs, S
     let strings = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().map(|v| v.as_str().unwrap().to_owned()).collect()
     };
-    // (vulnerability, package name, installed version, fixed version or none), each to be asked about.
-    let mut questions: Vec<(String, String, String, Option<String>)> = Vec::new();
+    // (vulnerability, package name, installed version, fixed version or none, for subscribers only), each to be asked about.
+    let mut questions: Vec<(String, String, String, Option<String>, bool)> = Vec::new();
+    // What the release itself, and not only its Pro release, says something of.
+    let mut own: BTreeSet<(String, String)> = BTreeSet::new();
+    let for_subscribers = host.ecosystem.replace("Ubuntu:", "Ubuntu:Pro:");
     for record in records {
         let id = record["id"].as_str().unwrap();
         let kind = id.split('-').next().unwrap();
@@ -209,7 +212,9 @@ fn reference(host: &Host, inventory: &Inventory, records: &[Value]) -> (Pairs, S
             cves.push(id.split_once("-CVE-").map_or(id.to_owned(), |(_, n)| format!("CVE-{n}")));
         }
         for affected in record["affected"].as_array().unwrap() {
-            if affected["package"]["ecosystem"] != host.ecosystem {
+            let ecosystem = affected["package"]["ecosystem"].as_str().unwrap();
+            let pro = ecosystem == for_subscribers && ecosystem != host.ecosystem;
+            if ecosystem != host.ecosystem && !pro {
                 continue;
             }
             let name = affected["package"]["name"].as_str().unwrap();
@@ -238,7 +243,10 @@ fn reference(host: &Host, inventory: &Inventory, records: &[Value]) -> (Pairs, S
                     }
                     for cve in &about {
                         let fixed = fixed.map(str::to_owned);
-                        questions.push((cve.clone(), name.into(), its_version.clone(), fixed));
+                        if !pro {
+                            own.insert((cve.clone(), name.into()));
+                        }
+                        questions.push((cve.clone(), name.into(), its_version.clone(), fixed, pro));
                     }
                 }
             }
@@ -247,10 +255,11 @@ fn reference(host: &Host, inventory: &Inventory, records: &[Value]) -> (Pairs, S
     let pairs = questions.iter().filter_map(|q| Some((q.2.clone(), q.3.clone()?))).collect();
     let (lower, who) = lower(host.scheme, &pairs);
     let mut affected = Pairs::new();
-    for (cve, name, installed, fixed) in &questions {
+    for (cve, name, installed, fixed, pro) in &questions {
         let hit = fixed.as_ref().is_none_or(|f| lower.contains(&(installed.clone(), f.clone())));
-        if hit {
-            affected.insert((cve.clone(), name.clone(), fixed.is_some()));
+        // The release's own word first; what Pro alone fixes is none for a host that is not attached.
+        if hit && (!pro || !own.contains(&(cve.clone(), name.clone()))) {
+            affected.insert((cve.clone(), name.clone(), fixed.is_some() && !pro));
         }
     }
     // Of two statements the worse counts: one that is open hides the fix of another.

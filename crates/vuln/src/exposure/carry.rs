@@ -171,8 +171,10 @@ fn decide(
 fn kept(known: &Known) -> Carried {
     let state = match known.state {
         // What the exception covered is not known here; if it ends, the worst is assumed.
-        FindingState::Accepted if known.fixed_version.is_some() => FindingState::Open,
-        FindingState::Accepted => FindingState::NoFixYet,
+        FindingState::Accepted | FindingState::NotAffected if known.fixed_version.is_some() => {
+            FindingState::Open
+        }
+        FindingState::Accepted | FindingState::NotAffected => FindingState::NoFixYet,
         state => state,
     };
     Carried {

@@ -1,13 +1,16 @@
 //! Everything vendors say, indexed by release and source package, with what the world says about each
 //! vulnerability beside it.
 
+use super::pockets;
 use super::vendor::scheme_of;
+use crate::feed::cve::{CveFacts, Ssvc};
 use crate::feed::cvss::CvssScore;
 use crate::feed::debian_list::{self, Resolved};
 use crate::feed::dsa::DebianAdvisory;
 use crate::feed::epss::EpssScore;
 use crate::feed::kev::KevEntry;
 use crate::feed::osv::OsvRecord;
+use crate::feed::vex::VexStatement;
 use crate::feed::{Feed, debian};
 use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking};
 use fettle_core::finding::Severity;
@@ -30,6 +33,10 @@ pub struct CatalogueInput {
     pub epss: Vec<EpssScore>,
     /// CVSS scores.
     pub cvss: Vec<CvssScore>,
+    /// CISA's decisions.
+    pub ssvc: Vec<(String, Ssvc)>,
+    /// One's own statements.
+    pub vex: Vec<VexStatement>,
     /// Day of each feed, as its publisher dates it.
     pub as_of: BTreeMap<Feed, Date>,
 }
@@ -44,6 +51,14 @@ impl CatalogueInput {
         self.advisories.extend(statements.filter(|s| !spoken_of.contains(&s.release)));
     }
 
+    /// Adds what records of vulnerabilities say.
+    pub fn add_cve(&mut self, records: Vec<CveFacts>) {
+        for facts in records {
+            self.cvss.extend(facts.scores);
+            self.ssvc.extend(facts.ssvc.map(|ssvc| (facts.id, ssvc)));
+        }
+    }
+
     /// Releases that there are statements of this evidence about.
     fn releases_of(&self, evidence: &[&str]) -> BTreeSet<String> {
         let by = self.advisories.iter().filter(|a| evidence.contains(&a.evidence.as_str()));
@@ -54,6 +69,7 @@ impl CatalogueInput {
     /// tracker's word stays the only one: it knows more (`<no-dsa>`, `<ignored>`, undetermined).
     pub fn add_osv(&mut self, records: Vec<OsvRecord>) {
         let by_tracker = self.releases_of(&[debian::EVIDENCE, debian_list::EVIDENCE]);
+        self.cvss.extend(records.iter().flat_map(|r| &r.scores).cloned());
         for record in records {
             self.debian_advisories.extend(record.publication());
             let statements = record.statements.into_iter();
@@ -156,6 +172,7 @@ pub(crate) struct Vulnerability {
     pub(crate) cvss: Option<Cvss>,
     pub(crate) epss: Option<f32>,
     pub(crate) kev: Option<Kev>,
+    pub(crate) ssvc: Option<Ssvc>,
     /// Places of the statements about it.
     pub(crate) statements: Vec<u32>,
 }
@@ -168,6 +185,8 @@ pub struct Catalogue {
     releases: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Range<usize>>>,
     /// Sorted by id.
     vulnerabilities: Vec<Vulnerability>,
+    /// Sorted by vulnerability, then moment.
+    own: Vec<VexStatement>,
     as_of: BTreeMap<Feed, Date>,
 }
 
@@ -197,6 +216,7 @@ impl Catalogue {
         let ranked = ranked(&input, &mut words);
 
         let mut advisories = input.advisories;
+        pockets::spread(&mut advisories);
         advisories.sort_by(|a, b| {
             (&a.release, &a.source, &a.id)
                 .cmp(&(&b.release, &b.source, &b.id))
@@ -220,6 +240,7 @@ impl Catalogue {
                     cvss: None,
                     epss: None,
                     kev: None,
+                    ssvc: None,
                     statements: Vec::new(),
                 })
             })
@@ -266,7 +287,40 @@ impl Catalogue {
                 vulnerability: vulnerability as u32,
             });
         }
-        Self { statements, releases, vulnerabilities, as_of: input.as_of }
+        let mut own = input.vex;
+        own.sort();
+        own.dedup();
+        Self { statements, releases, vulnerabilities, own, as_of: input.as_of }
+    }
+
+    /// A catalogue of statements that are sorted by source and vulnerability already, all of one of these releases.
+    pub(super) fn of_parts(
+        releases: BTreeSet<Arc<str>>,
+        statements: Vec<Statement>,
+        vulnerabilities: Vec<Vulnerability>,
+        own: Vec<VexStatement>,
+        as_of: BTreeMap<Feed, Date>,
+    ) -> Self {
+        let mut known: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Range<usize>>> =
+            releases.into_iter().map(|release| (release, BTreeMap::new())).collect();
+        let mut start = 0;
+        for of_source in statements.chunk_by(|a, b| a.source == b.source) {
+            let sources = known.entry(of_source[0].release.clone()).or_default();
+            sources.insert(of_source[0].source.clone(), start..start + of_source.len());
+            start += of_source.len();
+        }
+        Self { statements, releases: known, vulnerabilities, own, as_of }
+    }
+
+    /// A catalogue of one's own statements alone, for hosts of any of these releases.
+    pub fn of_own<'r>(own: Vec<VexStatement>, releases: impl Iterator<Item = &'r String>) -> Self {
+        let releases = releases.map(|r| r.as_str().into()).collect();
+        Self::of_parts(releases, Vec::new(), Vec::new(), own, BTreeMap::new())
+    }
+
+    /// One's own statements, by vulnerability, then moment.
+    pub fn own(&self) -> &[VexStatement] {
+        &self.own
     }
 
     /// How many statements there are.
@@ -322,6 +376,12 @@ impl Catalogue {
             let facts = &self.vulnerabilities[at];
             (facts.epss, facts.kev.is_some())
         })
+    }
+
+    /// CISA's decision on a vulnerability.
+    pub fn ssvc(&self, id: &str) -> Option<Ssvc> {
+        let found = self.vulnerabilities.binary_search_by(|v| v.id.as_ref().cmp(id)).ok()?;
+        self.vulnerabilities[found].ssvc
     }
 
     /// The CVSS score of a vulnerability with its issuer, highest version at hand.
@@ -413,6 +473,7 @@ fn ranked(input: &CatalogueInput, words: &mut Words) -> BTreeMap<Arc<str>, Vulne
             cvss: None,
             epss: None,
             kev: None,
+            ssvc: None,
             statements: Vec::new(),
         });
         set(facts, words);
@@ -429,6 +490,9 @@ fn ranked(input: &CatalogueInput, words: &mut Words) -> BTreeMap<Arc<str>, Vulne
         entry(words, &epss.id, &|facts, _| {
             facts.epss = Some(facts.epss.unwrap_or(0.0).max(epss.probability));
         });
+    }
+    for (id, ssvc) in &input.ssvc {
+        entry(words, id, &|facts, _| facts.ssvc = facts.ssvc.max(Some(*ssvc)));
     }
     for score in &input.cvss {
         entry(words, &score.id, &|facts, words| {

@@ -3,16 +3,21 @@
 use super::MEMORY_GAPS;
 use super::catalogue::{Catalogue, Statement};
 use super::facts::is_kernel_image;
+use super::own::covers_all;
+use super::pockets;
 use super::vendor::{Rules, Subjects, publisher_of, release_name};
 use crate::feed::debian_list::{self, List};
 use crate::feed::dsa::CHANGELOG;
-use crate::feed::{Feed, debian};
+use crate::feed::updateinfo::{self, RpmVendor};
+use crate::feed::vex::VexStatement;
+use crate::feed::{Feed, csaf, debian, secdb};
 use fettle_core::advisory::AdvisoryStatus;
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, StaleProcess};
 use fettle_core::version::Scheme;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// A finding explained, for CLI, API and web alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +49,8 @@ pub enum Topic {
     Running,
     /// What KEV, EPSS and CVSS say.
     Ranking,
+    /// What one's own statements (VEX) say.
+    Statement,
     /// What would fix it, and whether it can be had.
     Remedy,
 }
@@ -56,6 +63,7 @@ impl Topic {
             Self::Versions => "versions",
             Self::Running => "running",
             Self::Ranking => "ranking",
+            Self::Statement => "statement",
             Self::Remedy => "remedy",
         }
     }
@@ -79,6 +87,9 @@ impl Catalogue {
         }
         for text in self.ranking_lines(finding) {
             add(Topic::Ranking, text);
+        }
+        for text in self.own_lines(finding, inventory) {
+            add(Topic::Statement, text);
         }
         add(Topic::Remedy, remedy(finding, inventory, statement));
         let headline = format!(
@@ -127,8 +138,8 @@ impl Catalogue {
             "unimportant" => " It calls the matter unimportant.".to_owned(),
             word => format!(" Its urgency: {word}."),
         };
-        let lists = statement.evidence.as_ref() == debian_list::EVIDENCE;
-        let tracker = lists || statement.evidence.as_ref() == debian::EVIDENCE;
+        let tracker =
+            [debian::EVIDENCE, debian_list::EVIDENCE].contains(&statement.evidence.as_ref());
         let published = match &statement.publication {
             Some(p) if p.advisory.as_ref() == CHANGELOG => {
                 format!(" No advisory names it; the changelog dates the fixed version {}.", p.date)
@@ -140,14 +151,38 @@ impl Catalogue {
             }
             None => String::new(),
         };
-        let dated = if lists {
-            self.dated(Feed::DebianList(List::Cve))
-        } else if tracker {
-            self.dated(Feed::DebianTracker)
-        } else {
-            publisher_of(&statement.release).map_or(String::new(), |p| self.dated(Feed::Osv(p)))
-        };
+        let dated = feed_of(statement).map_or(String::new(), |feed| self.dated(feed));
         format!("{}{dated}: {says}.{urgency}{published}", statement.evidence)
+    }
+
+    /// One line for each of one's own statements about this finding, newest first.
+    fn own_lines(&self, finding: &Finding, inventory: &Inventory) -> Vec<String> {
+        let about = self.own_about(&finding.id, &finding.source, &finding.host, inventory);
+        let line = |(at, (said, covered)): (usize, &(&VexStatement, BTreeSet<String>))| {
+            let VexStatement { author, document, issued, .. } = said;
+            let because = [said.justification.as_str(), said.words.as_str()];
+            let because: Vec<&str> = because.into_iter().filter(|b| !b.is_empty()).collect();
+            let because = match because.join("; ") {
+                none if none.is_empty() => String::new(),
+                why => format!(" ({})", why.trim_end_matches('.')),
+            };
+            let until = said.expires.map_or(String::new(), |e| format!(", until {e}"));
+            let ruled_out = finding.state == FindingState::NotAffected;
+            let effect = match said.status.rules_out() {
+                _ if at > 0 => " A later one counts.",
+                true if ruled_out || !finding.state.is_vulnerable() => "",
+                true if !covers_all(&finding.binaries, covered) => {
+                    " It does not cover every installed package of this source, and changes nothing."
+                }
+                true => " It does not hold any more, and changes nothing.",
+                false => " The finding stays as it is.",
+            };
+            format!(
+                "{author} stated on {issued} in {document}: {}{because}{until}.{effect}",
+                said.status.word()
+            )
+        };
+        about.iter().rev().enumerate().map(line).collect()
     }
 
     fn ranking_lines(&self, finding: &Finding) -> Vec<String> {
@@ -167,6 +202,15 @@ impl Catalogue {
             lines.push(format!(
                 "EPSS (FIRST{}): {percent:.2} % chance of exploitation within 30 days.",
                 self.dated(Feed::Epss)
+            ));
+        }
+        if let Some(ssvc) = self.ssvc(&finding.id) {
+            lines.push(format!(
+                "SSVC (CISA{}): exploitation {}, automatable {}, technical impact {}.",
+                self.dated(Feed::CveRecords),
+                ssvc.exploitation.word(),
+                if ssvc.automatable { "yes" } else { "no" },
+                if ssvc.total { "total" } else { "partial" }
             ));
         }
         match self.cvss(&finding.id) {
@@ -194,6 +238,22 @@ impl Catalogue {
     }
 }
 
+/// The feed that a statement was read from.
+fn feed_of(statement: &Statement) -> Option<Feed> {
+    let evidence = statement.evidence.as_ref();
+    let vendor = statement.release.split(':').next().unwrap_or_default();
+    match evidence.split(' ').next().unwrap_or_default() {
+        _ if evidence == debian::EVIDENCE => Some(Feed::DebianTracker),
+        _ if evidence == debian_list::EVIDENCE => Some(Feed::DebianList(List::Cve)),
+        _ if evidence == secdb::EVIDENCE => Some(Feed::AlpineSecdb),
+        _ if evidence.starts_with(csaf::redhat::EVIDENCE) => Some(Feed::RedHatCsaf),
+        updateinfo::EVIDENCE => {
+            RpmVendor::ALL.into_iter().find(|v| v.os() == vendor).map(Feed::UpdateInfo)
+        }
+        _ => publisher_of(&statement.release).map(Feed::Osv),
+    }
+}
+
 fn no_fix_reason(reason: &str) -> String {
     let (word, why) = reason.split_once(' ').unwrap_or((reason, ""));
     let meaning = match word {
@@ -202,6 +262,7 @@ fn no_fix_reason(reason: &str) -> String {
         "<ignored>" => "it will not be fixed in this release",
         "<postponed>" => "postponed to a later update",
         "<no-dsa>" => "no advisory planned: a point release may bring it",
+        pockets::REASON => "the fix is for hosts attached to Ubuntu Pro",
         _ => return format!(" ({reason})"),
     };
     if why.is_empty() {
@@ -338,6 +399,10 @@ fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement
         .collect();
     match finding.state {
         FindingState::Fixed => "Nothing to do: proved gone, on disk and in memory.".to_owned(),
+        FindingState::NotAffected => {
+            "Nothing to do while your own statement holds; the fix comes with the ordinary updates."
+                .to_owned()
+        }
         FindingState::PendingRestart => {
             "The fix is on disk: restart what still maps the replaced files.".to_owned()
         }

@@ -133,7 +133,7 @@ impl HostFacts {
         let mut odd_versions = BTreeSet::new();
         let rules = Rules::of(&inventory.os);
         for package in &inventory.packages {
-            if rules.is_modular(package) {
+            if rules.is_of_unknown_stream(package) {
                 odd_versions.insert(format!("{} {}", package.name, package.version));
                 continue;
             }

@@ -4,7 +4,7 @@ use super::carry::{Carried, Known, carry};
 use super::catalogue::{Catalogue, Statement};
 use super::facts::{HostFacts, SourceFacts};
 use super::vendor::release_name;
-use super::{Coverage, Doubt, Exception, HostView, Judgement};
+use super::{Coverage, Doubt, Exception, HostView, Judgement, Verdict};
 use fettle_core::HostId;
 use fettle_core::advisory::{AdvisoryStatus, Ranking};
 use fettle_core::finding::{Finding, FindingState};
@@ -142,17 +142,22 @@ pub(super) fn carried_finding(
     }
 }
 
-/// An exception covers whatever is vulnerable.
+/// An exception covers whatever is vulnerable. That a host is not affected outweighs that it is lived with.
 pub(super) fn state_with(
     state: FindingState,
     id: &str,
     source: &str,
     accepted: &[Exception],
 ) -> FindingState {
-    if state.is_vulnerable() && accepted.iter().any(|e| e.covers(id, source)) {
-        return FindingState::Accepted;
+    if !state.is_vulnerable() {
+        return state;
     }
-    state
+    let covering = accepted.iter().filter(|e| e.covers(id, source)).map(|e| e.verdict);
+    match covering.max() {
+        None => state,
+        Some(Verdict::Accepted) => FindingState::Accepted,
+        Some(Verdict::NotAffected) => FindingState::NotAffected,
+    }
 }
 
 impl Catalogue {
@@ -180,7 +185,11 @@ impl Catalogue {
 
     /// Judges one host. Deterministic: equal input, equal output.
     pub fn judge(&self, view: &HostView<'_>) -> Judgement {
-        let facts = HostFacts::read(view.inventory);
+        self.judge_by(&HostFacts::read(view.inventory), view)
+    }
+
+    /// The same, by facts that were read before.
+    pub(super) fn judge_by(&self, facts: &HostFacts, view: &HostView<'_>) -> Judgement {
         let release = release_name(&view.inventory.os);
         let (mut findings, mut doubts, mut judged) = (Vec::new(), Vec::new(), Vec::new());
         for source in &facts.sources {
@@ -195,13 +204,13 @@ impl Catalogue {
             found.is_ok_and(|i| has_hit(self, &judged[i].1, id))
         };
         let known = view.previous.iter().map(Known::from).collect();
-        let (carried, withdrawn) = carry(self, &release, &facts, known, view.ran_before, is_hit);
+        let (carried, withdrawn) = carry(self, &release, facts, known, view.ran_before, is_hit);
         findings.extend(
             carried.iter().map(|c| carried_finding(self, &release, view.host, c, view.accepted)),
         );
         findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
         Judgement {
-            coverage: self.coverage(&view.inventory.os, &facts),
+            coverage: self.coverage(&view.inventory.os, facts),
             findings,
             withdrawn,
             doubts,

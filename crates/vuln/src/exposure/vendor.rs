@@ -16,7 +16,7 @@ use std::borrow::Cow;
 /// |---|---|
 /// | Debian 12 | `bookworm` |
 /// | Ubuntu 22.04 | `ubuntu:22.04` |
-/// | AlmaLinux 9.4 (Rocky, RHEL, CentOS, Oracle likewise) | `almalinux:9` |
+/// | AlmaLinux 9.4 (Rocky, RHEL, CentOS, Oracle, Amazon likewise) | `almalinux:9` |
 /// | Alpine 3.19.0 | `alpine:3.19` |
 /// | SLES 15 SP5, openSUSE Leap 15.5 | `sles:15.5`, `opensuse-leap:15.5` |
 /// | Wolfi, Chainguard, openSUSE Tumbleweed | `wolfi`, `chainguard`, `opensuse-tumbleweed` |
@@ -25,7 +25,7 @@ pub fn release_name(os: &Os) -> String {
     match (os.id.as_str(), os.codename.as_str()) {
         ("debian", codename) if !codename.is_empty() => codename.to_owned(),
         ("ubuntu", _) => format!("ubuntu:{}", os.version),
-        (id @ ("almalinux" | "rocky" | "rhel" | "centos" | "ol"), _) => {
+        (id @ ("almalinux" | "rocky" | "rhel" | "centos" | "ol" | "amzn"), _) => {
             format!("{id}:{}", part(1))
         }
         ("alpine", _) => format!("alpine:{}", part(2)),
@@ -85,16 +85,19 @@ impl Rules {
     /// The rules of a host's vendor.
     pub(crate) fn of(os: &Os) -> Self {
         let subjects = match os.id.as_str() {
-            "almalinux" | "rhel" | "wolfi" | "chainguard" => Subjects::Binaries,
+            "almalinux" | "rhel" | "amzn" | "fedora" | "ol" | "wolfi" | "chainguard" => {
+                Subjects::Binaries
+            }
             _ => Subjects::Sources,
         };
         let scheme = Scheme::of_os(&os.id).unwrap_or(Scheme::Deb);
         Self { scheme, subjects, signed_linux: os.id == "ubuntu" }
     }
 
-    /// Name and version under which the vendor's statements know an installed package.
+    /// Name and version under which the vendor's statements know an installed package. One of a module counts within its
+    /// stream alone.
     pub(crate) fn subject<'a>(&self, package: &'a Package) -> (Cow<'a, str>, Cow<'a, str>) {
-        match (self.subjects, self.scheme) {
+        let (name, version) = match (self.subjects, self.scheme) {
             (Subjects::Binaries, _) => {
                 (package.name.as_str().into(), package.version.as_str().into())
             }
@@ -109,6 +112,10 @@ impl Rules {
             (Subjects::Sources, _) => {
                 (package.source.as_str().into(), package.source_version.as_str().into())
             }
+        };
+        match package.module.as_str() {
+            "" => (name, version),
+            module => (format!("{module}/{name}").into(), version),
         }
     }
 
@@ -137,9 +144,9 @@ impl Rules {
     }
 
     /// Is the package part of a module, of which several streams with versions of their own are published side by
-    /// side? Its release says so (`1.module_el9.1.0+16+91bc168f`), but not of which stream.
-    pub(crate) fn is_modular(&self, package: &Package) -> bool {
-        self.scheme == Scheme::Rpm && is_modular(&package.version)
+    /// side, and the host does not say of which? Its release says only that it is (`1.module_el9.1.0+16+91bc168f`).
+    pub(crate) fn is_of_unknown_stream(&self, package: &Package) -> bool {
+        self.scheme == Scheme::Rpm && is_modular(&package.version) && package.module.is_empty()
     }
 }
 

@@ -96,7 +96,10 @@ impl<'a, T> Document<'a, T> {
     pub(super) fn json_error(&self, error: &serde_json::Error) -> FeedError {
         let message = error.to_string();
         let what = message.split(" at line ").next().unwrap_or(&message);
-        if error.is_eof() {
+        // A number that is cut off is none, to whoever does not know that it is cut.
+        let (last, column) = self.position(self.bytes.len());
+        let at_end = error.line() == last && error.column() + 1 >= column;
+        if error.is_eof() || (at_end && what == "invalid number") {
             return self.truncated(what);
         }
         self.malformed(error.line(), error.column(), what)

@@ -23,6 +23,7 @@
 //! * Ranges that begin elsewhere than at 0, or have several parts, are refused one by one and named: no distribution
 //!   writes them.
 
+use super::cvss::CvssScore;
 use super::document::{Document, record_error};
 use super::dsa::{DebianAdvisory, DebianAdvisoryRelease};
 use super::{
@@ -45,7 +46,7 @@ use release::release;
 /// More statements are not made of one record. The largest in use, a kernel's, gives about 20,000.
 pub const MAX_STATEMENTS: usize = 200_000;
 
-/// What one record says.
+/// What one record says. Advisories in other formats are read into the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OsvRecord {
     /// Its name: `ALSA-2023:7465`, `DEBIAN-CVE-2024-0853`.
@@ -54,6 +55,8 @@ pub struct OsvRecord {
     pub published: Option<Date>,
     /// One for each vulnerability and affected package. [`Advisory::source`] is the package as the vendor names it.
     pub statements: Vec<Advisory>,
+    /// Scores that stand in it.
+    pub scores: Vec<CvssScore>,
 }
 
 impl OsvRecord {
@@ -259,7 +262,8 @@ fn read<'a>(
     }
     if !statements.is_empty() {
         let published = record.published.map(|t| t.to_zoned(TimeZone::UTC).date());
-        document.keep(OsvRecord { id: record.id.to_string(), published, statements });
+        let id = record.id.to_string();
+        document.keep(OsvRecord { id, published, statements, scores: Vec::new() });
     }
 }
 

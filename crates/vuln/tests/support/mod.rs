@@ -5,7 +5,7 @@ use fettle_core::advisory::{Advisory, AdvisoryStatus};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, StaleProcess, Upgrade};
 use fettle_core::{Digest, HostId};
-use fettle_vuln::exposure::{Catalogue, CatalogueInput, Exception, HostView, Judgement};
+use fettle_vuln::exposure::{Catalogue, CatalogueInput, Exception, HostView, Judgement, Verdict};
 use fettle_vuln::snapshot::{Feeds, Loaded, Manifest, load};
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -121,6 +121,7 @@ pub fn built(name: &str, version: &str, source: &str, source_version: &str) -> P
         source: source.into(),
         source_version: source_version.into(),
         healthy: true,
+        module: String::new(),
     }
 }
 
@@ -166,7 +167,7 @@ pub fn upgrade(name: &str, from: &str, to: &str, source_version: &str) -> Upgrad
 }
 
 /// `(source, id, status, urgency)`: status `3.0-1` fixed there, `0` not affected, `?` undetermined, `` or
-/// `<no-dsa> why` open.
+/// `<no-dsa> why` open, `^3.0-1` open and fixed there in another release.
 pub fn advisory(
     release: &str,
     (source, id, status, urgency): (&str, &str, &str, &str),
@@ -176,6 +177,9 @@ pub fn advisory(
         "?" => AdvisoryStatus::Undetermined,
         open if open.is_empty() || open.starts_with('<') => {
             AdvisoryStatus::Open { reason: open.into(), elsewhere: None }
+        }
+        outside if outside.starts_with('^') => {
+            AdvisoryStatus::Open { reason: String::new(), elsewhere: Some(outside[1..].into()) }
         }
         version => AdvisoryStatus::Fixed { version: version.into() },
     };
@@ -237,6 +241,7 @@ pub fn exception(id: &str, source: Option<&str>) -> Exception {
         owner: "alice".into(),
         reason: "not reachable".into(),
         until: "2027-01-01T00:00:00Z".parse().unwrap(),
+        verdict: Verdict::Accepted,
     }
 }
 

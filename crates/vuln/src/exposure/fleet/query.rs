@@ -4,6 +4,7 @@ use super::change::Part;
 use super::subjects::Subject;
 use super::{FleetIndex, HostRecord};
 use crate::exposure::Coverage;
+use crate::exposure::carry::Carried;
 use crate::exposure::catalogue::Catalogue;
 use crate::exposure::judge::{Hit, carried_finding, finding, state_with};
 use crate::exposure::vendor::release_name;
@@ -124,13 +125,32 @@ impl FleetIndex {
         for subject in found.into_iter().flat_map(|place| self.subjects.with_vulnerability(place)) {
             hosts |= &subject.hosts;
         }
+        for slot in &hosts & &self.excepted {
+            let record = self.hosts.get(slot as usize).and_then(Option::as_ref);
+            if record.is_some_and(|r| self.is_ruled_out(r, id)) {
+                hosts.remove(slot);
+            }
+        }
         for (slot, record) in self.hosts.iter().enumerate() {
             let Some(record) = record else { continue };
-            if record.carried.iter().any(|c| c.id.as_ref() == id && c.state.is_vulnerable()) {
+            let vulnerable = |c: &&Carried| {
+                c.id.as_ref() == id
+                    && state_with(c.state, id, &c.source, &record.accepted).is_vulnerable()
+            };
+            if record.carried.iter().any(|c| vulnerable(&c)) {
                 hosts.insert(slot as u32);
             }
         }
         hosts
+    }
+
+    /// Is a vulnerability ruled out in every source package of a host that has it?
+    fn is_ruled_out(&self, record: &HostRecord, id: &str) -> bool {
+        let subjects = record.subjects.iter().filter_map(|&p| self.subjects.get(p));
+        subjects.filter(|s| self.hits_about(s, id).next().is_some()).all(|s| {
+            let state = state_with(FindingState::Open, id, &s.facts.source, &record.accepted);
+            !state.is_vulnerable()
+        })
     }
 
     /// The findings of one vulnerability on all hosts, proved fixed ones included. By host, then source.
@@ -235,7 +255,7 @@ impl FleetIndex {
             let record = self.hosts.get(*slot as usize).and_then(Option::as_ref);
             record.is_some_and(|r| {
                 state_with(FindingState::Open, &statement.id, &statement.source, &r.accepted)
-                    == FindingState::Accepted
+                    != FindingState::Open
             })
         };
         let accepting: RoaringBitmap =
