@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME`: figures, each beside its bar or its peer, measured in one run.
 
 mod agent;
+mod exposure;
 mod host;
 mod web;
 
@@ -20,7 +21,7 @@ pub(crate) struct Bench {
     /// Write the figures as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// For `web`: how large the fleet is.
+    /// For `web` and `exposure`: how large the largest fleet is.
     #[arg(long, default_value_t = 100_000)]
     hosts: usize,
 }
@@ -29,6 +30,8 @@ pub(crate) struct Bench {
 enum Name {
     /// The agent: idle memory, size, and inventory beside `dpkg-query -W`.
     Agent,
+    /// Who is exposed: one host beside debsecan, and fleets up to `--hosts`.
+    Exposure,
     /// The host's transaction beside bare apt-get: time, gap in service, undo.
     Host,
     /// The web pages over a large fleet: time in the server, weight of a first visit.
@@ -43,6 +46,7 @@ impl Bench {
         let figures = match self.name {
             Name::Agent => in_the_lab(agent::measure)?,
             Name::Host => in_the_lab(host::measure)?,
+            Name::Exposure => exposure::measure(self.hosts)?,
             Name::Web => web::measure(self.hosts)?,
         };
         publish(&figures, self.json.as_deref())

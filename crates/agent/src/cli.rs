@@ -19,6 +19,7 @@ macro_rules! err {
 
 mod doctor;
 mod enroll;
+mod feeds;
 mod local;
 mod plan;
 mod print;
@@ -44,7 +45,9 @@ fettle-agent: the host side of Fettle
     check-order FILE        say whether a signed assignment would be obeyed, and why not
 
   on this host alone
-    scan [--feeds DIR]      where this host is exposed, and why
+    scan [--feeds DIR] [--status FILE [--release NAME]]
+                            where this host is exposed; --status: judge the packages of a dpkg status file alone
+    feeds compile [DIR]     make the file that scan reads of a directory of feeds (scan does so by itself)
     plan [PACKAGE...] [--only security] [--feeds DIR]
                             what patch would change, and why not the rest; touches nothing
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
@@ -175,6 +178,7 @@ fn run(mut words: Words) -> Result<(), Problem> {
         "check-order" => enroll::check_order(&settings, words),
         "inventory" => scan::inventory(&settings, words),
         "scan" => scan::run(&settings, words),
+        "feeds" => feeds::run(words),
         "plan" => plan::plan(&settings, words),
         "patch" => local::patch(&settings, words),
         "rehearse" => local::rehearse(&settings, words),

@@ -4,7 +4,8 @@
 use crate::packages::index;
 use crate::settings::Settings;
 use fettle_core::Timestamp;
-use fettle_core::inventory::Inventory;
+use fettle_core::inventory::{Inventory, Kernel, Os, Package};
+use std::collections::BTreeMap;
 use std::io;
 
 mod configuration;
@@ -15,6 +16,36 @@ pub mod processes;
 pub mod sockets;
 pub mod units;
 pub mod upgrades;
+
+/// What this system calls itself.
+///
+/// # Errors
+/// When no `os-release` can be read.
+pub fn system(settings: &Settings) -> io::Result<Os> {
+    os::read(settings)
+}
+
+/// An inventory of packages and nothing else.
+pub fn of_packages(os: Os, packages: Vec<Package>, gap: &str) -> Inventory {
+    Inventory {
+        schema: 1,
+        architecture: kernel::architecture(&packages),
+        os,
+        kernel: Kernel::default(),
+        boot_id: String::new(),
+        packages,
+        upgrades: vec![],
+        services: vec![],
+        listeners: vec![],
+        stale: vec![],
+        in_use: vec![],
+        exposed: vec![],
+        reboot_needed: vec![],
+        configuration: BTreeMap::new(),
+        held: vec![],
+        gaps: vec![gap.to_owned()],
+    }
+}
 
 /// Takes the whole inventory. Sorted throughout: a host that did not change gives the same bytes again.
 pub fn collect(settings: &Settings) -> Inventory {

@@ -1,14 +1,12 @@
 //! Looking at this host: inventory, and where it is exposed.
 
-use super::{Words, proof, usage};
+use super::{Words, feeds, proof, usage};
 use crate::inventory;
 use crate::settings::Settings;
 use fettle_core::finding::{Finding, FindingState, Severity};
 use fettle_core::inventory::Inventory;
-use fettle_core::{HostId, Problem, ProblemKind};
+use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
 use fettle_vuln::exposure::{Catalogue, HostView, Judgement, Reason};
-use fettle_vuln::feed::Feed;
-use fettle_vuln::snapshot::{self, Feeds};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -66,42 +64,58 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
     out.flush().map_err(io)
 }
 
-/// `scan [--feeds DIR]`: where this host is exposed, worst first.
+/// `scan [--feeds DIR] [--status FILE [--release NAME]]`: where this host is exposed, worst first.
 pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> {
     let json = words.json;
     let directory = words.option("--feeds")?.unwrap_or_else(|| FEEDS.to_owned());
+    let status = words.option("--status")?;
+    let release = words.option("--release")?;
     words.nothing_more()?;
-    let inventory = inventory::collect(settings);
-    let before = proof::known_before(settings);
+    let inventory = match &status {
+        Some(file) => packages_alone(settings, Path::new(file), release)?,
+        None if release.is_some() => return Err(usage("--release goes with --status".into())),
+        None => inventory::collect(settings),
+    };
+    // What was found here before says nothing of another system.
+    let before = if status.is_some() { Vec::new() } else { proof::known_before(settings) };
     let (mut judgement, catalogue) = judge(&inventory, Path::new(&directory), &before)?;
-    judgement.findings.sort_by_key(|f| std::cmp::Reverse(f.rank()));
-    if json {
-        let explained: Vec<_> = judgement
-            .findings
-            .iter()
-            .map(|finding| Explained {
+    judgement.findings.sort_by_cached_key(|f| std::cmp::Reverse(f.rank()));
+    let text = match json {
+        true => {
+            let explain = |finding| Explained {
                 finding,
                 severity: finding.severity(),
                 reasons: catalogue.explain(finding, &inventory).reasons,
-            })
-            .collect();
-        out!("{}", serde_json::to_string_pretty(&explained).unwrap_or_default());
-        return Ok(());
-    }
+            };
+            let explained: Vec<_> = judgement.findings.iter().map(explain).collect();
+            serde_json::to_string_pretty(&explained).unwrap_or_default()
+        }
+        false => table(&judgement, &inventory),
+    };
+    // Whoever read may be gone.
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
+    Ok(())
+}
+
+/// What is found, one line each, how many, and what to do.
+fn table(judgement: &Judgement, inventory: &Inventory) -> String {
+    let mut text = String::with_capacity(160 * judgement.findings.len());
     for gap in &inventory.gaps {
-        out!("not known: {gap}");
+        line(&mut text, format_args!("not known: {gap}"));
     }
     let count = |state| judgement.findings.iter().filter(|f| f.state == state).count();
     let is_told = |f: &&Finding| !matches!(f.state, FindingState::NoFixYet | FindingState::Fixed);
     for finding in judgement.findings.iter().filter(is_told) {
-        out!(
+        let row = format_args!(
             "{:<10} {:<16} {:<24} {:<15} {}",
             finding.severity().word(),
             finding.id,
             finding.source,
             finding.state.word(),
-            why(finding, &inventory)
+            why(finding, inventory)
         );
+        line(&mut text, row);
     }
     let (open, restart, reboot) = (
         count(FindingState::Open),
@@ -119,17 +133,47 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
             counts.push(format!("{count} {what}"));
         }
     }
-    out!("{}", counts.join(", "));
-    out!(
-        "→ {}",
-        match (open, restart, reboot) {
-            (0, 0, 0) => "nothing is to be done here; fettle-agent scan again when feeds are newer",
-            (0, 0, _) => "reboot when it suits",
-            (0, ..) => "restart what still runs the old code",
-            _ => "fettle-agent rehearse, then fettle-agent patch",
+    line(&mut text, format_args!("{}", counts.join(", ")));
+    text.push_str(match (open, restart, reboot) {
+        (0, 0, 0) => "→ nothing is to be done here; fettle-agent scan again when feeds are newer",
+        (0, 0, _) => "→ reboot when it suits",
+        (0, ..) => "→ restart what still runs the old code",
+        _ => "→ fettle-agent rehearse, then fettle-agent patch",
+    });
+    text
+}
+
+fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
+    use std::fmt::Write as _;
+    // What goes into a text cannot fail.
+    let _ = writeln!(text, "{what}");
+}
+
+/// An inventory of what a file in the form of dpkg's `status` says is installed, and of nothing else: of another system, of
+/// an image, or beside a tool that looks no further.
+fn packages_alone(
+    settings: &Settings,
+    file: &Path,
+    release: Option<String>,
+) -> Result<Inventory, Problem> {
+    let unreadable = |e: std::io::Error| {
+        let message = format!("{}: {e}", file.display());
+        Problem::new(ProblemKind::BadInput, "status-unreadable", message, "name dpkg's status file")
+    };
+    let packages = inventory::dpkg::parse_status(&std::fs::read(file).map_err(unreadable)?);
+    let mut os = inventory::system(settings).unwrap_or_default();
+    if let Some(release) = release {
+        os.pretty = format!("{release}, as told");
+        match release.split_once(':') {
+            Some((id, version)) => {
+                (os.id, os.version, os.codename) = (id.into(), version.into(), String::new());
+            }
+            None => (os.id, os.codename) = ("debian".into(), release),
         }
-    );
-    Ok(())
+    }
+    let gap =
+        "what runs, which kernel, what is offered: only the packages of that file were looked at";
+    Ok(inventory::of_packages(os, packages, gap))
 }
 
 /// A finding with its reasons, as `-o json` prints it.
@@ -171,7 +215,8 @@ fn why(finding: &Finding, inventory: &Inventory) -> String {
     why.join(", ")
 }
 
-/// Judges this host by the feeds of a directory. `before`: what was found earlier.
+/// Judges this host by the feeds of a directory. The catalogue explains what was found, and holds nothing else. `before`:
+/// what was found earlier.
 ///
 /// # Errors
 /// When they cannot be used, or know nothing of this host's release.
@@ -180,7 +225,7 @@ pub(super) fn judge(
     directory: &Path,
     before: &[Finding],
 ) -> Result<(Judgement, Catalogue), Problem> {
-    let catalogue = load(directory)?;
+    let feeds = feeds::open(directory)?;
     let host = HostId::new(super::LOCAL);
     let ran_before = BTreeMap::new();
     let view = HostView {
@@ -190,41 +235,10 @@ pub(super) fn judge(
         ran_before: &ran_before,
         accepted: &[],
     };
-    let judgement = catalogue.judge(&view);
+    let (judgement, catalogue) = feeds.judge(&view, Timestamp::now())?;
     if let Some(warning) = judgement.coverage.warning() {
         let hint = format!("put a feed for this release into {}", directory.display());
         return Err(Problem::new(ProblemKind::BadInput, "release-unknown", warning, hint));
     }
     Ok((judgement, catalogue))
-}
-
-/// Reads the feeds of a directory: `debian-tracker.json`, `debian-advisories.jsonl`, `kev.json`, `epss.csv`,
-/// `cvss.jsonl`, `osv-almalinux.jsonl` and the like. One that says who is affected must be there.
-fn load(directory: &Path) -> Result<Catalogue, Problem> {
-    let mut kept = BTreeMap::new();
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(feed) = Feed::ALL.into_iter().find(|f| name.split('.').next() == Some(f.word()))
-        else {
-            continue;
-        };
-        let bytes = std::fs::read(entry.path()).map_err(|e| {
-            Problem::new(
-                ProblemKind::BadInput,
-                "feed-unreadable",
-                format!("{name}: {e}"),
-                "may this user read it?",
-            )
-        })?;
-        kept.insert(feed, bytes);
-    }
-    let bytes = kept.iter().map(|(feed, bytes)| (*feed, bytes.as_slice())).collect();
-    let loaded = snapshot::load(&Feeds { bytes, as_of: BTreeMap::new() }).map_err(|error| {
-        let hint = format!(
-            "put the vendor's file into {}, uncompressed: debian-tracker.json, or OSV records as osv-ubuntu.jsonl",
-            directory.display()
-        );
-        Problem::new(ProblemKind::BadInput, "feed-unusable", error, hint)
-    })?;
-    Ok(loaded.catalogue)
 }
