@@ -33,7 +33,7 @@ pub(super) struct Verdict {
 impl FindingState {
     /// Does somebody owe something for it?
     pub(crate) fn is_owed(self) -> bool {
-        !matches!(self, Self::Fixed | Self::Accepted)
+        !matches!(self, Self::Fixed | Self::Accepted | Self::NotAffected)
     }
 }
 

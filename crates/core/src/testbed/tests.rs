@@ -191,6 +191,7 @@ fn a_twin_is_told_what_its_host_is_and_nothing_that_a_container_has_not() {
         source: "nginx".into(),
         source_version: version.into(),
         healthy: true,
+        module: String::new(),
     };
     let service = |unit: &str, enabled: &str| Service {
         unit: unit.into(),

@@ -292,8 +292,8 @@ fn what_has_no_fix_is_in_the_report_once_for_its_source() {
 }
 
 #[test]
-fn accepted_and_fixed_findings_are_not_owed() {
-    for state in [FindingState::Accepted, FindingState::Fixed] {
+fn accepted_ruled_out_and_fixed_findings_are_not_owed() {
+    for state in [FindingState::Accepted, FindingState::NotAffected, FindingState::Fixed] {
         let mut f = finding("h", "CVE-1", "vim", &["vim"], Some("2"));
         f.state = state;
         let plan = World::one(policy(""), |_| {}).with(f).plan();

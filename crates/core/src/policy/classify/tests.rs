@@ -110,6 +110,7 @@ fn what_cannot_be_fixed_yet_has_a_class_and_no_deadline() {
         (FindingState::Fixed, true),
         (FindingState::NoFixYet, false),
         (FindingState::Accepted, false),
+        (FindingState::NotAffected, false),
     ] {
         let mut f = finding();
         f.state = state;
