@@ -252,6 +252,28 @@ pub enum Hold {
     },
     /// Only a rehearsal was asked for on the host.
     OnlyRehearsed,
+    /// Vulnerability data that decide what is owed are stale.
+    FeedsStale {
+        /// Which feeds.
+        feeds: Vec<String>,
+    },
+    /// A rollout of the policy is under way.
+    PolicyBusy {
+        /// Which one.
+        rollout: RolloutId,
+    },
+    /// What the server did by itself last time went wrong, and no person has said that it may go on.
+    CycleFailed {
+        /// The rollout that went wrong.
+        rollout: RolloutId,
+        /// How.
+        reason: String,
+    },
+    /// A person is to start it.
+    NotStarted {
+        /// The plan that waits.
+        plan: u64,
+    },
     /// Nothing is owed.
     NothingToDo,
 }
@@ -303,6 +325,10 @@ impl Hold {
             Self::GrantGone { .. } => "grant-gone",
             Self::Traffic { .. } => "traffic",
             Self::OnlyRehearsed => Self::ONLY_REHEARSED,
+            Self::FeedsStale { .. } => "feeds-stale",
+            Self::PolicyBusy { .. } => "policy-busy",
+            Self::CycleFailed { .. } => "cycle-failed",
+            Self::NotStarted { .. } => "not-started",
             Self::NothingToDo => "nothing-to-do",
         }
     }
@@ -430,6 +456,16 @@ impl fmt::Display for Hold {
                 write!(f, "the host is being given requests: {share} % of its weight")
             }
             Self::OnlyRehearsed => write!(f, "only a rehearsal was asked for"),
+            Self::FeedsStale { feeds } => {
+                write!(f, "vulnerability data are stale: {}", feeds.join(", "))
+            }
+            Self::PolicyBusy { rollout } => {
+                write!(f, "rollout {rollout} of this policy is under way")
+            }
+            Self::CycleFailed { rollout, reason } => {
+                write!(f, "rollout {rollout} went wrong, and nobody has said go on: {reason}")
+            }
+            Self::NotStarted { plan } => write!(f, "plan {plan} waits for somebody to start it"),
             Self::NothingToDo => write!(f, "nothing is owed"),
         }
     }

@@ -20,10 +20,16 @@
 //! | recall | [`recall`] |
 //! | operator, role | [`operator`] |
 //! | ledger | [`ledger`] |
+//! | cycle: what is done by itself, and when | [`cycle`] |
+//! | emergency | [`emergency`] |
+//! | feed: where from, when again, how old | [`feed`] |
 
 pub mod advisory;
 pub mod assignment;
+pub mod cycle;
 pub mod digest;
+pub mod emergency;
+pub mod feed;
 pub mod finding;
 pub mod hold;
 pub mod host;

@@ -9,6 +9,7 @@ use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
 mod classify;
+mod cycle;
 mod diff;
 mod explain;
 pub mod glob;
@@ -21,6 +22,7 @@ mod strategy;
 mod window;
 
 pub use classify::{Counted, Deadline};
+pub use cycle::{CycleRule, CycleStart, CycleWhen};
 pub use diff::{
     Cover, DeadlineMove, DiffInput, HostMove, Known, Opening, Owed, PolicyDiff, diff, is_touched,
     with_next,
@@ -94,6 +96,15 @@ pub struct Policy {
     pub testbed: Option<TestbedRule>,
     /// How many operators must approve a plan.
     pub approvals: u32,
+    /// How many must approve an emergency plan; `None`: as many as any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency_approvals: Option<u32>,
+    /// Who starts an emergency plan.
+    #[serde(default)]
+    pub emergency_start: CycleStart,
+    /// When plans are made by the server itself.
+    #[serde(default)]
+    pub cycle: Option<CycleRule>,
     /// An inventory older than this is not planned on, in seconds.
     pub inventory_max_age_seconds: u64,
     /// Digest of the text it was parsed from.
@@ -109,6 +120,8 @@ pub enum Take {
     Security,
     /// All that allowed sources offer.
     All,
+    /// Only those that fix a finding, with what must go along with them.
+    Fixes,
 }
 
 /// Fields of a repository's `Release` file; an absent field matches anything, `*` and `?` are globs.

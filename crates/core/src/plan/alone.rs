@@ -2,7 +2,7 @@
 //! host of a fleet.
 
 use super::Held;
-use super::host::{Unwanted, Verdict, decide, fixable};
+use super::host::{Unwanted, Verdict, Worth, decide, fixable};
 use super::restarts::is_kernel_image;
 use crate::assignment::{PackageChange, RebootRule};
 use crate::finding::Finding;
@@ -133,8 +133,8 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
     let mut findings: Vec<&Finding> = input.findings.iter().collect();
     findings
         .sort_by(|a, b| (&a.source, &a.id, &a.installed).cmp(&(&b.source, &b.id, &b.installed)));
-    let wish = |upgrade: &Upgrade, is_security: bool| {
-        let wanted = asked.names(upgrade) && (is_security || !asked.is_security_only());
+    let wish = |upgrade: &Upgrade, worth: Worth| {
+        let wanted = asked.names(upgrade) && (worth.is_security() || !asked.is_security_only());
         wanted || is_among(upgrade, asked.along)
     };
     let unwanted = Unwanted::default();

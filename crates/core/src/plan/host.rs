@@ -56,13 +56,32 @@ struct Offer<'a> {
     holds: Vec<Hold>,
 }
 
-/// Is an upgrade wanted for its own sake? Given the upgrade, and whether it is a security update: it fixes a finding or
-/// comes from a security suite.
-pub(super) type Wish<'a> = &'a dyn Fn(&Upgrade, bool) -> bool;
+/// What speaks for an upgrade.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Worth {
+    /// It fixes an open finding.
+    pub(super) fixes: bool,
+    /// It comes from a security suite.
+    pub(super) suite: bool,
+}
+
+impl Worth {
+    /// Is it a security update?
+    pub(super) fn is_security(self) -> bool {
+        self.fixes || self.suite
+    }
+}
+
+/// Is an upgrade wanted for its own sake?
+pub(super) type Wish<'a> = &'a dyn Fn(&Upgrade, Worth) -> bool;
 
 /// What a policy wants.
-pub(super) fn wish_of(policy: &Policy) -> impl Fn(&Upgrade, bool) -> bool {
-    move |_, is_security| policy.take == Take::All || is_security
+pub(super) fn wish_of(policy: &Policy) -> impl Fn(&Upgrade, Worth) -> bool {
+    move |_, worth| match policy.take {
+        Take::All => true,
+        Take::Security => worth.is_security(),
+        Take::Fixes => worth.fixes,
+    }
 }
 
 /// Versions that the host is not to get.
@@ -280,8 +299,9 @@ fn fixed_by<'a>(
 fn want(wish: Wish<'_>, offers: &mut [Offer<'_>]) {
     for offer in offers.iter_mut() {
         let is_new = offer.upgrade.from.is_empty();
-        let is_security = !offer.fixes.is_empty() || offer.upgrade.origin.is_security();
-        offer.wanted = !is_new && wish(offer.upgrade, is_security);
+        let worth =
+            Worth { fixes: !offer.fixes.is_empty(), suite: offer.upgrade.origin.is_security() };
+        offer.wanted = !is_new && wish(offer.upgrade, worth);
     }
     // Each round takes at least one more in.
     loop {

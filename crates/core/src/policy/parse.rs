@@ -7,6 +7,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 mod checks;
+mod cycle;
 mod duration;
 mod read;
 mod section;

@@ -21,7 +21,7 @@ pub struct Setting {
 }
 
 /// The sections of a policy's text, by the field that holds them.
-const SECTIONS: [(&str, &str); 15] = [
+const SECTIONS: [(&str, &str); 16] = [
     ("sources", "source"),
     ("classes", "class"),
     ("strategy", "strategy"),
@@ -37,6 +37,7 @@ const SECTIONS: [(&str, &str); 15] = [
     ("probes", "probe"),
     ("accept_missing", "accept-missing"),
     ("testbed", "testbed"),
+    ("cycle", "cycle"),
 ];
 
 /// What tells the entries of a list apart, where it is there and different in each of them.
@@ -197,7 +198,7 @@ fn text(key: &str, value: Option<&Value>) -> Option<String> {
             Some(seconds) => duration_text(seconds),
             None => n.to_string(),
         },
-        Value::Number(n) if key == "start_minute" => match n.as_u64() {
+        Value::Number(n) if key.ends_with("_minute") => match n.as_u64() {
             Some(minutes) => format!("{:02}:{:02}", minutes / 60, minutes % 60),
             None => n.to_string(),
         },

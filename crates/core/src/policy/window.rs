@@ -80,6 +80,26 @@ impl Window {
     }
 }
 
+impl Window {
+    /// The last opening's start, at `at` or before. `None`: not within a year.
+    pub(super) fn last_start(&self, at: Timestamp) -> Option<Timestamp> {
+        let zone = zone(&self.time_zone)?;
+        let today = zone.to_datetime(at).date();
+        // From tomorrow back: an opening may be moved by a change of the clock, or by where midnight is.
+        (-1..=i64::from(HORIZON_DAYS)).find_map(|n| {
+            let day = today.checked_sub(Span::new().days(n)).ok()?;
+            self.on(&zone, day).map(|(from, _)| from).filter(|from| *from <= at)
+        })
+    }
+
+    /// The first opening's start after `at`. `None`: not within a year.
+    pub(super) fn next_start(&self, at: Timestamp) -> Option<Timestamp> {
+        let zone = zone(&self.time_zone)?;
+        days(&zone, at, -1, i64::from(HORIZON_DAYS))
+            .find_map(|day| self.on(&zone, day).map(|(from, _)| from).filter(|from| *from > at))
+    }
+}
+
 /// A policy's calendar with its zones looked up. A window whose zone is not known never opens.
 struct Calendar<'a> {
     windows: Vec<(&'a Window, TimeZone)>,
@@ -101,12 +121,7 @@ impl Calendar<'_> {
 
     /// The first opening that begins after `at`.
     fn next_start(&self, at: Timestamp) -> Option<Timestamp> {
-        let starts = self.windows.iter().filter_map(|(window, zone)| {
-            days(zone, at, -1, i64::from(HORIZON_DAYS)).find_map(|day| {
-                window.on(zone, day).map(|(from, _)| from).filter(|from| *from > at)
-            })
-        });
-        starts.min()
+        self.windows.iter().filter_map(|(window, _)| window.next_start(at)).min()
     }
 
     /// The blackout of which `at` is part, with its end; where several follow each other, the end of the last.

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::checks;
+use super::cycle::{self, CYCLE};
 use super::duration::MAX_SECONDS;
 use super::section::{Keys, Section};
 use super::strategy::{self, STRATEGY};
@@ -25,6 +26,8 @@ const POLICY: Keys = &[
     ("take", "\"security\""),
     ("conffiles", "\"keep\""),
     ("approvals", "1"),
+    ("emergency-approvals", "1"),
+    ("emergency-start", "\"propose\""),
     ("inventory-max-age", "\"1d\""),
     ("latency-margin-percent", "50"),
     ("deadman", "\"10m\""),
@@ -108,7 +111,7 @@ const PROBE: Keys = &[
 ];
 
 /// Sections: name, how its header is written, its keys.
-const SECTIONS: [(&str, &str, Keys); 16] = [
+const SECTIONS: [(&str, &str, Keys); 17] = [
     ("policy", "[policy]", POLICY),
     ("source", "[[source]]", SOURCE),
     ("class", "[[class]]", CLASS),
@@ -125,6 +128,7 @@ const SECTIONS: [(&str, &str, Keys); 16] = [
     ("gate", "[gate]", GATE),
     ("probe", "[[probe]]", PROBE),
     ("testbed", "[testbed]", TESTBED),
+    ("cycle", "[cycle]", CYCLE),
 ];
 
 /// What to do about a key that is not known where it stands: spelt wrongly, or written into the wrong section.
@@ -229,6 +233,7 @@ pub(super) fn policy(e: &mut Errors<'_>, root: &DeTable<'_>) -> Policy {
         policy.strategy = read;
     }
     policy.windows = document.many(e, "window").iter().map(|s| window(e, s)).collect();
+    policy.cycle = document.one(e, "cycle").map(|s| cycle::cycle(e, &s));
     policy.blackouts = document.many(e, "blackout").iter().map(|s| blackout(e, s)).collect();
     policy.exclusions = document.many(e, "exclude").iter().map(|s| exclusion(e, s)).collect();
     policy.acceptances = document.many(e, "accept").iter().map(|s| acceptance(e, s)).collect();
@@ -272,6 +277,9 @@ fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
         accept_missing: Vec::new(),
         testbed: None,
         approvals: 0,
+        emergency_approvals: None,
+        emergency_start: CycleStart::default(),
+        cycle: None,
         inventory_max_age_seconds: 86_400,
         digest: Digest::of(e.text.as_bytes()),
     };
@@ -291,13 +299,27 @@ fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
     policy.priority =
         s.integer(e, "priority", i64::from(i32::MIN)..=i64::from(i32::MAX)).map_or(0, |n| n as i32);
     policy.select = s.selector(e, "select").unwrap_or(Selector::All);
-    policy.take =
-        s.word(e, "take", &[("security", Take::Security), ("all", Take::All)]).unwrap_or_default();
+    policy.take = s
+        .word(
+            e,
+            "take",
+            &[("security", Take::Security), ("all", Take::All), ("fixes", Take::Fixes)],
+        )
+        .unwrap_or_default();
     let conffiles = [("keep", ConffileRule::Keep), ("replace", ConffileRule::Replace)];
     policy.conffiles = s.word(e, "conffiles", &conffiles).unwrap_or_default();
     let half = [("refuse", HalfConfiguredRule::Refuse), ("repair", HalfConfiguredRule::Repair)];
     policy.half_configured = s.word(e, "half-configured", &half).unwrap_or_default();
     policy.approvals = s.count(e, "approvals", 0..=100).unwrap_or(0);
+    policy.emergency_approvals = s.count(e, "emergency-approvals", 0..=100);
+    if policy.emergency_approvals.is_some_and(|n| n > policy.approvals) {
+        let message =
+            format!("an emergency needs more approvals than anything else ({})", policy.approvals);
+        let hint = "write fewer, or take it away: then it needs as many";
+        e.at(s.place("emergency-approvals"), message, hint);
+    }
+    let starts = [("propose", CycleStart::Propose), ("automatic", CycleStart::Automatic)];
+    policy.emergency_start = s.word(e, "emergency-start", &starts).unwrap_or_default();
     policy.inventory_max_age_seconds =
         s.duration(e, "inventory-max-age", 1..=MAX_SECONDS).unwrap_or(86_400);
     policy.latency_margin_percent = s.count(e, "latency-margin-percent", 0..=100_000);
@@ -349,13 +371,30 @@ fn ring(e: &mut Errors<'_>, s: &Section<'_, '_>) -> RingRule {
 
 fn window(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Window {
     s.needs(e, &["start", "duration", "time-zone"]);
+    let (days, recurrence) = recurring_days(e, s, "the window opens");
+    Window {
+        days,
+        recurrence,
+        after_days: s.count(e, "after-days", 0..=27).and_then(|n| n.try_into().ok()).unwrap_or(0),
+        start_minute: s.time_of_day(e, "start").unwrap_or(0),
+        duration_seconds: s.duration(e, "duration", 1..=7 * 86_400).unwrap_or(0),
+        time_zone: s.time_zone(e, "time-zone").unwrap_or_default(),
+    }
+}
+
+/// `days` or `rrule`: on which days something recurs.
+pub(super) fn recurring_days(
+    e: &mut Errors<'_>,
+    s: &Section<'_, '_>,
+    what: &str,
+) -> (Vec<u8>, Option<Recurrence>) {
     const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
     let mut days = Vec::new();
     let written = s.texts(e, "days");
     if written.as_ref().is_some_and(Vec::is_empty) {
         e.at(
             s.place("days"),
-            "the window opens on no day",
+            format!("{what} on no day"),
             "name days, or take `days` away for every day",
         );
     }
@@ -376,19 +415,16 @@ fn window(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Window {
     days.sort_unstable();
     days.dedup();
     if s.has("days") && s.has("rrule") {
-        e.at(s.place("rrule"), "the window has `days` and `rrule`", "take one of them away");
+        e.at(
+            s.place("rrule"),
+            format!("{} has `days` and `rrule`", s.title),
+            "take one of them away",
+        );
     }
     let rule = s.text_at(e, "rrule").and_then(|(text, span)| {
         Recurrence::parse(text).map_err(|error| e.at(span.start, error.message, error.hint)).ok()
     });
-    Window {
-        days,
-        recurrence: rule,
-        after_days: s.count(e, "after-days", 0..=27).and_then(|n| n.try_into().ok()).unwrap_or(0),
-        start_minute: s.time_of_day(e, "start").unwrap_or(0),
-        duration_seconds: s.duration(e, "duration", 1..=7 * 86_400).unwrap_or(0),
-        time_zone: s.time_zone(e, "time-zone").unwrap_or_default(),
-    }
+    (days, rule)
 }
 
 fn blackout(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Blackout {

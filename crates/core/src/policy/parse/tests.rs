@@ -141,7 +141,7 @@ line 7, column 1: [[ring]] has no key `wave_percent`; did you mean `wave-percent
 line 8, column 1: [[ring]] has no key `banana`; its keys are name, select, wave-percent, soak
 line 9, column 3: a policy has no section `rings`; did you mean `[[ring]]`?
 line 10, column 2: a policy has no section `gates`; did you mean `[gate]`?
-line 11, column 2: a policy has no section `quux`; sections are policy, source, class, strategy, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe, testbed
+line 11, column 2: a policy has no section `quux`; sections are policy, source, class, strategy, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe, testbed, cycle
 "#);
     insta::assert_snapshot!(errors("approvals = 1\n[[policy]]\nname = \"p\"\n[ring]\nname = \"a\"\n"), @r#"
 line 1, column 1: a policy has no section `approvals`; `approvals` belongs under [policy]
@@ -156,7 +156,7 @@ fn wrong_types_and_values_are_told_what_is_right() {
 line 2, column 8: `name` must be 1 to 63 small letters, digits and hyphens; write one such as `name = "web-production"`
 line 3, column 10: `select` must be a text in quotes, not an integer; write `select = "env=prod and role in (web, api)"`
 line 4, column 12: `priority` must be a whole number, not a string; write `priority = 10`
-line 5, column 8: `take` cannot be "everything"; write one of "security", "all"
+line 5, column 8: `take` cannot be "everything"; write one of "security", "all", "fixes"
 line 6, column 13: `approvals` must be from 0 to 100; write one such as `approvals = 1`
 line 7, column 21: `inventory-max-age` has a number without a unit; write `inventory-max-age = "30s"` or `inventory-max-age = "30m"`
 line 8, column 11: `min` is no unit of time; write a number and a unit: 30s, 30m, 4h, 7d, 2w or 1h30m
@@ -466,4 +466,47 @@ fn the_test_environment_is_asked_for_in_a_section_of_its_own() {
     assert_eq!((asked.max_age_seconds, asked.mirrored_percent), (2 * 86_400, 100));
     let wrong = format!("{head}[testbed]\nmirrored-percent = 101\n");
     assert_eq!(Policy::parse(&wrong).unwrap_err()[0].line, 7);
+}
+
+#[test]
+fn a_cycle_says_when_it_comes_due_and_who_starts_it() {
+    let text = format!(
+        "{HEAD}[cycle]\nrrule = \"FREQ=MONTHLY;BYDAY=2TU\"\nafter-days = 1\nat = \"06:00\"\ntime-zone = \"Europe/Berlin\"\n"
+    );
+    let cycle = Policy::parse(&text).unwrap().cycle.unwrap();
+    assert_eq!((cycle.start, cycle.when), (CycleStart::Propose, CycleWhen::Owed));
+    assert_eq!((cycle.at_minute, cycle.after_days, cycle.catch_up_seconds), (360, 1, 43_200));
+    let due = cycle.next_due("2026-11-01T00:00:00Z".parse().unwrap()).unwrap();
+    assert_eq!(due.to_string(), "2026-11-11T05:00:00Z");
+    let production = example("web-production.toml");
+    assert_eq!(
+        (production.approvals_in_emergency(), production.emergency_start),
+        (1, CycleStart::Automatic)
+    );
+    assert!(production.cycle.is_some());
+}
+
+#[test]
+fn a_cycle_that_is_written_wrongly_is_told_where_and_what_to_write() {
+    for (section, told) in [
+        ("[cycle]\n", "[cycle] has no `at`"),
+        ("[cycle]\nat = \"25:00\"\ntime-zone = \"UTC\"\n", "`at` must be a time of day"),
+        ("[cycle]\nat = \"06:00\"\ntime-zone = \"Berlin\"\n", "Europe/Berlin"),
+        ("[cycle]\nat = \"06:00\"\ntime-zone = \"UTC\"\nstart = \"auto\"\n", "automatic"),
+        (
+            "[cycle]\nat = \"06:00\"\ntime-zone = \"UTC\"\ndays = []\n",
+            "the cycle comes due on no day",
+        ),
+        (
+            "[cycle]\nat = \"06:00\"\ntime-zone = \"UTC\"\ndays = [\"tue\"]\nrrule = \"FREQ=DAILY\"\n",
+            "[cycle] has `days` and `rrule`",
+        ),
+        ("[[cycle]]\nat = \"06:00\"\ntime-zone = \"UTC\"\n", "there is only one [cycle]"),
+        ("[cycle]\nat = \"06:00\"\ntime-zone = \"UTC\"\ncatch-up = \"30d\"\n", "catch-up"),
+    ] {
+        let errors = errors_in(section);
+        assert!(errors.contains(told), "{section}: {errors}");
+    }
+    let more = HEAD.replace("select", "approvals = 1\nemergency-approvals = 2\nselect");
+    assert!(errors(&more).contains("more approvals than anything else"), "{}", errors(&more));
 }
