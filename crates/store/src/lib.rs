@@ -16,7 +16,7 @@ pub use copy::copy;
 pub use error::StoreError;
 pub use store::{Store, StoreOptions};
 pub use tables::{
-    approvals, assignments, barred, feeds, findings, hosts, ledger, operators, plans, policies,
-    recalls, rollouts, settings, tests, tokens, transactions,
+    approvals, assignments, barred, cycles, emergencies, feed_sources, feeds, findings, hosts,
+    ledger, operators, plans, policies, recalls, rollouts, settings, tests, tokens, transactions,
 };
 pub use view::{Tx, View};

@@ -3,6 +3,9 @@
 pub mod approvals;
 pub mod assignments;
 pub mod barred;
+pub mod cycles;
+pub mod emergencies;
+pub mod feed_sources;
 pub mod feeds;
 pub mod findings;
 pub mod hosts;

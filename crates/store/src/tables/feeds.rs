@@ -1,5 +1,6 @@
 //! Feeds as they were given: the last one that could be read is in force.
 
+use crate::tables::feed_sources;
 use crate::view::{from_micros, int, micros};
 use crate::{StoreError, Tx, View};
 use fettle_core::{Digest, Timestamp};
@@ -21,8 +22,12 @@ pub struct FeedRecord {
     pub origin: String,
     /// When it was taken in.
     pub imported_at: Option<Timestamp>,
-    /// Why the last import was refused.
+    /// When the vendor last confirmed it: by giving it, or by saying that nothing is new.
+    pub confirmed_at: Option<Timestamp>,
+    /// Why the last look or import went wrong. `None`: it went well.
     pub last_error: Option<String>,
+    /// When that was.
+    pub failed_at: Option<Timestamp>,
 }
 
 fn record(row: &Row<'_>) -> Result<FeedRecord, StoreError> {
@@ -34,6 +39,8 @@ fn record(row: &Row<'_>) -> Result<FeedRecord, StoreError> {
         origin: row.get(4)?,
         imported_at: row.get::<_, Option<i64>>(5)?.map(from_micros),
         last_error: row.get(6)?,
+        confirmed_at: row.get::<_, Option<i64>>(7)?.map(from_micros),
+        failed_at: row.get::<_, Option<i64>>(8)?.map(from_micros),
     })
 }
 
@@ -43,7 +50,7 @@ fn record(row: &Row<'_>) -> Result<FeedRecord, StoreError> {
 /// [`StoreError`] of the database.
 pub fn all(view: &View<'_>) -> Result<Vec<FeedRecord>, StoreError> {
     view.all(
-        "SELECT name, records, errors, date, origin, imported_at, last_error FROM feeds ORDER BY name",
+        "SELECT name, records, errors, date, origin, imported_at, last_error, confirmed_at, failed_at FROM feeds ORDER BY name",
         [],
         record,
     )
@@ -86,6 +93,8 @@ pub struct NewFeed<'a> {
     pub date: &'a str,
     /// Where it came from.
     pub origin: &'a str,
+    /// As of when it is known to be the vendor's word; `None`: nobody says.
+    pub confirmed_at: Option<Timestamp>,
 }
 
 /// Puts a feed in force. Gives `false` when the very bytes were in force already.
@@ -99,11 +108,11 @@ pub fn take_in(tx: &mut Tx<'_>, feed: &NewFeed<'_>) -> Result<bool, StoreError> 
     let new = before.flatten() != Some(digest.to_string());
     let now = micros(tx.now());
     tx.execute(
-        "INSERT INTO feeds (name, body, digest, records, errors, date, origin, imported_at, last_error) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL) \
+        "INSERT INTO feeds (name, body, digest, records, errors, date, origin, imported_at, confirmed_at, last_error) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL) \
          ON CONFLICT (name) DO UPDATE SET body = excluded.body, digest = excluded.digest, records = excluded.records, \
          errors = excluded.errors, date = excluded.date, origin = excluded.origin, \
-         imported_at = excluded.imported_at, last_error = NULL",
+         imported_at = excluded.imported_at, confirmed_at = excluded.confirmed_at, last_error = NULL, failed_at = NULL",
         params![
             feed.name,
             feed.body,
@@ -112,9 +121,16 @@ pub fn take_in(tx: &mut Tx<'_>, feed: &NewFeed<'_>) -> Result<bool, StoreError> 
             int(feed.errors),
             feed.date,
             feed.origin,
-            now
+            now,
+            feed.confirmed_at.map(micros)
         ],
     )?;
+    // "Not modified" would speak of other bytes now.
+    tx.execute_unrecorded(
+        "UPDATE feed_fetches SET validators = NULL WHERE name = $1",
+        [feed.name],
+    )?;
+    feed_sources::drop_held(tx, feed.name, "another was taken in")?;
     tx.record(
         "feed.imported",
         feed.name,
@@ -123,16 +139,35 @@ pub fn take_in(tx: &mut Tx<'_>, feed: &NewFeed<'_>) -> Result<bool, StoreError> 
     Ok(new)
 }
 
-/// An import was refused; the feed before stays in force.
+/// The vendor confirmed what is in force, just now. Not in the ledger: nothing was decided.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn confirm(tx: &mut Tx<'_>, name: &str) -> Result<(), StoreError> {
+    let now = micros(tx.now());
+    tx.execute_unrecorded(
+        "UPDATE feeds SET confirmed_at = $1, last_error = NULL, failed_at = NULL WHERE name = $2",
+        params![now, name],
+    )?;
+    Ok(())
+}
+
+/// A look or an import went wrong; the feed before stays in force. The same again is not written into the ledger once
+/// more: a vendor who is away for a week would fill it.
 ///
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn refuse(tx: &mut Tx<'_>, name: &str, error: &str) -> Result<(), StoreError> {
-    tx.execute(
-        "INSERT INTO feeds (name, records, errors, date, origin, last_error) VALUES ($1, 0, 0, '', '', $2) \
-         ON CONFLICT (name) DO UPDATE SET last_error = excluded.last_error",
-        params![name, error],
+    let sql = "SELECT last_error FROM feeds WHERE name = $1";
+    let before: Option<Option<String>> = tx.one(sql, [name], |row| Ok(row.get(0)?))?;
+    let now = micros(tx.now());
+    tx.execute_unrecorded(
+        "INSERT INTO feeds (name, records, errors, date, origin, last_error, failed_at) VALUES ($1, 0, 0, '', '', $2, $3) \
+         ON CONFLICT (name) DO UPDATE SET last_error = excluded.last_error, failed_at = excluded.failed_at",
+        params![name, error, now],
     )?;
-    tx.record("feed.refused", name, json!({ "error": error }));
+    if before.flatten().as_deref() != Some(error) {
+        tx.record("feed.refused", name, json!({ "error": error }));
+    }
     Ok(())
 }

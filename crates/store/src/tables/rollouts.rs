@@ -66,6 +66,18 @@ pub fn unfinished(view: &View<'_>) -> Result<Vec<RolloutLine>, StoreError> {
     )
 }
 
+/// The rollout of a plan; the first, if somebody managed to start several.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn of_plan(view: &View<'_>, plan: u64) -> Result<Option<RolloutId>, StoreError> {
+    view.one(
+        "SELECT id FROM rollouts WHERE plan = $1 ORDER BY number LIMIT 1",
+        [int(plan)],
+        |row| Ok(RolloutId(row.get(0)?)),
+    )
+}
+
 /// One rollout's line.
 ///
 /// # Errors
