@@ -22,7 +22,11 @@
 //! | `POST /rollouts/{id}/{pause,resume,abort,undo}` [`Because`] | [`RolloutDetail`] |
 //! | `GET /recalls`, `POST /recalls` [`MakeRecall`] | [`Page`] of [`RecallRow`], [`RecallDetail`] |
 //! | `GET /recalls/{package}/{version}`, `DELETE …?reason=` | [`RecallDetail`], nothing |
-//! | `GET /feeds`, `POST /feeds/{name}` (bytes) | [`FeedRow`] |
+//! | `GET /feeds`, `POST /feeds/{name}` (bytes), `POST /feeds/sync?name=`, `POST /feeds/{name}/accept?digest=` | [`FeedRow`] |
+//! | `PUT /feeds/{name}/source` [`SetFeedSource`], `DELETE` it | [`FeedRow`], nothing |
+//! | `GET /feeds/bundle`, `POST` it (bytes), `GET /feeds/bundle/key`, `PUT` it [`TrustBundleKey`] | bytes, [`FeedRow`], [`BundleKeys`] |
+//! | `GET /cycles`, `POST /cycles/{name}/resume` [`Because`] | [`Page`] of [`CycleRow`], [`CycleRow`] |
+//! | `GET /emergencies`, `POST /emergencies` [`DeclareEmergency`], `DELETE /emergencies/{id}?reason=` | [`Emergencies`] |
 //! | `POST /tokens` [`MakeToken`] | [`TokenMade`] |
 //! | `GET /operators`, `POST /operators` [`AddOperator`], `DELETE /operators/{name}` | [`OperatorRow`], [`OperatorAdded`], nothing |
 //! | `POST /operators/{name}/token` [`RenewOperator`] | [`OperatorAdded`] |
@@ -55,8 +59,12 @@ macro_rules! dto {
     };
 }
 
+mod feeds;
+mod planning;
 mod recall;
 
+pub use feeds::{BundleKeys, FeedHeldRow, FeedRow, FeedSourceRow, SetFeedSource, TrustBundleKey};
+pub use planning::{CallRow, CycleRow, DeclareEmergency, Emergencies, EmergencyPlanRow};
 pub use recall::{MakeRecall, RecallDetail, RecallRow, RecalledHost, RecalledRollout};
 
 /// Part of a list.
@@ -112,6 +120,12 @@ dto! {
         /// When hosts may be changed, by policy.
         #[serde(default)]
         pub windows: Vec<WindowRow>,
+        /// What policies do by themselves.
+        #[serde(default)]
+        pub cycles: Vec<CycleRow>,
+        /// What cannot wait.
+        #[serde(default)]
+        pub emergencies: Emergencies,
         /// Rollouts that are not done, newest first.
         pub rollouts: Vec<RolloutRow>,
         /// Feeds.
@@ -604,25 +618,6 @@ dto! {
         /// What.
         #[cfg_attr(feature = "openapi", schema(value_type = Object))]
         pub event: RolloutEvent,
-    }
-
-    /// A feed.
-    pub struct FeedRow {
-        /// `debian-tracker`, `debian-advisories`, `kev`, `epss`, `cvss`, `osv-almalinux`.
-        pub name: String,
-        /// Records held.
-        pub records: u64,
-        /// Records that could not be read.
-        pub errors: u64,
-        /// Date the vendor gives it, or of the snapshot.
-        pub date: String,
-        /// When it was imported.
-        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
-        pub imported_at: Option<Timestamp>,
-        /// Where it came from, in words.
-        pub origin: String,
-        /// Why the last import was refused; the one before is still in force.
-        pub last_error: Option<String>,
     }
 
     /// Make a one-time enrolment token.

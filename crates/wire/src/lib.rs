@@ -5,5 +5,6 @@
 
 pub mod agent;
 pub mod api;
+pub mod bundle;
 pub mod sign;
 pub mod token;

@@ -35,16 +35,16 @@ pub struct Signature {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotBelieved {
     /// Another payload type.
-    #[error("the envelope holds `{0}`, not an assignment of version 1: upgrade the older side")]
+    #[error("the envelope holds `{0}`, which is not what is read here: upgrade the older side")]
     Type(String),
     /// Not base64.
     #[error("the envelope's {0} is not base64")]
     Encoding(&'static str),
-    /// No signature by the key that the agent trusts.
-    #[error("no valid signature by the fleet's assignment key")]
+    /// No signature by the key that is trusted.
+    #[error("no valid signature by the key that is trusted here")]
     Signature,
-    /// The signed bytes are no assignment.
-    #[error("the signed payload is no assignment: {0}")]
+    /// The signed bytes are not what their type says.
+    #[error("the signed payload is not what its type says: {0}")]
     Payload(String),
 }
 
@@ -75,15 +75,16 @@ impl Signer {
         // Invariant: an assignment has no map with keys that are not text, so it serialises.
         #[allow(clippy::expect_used)]
         let payload = serde_json::to_vec(assignment).expect("an assignment serialises to JSON");
-        let sig = self.0.sign(&pre_authentication_encoding(ASSIGNMENT_TYPE, &payload));
         SignedAssignment {
             payload_type: ASSIGNMENT_TYPE.to_owned(),
             payload: BASE64.encode(&payload),
-            signatures: vec![Signature {
-                keyid: self.public_key(),
-                sig: BASE64.encode(sig.as_ref()),
-            }],
+            signatures: vec![self.signature(ASSIGNMENT_TYPE, &payload)],
         }
+    }
+    /// A signature over a payload and its type.
+    pub(crate) fn signature(&self, payload_type: &str, payload: &[u8]) -> Signature {
+        let sig = self.0.sign(&pre_authentication_encoding(payload_type, payload));
+        Signature { keyid: self.public_key(), sig: BASE64.encode(sig.as_ref()) }
     }
 }
 
@@ -100,19 +101,23 @@ impl SignedAssignment {
         let payload = BASE64.decode(&self.payload).map_err(|_| NotBelieved::Encoding("payload"))?;
         let key = BASE64.decode(public_key).map_err(|_| NotBelieved::Encoding("key"))?;
         let message = pre_authentication_encoding(ASSIGNMENT_TYPE, &payload);
-        let key = UnparsedPublicKey::new(&ED25519, key);
-        let holds = |s: &Signature| {
-            BASE64.decode(&s.sig).is_ok_and(|sig| key.verify(&message, &sig).is_ok())
-        };
-        if !self.signatures.iter().any(holds) {
+        if !holds(&self.signatures, &message, &key) {
             return Err(NotBelieved::Signature);
         }
         serde_json::from_slice(&payload).map_err(|e| NotBelieved::Payload(e.to_string()))
     }
 }
 
+/// Does one of the signatures hold, by this key?
+pub(crate) fn holds(signatures: &[Signature], message: &[u8], key: &[u8]) -> bool {
+    let key = UnparsedPublicKey::new(&ED25519, key);
+    let one =
+        |s: &Signature| BASE64.decode(&s.sig).is_ok_and(|sig| key.verify(message, &sig).is_ok());
+    signatures.iter().any(one)
+}
+
 /// DSSE v1.0.0, "PAE": `DSSEv1 LEN(type) type LEN(body) body`, lengths in decimal bytes.
-fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut out =
         format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     out.extend_from_slice(payload);
