@@ -1,5 +1,8 @@
 //! What can be typed.
 
+pub(crate) mod feed;
+pub(crate) mod planning;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fettle_core::Timestamp;
 use fettle_core::finding::FindingState;
@@ -96,9 +99,15 @@ pub(crate) enum Command {
     /// Versions that nobody is to get.
     #[command(subcommand)]
     Recall(Recall),
+    /// What policies do by themselves at their time.
+    #[command(subcommand)]
+    Cycle(planning::Cycle),
+    /// What cannot wait for the next cycle.
+    #[command(subcommand)]
+    Emergency(planning::Emergency),
     /// Vulnerability data.
     #[command(subcommand)]
-    Feed(Feed),
+    Feed(feed::Feed),
     /// Who may do what here.
     #[command(subcommand)]
     Operator(Operator),
@@ -530,29 +539,6 @@ pub(crate) enum Recall {
         #[arg(long)]
         reason: String,
     },
-}
-
-/// Feeds.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Feed {
-    /// Import vulnerability data. What cannot be read is refused; the data before stays in force.
-    Import {
-        /// `debian-tracker`, `debian-advisories`, `kev`, `epss`, `cvss`, or a vendor's OSV records:
-        /// `osv-almalinux`, `osv-alpine`, `osv-chainguard` (and Wolfi), `osv-debian`, `osv-redhat`, `osv-rocky`,
-        /// `osv-suse`, `osv-ubuntu`.
-        #[arg(required_unless_present = "bundled", conflicts_with = "bundled", requires = "file")]
-        name: Option<String>,
-        /// The vendor's file: plain, gzip or Zstandard; of OSV records one a line, or a ZIP archive of them.
-        file: Option<PathBuf>,
-        /// The data that comes with Fettle.
-        #[arg(long)]
-        bundled: bool,
-        /// Take it even if it changed suddenly: lost half, tripled, or says something else of a quarter.
-        #[arg(long, conflicts_with = "bundled")]
-        force: bool,
-    },
-    /// All feeds with their age.
-    List,
 }
 
 /// Operators.

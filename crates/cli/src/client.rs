@@ -62,6 +62,24 @@ impl Client {
         self.read(request.call())
     }
 
+    /// Asks for bytes.
+    pub(crate) fn get_bytes(&self, path: &str) -> Result<Vec<u8>, Problem> {
+        let request = self
+            .agent
+            .get(self.url(path))
+            .header("authorization", format!("Bearer {}", self.token));
+        match request.call() {
+            Ok(mut answer) if answer.status().is_success() => {
+                let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
+                body.map_err(|e| self.silent(&e))
+            }
+            other => Err(self.read::<serde_json::Value>(other).err().unwrap_or_else(|| {
+                let hint = "this is a defect of Fettle: please report it";
+                Problem::new(ProblemKind::Internal, "no-bytes", "the server sent no bytes", hint)
+            })),
+        }
+    }
+
     /// Sends a value.
     pub(crate) fn post<T: DeserializeOwned>(
         &self,
@@ -89,6 +107,23 @@ impl Client {
         self.read(request.send(bytes))
     }
 
+    /// Puts a value in the place of another.
+    pub(crate) fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Problem> {
+        let bytes = serde_json::to_vec(body).map_err(|e| {
+            Problem::new(ProblemKind::Internal, "not-json", e, "this is a defect of this build")
+        })?;
+        let request = self
+            .agent
+            .put(self.url(path))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json");
+        self.read(request.send(&bytes))
+    }
+
     /// Takes something away.
     pub(crate) fn delete(&self, path: &str) -> Result<(), Problem> {
         let request = self
@@ -99,6 +134,15 @@ impl Client {
             Ok(answer) if answer.status().as_u16() == 204 => Ok(()),
             other => self.read::<serde_json::Value>(other).map(drop),
         }
+    }
+
+    /// Takes something away; gives what is left.
+    pub(crate) fn delete_for<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
+        let request = self
+            .agent
+            .delete(self.url(path))
+            .header("authorization", format!("Bearer {}", self.token));
+        self.read(request.call())
     }
 
     fn url(&self, path: &str) -> String {

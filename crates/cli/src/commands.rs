@@ -1,21 +1,21 @@
 //! Each command: ask the API, print the answer.
 
 use crate::args::{
-    Audit, Because, Cli, Command, Feed, Finding, Host, Operator, Output, Package, Plan, Rollout,
-    Token, Window,
+    Audit, Because, Cli, Command, Finding, Host, Operator, Output, Package, Plan, Rollout, Token,
+    Window,
 };
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
-use crate::{access, policy, policy_check, recall, show, testbed, watch, window};
+use crate::{access, feed, planning, policy, policy_check, recall, show, testbed, watch, window};
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
 use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
 use fettle_core::policy::Policy as Parsed;
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_wire::api::{
-    CveDetail, FeedRow, FindingExplained, FindingRow, Found, HostDetail, HostRow, LedgerVerified,
-    MakePlan, MakeToken, OperatorRow, PackageDetail, PackageRow, Page, PlanDetail, PolicyRow,
-    RolloutDetail, RolloutRow, StartRollout, TokenMade,
+    CveDetail, FindingExplained, FindingRow, Found, HostDetail, HostRow, LedgerVerified, MakePlan,
+    MakeToken, OperatorRow, PackageDetail, PackageRow, Page, PlanDetail, PolicyRow, RolloutDetail,
+    RolloutRow, StartRollout, TokenMade,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::BufRead as _;
@@ -133,12 +133,9 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Testbed(it) => testbed::run(&ask, it),
         Command::Rollout(rollout) => run_rollout(&ask, rollout),
         Command::Recall(it) => recall::run(&ask, it),
-        Command::Feed(Feed::List) => {
-            ask.get("/feeds", |page: &Page<FeedRow>| show::policy::feeds(&page.items))
-        }
-        Command::Feed(Feed::Import { name, file, bundled, force }) => {
-            import(&ask, name.as_deref().filter(|_| !bundled), file.as_deref(), *force)
-        }
+        Command::Feed(it) => feed::run(&ask, it),
+        Command::Cycle(it) => planning::cycle(&ask, it),
+        Command::Emergency(it) => planning::emergency(&ask, it),
         Command::Token(Token::Create { label, ttl }) => create_token(&ask, label, ttl),
         Command::Audit(Audit::Verify { file: None }) => {
             let verified: LedgerVerified = ask.client()?.get("/ledger/verify")?;
@@ -305,34 +302,6 @@ fn retire(ask: &Ask<'_>, host: &str, confirm: &str) -> Result<(), Problem> {
         line(&format!("{host} has left the fleet"));
         line("→ on the host: systemctl disable --now fettle-agent");
     })
-}
-
-fn import(
-    ask: &Ask<'_>,
-    name: Option<&str>,
-    file: Option<&Path>,
-    force: bool,
-) -> Result<(), Problem> {
-    let client = ask.client()?;
-    let (Some(name), Some(file)) = (name, file) else {
-        let page: Page<FeedRow> =
-            client.post_bytes("/feeds/bundled", "application/octet-stream", &[])?;
-        return ask.print(&page, |page| show::policy::feeds(&page.items));
-    };
-    let bytes = std::fs::read(file).map_err(|error| {
-        Problem::new(
-            ProblemKind::BadInput,
-            "feed-unreadable",
-            format!("{} cannot be read: {error}", file.display()),
-            "name the vendor's file",
-        )
-    })?;
-    let row: FeedRow = client.post_bytes(
-        &format!("/feeds/{}{}", escape(name), if force { "?force=true" } else { "" }),
-        "application/octet-stream",
-        &bytes,
-    )?;
-    ask.print(&row, |row| show::policy::feeds(std::slice::from_ref(row)))
 }
 
 fn create_token(ask: &Ask<'_>, label: &[String], ttl: &str) -> Result<(), Problem> {

@@ -4,7 +4,7 @@ use crate::args::{Output, Policy};
 use crate::client::escape;
 use crate::commands::Ask;
 use crate::output::line;
-use crate::{policy_check, show};
+use crate::{planning, policy_check, show};
 use fettle_core::policy::{Explained, PolicyDiff};
 use fettle_core::{Digest, Problem, ProblemKind};
 use fettle_wire::api::{Page, PolicyRow, PolicyVersion};
@@ -44,8 +44,17 @@ pub(crate) fn run(ask: &Ask<'_>, what: &Policy) -> Result<(), Problem> {
             ask.print(&history(ask, name)?, |page| show::policy::history(name, page))
         }
         Policy::Explain { host } => {
-            ask.get(&format!("/hosts/{}/policy", escape(host)), |it: &Explained| {
+            let it: Explained = ask.client()?.get(&format!("/hosts/{}/policy", escape(host)))?;
+            let cycle = match &it.policy {
+                Some(policy) => planning::of_policy(ask, policy)?,
+                None => None,
+            };
+            ask.print(&it, |it| {
                 show::policy::explain(it);
+                if let Some(row) = &cycle {
+                    line("");
+                    show::planning::cycle(row);
+                }
             })
         }
     }

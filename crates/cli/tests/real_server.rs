@@ -207,3 +207,63 @@ fn a_plan_is_approved_shown_with_its_approvals_and_the_approval_taken_back() {
     assert!(ended == 3 && said.lines().last().unwrap().starts_with("→ "), "{said}");
     assert!(desk.fettle(&["plan", "show", "1"]).0.contains("0 of 1 approvals given"));
 }
+
+#[test]
+fn feeds_cycles_and_emergencies_are_led_from_the_command_line() {
+    let (desk, other) = (desk(), desk());
+    let many = format!("file://{}", desk.dir.path().join("many.json").display());
+    let with_password = "https://me:geheim@vendor.example/tracker.json";
+    for (args, code, words) in [
+        (&["feed", "source", "list"][..], 0, "fettle feed source add"),
+        (&["feed", "sync"], 3, "fettle feed source add"),
+        (
+            &["feed", "source", "add", "debian-tracker", "--url", with_password],
+            5,
+            "--credentials-file",
+        ),
+        (
+            &["feed", "source", "add", "debian-tracker", "--url", "tracker.json"],
+            5,
+            "write https://",
+        ),
+        (&["feed", "source", "add", "nonsense", "--url", &many], 3, "the feeds are"),
+        (
+            &["feed", "source", "add", "debian-tracker", "--url", &many, "--every", "often"],
+            2,
+            "--every",
+        ),
+        (&["feed", "source", "add", "debian-tracker", "--url", &many], 0, "fettle feed sync"),
+        (&["feed", "sync", "debian-tracker"], 0, "fresh"),
+        (&["feed", "list"], 0, "400"),
+        (&["feed", "accept", "debian-tracker"], 3, "nothing of debian-tracker waits"),
+        (&["feed", "source", "remove", "debian-tracker"], 0, "what is in force stays"),
+        (&["feed", "bundle", "export", "feeds.tar"], 0, "fettle feed bundle import feeds.tar"),
+        (&["feed", "bundle", "export", "feeds.tar"], 5, "feeds.tar"),
+        (&["cycle", "list"], 0, "no policy in force has a [cycle]"),
+        (&["policy", "apply", "policy.toml"], 0, "fettle plan make"),
+        (&["cycle", "list"], 0, "web-production"),
+        (&["cycle", "show", "web-production"], 0, "started a person"),
+        (&["cycle", "resume", "web-production", "--reason", "looked"], 3, "fettle cycle list"),
+        (
+            &["emergency", "declare", "CVE-2024-0001", "--reason", "seen", "--for", "1d"],
+            0,
+            "nothing calls",
+        ),
+        (&["emergency", "list"], 0, "CVE-2024-0001, seen"),
+        (&["emergency", "end", "CVE-2024-0001"], 0, "nothing calls"),
+    ] {
+        let (said, ended) = desk.fettle(args);
+        assert_eq!(ended, code, "{args:?}: {said}");
+        assert!(said.contains(words) && !said.contains("geheim"), "{args:?}: {said}");
+    }
+    let (key, _) = desk.fettle(&["-o", "json", "feed", "bundle", "key"]);
+    let key: serde_json::Value = serde_json::from_str(&key).unwrap();
+    std::fs::copy(desk.dir.path().join("feeds.tar"), other.dir.path().join("feeds.tar")).unwrap();
+    let (said, ended) = other.fettle(&["feed", "bundle", "import", "feeds.tar"]);
+    assert_eq!(ended, 7, "{said}");
+    assert!(said.contains("fettle feed bundle trust"), "{said}");
+    let own = key["own"].as_str().unwrap();
+    let (said, ended) = other.fettle(&["feed", "bundle", "import", "feeds.tar", "--key", own]);
+    assert_eq!(ended, 0, "{said}");
+    assert!(said.contains("bundle of "), "{said}");
+}

@@ -5,6 +5,7 @@ mod events;
 mod feeds;
 mod fleet;
 mod operators;
+mod planning;
 mod plans;
 mod policies;
 mod recalls;
@@ -14,8 +15,9 @@ mod testbed;
 pub(crate) use approvals::{approve_now, withdraw_now};
 pub(crate) use events::stream;
 pub(crate) use fleet::{CveQuery, FindingQuery, HostQuery, PackageQuery, SearchQuery, given};
-pub(crate) use plans::{barred_now, make_now};
-pub(crate) use rollouts::{Wish, start_now, wish_now};
+pub(crate) use planning::reason;
+pub(crate) use plans::{barred_now, make_now, plan_by};
+pub(crate) use rollouts::{Wish, start_in, start_now, wish_now};
 
 use crate::access::{Identified, Rule, guard};
 use crate::agents::{Patience, status_of, whole_body};
@@ -126,6 +128,19 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(feeds::list)),
         (Operator, routes!(feeds::import_bundled)),
         (Operator, routes!(feeds::import)),
+        (Operator, routes!(feeds::sync)),
+        (Operator, routes!(feeds::accept)),
+        (Admin, routes!(feeds::set_source)),
+        (Admin, routes!(feeds::remove_source)),
+        (Operator, routes!(feeds::export_bundle)),
+        (Operator, routes!(feeds::import_bundle)),
+        (Viewer, routes!(feeds::bundle_keys)),
+        (Admin, routes!(feeds::trust_bundle_key)),
+        (Viewer, routes!(planning::cycles)),
+        (Operator, routes!(planning::resume)),
+        (Viewer, routes!(planning::emergencies)),
+        (Operator, routes!(planning::declare)),
+        (Operator, routes!(planning::end)),
         (Operator, routes!(fleet::make_token)),
         (Viewer, routes!(operators::list)),
         (Admin, routes!(operators::add)),
@@ -461,6 +476,19 @@ mod tests {
             ("delete", "/recalls/{package}/{version}"),
             ("get", "/feeds"),
             ("post", "/feeds/{name}"),
+            ("post", "/feeds/sync"),
+            ("post", "/feeds/{name}/accept"),
+            ("put", "/feeds/{name}/source"),
+            ("delete", "/feeds/{name}/source"),
+            ("get", "/feeds/bundle"),
+            ("post", "/feeds/bundle"),
+            ("get", "/feeds/bundle/key"),
+            ("put", "/feeds/bundle/key"),
+            ("get", "/cycles"),
+            ("post", "/cycles/{name}/resume"),
+            ("get", "/emergencies"),
+            ("post", "/emergencies"),
+            ("delete", "/emergencies/{id}"),
             ("post", "/tokens"),
             ("get", "/ledger"),
             ("get", "/ledger/verify"),

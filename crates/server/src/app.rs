@@ -36,10 +36,16 @@ pub(crate) struct App {
     pub(crate) refusals: Tries,
     /// Moves when somebody is revoked: what they have open ends, and whoever may comes back.
     pub(crate) revoked: watch::Sender<u64>,
+    /// Held while feeds are taken in.
+    pub(crate) importing: Mutex<()>,
+    /// Feeds that are fetched.
+    pub(crate) watched: crate::feeds::Watched,
     /// Wakes the loop that drives rollouts.
     pub(crate) drive: Notify,
     /// Wakes the loop that has twins tested.
     pub(crate) test: Notify,
+    /// Wakes the loop that plans by itself: something was judged, approved, started, ended or declared.
+    pub(crate) planning: Notify,
     /// Wakes the loop that judges hosts anew.
     pub(crate) judge: Notify,
     /// The last request to judge all hosts anew that was carried out.
@@ -110,8 +116,11 @@ impl App {
             tries: Tries::new(20),
             refusals: Tries::new(120),
             revoked: watch::Sender::new(0),
+            importing: Mutex::default(),
+            watched: crate::feeds::Watched::default(),
             drive: Notify::new(),
             test: Notify::new(),
+            planning: Notify::new(),
             judge: Notify::new(),
             judged: watch::Sender::new(0),
             asked: AtomicU64::new(1),

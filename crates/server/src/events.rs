@@ -14,7 +14,7 @@ const KEPT: usize = 512;
 pub(crate) struct News {
     /// Grows, also over restarts of the server.
     pub(crate) id: u64,
-    /// `host`, `rollout`, `policy`, `plan`, `feed` or `operator`.
+    /// `host`, `rollout`, `policy`, `plan`, `feed`, `cycle`, `emergency` or `operator`.
     pub(crate) kind: &'static str,
     /// Its id or name.
     pub(crate) subject: String,

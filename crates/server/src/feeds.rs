@@ -3,17 +3,25 @@
 //! A feed that cannot be used is refused and its error kept beside the feed in force, which stays.
 
 use crate::app::{App, now};
-use fettle_core::{Problem, ProblemKind};
+use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
+use fettle_store::Tx;
+use fettle_store::feed_sources::{self, HeldRecord, Validators};
 use fettle_store::feeds::{self, NewFeed};
 use fettle_vuln::exposure::Catalogue;
 use fettle_vuln::feed::{Feed, FeedError};
 use fettle_vuln::snapshot::{self, Feeds, Manifest, SnapshotError};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use unpack::unpack;
 
+pub(crate) mod bundle;
+mod fetch;
+mod sync;
 mod unpack;
+
+pub use fetch::FeedFetching;
+pub(crate) use sync::{Watched, When, accept, sync, sync_all, watch};
 
 /// Largest feed the API takes, compressed or not, in bytes.
 pub const MAX_UPLOAD: usize = 128 << 20;
@@ -37,6 +45,20 @@ pub(crate) struct Given<'a> {
     pub(crate) origin: String,
     /// Take it even if it changed suddenly.
     pub(crate) force: bool,
+    /// The server fetched it by itself.
+    pub(crate) fetched: Option<Fetched>,
+    /// As of when it is known to be the vendor's word. `None`: by its date, and by how it came.
+    pub(crate) confirmed_at: Option<Timestamp>,
+}
+
+/// How a feed came that the server fetched by itself, and what is noted with it, in the same transaction.
+#[derive(Debug, Clone)]
+pub(crate) struct Fetched {
+    pub(crate) validators: Option<Validators>,
+    /// When to look again.
+    pub(crate) next_at: Timestamp,
+    /// How often in a row looks have failed if this one does, and when to look again then.
+    pub(crate) otherwise: (u32, Timestamp),
 }
 
 /// The feed of that name.
@@ -82,6 +104,8 @@ pub(crate) fn bundled() -> Result<Vec<Given<'static>>, Problem> {
                     file.origin.split_whitespace().collect::<Vec<_>>().join(" ")
                 ),
                 force: false,
+                fetched: None,
+                confirmed_at: None,
             })
         })
         .collect()
@@ -89,6 +113,8 @@ pub(crate) fn bundled() -> Result<Vec<Given<'static>>, Problem> {
 
 /// Takes feeds in, all or none, and puts the catalogue made with them in force.
 pub(crate) fn import(app: &App, actor: &str, given: Vec<Given<'_>>) -> Result<(), Problem> {
+    // One after another: each is measured by what the one before put in force.
+    let _alone = app.importing.lock().unwrap_or_else(PoisonError::into_inner);
     match try_import(app, actor, &given) {
         Ok(()) => {
             for g in &given {
@@ -96,10 +122,15 @@ pub(crate) fn import(app: &App, actor: &str, given: Vec<Given<'_>>) -> Result<()
             }
             Ok(())
         }
-        Err(Refusal { feed, problem }) => {
+        Err(Refusal { feed, sudden, problem }) => {
             if let Some(feed) = feed {
+                let at_fault = given.iter().find(|g| g.feed == feed);
                 app.store.write::<_, Problem>(actor, now(), |tx| {
-                    Ok(feeds::refuse(tx, feed.word(), &problem.message)?)
+                    match at_fault.and_then(|g| Some((g, g.fetched.as_ref()?))) {
+                        Some((g, fetched)) => note_refused(tx, g, fetched, sudden, &problem)?,
+                        None => feeds::refuse(tx, feed.word(), &problem.message)?,
+                    }
+                    Ok(())
                 })?;
                 app.events.tell("feed", feed.word());
             }
@@ -108,20 +139,50 @@ pub(crate) fn import(app: &App, actor: &str, given: Vec<Given<'_>>) -> Result<()
     }
 }
 
+/// What was fetched is not taken: where it can be read and changed too suddenly, it waits for a person.
+fn note_refused(
+    tx: &mut Tx<'_>,
+    given: &Given<'_>,
+    fetched: &Fetched,
+    sudden: bool,
+    problem: &Problem,
+) -> Result<(), Problem> {
+    let name = given.feed.word();
+    // The vendor's word is there, and a person's is waited for: that is no failure to be made good soon.
+    let (failures, next_at) = if sudden { (0, fetched.next_at) } else { fetched.otherwise };
+    feed_sources::failed(tx, name, next_at, failures, &problem.message)?;
+    if sudden {
+        let held = HeldRecord {
+            name: name.to_owned(),
+            digest: Digest::of(&given.bytes),
+            date: given.date.clone(),
+            origin: given.origin.clone(),
+            code: problem.code.clone(),
+            reason: problem.message.clone(),
+            held_at: tx.now(),
+        };
+        feed_sources::hold(tx, &held, &given.bytes, fetched.validators.as_ref())?;
+    }
+    Ok(())
+}
+
 struct Refusal {
     /// Whose fault it is; `None`: the server's own.
     feed: Option<Feed>,
+    /// It can be read, and changed too suddenly.
+    sudden: bool,
     problem: Problem,
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { feed: None, problem }
+        Self { feed: None, sudden: false, problem }
     }
 }
 
 fn refused(feed: Feed, code: &str, why: impl std::fmt::Display, hint: &str) -> Refusal {
-    Refusal { feed: Some(feed), problem: Problem::new(ProblemKind::BadInput, code, why, hint) }
+    let problem = Problem::new(ProblemKind::BadInput, code, why, hint);
+    Refusal { feed: Some(feed), sudden: false, problem }
 }
 
 fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal> {
@@ -184,8 +245,12 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
                 errors,
                 date: &date,
                 origin: &g.origin,
+                confirmed_at: g.confirmed_at,
             };
             feeds::take_in(tx, &new)?;
+            if let Some(Fetched { validators, next_at, .. }) = &g.fetched {
+                feed_sources::confirmed(tx, g.feed.word(), *next_at, validators.as_ref(), true)?;
+            }
         }
         Ok(())
     })?;
@@ -212,8 +277,11 @@ fn sudden_count(feed: Feed, before: u64, records: u64) -> Result<(), Refusal> {
 
 /// A feed that can be read and changed too suddenly.
 fn too_sudden(feed: Feed, code: &str, why: &dyn std::fmt::Display) -> Refusal {
-    let hint = "check its source; if it is right, import it again with --force";
-    refused(feed, code, format!("the {feed} is held: {why}"), hint)
+    let hint = format!(
+        "check its source; if it is right, import it again with --force, or take what was fetched: `fettle feed accept {}`",
+        feed.word()
+    );
+    Refusal { sudden: true, ..refused(feed, code, format!("the {feed} is held: {why}"), &hint) }
 }
 
 type Outcomes = BTreeMap<Feed, (u64, u64)>;
@@ -240,6 +308,7 @@ fn read_set(
             // Those held could be read when they were taken in: the server's matter.
             Err(e) => Err(Refusal {
                 feed: None,
+                sudden: false,
                 problem: Problem::new(
                     ProblemKind::Internal,
                     "feed-in-force",

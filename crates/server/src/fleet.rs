@@ -6,6 +6,7 @@
 
 mod findings;
 mod hosts;
+mod owed;
 mod packages;
 mod tally;
 mod words;

@@ -15,6 +15,7 @@
 //! | `tasks` | loops by timer and signal: rollouts, judging, presence, retention |
 //! | `rollouts` | events persisted with what follows from them, in one transaction |
 //! | [`backup`] | copies of all of it, and the way back from one |
+//! | `cycles`, `emergencies` | what policies do by themselves, at their time and at once |
 //! | `feeds`, `judging` | vendors' data in force, and hosts judged by it |
 
 pub mod access;
@@ -22,6 +23,8 @@ mod agents;
 mod api;
 mod app;
 pub mod backup;
+mod cycles;
+mod emergencies;
 mod events;
 pub mod feeds;
 mod fleet;

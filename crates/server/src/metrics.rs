@@ -1,10 +1,12 @@
 //! `/metrics` for Prometheus (OpenMetrics text). Labels are words of closed lists only, so their number is
 //! bounded whatever hosts and operators call things.
 
-use crate::app::{App, now};
+use crate::app::App;
 use crate::views;
 use fettle_core::Problem;
+use fettle_core::feed::FeedStanding;
 use fettle_store::ledger;
+use fettle_wire::api::FeedRow;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -35,6 +37,53 @@ struct Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Feed {
     feed: String,
+}
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Standing {
+    feed: String,
+    standing: String,
+}
+
+/// How old each feed is, and how it stands.
+fn feeds(registry: &mut Registry, rows: &[FeedRow]) {
+    let ages = Family::<Feed, Gauge>::default();
+    let limits = Family::<Feed, Gauge>::default();
+    let success = Family::<Feed, Gauge>::default();
+    let failure = Family::<Feed, Gauge>::default();
+    let refused = Family::<Feed, Gauge>::default();
+    let waiting = Family::<Feed, Gauge>::default();
+    let standing = Family::<Standing, Gauge>::default();
+    for feed in rows {
+        let label = Feed { feed: feed.name.clone() };
+        if let (Some(age), Some(at)) = (feed.age_seconds, feed.confirmed_at) {
+            ages.get_or_create(&label).set(i64::try_from(age).unwrap_or(i64::MAX));
+            success.get_or_create(&label).set(at.as_second());
+        }
+        if let Some(at) = feed.failed_at {
+            failure.get_or_create(&label).set(at.as_second());
+        }
+        let limit = i64::try_from(feed.stale_after_seconds).unwrap_or(i64::MAX);
+        limits.get_or_create(&label).set(limit);
+        refused.get_or_create(&label).set(i64::from(feed.last_error.is_some()));
+        waiting.get_or_create(&label).set(i64::from(feed.held.is_some()));
+        for word in
+            [FeedStanding::Absent, FeedStanding::Fresh, FeedStanding::Failed, FeedStanding::Stale]
+        {
+            let label = Standing { feed: feed.name.clone(), standing: word.word().to_owned() };
+            standing.get_or_create(&label).set(i64::from(word == feed.standing));
+        }
+    }
+    registry.register("feed_age_seconds", "Seconds since the vendor confirmed a feed", ages);
+    registry.register("feed_stale_after_seconds", "Age from which a feed is stale", limits);
+    registry.register("feed_last_success_timestamp_seconds", "When a feed was confirmed", success);
+    registry.register(
+        "feed_last_error_timestamp_seconds",
+        "When the last look went wrong",
+        failure,
+    );
+    registry.register("feed_refused", "1 if the last look or import went wrong", refused);
+    registry.register("feed_held", "1 if a fetched feed waits for a person", waiting);
+    registry.register("feed_standing", "1 for the state that a feed is in", standing);
 }
 
 /// The text, as of now.
@@ -92,17 +141,7 @@ pub(crate) fn text(app: &App) -> Result<String, Problem> {
     }
     registry.register("rollouts", "Rollouts by phase", phases);
 
-    let ages = Family::<Feed, Gauge>::default();
-    let refused = Family::<Feed, Gauge>::default();
-    for feed in &overview.feeds {
-        let label = Feed { feed: feed.name.clone() };
-        if let Some(at) = feed.imported_at {
-            ages.get_or_create(&label).set(now().duration_since(at).as_secs());
-        }
-        refused.get_or_create(&label).set(i64::from(feed.last_error.is_some()));
-    }
-    registry.register("feed_age_seconds", "Seconds since a feed was imported", ages);
-    registry.register("feed_refused", "1 if the last import of a feed was refused", refused);
+    feeds(&mut registry, &overview.feeds);
 
     registry.register("checkins", "Check-ins of agents", app.counters.checkins.clone());
     registry.register(

@@ -1,5 +1,6 @@
 //! What the server can be told.
 
+use crate::feeds::FeedFetching;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -24,6 +25,8 @@ pub struct ServerOptions {
     pub certificate_seconds: u64,
     /// Load the bundled vulnerability data where no feed was ever imported.
     pub bundled_feeds: bool,
+    /// How feeds are fetched.
+    pub feeds: FeedFetching,
     /// Findings proved gone are forgotten after this many days.
     pub keep_fixed_days: u32,
     /// Print where the server can be reached once it is.
@@ -42,6 +45,7 @@ impl Default for ServerOptions {
             silent_after_seconds: 900,
             certificate_seconds: 7 * 86_400,
             bundled_feeds: true,
+            feeds: FeedFetching::default(),
             keep_fixed_days: 400,
             announce: true,
         }

@@ -125,6 +125,7 @@ pub(crate) fn settled(app: &App, state: &Arc<Rollout>) {
     app.rollouts.put(state);
     app.events.tell("rollout", state.id.as_str());
     app.drive.notify_one();
+    app.planning.notify_one();
 }
 
 /// The fleet as a rollout sees it: the hosts of its plan and of its budgets.

@@ -86,7 +86,10 @@ fn inside() -> Vec<Place> {
         page("/recalls/{package}/{version}", recall),
         page("/policies", policies),
         page("/policies/{name}", policy),
+        form("/policies/{name}/cycle/resume", Operator, forms::resume_cycle),
         page("/feeds", feeds),
+        form("/feeds/sync", Operator, forms::sync_feeds),
+        form("/feeds/{name}/accept", Operator, forms::accept_feed),
         page("/ledger", ledger),
         page("/search", lists::search),
         page("/events", events),
@@ -305,7 +308,12 @@ async fn policies(visit: Visit) -> Response {
 }
 
 async fn policy(visit: Visit, Path(name): Path<String>) -> Response {
-    show(visit, move |app, _| views::policy(app, &name), pages::policy).await
+    let look = move |app: &App, stored: &Stored<'_>| {
+        let cycles = views::cycle_rows(app, stored)?;
+        let cycle = cycles.into_iter().find(|row| row.policy == name);
+        Ok((views::policy(app, &name)?, cycle))
+    };
+    show(visit, look, |view, (row, cycle)| pages::policy(view, row, cycle.as_ref())).await
 }
 
 async fn feeds(visit: Visit) -> Response {

@@ -2,11 +2,12 @@
 //! killed at any point; what they have not done yet they do after the next start.
 
 use crate::app::{App, now};
-use crate::{judging, rollouts};
+use crate::emergencies::Alert;
+use crate::{cycles, emergencies, feeds, judging, rollouts};
 use fettle_core::{HostId, Problem, Timestamp};
-use fettle_store::{findings, rollouts as stored, tokens};
+use fettle_store::{cycles as stored_cycles, findings, rollouts as stored, tokens};
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,12 +16,16 @@ use tokio::task::JoinSet;
 const JUDGE_AGAIN: Duration = Duration::from_secs(60);
 /// Rollouts are looked at so often even if nothing wakes the loop.
 const LOOK: Duration = Duration::from_secs(5);
+/// What is done by itself is looked at so often even if nothing wakes the loop.
+const PLAN: Duration = Duration::from_secs(15);
 /// Who was heard is written down so often.
 const PRESENCE: Duration = Duration::from_secs(5);
 /// Old things are forgotten so often.
 const RETENTION: Duration = Duration::from_secs(3600);
 /// Expired tokens are kept so long, so that a late user is told what is wrong with his.
 const KEEP_TOKENS_SECONDS: i64 = 30 * 86_400;
+/// What cycles did is kept so long; the ledger has it for ever.
+const KEEP_CYCLES_SECONDS: i64 = 400 * 86_400;
 
 /// Starts the loops. They end when `stop` says so.
 pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()> {
@@ -30,6 +35,8 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
     loops.spawn(until(stop.clone(), judge_hosts(app.clone())));
     loops.spawn(until(stop.clone(), mind_presence(app.clone())));
     loops.spawn(until(stop.clone(), forget(app.clone())));
+    loops.spawn(until(stop.clone(), feeds::watch(app.clone())));
+    loops.spawn(until(stop.clone(), plan_by_itself(app.clone())));
     loops
 }
 
@@ -43,7 +50,7 @@ async fn until(
     }
 }
 
-fn complain(what: &str, problem: &Problem) {
+pub(crate) fn complain(what: &str, problem: &Problem) {
     tracing::error!(code = problem.code, hint = problem.hint, "{what}: {problem}");
 }
 
@@ -104,8 +111,40 @@ async fn judge_hosts(app: Arc<App>) -> std::convert::Infallible {
         }
         app.judged.send_replace(asked);
         app.ready.send_replace(true);
+        app.planning.notify_one();
         // Asked for, or because the time of something has come.
         let _ = tokio::time::timeout(JUDGE_AGAIN, app.judge.notified()).await;
+    }
+}
+
+/// Cycles at their time, emergencies at once.
+async fn plan_by_itself(app: Arc<App>) -> std::convert::Infallible {
+    // Before hosts are judged by what is in force now, nothing is known to be owed.
+    let mut ready = app.ready.subscribe();
+    let _ = ready.wait_for(|ready| *ready).await;
+    let alert = Arc::new(Mutex::new(Alert::default()));
+    loop {
+        let known = alert.clone();
+        let looked = app.blocking(move |app| {
+            let due = cycles::look(app);
+            let mut alert = known.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(due.into_iter().chain(emergencies::look(app, &mut alert)?).min())
+        });
+        let wake = match looked.await {
+            Ok(wake) => wake,
+            Err(problem) => {
+                complain("nothing is planned by itself", &problem);
+                None
+            }
+        };
+        let due = wake.map_or(PLAN, |at| {
+            Duration::try_from(at.duration_since(now())).unwrap_or(Duration::ZERO)
+        });
+        tokio::select! {
+            () = tokio::time::sleep(due.clamp(Duration::from_millis(50), PLAN)) => {}
+            // A herd of reports is one look.
+            () = app.planning.notified() => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
     }
 }
 
@@ -144,6 +183,7 @@ async fn forget(app: Arc<App>) -> std::convert::Infallible {
             app.store.write::<_, Problem>("server", now(), |tx| {
                 findings::forget_fixed(tx, ago(i64::from(app.options.keep_fixed_days) * 86_400))?;
                 tokens::forget_expired(tx, ago(KEEP_TOKENS_SECONDS))?;
+                stored_cycles::forget(tx, ago(KEEP_CYCLES_SECONDS))?;
                 Ok(())
             })
         });

@@ -20,6 +20,8 @@ pub(crate) struct Trust {
     authority: Authority,
     /// Signs assignments.
     pub(crate) signer: Signer,
+    /// Signs bundles of feeds.
+    pub(crate) feed_signer: Signer,
     /// Signs session cookies.
     pub(crate) session_key: hmac::Key,
     /// The operator's bearer token.
@@ -32,15 +34,8 @@ impl Trust {
         let keys = data.join("keys");
         files::private_dir(&keys)?;
         let authority = Authority::open(&keys)?;
-        let signing = read_or_make(&keys.join("assignment.key"), || {
-            Signer::generate().map_err(|_| no_random())
-        })?;
-        let signer = Signer::from_pkcs8(&signing).map_err(|e| {
-            broken_key(
-                &keys.join("assignment.key"),
-                &format!("it holds no Ed25519 key in PKCS#8 ({e})"),
-            )
-        })?;
+        let signer = signing_key(&keys.join("assignment.key"))?;
+        let feed_signer = signing_key(&keys.join("feeds.key"))?;
         let session =
             read_or_make(&keys.join("session.key"), || random::<32>().map(|b| b.to_vec()))?;
         let token = read_or_make(&data.join("operator.token"), || {
@@ -56,6 +51,7 @@ impl Trust {
         Ok(Self {
             authority,
             signer,
+            feed_signer,
             session_key: hmac::Key::new(hmac::HMAC_SHA256, &session),
             operator_token,
         })
@@ -81,6 +77,13 @@ impl Trust {
     ) -> Result<String, Problem> {
         self.authority.certify(csr, host, now, seconds)
     }
+}
+
+/// An Ed25519 key in a file, made where there is none.
+fn signing_key(path: &Path) -> Result<Signer, Problem> {
+    let bytes = read_or_make(path, || Signer::generate().map_err(|_| no_random()))?;
+    Signer::from_pkcs8(&bytes)
+        .map_err(|e| broken_key(path, &format!("it holds no Ed25519 key in PKCS#8 ({e})")))
 }
 
 /// Fresh random bytes.

@@ -1,13 +1,17 @@
 //! Store → values of the API. API, pages and metrics are all made from these.
 
+mod feeds;
 mod findings;
 mod hosts;
+mod planning;
 mod policies;
 mod rollouts;
 mod search;
 
+pub(crate) use feeds::feed_rows;
 pub(crate) use findings::{cve, explain, findings};
 pub(crate) use hosts::host;
+pub(crate) use planning::{cycle_row, cycle_rows, emergencies};
 pub(crate) use policies::{explained, policies, policy, policy_diff, policy_versions};
 pub(crate) use rollouts::{rollout, rollout_row, rollouts};
 pub(crate) use search::search;
@@ -21,13 +25,11 @@ use fettle_core::plan::approval::{ApprovalInput, ApprovalVerdict, Stage, judge};
 use fettle_core::policy::Policy;
 use fettle_core::{Problem, Timestamp};
 use fettle_store::{
-    StoreError, View, approvals as stored_approvals, feeds as stored_feeds,
-    findings as stored_findings, ledger, operators as stored_operators, plans,
+    StoreError, View, approvals as stored_approvals, findings as stored_findings, ledger,
+    operators as stored_operators, plans,
 };
-use fettle_vuln::feed::Feed;
 use fettle_wire::api::{
-    FeedRow, LateRow, LedgerVerified, OperatorRow, Overview, PackageDetail, Page, PlanDetail,
-    WindowRow,
+    LateRow, LedgerVerified, OperatorRow, Overview, PackageDetail, Page, PlanDetail, WindowRow,
 };
 use std::collections::BTreeMap;
 
@@ -63,6 +65,8 @@ pub(crate) fn overview(app: &App, view: &View<'_>) -> Result<Overview, Problem> 
         open_by_class: totals.open_by_class.clone(),
         late: late(&totals),
         windows: windows(app, at)?,
+        cycles: cycle_rows(app, view)?,
+        emergencies: emergencies(app, view)?,
         rollouts: unfinished,
         feeds: feed_rows(view)?,
         worst,
@@ -112,34 +116,6 @@ fn windows(app: &App, at: Timestamp) -> Result<Vec<WindowRow>, Problem> {
 pub(crate) fn package(app: &App, name: &str) -> Result<PackageDetail, Problem> {
     let found = app.fleet(|fleet| fleet.package(&fleet.tally(now()), name))?;
     found.ok_or_else(|| StoreError::Missing { what: "package", name: name.to_owned() }.into())
-}
-
-/// All feeds, also those that were never given: of the vendors' own (`osv-…`) only those that were.
-pub(crate) fn feed_rows(view: &View<'_>) -> Result<Vec<FeedRow>, Problem> {
-    let known = stored_feeds::all(view)?;
-    let row = |feed: Feed| match known.iter().find(|k| k.name == feed.word()) {
-        Some(k) => FeedRow {
-            name: k.name.clone(),
-            records: k.records,
-            errors: k.errors,
-            date: k.date.clone(),
-            imported_at: k.imported_at,
-            origin: k.origin.clone(),
-            last_error: k.last_error.clone(),
-        },
-        None => FeedRow {
-            name: feed.word().to_owned(),
-            records: 0,
-            errors: 0,
-            date: String::new(),
-            imported_at: None,
-            origin: String::new(),
-            last_error: None,
-        },
-    };
-    let shown =
-        |feed: &Feed| feed.goes_with_fettle() || known.iter().any(|k| k.name == feed.word());
-    Ok(Feed::ALL.into_iter().filter(shown).map(row).collect())
 }
 
 /// A plan.

@@ -41,6 +41,9 @@
 //! | `POST /plans/{number}/approve` | `digest`, `comment` |
 //! | `POST /plans/{number}/withdraw` | |
 //! | `POST /rollouts` | `plan`, `digest` |
+//! | `POST /feeds/sync` | |
+//! | `POST /feeds/{name}/accept` | `digest` |
+//! | `POST /policies/{name}/cycle/resume` | `reason` |
 
 mod approval;
 pub mod assets;
@@ -57,6 +60,7 @@ mod overview;
 mod package;
 pub mod pages;
 mod plan;
+mod planning;
 mod policy;
 mod recall;
 mod rollout;

@@ -163,7 +163,11 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
             pages::rollout(&view("/rollouts/ro-6"), &fleet::rollout_halted()),
         ),
         ("policies", "/policies", pages::policies(&view("/policies"), &rows)),
-        ("policy", "/policies/production", pages::policy(&view("/policies/production"), &rows[0])),
+        (
+            "policy",
+            "/policies/production",
+            pages::policy(&view("/policies/production"), &rows[0], Some(&fleet::cycles()[0])),
+        ),
         ("feeds", "/feeds", pages::feeds(&view("/feeds"), &fleet::feeds())),
         (
             "ledger",
@@ -348,7 +352,11 @@ fn who_may_only_look_is_offered_nothing_to_do() {
     let pages = [
         pages::plan(&vera("/plans/12"), &fleet::plan()),
         pages::rollout(&vera("/rollouts/ro-7"), &fleet::rollout_running()),
-        pages::policy(&vera("/policies/production"), &fleet::policies()[0]),
+        pages::policy(
+            &vera("/policies/production"),
+            &fleet::policies()[0],
+            Some(&fleet::cycles()[0]),
+        ),
     ];
     for html in pages.map(maud::PreEscaped::into_string) {
         let forms = html.matches("method=\"post\"").count();

@@ -3,7 +3,7 @@
 use crate::output::{ago, line, now, print, table};
 use fettle_core::Timestamp;
 use fettle_core::policy::{Considered, Explained, Opening, Owed, PolicyDiff};
-use fettle_wire::api::{FeedRow, Page, PolicyRow, PolicyVersion};
+use fettle_wire::api::{Page, PolicyRow, PolicyVersion};
 
 /// Policies in force.
 pub(crate) fn list(page: &Page<PolicyRow>) {
@@ -319,30 +319,6 @@ fn rules(it: &Explained) {
             line(&format!(
                 "  but not from {} to {}: {}",
                 blackout.from, blackout.to, blackout.reason
-            ));
-        }
-    }
-}
-
-/// Feeds and how old they are.
-pub(crate) fn feeds(rows: &[FeedRow]) {
-    let mut out = table(&["FEED", "RECORDS", "UNREADABLE", "DATE", "IMPORTED", "ORIGIN"]);
-    for row in rows {
-        out.add_row(vec![
-            row.name.clone(),
-            row.records.to_string(),
-            row.errors.to_string(),
-            row.date.clone(),
-            row.imported_at.map_or_else(|| "never".into(), |at| ago(at, now())),
-            row.origin.clone(),
-        ]);
-    }
-    print(&out);
-    for row in rows {
-        if let Some(error) = &row.last_error {
-            line(&format!(
-                "{}: the last import was refused, the one before is in force: {error}",
-                row.name
             ));
         }
     }

@@ -55,7 +55,11 @@ pub(super) fn checkin(
     if news {
         let told =
             News { inventory: new_inventory, reports: &said.reports, generation: said.generation };
+        let of_inventory = told.inventory.is_some();
         acknowledged = keep(app, record.host, told)?;
+        if of_inventory {
+            app.planning.notify_one();
+        }
         app.events.tell("host", host.as_str());
     }
 

@@ -86,6 +86,7 @@ pub(crate) fn withdraw_now(app: &App, who: &Who, number: u64) -> Result<PlanDeta
 
 fn told(app: &App, number: u64) -> Result<PlanDetail, Problem> {
     app.events.tell("plan", &number.to_string());
+    app.planning.notify_one();
     app.store.read(|view| views::plan(view, number))
 }
 

@@ -5,8 +5,10 @@ use crate::access::Who;
 use crate::app::{App, now};
 use crate::views;
 use axum::http::StatusCode;
+use fettle_core::finding::Finding;
 use fettle_core::host::Host;
 use fettle_core::plan::{Barred, Plan, PlanInput, make as make_plan};
+use fettle_core::policy::Policy;
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{StoreError, View, barred, findings, hosts, plans as stored, recalls};
 use fettle_wire::api::{MakePlan, Page, PlanDetail};
@@ -92,6 +94,18 @@ fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Proble
     for host in &asked.hosts {
         only.insert(hosts::find(view, host)?.host.id);
     }
+    plan_by(app, view, policy, (!asked.hosts.is_empty()).then_some(&only), &|_, _| true)
+}
+
+/// Makes a plan by a policy, for those hosts or for all that it governs, from those of their findings that `counts`.
+pub(crate) fn plan_by(
+    app: &App,
+    view: &View<'_>,
+    policy: &Policy,
+    only: Option<&BTreeSet<HostId>>,
+    counts: &dyn Fn(&HostId, &Finding) -> bool,
+) -> Result<Plan, Problem> {
+    let policies = app.policies();
     let fleet: Vec<Host> = hosts::fleet(view)?
         .into_iter()
         .map(|mut host| {
@@ -101,9 +115,10 @@ fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Proble
         .collect();
     let mut found = BTreeMap::new();
     for host in &fleet {
-        if asked.hosts.is_empty() || only.contains(&host.id) {
+        if only.is_none_or(|only| only.contains(&host.id)) {
             let all = findings::of_host(view, &host.id)?.into_values().map(|r| r.finding);
-            found.insert(host.id.clone(), all.filter(|f| f.state.is_vulnerable()).collect());
+            let open = all.filter(|f| f.state.is_vulnerable() && counts(&host.id, f));
+            found.insert(host.id.clone(), open.collect());
         }
     }
     let barred = barred_now(view)?;
@@ -116,7 +131,7 @@ fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Proble
         policy,
         policies: &policies.parsed,
         fleet: &fleet,
-        only: (!asked.hosts.is_empty()).then_some(&only),
+        only,
         findings: &found,
         barred: &barred,
         recalls: &recalls,

@@ -7,11 +7,13 @@ use crate::app::{App, now};
 use crate::rollouts::{advance, load, not_now, observe, settled};
 use crate::views::{self, judged};
 use axum::http::StatusCode;
+use fettle_core::plan::Plan;
 use fettle_core::plan::approval::Stage;
 use fettle_core::rollout::{HostState, IllegalEvent, Observations, Rollout, RolloutEvent};
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
-use fettle_store::{hosts, plans, rollouts as stored};
+use fettle_store::{Tx, hosts, plans, rollouts as stored};
 use fettle_wire::api::{Because, Page, RolloutDetail, RolloutRow, StartRollout};
+use std::sync::Arc;
 
 /// Another event may come between look and write.
 const ATTEMPTS: u32 = 8;
@@ -63,32 +65,37 @@ pub(crate) fn start_now(
             let hint = format!("look at it again: `fettle plan show {}`", plan.number);
             return Err(Problem::new(ProblemKind::Conflict, "other-plan", message, hint));
         }
-        if plan.hosts.is_empty() {
-            let message = format!("plan {} changes no host", plan.number);
-            let hint = format!("`fettle plan show {}` says why", plan.number);
-            return Err(Problem::new(ProblemKind::Refused, "nothing-to-do", message, hint));
-        }
-        // Whether it follows the plan in force comes first: nobody need approve one that was overtaken.
-        plans::take_effect(tx, &plan).map_err(|e| {
-            let mut problem = Problem::from(e);
-            problem.hint = format!("make a new one: `fettle plan make {}`", plan.policy);
-            problem
-        })?;
-        let made_by = plans::maker(tx, plan.number)?;
-        let verdict = judged(tx, &plan, Stage::Open, tx.now())?;
-        if let Some(hold) = verdict.hold() {
-            let message = format!("plan {}: {hold}", plan.number);
-            let hint = not_approved(&verdict, plan.number, &made_by);
-            return Err(Problem::new(ProblemKind::Refused, hold.code(), message, hint));
-        }
-        let (number, id) = stored::next_id(tx)?;
-        let event = Rollout::create_approved(&id, plan, &who.name, verdict.counted);
-        let state = Rollout::begin(&id, tx.now(), &event).map_err(|e| not_now(&e))?;
-        stored::create(tx, number, &state, &event)?;
-        Ok(std::sync::Arc::new(state))
+        start_in(tx, plan, &who.name)
     })?;
     settled(app, &state);
     app.store.read(|view| views::rollout(app, view, &state.id))
+}
+
+/// Starts the rollout of a plan, if it still follows the one in force and is approved.
+pub(crate) fn start_in(tx: &mut Tx<'_>, plan: Plan, by: &str) -> Result<Arc<Rollout>, Problem> {
+    if plan.hosts.is_empty() {
+        let message = format!("plan {} changes no host", plan.number);
+        let hint = format!("`fettle plan show {}` says why", plan.number);
+        return Err(Problem::new(ProblemKind::Refused, "nothing-to-do", message, hint));
+    }
+    // Whether it follows the plan in force comes first: nobody need approve one that was overtaken.
+    plans::take_effect(tx, &plan).map_err(|e| {
+        let mut problem = Problem::from(e);
+        problem.hint = format!("make a new one: `fettle plan make {}`", plan.policy);
+        problem
+    })?;
+    let made_by = plans::maker(tx, plan.number)?;
+    let verdict = judged(tx, &plan, Stage::Open, tx.now())?;
+    if let Some(hold) = verdict.hold() {
+        let message = format!("plan {}: {hold}", plan.number);
+        let hint = not_approved(&verdict, plan.number, &made_by);
+        return Err(Problem::new(ProblemKind::Refused, hold.code(), message, hint));
+    }
+    let (number, id) = stored::next_id(tx)?;
+    let event = Rollout::create_approved(&id, plan, by, verdict.counted);
+    let state = Rollout::begin(&id, tx.now(), &event).map_err(|e| not_now(&e))?;
+    stored::create(tx, number, &state, &event)?;
+    Ok(Arc::new(state))
 }
 
 /// What an operator may ask of a rollout.

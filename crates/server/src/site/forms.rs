@@ -7,7 +7,7 @@ use crate::app::{App, now};
 use crate::web::View;
 use crate::web::encoded as escape;
 use crate::web::pages;
-use crate::{api, recalls, session};
+use crate::{api, cycles, feeds, recalls, session};
 use axum::extract::{Form, Path, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -212,6 +212,51 @@ pub(super) async fn lift_recall(visit: Visit, Form(form): Form<LiftForm>) -> Res
         let (package, version) = (&form.package, &form.version);
         recalls::lift_now(app, &who.name, &who.actor(), package, version, &form.reason)?;
         Ok("/recalls".to_owned())
+    })
+    .await
+}
+
+/// Looks at all sources; what went wrong stands on the page.
+pub(super) async fn sync_feeds(visit: Visit) -> Response {
+    let Visit { app, who, uri } = visit;
+    match feeds::sync_all(&app, &who.actor()).await {
+        Ok(()) => Redirect::to("/feeds").into_response(),
+        Err(problem) => refusal(&uri, Some(&who), problem),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct AcceptForm {
+    digest: String,
+}
+
+pub(super) async fn accept_feed(
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(form): Form<AcceptForm>,
+) -> Response {
+    act(visit, move |app, who| {
+        feeds::accept(app, &who.actor(), feeds::named(&name)?, Some(seen(&form.digest)?))?;
+        app.ask_judging();
+        Ok("/feeds".to_owned())
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ReasonForm {
+    #[serde(default)]
+    reason: String,
+}
+
+pub(super) async fn resume_cycle(
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(form): Form<ReasonForm>,
+) -> Response {
+    act(visit, move |app, who| {
+        cycles::resume(app, &who.actor(), &name, &api::reason(&form.reason)?)?;
+        Ok(format!("/policies/{}", escape(&name)))
     })
     .await
 }

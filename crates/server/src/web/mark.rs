@@ -3,6 +3,7 @@
 //! The shapes are symbols of one sprite at the top of the document; a mark is a reference of a few bytes,
 //! followed by the state's word.
 
+use fettle_core::feed::FeedStanding;
 use fettle_core::finding::{FindingState, Severity};
 use fettle_core::rollout::{HostState, Phase};
 use maud::{Markup, html};
@@ -66,6 +67,15 @@ pub(crate) fn finding_state(state: FindingState) -> Mark {
         FindingState::PendingReboot => mark("power", "warn"),
         FindingState::Accepted | FindingState::NotAffected => mark("dash", "rest"),
         FindingState::Fixed => mark("tick", "good"),
+    }
+}
+
+pub(crate) fn feed_standing(standing: FeedStanding) -> Mark {
+    match standing {
+        FeedStanding::Fresh => mark("tick", "good"),
+        FeedStanding::Failed => mark("half", "warn"),
+        FeedStanding::Stale => mark("cross", "bad"),
+        FeedStanding::Absent => mark("dash", "rest"),
     }
 }
 

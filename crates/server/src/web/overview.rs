@@ -5,7 +5,8 @@ use super::finding::table;
 use super::layout::{View, command, empty, encoded, section};
 use super::mark::{self, HOST_STATES};
 use super::words;
-use super::{feed, recall, rollout};
+use super::{feed, planning, recall, rollout};
+use fettle_core::feed::FeedStanding;
 use fettle_core::finding::{FindingState, Severity};
 use fettle_core::rollout::Phase;
 use fettle_wire::api::Overview;
@@ -24,6 +25,8 @@ fn state(it: &Overview, word: &str) -> u64 {
 fn fleet(view: &View<'_>, it: &Overview) -> Markup {
     html! {
         h1.verdict { (verdict(it)) }
+        (planning::emergencies(view, &it.emergencies))
+        (old_data(it))
         div.answers { (exposed(it)) (late(it)) (moving(it)) (stuck(it)) }
         div.pair {
             (section("Open findings by severity", Some(("/findings?state=open", "All open findings")), html! { (chart::stacked(
@@ -65,6 +68,7 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
         @if !it.recalls.is_empty() {
             (section("Recalled versions", Some(("/recalls", "All recalls")), recall::table(view, &it.recalls)))
         }
+        (section("Done by themselves", Some(("/policies", "All policies")), planning::cycles(view, &it.cycles)))
         (section("When hosts may be changed", Some(("/policies", "All policies")), windows(view, it)))
         (section("Worst open findings", Some(("/findings?state=open", "All open findings")), html! {
             @if it.worst.is_empty() {
@@ -111,6 +115,26 @@ fn verdict(it: &Overview) -> String {
         text.push_str(&format!(" {} {} quarantined.", words::counted(stuck, "host"), be(stuck)));
     }
     text
+}
+
+/// What every figure here rests on is not what the vendors say today.
+fn old_data(it: &Overview) -> Markup {
+    let named = |standing: FeedStanding| -> Vec<&str> {
+        it.feeds.iter().filter(|f| f.standing == standing).map(|f| f.name.as_str()).collect()
+    };
+    let (stale, failed) = (named(FeedStanding::Stale), named(FeedStanding::Failed));
+    let held: Vec<&str> =
+        it.feeds.iter().filter(|f| f.held.is_some()).map(|f| f.name.as_str()).collect();
+    html! {
+        @if !stale.is_empty() || !failed.is_empty() || !held.is_empty() {
+            div.notice.warn { p {
+                @if !stale.is_empty() { strong.bad { "Stale data: " (stale.join(", ")) ". " } }
+                @if !failed.is_empty() { strong.warn { "Could not be renewed: " (failed.join(", ")) ". " } }
+                @if !held.is_empty() { strong.warn { "Waits for a person: " (held.join(", ")) ". " } }
+                a href="/feeds" { "Feeds" }
+            } }
+        }
+    }
 }
 
 /// One question, its figure as a link, and a line.

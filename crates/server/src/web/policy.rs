@@ -1,9 +1,9 @@
 //! Policies: the list, and one policy's text.
 
 use super::layout::{View, command, empty, encoded, section, title};
-use super::words;
+use super::{planning, words};
 use fettle_core::operator::Role;
-use fettle_wire::api::PolicyRow;
+use fettle_wire::api::{CycleRow, PolicyRow};
 use maud::{Markup, html};
 
 /// Policies in force.
@@ -34,8 +34,8 @@ pub fn policies(view: &View<'_>, rows: &[PolicyRow]) -> Markup {
     )
 }
 
-/// One policy with its text.
-pub fn policy(view: &View<'_>, it: &PolicyRow) -> Markup {
+/// One policy with its text and, where it has one, its cycle.
+pub fn policy(view: &View<'_>, it: &PolicyRow, cycle: Option<&CycleRow>) -> Markup {
     view.page(
         &it.name,
         html! {
@@ -53,6 +53,7 @@ pub fn policy(view: &View<'_>, it: &PolicyRow) -> Markup {
                     span.note { "Decides the exact change for its hosts as they are now. Nothing is changed by it." }
                 }
             }
+            @if let Some(cycle) = cycle { (section("Cycle", None, planning::cycle(view, cycle))) }
             (section("Text", None, html! {
                 pre.toml { @for (n, line) in it.text.lines().enumerate() { span.ln { (n + 1) } (toml(line)) "\n" } }
                 p.quiet { "Digest " span.ver { (it.digest) } ". Change the file, then " code { "fettle policy apply FILE" } "." }

@@ -9,6 +9,7 @@ use fettle_core::transaction::{
     Entry, Fault, Outcome, Step, StepFacts, TransactionReport, TxEvent, UndoFacts,
 };
 use fettle_core::{Digest, HostId, Problem, Timestamp};
+use fettle_server::feeds::FeedFetching;
 use fettle_server::{Running, Server, ServerOptions};
 use fettle_wire::agent::{CheckIn, CheckInReply, Enroll, Enrolled, Redeem, RedeemReply};
 use fettle_wire::api::{
@@ -68,6 +69,15 @@ pub(crate) fn quick(data: &Path) -> ServerOptions {
         checkin_idle_seconds: 1,
         checkin_busy_seconds: 1,
         bundled_feeds: false,
+        // Nobody here is as slow as the internet, unless it is meant.
+        feeds: FeedFetching {
+            head: Duration::from_secs(2),
+            silent: Duration::from_secs(2),
+            whole: Duration::from_secs(20),
+            grace: Duration::from_millis(500),
+            proxies: BTreeMap::new(),
+            ..FeedFetching::default()
+        },
         announce: false,
         ..ServerOptions::default()
     }
@@ -84,8 +94,15 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With other options than the usual ones; a restart has the usual ones again.
+    pub(crate) fn with(change: impl FnOnce(&mut ServerOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let running = Server::start(quick(dir.path())).unwrap();
+        let mut options = quick(dir.path());
+        change(&mut options);
+        let running = Server::start(options).unwrap();
         let token =
             std::fs::read_to_string(dir.path().join("operator.token")).unwrap().trim().to_owned();
         let ca = std::fs::read_to_string(dir.path().join("keys/ca.pem")).unwrap();

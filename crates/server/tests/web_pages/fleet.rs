@@ -2,12 +2,15 @@
 
 mod lists;
 mod moving;
+mod planning;
 
 pub(crate) use lists::*;
 pub(crate) use moving::*;
+pub(crate) use planning::*;
 
 use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking};
 use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange};
+use fettle_core::feed::FeedStanding;
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{
     Inventory, Kernel, Listener, Origin, Os, Package, Service, StaleProcess, Upgrade,
@@ -203,6 +206,31 @@ pub(crate) fn feeds() -> Vec<FeedRow> {
         imported_at: Some(ago(7300)),
         origin: "bundled with Fettle".into(),
         last_error: error.map(str::to_owned),
+        failed_at: error.map(|_| ago(900)),
+        standing: match (name, error) {
+            (_, Some(_)) => FeedStanding::Failed,
+            ("cvss", _) => FeedStanding::Stale,
+            _ => FeedStanding::Fresh,
+        },
+        confirmed_at: Some(ago(7300)),
+        age_seconds: Some(7300),
+        stale_after_seconds: 172_800,
+        source: (name != "cvss").then(|| FeedSourceRow {
+            urls: vec![format!("https://vendor.example/{name}"), HOSTILE.into()],
+            every_seconds: 3600,
+            added_by: HOSTILE.into(),
+            added_at: ago(86_400),
+            tried_at: Some(ago(900)),
+            failures: u32::from(error.is_some()),
+            next_at: Some(ago(-2700)),
+        }),
+        held: (name == "epss").then(|| FeedHeldRow {
+            digest: Digest::of(b"held"),
+            origin: HOSTILE.into(),
+            code: "feed-shrunk".into(),
+            reason: format!("it has 20 records, the one in force has 271448 {HOSTILE}"),
+            held_at: ago(900),
+        }),
     };
     vec![
         feed("debian-tracker", 48_211, "2026-11-20", None),
@@ -485,6 +513,8 @@ pub(crate) fn overview() -> Overview {
         open_by_class: counts(&[("critical", 12), ("standard", 168), ("", 3)]),
         late: late(),
         windows: windows(),
+        cycles: cycles(),
+        emergencies: emergencies(),
         rollouts: vec![running_row(), halted()],
         feeds: feeds(),
         worst: (0..10).map(|n| finding(n, NAMES[1 + n % 3].0, FindingState::Open)).collect(),
@@ -506,6 +536,8 @@ pub(crate) fn overview_empty() -> Overview {
         open_by_class: BTreeMap::new(),
         late: vec![],
         windows: vec![],
+        cycles: vec![],
+        emergencies: Emergencies::default(),
         rollouts: vec![],
         worst: vec![],
         recalls: vec![],

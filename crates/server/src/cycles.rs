@@ -1,0 +1,262 @@
+//! What policies do by themselves: each step decided by [`fettle_core::cycle`], and kept with what follows from it.
+//!
+//! A plan and the run that it is for, a rollout and the run that started it, are written in one transaction under the
+//! key of the run. A server that is killed between any two of them decides the same again; of two, one loses cleanly.
+
+use crate::api::{plan_by, start_in};
+use crate::app::{App, now};
+use crate::policies::Policies;
+use crate::rollouts;
+use crate::views;
+use fettle_core::cycle::{
+    CycleDecision, CycleInput, CycleRun, CycleSeen, CycleState, CycleStep, PlanStanding,
+    RolloutStanding, decide, planned, started,
+};
+use fettle_core::feed::FeedStanding;
+use fettle_core::plan::approval::Stage;
+use fettle_core::policy::{CycleRule, Policy};
+use fettle_core::rollout::Phase;
+use fettle_core::{Hold, Problem, ProblemKind, RolloutId, Timestamp};
+use fettle_store::{View, cycles, plans, rollouts as stored};
+use fettle_vuln::feed::Feed;
+use jiff::SignedDuration;
+use std::collections::BTreeSet;
+
+/// A run takes few steps before it waits for something; more in a row is a defect.
+const MOST_STEPS: usize = 20;
+
+/// One policy's cycle as it stands.
+pub(crate) struct Standing {
+    pub(crate) decision: CycleDecision,
+    pub(crate) last: Option<CycleRun>,
+    pub(crate) failed: Option<(RolloutId, String)>,
+}
+
+/// Takes every step that is to be taken now. Gives when something comes due next.
+pub(crate) fn look(app: &App) -> Option<Timestamp> {
+    let in_force = app.policies();
+    let mut wake: Option<Timestamp> = None;
+    for policy in &in_force.parsed {
+        let Some(rule) = &policy.cycle else { continue };
+        match steps(app, &in_force, policy, rule) {
+            Ok(next) => wake = wake.into_iter().chain(next).min(),
+            // The others go on.
+            Err(problem) => {
+                crate::tasks::complain(&format!("the cycle of {} stands", policy.name), &problem);
+            }
+        }
+    }
+    wake
+}
+
+fn steps(
+    app: &App,
+    in_force: &Policies,
+    policy: &Policy,
+    rule: &CycleRule,
+) -> Result<Option<Timestamp>, Problem> {
+    for _ in 0..MOST_STEPS {
+        let it = app.store.read(|view| standing(app, view, in_force, policy, rule))?;
+        let Some(step) = it.decision.step else { return Ok(it.decision.next_due) };
+        match take(app, policy, rule, it.last.as_ref(), step) {
+            Ok(()) => app.events.tell("cycle", &policy.name),
+            // Another server, or an operator, came first: look at what they did.
+            Err(problem) if problem.kind == ProblemKind::Conflict => {}
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(None)
+}
+
+/// How a policy's cycle stands, and what comes next.
+pub(crate) fn standing(
+    app: &App,
+    view: &View<'_>,
+    in_force: &Policies,
+    policy: &Policy,
+    rule: &CycleRule,
+) -> Result<Standing, Problem> {
+    let last = cycles::latest(view, &policy.name, 1)?.into_iter().next();
+    let seen = observe(app, view, policy, last.as_ref())?;
+    let record = in_force.records.iter().find(|r| r.name == policy.name);
+    let input = CycleInput {
+        rule,
+        since: record.map_or(Timestamp::MAX, |r| r.applied_at),
+        last: last.as_ref(),
+        seen: &seen,
+        now: now(),
+    };
+    let decision = decide(&input);
+    Ok(Standing { decision, last, failed: seen.failed })
+}
+
+fn take(
+    app: &App,
+    policy: &Policy,
+    rule: &CycleRule,
+    last: Option<&CycleRun>,
+    step: CycleStep,
+) -> Result<(), Problem> {
+    let name = policy.name.as_str();
+    match step {
+        CycleStep::Keep(run) => {
+            app.store.write::<_, Problem>("server", now(), |tx| {
+                Ok(cycles::put(tx, name, last, &run)?)
+            })?;
+            tracing::info!(policy = name, due = %run.due, state = %run.state, "cycle");
+        }
+        CycleStep::MakePlan(run) => {
+            let plan = app.store.read(|view| plan_by(app, view, policy, None, &|_, _| true))?;
+            let run = planned(&run, rule, plan.number, plan.hosts.is_empty(), now());
+            app.store.write::<_, Problem>("server", now(), |tx| {
+                plans::insert(tx, &plan, "server")?;
+                Ok(cycles::put(tx, name, last, &run)?)
+            })?;
+            app.events.tell("plan", &plan.number.to_string());
+            tracing::info!(policy = name, due = %run.due, plan = plan.number, "cycle: plan made");
+        }
+        CycleStep::Start { run, plan } => {
+            let state = app.store.write::<_, Problem>("server", now(), |tx| {
+                let plan = plans::get(tx, plan)?;
+                let number = plan.number;
+                let state = start_in(tx, plan, "server")?;
+                cycles::put(tx, name, last, &started(&run, number, state.id.clone()))?;
+                Ok(state)
+            })?;
+            tracing::info!(policy = name, due = %run.due, rollout = %state.id, "cycle: started");
+            rollouts::settled(app, &state);
+        }
+    }
+    Ok(())
+}
+
+/// From when on a host that has not spoken since the server's start is silent: each has had its turn, twice.
+pub(crate) fn heard_from(app: &App) -> Timestamp {
+    let seconds = i64::from(app.options.checkin_idle_seconds) * 2 + 5;
+    app.started_at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+fn observe(
+    app: &App,
+    view: &View<'_>,
+    policy: &Policy,
+    last: Option<&CycleRun>,
+) -> Result<CycleSeen, Problem> {
+    let owed = app.fleet(|fleet| {
+        fleet.owed_by_policy().get(policy.name.as_str()).copied().unwrap_or_default()
+    })?;
+    let blackout = policy.window_for(now(), true).hold;
+    let (plan, rollout) = match last.map(|run| &run.state) {
+        Some(CycleState::Planned { plan }) => (Some(plan_standing(view, *plan)?), None),
+        Some(CycleState::Started { rollout, .. }) => {
+            (None, Some(rollout_standing(app, view, rollout)?))
+        }
+        _ => (None, None),
+    };
+    Ok(CycleSeen {
+        owed: owed.open,
+        offered: owed.offered,
+        under_way: under_way(app, view, &policy.name)?,
+        blackout: blackout.filter(|hold| matches!(hold, Hold::Blackout { .. })),
+        stale_feeds: stale_feeds(app, view, &policy.name)?,
+        unheard: (now() < heard_from(app)).then(|| Hold::NoData {
+            what: format!(
+                "hosts are heard again after the server's start, until {}",
+                heard_from(app)
+            ),
+        }),
+        failed: cycles::failed(view, &policy.name)?,
+        plan,
+        rollout,
+    })
+}
+
+/// The oldest rollout of the policy that has not ended.
+fn under_way(app: &App, view: &View<'_>, policy: &str) -> Result<Option<RolloutId>, Problem> {
+    for line in stored::unfinished(view)? {
+        if rollouts::load(app, view, &line.id)?.plan.policy == policy {
+            return Ok(Some(line.id));
+        }
+    }
+    Ok(None)
+}
+
+/// How a plan that the server made stands.
+pub(crate) fn plan_standing(view: &View<'_>, plan: u64) -> Result<PlanStanding, Problem> {
+    let verdict = views::plan(view, plan)?.approvals;
+    Ok(match verdict.stage {
+        Stage::Started { .. } => match stored::of_plan(view, plan)? {
+            Some(rollout) => PlanStanding::Started(rollout),
+            None => PlanStanding::Lacking(Hold::NoData { what: format!("rollout of plan {plan}") }),
+        },
+        Stage::Superseded => PlanStanding::Overtaken,
+        Stage::Open => verdict.hold().map_or(PlanStanding::Approved, PlanStanding::Lacking),
+    })
+}
+
+fn rollout_standing(
+    app: &App,
+    view: &View<'_>,
+    rollout: &RolloutId,
+) -> Result<RolloutStanding, Problem> {
+    let state = rollouts::load(app, view, rollout)?;
+    Ok(match (&state.phase, state.ended_at) {
+        (Phase::Done, _) => RolloutStanding::Done,
+        (Phase::Aborted { by, reason }, Some(_)) => {
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            RolloutStanding::Failed(format!("aborted by {by}{why}"))
+        }
+        _ => RolloutStanding::UnderWay,
+    })
+}
+
+/// Feeds without which it is not known what the policy's hosts owe: for each system that they run, those that speak for
+/// it, where none of these is young enough.
+fn stale_feeds(app: &App, view: &View<'_>, policy: &str) -> Result<Vec<String>, Problem> {
+    let systems = app.fleet(|fleet| fleet.systems_of(policy))?;
+    let rows = views::feed_rows(view)?;
+    let mut stale = BTreeSet::new();
+    for system in systems {
+        let speaks = |name: &str| {
+            Feed::from_word(name).is_some_and(Feed::says_who_is_affected)
+                && vendor_of(&system).is_none_or(|vendor| name.split('-').any(|w| w == vendor))
+        };
+        let theirs: Vec<_> =
+            rows.iter().filter(|row| row.imported_at.is_some() && speaks(&row.name)).collect();
+        if theirs.iter().all(|row| row.standing == FeedStanding::Stale) {
+            stale.extend(theirs.iter().map(|row| row.name.clone()));
+        }
+    }
+    Ok(stale.into_iter().collect())
+}
+
+/// The word that feeds for a system have in their names. `None`: any feed may speak for it.
+fn vendor_of(system: &str) -> Option<&'static str> {
+    Some(match system {
+        "debian" => "debian",
+        "ubuntu" => "ubuntu",
+        "almalinux" => "almalinux",
+        "rocky" => "rocky",
+        "rhel" | "centos" => "redhat",
+        "alpine" => "alpine",
+        "wolfi" | "chainguard" => "chainguard",
+        "sles" | "suse" => "suse",
+        system if system.starts_with("opensuse") => "suse",
+        _ => return None,
+    })
+}
+
+/// A person has looked after what went wrong.
+pub(crate) fn resume(app: &App, actor: &str, policy: &str, reason: &str) -> Result<(), Problem> {
+    app.store
+        .write::<_, Problem>(actor, now(), |tx| Ok(cycles::pardon(tx, policy, reason)?))
+        .map_err(|mut problem| {
+            if problem.kind == ProblemKind::NotFound {
+                problem.hint = "`fettle cycle list` shows how cycles stand".to_owned();
+            }
+            problem
+        })?;
+    app.events.tell("cycle", policy);
+    app.planning.notify_one();
+    Ok(())
+}
