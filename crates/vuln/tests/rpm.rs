@@ -197,7 +197,7 @@ fn red_hats_documents_say_of_rhel_what_another_project_reads_of_them() {
     let Some(archive) = archive() else { return };
     let files = tar(&archive);
     let (mut documents, mut named) = (0, Vec::new());
-    let mut all = Vec::new();
+    let (mut all, mut given) = (Vec::new(), BTreeSet::new());
     for (name, file) in &files {
         let fixture = name.contains("extract/redhat/csaf/testdata/fixtures/csaf/")
             || name.contains("extract/redhat/vex/v1/testdata/fixtures/vex/");
@@ -205,6 +205,7 @@ fn red_hats_documents_say_of_rhel_what_another_project_reads_of_them() {
             continue;
         }
         documents += 1;
+        given.insert(name.rsplit('/').next().unwrap());
         match redhat::parse(file) {
             Ok(parsed) => {
                 named.extend(parsed.errors.iter().map(|e| format!("{name}: {e}")));
@@ -223,6 +224,10 @@ fn red_hats_documents_say_of_rhel_what_another_project_reads_of_them() {
         "extract/redhat/vex/v1/testdata/golden/data/",
     ];
     for (name, file) in files.iter().filter(|(n, _)| golden.iter().any(|g| n.contains(g))) {
+        // Some of its documents are not in the archive, and Satellite is no release of a host.
+        if !given.contains(name.rsplit('/').next().unwrap()) {
+            continue;
+        }
         let json: Value = serde_json::from_slice(file).unwrap();
         for detection in json["detections"].as_array().into_iter().flatten() {
             let Some(number) =
@@ -243,6 +248,9 @@ fn red_hats_documents_say_of_rhel_what_another_project_reads_of_them() {
                 let mut criteria = Vec::new();
                 fixed_in(&condition["criteria"], &mut criteria);
                 for (package, module, version) in criteria {
+                    if ["sat", "pc"].iter().any(|of| version.ends_with(of)) {
+                        continue;
+                    }
                     compared.insert((number.to_owned(), package, module, version, name.clone()));
                 }
             }
@@ -271,8 +279,8 @@ fn red_hats_documents_say_of_rhel_what_another_project_reads_of_them() {
         compared.len(),
         missed.len()
     );
-    assert!(compared.len() >= 10, "{}", compared.len());
-    assert!(missed.len() * 20 <= compared.len(), "{missed:#?}");
+    assert!(compared.len() >= 300, "{}", compared.len());
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
 /// Package, `module:stream`, fixed version.

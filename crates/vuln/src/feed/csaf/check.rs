@@ -104,11 +104,11 @@ pub fn check(document: &Document<'_>) -> Result<(), Broken> {
         contradictions(vulnerability)?;
         references(document, vulnerability)?;
     }
-    if matches!(document.document.category.as_ref(), "csaf_vex" | "csaf_security_advisory") {
-        profile(document)?;
-    }
     if document.document.category == "csaf_vex" {
         vex(document)?;
+    }
+    if matches!(document.document.category.as_ref(), "csaf_vex" | "csaf_security_advisory") {
+        profile(document)?;
     }
     Ok(())
 }
@@ -206,22 +206,23 @@ fn profile(document: &Document<'_>) -> Result<(), Broken> {
 fn vex(document: &Document<'_>) -> Result<(), Broken> {
     let broken = |test, what: String| Err(Broken { test, what });
     for vulnerability in &document.vulnerabilities {
-        if vulnerability.cve.is_none() && vulnerability.ids.is_empty() {
-            return broken("6.1.27.8", "a vulnerability has neither a CVE nor another name".into());
-        }
         let first = vulnerability.ids.first().map(|id| &id.text);
-        let name = vulnerability.cve.as_ref().or(first).map_or("", AsRef::as_ref);
+        let name = vulnerability.cve.as_ref().or(first);
         let states = ["fixed", "known_affected", "known_not_affected", "under_investigation"];
         let listed = |state: &str| -> BTreeSet<&str> {
             let status = vulnerability.product_status.as_ref();
             let list = status.and_then(|s| s.get(state));
             list.into_iter().flatten().map(AsRef::as_ref).collect()
         };
-        if states.iter().all(|s| listed(s).is_empty()) {
-            return broken(
-                "6.1.27.7",
-                format!("{name} names no product in any of {}", states.join(", ")),
-            );
+        let silent = states.iter().all(|s| listed(s).is_empty());
+        // Without a name there is nothing to say what is missing of, unless that is seen already.
+        if name.is_none() && !(silent && vulnerability.product_status.is_some()) {
+            return broken("6.1.27.8", "a vulnerability has neither a CVE nor another name".into());
+        }
+        let name = name.map_or("a vulnerability", AsRef::as_ref);
+        if silent {
+            let states = states.join(", ");
+            return broken("6.1.27.7", format!("{name} names no product in any of {states}"));
         }
         let of = |about: &About<'_>, category: &str| about.category.as_deref() == Some(category);
         let impact: BTreeSet<&str> = vulnerability
