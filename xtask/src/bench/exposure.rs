@@ -168,10 +168,12 @@ fn fleets(hosts: usize) -> Result<Vec<Figure>> {
         for line in String::from_utf8(out.stdout)?.lines() {
             let fields: Vec<&str> = line.split('\t').collect();
             let [name, value, unit, bar] = fields[..] else { bail!("{line:?} is no figure") };
-            let (name, value) = (format!("{size} hosts: {name}"), value.parse()?);
+            let (name, value) = (format!("{size} hosts: {name}"), value.parse::<f64>()?);
             // The bars are for the largest.
-            figures.push(match bar.parse() {
-                Ok(bar) if size == hosts => Figure::at_most(&name, value, unit, bar),
+            figures.push(match bar.parse::<f64>() {
+                Ok(bar) if size == hosts && !f64::is_nan(bar) => {
+                    Figure::at_most(&name, value, unit, bar)
+                }
                 _ => Figure::plain(&name, value, unit),
             });
         }
