@@ -23,6 +23,7 @@ pub(crate) struct Test {
 /// What tests call beside what the lab asks for.
 const NEEDED: &[Requirement] = &[
     needs("chromium", "chromium", "the web pages are tried in a real browser"),
+    needs("prometheus", "prometheus", "gates ask a real Prometheus server"),
     needs("strace", "strace", "system calls are watched in tests"),
     needs("zstd", "zstd", "test data is compressed"),
     needs("mkfs.xfs", "xfsprogs", "the preimage is tried on xfs too"),

@@ -487,6 +487,20 @@ pub(crate) enum Rollout {
         /// Only this host (name or id); may be given several times. Default: every patched host.
         #[arg(long)]
         host: Vec<String>,
+        /// Only the hosts of this wave, counted from 1.
+        #[arg(long, conflicts_with = "host", value_parser = clap::value_parser!(u32).range(1..))]
+        wave: Option<u32>,
+    },
+    /// Let the next ring begin, where the policy waits for somebody's word: not one's own rollout.
+    Approve {
+        /// `ro-1`.
+        id: String,
+        /// The wave that may begin, counted from 1.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        wave: u32,
+        /// In a few words; goes to the ledger.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        comment: String,
     },
     /// All rollouts.
     List,

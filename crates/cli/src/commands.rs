@@ -13,9 +13,9 @@ use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
 use fettle_core::policy::Policy as Parsed;
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_wire::api::{
-    CveDetail, FindingExplained, FindingRow, Found, HostDetail, HostRow, LedgerVerified, MakePlan,
-    MakeToken, OperatorRow, PackageDetail, PackageRow, Page, PlanDetail, PolicyRow, RolloutDetail,
-    RolloutRow, StartRollout, TokenMade,
+    ApproveWave, CveDetail, FindingExplained, FindingRow, Found, HostDetail, HostRow,
+    LedgerVerified, MakePlan, MakeToken, OperatorRow, PackageDetail, PackageRow, Page, PlanDetail,
+    PolicyRow, RolloutDetail, RolloutRow, StartRollout, TokenMade,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::BufRead as _;
@@ -76,7 +76,8 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             ask.get(&format!("/hosts/{}", escape(host)), |host: &HostDetail| show::host::one(host))
         }
         Command::Host(Host::Release { host, reason }) => {
-            let body = fettle_wire::api::Because { reason: reason.clone(), hosts: Vec::new() };
+            let body =
+                fettle_wire::api::Because { reason: reason.clone(), hosts: Vec::new(), wave: None };
             let path = format!("/hosts/{}/release", escape(host));
             let detail: HostDetail = ask.client()?.post(&path, &body)?;
             ask.print(&detail, |detail| {
@@ -253,9 +254,10 @@ fn explain(ask: &Ask<'_>, host: &str, id: &str, source: Option<&str>) -> Result<
 }
 
 fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
-    let operate = |because: &Because, what: &str, hosts: &[String]| {
-        let body =
-            fettle_wire::api::Because { reason: because.reason.clone(), hosts: hosts.to_vec() };
+    let operate = |because: &Because, what: &str, hosts: &[String], wave: Option<u32>| {
+        let (reason, hosts) = (because.reason.clone(), hosts.to_vec());
+        // People count waves from 1.
+        let body = fettle_wire::api::Because { reason, hosts, wave: wave.map(|w| w - 1) };
         let path = format!("/rollouts/{}/{what}", escape(&because.id));
         let detail: RolloutDetail = ask.client()?.post(&path, &body)?;
         ask.print(&detail, show::rollout::one)
@@ -276,10 +278,16 @@ fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
             })
         }
         Rollout::Watch { id } => watch::watch(&ask.client()?, id),
-        Rollout::Pause(because) => operate(because, "pause", &[]),
-        Rollout::Resume(because) => operate(because, "resume", &[]),
-        Rollout::Abort(because) => operate(because, "abort", &[]),
-        Rollout::Undo { because, host } => operate(because, "undo", host),
+        Rollout::Pause(because) => operate(because, "pause", &[], None),
+        Rollout::Resume(because) => operate(because, "resume", &[], None),
+        Rollout::Abort(because) => operate(because, "abort", &[], None),
+        Rollout::Undo { because, host, wave } => operate(because, "undo", host, *wave),
+        Rollout::Approve { id, wave, comment } => {
+            let body = ApproveWave { wave: wave - 1, comment: comment.clone() };
+            let path = format!("/rollouts/{}/approve", escape(id));
+            let detail: RolloutDetail = ask.client()?.post(&path, &body)?;
+            ask.print(&detail, show::rollout::one)
+        }
         Rollout::List => ask.get("/rollouts", |page: &Page<RolloutRow>| show::rollout::list(page)),
         Rollout::Show { id } => ask
             .get(&format!("/rollouts/{}", escape(id)), |detail: &RolloutDetail| {

@@ -62,8 +62,8 @@ pub(crate) fn state(word: &str) -> Cell {
 /// Shape and colour of a state word.
 pub(crate) fn shape(word: &str) -> (char, Color) {
     match word {
-        "fixed" | "patched" | "up-to-date" | "done" | "good" => ('●', Color::Green),
-        "open" | "exposed" | "halted" => ('▲', Color::Red),
+        "fixed" | "patched" | "up-to-date" | "done" | "good" | "passes" => ('●', Color::Green),
+        "open" | "exposed" | "halted" | "fails" => ('▲', Color::Red),
         "quarantined" | "critical" => ('■', Color::Red),
         "pending-restart" | "pending-reboot" | "high" | "paused" | "silent" | "expired" => {
             ('◆', Color::Yellow)

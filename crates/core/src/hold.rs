@@ -177,6 +177,28 @@ pub enum Hold {
         /// What is missing.
         what: String,
     },
+    /// A check of the gate has no answer that lets it pass. No data never passes.
+    CheckWaits {
+        /// Wave, counted from 0.
+        wave: u32,
+        /// The check's name in the policy.
+        check: String,
+        /// What it lacks.
+        why: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The next ring begins when somebody with the role approver says so.
+    WaveNotApproved {
+        /// Which rollout.
+        rollout: RolloutId,
+        /// The wave that would begin, counted from 0.
+        wave: u32,
+        /// Its ring.
+        ring: String,
+        /// Who cannot say so: they started the rollout.
+        not: String,
+    },
     /// The gate failed.
     GateFailed {
         /// Wave, counted from 0.
@@ -312,6 +334,8 @@ impl Hold {
             Self::Bake { .. } => "bake",
             Self::WaveRunning { .. } => "wave-running",
             Self::NoData { .. } => "no-data",
+            Self::CheckWaits { .. } => "check-waits",
+            Self::WaveNotApproved { .. } => "wave-not-approved",
             Self::GateFailed { .. } => "gate-failed",
             Self::TooManyFailures { .. } => "too-many-failures",
             Self::NotApproved { .. } => "not-approved",
@@ -422,6 +446,22 @@ impl fmt::Display for Hold {
                 write!(f, "wave {} has {unfinished} hosts still at work", wave + 1)
             }
             Self::NoData { what } => write!(f, "no data: {what}"),
+            Self::CheckWaits { wave, check, why, since } => {
+                write!(
+                    f,
+                    "the gate after wave {} waits for check `{check}` since {since}: {why}",
+                    wave + 1
+                )
+            }
+            Self::WaveNotApproved { rollout, wave, ring, not } => {
+                write!(
+                    f,
+                    "wave {} (ring `{ring}`) begins when somebody with the role approver, not {not}, says so: \
+                     fettle rollout approve {rollout} --wave {}",
+                    wave + 1,
+                    wave + 1
+                )
+            }
             Self::GateFailed { wave, reason } => {
                 write!(f, "the gate after wave {} failed: {reason}", wave + 1)
             }

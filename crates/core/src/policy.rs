@@ -8,6 +8,7 @@ use crate::testbed::TestbedRule;
 use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
+mod check;
 mod classify;
 mod cycle;
 mod diff;
@@ -21,6 +22,7 @@ mod settings;
 mod strategy;
 mod window;
 
+pub use check::{APPROVAL, CheckKind, CheckRule, EACH_WAVE, Expect, HOSTS, PROOF, UndoRule};
 pub use classify::{Counted, Deadline};
 pub use cycle::{CycleRule, CycleStart, CycleWhen};
 pub use diff::{
@@ -270,7 +272,7 @@ pub struct BudgetRule {
 }
 
 /// What must hold before the next wave starts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateRule {
     /// Patched hosts are watched this long, in seconds.
     pub bake_seconds: u64,
@@ -280,8 +282,22 @@ pub struct GateRule {
     pub min_success_percent: u32,
     /// Hosts silent for longer than this count as failed, in seconds.
     pub silent_after_seconds: u64,
-    /// On failure, undo the whole wave and not only the failed hosts.
+    /// On failure, undo the whole wave and not only the failed hosts. What an older policy says; see
+    /// [`GateRule::undoes`].
     pub undo_wave: bool,
+    /// On failure, undo these. `None`: as `undo_wave` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<UndoRule>,
+    /// The findings that a host's order fixes must be proved gone on each patched host, by an inventory taken after the
+    /// patch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_proof: bool,
+    /// Rings before whose first wave somebody has to say that it may begin, or [`EACH_WAVE`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approval: Vec<String>,
+    /// What else is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckRule>,
 }
 
 impl Default for GateRule {
@@ -293,6 +309,10 @@ impl Default for GateRule {
             min_success_percent: 100,
             silent_after_seconds: 900,
             undo_wave: false,
+            undo: None,
+            require_proof: false,
+            approval: Vec::new(),
+            checks: Vec::new(),
         }
     }
 }

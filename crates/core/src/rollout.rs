@@ -23,6 +23,10 @@ mod traffic;
 
 pub use decide::{GRANT_SECONDS, MAX_GRANTS, MIN_GRANT_SECONDS};
 pub use effects::effects;
+pub use gate::{
+    Answer, EVIDENCE_STANDS_SECONDS, GateEvidence, HostProof, Judged, NoWord, Question, Reading,
+    Says, WaveApproval, Word,
+};
 pub use traffic::{TRAFFIC_TRIES, TrafficRun, TrafficState};
 
 /// A rollout's state: the fold over its events.
@@ -38,6 +42,9 @@ pub struct Rollout {
     pub created_at: Timestamp,
     /// Who started it.
     pub created_by: String,
+    /// The one whom the starter's token speaks for. Empty: an older rollout, whose starter is known by name only.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub started_by: String,
     /// Who had approved the plan when it was started, and counted.
     #[serde(default)]
     pub approvals: Vec<Approval>,
@@ -73,6 +80,12 @@ pub struct Rollout {
     pub tested_at: Option<Timestamp>,
     /// Gates passed so far: wave → when.
     pub gates: BTreeMap<u32, Timestamp>,
+    /// Waves that somebody let begin.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub approved: BTreeMap<u32, WaveApproval>,
+    /// Patched hosts that the gate of the last halt found fault with.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub faulted: BTreeSet<HostId>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
 }
@@ -231,6 +244,9 @@ pub enum RolloutEvent {
         /// The approvals that counted when it was started.
         #[serde(default)]
         approvals: Vec<Approval>,
+        /// The one whom the starter's token speaks for, whatever name its holder gave.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        principal: String,
     },
     /// Ring 0 passed: each work of the plan has a good test on a twin.
     Tested {
@@ -297,11 +313,28 @@ pub enum RolloutEvent {
         wave: u32,
         /// The next wave may start at the earliest.
         next_not_before: Timestamp,
+        /// What it was judged by.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        judged: Vec<Judged>,
+    },
+    /// Somebody with the role approver let a wave begin, having seen how the one before it did.
+    WaveApproved {
+        /// Which wave may begin.
+        wave: u32,
+        /// Who.
+        by: String,
+        /// The one whom their token speaks for.
+        principal: String,
+        /// In their words; may be empty.
+        comment: String,
     },
     /// No new host starts until an operator resumes; unredeemed grants die.
     Halted {
         /// Why.
         hold: Hold,
+        /// What the gate was judged by, where it was a gate that said so.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        judged: Vec<Judged>,
     },
     /// Versions of a failed change are barred for these cohorts.
     Barred {
@@ -409,6 +442,8 @@ pub struct Observations {
     pub tests: Tests,
     /// Versions that nobody is to get.
     pub recalls: Vec<Recall>,
+    /// What evaluators found last, by the check's name.
+    pub gate: BTreeMap<String, GateEvidence>,
 }
 
 /// One host, as it is now.

@@ -17,7 +17,7 @@ pub(crate) use events::stream;
 pub(crate) use fleet::{CveQuery, FindingQuery, HostQuery, PackageQuery, SearchQuery, given};
 pub(crate) use planning::reason;
 pub(crate) use plans::{barred_now, make_now, plan_by};
-pub(crate) use rollouts::{Wish, start_in, start_now, wish_now};
+pub(crate) use rollouts::{Wish, approve_wave_now, start_in, start_now, wish_now};
 
 use crate::access::{Identified, Rule, guard};
 use crate::agents::{Patience, status_of, whole_body};
@@ -125,6 +125,7 @@ fn calls() -> Vec<Call> {
         (Operator, routes!(recalls::add)),
         (Viewer, routes!(recalls::one)),
         (Approver, routes!(recalls::lift)),
+        (Approver, routes!(rollouts::approve)),
         (Viewer, routes!(feeds::list)),
         (Operator, routes!(feeds::import_bundled)),
         (Operator, routes!(feeds::import)),

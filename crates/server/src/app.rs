@@ -3,6 +3,7 @@
 use crate::ServerOptions;
 use crate::events::Hub;
 use crate::fleet::{Fleet, Memory};
+use crate::gates::Found;
 use crate::metrics::Counters;
 use crate::policies::Policies;
 use crate::rollouts::Known;
@@ -30,6 +31,8 @@ pub(crate) struct App {
     pub(crate) events: Hub,
     pub(crate) counters: Counters,
     pub(crate) rollouts: Known,
+    /// What evaluators found for gates.
+    pub(crate) gates: Found,
     /// Tries to log in.
     pub(crate) tries: Tries,
     /// Refusals that are written down.
@@ -113,6 +116,7 @@ impl App {
             events: Hub::new(now()),
             counters: Counters::default(),
             rollouts: Known::default(),
+            gates: Found::default(),
             tries: Tries::new(20),
             refusals: Tries::new(120),
             revoked: watch::Sender::new(0),

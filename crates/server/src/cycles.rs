@@ -119,7 +119,7 @@ fn take(
             let state = app.store.write::<_, Problem>("server", now(), |tx| {
                 let plan = plans::get(tx, plan)?;
                 let number = plan.number;
-                let state = start_in(tx, plan, "server")?;
+                let state = start_in(tx, plan, ("server", "server"))?;
                 cycles::put(tx, name, last, &started(&run, number, state.id.clone()))?;
                 Ok(state)
             })?;

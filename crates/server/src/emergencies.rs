@@ -218,7 +218,7 @@ fn stand(app: &App, policy: &Policy) -> Result<(), Problem> {
         return Ok(());
     }
     let started = app.store.write::<_, Problem>("server", now(), |tx| {
-        let state = start_in(tx, plans::get(tx, it.plan)?, "server")?;
+        let state = start_in(tx, plans::get(tx, it.plan)?, ("server", "server"))?;
         it.state = EmergencyState::Started { rollout: state.id.clone() };
         emergencies::set(tx, &it)?;
         Ok(state)

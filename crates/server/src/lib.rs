@@ -28,6 +28,7 @@ mod emergencies;
 mod events;
 pub mod feeds;
 mod fleet;
+mod gates;
 mod judging;
 mod listener;
 mod metrics;

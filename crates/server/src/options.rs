@@ -29,6 +29,8 @@ pub struct ServerOptions {
     pub feeds: FeedFetching,
     /// Findings proved gone are forgotten after this many days.
     pub keep_fixed_days: u32,
+    /// What gates ask of others is asked so often, in seconds.
+    pub ask_gates_seconds: u32,
     /// Print where the server can be reached once it is.
     pub announce: bool,
 }
@@ -47,6 +49,7 @@ impl Default for ServerOptions {
             bundled_feeds: true,
             feeds: FeedFetching::default(),
             keep_fixed_days: 400,
+            ask_gates_seconds: 10,
             announce: true,
         }
     }

@@ -5,6 +5,7 @@
 //! is nothing to redo at the next start. The agent fetches its assignment; nothing is ever pushed.
 
 use crate::app::App;
+use crate::gates;
 use fettle_core::policy::{Policy, Pool};
 use fettle_core::rollout::{
     Decision, Effect, HostObservation, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
@@ -153,8 +154,12 @@ pub(crate) fn observe(
             true => crate::testbed::tests_of(app, view, &state.plan)?,
             false => Tests::new(),
         },
+        gate: app.gates.of(&state.id),
         ..Observations::default()
     };
+    if let Some(proof) = gates::proof(view, state, now)? {
+        seen.gate.insert(proof.check.clone(), proof);
+    }
     for id in ids {
         let Some(record) = hosts::get(view, id)? else { continue };
         let ignore_windows = state.plan.hosts.get(id).is_some_and(|h| h.ignore_windows);

@@ -79,6 +79,7 @@ fn inside() -> Vec<Place> {
         page("/rollouts", rollouts),
         form("/rollouts", Operator, forms::start_rollout),
         page("/rollouts/{id}", rollout),
+        form("/rollouts/{id}/approve", Approver, forms::approve_wave),
         form("/rollouts/{id}/{wish}", Operator, forms::wish),
         page("/recalls", recalls),
         form("/recalls", Operator, forms::recall),

@@ -3,7 +3,7 @@
 
 use crate::app::{App, now};
 use crate::emergencies::Alert;
-use crate::{cycles, emergencies, feeds, judging, rollouts};
+use crate::{cycles, emergencies, feeds, gates, judging, rollouts};
 use fettle_core::{HostId, Problem, Timestamp};
 use fettle_store::{cycles as stored_cycles, findings, rollouts as stored, tokens};
 use std::collections::BTreeSet;
@@ -32,6 +32,7 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
     let mut loops = JoinSet::new();
     loops.spawn(until(stop.clone(), drive_rollouts(app.clone())));
     loops.spawn(until(stop.clone(), test_twins(app.clone())));
+    loops.spawn(until(stop.clone(), ask_gates(app.clone())));
     loops.spawn(until(stop.clone(), judge_hosts(app.clone())));
     loops.spawn(until(stop.clone(), mind_presence(app.clone())));
     loops.spawn(until(stop.clone(), forget(app.clone())));
@@ -98,6 +99,20 @@ async fn test_twins(app: Arc<App>) -> std::convert::Infallible {
             () = tokio::time::sleep(LOOK) => {}
             () = app.test.notified() => {}
         }
+    }
+}
+
+/// Evaluators: nothing follows from an answer here; whoever decides is woken.
+async fn ask_gates(app: Arc<App>) -> std::convert::Infallible {
+    loop {
+        let many = match gates::ask_all(&app).await {
+            Ok(many) => many,
+            Err(problem) => {
+                complain("gates are not asked for", &problem);
+                0
+            }
+        };
+        tokio::time::sleep(gates::pause(&app, many)).await;
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) use files::{claim_data_dir, read_or_make};
 pub(crate) use tls::{Peer, agent_tls};
 
 use authority::Authority;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use fettle_core::{Digest, HostId, Problem, ProblemKind, Timestamp};
 use fettle_wire::sign::Signer;
 use ring::hmac;
@@ -24,6 +25,8 @@ pub(crate) struct Trust {
     pub(crate) feed_signer: Signer,
     /// Signs session cookies.
     pub(crate) session_key: hmac::Key,
+    /// Signs what gates ask of webhooks.
+    pub(crate) webhook_secret: Vec<u8>,
     /// The operator's bearer token.
     pub(crate) operator_token: String,
 }
@@ -38,6 +41,15 @@ impl Trust {
         let feed_signer = signing_key(&keys.join("feeds.key"))?;
         let session =
             read_or_make(&keys.join("session.key"), || random::<32>().map(|b| b.to_vec()))?;
+        let webhook = read_or_make(&keys.join("webhook.secret"), || {
+            Ok(format!("{WEBHOOK_PREFIX}{}\n", BASE64.encode(random::<32>()?)).into_bytes())
+        })?;
+        let webhook_secret = webhook_secret(&webhook).ok_or_else(|| {
+            broken_key(
+                &keys.join("webhook.secret"),
+                "it is not `whsec_` and at least 24 bytes in base64",
+            )
+        })?;
         let token = read_or_make(&data.join("operator.token"), || {
             Ok(format!("{}\n", hex(&random::<32>()?)).into_bytes())
         })?;
@@ -53,6 +65,7 @@ impl Trust {
             signer,
             feed_signer,
             session_key: hmac::Key::new(hmac::HMAC_SHA256, &session),
+            webhook_secret,
             operator_token,
         })
     }
@@ -84,6 +97,15 @@ fn signing_key(path: &Path) -> Result<Signer, Problem> {
     let bytes = read_or_make(path, || Signer::generate().map_err(|_| no_random()))?;
     Signer::from_pkcs8(&bytes)
         .map_err(|e| broken_key(path, &format!("it holds no Ed25519 key in PKCS#8 ({e})")))
+}
+
+/// How Standard Webhooks writes a secret.
+const WEBHOOK_PREFIX: &str = "whsec_";
+
+/// The bytes of a secret as it is written. The specification asks for 24 bytes at least.
+fn webhook_secret(text: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text).ok()?.trim().strip_prefix(WEBHOOK_PREFIX)?;
+    BASE64.decode(text).ok().filter(|bytes| bytes.len() >= 24)
 }
 
 /// Fresh random bytes.

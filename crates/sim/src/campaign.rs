@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// What a campaign has to have seen, or its silence means nothing.
-pub const MUST_COME_UP: [&str; 28] = [
+pub const MUST_COME_UP: [&str; 37] = [
     "a twin failed",
     "aborted on a full budget",
     "agent restarted",
@@ -59,6 +59,15 @@ pub const MUST_COME_UP: [&str; 28] = [
     "traffic switched",
     "traffic turned back",
     "undone on request",
+    "answer by turns",
+    "answer to no question",
+    "check failed",
+    "check passed",
+    "check waited for",
+    "no answer",
+    "proof failed",
+    "ring let begin",
+    "word waited for",
 ];
 
 /// Runs all seeds, with all guards on.

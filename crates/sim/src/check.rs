@@ -26,6 +26,10 @@
 //! | 28 way back | a blue/green rollout that has halted is at rest; its other pool is touched |
 //! | 29 one leads | an order about traffic is written |
 //! | 30 ring 0 | a grant is written: a whole twin of each cohort has taken the very change, where the plan asks for that |
+//! | 34 proved | a gate is passed: its hosts' last word is that they run what fixes the finding |
+//! | 31 asked | a gate is passed: each check was truly answered, for this wave, after the bake, not long before |
+//! | 32 word | a grant is written: somebody who did not start the rollout let its ring begin |
+//! | 33 red undone | an undo is asked for, and at rest: what a red gate undoes is what the policy says, and all of it |
 //! | 24 liveness | after the faults have stopped (8 follows from it) |
 
 use crate::Violation;
@@ -33,7 +37,10 @@ use crate::agent::{Agent, Transaction};
 use crate::fleet::after;
 use crate::server::Store;
 use fettle_core::plan::Plan;
-use fettle_core::rollout::{HostState, MAX_GRANTS, Phase, Rollout, RolloutEvent, TrafficState};
+use fettle_core::policy::{HOSTS, PROOF, UndoRule};
+use fettle_core::rollout::{
+    HostState, Judged, MAX_GRANTS, Phase, Rollout, RolloutEvent, Says, TrafficState,
+};
 use fettle_core::testbed::Work;
 use fettle_core::transaction::{Outcome, Progress, Step, TxEvent, UNDO_ATTEMPTS};
 use fettle_core::{HostId, RolloutId, Timestamp};
@@ -144,6 +151,7 @@ impl Checker {
                 }
                 self.running(at, was, host);
                 self.order(at, was, host);
+                self.let_begin(at, was, host);
                 let earlier = was.hosts[host].highest_generation();
                 self.must(*generation > earlier, at, "12 generation", || {
                     format!("{host}: {generation} after {earlier}")
@@ -182,7 +190,22 @@ impl Checker {
                     format!("{host} redeemed outside its window")
                 });
             }
-            RolloutEvent::GatePassed { wave, .. } => self.gate(at, was, *wave, store),
+            RolloutEvent::GatePassed { wave, judged, .. } => {
+                self.gate(at, was, *wave, store);
+                self.asked(at, was, *wave, judged, store);
+            }
+            RolloutEvent::WaveApproved { wave, .. } => {
+                let who = store.words.get(&(was.id.clone(), *wave));
+                self.must(who.is_some_and(|w| *w != was.created_by), at, "32 word", || {
+                    format!("wave {wave} of {} begins by {who:?}", was.id)
+                });
+            }
+            RolloutEvent::UndoAsked { host, reason, .. } if reason != OPERATORS_REASON => {
+                let may = red_hosts(was).contains(host);
+                self.must(may, at, "33 red undone", || {
+                    format!("{host} of {} is undone, and no policy says so", was.id)
+                });
+            }
             RolloutEvent::TrafficAsked { share, .. } => {
                 let before = store.leads_before(&was.id);
                 self.must(before.is_none(), at, "29 one leads", || {
@@ -201,7 +224,14 @@ impl Checker {
                     "host cancelled"
                 });
             }
-            RolloutEvent::Halted { hold } => {
+            RolloutEvent::Halted { hold, judged } => {
+                for bad in judged.iter().filter(|j| j.says == Says::Fails) {
+                    match bad.check.as_str() {
+                        HOSTS => {}
+                        PROOF => self.sometimes("proof failed"),
+                        _ => self.sometimes("check failed"),
+                    }
+                }
                 let wave = was.wave;
                 let open =
                     was.hosts.values().any(|run| run.wave == wave && !run.state.is_terminal());
@@ -359,6 +389,78 @@ impl Checker {
         }
     }
 
+    /// What the gate asks of others was truly answered, and well.
+    fn asked(&mut self, at: Timestamp, was: &Rollout, wave: u32, judged: &[Judged], store: &Store) {
+        let planned = &was.plan.waves[wave as usize];
+        if was.excused_wave == Some(wave) || planned.traffic == Some(0) {
+            return;
+        }
+        let runs = was.hosts.iter().filter(|(_, run)| run.wave == wave);
+        let patched: Vec<_> = runs.filter(|(_, run)| run.state == HostState::Patched).collect();
+        if planned.gate.require_proof {
+            for (id, _) in &patched {
+                let Some(row) = store.hosts.get(*id) else { continue };
+                let proved = row.cohort == crate::gates::target(was, id);
+                // Somebody may have changed it between decision and write.
+                let drifted = row.last_seen.is_some_and(|seen| seen > at);
+                self.must(proved || drifted, at, "34 proved", || format!("{id} is not proved"));
+            }
+        }
+        let last =
+            patched.iter().filter_map(|(_, run)| run.ended_at).chain(was.wave_ended_at).max();
+        let baked = last.map(|t| after(t, planned.gate.bake_seconds));
+        for check in &planned.gate.checks {
+            let told = judged.iter().find(|j| j.check == check.name);
+            let told = told.and_then(|j| j.evidence.as_ref());
+            let truly = told.is_some_and(|evidence| {
+                store.given.iter().any(|given| {
+                    given.rollout == was.id
+                        && given.good
+                        && given.evidence.check == check.name
+                        && given.evidence.wave == wave
+                        && given.evidence.asked_at == evidence.asked_at
+                        && Some(evidence.asked_at) >= baked
+                        // A stopped process may write what it decided much later; nothing came between.
+                        && after(evidence.asked_at, 2400 + 121) >= at
+                })
+            });
+            self.must(truly, at, "31 asked", || {
+                format!("wave {wave} of {}: `{}` passed by {told:?}", was.id, check.name)
+            });
+            self.sometimes("check passed");
+        }
+    }
+
+    /// A host of a ring that somebody has to let begin.
+    fn let_begin(&mut self, at: Timestamp, was: &Rollout, host: &HostId) {
+        let wave = was.hosts[host].wave;
+        let Some(before) = wave.checked_sub(1).map(|w| &was.plan.waves[w as usize]) else { return };
+        if before.gate.approval.is_empty() || before.traffic == Some(0) {
+            return;
+        }
+        let who = store_word(was, wave);
+        self.must(who, at, "32 word", || {
+            format!("{host} starts, and nobody let wave {wave} begin")
+        });
+    }
+
+    /// A red gate has undone what its policy says: all of it that can be.
+    pub(crate) fn red_undone(&mut self, at: Timestamp, store: &Store) {
+        for row in store.rollouts.values() {
+            let state = &row.state;
+            if !matches!(state.phase, Phase::Halted { .. }) {
+                continue;
+            }
+            for host in red_hosts(state).iter().filter(|id| store.hosts.contains_key(*id)) {
+                let run = &state.hosts[host];
+                let done = run.state != HostState::Patched || run.undo_asked.is_some();
+                self.must(done, at, "33 red undone", || {
+                    format!("{host} of {} is still patched", state.id)
+                });
+            }
+        }
+    }
+
     /// A blue/green rollout that has halted or was aborted before its last step had baked: the requests are where they
     /// were before it.
     pub(crate) fn way_back(
@@ -446,6 +548,40 @@ fn unwatched(was: &Rollout, host: &HostId, store: &Store) -> bool {
         .get(host)
         .is_none_or(|row| row.last_seen > run.ended_at && row.last_seen >= baked);
     !excused && !spoke
+}
+
+/// Why the simulated operators undo; whatever else is undone after the patch, a red gate undoes.
+pub(crate) const OPERATORS_REASON: &str = "slow since";
+
+/// The hosts that the policy of the wave at work has undone after a halt. Written against the policy's words, not as the
+/// core finds them.
+fn red_hosts(state: &Rollout) -> BTreeSet<HostId> {
+    let Phase::Halted { hold } = &state.phase else { return BTreeSet::new() };
+    let gate = &state.plan.waves[state.wave as usize].gate;
+    let traffic = state.plan.waves[state.wave as usize].traffic.is_some();
+    if !matches!(hold.code(), "gate-failed" | "too-many-failures") {
+        return BTreeSet::new();
+    }
+    let of_wave = |wave: u32| if traffic { wave < state.wave } else { wave == state.wave };
+    let runs = state.hosts.iter();
+    match (gate.undo, gate.undo_wave) {
+        (Some(UndoRule::All), _) => {
+            runs.filter(|(_, run)| run.wave <= state.wave).map(|(id, _)| id.clone()).collect()
+        }
+        (Some(UndoRule::Failed), _) => runs
+            .filter(|(id, run)| of_wave(run.wave) && state.faulted.contains(*id))
+            .map(|(id, _)| id.clone())
+            .collect(),
+        (Some(UndoRule::Wave), _) | (None, true) => {
+            runs.filter(|(_, run)| of_wave(run.wave)).map(|(id, _)| id.clone()).collect()
+        }
+        (Some(UndoRule::None), _) | (None, false) => BTreeSet::new(),
+    }
+}
+
+/// Somebody who did not start the rollout let the wave begin.
+fn store_word(was: &Rollout, wave: u32) -> bool {
+    was.approved.get(&wave).is_some_and(|word| word.by != was.created_by)
 }
 
 /// Failures since the last resume of a halt, counted from the log and not as the core counts them.

@@ -146,13 +146,18 @@ pub(crate) fn plan(
         Shape::BlueGreen => parts.len(),
         _ => random.between(2, 4).min(hosts.len() as u64) as usize,
     };
-    let gate = GateRule {
+    let mut gate = GateRule {
         bake_seconds: *random.pick(&[0, 60, 300, 1800]).unwrap_or(&300),
         max_failures: *random.pick(&[0, 0, 1, 2]).unwrap_or(&0),
         min_success_percent: *random.pick(&[100, 100, 60, 40]).unwrap_or(&100),
         silent_after_seconds: *random.pick(&[600, 900, 3600]).unwrap_or(&900),
         undo_wave: random.permille(300),
+        ..GateRule::default()
     };
+    // A rolling plan has one wave, and nothing is asked between waves.
+    if shape != Shape::Rolling {
+        crate::gates::extras(random, &mut gate);
+    }
     let mut waved: Vec<Wave> = (0..waves)
         .map(|w| Wave {
             ring: if w == 0 { "canary" } else { "broad" }.to_owned(),
@@ -197,7 +202,11 @@ pub(crate) fn plan(
             cohort: cohort(version),
             ring: waved[wave].ring.clone(),
             wave: wave as u32,
-            order: ApplyOrder { changes: vec![change], ..ApplyOrder::default() },
+            order: ApplyOrder {
+                changes: vec![change],
+                fixes: vec![crate::gates::CVE.to_owned()],
+                ..ApplyOrder::default()
+            },
             why: BTreeMap::new(),
             restarts: Vec::new(),
             reboot_likely: false,

@@ -15,6 +15,7 @@ mod agent;
 mod campaign;
 pub mod check;
 mod fleet;
+mod gates;
 mod random;
 mod server;
 mod twins;
@@ -75,11 +76,27 @@ pub enum Sabotage {
     SkipTests,
     /// Executors do not see what was recalled.
     ForgetRecalls,
+    /// A gate takes silence for a good answer.
+    TrustSilence,
+    /// A gate takes an old answer, or one about another wave, for one of now.
+    TrustTheOld,
+    /// Gates ask nobody.
+    AskNobody,
+    /// Gates do not look whether the findings are gone.
+    ForgetProof,
+    /// Nobody's word is waited for.
+    ForgetApproval,
+    /// The server takes anybody's word in anybody's name.
+    ApproveOwn,
+    /// What a red gate says is to be undone is not.
+    KeepRed,
+    /// A red gate undoes more than the policy says.
+    UndoWider,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 26] = [
         Self::IgnoreBudget,
         Self::ForgetFailures,
         Self::SkipGate,
@@ -98,6 +115,14 @@ impl Sabotage {
         Self::LeadTogether,
         Self::SkipTests,
         Self::ForgetRecalls,
+        Self::TrustSilence,
+        Self::TrustTheOld,
+        Self::AskNobody,
+        Self::ForgetProof,
+        Self::ForgetApproval,
+        Self::ApproveOwn,
+        Self::KeepRed,
+        Self::UndoWider,
     ];
 }
 

@@ -2,11 +2,12 @@
 
 use crate::Sabotage;
 use crate::fleet::after;
+use crate::gates::{self, Given};
 use fettle_core::assignment::Assignment;
 use fettle_core::recall::Recall;
 use fettle_core::rollout::{
-    Effect, HostObservation, HostState, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
-    effects,
+    Effect, GateEvidence, HostObservation, HostState, IllegalEvent, Observations, Phase, Rollout,
+    RolloutEvent, effects,
 };
 use fettle_core::testbed::{Tests, Verdict, Work};
 use fettle_core::transaction::{Entry, Outcome, TxEvent};
@@ -54,6 +55,12 @@ pub(crate) struct Store {
     /// Works of which a whole twin has taken the change and its undo at some time: for the checker, not for the core.
     pub(crate) proved: BTreeSet<Work>,
     pub(crate) recalls: Vec<Recall>,
+    /// What evaluators said last: in the memory of the processes, so gone with any crash.
+    pub(crate) evidence: BTreeMap<(RolloutId, String), GateEvidence>,
+    /// All that was ever truly said: for the checker.
+    pub(crate) given: Vec<Given>,
+    /// Whose word it truly was that let a wave begin: for the checker.
+    pub(crate) words: BTreeMap<(RolloutId, u32), String>,
 }
 
 /// Why a write came to nothing.
@@ -191,7 +198,27 @@ impl Store {
         } else {
             self.recalls.clone()
         };
-        Observations { hosts: hosts.collect(), listening_since, pools_busy, tests, recalls }
+        let said = self.evidence.iter().filter(|((id, _), _)| id == rollout);
+        let mut gate: BTreeMap<String, GateEvidence> =
+            said.map(|((_, check), evidence)| (check.clone(), evidence.clone())).collect();
+        let row = self.rollouts.get(rollout);
+        if let Some(proof) = row.and_then(|row| gates::proof(self, &row.state, now)) {
+            gate.insert(proof.check.clone(), proof);
+        }
+        let mut seen = Observations {
+            hosts: hosts.collect(),
+            listening_since,
+            pools_busy,
+            tests,
+            recalls,
+            gate,
+        };
+        match (sabotage, row) {
+            (Some(Sabotage::TrustSilence), Some(row)) => gates::make_up(&row.state, &mut seen, now),
+            (Some(Sabotage::TrustTheOld), Some(row)) => gates::restamp(&row.state, &mut seen, now),
+            _ => {}
+        }
+        seen
     }
 
     /// The rollout before this one that leads the same traffic and has not ended.

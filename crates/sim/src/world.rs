@@ -7,6 +7,7 @@ mod servers;
 use crate::agent::{Agent, Work};
 use crate::check::Checker;
 use crate::fleet::{self, Faults, Vendor, after};
+use crate::gates::{self, Mood};
 use crate::random::Random;
 use crate::server::{HostRow, RolloutRow, Store};
 use crate::{Options, Report, Sabotage, twins};
@@ -63,6 +64,8 @@ enum Happening {
         host: HostId,
         reply: Box<Reply>,
     },
+    /// Evaluators are asked what gates want to know.
+    Ask,
     /// Chances for operators and faults.
     Tick,
     SecondRollout,
@@ -109,6 +112,7 @@ pub(crate) struct World {
     report: Report,
     healed: bool,
     drifts: u64,
+    moods: BTreeMap<(RolloutId, String), Mood>,
 }
 
 /// Virtual time the epilogue may take; a rollout that a full budget stops is aborted after a third of it.
@@ -159,6 +163,7 @@ impl World {
             report,
             healed: false,
             drifts: 0,
+            moods: BTreeMap::new(),
         };
         world.tell(|w| format!("{} hosts, {:?}, {:?}", w.agents.len(), w.vendor, w.faults));
         world.create_rollout(1, &ids);
@@ -169,6 +174,7 @@ impl World {
         world.look_soon(0);
         world.look_soon(1);
         world.due(60, Happening::Tick);
+        world.due(45, Happening::Ask);
         if world.random.permille(500) {
             let later = world.random.between(60, 7200);
             world.due(later, Happening::SecondRollout);
@@ -247,6 +253,7 @@ impl World {
             Happening::StartAgent { host } => self.start_agent(&host),
             Happening::ToServer(request) => self.serve(*request),
             Happening::ToAgent { host, reply } => self.hear(&host, *reply),
+            Happening::Ask => self.ask_evaluators(),
             Happening::Tick => self.tick(),
             Happening::SecondRollout => {
                 let ids: Vec<HostId> = self.store.hosts.keys().cloned().collect();
@@ -293,6 +300,10 @@ impl World {
         let all: Vec<HostId> = self.agents.keys().cloned().collect();
         let plan = fleet::plan(&mut self.random, number, &hosts, &all);
         let id = RolloutId(format!("ro-{number}"));
+        for (check, mood) in gates::moods(&mut self.random, &plan) {
+            self.tell(|_| format!("whoever answers `{check}` of {id} is {mood:?}"));
+            self.moods.insert((id.clone(), check), mood);
+        }
         let first = Rollout::create(&id, plan, "operator");
         match Rollout::begin(&id, self.now, &first) {
             Ok(state) => {
@@ -327,6 +338,8 @@ impl World {
         for row in self.store.hosts.values_mut() {
             row.window = None;
         }
+        // Whoever could not answer can; what is bad stays bad.
+        self.moods.values_mut().filter(|mood| **mood != Mood::Bad).for_each(|m| *m = Mood::Good);
         for process in 0..self.processes.len() {
             if !self.processes[process].up {
                 self.start_process(process);
@@ -385,6 +398,7 @@ impl World {
         }
         self.checker.evidence_arrived(self.now, &self.store, &self.agents);
         self.checker.way_back(self.now, &self.store, &self.agents);
+        self.checker.red_undone(self.now, &self.store);
         for row in self.store.rollouts.values() {
             if row.state.phase == Phase::Done
                 && row.state.counts().keys().all(|word| *word == "patched")

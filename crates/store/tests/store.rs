@@ -186,6 +186,7 @@ fn rollout(plan: &Plan, version: u64) -> Rollout {
         plan_digest: plan.digest(),
         created_at: at(0),
         created_by: "a".into(),
+        started_by: String::new(),
         approvals: vec![],
         traffic: BTreeMap::new(),
         version,
@@ -200,6 +201,8 @@ fn rollout(plan: &Plan, version: u64) -> Rollout {
         tested_at: None,
         barred: Default::default(),
         gates: BTreeMap::new(),
+        approved: BTreeMap::new(),
+        faulted: Default::default(),
         ended_at: None,
     }
 }
@@ -208,8 +211,12 @@ fn rollout(plan: &Plan, version: u64) -> Rollout {
 fn of_two_drivers_that_race_one_loses_cleanly() {
     let (_dir, _path, store) = store();
     let plan = plan(1, None);
-    let created =
-        RolloutEvent::Created { by: "a".into(), plan: Box::new(plan.clone()), approvals: vec![] };
+    let created = RolloutEvent::Created {
+        by: "a".into(),
+        plan: Box::new(plan.clone()),
+        approvals: vec![],
+        principal: String::new(),
+    };
     store
         .write::<_, StoreError>("operator:a", at(0), |tx| {
             plans::insert(tx, &plan, "alice")?;

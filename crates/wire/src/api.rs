@@ -22,6 +22,7 @@
 //! | `POST /rollouts/{id}/{pause,resume,abort,undo}` [`Because`] | [`RolloutDetail`] |
 //! | `GET /recalls`, `POST /recalls` [`MakeRecall`] | [`Page`] of [`RecallRow`], [`RecallDetail`] |
 //! | `GET /recalls/{package}/{version}`, `DELETE …?reason=` | [`RecallDetail`], nothing |
+//! | `POST /rollouts/{id}/approve` [`ApproveWave`] | [`RolloutDetail`] |
 //! | `GET /feeds`, `POST /feeds/{name}` (bytes), `POST /feeds/sync?name=`, `POST /feeds/{name}/accept?digest=` | [`FeedRow`] |
 //! | `PUT /feeds/{name}/source` [`SetFeedSource`], `DELETE` it | [`FeedRow`], nothing |
 //! | `GET /feeds/bundle`, `POST` it (bytes), `GET /feeds/bundle/key`, `PUT` it [`TrustBundleKey`] | bytes, [`FeedRow`], [`BundleKeys`] |
@@ -38,7 +39,7 @@ use fettle_core::finding::{Finding, Severity};
 use fettle_core::host::Labels;
 use fettle_core::operator::Role;
 use fettle_core::plan::approval::{Approval, ApprovalVerdict};
-use fettle_core::rollout::{HostRun, Phase, RolloutEvent, Waiting};
+use fettle_core::rollout::{HostRun, Judged, Phase, RolloutEvent, Waiting};
 use fettle_core::testbed::{Covered, TestState, Work};
 use fettle_core::transaction::{Progress, StepFacts};
 use fettle_core::{Digest, Hold, HostId, RolloutId, Timestamp, plan::Plan};
@@ -526,6 +527,18 @@ dto! {
         /// For `undo`: only these hosts (ids or names); empty: every patched host of the rollout.
         #[serde(default)]
         pub hosts: Vec<String>,
+        /// For `undo`: only the hosts of this wave, counted from 0.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wave: Option<u32>,
+    }
+
+    /// Let the next wave of a rollout begin.
+    pub struct ApproveWave {
+        /// Which wave may begin, counted from 0.
+        pub wave: u32,
+        /// In a few words; goes to the ledger.
+        #[serde(default)]
+        pub comment: String,
     }
 
     /// A rollout in a list.
@@ -574,6 +587,10 @@ dto! {
         /// What it waits for, and why.
         #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
         pub waiting: Vec<Waiting>,
+        /// What the gate at work makes of what it asks, as it stands. Empty: it asks nothing, or it has not come to that.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub gate: Vec<Judged>,
         /// Its events, oldest first, with their times. At most the last 500.
         pub events: Vec<RolloutEventRow>,
     }

@@ -65,6 +65,19 @@ pub(crate) fn one(detail: &RolloutDetail) {
         let who = host.map_or(String::new(), |h| format!("{}: ", h.name));
         line(&format!("  waits: {who}{}", waiting.hold));
     }
+    if !detail.gate.is_empty() {
+        let mut out = table(&["CHECK", "KIND", "SAYS", "SINCE", "WHY"]);
+        for it in &detail.gate {
+            out.add_row(vec![
+                it.check.clone().into(),
+                it.kind.clone().into(),
+                state(it.says.word()),
+                it.since.map_or("-".to_owned(), |at| ago(at, now())).into(),
+                it.why.clone().into(),
+            ]);
+        }
+        print(&out);
+    }
     if !detail.traffic.is_empty() {
         let mut out = table(&["HOST", "POOL", "TRAFFIC", "STATE"]);
         for it in &detail.traffic {

@@ -9,6 +9,7 @@ use toml::de::DeTable;
 mod checks;
 mod cycle;
 mod duration;
+mod gate;
 mod read;
 mod section;
 mod spelling;

@@ -21,7 +21,7 @@ pub struct Setting {
 }
 
 /// The sections of a policy's text, by the field that holds them.
-const SECTIONS: [(&str, &str); 16] = [
+const SECTIONS: [(&str, &str); 17] = [
     ("sources", "source"),
     ("classes", "class"),
     ("strategy", "strategy"),
@@ -34,6 +34,7 @@ const SECTIONS: [(&str, &str); 16] = [
     ("reboot", "reboot"),
     ("budgets", "budget"),
     ("gate", "gate"),
+    ("checks", "check"),
     ("probes", "probe"),
     ("accept_missing", "accept-missing"),
     ("testbed", "testbed"),
@@ -64,6 +65,10 @@ fn document(policy: &Policy) -> serde_json::Map<String, Value> {
     match serde_json::to_value(policy) {
         Ok(Value::Object(mut fields)) => {
             fields.remove("digest");
+            // They are sections of their own in the text.
+            let gate = fields.get_mut("gate").and_then(Value::as_object_mut);
+            let checks = gate.and_then(|gate| gate.remove("checks"));
+            fields.insert("checks".to_owned(), checks.unwrap_or_else(|| Value::Array(Vec::new())));
             fields
         }
         // Invariant: a policy is a struct of types that JSON has.

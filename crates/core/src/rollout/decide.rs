@@ -1,7 +1,7 @@
 //! State, observations and now → what happens next. Makes no choice that the plan has not made.
 
 use super::budget::Budgets;
-use super::gate::{Verdict, Watch, later};
+use super::gate::{Judged, Verdict, Watch, later};
 use super::traffic::Turned;
 use super::{
     Decision, HostObservation, HostRun, HostState, Observations, Phase, Rollout, RolloutEvent,
@@ -37,7 +37,7 @@ impl Rollout {
     ///    is enough to think again. It binds later plans; this one goes on within the failures its gate allows.
     /// 2. Unredeemed grants expire; hosts at work that fell silent count as failed; hosts that left, changed
     ///    or are quarantined are cancelled before they start.
-    /// 3. Paused, halted or aborted: nothing starts. A halt by failure undoes the wave if the gate says so.
+    /// 3. Paused, halted or aborted: nothing starts. A halt by failure undoes what the policy says.
     /// 4. A version that a host has still to get was recalled, or more failures than the gate of the wave at work allows,
     ///    over all waves: halted.
     ///    Ring 0: nothing starts before each work of the plan has a good test, where the plan asks for that.
@@ -60,7 +60,7 @@ impl Rollout {
                     decision.wait(None, hold.clone());
                     let turned = self.turn_back(now, seen, &mut decision);
                     if matches!(turned, Turned::Back | Turned::AllButSilent) {
-                        self.undo_wave(hold, seen, &mut decision);
+                        self.undo_red(hold, seen, &mut decision);
                     }
                 }
                 Phase::Paused { .. } | Phase::Aborted { .. } | Phase::Done => {
@@ -184,28 +184,11 @@ impl Rollout {
             .then_some(Hold::GrantGone { grants: run.grants })
     }
 
-    /// Rule 3: in a wave that failed, hosts that were patched are undone, each asked once.
-    fn undo_wave(&self, hold: &Hold, seen: &Observations, decision: &mut Decision) {
-        let failed = matches!(hold, Hold::TooManyFailures { .. } | Hold::GateFailed { .. });
-        let number = self.wave as usize;
-        let Some(wave) = self.plan.waves.get(number).filter(|w| failed && w.gate.undo_wave) else {
-            return;
-        };
-        // A step of the traffic has no hosts: what failed are those it was to go to.
-        let steps = wave.traffic.map_or(number..number + 1, |_| 0..number);
-        for id in self.plan.waves[steps].iter().flat_map(|w| &w.hosts) {
-            let asked = self.hosts.get(id).is_none_or(|run| run.undo_asked.is_some());
-            if !asked && let Ok(event) = self.undo_event(id, &hold.to_string(), seen) {
-                decision.events.push(event);
-            }
-        }
-    }
-
     /// Rules 4 to 6.
     fn advance(&self, now: Timestamp, seen: &Observations, decision: &mut Decision) {
         let wave = self.plan.waves.get(self.wave as usize);
         if let Some(hold) = self.recalled(seen).or_else(|| self.too_many_failures()) {
-            return decision.events.push(RolloutEvent::Halted { hold });
+            return decision.events.push(Verdict::halts(hold, Vec::new()));
         }
         if self.awaits_tests() && !self.all_over() {
             return self.await_tests(now, seen, decision);
@@ -231,12 +214,12 @@ impl Rollout {
             return decision.events.push(RolloutEvent::WaveEnded { wave: self.wave });
         };
         match self.judge_gate(ended_at, now, seen) {
-            Verdict::Passes => {
+            Verdict::Passes(judged) => {
                 let soak = wave.map_or(0, |w| w.soak_seconds);
-                let next_not_before = later(now, soak);
-                decision.events.push(RolloutEvent::GatePassed { wave: self.wave, next_not_before });
+                let (wave, next_not_before) = (self.wave, later(now, soak));
+                decision.events.push(RolloutEvent::GatePassed { wave, next_not_before, judged });
             }
-            Verdict::Fails(hold) => decision.events.push(RolloutEvent::Halted { hold }),
+            Verdict::Fails(hold, judged) => decision.events.push(Verdict::halts(hold, judged)),
             Verdict::Waits { hold, wake: at } => {
                 wake(&mut decision.wake_at, at);
                 decision.wait(None, hold);
@@ -287,9 +270,9 @@ impl Rollout {
             return decision.wait(None, Hold::Soak { ring, until });
         }
         if wave.rolling
-            && let Some(hold) = self.watch_all(wave, now, seen, decision)
+            && let Some((hold, judged)) = self.watch_all(wave, now, seen, decision)
         {
-            return decision.events.push(RolloutEvent::Halted { hold });
+            return decision.events.push(Verdict::halts(hold, vec![judged]));
         }
         let mut budgets = Budgets::look(self, now, seen, HostRun::is_disrupted);
         let mut at_work = 0;
@@ -344,12 +327,13 @@ impl Rollout {
         now: Timestamp,
         seen: &Observations,
         decision: &mut Decision,
-    ) -> Option<Hold> {
+    ) -> Option<(Hold, Judged)> {
         for id in &wave.hosts {
             match self.watch(id, now, seen) {
                 None | Some(Watch::Well) => {}
                 Some(Watch::Failed(reason)) => {
-                    return Some(Hold::GateFailed { wave: self.wave, reason });
+                    let judged = Judged::of_host(id, &reason);
+                    return Some((Hold::GateFailed { wave: self.wave, reason }, judged));
                 }
                 Some(Watch::Until(until)) => {
                     wake(&mut decision.wake_at, Some(until));

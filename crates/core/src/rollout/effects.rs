@@ -58,6 +58,7 @@ pub fn effects(rollout: &Rollout, at: Timestamp, event: &RolloutEvent) -> Vec<Ef
         | RolloutEvent::Silent { .. }
         | RolloutEvent::WaveEnded { .. }
         | RolloutEvent::GatePassed { .. }
+        | RolloutEvent::WaveApproved { .. }
         | RolloutEvent::Resumed { .. }
         | RolloutEvent::Done => Vec::new(),
     }

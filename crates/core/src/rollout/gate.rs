@@ -1,16 +1,35 @@
 //! What must hold before the next wave starts. A gate fails closed: no data never passes.
 
-use super::{HostState, Observations, Rollout};
+use super::{HostState, Observations, Rollout, RolloutEvent};
+use crate::policy::HOSTS;
 use crate::{Hold, HostId, Timestamp};
+
+mod approve;
+mod ask;
+mod evidence;
+mod undo;
+
+pub use approve::{NoWord, WaveApproval};
+use ask::Gate;
+pub use evidence::{
+    Answer, EVIDENCE_STANDS_SECONDS, GateEvidence, HostProof, Judged, Question, Reading, Says, Word,
+};
 
 /// What the gate of the wave at work says.
 pub(super) enum Verdict {
-    /// Go on.
-    Passes,
+    /// Go on; judged by these.
+    Passes(Vec<Judged>),
     /// Not yet; `wake` is when to ask again even if nothing happens.
     Waits { hold: Hold, wake: Option<Timestamp> },
-    /// No: halt.
-    Fails(Hold),
+    /// No: halt; judged by these.
+    Fails(Hold, Vec<Judged>),
+}
+
+impl Verdict {
+    /// The halt that follows from it.
+    pub(super) fn halts(hold: Hold, judged: Vec<Judged>) -> RolloutEvent {
+        RolloutEvent::Halted { hold, judged }
+    }
 }
 
 /// How a patched host of a rolling wave is doing.
@@ -67,48 +86,138 @@ impl Rollout {
         seen: &Observations,
     ) -> Verdict {
         let number = self.wave;
-        let Some(wave) = self.plan.waves.get(number as usize).filter(|w| !w.hosts.is_empty())
-        else {
-            return Verdict::Passes;
-        };
-        let runs = || wave.hosts.iter().filter_map(|id| Some((id, self.hosts.get(id)?)));
-        // The true end of a host that had fallen silent may come after the wave's: it has to bake as well.
-        let last = runs()
-            .filter(|(_, r)| r.state == HostState::Patched)
-            .filter_map(|(_, r)| r.ended_at)
-            .max();
-        let until = later(last.map_or(ended_at, |at| at.max(ended_at)), wave.gate.bake_seconds);
+        if self.plan.waves.get(number as usize).is_none_or(|w| w.hosts.is_empty()) {
+            return Verdict::Passes(Vec::new());
+        }
+        let (since, until) = self.bake_of(number, ended_at);
         if now < until {
             return Verdict::Waits { hold: Hold::Bake { wave: number, until }, wake: Some(until) };
         }
+        let gate = Gate { wave: number, since, until, now };
         if self.excused_wave == Some(number) {
-            return Verdict::Passes;
+            // A resume says that the wave's failure was seen to; it is nobody's word for the next ring.
+            return self.sum_up(&gate, Vec::new());
         }
-        let fails = |reason: String| Verdict::Fails(Hold::GateFailed { wave: number, reason });
+        match self.judge_hosts(number, now, seen) {
+            Err(other) => *other,
+            Ok(hosts) => {
+                let mut judged = vec![hosts];
+                judged.extend(self.judge_checks(&gate, seen));
+                self.sum_up(&gate, judged)
+            }
+        }
+    }
+
+    /// What the gate at work makes of everything it asks, as it stands: for people to look at. Empty while it has not
+    /// come to that.
+    pub fn judgements(&self, now: Timestamp, seen: &Observations) -> Vec<Judged> {
+        let (Some(wave), Some(ended_at)) =
+            (self.plan.waves.get(self.wave as usize), self.wave_ended_at)
+        else {
+            return Vec::new();
+        };
+        if self.wave as usize + 1 >= self.plan.waves.len() || self.ended_at.is_some() {
+            return Vec::new();
+        }
+        let (since, until) = self.bake_of(self.wave, ended_at);
+        // While it bakes nothing counts yet; how it looks so far is shown all the same.
+        let until = if now < until { since } else { until };
+        let gate = Gate { wave: self.wave, since, until, now };
+        let mut judged = Vec::new();
+        if self.excused_wave != Some(self.wave) && (wave.traffic.is_none_or(|aim| aim > 0)) {
+            judged = self.judge_checks(&gate, seen);
+        }
+        judged.extend(self.judge_approval(self.wave));
+        judged
+    }
+
+    /// The verdict of a gate whose hosts do well, or that has none: the first check that fails, else the first that
+    /// waits, else it passes.
+    fn sum_up(&self, gate: &Gate, mut judged: Vec<Judged>) -> Verdict {
+        judged.extend(self.judge_approval(gate.wave));
+        if let Some(bad) = judged.iter().find(|j| j.says == Says::Fails) {
+            let reason = format!("check `{}`: {}", bad.check, bad.why);
+            return Verdict::Fails(Hold::GateFailed { wave: gate.wave, reason }, judged);
+        }
+        let Some(open) = judged.iter().find(|j| j.says == Says::Waits) else {
+            return Verdict::Passes(judged);
+        };
+        if open.check == crate::policy::APPROVAL {
+            return Verdict::Waits { hold: self.approval_needed(gate.wave), wake: None };
+        }
+        let hold = Hold::CheckWaits {
+            wave: gate.wave,
+            check: open.check.clone(),
+            why: open.why.clone(),
+            since: open.since.unwrap_or(gate.until),
+        };
+        let checks = self.plan.waves.get(gate.wave as usize).map(|w| &w.gate.checks);
+        let patience = checks.into_iter().flatten().filter_map(|c| c.fail_after_seconds).min();
+        let wake = patience.map(|s| later(gate.until, s)).filter(|at| *at > gate.now);
+        Verdict::Waits { hold, wake }
+    }
+
+    /// The gate after a step of the traffic, which has no hosts of its own: what is asked of others, and whose word it
+    /// waits for.
+    pub(super) fn judge_step(
+        &self,
+        ended_at: Timestamp,
+        now: Timestamp,
+        seen: &Observations,
+    ) -> Verdict {
+        let (since, until) = self.bake_of(self.wave, ended_at);
+        let gate = Gate { wave: self.wave, since, until, now };
+        let excused = self.excused_wave == Some(self.wave);
+        let judged = if excused { Vec::new() } else { self.judge_checks(&gate, seen) };
+        self.sum_up(&gate, judged)
+    }
+
+    /// The wave's own hosts: enough of them are patched, and each has spoken since and does well.
+    fn judge_hosts(
+        &self,
+        number: u32,
+        now: Timestamp,
+        seen: &Observations,
+    ) -> Result<Judged, Box<Verdict>> {
+        let own = |says, why: String, bad: Vec<HostId>| Judged {
+            check: HOSTS.to_owned(),
+            kind: HOSTS.to_owned(),
+            says,
+            why,
+            since: None,
+            bad,
+            evidence: None,
+        };
+        let fails = |reason: String, bad: Vec<HostId>| {
+            let judged = own(Says::Fails, reason.clone(), bad);
+            let hold = Hold::GateFailed { wave: number, reason };
+            Err(Box::new(Verdict::Fails(hold, vec![judged])))
+        };
+        let Some(wave) = self.plan.waves.get(number as usize) else {
+            return fails("the plan has no such wave".to_owned(), Vec::new());
+        };
+        let runs = || wave.hosts.iter().filter_map(|id| Some((id, self.hosts.get(id)?)));
         let started =
             runs().filter(|(_, r)| !matches!(r.state, HostState::Cancelled { .. })).count() as u64;
-        let patched = runs().filter(|(_, r)| r.state == HostState::Patched).count() as u64;
+        let patched = self.patched_in(number).count() as u64;
         let needed = u64::from(wave.gate.min_success_percent);
+        let counted = format!(
+            "{patched} of {started} hosts are patched and verified, {needed} percent are needed"
+        );
         if patched * 100 < started * needed {
-            return fails(format!(
-                "{patched} of {started} hosts are patched and verified, {needed} percent are needed"
-            ));
+            return fails(counted, Vec::new());
         }
         let mut witnesses = 0;
         let mut mute: Vec<&HostId> = Vec::new();
-        for (id, run) in runs().filter(|(_, r)| r.state == HostState::Patched) {
+        for (id, run) in self.patched_in(number) {
             let Some(host) = seen.hosts.get(id) else { continue };
             if host.quarantined {
-                return fails(format!(
-                    "host {} was quarantined after it was patched",
-                    self.name_of(id)
-                ));
+                let why = format!("host {} was quarantined after it was patched", self.name_of(id));
+                return fails(why, vec![id.clone()]);
             }
             if self.is_silent(host.last_seen, now, seen) {
-                return fails(format!(
-                    "host {} fell silent after it was patched",
-                    self.name_of(id)
-                ));
+                let why = format!("host {} fell silent after it was patched", self.name_of(id));
+                return fails(why, vec![id.clone()]);
             }
             if host.last_seen > run.ended_at && !self.is_unheard(host.last_seen, now) {
                 witnesses += 1;
@@ -128,16 +237,17 @@ impl Rollout {
                 .filter_map(|id| seen.hosts.get(id)?.last_seen.max(seen.listening_since))
                 .min()
                 .map(|at| later(at, wave.gate.silent_after_seconds.saturating_add(1)));
-            return Verdict::Waits { hold: Hold::NoData { what }, wake };
+            return Err(Box::new(Verdict::Waits { hold: Hold::NoData { what }, wake }));
         }
         if witnesses == 0 {
-            return Verdict::Fails(Hold::NoData {
-                what: format!(
-                    "a single patched host in wave {number}: every host was cancelled or has left"
-                ),
-            });
+            let what = format!(
+                "a single patched host in wave {number}: every host was cancelled or has left"
+            );
+            let judged = own(Says::Fails, format!("no data: {what}"), Vec::new());
+            return Err(Box::new(Verdict::Fails(Hold::NoData { what }, vec![judged])));
         }
-        Verdict::Passes
+        let why = format!("{counted}; each has spoken since and does well");
+        Ok(own(Says::Passes, why, Vec::new()))
     }
 
     pub(super) fn name_of<'a>(&'a self, host: &'a HostId) -> &'a str {

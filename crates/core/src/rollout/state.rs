@@ -3,6 +3,7 @@
 
 use super::{
     HostRun, HostState, IllegalEvent, Phase, Rollout, RolloutEvent, TrafficState, UndoRun,
+    WaveApproval,
 };
 use crate::plan::Plan;
 use crate::plan::approval::Approval;
@@ -13,17 +14,23 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Rollout {
     /// The first event of a rollout whose plan needs no approval.
     pub fn create(id: &RolloutId, plan: Plan, by: &str) -> RolloutEvent {
-        Self::create_approved(id, plan, by, Vec::new())
+        Self::create_approved(id, plan, (by, ""), Vec::new())
     }
 
-    /// The first event of a rollout, with the approvals that counted.
+    /// The first event of a rollout, with the approvals that counted. `starter`: by name, and the one whom their token
+    /// speaks for.
     pub fn create_approved(
         _id: &RolloutId,
         plan: Plan,
-        by: &str,
+        (by, principal): (&str, &str),
         approvals: Vec<Approval>,
     ) -> RolloutEvent {
-        RolloutEvent::Created { by: by.to_owned(), plan: Box::new(plan), approvals }
+        RolloutEvent::Created {
+            by: by.to_owned(),
+            plan: Box::new(plan),
+            approvals,
+            principal: principal.to_owned(),
+        }
     }
 
     /// Folds the first event.
@@ -36,7 +43,7 @@ impl Rollout {
         at: Timestamp,
         event: &RolloutEvent,
     ) -> Result<Self, IllegalEvent> {
-        let RolloutEvent::Created { by, plan, approvals } = event else {
+        let RolloutEvent::Created { by, plan, approvals, principal } = event else {
             return Err(illegal(event, "a rollout begins with `created`"));
         };
         check_waves(plan).map_err(|why| illegal(event, &why))?;
@@ -51,6 +58,7 @@ impl Rollout {
             plan: (**plan).clone(),
             created_at: at,
             created_by: by.clone(),
+            started_by: principal.clone(),
             approvals: approvals.clone(),
             version: 1,
             phase: Phase::Running,
@@ -65,6 +73,8 @@ impl Rollout {
             barred: BTreeSet::new(),
             tested_at: None,
             gates: BTreeMap::new(),
+            approved: BTreeMap::new(),
+            faulted: BTreeSet::new(),
             ended_at: None,
         })
     }
@@ -191,7 +201,7 @@ impl Rollout {
                 }
                 self.wave_ended_at = Some(at);
             }
-            (Phase::Running, RolloutEvent::GatePassed { wave, next_not_before }) => {
+            (Phase::Running, RolloutEvent::GatePassed { wave, next_not_before, .. }) => {
                 let last = *wave as usize + 1 >= self.plan.waves.len();
                 if *wave != self.wave
                     || self.wave_ended_at.is_none()
@@ -207,8 +217,18 @@ impl Rollout {
                 self.wave_ended_at = None;
                 self.wave_not_before = Some(*next_not_before);
             }
-            (Phase::Running, RolloutEvent::Halted { hold }) => {
+            (_, RolloutEvent::WaveApproved { wave, by, principal, comment }) => {
+                if let Err(why) = self.takes_word(*wave, by, principal) {
+                    return refuse(&why.to_string());
+                }
+                let (by, principal, comment) = (by.clone(), principal.clone(), comment.clone());
+                self.approved.insert(*wave, WaveApproval { at, by, principal, comment });
+            }
+            (Phase::Running, RolloutEvent::Halted { hold, judged }) => {
                 self.phase = Phase::Halted { hold: hold.clone() };
+                self.faulted = judged.iter().flat_map(|j| j.bad.iter().cloned()).collect();
+                // What somebody had seen when they let the next ring begin was not this.
+                self.approved.remove(&(self.wave + 1));
                 self.withdraw_grants();
                 // A step of the traffic is taken back, and has to be gone again.
                 if self.plan.waves.get(self.wave as usize).is_some_and(|w| w.traffic.is_some()) {
@@ -230,6 +250,7 @@ impl Rollout {
                     self.excused_wave = Some(self.wave);
                 }
                 self.phase = Phase::Running;
+                self.faulted.clear();
                 // Somebody has seen to it: what could not be done is tried again.
                 self.traffic.retain(|_, run| !matches!(run.state, TrafficState::Failed { .. }));
             }
@@ -508,6 +529,7 @@ impl RolloutEvent {
             Self::Cancelled { .. } => "cancelled",
             Self::WaveEnded { .. } => "wave-ended",
             Self::GatePassed { .. } => "gate-passed",
+            Self::WaveApproved { .. } => "wave-approved",
             Self::Halted { .. } => "halted",
             Self::Barred { .. } => "barred",
             Self::Paused { .. } => "paused",

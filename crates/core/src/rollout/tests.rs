@@ -8,6 +8,7 @@ use crate::transaction::{Entry, Fault, TxEvent};
 
 mod blue_green;
 mod decide;
+mod gates;
 mod operate;
 mod random;
 mod report;
@@ -248,7 +249,7 @@ fn sentence(event: &RolloutEvent) -> String {
         RolloutEvent::WaveEnded { wave } | RolloutEvent::GatePassed { wave, .. } => {
             format!("{} {wave}", event.word())
         }
-        RolloutEvent::Halted { hold } => format!("halted {}", hold.code()),
+        RolloutEvent::Halted { hold, .. } => format!("halted {}", hold.code()),
         other => other.word().to_owned(),
     }
 }

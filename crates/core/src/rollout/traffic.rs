@@ -305,12 +305,12 @@ impl Rollout {
         if aim > 0
             && let Some(hold) = self.overburdened(pools, now, seen)
         {
-            return decision.events.push(RolloutEvent::Halted { hold });
+            return decision.events.push(Verdict::halts(hold, Vec::new()));
         }
         match self.steer(pools, aim, false, now, seen, decision) {
             Steered::Reached | Steered::ReachedButSilent => {}
             Steered::Moving => return,
-            Steered::Stuck(hold) => return decision.events.push(RolloutEvent::Halted { hold }),
+            Steered::Stuck(hold) => return decision.events.push(Verdict::halts(hold, Vec::new())),
         }
         let Some(ended_at) = self.wave_ended_at else {
             return decision.events.push(RolloutEvent::WaveEnded { wave: self.wave });
@@ -320,14 +320,15 @@ impl Rollout {
                 decision.wake(wake);
                 decision.wait(None, hold);
             }
-            Verdict::Fails(hold) => decision.events.push(RolloutEvent::Halted { hold }),
-            Verdict::Passes if self.wave as usize + 1 < self.plan.waves.len() => decision
-                .events
-                .push(RolloutEvent::GatePassed { wave: self.wave, next_not_before: now }),
-            Verdict::Passes if self.hosts.values().all(HostRun::is_over) => {
+            Verdict::Fails(hold, judged) => decision.events.push(Verdict::halts(hold, judged)),
+            Verdict::Passes(judged) if self.wave as usize + 1 < self.plan.waves.len() => {
+                let (wave, next_not_before) = (self.wave, now);
+                decision.events.push(RolloutEvent::GatePassed { wave, next_not_before, judged });
+            }
+            Verdict::Passes(_) if self.hosts.values().all(HostRun::is_over) => {
                 decision.events.push(RolloutEvent::Done);
             }
-            Verdict::Passes => {
+            Verdict::Passes(_) => {
                 decision.wait(None, Hold::WaveRunning { wave: self.wave, unfinished: 1 });
             }
         }
@@ -344,7 +345,7 @@ impl Rollout {
         seen: &Observations,
     ) -> Verdict {
         let gate = self.plan.waves.get(self.wave as usize).map(|w| &w.gate);
-        let Some(gate) = gate.filter(|_| aim > 0) else { return Verdict::Passes };
+        let Some(gate) = gate.filter(|_| aim > 0) else { return Verdict::Passes(Vec::new()) };
         let until = later(ended_at, gate.bake_seconds);
         if now < until {
             let hold = Hold::Bake { wave: self.wave, until };
@@ -363,7 +364,7 @@ impl Rollout {
                 };
             }
         }
-        Verdict::Passes
+        self.judge_step(ended_at, now, seen)
     }
 
     /// Rule 3 where there are pools: after a halt or an abort the requests go back at once, as long as there is a way

@@ -9,10 +9,10 @@ use crate::views::{self, judged};
 use axum::http::StatusCode;
 use fettle_core::plan::Plan;
 use fettle_core::plan::approval::Stage;
-use fettle_core::rollout::{HostState, IllegalEvent, Observations, Rollout, RolloutEvent};
+use fettle_core::rollout::{HostState, IllegalEvent, NoWord, Observations, Rollout, RolloutEvent};
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{Tx, hosts, plans, rollouts as stored};
-use fettle_wire::api::{Because, Page, RolloutDetail, RolloutRow, StartRollout};
+use fettle_wire::api::{ApproveWave, Because, Page, RolloutDetail, RolloutRow, StartRollout};
 use std::sync::Arc;
 
 /// Another event may come between look and write.
@@ -65,14 +65,18 @@ pub(crate) fn start_now(
             let hint = format!("look at it again: `fettle plan show {}`", plan.number);
             return Err(Problem::new(ProblemKind::Conflict, "other-plan", message, hint));
         }
-        start_in(tx, plan, &who.name)
+        start_in(tx, plan, (&who.name, &who.principal))
     })?;
     settled(app, &state);
     app.store.read(|view| views::rollout(app, view, &state.id))
 }
 
 /// Starts the rollout of a plan, if it still follows the one in force and is approved.
-pub(crate) fn start_in(tx: &mut Tx<'_>, plan: Plan, by: &str) -> Result<Arc<Rollout>, Problem> {
+pub(crate) fn start_in(
+    tx: &mut Tx<'_>,
+    plan: Plan,
+    by: (&str, &str),
+) -> Result<Arc<Rollout>, Problem> {
     if plan.hosts.is_empty() {
         let message = format!("plan {} changes no host", plan.number);
         let hint = format!("`fettle plan show {}` says why", plan.number);
@@ -149,7 +153,7 @@ pub(super) async fn abort(
     wish(app, who, id, why, Wish::Abort).await
 }
 
-/// Take patched hosts back: those named, or all.
+/// Take patched hosts back: those named, those of a wave, or all.
 #[utoipa::path(
     post, path = "/rollouts/{id}/undo", tag = "rollouts", params(("id" = String, Path, description = "`ro-1`")),
     request_body = Because, responses((status = 200, body = RolloutDetail), Failures)
@@ -161,6 +165,67 @@ pub(super) async fn undo(
     Body(why): Body<Because>,
 ) -> Answer<RolloutDetail> {
     wish(app, who, id, why, Wish::Undo).await
+}
+
+/// Let the next wave begin, where the policy asks for somebody's word: anybody's with this role but the starter's.
+#[utoipa::path(
+    post, path = "/rollouts/{id}/approve", tag = "rollouts", params(("id" = String, Path, description = "`ro-1`")),
+    request_body = ApproveWave, responses((status = 200, body = RolloutDetail), Failures)
+)]
+pub(super) async fn approve(
+    app: Asked,
+    who: Who,
+    At(id): At<String>,
+    Body(asked): Body<ApproveWave>,
+) -> Answer<RolloutDetail> {
+    let approved = move |app: &App| approve_wave_now(app, &who, &RolloutId(id), &asked);
+    Ok(axum::Json(app.blocking(approved).await?))
+}
+
+/// Keeps somebody's word that a wave may begin, if it is taken from them.
+pub(crate) fn approve_wave_now(
+    app: &App,
+    who: &Who,
+    id: &RolloutId,
+    asked: &ApproveWave,
+) -> Result<RolloutDetail, Problem> {
+    let comment = asked.comment.trim();
+    let mut left = ATTEMPTS;
+    let state = loop {
+        let done = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
+            let state = load(app, tx, id)?;
+            let word = state.approve_wave(asked.wave, &who.name, &who.principal, comment);
+            advance(app, tx, &state, &[word.map_err(|why| no_word(&state, asked.wave, &why))?])
+        });
+        match done {
+            Ok(state) => break state,
+            Err(problem) if problem.code == "changed-meanwhile" && left > 0 => left -= 1,
+            Err(problem) => return Err(problem),
+        }
+    };
+    settled(app, &state);
+    app.store.read(|view| views::rollout(app, view, id))
+}
+
+fn no_word(state: &Rollout, wave: u32, why: &NoWord) -> Problem {
+    let id = &state.id;
+    let (kind, code, hint) = match why {
+        NoWord::OwnRollout => (
+            ProblemKind::Forbidden,
+            "own-rollout",
+            format!(
+                "somebody else with the role approver has to: `fettle rollout approve {id} --wave {}`",
+                wave + 1
+            ),
+        ),
+        NoWord::NotNeeded | NoWord::Given { .. } => {
+            (ProblemKind::Conflict, "no-approval-needed", format!("fettle rollout show {id}"))
+        }
+        NoWord::Stands(_) | NoWord::TooEarly { .. } | NoWord::NotNext { .. } => {
+            (ProblemKind::Conflict, "rollout-state", format!("fettle rollout show {id}"))
+        }
+    };
+    Problem::new(kind, code, format!("wave {} of {id}: {why}", wave + 1), hint)
 }
 
 async fn wish(app: Asked, who: Who, id: String, why: Because, wish: Wish) -> Answer<RolloutDetail> {
@@ -182,11 +247,11 @@ pub(crate) fn wish_now(
             let named = why.hosts.iter().map(|host| Ok(hosts::find(tx, host)?.host.id));
             let named = named.collect::<Result<Vec<HostId>, Problem>>()?;
             let seen = observe(app, tx, &state)?;
-            let events =
-                wished(&state, who, &why.reason, &named, &seen, wish).map_err(|e| not_now(&e))?;
+            let events = wished(&state, who, why, &named, &seen, wish).map_err(|e| not_now(&e))?;
             if events.is_empty() {
                 let hint = format!("look at it with `fettle rollout show {id}`");
-                let message = "no host of this rollout is patched, so there is nothing to undo";
+                let of = why.wave.map_or("this rollout".to_owned(), |w| format!("wave {}", w + 1));
+                let message = format!("no host of {of} is patched, so there is nothing to undo");
                 return Err(Problem::new(ProblemKind::Refused, "nothing-to-undo", message, hint));
             }
             advance(app, tx, &state, &events)
@@ -204,11 +269,12 @@ pub(crate) fn wish_now(
 fn wished(
     state: &Rollout,
     who: &Who,
-    reason: &str,
+    why: &Because,
     named: &[HostId],
     seen: &Observations,
     wish: Wish,
 ) -> Result<Vec<RolloutEvent>, IllegalEvent> {
+    let reason = &why.reason;
     match wish {
         Wish::Pause => Ok(vec![state.pause(&who.name, reason)?]),
         Wish::Resume => Ok(vec![state.resume(&who.name, reason)?]),
@@ -219,6 +285,7 @@ fn wished(
                 run.state == HostState::Patched
                     && !run.undo_at_work()
                     && seen.hosts.contains_key(*id)
+                    && why.wave.is_none_or(|wave| wave == run.wave)
             });
             let patched: Vec<HostId> = patched.map(|(id, _)| id.clone()).collect();
             state.undo(&patched, reason, seen)

@@ -12,7 +12,7 @@ use axum::extract::{Form, Path, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use fettle_core::{Digest, Problem, ProblemKind, RolloutId};
-use fettle_wire::api::{ApprovePlan, Because, MakePlan, MakeRecall, StartRollout};
+use fettle_wire::api::{ApprovePlan, ApproveWave, Because, MakePlan, MakeRecall, StartRollout};
 use serde::Deserialize;
 
 pub(super) async fn login(uri: Uri) -> Response {
@@ -142,8 +142,29 @@ pub(super) async fn start_rollout(visit: Visit, Form(form): Form<StartForm>) -> 
 pub(super) struct WishForm {
     #[serde(default)]
     reason: String,
+    /// For `undo`: `host ID`, `wave N` (counted from 0), or nothing for all.
     #[serde(default)]
-    host: String,
+    what: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ApproveWaveForm {
+    wave: u32,
+    #[serde(default)]
+    comment: String,
+}
+
+pub(super) async fn approve_wave(
+    visit: Visit,
+    Path(id): Path<String>,
+    Form(form): Form<ApproveWaveForm>,
+) -> Response {
+    act(visit, move |app, who| {
+        let asked = ApproveWave { wave: form.wave, comment: form.comment };
+        api::approve_wave_now(app, who, &RolloutId(id.clone()), &asked)?;
+        Ok(format!("/rollouts/{}", escape(&id)))
+    })
+    .await
 }
 
 pub(super) async fn wish(
@@ -163,8 +184,15 @@ pub(super) async fn wish(
             return refusal(&visit.uri, Some(&visit.who), problem);
         }
     };
-    let hosts = if form.host.is_empty() { Vec::new() } else { vec![form.host] };
-    let why = Because { reason: form.reason, hosts };
+    let hosts = form.what.strip_prefix("host ").map(str::to_owned).into_iter().collect();
+    let wave = form.what.strip_prefix("wave ").map(str::parse).transpose();
+    let (Ok(wave), true) = (wave, form.what.is_empty() || form.what.contains(' ')) else {
+        let hint = "choose one of those the page offers";
+        let problem =
+            Problem::new(ProblemKind::Usage, "bad-undo", "it is not said what to undo", hint);
+        return refusal(&visit.uri, Some(&visit.who), problem);
+    };
+    let why = Because { reason: form.reason, hosts, wave };
     act(visit, move |app, who| {
         api::wish_now(app, who, &RolloutId(id.clone()), &why, wish)?;
         Ok(format!("/rollouts/{}", escape(&id)))

@@ -46,7 +46,9 @@ pub(crate) fn rollout(
     id: &RolloutId,
 ) -> Result<RolloutDetail, Problem> {
     let state = crate::rollouts::load(app, view, id)?;
-    let decision = crate::rollouts::decide(app, view, &state)?;
+    let seen = crate::rollouts::observe(app, view, &state)?;
+    let at = crate::app::now();
+    let decision = state.decide(at, &seen);
     let mut hosts = Vec::new();
     for (host, run) in &state.hosts {
         let journal = match &run.assignment {
@@ -74,6 +76,7 @@ pub(crate) fn rollout(
         hosts,
         traffic: traffic(&state),
         waiting: decision.holds,
+        gate: state.judgements(at, &seen),
         events: events
             .into_iter()
             .map(|e| RolloutEventRow { version: e.version, at: e.at, event: without_plan(e.event) })
@@ -99,10 +102,10 @@ fn traffic(state: &Rollout) -> Vec<RolloutTraffic> {
 /// The plan has a route of its own: the event that says that it was started need not carry every host of it.
 fn without_plan(event: RolloutEvent) -> RolloutEvent {
     match event {
-        RolloutEvent::Created { by, mut plan, approvals } => {
+        RolloutEvent::Created { by, mut plan, approvals, principal } => {
             plan.hosts.clear();
             plan.held.clear();
-            RolloutEvent::Created { by, plan, approvals }
+            RolloutEvent::Created { by, plan, approvals, principal }
         }
         other => other,
     }

@@ -8,7 +8,7 @@ use fettle_core::Hold;
 use fettle_core::HostId;
 use fettle_core::operator::Role;
 use fettle_core::plan::Wave;
-use fettle_core::rollout::{Phase, RolloutEvent};
+use fettle_core::rollout::{Judged, Phase, RolloutEvent, Says};
 use fettle_core::transaction::Step;
 use fettle_wire::api::{Page, RolloutDetail, RolloutHost, RolloutRow, RolloutTraffic};
 use maud::{Markup, html};
@@ -113,6 +113,9 @@ pub fn rollout(view: &View<'_>, it: &RolloutDetail) -> Markup {
                 (section("What it waits for", None, html! {
                     ul.waiting { @for w in &it.waiting { li { span.tag { (w.hold.code()) } " " (words::waiting(w, &name)) } } }
                 }))
+            }
+            @if view.may(Role::Approver) && let Some((wave, ring, not)) = waits_for_word(it) {
+                (approval(it, wave, ring, not))
             }
             @if view.may(Role::Operator) { (controls(it)) }
             @if !troubled.is_empty() {
@@ -277,9 +280,14 @@ fn gate(it: &RolloutDetail, index: u32, wave: &Wave) -> Markup {
         _ => None,
     };
     let holding = it.waiting.iter().filter(|w| w.host.is_none()).find_map(|w| match &w.hold {
-        hold @ (Hold::Bake { wave, .. } | Hold::WaveRunning { wave, .. }) if *wave == index => {
+        hold @ (Hold::Bake { wave, .. }
+        | Hold::WaveRunning { wave, .. }
+        | Hold::CheckWaits { wave, .. })
+            if *wave == index =>
+        {
             Some(hold)
         }
+        hold @ Hold::WaveNotApproved { wave, .. } if *wave == index + 1 => Some(hold),
         _ => None,
     });
     let (mark, text) = if let Some(hold) = failed {
@@ -300,6 +308,10 @@ fn gate(it: &RolloutDetail, index: u32, wave: &Wave) -> Markup {
     html! {
         div.gate {
             p { (mark.shape()) b { "Gate" } " " (text) }
+            @let judged = judged(it, index);
+            @if !judged.is_empty() {
+                ul.waiting { @for j in judged { (check(j)) } }
+            }
             p.note {
                 @if wave.rolling { "watch each host " (words::seconds(wave.gate.bake_seconds)) " before the next takes its place" }
                 @else { "watch " (words::seconds(wave.gate.bake_seconds)) ", " (wave.gate.min_success_percent) " % patched" }
@@ -308,6 +320,65 @@ fn gate(it: &RolloutDetail, index: u32, wave: &Wave) -> Markup {
             }
         }
     }
+}
+
+/// What the gate after a wave was judged by: as it stands, or as its event has kept it.
+fn judged(it: &RolloutDetail, index: u32) -> &[Judged] {
+    let kept = it.events.iter().rev().find_map(|e| match &e.event {
+        RolloutEvent::GatePassed { wave, judged, .. } if *wave == index => Some(&judged[..]),
+        RolloutEvent::Halted { judged, .. } if it.row.wave == index && !judged.is_empty() => {
+            Some(&judged[..])
+        }
+        _ => None,
+    });
+    if it.row.wave == index && it.row.phase == Phase::Running {
+        return &it.gate;
+    }
+    kept.unwrap_or_default()
+}
+
+/// One thing a gate asks, and what it made of the answer.
+fn check(it: &Judged) -> Markup {
+    let mark = mark::run_state(match it.says {
+        Says::Passes => "patched",
+        Says::Waits => "granted",
+        Says::Fails => "quarantined",
+    });
+    html! {
+        li {
+            (mark.word(it.says.word())) " " b { (it.check) }
+            @if it.kind != it.check { " " span.quiet { (it.kind) } }
+            ": " (it.why)
+            @if let Some(evidence) = &it.evidence {
+                span.quiet title=(words::utc(evidence.asked_at)) { ", asked at " (evidence.asked_at.strftime("%H:%M:%S")) }
+            }
+        }
+    }
+}
+
+/// The wave that waits for somebody's word.
+fn waits_for_word(it: &RolloutDetail) -> Option<(u32, &str, &str)> {
+    it.waiting.iter().find_map(|w| match &w.hold {
+        Hold::WaveNotApproved { wave, ring, not, .. } => Some((*wave, ring.as_str(), not.as_str())),
+        _ => None,
+    })
+}
+
+/// Lets the next ring begin.
+fn approval(it: &RolloutDetail, wave: u32, ring: &str, not: &str) -> Markup {
+    let action = format!("/rollouts/{}/approve", encoded(it.row.id.as_str()));
+    section(
+        "Let the next ring begin",
+        None,
+        html! {
+            form.control action=(action) method="post" {
+                p { "Wave " (wave + 1) ", ring " b { (ring) } ", begins when somebody other than " (not) " says so." }
+                input type="hidden" name="wave" value=(wave);
+                label { "Comment, for the ledger " input name="comment" maxlength="200" autocomplete="off"; }
+                button.approve { "Let wave " (wave + 1) " begin" }
+            }
+        },
+    )
 }
 
 /// What an operator can do now, each with its reason.
@@ -332,10 +403,44 @@ fn controls(it: &RolloutDetail) -> Markup {
                         (control(it, verb, name, meaning))
                     }
                     @if patched > 0 {
-                        (control(it, "undo", &format!("Undo {}", words::counted(patched as u64, "patched host")), "Every patched host of this rollout is put back as it was, byte for byte."))
+                        (undo(it, patched))
                     }
                 }
             }))
+        }
+    }
+}
+
+/// Puts back all patched hosts, those of a wave, or one.
+fn undo(it: &RolloutDetail, patched: usize) -> Markup {
+    let action = format!("/rollouts/{}/undo", encoded(it.row.id.as_str()));
+    let of = |wave: u32| {
+        it.hosts.iter().filter(move |h| h.run.wave == wave && h.run.state.word() == "patched")
+    };
+    html! {
+        details.control id="do-undo" {
+            summary { "Undo " (words::counted(patched as u64, "patched host")) }
+            form action=(action) method="post" {
+                p { "Patched hosts are put back as they were, byte for byte." }
+                @if patched > 1 {
+                    label { "Which "
+                        select name="what" {
+                            option value="" { "every patched host" }
+                            @for wave in 0..it.row.waves {
+                                @let hosts = of(wave).count() as u64;
+                                @if hosts > 0 && hosts < patched as u64 {
+                                    option value={ "wave " (wave) } { "wave " (wave + 1) ": " (words::counted(hosts, "host")) }
+                                }
+                            }
+                            @for host in (0..it.row.waves).flat_map(of).take(200) {
+                                option value={ "host " (host.id) } { (host.name) }
+                            }
+                        }
+                    }
+                }
+                label { "Reason, for the ledger " input name="reason" required maxlength="200" autocomplete="off"; }
+                button.undo { "Undo" }
+            }
         }
     }
 }

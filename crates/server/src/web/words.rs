@@ -131,7 +131,7 @@ fn said(verb: &str, by: &str, reason: &str) -> String {
 /// What happened, in one line. `name` turns ids into what people call the hosts.
 pub fn event(event: &RolloutEvent, name: &dyn Fn(&HostId) -> String) -> String {
     match event {
-        RolloutEvent::Created { by, plan, approvals } => {
+        RolloutEvent::Created { by, plan, approvals, .. } => {
             let by_whom = approvals.iter().map(|a| a.by.as_str()).collect::<Vec<_>>().join(" and ");
             format!(
                 "started by {by}: plan {}, {} in {}{}",
@@ -169,7 +169,10 @@ pub fn event(event: &RolloutEvent, name: &dyn Fn(&HostId) -> String) -> String {
             format!("wave {} has ended; its hosts are watched", wave + 1)
         }
         RolloutEvent::GatePassed { wave, .. } => format!("the gate after wave {} passed", wave + 1),
-        RolloutEvent::Halted { hold } => format!("halted: {hold}"),
+        RolloutEvent::WaveApproved { wave, by, comment, .. } => {
+            said(&format!("wave {} let begin", wave + 1), by, comment)
+        }
+        RolloutEvent::Halted { hold, .. } => format!("halted: {hold}"),
         RolloutEvent::Barred { versions, cohorts, reason } => {
             let what: Vec<String> =
                 versions.iter().map(|(package, version)| format!("{package} {version}")).collect();

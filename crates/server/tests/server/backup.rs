@@ -81,7 +81,7 @@ fn a_server_restored_in_the_middle_of_a_rollout_hears_again_what_it_has_forgotte
     assert_eq!(names.map(|name| patched(&lab, name)), acknowledged, "acknowledged, and lost");
 
     // Nobody is given the same change twice: the hosts are not what the plan was made for.
-    let resume = Because { reason: "all have reported".into(), hosts: vec![] };
+    let resume = Because { reason: "all have reported".into(), hosts: vec![], wave: None };
     let _: RolloutDetail = lab.post("/rollouts/ro-1/resume", &resume);
     for host in finished(&lab, &mut agents).hosts {
         let cancelled = HostState::Cancelled { hold: Hold::HostChanged };

@@ -10,6 +10,7 @@ mod backup;
 mod bundles;
 mod feeds;
 mod fleet;
+mod gates;
 mod http;
 mod lists;
 mod operations;

@@ -64,8 +64,10 @@ fn a_recall_halts_the_rollout_before_it_answers_and_stops_who_has_not_begun() {
     // No plan takes it, nor what is kept in step with it, and says why.
     lab.host("late", "broad");
     assert_eq!(recalled(&plan(&lab)), ["late openssl"]);
-    let _: RolloutDetail =
-        lab.post("/rollouts/ro-1/resume", &Because { reason: "try".into(), hosts: vec![] });
+    let _: RolloutDetail = lab.post(
+        "/rollouts/ro-1/resume",
+        &Because { reason: "try".into(), hosts: vec![], wave: None },
+    );
     until("the halt once more", || {
         Some(rollout(&lab)).filter(|r| matches!(r.row.phase, Phase::Halted { .. }))
     });
@@ -73,8 +75,10 @@ fn a_recall_halts_the_rollout_before_it_answers_and_stops_who_has_not_begun() {
     let path = format!("/recalls/openssl/{NEW}?reason=the%20vendor%20was%20wrong");
     assert_eq!(lab.call("DELETE", &path, b"").status, 204);
     assert_eq!(lab.get::<Page<RecallRow>>("/recalls").total, 0);
-    let _: RolloutDetail =
-        lab.post("/rollouts/ro-1/resume", &Because { reason: "lifted".into(), hosts: vec![] });
+    let _: RolloutDetail = lab.post(
+        "/rollouts/ro-1/resume",
+        &Because { reason: "lifted".into(), hosts: vec![], wave: None },
+    );
     assert_eq!(finished(&lab, &mut agents).row.hosts_by_state.get("patched"), Some(&3));
     assert_eq!(lab.get::<LedgerVerified>("/ledger/verify").broken, None);
 }

@@ -10,7 +10,7 @@ use fettle_wire::api::{
 };
 
 fn because(reason: &str) -> Because {
-    Because { reason: reason.into(), hosts: vec![] }
+    Because { reason: reason.into(), hosts: vec![], wave: None }
 }
 
 /// Lets the agents speak until one of them has something to do; gives which.

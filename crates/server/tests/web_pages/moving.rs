@@ -242,6 +242,7 @@ pub(crate) fn rollout_running() -> RolloutDetail {
         expires_at: ago(-3600),
     };
     RolloutDetail {
+        gate: vec![],
         approvals: vec![],
         row: running_row(),
         waves: waves(),
@@ -290,13 +291,18 @@ pub(crate) fn rollout_running() -> RolloutDetail {
                     by: "alice".into(),
                     plan: Box::new(plan().plan),
                     approvals: vec![],
+                    principal: String::new(),
                 },
             ),
             event(2, 658, grant("web-1")),
             event(3, 655, RolloutEvent::Redeemed { host: id("web-1") }),
             event(4, 610, RolloutEvent::Ended { host: id("web-1"), outcome: Outcome::Patched }),
             event(5, 610, RolloutEvent::WaveEnded { wave: 0 }),
-            event(6, 310, RolloutEvent::GatePassed { wave: 0, next_not_before: ago(310) }),
+            event(
+                6,
+                310,
+                RolloutEvent::GatePassed { wave: 0, next_not_before: ago(310), judged: vec![] },
+            ),
             event(7, 240, grant("web-2")),
             event(8, 238, grant("web-3")),
             event(9, 60, RolloutEvent::Redeemed { host: id("web-2") }),
@@ -334,7 +340,7 @@ pub(crate) fn rollout_halted() -> RolloutDetail {
         },
     ));
     let Phase::Halted { hold } = it.row.phase.clone() else { unreachable!() };
-    it.events.push(event(6, 609, RolloutEvent::Halted { hold }));
+    it.events.push(event(6, 609, RolloutEvent::Halted { hold, judged: vec![] }));
     it
 }
 

@@ -1,6 +1,7 @@
 //! Operators, and faults that come by chance.
 
 use super::{Happening, World};
+use crate::Sabotage;
 use fettle_core::recall::Recall;
 use fettle_core::rollout::{HostState, Phase, RolloutEvent};
 use fettle_core::transaction::Next;
@@ -10,6 +11,7 @@ impl World {
     /// Once a minute everything that may go wrong by itself gets its chance.
     pub(super) fn tick(&mut self) {
         self.due(60, Happening::Tick);
+        self.let_begin();
         if self.healed {
             return;
         }
@@ -76,6 +78,33 @@ impl World {
         self.store.hosts.remove(&host).is_some()
     }
 
+    /// Where a rollout waits for somebody's word, its starter tries, and sooner or later somebody else says it.
+    fn let_begin(&mut self) {
+        let ids: Vec<RolloutId> = self.store.rollouts.keys().cloned().collect();
+        for id in ids {
+            let Some(row) = self.store.rollouts.get(&id) else { continue };
+            let (state, wave) = (row.state.clone(), row.state.wave + 1);
+            if state.wave_ended_at.is_none() {
+                continue;
+            }
+            let own = state.approve_wave(wave, "operator", "operator", "");
+            if own.is_ok() {
+                self.checker.violated(self.now, "32 word", format!("{id} took its starter's word"));
+            }
+            let forged = self.sabotaged(Sabotage::ApproveOwn);
+            if !forged && !self.healed && !self.random.permille(150) {
+                continue;
+            }
+            let Ok(event) = state.approve_wave(wave, "bob", "bob", "looks good") else { continue };
+            let speaker = if forged { "operator" } else { "bob" };
+            self.store.words.insert((id.clone(), wave), speaker.to_owned());
+            if self.write(&id, state.version, &[event], speaker) {
+                self.checker.sometimes("ring let begin");
+                self.signal();
+            }
+        }
+    }
+
     /// An operator does what the moment suggests; now and then something that does not fit.
     fn operate(&mut self) -> bool {
         let ids: Vec<RolloutId> = self.store.rollouts.keys().cloned().collect();
@@ -108,7 +137,7 @@ impl World {
                     hosts.truncate(1);
                 }
                 let seen = self.store.observe(self.now, &id, None, None);
-                state.undo(&hosts, "slow since", &seen).unwrap_or_default()
+                state.undo(&hosts, crate::check::OPERATORS_REASON, &seen).unwrap_or_default()
             }
         };
         let version = state.version;

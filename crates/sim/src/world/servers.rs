@@ -2,8 +2,12 @@
 
 use super::{Happening, Reply, Request, World};
 use crate::Sabotage;
+use crate::gates::{self, Given, Mood};
 use crate::server::NotWritten;
-use fettle_core::rollout::{HostState, Phase, Rollout, RolloutEvent, TrafficState, effects};
+use fettle_core::policy::{GateRule, UndoRule};
+use fettle_core::rollout::{
+    HostState, Phase, Question, Rollout, RolloutEvent, TrafficState, effects,
+};
 use fettle_core::{AssignmentId, Hold, HostId, RolloutId, Timestamp};
 use std::borrow::Cow;
 
@@ -70,8 +74,14 @@ impl World {
             decision.events.retain(|e| !matches!(e, RolloutEvent::TrafficAsked { .. }));
         }
         if self.sabotaged(Sabotage::SkipGate) && bakes {
-            decision.events =
-                vec![RolloutEvent::GatePassed { wave: row.state.wave, next_not_before: self.now }];
+            decision.events = vec![RolloutEvent::GatePassed {
+                wave: row.state.wave,
+                next_not_before: self.now,
+                judged: Vec::new(),
+            }];
+        }
+        if self.sabotaged(Sabotage::KeepRed) && matches!(row.state.phase, Phase::Halted { .. }) {
+            decision.events.retain(|e| !matches!(e, RolloutEvent::UndoAsked { .. }));
         }
         let version = row.state.version;
         // Nothing may follow twice from the same facts.
@@ -98,6 +108,8 @@ impl World {
                 Hold::NoData { .. } => "no data yet",
                 Hold::NotTested { .. } => "no good test yet",
                 Hold::TestFailed { .. } => "a twin failed",
+                Hold::CheckWaits { .. } => "check waited for",
+                Hold::WaveNotApproved { .. } => "word waited for",
                 Hold::Soak { .. } => "soak",
                 Hold::HostSilent { .. } => "silent host held",
                 _ => "another hold",
@@ -158,8 +170,42 @@ impl World {
         }
     }
 
+    /// Every evaluator is asked what the gates want to know, and answers as it is.
+    pub(super) fn ask_evaluators(&mut self) {
+        self.due(45, Happening::Ask);
+        let now = self.now;
+        let open: Vec<(RolloutId, Question)> = (self.store.rollouts.iter())
+            .flat_map(|(id, row)| row.state.questions().into_iter().map(|q| (id.clone(), q)))
+            .collect();
+        let mut news = false;
+        for (id, question) in open {
+            let check = question.check.name.clone();
+            let mood = self.moods.get(&(id.clone(), check.clone())).copied().unwrap_or(Mood::Good);
+            let Some((evidence, good)) = gates::answer(&mut self.random, mood, &question, now)
+            else {
+                continue;
+            };
+            self.checker.sometimes(match mood {
+                Mood::Good => "good answer",
+                Mood::Bad => "bad answer",
+                Mood::Flaps => "answer by turns",
+                Mood::Old | Mood::Elsewhere | Mood::Tomorrow => "answer to no question",
+                Mood::Errs | Mood::Silent => "no answer",
+            });
+            let given = Given { rollout: id.clone(), evidence: evidence.clone(), good };
+            self.store.given.push(given);
+            self.store.evidence.insert((id, check), evidence);
+            news = true;
+        }
+        if news {
+            self.signal();
+        }
+    }
+
     pub(super) fn crash_process(&mut self, process: usize) {
         self.tell(|_| format!("process {process} crashes"));
+        // What evaluators said was in its memory.
+        self.store.evidence.clear();
         let p = &mut self.processes[process];
         p.up = false;
         p.boot += 1;
@@ -344,9 +390,23 @@ fn blinded(state: &Rollout, sabotage: Option<Sabotage>) -> Cow<'_, Rollout> {
         Some(Sabotage::RollUnwatched) => {
             shown.to_mut().plan.waves.iter_mut().for_each(|w| w.rolling = false);
         }
+        Some(Sabotage::AskNobody) => gates_of(shown.to_mut()).for_each(|g| g.checks.clear()),
+        Some(Sabotage::ForgetProof) => {
+            gates_of(shown.to_mut()).for_each(|g| g.require_proof = false);
+        }
+        Some(Sabotage::ForgetApproval) => {
+            gates_of(shown.to_mut()).for_each(|g| g.approval.clear());
+        }
+        Some(Sabotage::UndoWider) => {
+            gates_of(shown.to_mut()).for_each(|g| g.undo = Some(UndoRule::All));
+        }
         _ => {}
     }
     shown
+}
+
+fn gates_of(state: &mut Rollout) -> impl Iterator<Item = &mut GateRule> {
+    state.plan.waves.iter_mut().map(|wave| &mut wave.gate)
 }
 
 /// One event as a line of the story.
@@ -363,7 +423,7 @@ fn line(event: &RolloutEvent) -> String {
             format!("{host} {}", event.word())
         }
         RolloutEvent::Cancelled { host, hold } => format!("{host} cancelled: {hold}"),
-        RolloutEvent::Halted { hold } => format!("halted: {hold}"),
+        RolloutEvent::Halted { hold, .. } => format!("halted: {hold}"),
         RolloutEvent::WaveEnded { wave } | RolloutEvent::GatePassed { wave, .. } => {
             format!("{} {wave}", event.word())
         }

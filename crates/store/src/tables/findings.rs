@@ -94,6 +94,22 @@ pub fn of_host(
     Ok(rows.into_iter().map(|r| ((r.finding.id.clone(), r.finding.source.clone()), r)).collect())
 }
 
+/// Where one vulnerability stands on a host, in each source package.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn of_host_by_id(
+    view: &View<'_>,
+    host: &HostId,
+    id: &str,
+) -> Result<Vec<FindingRecord>, StoreError> {
+    view.all(
+        "SELECT body, first_seen, since, fixed_at FROM findings WHERE host = $1 AND id = $2 ORDER BY source",
+        [host.as_str(), id],
+        record,
+    )
+}
+
 /// One finding by its key.
 ///
 /// # Errors

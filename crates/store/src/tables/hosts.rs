@@ -245,6 +245,16 @@ pub fn enrol(tx: &mut Tx<'_>, new: &NewHost<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// When the inventory came that is kept of a host.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn inventory_at(view: &View<'_>, id: &HostId) -> Result<Option<Timestamp>, StoreError> {
+    view.one("SELECT at FROM inventories WHERE host = $1", [id.as_str()], |row| {
+        Ok(from_micros(row.get(0)?))
+    })
+}
+
 /// Keeps what a host reported.
 ///
 /// # Errors

@@ -165,9 +165,10 @@ pub fn append(tx: &mut Tx<'_>, state: &Rollout, events: &[RolloutEvent]) -> Resu
 /// The event as the ledger keeps it: the plan by its digest, for the plan is in the ledger already.
 fn ledger_body(version: u64, event: &RolloutEvent) -> Result<serde_json::Value, StoreError> {
     let body = match event {
-        RolloutEvent::Created { by, plan, approvals } => {
+        RolloutEvent::Created { by, plan, approvals, principal } => {
             json!({
-                "event": "created", "by": by, "plan": plan.number, "digest": plan.digest(), "approvals": approvals,
+                "event": "created", "by": by, "principal": principal, "plan": plan.number, "digest": plan.digest(),
+                "approvals": approvals,
             })
         }
         other => serde_json::to_value(other)

@@ -4,6 +4,7 @@ use super::super::*;
 use super::checks;
 use super::cycle::{self, CYCLE};
 use super::duration::MAX_SECONDS;
+use super::gate::{self, CHECK, GATE};
 use super::section::{Keys, Section};
 use super::strategy::{self, STRATEGY};
 use super::{Errors, nearest};
@@ -89,13 +90,6 @@ const ACCEPT_MISSING: Keys = &[
 const RESTART: Keys = &[("never", "true"), ("spare", "[\"postgresql@*.service\"]")];
 const REBOOT: Keys = &[("when", "\"needed\"")];
 const BUDGET: Keys = &[("name", "\"web\""), ("select", "\"role=web\""), ("max-unavailable", "1")];
-const GATE: Keys = &[
-    ("bake", "\"5m\""),
-    ("max-failures", "0"),
-    ("min-success-percent", "100"),
-    ("silent-after", "\"15m\""),
-    ("undo-wave", "true"),
-];
 const TESTBED: Keys = &[
     ("required", "true"),
     ("worker", "\"fettle.worker=true\""),
@@ -111,7 +105,7 @@ const PROBE: Keys = &[
 ];
 
 /// Sections: name, how its header is written, its keys.
-const SECTIONS: [(&str, &str, Keys); 17] = [
+const SECTIONS: [(&str, &str, Keys); 18] = [
     ("policy", "[policy]", POLICY),
     ("source", "[[source]]", SOURCE),
     ("class", "[[class]]", CLASS),
@@ -129,6 +123,7 @@ const SECTIONS: [(&str, &str, Keys); 17] = [
     ("probe", "[[probe]]", PROBE),
     ("testbed", "[testbed]", TESTBED),
     ("cycle", "[cycle]", CYCLE),
+    ("check", "[[check]]", CHECK),
 ];
 
 /// What to do about a key that is not known where it stands: spelt wrongly, or written into the wrong section.
@@ -243,8 +238,11 @@ pub(super) fn policy(e: &mut Errors<'_>, root: &DeTable<'_>) -> Policy {
     policy.reboot = document.one(e, "reboot").map(|s| reboot(e, &s)).unwrap_or_default();
     let sections = document.many(e, "budget");
     policy.budgets = checks::budgets(e, sections, budget);
-    policy.gate = document.one(e, "gate").map(|s| gate(e, &s)).unwrap_or_default();
     policy.testbed = document.one(e, "testbed").map(|s| testbed(e, &s));
+    let section = document.one(e, "gate");
+    policy.gate = section.as_ref().map(|s| gate::gate(e, s)).unwrap_or_default();
+    let checks = document.many(e, "check");
+    gate::asks(e, section.as_ref(), &checks, &mut policy);
     policy.probes = document.many(e, "probe").iter().filter_map(|s| probe(e, s)).collect();
     policy
 }
@@ -520,21 +518,6 @@ fn budget(e: &mut Errors<'_>, s: &Section<'_, '_>) -> BudgetRule {
         name: s.text(e, "name").unwrap_or_default(),
         select: s.selector(e, "select").unwrap_or(Selector::All),
         max_unavailable: s.count(e, "max-unavailable", 1..=1_000_000).unwrap_or(0),
-    }
-}
-
-fn gate(e: &mut Errors<'_>, s: &Section<'_, '_>) -> GateRule {
-    let usual = GateRule::default();
-    GateRule {
-        bake_seconds: s.duration(e, "bake", 0..=MAX_SECONDS).unwrap_or(usual.bake_seconds),
-        max_failures: s.count(e, "max-failures", 0..=1_000_000).unwrap_or(usual.max_failures),
-        min_success_percent: s
-            .count(e, "min-success-percent", 0..=100)
-            .unwrap_or(usual.min_success_percent),
-        silent_after_seconds: s
-            .duration(e, "silent-after", 1..=MAX_SECONDS)
-            .unwrap_or(usual.silent_after_seconds),
-        undo_wave: s.flag(e, "undo-wave").unwrap_or(usual.undo_wave),
     }
 }
 

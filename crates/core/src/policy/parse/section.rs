@@ -233,6 +233,40 @@ impl<'t, 'i> Section<'t, 'i> {
         found
     }
 
+    /// A number that is one, of either sign.
+    pub(super) fn real(&self, e: &mut Errors<'_>, key: &str) -> Option<f64> {
+        let (value, span) = self.get(key)?;
+        let found = match value {
+            DeValue::Float(f) => f.as_str().replace('_', "").parse::<f64>().ok(),
+            DeValue::Integer(i) => {
+                i64::from_str_radix(i.as_str(), i.radix()).ok().map(|n| n as f64)
+            }
+            other => {
+                self.wrong(e, key, span.start, other, "a number");
+                return None;
+            }
+        };
+        let found = found.filter(|n| n.is_finite());
+        if found.is_none() {
+            let message = format!("`{key}` must be a number");
+            e.at(span.start, message, format!("write one such as {}", self.example(key)));
+        }
+        found
+    }
+
+    /// One text or a list of them, each with its place.
+    pub(super) fn text_or_texts(
+        &self,
+        e: &mut Errors<'_>,
+        key: &str,
+    ) -> Option<Vec<(&'t str, usize)>> {
+        let (value, _) = self.get(key)?;
+        if value.is_array() {
+            return self.texts(e, key);
+        }
+        self.text_at(e, key).map(|(text, span)| vec![(text, span.start)])
+    }
+
     /// A duration, in seconds, in a range.
     pub(super) fn duration(
         &self,

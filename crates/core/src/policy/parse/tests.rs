@@ -3,6 +3,8 @@ use super::*;
 use crate::policy::Strategy;
 use proptest::prelude::{Strategy as _, *};
 
+mod gate;
+
 const HEAD: &str = "[policy]\nname = \"p\"\nselect = \"all\"\n\n[[ring]]\nname = \"all\"\n";
 
 fn errors(text: &str) -> String {
@@ -141,7 +143,7 @@ line 7, column 1: [[ring]] has no key `wave_percent`; did you mean `wave-percent
 line 8, column 1: [[ring]] has no key `banana`; its keys are name, select, wave-percent, soak
 line 9, column 3: a policy has no section `rings`; did you mean `[[ring]]`?
 line 10, column 2: a policy has no section `gates`; did you mean `[gate]`?
-line 11, column 2: a policy has no section `quux`; sections are policy, source, class, strategy, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe, testbed, cycle
+line 11, column 2: a policy has no section `quux`; sections are policy, source, class, strategy, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe, testbed, cycle, check
 "#);
     insta::assert_snapshot!(errors("approvals = 1\n[[policy]]\nname = \"p\"\n[ring]\nname = \"a\"\n"), @r#"
 line 1, column 1: a policy has no section `approvals`; `approvals` belongs under [policy]

@@ -95,7 +95,12 @@ fn stopping_withdraws_every_unredeemed_grant() {
     let table: [Stop; 3] = [
         |r| r.pause("alice", "x"),
         |r| r.abort("alice", "x"),
-        |_| Ok(RolloutEvent::Halted { hold: Hold::TooManyFailures { failed: 1, allowed: 0 } }),
+        |_| {
+            Ok(RolloutEvent::Halted {
+                hold: Hold::TooManyFailures { failed: 1, allowed: 0 },
+                judged: vec![],
+            })
+        },
     ];
     for stop in table {
         let mut w = world();
@@ -296,7 +301,7 @@ fn events_that_do_not_fit_are_refused_and_change_nothing() {
         ("the wave has not ended", RolloutEvent::WaveEnded { wave: 0 }),
         (
             "a gate before the wave's end",
-            RolloutEvent::GatePassed { wave: 0, next_not_before: t0() },
+            RolloutEvent::GatePassed { wave: 0, next_not_before: t0(), judged: vec![] },
         ),
         ("resumed while running", RolloutEvent::Resumed { by: "x".into(), reason: String::new() }),
         ("undo of a pending host", undo_asked("c")),
@@ -414,7 +419,8 @@ fn a_rollout_does_not_begin_without_the_approvals_its_plan_needs() {
         (vec![by("bob", this), by("carol", other)], false),
         (vec![by("bob", this), by("carol", this)], true),
     ] {
-        let event = Rollout::create_approved(&id, plan.clone(), "alice", approvals.clone());
+        let event =
+            Rollout::create_approved(&id, plan.clone(), ("alice", "admin"), approvals.clone());
         let begun = Rollout::begin(&id, t0(), &event);
         assert_eq!(begun.is_ok(), begins, "{approvals:?}");
         assert!(begun.is_err() || begun.is_ok_and(|r| r.approvals == approvals));

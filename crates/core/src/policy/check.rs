@@ -1,0 +1,146 @@
+//! What a policy's gate asks besides what every gate asks: `[[check]]`, proof, approval, and what a red gate undoes.
+//!
+//! These are questions only. Whoever answers them stands at the server's edge and can say nothing but what was found;
+//! what follows from an answer is judged by [`crate::rollout`].
+
+use super::GateRule;
+use serde::{Deserialize, Serialize};
+
+/// Name under which a gate keeps what it found about findings proved gone: no `[[check]]` may have it.
+pub const PROOF: &str = "proof";
+/// Name under which a gate keeps what it found about the wave's hosts themselves.
+pub const HOSTS: &str = "hosts";
+/// Name under which a gate keeps who let the next ring begin.
+pub const APPROVAL: &str = "approval";
+
+/// What `approval` says where every wave waits for somebody's word, and not only the first of some rings.
+pub const EACH_WAVE: &str = "each-wave";
+
+/// A question that the gate after each wave asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckRule {
+    /// What people call it; unique in its policy.
+    pub name: String,
+    /// Which question.
+    #[serde(flatten)]
+    pub asks: CheckKind,
+    /// The gate waits so long after the bake for an answer that lets it pass, in seconds, and then fails. `None`: it
+    /// waits until somebody decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_after_seconds: Option<u64>,
+}
+
+/// The kinds of questions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum CheckKind {
+    /// The server asks a Prometheus server; its one number has to be where it should.
+    Prometheus {
+        /// Base address: `https://prometheus.example.org`.
+        url: String,
+        /// PromQL that gives one number.
+        query: String,
+        /// Where the number has to be.
+        expect: Expect,
+        /// For so long without a break, after the wave, in seconds.
+        for_seconds: u64,
+    },
+    /// The server asks a program of the operator's by HTTP; its word counts.
+    Webhook {
+        /// Where.
+        url: String,
+    },
+}
+
+impl CheckKind {
+    /// The word, as policy, CLI, API and web write it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Prometheus { .. } => "prometheus",
+            Self::Webhook { .. } => "webhook",
+        }
+    }
+}
+
+/// Where a number has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", content = "than", rename_all = "kebab-case")]
+pub enum Expect {
+    /// Less than this.
+    Below(f64),
+    /// More than this.
+    Above(f64),
+    /// Exactly this.
+    Equals(f64),
+}
+
+impl Expect {
+    /// Is it there? What is no number is nowhere.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            Self::Below(limit) => value < limit,
+            Self::Above(limit) => value > limit,
+            // Counts and flags are what one compares so: they come as exact numbers.
+            #[allow(clippy::float_cmp)]
+            Self::Equals(wanted) => value == wanted,
+        }
+    }
+}
+
+impl std::fmt::Display for Expect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Below(limit) => write!(f, "below {limit}"),
+            Self::Above(limit) => write!(f, "above {limit}"),
+            Self::Equals(wanted) => write!(f, "equal to {wanted}"),
+        }
+    }
+}
+
+/// Which patched hosts a gate that failed takes back by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UndoRule {
+    /// None: somebody decides.
+    None,
+    /// Those of the wave that the gate found fault with.
+    Failed,
+    /// Every patched host of the wave.
+    Wave,
+    /// Every patched host of the rollout.
+    All,
+}
+
+impl UndoRule {
+    /// The word, as the policy writes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Failed => "failed",
+            Self::Wave => "wave",
+            Self::All => "all",
+        }
+    }
+}
+
+impl GateRule {
+    /// What a red gate undoes.
+    pub fn undoes(&self) -> UndoRule {
+        match self.undo {
+            Some(rule) => rule,
+            None if self.undo_wave => UndoRule::Wave,
+            None => UndoRule::None,
+        }
+    }
+
+    /// Does the gate between these two rings wait for somebody's word? `after` and `next` are the rings of the wave
+    /// that has ended and of the one that would begin.
+    pub fn waits_for_approval(&self, after: &str, next: &str) -> bool {
+        self.approval.iter().any(|ring| ring == EACH_WAVE || (ring == next && after != next))
+    }
+
+    /// Does it ask anything of somebody who is not one of the wave's hosts or the operator?
+    pub fn asks_more(&self) -> bool {
+        self.require_proof || !self.checks.is_empty()
+    }
+}

@@ -1,0 +1,110 @@
+//! What a gate asks of others, and how a text that asks badly is told so.
+
+use super::*;
+use crate::policy::{CheckKind, Expect, UndoRule};
+
+const RINGS: &str = "[policy]\nname = \"p\"\nselect = \"all\"\n[[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\n[[ring]]\nname = \"broad\"\n";
+
+fn of(text: &str) -> GateRule {
+    Policy::parse(&format!("{RINGS}{text}")).unwrap_or_else(|e| panic!("{e:?}")).gate
+}
+
+fn wrong(text: &str) -> String {
+    errors(&format!("{RINGS}{text}"))
+}
+
+#[test]
+fn a_gate_says_whom_it_asks_and_whose_word_it_waits_for() {
+    let gate = of("[gate]\nrequire-proof = true\napproval = \"before:broad\"\nundo = \"failed\"\n\
+         [[check]]\nname = \"errors\"\nkind = \"prometheus\"\nurl = \"http://127.0.0.1:9090\"\n\
+         query = \"sum(rate(errors[5m]))\"\nbelow = 0.5\nfor = \"10m\"\nfail-after = \"1h\"\n\
+         [[check]]\nname = \"suite\"\nkind = \"webhook\"\nurl = \"https://ci.example.org/gate\"\n");
+    assert!(gate.require_proof && gate.waits_for_approval("canary", "broad"));
+    assert!(!gate.waits_for_approval("broad", "broad"), "once, and not before each wave of it");
+    assert_eq!(gate.undoes(), UndoRule::Failed);
+    let CheckKind::Prometheus { expect, for_seconds, .. } = &gate.checks[0].asks else { panic!() };
+    assert_eq!((*expect, *for_seconds), (Expect::Below(0.5), 600));
+    assert_eq!(gate.checks[0].fail_after_seconds, Some(3600));
+    assert!(matches!(&gate.checks[1].asks, CheckKind::Webhook { url } if url.contains("ci.")));
+    for (is, asked) in [("below = 1", 0.5), ("above = -1", 0.5), ("equals = 0.5", 0.5)] {
+        let text = format!(
+            "[[check]]\nname = \"c\"\nkind = \"prometheus\"\nurl = \"http://h\"\nquery = \"q\"\n{is}\n"
+        );
+        let CheckKind::Prometheus { expect, .. } = of(&text).checks[0].asks else { panic!() };
+        assert!(expect.holds(asked) && !expect.holds(f64::NAN), "{is}");
+    }
+    assert!(of("[gate]\napproval = \"each-wave\"\n").waits_for_approval("broad", "broad"));
+}
+
+#[test]
+fn what_a_red_gate_undoes_is_kept_as_older_programs_kept_it_where_they_could_say_it() {
+    for (text, undoes, kept) in [
+        ("", UndoRule::None, "false"),
+        ("undo = \"none\"", UndoRule::None, "false"),
+        ("undo-wave = true", UndoRule::Wave, "true"),
+        ("undo = \"wave\"", UndoRule::Wave, "true"),
+        ("undo = \"all\"", UndoRule::All, "false,\"undo\":\"all\""),
+        ("undo = \"failed\"", UndoRule::Failed, "false,\"undo\":\"failed\""),
+    ] {
+        let gate = of(&format!("[gate]\n{text}\n"));
+        assert_eq!(gate.undoes(), undoes, "{text}");
+        let json = serde_json::to_string(&gate).unwrap();
+        assert_eq!(
+            json,
+            format!(
+                "{{\"bake_seconds\":300,\"max_failures\":0,\"min_success_percent\":100,\
+                 \"silent_after_seconds\":900,\"undo_wave\":{kept}}}"
+            )
+        );
+        assert_eq!(serde_json::from_str::<GateRule>(&json).unwrap(), gate);
+    }
+}
+
+#[test]
+fn a_gate_that_asks_badly_is_told_where_and_what_to_write() {
+    insta::assert_snapshot!(wrong("[gate]\nundo = \"some\"\nundo-wave = true\napproval = [\"before:canary\", \"before:brod\", \"broad\"]\n"), @r#"
+line 10, column 8: `undo` cannot be "some"; write one of "none", "failed", "wave", "all"
+line 11, column 1: the gate has `undo` and `undo-wave`; take `undo-wave` away: `undo = "wave"` says the same
+line 12, column 13: no gate stands before `canary`, the first ring; write `approvals = 1` under [policy]: then its plans need approval
+line 12, column 30: the policy has no ring `brod`; did you mean "before:broad"?
+line 12, column 45: `approval` cannot be "broad"; write "before:RING", a list of those, or "each-wave"
+"#);
+    insta::assert_snapshot!(wrong("[[check]]\nname = \"proof\"\nkind = \"prometheus\"\nurl = \"prometheus:9090\"\nbelow = 1\nabove = 2\n[[check]]\nkind = \"webhook\"\nname = \"a\"\nurl = \"https://me:pw@h/\"\nquery = \"up\"\n[[check]]\nname = \"a\"\nkind = \"promethius\"\n"), @r#"
+line 9, column 1: [[check]] has no `query`; add `query = "sum(rate(http_errors_total[5m]))"`
+line 9, column 1: the check says several times where the number has to be; write one of `below = 0.5`, `above = 0.99` and `equals = 1`
+line 12, column 7: `url` must begin with https:// or http://; write one such as `url = "https://prometheus.example.org"`
+line 18, column 7: `url` holds a name or password; take name and password away: a policy is read by many
+line 19, column 1: `query` means nothing with `kind = "webhook"`; take it away; it goes with "prometheus"
+line 22, column 8: `kind` cannot be "promethius"; write one of "prometheus", "webhook"
+"#);
+    insta::assert_snapshot!(wrong("[[check]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"https:///x\"\n[[check]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"http://h/#x\"\nfail-after = 3\n[[check]]\nname = \"n\"\nkind = \"prometheus\"\nurl = \"http://h\"\nquery = \"q\"\nbelow = nan\nfor = \"2d\"\n"), @r#"
+line 12, column 7: `url` names no host; write one such as `url = "https://prometheus.example.org"`
+line 14, column 8: there is a [[check]] named `a` already; give each a name of its own
+line 16, column 7: `url` has a fragment, which no server is sent; take away what follows `#`
+line 17, column 14: `fail-after` has a number without a unit; write `fail-after = "3s"` or `fail-after = "3m"`
+line 23, column 9: `below` must be a number; write one such as `below = 0.5`
+"#);
+}
+
+#[test]
+fn a_policy_with_one_wave_is_told_that_nothing_is_asked_between_waves() {
+    let rolling = "[policy]\nname = \"p\"\nselect = \"all\"\n[strategy]\nkind = \"rolling\"\nmax-unavailable = 1\n";
+    insta::assert_snapshot!(errors(&format!("{rolling}[gate]\nrequire-proof = true\n[[check]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"https://h\"\n")), @r#"
+line 8, column 1: `require-proof` is asked between waves, and a rolling policy has one wave; take it away, or choose `kind = "percentage"` or rings
+line 9, column 1: `[[check]]` is asked between waves, and a rolling policy has one wave; take it away, or choose `kind = "percentage"` or rings
+"#);
+}
+
+#[test]
+fn a_check_is_told_apart_by_its_name_where_policies_differ() {
+    let with = |limit: &str| {
+        Policy::parse(&format!(
+            "{RINGS}[[check]]\nname = \"errors\"\nkind = \"prometheus\"\nurl = \"http://h\"\nquery = \"q\"\nbelow = {limit}\nfor = \"5m\"\n"
+        ))
+        .unwrap()
+    };
+    let told = crate::policy::settings(&with("0.5"), &with("0.25"));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].what.starts_with("check errors."), "{told:?}");
+    assert_eq!((told[0].from.as_deref(), told[0].to.as_deref()), (Some("0.5"), Some("0.25")));
+}

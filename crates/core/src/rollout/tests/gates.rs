@@ -1,0 +1,348 @@
+//! What a gate asks of others: no data never passes, an old or foreign answer is no data, and each says why.
+
+use super::*;
+use crate::assignment::RestartRule;
+use crate::finding::FindingState;
+use crate::policy::{CheckKind, CheckRule, Expect, UndoRule};
+
+fn number(for_seconds: u64, fail_after_seconds: Option<u64>) -> CheckRule {
+    let asks = CheckKind::Prometheus {
+        url: "http://127.0.0.1:9090".into(),
+        query: "errors".into(),
+        expect: Expect::Below(0.5),
+        for_seconds,
+    };
+    CheckRule { name: "errors".into(), asks, fail_after_seconds }
+}
+
+fn word() -> CheckRule {
+    let asks = CheckKind::Webhook { url: "http://127.0.0.1:1/".into() };
+    CheckRule { name: "suite".into(), asks, fail_after_seconds: None }
+}
+
+/// A canary that is patched, and its bake over: everything else is up to what was asked.
+fn baked(gate: GateRule) -> World {
+    let mut w = World::new(plan(&[&["a"], &["b"]], gate));
+    w.look();
+    w.runs("a", Outcome::Patched);
+    assert_eq!(w.look(), ["wave-ended 0"]);
+    w
+}
+
+fn say(w: &mut World, check: &str, wave: u32, asked_ago: i64, answer: Answer) {
+    let asked_at = w.now - jiff::SignedDuration::from_secs(asked_ago);
+    let evidence = GateEvidence { check: check.into(), wave, asked_at, answer };
+    w.seen.gate.insert(check.into(), evidence);
+}
+
+fn readings(w: &World, values: &[(i64, f64)]) -> Answer {
+    let at = |ago: i64| w.now - jiff::SignedDuration::from_secs(ago);
+    let readings = values.iter().map(|(ago, value)| Reading { at: at(*ago), value: *value });
+    Answer::Readings { step_seconds: 30, readings: readings.collect() }
+}
+
+fn waits(w: &World) -> String {
+    w.waits_for().map(Hold::to_string).unwrap_or_default()
+}
+
+#[test]
+fn a_gate_that_asks_and_gets_no_answer_waits_and_names_the_check_and_since_when() {
+    let mut w = baked(GateRule { checks: vec![number(0, None)], ..gate() });
+    assert_eq!(w.rollout.questions().len(), 1, "it is asked from the wave's end on");
+    assert_eq!(w.pass(300), [""; 0]);
+    let since = w.now;
+    for hours in 0..3 {
+        let hold = w.waits_for().cloned();
+        assert!(
+            matches!(&hold, Some(Hold::CheckWaits { wave: 0, check, since: s, .. }) if check == "errors" && *s == since),
+            "{hours}: {hold:?}"
+        );
+        assert_eq!(w.pass(HOUR), [""; 0]);
+    }
+}
+
+#[test]
+fn an_answer_that_is_old_early_of_another_wave_or_of_the_future_is_none() {
+    for (wave, asked_ago, passes) in [
+        (0, 0, true),
+        (0, 120, true),
+        (0, 121, false),
+        (1, 0, false),
+        (0, -1, false),
+        // Asked while it baked.
+        (0, 201, false),
+    ] {
+        let mut w = baked(GateRule { checks: vec![word()], ..gate() });
+        w.pass(300);
+        w.pass(200);
+        say(
+            &mut w,
+            "suite",
+            wave,
+            asked_ago,
+            Answer::Word { word: Word::Pass, reason: "ok".into() },
+        );
+        let passed = w.look().contains(&"gate-passed 0".to_owned());
+        assert_eq!(passed, passes, "wave {wave}, asked {asked_ago} s ago: {}", waits(&w));
+    }
+}
+
+#[test]
+fn a_number_has_to_be_good_now_and_without_a_break_for_as_long_as_the_policy_says() {
+    let long: Vec<(i64, f64)> = (0..=10).rev().map(|n| (n * 30, 0.1)).collect();
+    let spike: Vec<(i64, f64)> =
+        (0..=10).rev().map(|n| (n * 30, if n == 4 { 0.9 } else { 0.1 })).collect();
+    let gap: Vec<(i64, f64)> =
+        long.iter().copied().filter(|(ago, _)| !(60..=150).contains(ago)).collect();
+    let table: [(&str, &[(i64, f64)], &str); 7] = [
+        ("long enough", &long, "passes"),
+        ("a spike within", &spike, "waits"),
+        ("a gap within", &gap, "waits"),
+        ("nothing", &[], "waits"),
+        ("bad now", &[(30, 0.1), (0, 0.5)], "fails"),
+        ("one number", &[(0, 0.1)], "waits"),
+        ("all of it from before the patch", &[(4000, 0.1), (3700, 0.1)], "waits"),
+    ];
+    for (what, values, then) in table {
+        let mut w = baked(GateRule { checks: vec![number(300, None)], ..gate() });
+        w.pass(300);
+        w.pass(100);
+        let answer = readings(&w, values);
+        say(&mut w, "errors", 0, 0, answer);
+        let found = match w.look().first().map(String::as_str) {
+            Some("gate-passed 0") => "passes",
+            Some("halted gate-failed") => "fails",
+            _ => "waits",
+        };
+        assert_eq!(found, then, "{what}: {}", waits(&w));
+    }
+}
+
+#[test]
+fn an_evaluator_that_errs_is_no_data_until_the_policy_has_no_more_patience() {
+    let mut w = baked(GateRule { checks: vec![number(0, Some(600))], ..gate() });
+    w.pass(300);
+    let error = |w: &World| Answer::None { error: "connection refused".into(), since: w.now };
+    let answer = error(&w);
+    say(&mut w, "errors", 0, 0, answer);
+    assert_eq!(w.look(), [""; 0]);
+    assert!(waits(&w).contains("connection refused"), "{}", waits(&w));
+    assert_eq!(
+        w.wake_at,
+        Some(w.now + jiff::SignedDuration::from_secs(600)),
+        "it looks again then"
+    );
+    w.now += jiff::SignedDuration::from_secs(599);
+    assert_eq!(w.pass(0), [""; 0]);
+    assert_eq!(w.pass(1), ["halted gate-failed"]);
+    let (_, RolloutEvent::Halted { judged, .. }) = w.log.last().unwrap() else { panic!() };
+    let bad = judged.iter().find(|j| j.check == "errors").unwrap();
+    assert_eq!(bad.says, Says::Fails);
+    assert!(bad.why.contains("600 s"), "{}", bad.why);
+}
+
+#[test]
+fn what_a_gate_was_judged_by_is_kept_with_its_event() {
+    let mut w = baked(GateRule { checks: vec![number(0, None), word()], ..gate() });
+    w.pass(300);
+    let answer = readings(&w, &[(0, 0.25)]);
+    say(&mut w, "errors", 0, 0, answer);
+    say(&mut w, "suite", 0, 0, Answer::Word { word: Word::Pass, reason: "14 of 14 tests".into() });
+    w.look();
+    let passed = w.log.iter().find_map(|(_, e)| match e {
+        RolloutEvent::GatePassed { judged, .. } => Some(judged),
+        _ => None,
+    });
+    let judged = passed.unwrap();
+    let names: Vec<&str> = judged.iter().map(|j| j.check.as_str()).collect();
+    assert_eq!(names, ["hosts", "errors", "suite"]);
+    assert!(judged.iter().all(|j| j.says == Says::Passes));
+    assert!(judged[1].why.starts_with("it is 0.25, below 0.5"), "{}", judged[1].why);
+    assert_eq!(judged[1].evidence, w.seen.gate.get("errors").cloned());
+    assert_eq!(judged[2].why, "14 of 14 tests");
+    let (at, event) = w.log.iter().find(|(_, e)| e.word() == "gate-passed").unwrap();
+    let text = serde_json::to_string(event).unwrap();
+    assert_eq!(serde_json::from_str::<RolloutEvent>(&text).unwrap(), *event);
+    // What an older program wrote says nothing of it, and is read all the same.
+    let old: RolloutEvent = serde_json::from_value(serde_json::json!({
+        "event": "gate-passed", "wave": 0, "next_not_before": at,
+    }))
+    .unwrap();
+    assert!(matches!(old, RolloutEvent::GatePassed { judged, .. } if judged.is_empty()));
+}
+
+fn proof(at: Timestamp, left: &[(&str, FindingState)], stale: &[&str]) -> HostProof {
+    HostProof {
+        inventory_at: Some(at),
+        left: left.iter().map(|(id, state)| ((*id).to_owned(), *state)).collect(),
+        stale_units: stale.iter().map(|unit| (*unit).to_owned()).collect(),
+    }
+}
+
+#[test]
+fn findings_are_proved_gone_by_an_inventory_since_the_patch_or_the_gate_does_not_pass() {
+    use FindingState::{Accepted, Open, PendingReboot, PendingRestart};
+    let spare = RestartRule { never: false, spare: vec!["postgresql@*.service".into()] };
+    let none = RestartRule::default();
+    let cve = "CVE-2026-1";
+    let table: [(&str, i64, &[(&str, FindingState)], &[&str], &RestartRule, &str); 10] = [
+        ("gone", 10, &[], &[], &none, "passes"),
+        ("with the end of the patch", 0, &[], &[], &none, "passes"),
+        ("an inventory from before", -1, &[], &[], &none, "waits"),
+        ("still open", 10, &[(cve, Open)], &[], &none, "fails"),
+        ("somebody accepted it", 10, &[(cve, Accepted)], &[], &none, "passes"),
+        ("still mapped", 10, &[(cve, PendingRestart)], &["nginx.service"], &none, "fails"),
+        ("spared", 10, &[(cve, PendingRestart)], &["postgresql@15.service"], &spare, "passes"),
+        (
+            "spared, and another that is not",
+            10,
+            &[(cve, PendingRestart)],
+            &["postgresql@15.service", "nginx.service"],
+            &spare,
+            "fails",
+        ),
+        ("nobody knows by whom", 10, &[(cve, PendingRestart)], &[], &spare, "fails"),
+        // The policy of this plan never reboots.
+        ("left for a reboot on purpose", 10, &[(cve, PendingReboot)], &[], &none, "passes"),
+    ];
+    for (what, after, left, stale, restart, then) in table {
+        let mut planned = plan(&[&["a"], &["b"]], GateRule { require_proof: true, ..gate() });
+        for host in planned.hosts.values_mut() {
+            host.order.restart = restart.clone();
+        }
+        let mut w = World::new(planned);
+        w.look();
+        w.runs("a", Outcome::Patched);
+        w.look();
+        assert!(!w.rollout.asks_for_proof(w.now));
+        let at = w.run("a").ended_at.unwrap() + jiff::SignedDuration::from_secs(after);
+        w.pass(300);
+        assert!(w.rollout.asks_for_proof(w.now));
+        let hosts = [("a".into(), proof(at, left, stale))].into();
+        say(&mut w, "proof", 0, 0, Answer::Findings { hosts });
+        let found = match w.look().first().map(String::as_str) {
+            Some("gate-passed 0") => "passes",
+            Some("halted gate-failed") => "fails",
+            _ => "waits",
+        };
+        assert_eq!(found, then, "{what}: {}", waits(&w));
+        if then == "fails" {
+            assert_eq!(w.rollout.faulted, BTreeSet::from(["a".into()]), "{what}");
+        }
+    }
+}
+
+#[test]
+fn the_next_ring_begins_by_the_word_of_somebody_who_did_not_start_the_rollout() {
+    let rule = GateRule { approval: vec!["broad".into()], ..gate() };
+    let mut planned = plan(&[&["a"], &["b"]], rule);
+    planned.waves[0].soak_seconds = 0;
+    let mut w = World::new(planned);
+    w.rollout.started_by = "admin".into();
+    let no = |w: &World, wave, by: &str, principal: &str| {
+        w.rollout.approve_wave(wave, by, principal, "").unwrap_err()
+    };
+    assert_eq!(no(&w, 1, "bob", "bob"), NoWord::TooEarly { at_work: 0 });
+    w.look();
+    w.runs("a", Outcome::Patched);
+    w.look();
+    assert_eq!(no(&w, 1, "alice", "alice"), NoWord::OwnRollout);
+    assert_eq!(no(&w, 1, "bob", "admin"), NoWord::OwnRollout, "the same token by another name");
+    assert_eq!(no(&w, 0, "bob", "bob"), NoWord::NotNext { next: 1 });
+    assert_eq!(no(&w, 2, "bob", "bob"), NoWord::NotNext { next: 1 });
+    w.pass(300);
+    let hold = w.waits_for().cloned().unwrap();
+    assert!(
+        matches!(&hold, Hold::WaveNotApproved { wave: 1, ring, not, .. } if ring == "broad" && not == "alice")
+    );
+    assert!(hold.to_string().ends_with("fettle rollout approve ro-1 --wave 2"), "{hold}");
+    w.pass(HOUR);
+    assert_eq!(w.rollout.wave, 0, "it waits as long as it takes");
+    let word = w.rollout.approve_wave(1, "bob", "bob", "looks good").unwrap();
+    w.take(&word);
+    assert_eq!(no(&w, 1, "carol", "carol"), NoWord::Given { by: "bob".into() });
+    assert_eq!(w.look(), ["gate-passed 0", "granted b"]);
+    // What comes too late, or by a way around the question, does not fold.
+    let forged = RolloutEvent::WaveApproved {
+        wave: 2,
+        by: "x".into(),
+        principal: "alice".into(),
+        comment: String::new(),
+    };
+    assert!(w.rollout.clone().apply(w.now, &forged).is_err());
+}
+
+#[test]
+fn a_resume_is_nobodys_word_for_the_next_ring_and_a_halt_takes_back_what_was_said() {
+    let rule = GateRule { approval: vec!["broad".into()], checks: vec![word()], ..gate() };
+    let mut w = baked(rule);
+    w.pass(300);
+    let said = w.rollout.approve_wave(1, "bob", "bob", "").unwrap();
+    w.take(&said);
+    say(&mut w, "suite", 0, 0, Answer::Word { word: Word::Fail, reason: "3 tests fail".into() });
+    assert_eq!(w.look(), ["halted gate-failed"]);
+    assert!(w.rollout.approved.is_empty());
+    let resumed = w.rollout.resume("alice", "the tests were wrong").unwrap();
+    w.take(&resumed);
+    assert_eq!(w.look(), [""; 0]);
+    assert!(matches!(w.waits_for(), Some(Hold::WaveNotApproved { .. })), "{}", waits(&w));
+    let said = w.rollout.approve_wave(1, "bob", "bob", "").unwrap();
+    w.take(&said);
+    assert_eq!(w.look()[0], "gate-passed 0");
+}
+
+#[test]
+fn a_red_gate_undoes_what_the_policy_says_and_nothing_else() {
+    use FindingState::Open;
+    for (undo, then) in [
+        (UndoRule::None, vec![]),
+        (UndoRule::Failed, vec!["undo-asked b"]),
+        (UndoRule::Wave, vec!["undo-asked b", "undo-asked c"]),
+        (UndoRule::All, vec!["undo-asked a", "undo-asked b", "undo-asked c"]),
+    ] {
+        let rule = GateRule { undo: Some(undo), bake_seconds: 0, ..gate() };
+        let mut planned = plan(&[&["a"], &["b", "c"], &["d"]], rule);
+        planned.waves[0].soak_seconds = 0;
+        planned.waves[1].gate.require_proof = true;
+        let mut w = World::new(planned);
+        w.look();
+        w.runs("a", Outcome::Patched);
+        w.pass(1);
+        w.runs("b", Outcome::Patched);
+        w.runs("c", Outcome::Patched);
+        w.look();
+        w.now += jiff::SignedDuration::from_secs(1);
+        let hosts = [
+            ("b".into(), proof(w.now, &[("CVE-2026-1", Open)], &[])),
+            ("c".into(), proof(w.now, &[], &[])),
+        ];
+        say(&mut w, "proof", 1, 0, Answer::Findings { hosts: hosts.into() });
+        let mut all = w.pass(0);
+        assert_eq!(all.remove(0), "halted gate-failed", "{undo:?}");
+        assert_eq!(all, then, "{undo:?}");
+    }
+}
+
+#[test]
+fn nothing_is_asked_while_a_wave_is_at_work_or_the_rollout_stands_or_after_the_last_wave() {
+    let mut w = World::new(plan(&[&["a"], &["b"]], GateRule { checks: vec![word()], ..gate() }));
+    assert!(w.rollout.questions().is_empty());
+    w.look();
+    w.runs("a", Outcome::Patched);
+    w.look();
+    let [question] = &w.rollout.questions()[..] else { panic!() };
+    assert_eq!(question.hosts, ["a".into()]);
+    assert_eq!(question.since, w.now);
+    let paused = w.rollout.pause("alice", "lunch").unwrap();
+    w.take(&paused);
+    assert!(w.rollout.questions().is_empty());
+    let resumed = w.rollout.resume("alice", "back").unwrap();
+    w.take(&resumed);
+    w.pass(300);
+    say(&mut w, "suite", 0, 0, Answer::Word { word: Word::Pass, reason: String::new() });
+    w.pass(1);
+    w.pass(1000);
+    w.runs("b", Outcome::Patched);
+    w.look();
+    assert!(w.rollout.questions().is_empty());
+}
