@@ -24,7 +24,7 @@ pub(crate) fn cycle(ask: &Ask<'_>, cycle: &Cycle) -> Result<(), Problem> {
             ask.print(&row, show::planning::cycle)
         }
         Cycle::Resume { policy, reason } => {
-            let body = Because { reason: reason.clone(), hosts: Vec::new() };
+            let body = Because { reason: reason.clone(), hosts: Vec::new(), wave: None };
             let path = format!("/cycles/{}/resume", escape(policy));
             let row: CycleRow = ask.client()?.post(&path, &body)?;
             ask.print(&row, show::planning::cycle)
