@@ -2,7 +2,7 @@
 //!
 //! A *twin* is a booted container that has the release and the exact packages of a cohort. A *worker* builds it, patches
 //! it by the transaction of the product, takes the patch back, and reports. One test stands for one [`Work`]: these
-//! changes, on hosts of that cohort. What a test is worth to a plan is decided here, by [`coverage`].
+//! changes, on hosts of that cohort. What a test is worth to a plan is decided here, by [`coverage()`].
 
 use crate::assignment::{ApplyOrder, RebootRule};
 use crate::inventory::{Inventory, Os, Package};

@@ -104,7 +104,7 @@ fn what_is_held_stays_until_it_is_taken_or_overtaken() {
         held_at: at(1),
     };
     write(&store, 1, |tx| feed_sources::hold(tx, &held, b"{1}", Some(&validators())));
-    assert_eq!(store.read(feed_sources::held).unwrap(), [held.clone()]);
+    assert_eq!(store.read(feed_sources::held).unwrap(), std::slice::from_ref(&held));
     let body = store.read(|v| feed_sources::held_body(v, "kev")).unwrap();
     assert_eq!(body, Some((b"{1}".to_vec(), Some(validators()))));
     take_in(&store, 2, b"{2}");

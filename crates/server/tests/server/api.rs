@@ -107,7 +107,7 @@ fn odd_requests_get_typed_answers() {
         ("POST", "/tokens", br#"{"ttl_seconds":1}"#, 422, "bad-ttl"),
         ("POST", "/tokens", br#"{"ttl_seconds":600,"labels":{"a b":"c"}}"#, 422, "bad-label"),
         ("POST", "/rollouts", br#"{"plan":7,"digest":null}"#, 404, "not-found"),
-        ("POST", "/feeds/nvd", b"{}", 404, "no-such-feed"),
+        ("POST", "/feeds/usn", b"{}", 404, "no-such-feed"),
     ] {
         let (got, problem) = lab.refused(method, path, body);
         assert_eq!((got, problem.code.as_str()), (status, code), "{method} {path}");

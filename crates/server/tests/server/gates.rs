@@ -15,6 +15,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+/// What came: head and body of each request.
+type Heard = Arc<Mutex<Vec<(String, String)>>>;
+
 /// A fleet of a canary and another host, whose gate asks this as well.
 fn fleet(gate: &str, checks: &str) -> (Lab, Vec<Agent>) {
     let dir = tempfile::tempdir().unwrap();
@@ -73,9 +76,7 @@ fn judged(it: &RolloutDetail) -> Vec<Judged> {
 }
 
 /// Somebody who answers HTTP, one request a connection; gives what it was sent.
-fn answering(
-    answer: impl Fn(&str) -> String + Send + 'static,
-) -> (SocketAddr, Arc<Mutex<Vec<(String, String)>>>) {
+fn answering(answer: impl Fn(&str) -> String + Send + 'static) -> (SocketAddr, Heard) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let heard = Arc::new(Mutex::new(Vec::new()));

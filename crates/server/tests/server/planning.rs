@@ -122,7 +122,8 @@ fn a_cycle_whose_rollout_was_aborted_waits_for_a_person() {
     let it = run(&lab, "the end", |state| ended(state).is_some());
     assert!(matches!(ended(&it.runs[0].state), Some(CycleOutcome::Failed { .. })), "{it:?}");
     assert!(it.failed.unwrap().contains("the database is being moved"));
-    let body = serde_json::to_vec(&Because { reason: String::new(), hosts: vec![], wave: None }).unwrap();
+    let body =
+        serde_json::to_vec(&Because { reason: String::new(), hosts: vec![], wave: None }).unwrap();
     assert_eq!(lab.refused("POST", "/cycles/web/resume", &body).1.code, "bad-reason");
     let why = Because { reason: "it has been moved".into(), hosts: vec![], wave: None };
     let after: CycleRow = lab.post("/cycles/web/resume", &why);

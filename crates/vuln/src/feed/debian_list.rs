@@ -14,7 +14,7 @@
 //!     [bullseye] - mariadb-10.5 1:10.5.26-0+deb11u2
 //! ```
 //!
-//! An entry is a line at the margin with the indented lines below it. [`parse`] reads one file; [`resolve`] makes statements
+//! An entry is a line at the margin with the indented lines below it. [`parse`] reads one file; [`resolve()`] makes statements
 //! of the three together: a line without a release speaks of unstable, and of every release without a line of its own.
 
 use super::document::Document;

@@ -94,7 +94,8 @@ fn a_number_has_to_be_good_now_and_without_a_break_for_as_long_as_the_policy_say
         (0..=10).rev().map(|n| (n * 30, if n == 4 { 0.9 } else { 0.1 })).collect();
     let gap: Vec<(i64, f64)> =
         long.iter().copied().filter(|(ago, _)| !(60..=150).contains(ago)).collect();
-    let table: [(&str, &[(i64, f64)], &str); 7] = [
+    type Case<'a> = (&'a str, &'a [(i64, f64)], &'a str);
+    let table: [Case<'_>; 7] = [
         ("long enough", &long, "passes"),
         ("a spike within", &spike, "waits"),
         ("a gap within", &gap, "waits"),
@@ -185,7 +186,9 @@ fn findings_are_proved_gone_by_an_inventory_since_the_patch_or_the_gate_does_not
     let spare = RestartRule { never: false, spare: vec!["postgresql@*.service".into()] };
     let none = RestartRule::default();
     let cve = "CVE-2026-1";
-    let table: [(&str, i64, &[(&str, FindingState)], &[&str], &RestartRule, &str); 10] = [
+    type Left<'a> = &'a [(&'a str, FindingState)];
+    type Case<'a> = (&'a str, i64, Left<'a>, &'a [&'a str], &'a RestartRule, &'a str);
+    let table: [Case<'_>; 10] = [
         ("gone", 10, &[], &[], &none, "passes"),
         ("with the end of the patch", 0, &[], &[], &none, "passes"),
         ("an inventory from before", -1, &[], &[], &none, "waits"),
