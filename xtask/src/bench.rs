@@ -3,6 +3,7 @@
 mod agent;
 mod exposure;
 mod host;
+mod plan;
 mod web;
 
 use crate::figures::{Figure, publish};
@@ -21,7 +22,7 @@ pub(crate) struct Bench {
     /// Write the figures as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// For `web` and `exposure`: how large the largest fleet is.
+    /// For `plan`, `web` and `exposure`: how large the largest fleet is.
     #[arg(long, default_value_t = 100_000)]
     hosts: usize,
 }
@@ -34,6 +35,8 @@ enum Name {
     Exposure,
     /// The host's transaction beside bare apt-get: time, gap in service, undo.
     Host,
+    /// Plans for a large fleet, and what a rollout decides: time and memory.
+    Plan,
     /// The web pages over a large fleet: time in the server, weight of a first visit.
     Web,
 }
@@ -47,6 +50,7 @@ impl Bench {
             Name::Agent => in_the_lab(agent::measure)?,
             Name::Host => in_the_lab(host::measure)?,
             Name::Exposure => exposure::measure(self.hosts)?,
+            Name::Plan => plan::measure(self.hosts)?,
             Name::Web => web::measure(self.hosts)?,
         };
         publish(&figures, self.json.as_deref())

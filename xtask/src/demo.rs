@@ -229,7 +229,7 @@ impl Demo {
         println!("  halted: {hold}");
         // The undo has restored the versions, so the plan of the next cycle would take the update again.
         let next = make_plan(fleet)?;
-        let barred = next.plan.held.iter().flat_map(|h| &h.reasons).any(
+        let barred = next.plan.held().flat_map(|h| h.what.reasons.iter()).any(
             |r| matches!(r, Hold::VersionBarred { package, version: v, .. } if package == "acme-web" && v == version),
         );
         Ok(BadPatch {

@@ -440,6 +440,14 @@ pub(crate) enum Plan {
         /// Its number.
         number: u64,
     },
+    /// What one plan does that another does not: hosts, packages, waves, reasons.
+    Diff {
+        /// Number of the one, or `latest`.
+        from: String,
+        /// Number of the other, or `latest`.
+        #[arg(default_value = "latest")]
+        to: String,
+    },
     /// Approve a plan that somebody else made. Good for a day, unless its rollout starts.
     Approve {
         /// Its number.

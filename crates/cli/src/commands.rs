@@ -10,6 +10,7 @@ use crate::{access, feed, planning, policy, policy_check, recall, show, testbed,
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
 use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
+use fettle_core::plan::PlanDiff;
 use fettle_core::policy::Policy as Parsed;
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_wire::api::{
@@ -117,6 +118,10 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         }
         Command::Plan(Plan::Show { number }) => {
             ask.get(&format!("/plans/{number}"), |plan: &PlanDetail| show::plan::one(plan))
+        }
+        Command::Plan(Plan::Diff { from, to }) => {
+            let path = format!("/plans/{}/diff/{}", escape(from), escape(to));
+            ask.get(&path, |diff: &PlanDiff| show::plan_report::diff(diff))
         }
         Command::Plan(Plan::Approve { number, digest, comment }) => {
             access::approve(&ask, *number, digest.as_deref(), comment)

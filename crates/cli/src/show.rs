@@ -6,6 +6,7 @@ pub(crate) mod host;
 pub(crate) mod operator;
 pub(crate) mod package;
 pub(crate) mod plan;
+pub(crate) mod plan_report;
 pub(crate) mod planning;
 pub(crate) mod policy;
 pub(crate) mod recall;

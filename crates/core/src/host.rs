@@ -3,6 +3,7 @@
 use crate::{HostId, Timestamp, digest::Digest, inventory::Inventory};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Labels say what a host is for: `env=prod`, `role=web`, `ring=canary`. Keys and values are
 /// `[a-z0-9._/-]`, keys at most 63 bytes, values at most 63 (values may be empty).
@@ -23,8 +24,8 @@ pub struct Host {
     pub last_seen: Option<Timestamp>,
     /// Version of the agent that last spoke.
     pub agent_version: String,
-    /// What it last reported. `None` until the first report.
-    pub inventory: Option<Inventory>,
+    /// What it last reported. `None` until the first report. Hosts that are alike may share one.
+    pub inventory: Option<Arc<Inventory>>,
     /// Digest of `inventory`, so that agent and server can tell whether they agree without sending it.
     pub inventory_digest: Option<Digest>,
     /// Set when an undo could not be completed: a person must come.

@@ -3,26 +3,47 @@
 use crate::assignment::{ApplyOrder, PackageChange};
 use crate::policy::GateRule;
 use crate::testbed::TestbedRule;
-use crate::{Digest, Hold, HostId, Timestamp};
+use crate::{Digest, HostId, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::sync::Arc;
 
+mod alike;
 mod alone;
 pub mod approval;
+mod difference;
+mod document;
+mod held;
 mod host;
 mod make;
 mod order;
+mod report;
 mod restarts;
 mod strategy;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use alike::Alike;
 pub use alone::{AloneInput, AlonePlan, Asked, LeftOut, alone};
+pub use difference::{Brings, PackageMove, PlanDiff, ReasonMove, SomeHosts, WaveMove, diff};
+pub use document::SCHEMA;
+pub use held::{Held, HeldHosts, HeldOn, NotDone};
 pub use make::{Barred, PlanInput, make};
+pub use report::{
+    BudgetHit, CohortLine, Deadlines, Fixed, HeldLine, PlanReport, ReportInput, Restarted,
+    WaveLine, report,
+};
 
 /// An immutable, numbered plan. Its digest is over everything in it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+///
+/// What hosts that are alike have in common is kept once, in memory and in the document: a plan grows with the kinds
+/// of hosts, and hardly with their number.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
+    /// How it is written down: [`SCHEMA`], or 1, where each host has all of its work beside it. A plan that was kept
+    /// is written back as it was, byte for byte, so that its digest stays what was approved.
+    pub schema: u32,
     /// 1, 2, 3, ... as the server counts.
     pub number: u64,
     /// Digest of the plan that was current when this one was made: it takes effect only while that still is.
@@ -42,19 +63,17 @@ pub struct Plan {
     /// How many hosts may be disrupted at once.
     pub budgets: Vec<Budget>,
     /// Blue/green: between whom the traffic goes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pools: Option<Pools>,
     /// Ring 0: what is asked of the test environment before the first host is touched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub testbed: Option<TestbedRule>,
     /// Approvals it needs before it may start.
     pub approvals_needed: u32,
-    /// What is not done, and why: the plan report.
-    pub held: Vec<Held>,
+    /// What is not done, and why; [`Plan::held()`] goes through it host by host.
+    pub held: Vec<HeldHosts>,
 }
 
-/// What happens on one host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What happens on one host. It reads as its [`Work`].
+#[derive(Debug, Clone, PartialEq)]
 pub struct HostPlan {
     /// What people call the host.
     pub name: String,
@@ -64,7 +83,14 @@ pub struct HostPlan {
     pub ring: String,
     /// Its wave, counted from 0.
     pub wave: u32,
-    /// What it is told.
+    /// What is done, shared by all hosts on which the same is done.
+    pub work: Arc<Work>,
+}
+
+/// What is done on each of the hosts that are alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Work {
+    /// What they are told.
     pub order: ApplyOrder,
     /// Why each package is in: package → vulnerabilities it fixes (empty: an update without a known CVE).
     pub why: BTreeMap<String, Vec<String>>,
@@ -75,8 +101,14 @@ pub struct HostPlan {
     /// Deadline of the most urgent finding it fixes.
     pub due: Option<Timestamp>,
     /// It fixes a finding of an emergency class: a closed maintenance window does not hold it (a blackout does).
-    #[serde(default)]
     pub ignore_windows: bool,
+}
+
+impl Deref for HostPlan {
+    type Target = Work;
+    fn deref(&self) -> &Work {
+        &self.work
+    }
 }
 
 /// Hosts patched together.
@@ -157,37 +189,49 @@ pub struct Budget {
     pub max_unavailable: u32,
 }
 
-/// Something the plan does not do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Held {
-    /// Which host.
-    pub host: HostId,
-    /// What people call it.
-    pub name: String,
-    /// Which package, where it is about one; empty: the whole host.
-    pub package: String,
-    /// Which vulnerabilities stay open for it.
-    pub findings: Vec<String>,
-    /// Why: the reason chain, nearest reason first.
-    pub reasons: Vec<Hold>,
-}
-
 impl Plan {
     /// Stands for everything in the plan.
     pub fn digest(&self) -> Digest {
         Digest::of_json(self)
     }
+    /// Each work once, with the number of hosts on which it is done; in the order of their first hosts.
+    pub fn works(&self) -> Vec<(&Arc<Work>, u32)> {
+        let mut numbers: BTreeMap<*const Work, usize> = BTreeMap::new();
+        let mut out: Vec<(&Arc<Work>, u32)> = Vec::new();
+        for host in self.hosts.values() {
+            let number = *numbers.entry(Arc::as_ptr(&host.work)).or_insert(out.len());
+            match out.get_mut(number) {
+                Some((_, hosts)) => *hosts += 1,
+                None => out.push((&host.work, 1)),
+            }
+        }
+        out
+    }
     /// Distinct vulnerabilities the plan fixes somewhere.
-    pub fn fixes(&self) -> std::collections::BTreeSet<&str> {
-        self.hosts.values().flat_map(|h| h.order.fixes.iter().map(String::as_str)).collect()
+    pub fn fixes(&self) -> BTreeSet<&str> {
+        let works = self.works();
+        works
+            .into_iter()
+            .flat_map(|(work, _)| work.order.fixes.iter().map(String::as_str))
+            .collect()
     }
     /// Distinct changes, as (name, from, to) → number of hosts.
     pub fn changes(&self) -> BTreeMap<(&str, &str, &str), u32> {
         let mut out = BTreeMap::new();
-        for change in self.hosts.values().flat_map(|h| &h.order.changes) {
-            let PackageChange { name, from, to, .. } = change;
-            *out.entry((name.as_str(), from.as_str(), to.as_str())).or_insert(0) += 1;
+        for (work, hosts) in self.works() {
+            for change in &work.order.changes {
+                let PackageChange { name, from, to, .. } = change;
+                *out.entry((name.as_str(), from.as_str(), to.as_str())).or_insert(0) += hosts;
+            }
         }
         out
+    }
+    /// What is not done, one by one: host, thing, reasons.
+    pub fn held(&self) -> impl Iterator<Item = HeldOn<'_>> {
+        self.held.iter().flat_map(HeldHosts::each)
+    }
+    /// How many things are not done: each counts on each host.
+    pub fn held_count(&self) -> usize {
+        self.held.iter().map(|group| group.hosts.len() * group.what.len()).sum()
     }
 }

@@ -10,13 +10,18 @@ use crate::transaction::{Outcome, Step};
 use crate::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+mod bits;
 mod budget;
 mod decide;
 mod effects;
 mod gate;
 mod operate;
 mod report;
+mod roster;
+mod runs;
+mod sight;
 mod state;
 mod tested;
 mod traffic;
@@ -27,6 +32,8 @@ pub use gate::{
     Answer, EVIDENCE_STANDS_SECONDS, GateEvidence, HostProof, Judged, NoWord, Question, Reading,
     Says, WaveApproval, Word,
 };
+pub use runs::Runs;
+pub use sight::Sight;
 pub use traffic::{TRAFFIC_TRIES, TrafficRun, TrafficState};
 
 /// A rollout's state: the fold over its events.
@@ -35,7 +42,7 @@ pub struct Rollout {
     /// Its name.
     pub id: RolloutId,
     /// The plan, whole: what was approved is what is done.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// Digest of the plan.
     pub plan_digest: Digest,
     /// When it was created.
@@ -59,7 +66,7 @@ pub struct Rollout {
     /// When the current wave may start at the earliest (soak of the ring before).
     pub wave_not_before: Option<Timestamp>,
     /// Each host of the plan in exactly one state.
-    pub hosts: BTreeMap<HostId, HostRun>,
+    pub hosts: Runs,
     /// Hosts that failed, were undone by fault, fell silent or are quarantined, over all waves.
     pub failures: u32,
     /// Blue/green: what each host was last told about its traffic.
@@ -88,6 +95,9 @@ pub struct Rollout {
     pub faulted: BTreeSet<HostId>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// What follows from the plan.
+    #[serde(skip)]
+    roster: roster::Derived,
 }
 
 /// Where a rollout stands.
@@ -240,7 +250,7 @@ pub enum RolloutEvent {
         /// Who started it.
         by: String,
         /// The plan.
-        plan: Box<Plan>,
+        plan: Arc<Plan>,
         /// The approvals that counted when it was started.
         #[serde(default)]
         approvals: Vec<Approval>,

@@ -219,7 +219,7 @@ fn a_bad_patch_hits_the_canary_only_is_undone_byte_for_byte_and_barred() {
             );
 
             let plan: PlanDetail = setup.fleet.json(&["plan", "make", "demo"]).unwrap();
-            let barred = plan.plan.held.iter().flat_map(|h| &h.reasons).any(
+            let barred = plan.plan.held().flat_map(|h| h.what.reasons.iter()).any(
                 |r| matches!(r, Hold::VersionBarred { version, .. } if version == bad_version),
             );
             assert!(barred, "{bad_version} is barred: {:?}", plan.plan.held);

@@ -108,7 +108,7 @@ fn no_host_is_touched_before_its_twin_took_the_change_and_a_bad_one_stops_there(
         let next: PlanDetail = fleet.json(&["plan", "make", "all"]).unwrap();
         assert!(next.plan.hosts.is_empty());
         let reasons: Vec<&str> =
-            next.plan.held.iter().flat_map(|h| &h.reasons).map(|r| r.code()).collect();
+            next.plan.held().flat_map(|h| h.what.reasons.iter()).map(|r| r.code()).collect();
         assert!(reasons.contains(&"version-barred"), "{reasons:?}");
 
         // Nothing of a twin is left on the worker.

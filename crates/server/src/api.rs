@@ -107,6 +107,7 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(plans::list)),
         (Operator, routes!(plans::make)),
         (Viewer, routes!(plans::one)),
+        (Viewer, routes!(plans::diff)),
         (Approver, routes!(approvals::approve)),
         (Approver, routes!(approvals::withdraw)),
         (Viewer, routes!(testbed::of_plan)),

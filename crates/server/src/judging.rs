@@ -96,7 +96,7 @@ pub(crate) fn judge_known(app: &App, id: &HostId) -> Result<(), Problem> {
     let changed = app.store.write::<_, Problem>("server", now(), |tx| {
         let Some(record) = hosts::get(tx, id)? else { return Ok(findings::Changed::default()) };
         let mut host = record.host;
-        host.inventory = hosts::inventory(tx, id)?;
+        host.inventory = hosts::inventory(tx, id)?.map(std::sync::Arc::new);
         judge(app, tx, &host)
     })?;
     if changed.written > 0 {

@@ -9,7 +9,7 @@ use crate::gates;
 use fettle_core::policy::{Policy, Pool};
 use fettle_core::rollout::{
     Decision, Effect, HostObservation, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
-    effects,
+    Sight, effects,
 };
 use fettle_core::testbed::Tests;
 use fettle_core::transaction::Outcome;
@@ -160,18 +160,24 @@ pub(crate) fn observe(
     if let Some(proof) = gates::proof(view, state, now)? {
         seen.gate.insert(proof.check.clone(), proof);
     }
+    let window = |ignore: bool| match policy.as_ref().map(|p| p.window_for(now, ignore)) {
+        Some(window) => (window.hold, window.closes_at),
+        None => (None, None),
+    };
+    // One or the other counts for each host.
+    let (usual, urgent) = (window(false), window(true));
+    let mut pulses = hosts::pulses(view, &ids)?;
     for id in ids {
-        let Some(record) = hosts::get(view, id)? else { continue };
+        let Some(pulse) = pulses.remove(id) else { continue };
         let ignore_windows = state.plan.hosts.get(id).is_some_and(|h| h.ignore_windows);
-        let window = policy.as_ref().map(|p| p.window_for(now, ignore_windows));
-        let (window, closes_at) = window.map_or((None, None), |w| (w.hold, w.closes_at));
+        let (window, closes_at) = if ignore_windows { urgent.clone() } else { usual.clone() };
         seen.hosts.insert(
             id.clone(),
             HostObservation {
-                last_seen: app.last_seen(id, record.host.last_seen),
-                cohort: record.cohort,
-                generation: record.generation,
-                quarantined: record.host.quarantined.is_some(),
+                last_seen: app.last_seen(id, pulse.last_seen),
+                cohort: pulse.cohort,
+                generation: pulse.generation,
+                quarantined: pulse.quarantined,
                 busy: busy.remove(id),
                 window,
                 closes_at,
@@ -237,7 +243,8 @@ pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Tim
     for _ in 0..MOST_IN_A_ROW {
         let (state, decision) = app.store.read::<_, Problem>(|view| {
             let state = load(app, view, id)?;
-            let decision = decide(app, view, &state)?;
+            let sight = Sight::of(&state, observe(app, view, &state)?);
+            let decision = state.next(crate::app::now(), &sight);
             Ok((state, decision))
         })?;
         if decision.events.is_empty() {

@@ -73,6 +73,7 @@ fn inside() -> Vec<Place> {
         page("/plans", plans),
         form("/plans", Operator, forms::make_plan),
         page("/plans/{number}", plan),
+        page("/plans/{number}/diff/{to}", plan_diff),
         form("/plans/{number}/approve", Approver, forms::approve),
         form("/plans/{number}/withdraw", Approver, forms::withdraw),
         form("/plans/{number}/tests", Operator, forms::test_plan),
@@ -267,6 +268,10 @@ async fn plans(visit: Visit) -> Response {
 
 async fn plan(visit: Visit, Path(number): Path<u64>) -> Response {
     show(visit, move |app, stored| views::plan_tested(app, stored, number), pages::plan).await
+}
+
+async fn plan_diff(visit: Visit, Path((from, to)): Path<(String, String)>) -> Response {
+    show(visit, move |_, stored| views::plan_diff(stored, &from, &to), pages::plan_diff).await
 }
 
 async fn rollouts(visit: Visit) -> Response {

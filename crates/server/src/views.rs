@@ -20,13 +20,14 @@ use crate::app::{App, now};
 use crate::fleet::{HostFilter, HostSort};
 use fettle_core::finding::FindingState;
 use fettle_core::operator::{BOOTSTRAP, Operator, Standing};
-use fettle_core::plan::Plan;
 use fettle_core::plan::approval::{ApprovalInput, ApprovalVerdict, Stage, judge};
+use fettle_core::plan::{Plan, PlanDiff, ReportInput, diff, report};
 use fettle_core::policy::Policy;
-use fettle_core::{Problem, Timestamp};
+use fettle_core::{Problem, ProblemKind, Timestamp};
 use fettle_store::{
-    StoreError, View, approvals as stored_approvals, findings as stored_findings, ledger,
-    operators as stored_operators, plans,
+    StoreError, View, approvals as stored_approvals, findings as stored_findings,
+    hosts as stored_hosts, ledger, operators as stored_operators, plans,
+    policies as stored_policies,
 };
 use fettle_wire::api::{
     LateRow, LedgerVerified, OperatorRow, Overview, PackageDetail, Page, PlanDetail, WindowRow,
@@ -35,6 +36,8 @@ use std::collections::BTreeMap;
 
 /// What is owed within this time is owed soon.
 pub(crate) const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+/// The label that says what a host is for.
+const ROLE: &str = "role";
 /// How many findings the overview names.
 const WORST: u64 = 10;
 
@@ -118,14 +121,53 @@ pub(crate) fn package(app: &App, name: &str) -> Result<PackageDetail, Problem> {
     found.ok_or_else(|| StoreError::Missing { what: "package", name: name.to_owned() }.into())
 }
 
-/// A plan.
+/// A plan, with its report.
 pub(crate) fn plan(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
+    let mut detail = plan_line(view, number)?;
+    let plan = &detail.plan;
+    let record = stored_policies::by_digest(view, &plan.policy, plan.policy_digest)?;
+    let policy = record.map(|r| crate::policies::parse(&r.text)).transpose()?;
+    let roles = stored_hosts::labelled(view, ROLE)?;
+    let input = ReportInput { plan, policy: policy.as_ref(), roles: &roles, now: now() };
+    detail.report = Some(report(input));
+    Ok(detail)
+}
+
+/// What one plan does that another does not. Each is a number, or `latest`.
+pub(crate) fn plan_diff(view: &View<'_>, from: &str, to: &str) -> Result<PlanDiff, Problem> {
+    let number = |text: &str| match (text, text.parse::<u64>()) {
+        (_, Ok(number)) => Ok(number),
+        ("latest", _) => {
+            let latest = plans::latest(view, 1)?;
+            let missing = || StoreError::Missing { what: "plan", name: text.to_owned() };
+            Ok::<u64, Problem>(latest.first().ok_or_else(missing)?.number)
+        }
+        _ => Err(Problem::new(
+            ProblemKind::BadInput,
+            "no-plan-number",
+            format!("`{text}` is no plan"),
+            "write a plan's number, or `latest`",
+        )),
+    };
+    Ok(diff(&plans::get(view, number(from)?)?, &plans::get(view, number(to)?)?))
+}
+
+/// A plan in a list.
+fn plan_line(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
     let plan = plans::get(view, number)?;
     let made_by = plans::maker(view, number)?;
     let started = plans::started_at(view, number)?;
     let stage = Stage::of(&plan, plans::current(view, &plan.policy)?, started);
     let approvals = judged(view, &plan, stage, now())?;
-    Ok(PlanDetail { number, digest: plan.digest(), made_by, approvals, plan, tests: None })
+    Ok(PlanDetail {
+        number,
+        digest: plan.digest(),
+        made_by,
+        approvals,
+        plan,
+        report: None,
+        tests: None,
+    })
 }
 
 /// A plan, and how much of it was tested on twins.
@@ -204,6 +246,6 @@ pub(crate) fn ledger_verified(view: &View<'_>) -> Result<LedgerVerified, Problem
 pub(crate) fn plans(view: &View<'_>, limit: u64, offset: u64) -> Result<Page<PlanDetail>, Problem> {
     let total = plans::next_number(view)? - 1;
     let lines = plans::latest(view, limit.saturating_add(offset))?;
-    let items = lines.iter().skip(offset as usize).map(|line| plan(view, line.number));
+    let items = lines.iter().skip(offset as usize).map(|line| plan_line(view, line.number));
     Ok(Page { total, items: items.collect::<Result<_, _>>()? })
 }

@@ -60,6 +60,8 @@ mod overview;
 mod package;
 pub mod pages;
 mod plan;
+mod plan_diff;
+mod plan_report;
 mod planning;
 mod policy;
 mod recall;

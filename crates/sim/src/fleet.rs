@@ -2,12 +2,13 @@
 
 use crate::random::Random;
 use fettle_core::assignment::{ApplyOrder, PackageChange};
-use fettle_core::plan::{Budget, HostPlan, Plan, PoolHost, PoolHosts, Pools, Wave};
+use fettle_core::plan::{Budget, HostPlan, Plan, PoolHost, PoolHosts, Pools, SCHEMA, Wave, Work};
 use fettle_core::policy::GateRule;
 use fettle_core::testbed::TestbedRule;
 use fettle_core::{Digest, HostId, Timestamp};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What the packages of a run do, in permille of the hosts they land on.
 #[derive(Debug, Clone, Default)]
@@ -202,16 +203,18 @@ pub(crate) fn plan(
             cohort: cohort(version),
             ring: waved[wave].ring.clone(),
             wave: wave as u32,
-            order: ApplyOrder {
-                changes: vec![change],
-                fixes: vec![crate::gates::CVE.to_owned()],
-                ..ApplyOrder::default()
-            },
-            why: BTreeMap::new(),
-            restarts: Vec::new(),
-            reboot_likely: false,
-            due: None,
-            ignore_windows: false,
+            work: Arc::new(Work {
+                order: ApplyOrder {
+                    changes: vec![change],
+                    fixes: vec![crate::gates::CVE.to_owned()],
+                    ..ApplyOrder::default()
+                },
+                why: BTreeMap::new(),
+                restarts: Vec::new(),
+                reboot_likely: false,
+                due: None,
+                ignore_windows: false,
+            }),
         };
         planned.insert(id.clone(), host);
     }
@@ -243,6 +246,7 @@ pub(crate) fn plan(
         ..TestbedRule::default()
     });
     Plan {
+        schema: SCHEMA,
         number,
         parent: None,
         policy: "all".into(),

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use fettle_core::operator::{Role, Standing};
-use fettle_core::plan::Plan;
+use fettle_core::plan::{Plan, SCHEMA};
 use fettle_core::{Digest, Timestamp};
 use fettle_store::{Store, StoreError, approvals, ledger, operators, plans};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,7 @@ fn store() -> (tempfile::TempDir, PathBuf, Store) {
 
 fn plan() -> Plan {
     Plan {
+        schema: SCHEMA,
         number: 1,
         parent: None,
         policy: "web".into(),

@@ -5,8 +5,8 @@
 
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::host::Labels;
-use fettle_core::plan::Plan;
-use fettle_core::rollout::{HostRun, Phase, Rollout, RolloutEvent};
+use fettle_core::plan::{Plan, SCHEMA};
+use fettle_core::rollout::{Rollout, RolloutEvent};
 use fettle_core::{Digest, HostId, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::{
     Store, StoreError, StoreOptions, Tx, findings, hosts, ledger, plans, rollouts, settings, tokens,
@@ -163,6 +163,7 @@ fn a_token_is_used_once_and_not_after_its_time() {
 
 fn plan(number: u64, parent: Option<Digest>) -> Plan {
     Plan {
+        schema: SCHEMA,
         number,
         parent,
         policy: "web".into(),
@@ -180,31 +181,11 @@ fn plan(number: u64, parent: Option<Digest>) -> Plan {
 }
 
 fn rollout(plan: &Plan, version: u64) -> Rollout {
-    Rollout {
-        id: RolloutId::from("ro-1"),
-        plan: plan.clone(),
-        plan_digest: plan.digest(),
-        created_at: at(0),
-        created_by: "a".into(),
-        started_by: String::new(),
-        approvals: vec![],
-        traffic: BTreeMap::new(),
-        version,
-        phase: Phase::Running,
-        wave: 0,
-        wave_ended_at: None,
-        wave_not_before: None,
-        hosts: BTreeMap::<HostId, HostRun>::new(),
-        failures: 0,
-        pardoned: 0,
-        excused_wave: None,
-        tested_at: None,
-        barred: Default::default(),
-        gates: BTreeMap::new(),
-        approved: BTreeMap::new(),
-        faulted: Default::default(),
-        ended_at: None,
-    }
+    let id = RolloutId::from("ro-1");
+    let begun = Rollout::create(&id, plan.clone(), "a");
+    let mut rollout = Rollout::begin(&id, at(0), &begun).unwrap();
+    rollout.version = version;
+    rollout
 }
 
 #[test]
@@ -213,7 +194,7 @@ fn of_two_drivers_that_race_one_loses_cleanly() {
     let plan = plan(1, None);
     let created = RolloutEvent::Created {
         by: "a".into(),
-        plan: Box::new(plan.clone()),
+        plan: plan.clone().into(),
         approvals: vec![],
         principal: String::new(),
     };

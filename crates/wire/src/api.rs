@@ -15,6 +15,7 @@
 //! | `POST /policy-diffs` (TOML text) | [`PolicyDiff`](fettle_core::policy::PolicyDiff) |
 //! | `GET /hosts/{host}/policy` | [`Explained`](fettle_core::policy::Explained) |
 //! | `POST /plans` [`MakePlan`], `GET /plans/{number}` | [`PlanDetail`] |
+//! | `GET /plans/{number}/diff/{to}` | [`PlanDiff`](fettle_core::plan::PlanDiff) |
 //! | `POST /plans/{number}/approvals` [`ApprovePlan`], `DELETE` one's own | [`PlanDetail`], nothing |
 //! | `GET /plans/{number}/tests`, `POST` [`RunTests`] | [`PlanTests`] |
 //! | `GET /tests?plan=&limit=`, `GET /tests/{number}` | [`Page`] of [`TestRow`], [`TestRow`] |
@@ -39,10 +40,11 @@ use fettle_core::finding::{Finding, Severity};
 use fettle_core::host::Labels;
 use fettle_core::operator::Role;
 use fettle_core::plan::approval::{Approval, ApprovalVerdict};
+use fettle_core::plan::{Plan, PlanReport};
 use fettle_core::rollout::{HostRun, Judged, Phase, RolloutEvent, Waiting};
 use fettle_core::testbed::{Covered, TestState, Work};
 use fettle_core::transaction::{Progress, StepFacts};
-use fettle_core::{Digest, Hold, HostId, RolloutId, Timestamp, plan::Plan};
+use fettle_core::{Digest, Hold, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -442,6 +444,10 @@ dto! {
         /// Ring 0: how much of it was tested on twins.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub tests: Option<PlanTests>,
+        /// What somebody wants to know of it before they approve it. Not in lists.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+        pub report: Option<PlanReport>,
     }
 
     /// How much of a plan was tested on twins.

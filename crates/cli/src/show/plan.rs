@@ -1,10 +1,14 @@
 //! A plan as a report: what it does, in which order, and why not the rest.
 
+use super::plan_report;
 use crate::output::{line, print, table};
 use fettle_core::hold::Hold;
 use fettle_core::plan::approval::{ApprovalVerdict, Stage};
 use fettle_wire::api::PlanDetail;
 use std::collections::BTreeMap;
+
+/// Hosts that are named in one line.
+const NAMED: usize = 20;
 
 /// The report.
 pub(crate) fn one(detail: &PlanDetail) {
@@ -32,7 +36,7 @@ pub(crate) fn one(detail: &PlanDetail) {
             .collect();
         let who = match wave.traffic {
             Some(_) => "a step of the traffic".to_owned(),
-            None => names.join(", "),
+            None => some(&names),
         };
         line(&format!("\nwave {}  ring {}: {who}", number + 1, wave.ring));
         if !wave.why.is_empty() {
@@ -58,13 +62,28 @@ pub(crate) fn one(detail: &PlanDetail) {
             }
         ));
     }
+    if let Some(report) = &detail.report {
+        plan_report::coverage(report);
+        plan_report::effects(report);
+    }
     changes(detail);
     if let Some(tests) = detail.tests.as_ref().filter(|t| t.required || !t.tests.is_empty()) {
         line("");
         super::testbed::coverage(tests);
     }
-    held(detail);
+    match &detail.report {
+        Some(report) => plan_report::held(report),
+        None => held(detail),
+    }
     next(detail);
+}
+
+/// The first of many names, and how many there are beside.
+pub(super) fn some<T: AsRef<str>>(names: &[T]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMED).map(AsRef::as_ref).collect();
+    let rest = names.len().saturating_sub(NAMED);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
 }
 
 /// What can be done with it now.
@@ -115,15 +134,11 @@ fn changes(detail: &PlanDetail) {
         return;
     }
     line("");
+    let works = detail.plan.works();
     let mut out = table(&["PACKAGE", "FROM", "TO", "HOSTS", "FIXES"]);
     for ((name, from, to), hosts) in changes {
-        let why = detail
-            .plan
-            .hosts
-            .values()
-            .find_map(|h| h.why.get(name))
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let why = works.iter().find_map(|(work, _)| work.why.get(name));
+        let why = why.map(Vec::as_slice).unwrap_or_default();
         let fixes = match why {
             [] => "no CVE known".to_owned(),
             [one] => one.clone(),
@@ -144,13 +159,13 @@ fn changes(detail: &PlanDetail) {
 fn held(detail: &PlanDetail) {
     let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let mut no_fix: BTreeMap<&str, usize> = BTreeMap::new();
-    for held in &detail.plan.held {
+    for held in detail.plan.held() {
         if matches!(held.reasons.as_slice(), [Hold::NoFix { .. }]) {
-            *no_fix.entry(&held.name).or_default() += held.findings.len().max(1);
+            *no_fix.entry(held.name).or_default() += held.findings.len().max(1);
             continue;
         }
         let reasons: Vec<String> = held.reasons.iter().map(ToString::to_string).collect();
-        by_reason.entry(reasons.join(" ← ")).or_default().push(&held.name);
+        by_reason.entry(reasons.join(" ← ")).or_default().push(held.name);
     }
     if by_reason.is_empty() && no_fix.is_empty() {
         return;
@@ -159,7 +174,7 @@ fn held(detail: &PlanDetail) {
     for (reason, mut hosts) in by_reason {
         hosts.sort_unstable();
         hosts.dedup();
-        line(&format!("  {reason}  ({})", hosts.join(", ")));
+        line(&format!("  {reason}  ({})", some(&hosts)));
     }
     if !no_fix.is_empty() {
         let hosts: Vec<String> = no_fix.iter().map(|(host, n)| format!("{host}: {n}")).collect();

@@ -1,12 +1,11 @@
 //! A host on its own: what was typed there stands for the policy, and the same decisions are made for it as for a
 //! host of a fleet.
 
-use super::Held;
 use super::host::{Unwanted, Verdict, Worth, decide, fixable};
 use super::restarts::is_kernel_image;
+use super::{Held, NotDone};
 use crate::assignment::{PackageChange, RebootRule};
 use crate::finding::Finding;
-use crate::host::Host;
 use crate::inventory::{Inventory, Origin, Upgrade};
 use crate::policy::Policy;
 use crate::{Hold, Timestamp};
@@ -119,17 +118,6 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
     // The text is a constant; a test parses it.
     let Ok(mut policy) = Policy::parse(POLICY) else { unreachable!("the built-in policy parses") };
     policy.reboot = if asked.may_reboot { RebootRule::WhenNeeded } else { RebootRule::Never };
-    let host = Host {
-        id: "local".into(),
-        name: "local".into(),
-        labels: BTreeMap::new(),
-        enrolled_at: now,
-        last_seen: Some(now),
-        agent_version: String::new(),
-        inventory: None,
-        inventory_digest: None,
-        quarantined: None,
-    };
     let mut findings: Vec<&Finding> = input.findings.iter().collect();
     findings
         .sort_by(|a, b| (&a.source, &a.id, &a.installed).cmp(&(&b.source, &b.id, &b.installed)));
@@ -137,17 +125,16 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
         let wanted = asked.names(upgrade) && (worth.is_security() || !asked.is_security_only());
         wanted || is_among(upgrade, asked.along)
     };
-    let unwanted = Unwanted::default();
-    let verdict = decide(&policy, &host, inventory, &findings, unwanted, now, &wish);
-    let Verdict { plan, mut held, held_architectures, .. } = verdict;
-    let changes = plan.order.changes;
-    let unfixed = held.split_off(held_architectures.len());
+    let verdict = decide(&policy, inventory, &findings, Unwanted::default(), now, &wish);
+    let Verdict { work, mut not_done, held_architectures, .. } = verdict;
+    let changes = work.order.changes;
+    let unfixed = not_done.split_off(held_architectures.len());
 
     type Key<'k> = (&'k str, &'k str);
     let of = |u: &'_ Upgrade| (u.name.clone(), u.architecture.clone());
     let offered: BTreeMap<(String, String), &Upgrade> =
         inventory.upgrades.iter().map(|u| (of(u), u)).collect();
-    let holds = held.into_iter().zip(held_architectures);
+    let holds = not_done.into_iter().zip(held_architectures);
     let mut left_out: Vec<LeftOut> = holds
         .filter_map(|(held, architecture)| {
             offered.get(&(held.package, architecture)).map(|u| LeftOut::of(u, held.reasons))
@@ -194,7 +181,7 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
                 let package = held.package.clone();
                 held.findings.retain(|id| !elsewhere.contains(&(package.as_str(), id.as_str())));
             }
-            (!held.findings.is_empty()).then_some(held)
+            (!held.findings.is_empty()).then(|| here(held))
         })
         .collect();
 
@@ -202,7 +189,7 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
     let brought = inventory.upgrades.iter().filter(is_brought).map(|u| u.name.clone()).collect();
     let reboot_likely =
         inventory.kernel.from_package && changes.iter().any(|c| is_kernel_image(&c.name));
-    let (why, restarts, fixes) = (plan.why, plan.restarts, plan.order.fixes);
+    let (why, restarts, fixes) = (work.why, work.restarts, work.order.fixes);
     AlonePlan {
         changes,
         why,
@@ -214,6 +201,12 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
         not_asked,
         not_fixed,
     }
+}
+
+/// On the host that asks.
+fn here(it: NotDone) -> Held {
+    let NotDone { package, reasons, findings } = it;
+    Held { host: "local".into(), name: "local".into(), package, findings, reasons }
 }
 
 /// Where an upgrade comes from, as its `Release` file says.

@@ -5,26 +5,25 @@
 //! of reasons says so.
 
 use super::restarts::{is_kernel_image, restarts};
-use super::{Held, HostPlan};
+use super::{NotDone, Work};
 use crate::assignment::{ApplyOrder, PackageChange, RebootRule};
 use crate::finding::{Finding, FindingState};
-use crate::host::Host;
 use crate::inventory::{Inventory, Upgrade};
 use crate::policy::{Policy, Take, glob};
 use crate::recall::Recall;
 use crate::version::deb;
-use crate::{Digest, Hold, Timestamp};
+use crate::{Hold, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::make::Barred;
 
 /// What was decided for a host.
 pub(super) struct Verdict {
-    /// Ring, cohort and wave are still to be filled in. Without changes: nothing happens.
-    pub(super) plan: HostPlan,
+    /// Without changes: nothing happens.
+    pub(super) work: Work,
     /// What is owed and not done: first the upgrades, then what no upgrade fixes.
-    pub(super) held: Vec<Held>,
-    /// Architectures of the upgrades among `held`, in the same order.
+    pub(super) not_done: Vec<NotDone>,
+    /// Architectures of the upgrades among `not_done`, in the same order.
     pub(super) held_architectures: Vec<String>,
     /// The shortest soak that a class of a finding fixed here asks for.
     pub(super) soak_cap: Option<u64>,
@@ -34,13 +33,6 @@ impl FindingState {
     /// Does somebody owe something for it?
     pub(crate) fn is_owed(self) -> bool {
         !matches!(self, Self::Fixed | Self::Accepted | Self::NotAffected)
-    }
-}
-
-impl Held {
-    /// Is an upgrade held that could be taken otherwise?
-    pub(super) fn is_of_an_upgrade(&self) -> bool {
-        !self.reasons.iter().any(|r| matches!(r, Hold::NoFix { .. } | Hold::FixNotOffered { .. }))
     }
 }
 
@@ -93,10 +85,9 @@ pub(super) struct Unwanted<'a> {
     pub(super) recalls: &'a [Recall],
 }
 
-/// Decides about every upgrade the host is offered. `findings` are sorted.
+/// Decides about every upgrade that hosts of a kind are offered. `findings` are sorted.
 pub(super) fn decide(
     policy: &Policy,
-    host: &Host,
     inventory: &Inventory,
     findings: &[&Finding],
     unwanted: Unwanted<'_>,
@@ -108,22 +99,20 @@ pub(super) fn decide(
     hold_together(&mut offers);
 
     let taken: Vec<&Offer<'_>> = offers.iter().filter(|o| o.wanted && o.holds.is_empty()).collect();
-    let mut held: Vec<Held> = Vec::new();
+    let mut not_done: Vec<NotDone> = Vec::new();
     let mut held_architectures: Vec<String> = Vec::new();
-    let entry = |package: &str, findings: BTreeSet<&str>, reasons: Vec<Hold>| Held {
-        host: host.id.clone(),
-        name: host.name.clone(),
+    let entry = |package: &str, findings: BTreeSet<&str>, reasons: Vec<Hold>| NotDone {
         package: package.to_owned(),
         findings: findings.into_iter().map(str::to_owned).collect(),
         reasons,
     };
     for offer in offers.iter().filter(|o| o.wanted && !o.holds.is_empty()) {
         let ids = offer.fixes.iter().map(|f| f.id.as_str()).collect();
-        held.push(entry(&offer.upgrade.name, ids, offer.holds.clone()));
+        not_done.push(entry(&offer.upgrade.name, ids, offer.holds.clone()));
         held_architectures.push(offer.upgrade.architecture.clone());
     }
     for (package, findings, reasons) in without_fix(inventory, findings, &offers) {
-        held.push(entry(package, findings, reasons));
+        not_done.push(entry(package, findings, reasons));
     }
 
     let mut why: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -142,14 +131,11 @@ pub(super) fn decide(
     let sources: BTreeSet<&str> =
         taken.iter().map(|o| o.source).filter(|s| !s.is_empty()).collect();
     let kernel = inventory.kernel.from_package && names.iter().any(|n| is_kernel_image(n));
+    let by_name = by_name(&taken);
     let proved: BTreeSet<&str> =
-        fixed.iter().filter(|f| is_proved(policy, f, &taken)).map(|f| f.id.as_str()).collect();
+        fixed.iter().filter(|f| is_proved(policy, f, &by_name)).map(|f| f.id.as_str()).collect();
     let accepted = policy.accept_missing.iter().filter(|a| now < a.until);
-    let plan = HostPlan {
-        name: host.name.clone(),
-        cohort: Digest([0; 32]),
-        ring: String::new(),
-        wave: 0,
+    let work = Work {
         restarts: if policy.restart.never {
             Vec::new()
         } else {
@@ -175,7 +161,7 @@ pub(super) fn decide(
         },
     };
     let soak_cap = classes().filter_map(|c| c.soak_seconds).min();
-    Verdict { plan, held, held_architectures, soak_cap }
+    Verdict { work, not_done, held_architectures, soak_cap }
 }
 
 /// Which open findings each upgrade would bring to their fixed version, in the order of the upgrades.
@@ -304,7 +290,7 @@ fn want(wish: Wish<'_>, offers: &mut [Offer<'_>]) {
         offer.wanted = !is_new && wish(offer.upgrade, worth);
     }
     // Each round takes at least one more in.
-    loop {
+    while offers.iter().any(|o| !o.wanted) {
         let wanted = |o: &&Offer<'_>| o.wanted;
         let sources: BTreeSet<&str> =
             offers.iter().filter(wanted).map(|o| o.source).filter(|s| !s.is_empty()).collect();
@@ -384,7 +370,7 @@ fn hold_together(offers: &mut [Offer<'_>]) {
 
 /// Will the host, by this policy, prove the finding gone? Only where every affected binary is changed, and what
 /// runs the old code may be restarted.
-fn is_proved(policy: &Policy, finding: &Finding, taken: &[&Offer<'_>]) -> bool {
+fn is_proved(policy: &Policy, finding: &Finding, taken: &BTreeMap<&str, Fixes>) -> bool {
     let kernel = finding.binaries.iter().any(|b| is_kernel_image(b));
     if kernel && policy.reboot == RebootRule::Never
         || finding.in_use && !kernel && policy.restart.never
@@ -392,12 +378,23 @@ fn is_proved(policy: &Policy, finding: &Finding, taken: &[&Offer<'_>]) -> bool {
         return false;
     }
     finding.binaries.iter().all(|binary| {
-        taken.iter().any(|o| {
-            let same = o.upgrade.name == *binary
-                || is_kernel_image(binary) && is_kernel_image(&o.upgrade.name);
-            same && o.fixes.iter().any(|f| std::ptr::eq(*f, finding))
-        })
+        let key = if is_kernel_image(binary) { KERNEL } else { binary };
+        taken.get(key).is_some_and(|fixes| fixes.contains(&std::ptr::from_ref(finding)))
     })
+}
+
+/// Findings, by where they are kept: only ever asked for.
+type Fixes = BTreeSet<*const Finding>;
+
+/// What each taken package fixes. Every kernel image stands under one name.
+fn by_name<'a>(taken: &[&Offer<'a>]) -> BTreeMap<&'a str, Fixes> {
+    let mut out: BTreeMap<&str, Fixes> = BTreeMap::new();
+    for offer in taken.iter().filter(|o| !o.fixes.is_empty()) {
+        let name = offer.upgrade.name.as_str();
+        let key = if is_kernel_image(name) { KERNEL } else { name };
+        out.entry(key).or_default().extend(offer.fixes.iter().map(|f| std::ptr::from_ref(*f)));
+    }
+    out
 }
 
 /// Findings that no offered upgrade fixes, by package and reason.
@@ -407,9 +404,12 @@ fn without_fix<'a>(
     offers: &[Offer<'a>],
 ) -> Vec<(&'a str, BTreeSet<&'a str>, Vec<Hold>)> {
     // A new package that nobody brings is no help, though it be the fixed one.
-    let helped = |finding: &Finding| {
-        offers.iter().any(|o| o.wanted && o.fixes.iter().any(|f| std::ptr::eq(*f, finding)))
-    };
+    let helped: Fixes = offers
+        .iter()
+        .filter(|o| o.wanted)
+        .flat_map(|o| o.fixes.iter().map(|f| std::ptr::from_ref(*f)))
+        .collect();
+    let helped = |finding: &Finding| helped.contains(&std::ptr::from_ref(finding));
     // One entry for a source package, however many vulnerabilities it has: the reason names the first.
     let mut no_fix: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     type Names<'n> = BTreeSet<&'n str>;

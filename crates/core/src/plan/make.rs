@@ -1,17 +1,20 @@
 //! From fleet, exposure, policy and now to a plan. Pure: equal input gives an equal plan, whatever the order of
 //! hosts and findings in it.
 
+use super::alike::Works;
 use super::host::{Unwanted, Verdict, decide, wish_of};
-use super::order::Candidate;
+use super::order::{Candidate, Laid, lot};
 use super::strategy::{budget_of, lay_out, pools_of};
-use super::{Budget, Held, HostPlan, Plan};
+use super::{Budget, HeldHosts, HostPlan, NotDone, Plan, SCHEMA, Work};
 use crate::finding::Finding;
 use crate::host::Host;
+use crate::inventory::Inventory;
 use crate::policy::{Policy, Pool, Strategy, choose};
 use crate::recall::Recall;
 use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A version that is not given to hosts of a cohort: it was undone on one of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,8 +44,9 @@ pub struct PlanInput<'a> {
     pub fleet: &'a [Host],
     /// Plan for these hosts only. `None`: all that the policy governs.
     pub only: Option<&'a BTreeSet<HostId>>,
-    /// What each host is exposed to, with class and deadline filled in ([`Policy::rate`]).
-    pub findings: &'a BTreeMap<HostId, Vec<Finding>>,
+    /// What each host is exposed to, with class and deadline filled in ([`Policy::rate`]). Hosts that are alike may
+    /// share a list: [`Finding::host`] is not looked at.
+    pub findings: &'a BTreeMap<HostId, Arc<[Finding]>>,
     /// Versions not to be given.
     pub barred: &'a [Barred],
     /// Versions that nobody is to get.
@@ -62,69 +66,74 @@ pub struct PlanInput<'a> {
 /// Makes the plan.
 ///
 /// Hosts that the policy does not govern are not in it, unless `only` asks for them: then they are held, with the
-/// reason. Whatever is owed and not done is in [`Plan::held`].
+/// reason. Whatever is owed and not done is in [`Plan::held()`].
 pub fn make(input: PlanInput<'_>) -> Plan {
     let PlanInput { policy, now, seed, .. } = input;
-    let fleet: BTreeMap<&HostId, &Host> = input.fleet.iter().map(|h| (&h.id, h)).collect();
-    let mut barred: BTreeMap<Digest, Vec<&Barred>> = BTreeMap::new();
-    for bar in input.barred {
-        barred.entry(bar.cohort).or_default().push(bar);
-    }
-    let mut held = Vec::new();
+    let mut fleet: Vec<&Host> = input.fleet.iter().collect();
+    fleet.sort_by(|a, b| a.id.cmp(&b.id));
+    fleet.dedup_by(|a, b| a.id == b.id);
+    let mut kinds = Kinds::new(&input);
+    let mut report = Report::default();
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut candidates: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
+    let mut governed: Vec<&Host> = Vec::new();
     let mut soak_cap: Option<u64> = None;
-    for host in fleet.values() {
+    for &host in &fleet {
         let asked = input.only.is_none_or(|only| only.contains(&host.id));
-        let governed = governs(&input, host);
+        let is_ours = governs(&input, host);
         let stage = policy.stage_of(host);
-        if governed.is_ok()
-            && let Some(stage) = stage
-        {
+        if is_ours.is_ok() {
+            governed.push(host);
             // The size of a wave is a share of the ring, not of those who happen to need something.
-            *sizes.entry(stage).or_default() += 1;
+            if let Some(stage) = stage {
+                *sizes.entry(stage).or_default() += 1;
+            }
         }
         if !asked {
             continue;
         }
-        if let Err(hold) = governed {
+        if let Err(hold) = is_ours {
             if input.only.is_some() || matches!(hold, Hold::PolicyAmbiguous { .. }) {
-                held.push(whole(host, Vec::new(), vec![hold]));
+                report.add(host, [NotDone::whole(Vec::new(), vec![hold])]);
             }
             continue;
         }
-        let findings = sorted(input.findings.get(&host.id));
-        let reasons = holds(&input, host);
+        let findings = input.findings.get(&host.id);
+        let reasons = holds(&input, host, stage);
         let (Some(inventory), Some(stage), true) = (&host.inventory, stage, reasons.is_empty())
         else {
-            let open = findings.iter().filter(|f| f.state.is_owed()).map(|f| f.id.clone());
-            held.push(whole(host, open.collect::<BTreeSet<_>>().into_iter().collect(), reasons));
+            let owed = findings.into_iter().flat_map(|all| all.iter());
+            let open = owed.filter(|f| f.state.is_owed()).map(|f| f.id.clone());
+            let open = open.collect::<BTreeSet<_>>().into_iter().collect();
+            report.add(host, [NotDone::whole(open, reasons)]);
             continue;
         };
-        let cohort = inventory.cohort();
-        let bars = barred.get(&cohort).map_or(&[][..], Vec::as_slice);
-        let unwanted = Unwanted { barred: bars, recalls: input.recalls };
-        let Verdict { plan, held: not_done, soak_cap: cap, .. } =
-            decide(policy, host, inventory, &findings, unwanted, now, &wish_of(policy));
-        soak_cap = soak_cap.into_iter().chain(cap).min();
-        if plan.order.changes.is_empty() {
-            if !not_done.iter().any(Held::is_of_an_upgrade) {
-                held.push(whole(host, Vec::new(), vec![Hold::NothingToDo]));
-            }
-        } else {
-            let plan = HostPlan { cohort, ring: stage.to_owned(), ..plan };
-            candidates.entry(stage).or_default().push(Candidate { id: &host.id, plan });
+        let number = kinds.of(inventory, findings, &mut report, now);
+        let kind = &kinds.list[number];
+        soak_cap = soak_cap.into_iter().chain(kind.soak_cap).min();
+        if !kind.work.order.changes.is_empty() {
+            let plan = HostPlan {
+                name: host.name.clone(),
+                cohort: kind.cohort,
+                ring: stage.to_owned(),
+                wave: 0,
+                work: kind.work.clone(),
+            };
+            let candidate =
+                Candidate { id: &host.id, plan, kind: number, lot: lot(seed, &host.id) };
+            candidates.entry(stage).or_default().push(candidate);
         }
-        held.extend(not_done);
+        report.add_to(kind.group, host);
     }
-    let (waves, hosts) = lay_out(policy, candidates, &sizes, soak_cap, input.serving, seed);
-    let governed = || fleet.values().copied().filter(|h| governs(&input, h).is_ok());
+    let laid = Kinds::laid(&kinds.list);
+    let (waves, hosts) = lay_out(policy, &laid, candidates, &sizes, soak_cap, input.serving);
     let mut budgets = budgets(policy, &fleet);
-    budgets.extend(budget_of(policy, governed()));
-    let fit = |host: &Host| holds(&input, host).is_empty();
-    let pools = pools_of(policy, governed(), input.serving, fit).filter(|_| !waves.is_empty());
-    held.sort_by(|a, b| (&a.host, &a.package, &a.reasons).cmp(&(&b.host, &b.package, &b.reasons)));
+    budgets.extend(budget_of(policy, governed.iter().copied()));
+    let fit = |host: &Host| holds(&input, host, policy.stage_of(host)).is_empty();
+    let pools = pools_of(policy, governed.into_iter(), input.serving, fit);
+    let pools = pools.filter(|_| !waves.is_empty());
     Plan {
+        schema: SCHEMA,
         number: input.number,
         parent: input.parent,
         policy: policy.name.clone(),
@@ -137,7 +146,140 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         pools,
         testbed: policy.testbed.clone(),
         approvals_needed: policy.approvals,
-        held,
+        held: report.held(),
+    }
+}
+
+/// What is decided about hosts with the very same inventory and findings, once for all of them.
+struct Kind {
+    cohort: Digest,
+    /// Without changes: nothing happens.
+    work: Arc<Work>,
+    soak_cap: Option<u64>,
+    /// In the report: the group of hosts on which the same is not done.
+    group: usize,
+}
+
+struct Kinds<'a> {
+    policy: &'a Policy,
+    recalls: &'a [Recall],
+    barred: BTreeMap<Digest, Vec<&'a Barred>>,
+    list: Vec<Kind>,
+    /// By where inventory and findings are kept: only ever asked for, never gone through. What is alike and kept
+    /// twice is decided about twice, and comes out the same.
+    known: BTreeMap<(*const Inventory, *const Finding), usize>,
+    works: Works,
+}
+
+impl<'a> Kinds<'a> {
+    fn new(input: &PlanInput<'a>) -> Self {
+        let mut barred: BTreeMap<Digest, Vec<&Barred>> = BTreeMap::new();
+        for bar in input.barred {
+            barred.entry(bar.cohort).or_default().push(bar);
+        }
+        let (list, known, works) = (Vec::new(), BTreeMap::new(), Works::default());
+        Self { policy: input.policy, recalls: input.recalls, barred, list, known, works }
+    }
+
+    /// The number of the host's kind.
+    fn of(
+        &mut self,
+        inventory: &Arc<Inventory>,
+        findings: Option<&Arc<[Finding]>>,
+        report: &mut Report<'_>,
+        now: Timestamp,
+    ) -> usize {
+        let place = findings.map_or(std::ptr::null(), |all| all.as_ptr());
+        let key = (Arc::as_ptr(inventory), place);
+        // Where nothing is found, the place is nobody's own.
+        let has_some = findings.is_some_and(|all| !all.is_empty());
+        let key = if has_some { key } else { (key.0, std::ptr::null()) };
+        if let Some(&known) = self.known.get(&key) {
+            return known;
+        }
+        let cohort = inventory.cohort();
+        let barred = self.barred.get(&cohort).map_or(&[][..], Vec::as_slice);
+        let unwanted = Unwanted { barred, recalls: self.recalls };
+        let wish = wish_of(self.policy);
+        let Verdict { work, mut not_done, soak_cap, .. } =
+            decide(self.policy, inventory, &sorted(findings), unwanted, now, &wish);
+        if work.order.changes.is_empty() && !not_done.iter().any(NotDone::is_of_an_upgrade) {
+            not_done.push(NotDone::whole(Vec::new(), vec![Hold::NothingToDo]));
+        }
+        let group = report.group(not_done);
+        self.list.push(Kind { cohort, work: self.works.keep(work), soak_cap, group });
+        self.known.insert(key, self.list.len() - 1);
+        self.list.len() - 1
+    }
+
+    /// As waves are laid out by them.
+    fn laid(list: &[Kind]) -> Laid {
+        Laid::new(list.iter().map(|kind| (kind.cohort, &kind.work)))
+    }
+}
+
+/// What is not done, while it is being found out.
+#[derive(Default)]
+struct Report<'a> {
+    things: BTreeMap<NotDone, usize>,
+    groups: BTreeMap<Vec<usize>, usize>,
+    hosts: Vec<Vec<&'a Host>>,
+}
+
+impl<'a> Report<'a> {
+    /// The number of the group in which just this is not done.
+    fn group(&mut self, not_done: impl IntoIterator<Item = NotDone>) -> usize {
+        let mut what = Vec::new();
+        for it in not_done {
+            let next = self.things.len();
+            what.push(*self.things.entry(it).or_insert(next));
+        }
+        what.sort_unstable();
+        let next = self.hosts.len();
+        let group = *self.groups.entry(what).or_insert(next);
+        if group == next {
+            self.hosts.push(Vec::new());
+        }
+        group
+    }
+
+    fn add_to(&mut self, group: usize, host: &'a Host) {
+        self.hosts[group].push(host);
+    }
+
+    fn add(&mut self, host: &'a Host, not_done: impl IntoIterator<Item = NotDone>) {
+        let group = self.group(not_done);
+        self.add_to(group, host);
+    }
+
+    /// Each thing once, in an order that does not depend on who came first.
+    fn held(self) -> Vec<HeldHosts> {
+        let mut places = vec![0; self.things.len()];
+        let mut things = Vec::with_capacity(self.things.len());
+        for (place, (thing, number)) in self.things.into_iter().enumerate() {
+            places[number] = place;
+            things.push(Arc::new(thing));
+        }
+        let named =
+            |hosts: &[&Host]| hosts.iter().map(|h| (h.id.clone(), h.name.clone())).collect();
+        let mut groups: Vec<(Vec<usize>, usize)> = self
+            .groups
+            .into_iter()
+            .map(|(what, group)| {
+                let mut what: Vec<usize> = what.into_iter().map(|it| places[it]).collect();
+                what.sort_unstable();
+                (what, group)
+            })
+            .filter(|(what, group)| !what.is_empty() && !self.hosts[*group].is_empty())
+            .collect();
+        groups.sort_unstable();
+        groups
+            .into_iter()
+            .map(|(what, group)| HeldHosts {
+                hosts: named(&self.hosts[group]),
+                what: what.into_iter().map(|it| things[it].clone()).collect(),
+            })
+            .collect()
     }
 }
 
@@ -158,7 +300,7 @@ fn governs(input: &PlanInput<'_>, host: &Host) -> Result<(), Hold> {
 }
 
 /// What keeps the whole host out. Empty: nothing.
-fn holds(input: &PlanInput<'_>, host: &Host) -> Vec<Hold> {
+fn holds(input: &PlanInput<'_>, host: &Host, stage: Option<&str>) -> Vec<Hold> {
     let mut out = Vec::new();
     let silent_for = host.last_seen.map(|at| input.now.duration_since(at).as_secs());
     let beyond =
@@ -180,33 +322,23 @@ fn holds(input: &PlanInput<'_>, host: &Host) -> Vec<Hold> {
         }
         _ => {}
     }
-    if input.policy.stage_of(host).is_none() {
+    if stage.is_none() {
         let pools = matches!(input.policy.strategy, Strategy::BlueGreen { .. });
         out.push(if pools { Hold::NoPool } else { Hold::NoRing });
     }
     out
 }
 
-fn whole(host: &Host, findings: Vec<String>, reasons: Vec<Hold>) -> Held {
-    Held {
-        host: host.id.clone(),
-        name: host.name.clone(),
-        package: String::new(),
-        findings,
-        reasons,
-    }
-}
-
-fn sorted(findings: Option<&Vec<Finding>>) -> Vec<&Finding> {
-    let mut out: Vec<&Finding> = findings.into_iter().flatten().collect();
+fn sorted(findings: Option<&Arc<[Finding]>>) -> Vec<&Finding> {
+    let mut out: Vec<&Finding> = findings.into_iter().flat_map(|all| all.iter()).collect();
     out.sort_by(|a, b| (&a.source, &a.id, &a.installed).cmp(&(&b.source, &b.id, &b.installed)));
     out
 }
 
-fn budgets(policy: &Policy, fleet: &BTreeMap<&HostId, &Host>) -> Vec<Budget> {
+fn budgets(policy: &Policy, fleet: &[&Host]) -> Vec<Budget> {
     let of = |rule: &crate::policy::BudgetRule| Budget {
         name: rule.name.clone(),
-        hosts: fleet.values().filter(|h| rule.select.matches(h)).map(|h| h.id.clone()).collect(),
+        hosts: fleet.iter().filter(|h| rule.select.matches(h)).map(|h| h.id.clone()).collect(),
         max_unavailable: rule.max_unavailable,
     };
     policy.budgets.iter().map(of).collect()

@@ -1,22 +1,107 @@
 //! Who goes when: waves by ring, canaries chosen so that they stand for the rest.
+//!
+//! Hosts of one kind (of one cohort, with the same to be done) stand for each other, so what is counted is counted by
+//! kind, and only who of a kind goes first is a question about hosts.
 
-use super::{HostPlan, Wave};
+use super::{HostPlan, Wave, Work};
 use crate::policy::{Policy, RingRule};
 use crate::{Digest, HostId, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
 
 /// A host with something to do, not yet in a wave.
 pub(super) struct Candidate<'a> {
     pub(super) id: &'a HostId,
     pub(super) plan: HostPlan,
+    /// Number of its kind.
+    pub(super) kind: usize,
+    /// Its place among equals.
+    pub(super) lot: Digest,
 }
 
-/// A change as its risk is known: package and version on either side. Tried once, it is tried for all.
-type Change<'a> = (&'a str, &'a str, &'a str);
+/// A host's place among equals: looks random, and is the same for the same seed.
+pub(super) fn lot(seed: u64, id: &HostId) -> Digest {
+    Digest::of_json(&(seed, id))
+}
 
-fn changes<'a>(candidate: &'a Candidate<'_>) -> impl Iterator<Item = Change<'a>> {
-    candidate.plan.order.changes.iter().map(|c| (c.name.as_str(), c.from.as_str(), c.to.as_str()))
+/// The kinds of hosts as waves look at them, everything by its number.
+pub(super) struct Laid {
+    cohorts: Vec<Digest>,
+    changes: usize,
+    kinds: Vec<LaidKind>,
+}
+
+struct LaidKind {
+    cohort: usize,
+    /// A change as its risk is known: package and version on either side. Tried once, it is tried for all.
+    changes: Arc<[usize]>,
+}
+
+impl Laid {
+    pub(super) fn new<'k>(kinds: impl Iterator<Item = (Digest, &'k Arc<Work>)>) -> Self {
+        let mut changes: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+        let mut cohorts: BTreeMap<Digest, usize> = BTreeMap::new();
+        let mut works: BTreeMap<*const Work, Arc<[usize]>> = BTreeMap::new();
+        let laid = kinds.map(|(cohort, work)| {
+            let next = cohorts.len();
+            let cohort = *cohorts.entry(cohort).or_insert(next);
+            let numbers = works.entry(Arc::as_ptr(work)).or_insert_with(|| {
+                let all = work.order.changes.iter();
+                all.map(|c| {
+                    let next = changes.len();
+                    let change = (c.name.as_str(), c.from.as_str(), c.to.as_str());
+                    *changes.entry(change).or_insert(next)
+                })
+                .collect()
+            });
+            LaidKind { cohort, changes: numbers.clone() }
+        });
+        let kinds = laid.collect();
+        let mut by_number: Vec<(usize, Digest)> =
+            cohorts.into_iter().map(|(d, n)| (n, d)).collect();
+        by_number.sort_unstable();
+        let cohorts = by_number.into_iter().map(|(_, digest)| digest).collect();
+        Self { cohorts, changes: changes.len(), kinds }
+    }
+
+    fn cohort(&self, kind: usize) -> usize {
+        self.kinds[kind].cohort
+    }
+
+    fn changes(&self, kind: usize) -> &[usize] {
+        &self.kinds[kind].changes
+    }
+
+    /// How many of the hosts are of each kind.
+    fn count<'c, 'a: 'c>(&self, hosts: impl IntoIterator<Item = &'c Candidate<'a>>) -> Crowd {
+        let mut of = vec![0; self.kinds.len()];
+        for host in hosts {
+            of[host.kind] += 1;
+        }
+        Crowd { of }
+    }
+}
+
+/// Hosts, as how many there are of each kind.
+#[derive(Clone)]
+struct Crowd {
+    of: Vec<usize>,
+}
+
+impl Crowd {
+    /// The kinds that are there, with their hosts.
+    fn kinds(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.of.iter().copied().enumerate().filter(|(_, hosts)| *hosts > 0)
+    }
+
+    fn hosts(&self) -> usize {
+        self.of.iter().sum()
+    }
+
+    fn minus(&self, other: &Self) -> Self {
+        Self { of: self.of.iter().zip(&other.of).map(|(a, b)| a - b).collect() }
+    }
 }
 
 /// Puts hosts into waves. `sizes` is how many hosts each ring has, with those that need nothing; `soak_cap` cuts
@@ -27,10 +112,10 @@ fn changes<'a>(candidate: &'a Candidate<'_>) -> impl Iterator<Item = Change<'a>>
 /// canaries had nothing to do), the fewest hosts that try all of it go ahead as a wave of their own.
 pub(super) fn by_rings(
     policy: &Policy,
+    laid: &Laid,
     mut candidates: BTreeMap<&str, Vec<Candidate<'_>>>,
     sizes: &BTreeMap<&str, usize>,
     soak_cap: Option<u64>,
-    seed: u64,
 ) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
     let rings: Vec<(&RingRule, Vec<Candidate<'_>>)> = policy
         .rings
@@ -41,24 +126,27 @@ pub(super) fn by_rings(
     let canaries = policy.rings.first().map(|r| r.name.as_str());
 
     let mut out: Vec<Wave> = Vec::new();
-    let mut tried = Tried::default();
-    let mut placed: Vec<(&HostId, u32)> = Vec::new();
+    let mut tried = Tried::new(laid);
+    let mut waves: Vec<Vec<u32>> = rings.iter().map(|(_, hosts)| vec![0; hosts.len()]).collect();
+    let mut others = laid.count(rings.iter().flat_map(|(_, hosts)| hosts));
     for (n, (ring, hosts)) in rings.iter().enumerate() {
         let share = |size: usize| (size * ring.wave_percent as usize).div_ceil(100).max(1);
         let limit = share(sizes.get(ring.name.as_str()).copied().unwrap_or(0).max(hosts.len()));
-        let others: Vec<&Candidate<'_>> = rings[n + 1..].iter().flat_map(|(_, c)| c).collect();
-        let everyone: Vec<&Candidate<'_>> = hosts.iter().chain(others.iter().copied()).collect();
+        let everyone = others.clone();
+        others = others.minus(&laid.count(hosts));
         let first = canaries == Some(&ring.name);
         let (order, scouts) = if first {
-            (by_cover(hosts, &everyone, &Tried::default(), seed), 0)
+            (by_cover(hosts, &everyone, &Tried::new(laid)), 0)
         } else {
-            ahead_then_urgent(hosts, &tried, seed)
+            ahead_then_urgent(hosts, &tried)
         };
         let batches = batches(&order, scouts, limit);
         let batch_count = batches.len();
         for (b, batch) in batches.into_iter().enumerate() {
-            let new = tried.new_changes(&batch);
-            tried.add(&batch);
+            let members = || batch.iter().map(|&i| &hosts[i]);
+            let crowd = laid.count(members());
+            let new = tried.new_changes(&crowd);
+            tried.add(&crowd);
             let why = if first {
                 tried.report(b, &others, new)
             } else if b * limit < scouts {
@@ -77,11 +165,12 @@ pub(super) fn by_rings(
             } else {
                 0
             };
-            placed.extend(batch.iter().map(|c| (c.id, out.len() as u32)));
-            let ids = batch.iter().map(|c| c.id.clone()).collect();
+            for &i in batch {
+                waves[n][i] = out.len() as u32;
+            }
             out.push(Wave {
                 ring: ring.name.clone(),
-                hosts: ids,
+                hosts: members().map(|c| c.id.clone()).collect(),
                 why,
                 gate: policy.gate.clone(),
                 soak_seconds: soak,
@@ -90,86 +179,101 @@ pub(super) fn by_rings(
             });
         }
     }
-    let numbers: BTreeMap<&HostId, u32> = placed.into_iter().collect();
-    let hosts = numbered(rings.iter().flat_map(|(_, c)| c), &numbers);
-    (out, hosts)
-}
-
-/// The hosts' plans, each with the number of its wave.
-pub(super) fn numbered<'c, 'a: 'c>(
-    all: impl Iterator<Item = &'c Candidate<'a>>,
-    numbers: &BTreeMap<&HostId, u32>,
-) -> BTreeMap<HostId, HostPlan> {
-    all.map(|c| {
-        let wave = numbers.get(c.id).copied().unwrap_or(0);
-        (c.id.clone(), HostPlan { wave, ..c.plan.clone() })
-    })
-    .collect()
+    let placed =
+        rings.into_iter().zip(waves).flat_map(|((_, hosts), waves)| hosts.into_iter().zip(waves));
+    let numbered = placed.map(|(c, wave)| (c.id.clone(), HostPlan { wave, ..c.plan }));
+    (out, numbered.collect())
 }
 
 /// Cuts an order into waves. `ahead` hosts at its head are kept apart from the rest.
-fn batches<'c, 'a>(
-    order: &[&'c Candidate<'a>],
-    ahead: usize,
-    limit: usize,
-) -> Vec<Vec<&'c Candidate<'a>>> {
+fn batches(order: &[usize], ahead: usize, limit: usize) -> Vec<&[usize]> {
     let (ahead, rest) = order.split_at(ahead.min(order.len()));
-    ahead.chunks(limit).chain(rest.chunks(limit)).map(<[_]>::to_vec).collect()
+    ahead.chunks(limit).chain(rest.chunks(limit)).collect()
 }
 
 /// What earlier waves have been through.
-#[derive(Default)]
-pub(super) struct Tried<'c> {
-    cohorts: BTreeSet<Digest>,
-    changes: BTreeSet<Change<'c>>,
+#[derive(Clone)]
+pub(super) struct Tried<'k> {
+    laid: &'k Laid,
+    cohorts: Vec<bool>,
+    changes: Vec<bool>,
 }
 
-impl<'c> Tried<'c> {
-    pub(super) fn add(&mut self, hosts: &[&'c Candidate<'_>]) {
-        for host in hosts {
-            self.cohorts.insert(host.plan.cohort);
-            self.changes.extend(changes(host));
+impl<'k> Tried<'k> {
+    pub(super) fn new(laid: &'k Laid) -> Self {
+        Self { laid, cohorts: vec![false; laid.cohorts.len()], changes: vec![false; laid.changes] }
+    }
+
+    fn add(&mut self, crowd: &Crowd) {
+        for (kind, _) in crowd.kinds() {
+            self.add_kind(kind);
         }
     }
 
-    pub(super) fn new_changes(&self, hosts: &[&Candidate<'_>]) -> usize {
-        hosts
-            .iter()
-            .flat_map(|h| changes(h))
-            .filter(|c| !self.changes.contains(c))
-            .collect::<BTreeSet<_>>()
-            .len()
+    fn add_kind(&mut self, kind: usize) {
+        self.cohorts[self.laid.cohort(kind)] = true;
+        for &change in self.laid.changes(kind) {
+            self.changes[change] = true;
+        }
+    }
+
+    /// Changes of the crowd's that nobody has tried.
+    fn new_changes(&self, crowd: &Crowd) -> usize {
+        self.untried(crowd.kinds().map(|(kind, _)| kind))
+    }
+
+    fn untried(&self, kinds: impl Iterator<Item = usize>) -> usize {
+        let mut told = self.changes.clone();
+        let mut new = 0;
+        for change in kinds.flat_map(|kind| self.laid.changes(kind)) {
+            new += usize::from(!std::mem::replace(&mut told[*change], true));
+        }
+        new
+    }
+
+    /// As [`Self::new_changes`] and [`Self::add`], of hosts.
+    pub(super) fn add_hosts<'c, 'a: 'c>(
+        &mut self,
+        hosts: impl IntoIterator<Item = &'c Candidate<'a>>,
+    ) -> usize {
+        let crowd = self.laid.count(hosts);
+        let new = self.new_changes(&crowd);
+        self.add(&crowd);
+        new
     }
 
     /// For whom the hosts up to wave `number` stand in, among those of later rings.
-    fn report(&self, number: usize, others: &[&Candidate<'_>], new: usize) -> String {
-        if others.is_empty() {
+    fn report(&self, number: usize, others: &Crowd, new: usize) -> String {
+        let total = others.hosts();
+        if total == 0 {
             return format!("no ring after this one; tries {} first", count(new, "change"));
         }
-        let mut cohorts: BTreeMap<Digest, Vec<&Candidate<'_>>> = BTreeMap::new();
-        for &other in others {
-            cohorts.entry(other.plan.cohort).or_default().push(other);
+        let mut cohorts: BTreeMap<Digest, (usize, usize)> = BTreeMap::new();
+        for (kind, hosts) in others.kinds() {
+            let cohort = self.laid.cohort(kind);
+            cohorts.entry(self.laid.cohorts[cohort]).or_insert((cohort, 0)).1 += hosts;
         }
-        let (yes, no): (Vec<_>, Vec<_>) =
-            cohorts.iter().partition(|(cohort, _)| self.cohorts.contains(cohort));
-        let stood_for: usize = yes.iter().map(|(_, hosts)| hosts.len()).sum();
+        type Cohorts = Vec<(Digest, (usize, usize))>;
+        let all = cohorts.len();
+        let (yes, no): (Cohorts, Cohorts) =
+            cohorts.into_iter().partition(|(_, (cohort, _))| self.cohorts[*cohort]);
+        let stood_for: usize = yes.iter().map(|(_, (_, hosts))| hosts).sum();
         let mut text = format!(
             "{}stands for {} of {} of later rings ({} of {})",
             if number > 0 { "with the waves before it " } else { "" },
             yes.len(),
-            count(cohorts.len(), "cohort"),
+            count(all, "cohort"),
             stood_for,
-            count(others.len(), "host"),
+            count(total, "host"),
         );
         if !yes.is_empty() {
             text += &format!(": {}", listed(&yes));
         }
         if !no.is_empty() {
-            let theirs = no.iter().flat_map(|(_, hosts)| hosts.iter()).flat_map(|h| changes(h));
-            let untried: BTreeSet<Change<'_>> =
-                theirs.filter(|c| !self.changes.contains(c)).collect();
+            let is_theirs = |kind: &usize| !self.cohorts[self.laid.cohort(*kind)];
+            let untried = self.untried(others.kinds().map(|(kind, _)| kind).filter(is_theirs));
             text += &format!("; not for {}", listed(&no));
-            text += &match untried.len() {
+            text += &match untried {
                 0 => ", whose changes are tried here all the same".to_owned(),
                 n => format!(
                     ", of whose changes {n} {} not tried here",
@@ -182,10 +286,10 @@ impl<'c> Tried<'c> {
 }
 
 /// Cohorts with their number of hosts; the first few of them.
-fn listed(cohorts: &[(&Digest, &Vec<&Candidate<'_>>)]) -> String {
+fn listed(cohorts: &[(Digest, (usize, usize))]) -> String {
     const SHOWN: usize = 5;
-    let one = |(digest, hosts): &(&Digest, &Vec<_>)| {
-        format!("{} ({})", digest.short(), count(hosts.len(), "host"))
+    let one = |(digest, (_, hosts)): &(Digest, (usize, usize))| {
+        format!("{} ({})", digest.short(), count(*hosts, "host"))
     };
     let mut out: Vec<String> = cohorts.iter().take(SHOWN).map(one).collect();
     if cohorts.len() > SHOWN {
@@ -198,78 +302,97 @@ pub(super) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A host's place among equals: looks random, and is the same for the same seed.
-fn lot(seed: u64, id: &HostId) -> Digest {
-    Digest::of_json(&(seed, id))
-}
-
 /// How much a host adds: hosts in cohorts not yet stood for, then hosts with changes not yet tried.
 type Gain = (usize, usize);
 
-/// Hosts in the order in which each adds most to what those before it stand for: the greedy answer to set cover,
-/// which is never worse than ln(n) times the best. Gains only fall as others are chosen, so a host whose gain,
-/// looked at again, is still on top of the heap is the best one (Minoux's lazy greedy).
-pub(super) fn by_cover<'c, 'a>(
-    hosts: &'c [Candidate<'a>],
-    everyone: &[&'c Candidate<'a>],
-    already: &Tried<'_>,
-    seed: u64,
-) -> Vec<&'c Candidate<'a>> {
-    let mut cohorts: BTreeMap<Digest, usize> = BTreeMap::new();
-    let mut wanted: BTreeMap<Change<'c>, usize> = BTreeMap::new();
-    for &host in everyone {
-        *cohorts.entry(host.plan.cohort).or_default() += 1;
-        for change in changes(host) {
-            *wanted.entry(change).or_default() += 1;
+/// Hosts that each add something to what those before them stand for, the one that adds most first: the greedy answer
+/// to set cover, which is never worse than ln(n) times the best. Gains only fall as others are chosen, so one whose
+/// gain, looked at again, is still on top of the heap is the best one (Minoux's lazy greedy). Of a kind, only the
+/// first by lot can be among them: once it is chosen, the others add nothing.
+fn who_adds(hosts: &[Candidate<'_>], everyone: &Crowd, already: &Tried<'_>) -> Vec<usize> {
+    let laid = already.laid;
+    let mut cohorts = vec![0; laid.cohorts.len()];
+    let mut wanted = vec![0; laid.changes];
+    for (kind, hosts) in everyone.kinds() {
+        let cohort = laid.cohort(kind);
+        if !already.cohorts[cohort] {
+            cohorts[cohort] += hosts;
+        }
+        for &change in laid.changes(kind).iter().filter(|c| !already.changes[**c]) {
+            wanted[change] += hosts;
         }
     }
-    cohorts.retain(|c, _| !already.cohorts.contains(c));
-    wanted.retain(|c, _| !already.changes.contains(c));
-    let gain = |i: usize,
-                cohorts: &BTreeMap<Digest, usize>,
-                wanted: &BTreeMap<Change<'c>, usize>|
-     -> Gain {
-        let cohort = cohorts.get(&hosts[i].plan.cohort).copied().unwrap_or(0);
-        (cohort, changes(&hosts[i]).filter_map(|c| wanted.get(&c)).sum())
+    let mut first: BTreeMap<usize, usize> = BTreeMap::new();
+    for (i, host) in hosts.iter().enumerate() {
+        let known = first.entry(host.kind).or_insert(i);
+        if host.lot < hosts[*known].lot {
+            *known = i;
+        }
+    }
+    let gain = |kind: usize, cohorts: &[usize], wanted: &[usize]| -> Gain {
+        (cohorts[laid.cohort(kind)], laid.changes(kind).iter().map(|c| wanted[*c]).sum())
     };
-    let mut heap: BinaryHeap<(Gain, Reverse<Digest>, usize)> = (0..hosts.len())
-        .map(|i| (gain(i, &cohorts, &wanted), Reverse(lot(seed, hosts[i].id)), i))
+    let mut heap: BinaryHeap<(Gain, Reverse<Digest>, usize)> = first
+        .into_iter()
+        .map(|(kind, i)| (gain(kind, &cohorts, &wanted), Reverse(hosts[i].lot), i))
         .collect();
-    let mut out = Vec::with_capacity(hosts.len());
+    let mut out = Vec::new();
     while let Some((then, lot, i)) = heap.pop() {
-        let now = gain(i, &cohorts, &wanted);
+        let kind = hosts[i].kind;
+        let now = gain(kind, &cohorts, &wanted);
+        if now == (0, 0) {
+            if then == now {
+                // So it is with everybody who is left.
+                break;
+            }
+            continue;
+        }
         if now != then {
             heap.push((now, lot, i));
             continue;
         }
-        cohorts.remove(&hosts[i].plan.cohort);
-        for change in changes(&hosts[i]) {
-            wanted.remove(&change);
+        cohorts[laid.cohort(kind)] = 0;
+        for &change in laid.changes(kind) {
+            wanted[change] = 0;
         }
-        out.push(&hosts[i]);
+        out.push(i);
     }
+    out
+}
+
+/// First [who adds](who_adds) something, then the others by lot.
+fn by_cover(hosts: &[Candidate<'_>], everyone: &Crowd, already: &Tried<'_>) -> Vec<usize> {
+    let mut out = who_adds(hosts, everyone, already);
+    let chosen: BTreeSet<usize> = out.iter().copied().collect();
+    let mut rest: Vec<usize> = (0..hosts.len()).filter(|i| !chosen.contains(i)).collect();
+    rest.sort_unstable_by_key(|&i| (hosts[i].lot, Reverse(i)));
+    out.extend(rest);
+    out
+}
+
+/// The first so many hosts of those who stand for most of the others.
+pub(super) fn stand_for_most(laid: &Laid, hosts: &[Candidate<'_>], size: usize) -> Vec<usize> {
+    let mut out = by_cover(hosts, &laid.count(hosts), &Tried::new(laid));
+    out.truncate(size);
     out
 }
 
 /// First the fewest hosts that try every change not tried before (and how many these are), then the others as
 /// they are due.
-pub(super) fn ahead_then_urgent<'c, 'a>(
-    hosts: &'c [Candidate<'a>],
-    tried: &Tried<'_>,
-    seed: u64,
-) -> (Vec<&'c Candidate<'a>>, usize) {
-    let everyone: Vec<&Candidate<'_>> = hosts.iter().collect();
-    let mut missing: BTreeSet<Change<'_>> =
-        hosts.iter().flat_map(changes).filter(|c| !tried.changes.contains(c)).collect();
+pub(super) fn ahead_then_urgent(hosts: &[Candidate<'_>], tried: &Tried<'_>) -> (Vec<usize>, usize) {
+    let everyone = tried.laid.count(hosts);
+    let mut missing = tried.new_changes(&everyone);
+    let mut then = tried.clone();
     let mut ahead = Vec::new();
-    for host in by_cover(hosts, &everyone, tried, seed) {
-        if missing.is_empty() {
+    for i in who_adds(hosts, &everyone, tried) {
+        if missing == 0 {
             break;
         }
-        let before = missing.len();
-        missing.retain(|m| !changes(host).any(|c| c == *m));
-        if missing.len() < before {
-            ahead.push(host);
+        let new = then.untried(std::iter::once(hosts[i].kind));
+        if new > 0 {
+            then.add_kind(hosts[i].kind);
+            missing -= new;
+            ahead.push(i);
         }
     }
     // Where they are all of them, nobody goes ahead of anybody.
@@ -277,10 +400,11 @@ pub(super) fn ahead_then_urgent<'c, 'a>(
         ahead.clear();
     }
     let scouts = ahead.len();
-    let chosen: BTreeSet<&HostId> = ahead.iter().map(|c| c.id).collect();
-    let mut rest: Vec<&Candidate<'_>> = hosts.iter().filter(|c| !chosen.contains(c.id)).collect();
-    rest.sort_by_key(|c| {
-        (!c.plan.ignore_windows, c.plan.due.unwrap_or(Timestamp::MAX), lot(seed, c.id))
+    let chosen: BTreeSet<usize> = ahead.iter().copied().collect();
+    let mut rest: Vec<usize> = (0..hosts.len()).filter(|i| !chosen.contains(i)).collect();
+    rest.sort_by_key(|&i| {
+        let plan = &hosts[i].plan;
+        (!plan.ignore_windows, plan.due.unwrap_or(Timestamp::MAX), hosts[i].lot)
     });
     ahead.extend(rest);
     (ahead, scouts)

@@ -1,6 +1,6 @@
 //! The waves of each strategy.
 
-use super::order::{Candidate, Tried, ahead_then_urgent, by_cover, by_rings, count, numbered};
+use super::order::{Candidate, Laid, Tried, ahead_then_urgent, by_rings, count, stand_for_most};
 use super::{Budget, HostPlan, PoolHost, PoolHosts, Pools, Wave};
 use crate::HostId;
 use crate::host::Host;
@@ -11,28 +11,28 @@ use std::collections::BTreeMap;
 /// nothing; `soak_cap` cuts every soak.
 pub(super) fn lay_out(
     policy: &Policy,
+    laid: &Laid,
     mut candidates: BTreeMap<&str, Vec<Candidate<'_>>>,
     sizes: &BTreeMap<&str, usize>,
     soak_cap: Option<u64>,
     serving: Option<Pool>,
-    seed: u64,
 ) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
     let mut all = || candidates.remove(EVERYBODY).unwrap_or_default();
     match &policy.strategy {
-        Strategy::Rings => by_rings(policy, candidates, sizes, soak_cap, seed),
+        Strategy::Rings => by_rings(policy, laid, candidates, sizes, soak_cap),
         Strategy::Percentage { waves, soak_seconds } => {
             let soak = (*soak_seconds).min(soak_cap.unwrap_or(u64::MAX));
-            by_shares(policy, all(), waves, soak, seed)
+            by_shares(policy, laid, all(), waves, soak)
         }
         Strategy::Rolling { max_unavailable } => {
             let size = sizes.get(EVERYBODY).copied().unwrap_or(0);
-            one_after_another(policy, all(), max_unavailable.of(size), seed)
+            one_after_another(policy, laid, all(), max_unavailable.of(size))
         }
         Strategy::BlueGreen { traffic, .. } => {
             let serving = serving.unwrap_or(Pool::Blue);
             let mut of = |pool: Pool| candidates.remove(pool.word()).unwrap_or_default();
             let (idle, had) = (of(serving.other()), of(serving));
-            pool_by_pool(policy, serving, idle, had, traffic, seed)
+            pool_by_pool(policy, laid, serving, idle, had, traffic)
         }
     }
 }
@@ -54,25 +54,31 @@ pub(super) fn budget_of<'a>(
 /// the fewest hosts that try the rest go ahead as a wave of their own; then the most urgent come first.
 fn by_shares(
     policy: &Policy,
+    laid: &Laid,
     hosts: Vec<Candidate<'_>>,
     shares: &[u32],
     soak: u64,
-    seed: u64,
 ) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
     let total = hosts.len();
     let end_of = |share: u32| (total * share as usize).div_ceil(100);
     let size = end_of(shares.first().copied().unwrap_or(100));
-    let order: Vec<HostId> = {
-        let everyone: Vec<&Candidate<'_>> = hosts.iter().collect();
-        let order = by_cover(&hosts, &everyone, &Tried::default(), seed);
-        order.into_iter().take(size).map(|c| c.id.clone()).collect()
-    };
-    let place = |c: &Candidate<'_>| order.iter().position(|id| id == c.id);
-    let (mut first, rest): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|c| place(c).is_some());
-    first.sort_by_key(|c| place(c));
+    let mut places: Vec<Option<usize>> = vec![None; total];
+    for (place, i) in stand_for_most(laid, &hosts, size).into_iter().enumerate() {
+        places[i] = Some(place);
+    }
+    let mut first = Vec::new();
+    let mut rest = Vec::new();
+    for (host, place) in hosts.into_iter().zip(places) {
+        match place {
+            Some(place) => first.push((place, host)),
+            None => rest.push(host),
+        }
+    }
+    first.sort_by_key(|(place, _)| *place);
+    let first: Vec<Candidate<'_>> = first.into_iter().map(|(_, host)| host).collect();
 
     let mut waves = Vec::new();
-    let mut tried = Tried::default();
+    let mut tried = Tried::new(laid);
     let mut add = |batch: &[&Candidate<'_>], why: String| {
         waves.push(Wave {
             ring: EVERYBODY.to_owned(),
@@ -85,8 +91,9 @@ fn by_shares(
         });
     };
     let begin: Vec<&Candidate<'_>> = first.iter().collect();
-    tried.add(&begin);
-    let (order, scouts) = ahead_then_urgent(&rest, &tried, seed);
+    tried.add_hosts(&first);
+    let (order, scouts) = ahead_then_urgent(&rest, &tried);
+    let order: Vec<&Candidate<'_>> = order.into_iter().map(|i| &rest[i]).collect();
     let (mut ahead, mut others) = order.split_at(scouts);
     let mut placed = begin.len();
     if !begin.is_empty() {
@@ -98,8 +105,7 @@ fn by_shares(
         let mut room = end_of(share).saturating_sub(placed);
         if !ahead.is_empty() && room > 0 {
             let (batch, left) = ahead.split_at(room.min(ahead.len()));
-            let new = tried.new_changes(batch);
-            tried.add(batch);
+            let new = tried.add_hosts(batch.iter().copied());
             add(batch, format!("goes ahead: tries {} that nobody has", count(new, "change")));
             (ahead, placed, room) = (left, placed + batch.len(), room - batch.len());
         }
@@ -113,24 +119,24 @@ fn by_shares(
     if let Some(last) = waves.last_mut() {
         last.soak_seconds = 0;
     }
-    with_numbers(waves, first.iter().chain(&rest))
+    with_numbers(waves, first.into_iter().chain(rest))
 }
 
 /// One wave of all hosts: first the fewest that try everything, then the most urgent.
 fn one_after_another(
     policy: &Policy,
+    laid: &Laid,
     hosts: Vec<Candidate<'_>>,
     at_once: u32,
-    seed: u64,
 ) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
-    let (order, scouts) = ahead_then_urgent(&hosts, &Tried::default(), seed);
+    let (order, scouts) = ahead_then_urgent(&hosts, &Tried::new(laid));
     let begin = match scouts {
         0 => String::new(),
         n => format!("; the first {} between them try all that is changed", count(n, "host")),
     };
     let wave = Wave {
         ring: EVERYBODY.to_owned(),
-        hosts: order.iter().map(|c| c.id.clone()).collect(),
+        hosts: order.iter().map(|&i| hosts[i].id.clone()).collect(),
         why: format!(
             "one after another, at most {at_once} of {} at once; each is watched before the next takes its place{begin}",
             count(hosts.len(), "host")
@@ -141,7 +147,7 @@ fn one_after_another(
         traffic: None,
     };
     let waves = if hosts.is_empty() { Vec::new() } else { vec![wave] };
-    with_numbers(waves, hosts.iter())
+    with_numbers(waves, hosts.into_iter())
 }
 
 /// The two pools of a blue/green policy. `fit`: nothing keeps the whole host out.
@@ -169,11 +175,11 @@ pub(super) fn pools_of<'a>(
 /// The idle pool, the steps of the traffic, then the pool that had it.
 fn pool_by_pool(
     policy: &Policy,
+    laid: &Laid,
     serving: Pool,
     idle: Vec<Candidate<'_>>,
     had: Vec<Candidate<'_>>,
     steps: &[u32],
-    seed: u64,
 ) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
     let (new, old) = (serving.other().word(), serving.word());
     let wave = |pool: &str, hosts: Vec<HostId>, traffic: Option<u32>, why: String| Wave {
@@ -186,8 +192,8 @@ fn pool_by_pool(
         traffic,
     };
     let in_order = |hosts: &[Candidate<'_>]| -> Vec<HostId> {
-        let (order, _) = ahead_then_urgent(hosts, &Tried::default(), seed);
-        order.into_iter().map(|c| c.id.clone()).collect()
+        let (order, _) = ahead_then_urgent(hosts, &Tried::new(laid));
+        order.into_iter().map(|i| hosts[i].id.clone()).collect()
     };
     let mut waves = Vec::new();
     if !(idle.is_empty() && had.is_empty()) {
@@ -210,15 +216,20 @@ fn pool_by_pool(
             waves.push(wave(old, in_order(&had), None, why));
         }
     }
-    with_numbers(waves, idle.iter().chain(&had))
+    with_numbers(waves, idle.into_iter().chain(had))
 }
 
-fn with_numbers<'c, 'a: 'c>(
+/// The hosts' plans, each with the number of its wave.
+fn with_numbers<'a>(
     waves: Vec<Wave>,
-    hosts: impl Iterator<Item = &'c Candidate<'a>>,
+    hosts: impl Iterator<Item = Candidate<'a>>,
 ) -> (Vec<Wave>, BTreeMap<HostId, HostPlan>) {
     let numbers: BTreeMap<&HostId, u32> =
         (0u32..).zip(&waves).flat_map(|(n, w)| w.hosts.iter().map(move |id| (id, n))).collect();
-    let hosts = numbered(hosts, &numbers);
+    let numbered = hosts.map(|c| {
+        let wave = numbers.get(c.id).copied().unwrap_or(0);
+        (c.id.clone(), HostPlan { wave, ..c.plan })
+    });
+    let hosts = numbered.collect();
     (waves, hosts)
 }

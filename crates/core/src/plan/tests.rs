@@ -2,8 +2,11 @@
 
 mod alone;
 mod approvals;
+mod difference;
+mod document;
 pub(crate) mod fleet;
 mod hosts;
 mod properties;
+mod report;
 mod strategies;
 mod waves;

@@ -11,11 +11,12 @@ use super::{
 use crate::assignment::PackageChange;
 use crate::finding::{Finding, FindingState};
 use crate::host::{Host, Labels};
-use crate::plan::{Barred, Held, PlanInput, make};
+use crate::plan::{Barred, Held, HeldOn, PlanInput, make};
 use crate::recall::Recall;
 use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// How many openings of the windows are told.
 const OPENINGS: usize = 3;
@@ -259,7 +260,7 @@ fn rules(out: &mut Explained, policy: &Policy, input: &ExplainInput<'_>) {
 
     let only = BTreeSet::from([host.id.clone()]);
     let known = input.findings.iter().map(|known| known.finding.clone());
-    let findings: BTreeMap<HostId, Vec<Finding>> =
+    let findings: BTreeMap<HostId, Arc<[Finding]>> =
         BTreeMap::from([(host.id.clone(), known.collect())]);
     let busy = input.busy.map(|id| (host.id.clone(), id.clone())).into_iter().collect();
     let plan = make(PlanInput {
@@ -287,9 +288,10 @@ fn rules(out: &mut Explained, policy: &Policy, input: &ExplainInput<'_>) {
         out.reboot_likely = planned.reboot_likely;
         ignore_windows = planned.ignore_windows;
     }
-    let (whole, packages) = plan.held.into_iter().partition(|held| held.package.is_empty());
+    let (whole, packages): (Vec<Held>, Vec<Held>) =
+        plan.held().map(HeldOn::to_held).partition(|held| held.package.is_empty());
     out.held = packages;
-    out.holds.extend(Vec::into_iter(whole).flat_map(|held: Held| held.reasons));
+    out.holds.extend(whole.into_iter().flat_map(|held| held.reasons));
     out.holds.extend(policy.window_for(now, ignore_windows).hold);
 }
 

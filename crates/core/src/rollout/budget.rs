@@ -5,10 +5,13 @@
 //! spoken and is as it was: it is not. A host that left the fleet counts no more. In a rolling wave, a patched host
 //! counts until it was watched.
 
+use super::bits::Bits;
 use super::gate::Watch;
+use super::roster::Roster;
 use super::{HostRun, HostState, Observations, Rollout};
+use crate::plan::Budget;
 use crate::{Hold, HostId, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
 
 /// A hold names at most so many hosts: with a large fleet every waiting host would else name every disrupted one.
 const NAMED: usize = 10;
@@ -16,65 +19,77 @@ const NAMED: usize = 10;
 /// The budgets of a plan with the hosts disrupted now.
 pub(super) struct Budgets<'a> {
     rollout: &'a Rollout,
-    disrupted: Vec<BTreeSet<&'a HostId>>,
-    /// Host → the budgets that count it.
-    counted_in: BTreeMap<&'a HostId, Vec<usize>>,
+    roster: &'a Roster,
+    disrupted: Vec<Bits>,
+    used: Vec<usize>,
+    /// The first of the disrupted by name, once somebody has to be told.
+    first: Vec<OnceCell<Vec<&'a HostId>>>,
 }
 
 impl<'a> Budgets<'a> {
-    /// Looks at every host of every budget, once. `counts` says whether a host at work in this rollout counts.
+    /// `all`: everybody who is disrupted, but for those who are watched in a rolling wave.
     pub(super) fn look(
         rollout: &'a Rollout,
         now: Timestamp,
         seen: &Observations,
-        counts: impl Fn(&HostRun) -> bool,
+        mut all: Bits,
     ) -> Self {
-        let mut counted_in: BTreeMap<&HostId, Vec<usize>> = BTreeMap::new();
-        let mut disrupted = Vec::new();
-        for (index, budget) in rollout.plan.budgets.iter().enumerate() {
-            disrupted.push(BTreeSet::new());
-            for id in &budget.hosts {
-                let budgets = counted_in.entry(id).or_default();
-                if budgets.last() != Some(&index) {
-                    budgets.push(index);
-                }
-                let by_rollout = rollout.hosts.get(id).is_some_and(&counts);
+        let roster = rollout.roster();
+        if rollout.plan.waves.iter().any(|wave| wave.rolling) {
+            for place in rollout.hosts.marks().patched.iter() {
                 let watched = matches!(
-                    rollout.watch(id, now, seen),
+                    rollout.watch(roster.id(place), now, seen),
                     Some(Watch::Until(_) | Watch::Mute(_) | Watch::Failed(_))
                 );
-                if by_rollout || watched || rollout.is_disrupted_by_itself(id, now, seen) {
-                    disrupted[index].insert(id);
+                if watched {
+                    all.put(place, true);
                 }
             }
         }
-        Self { rollout, disrupted, counted_in }
+        let disrupted: Vec<Bits> = roster.members.iter().map(|m| m.clone().and(&all)).collect();
+        let used = disrupted.iter().map(Bits::len).collect();
+        let first = disrupted.iter().map(|_| OnceCell::new()).collect();
+        Self { rollout, roster, disrupted, used, first }
+    }
+
+    /// A budget that has no room for this host.
+    fn full(&self, place: usize) -> Option<usize> {
+        self.roster.budgets_of(place).iter().copied().find(|&budget| {
+            let others = self.used[budget] - usize::from(self.disrupted[budget].has(place));
+            others >= self.rollout.plan.budgets[budget].max_unavailable as usize
+        })
+    }
+
+    pub(super) fn is_full_for(&self, place: usize) -> bool {
+        self.full(place).is_some()
     }
 
     /// The budget that has no room for this host, if one has not.
-    pub(super) fn full_for(&self, host: &HostId) -> Option<Hold> {
-        let indices = self.counted_in.get(host)?;
-        indices.iter().find_map(|&index| {
-            let budget = &self.rollout.plan.budgets[index];
-            let disrupted = &self.disrupted[index];
-            let others = disrupted.len() - usize::from(disrupted.contains(host));
-            (others >= budget.max_unavailable as usize).then(|| Hold::BudgetUsed {
-                budget: budget.name.clone(),
-                limit: budget.max_unavailable,
-                disrupted: disrupted
-                    .iter()
-                    .filter(|id| **id != host)
-                    .take(NAMED)
-                    .map(|id| (*id).clone())
-                    .collect(),
-            })
+    pub(super) fn full_for(&self, place: usize) -> Option<Hold> {
+        let budget = self.full(place)?;
+        let host = self.roster.id(place);
+        let first = self.first[budget].get_or_init(|| {
+            let mut all: Vec<&HostId> =
+                self.disrupted[budget].iter().map(|place| self.roster.id(place)).collect();
+            all.sort_unstable();
+            all.truncate(NAMED + 1);
+            all
+        });
+        let others = first.iter().filter(|id| **id != host).take(NAMED);
+        let Budget { name, max_unavailable, .. } = &self.rollout.plan.budgets[budget];
+        Some(Hold::BudgetUsed {
+            budget: name.clone(),
+            limit: *max_unavailable,
+            disrupted: others.map(|id| (*id).clone()).collect(),
         })
     }
 
     /// The host was granted: it counts from now on.
-    pub(super) fn take(&mut self, host: &'a HostId) {
-        for &index in self.counted_in.get(host).into_iter().flatten() {
-            self.disrupted[index].insert(host);
+    pub(super) fn take(&mut self, place: usize) {
+        for &budget in self.roster.budgets_of(place) {
+            self.used[budget] += usize::from(!self.disrupted[budget].has(place));
+            self.disrupted[budget].put(place, true);
+            self.first[budget] = OnceCell::new();
         }
     }
 }
@@ -99,14 +114,6 @@ impl Rollout {
         seen: &Observations,
     ) -> bool {
         self.is_unheard(last_heard.max(seen.listening_since), now)
-    }
-
-    fn is_disrupted_by_itself(&self, host: &HostId, now: Timestamp, seen: &Observations) -> bool {
-        seen.hosts.get(host).is_some_and(|o| {
-            o.quarantined
-                || o.busy.as_ref().is_some_and(|r| *r != self.id)
-                || self.is_unheard(o.last_seen, now)
-        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::budget::Budgets;
 use super::gate::{Judged, Verdict, Watch, later};
+use super::sight::{By, Index, Sight};
 use super::traffic::Turned;
 use super::{
     Decision, HostObservation, HostRun, HostState, Observations, Phase, Rollout, RolloutEvent,
@@ -11,6 +12,7 @@ use crate::plan::Wave;
 use crate::recall;
 use crate::{AssignmentId, Digest, Hold, HostId, Timestamp};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A grant dies after so many seconds unless it is redeemed; sooner when the host's window closes sooner.
 /// Long enough for preflight, staging and a rehearsal, short enough that a host which went away does not hold
@@ -46,16 +48,42 @@ impl Rollout {
     /// 6. Otherwise the wave's hosts are granted, in the plan's order, as windows and budgets allow. In a rolling wave,
     ///    a patched host keeps its place until it was watched; one that does badly meanwhile halts the rollout.
     pub fn decide(&self, now: Timestamp, seen: &Observations) -> Decision {
+        self.look(now, seen, &By::of(self, &Index::of(self, seen), now, true))
+    }
+
+    /// The same events as [`Self::decide`], for whoever carries them out: it does not say what each host waits for, and
+    /// takes no longer for hosts that have ended or wait.
+    pub fn next(&self, now: Timestamp, sight: &Sight) -> Decision {
+        match sight.index(self) {
+            Some(index) => self.look(now, sight.seen(), &By::of(self, index, now, false)),
+            // It was made for another plan.
+            None => {
+                let index = Index::of(self, sight.seen());
+                self.look(now, sight.seen(), &By::of(self, &index, now, false))
+            }
+        }
+    }
+
+    fn look(&self, now: Timestamp, seen: &Observations, by: &By<'_>) -> Decision {
         let mut decision = Decision { events: self.bars_due(None), ..Decision::default() };
         if self.is_settled() {
             return decision;
         }
-        for (id, run) in &self.hosts {
+        let marks = self.hosts.marks();
+        let cancels = by.index.cancels.clone().or(&marks.spent).and(&marks.pending);
+        for place in cancels.or(&marks.at_work).iter() {
+            let (id, run) = (&self.hosts.ids()[place], self.hosts.at(place));
+            if !by.tell
+                && let Some(at) = self.goes_on(place, run, now, by)
+            {
+                wake(&mut decision.wake_at, Some(at));
+                continue;
+            }
             decision.events.extend(self.mind_host(id, run, now, seen, &mut decision.wake_at));
         }
         if decision.events.is_empty() {
             match &self.phase {
-                Phase::Running => self.advance(now, seen, &mut decision),
+                Phase::Running => self.advance(now, seen, by, &mut decision),
                 Phase::Halted { hold } => {
                     decision.wait(None, hold.clone());
                     let turned = self.turn_back(now, seen, &mut decision);
@@ -87,21 +115,30 @@ impl Rollout {
         decision
     }
 
-    fn all_over(&self) -> bool {
-        self.hosts.values().all(HostRun::is_over)
+    /// Every host has ended.
+    pub(super) fn all_over(&self) -> bool {
+        self.hosts.marks().open.is_empty()
+    }
+
+    /// Whose versions are barred need not be looked at again.
+    pub(super) fn excuse_barred(&mut self) {
+        for place in self.hosts.marks().at_fault.iter().collect::<Vec<_>>() {
+            let host = self.plan.hosts.get(&self.hosts.ids()[place]);
+            let changes = host.into_iter().flat_map(|h| &h.order.changes);
+            let mut versions = changes.map(|c| (c.name.clone(), c.to.clone()));
+            if versions.all(|version| self.barred.contains(&version)) {
+                self.hosts.excuse(place);
+            }
+        }
     }
 
     /// Rule 1. `plus`: a host about to be undone or quarantined by an event not yet applied.
     pub(super) fn bars_due(&self, plus: Option<(&HostId, &str)>) -> Vec<RolloutEvent> {
-        let bad = |(id, run): (&'_ HostId, &HostRun)| match &run.state {
-            HostState::Undone { reason } | HostState::Refused { reason, change_at_fault: true } => {
-                Some((id.clone(), reason.clone()))
-            }
-            HostState::Quarantined { reason } if !run.silent => Some((id.clone(), reason.clone())),
-            _ => None,
-        };
-        let failed =
-            self.hosts.iter().filter_map(bad).chain(plus.map(|(id, r)| (id.clone(), r.to_owned())));
+        let bad = self.hosts.marks().at_fault.iter().filter_map(|place| {
+            let reason = self.hosts.at(place).fault()?;
+            Some((self.hosts.ids()[place].clone(), reason.to_owned()))
+        });
+        let failed = bad.chain(plus.map(|(id, r)| (id.clone(), r.to_owned())));
         let mut known: BTreeSet<(String, String)> = BTreeSet::new();
         let mut events = Vec::new();
         for (id, reason) in failed {
@@ -124,6 +161,26 @@ impl Rollout {
             }
         }
         events
+    }
+
+    /// A host at work that nothing is to be done about: not before then, at the earliest.
+    fn goes_on(
+        &self,
+        place: usize,
+        run: &HostRun,
+        now: Timestamp,
+        by: &By<'_>,
+    ) -> Option<Timestamp> {
+        match run.state {
+            HostState::Granted => {
+                run.expires_at.filter(|at| now < *at && !by.index.cancels.has(place))
+            }
+            HostState::Redeemed | HostState::Patched if !by.unheard.has(place) => {
+                let silent = u64::try_from(self.silent_after()).unwrap_or(u64::MAX);
+                Some(later(by.index.heard(place)?, silent.saturating_add(1)))
+            }
+            _ => None,
+        }
     }
 
     /// Rule 2.
@@ -170,6 +227,12 @@ impl Rollout {
 
     /// Why a host that was not started never will be.
     fn cancels(&self, id: &HostId, run: &HostRun, host: Option<&HostObservation>) -> Option<Hold> {
+        let spent = run.state == HostState::Pending && run.grants >= MAX_GRANTS;
+        self.stands_out(id, host).or(spent.then_some(Hold::GrantGone { grants: run.grants }))
+    }
+
+    /// Why a host that was not started never will be, as far as it depends on what is observed of it.
+    pub(super) fn stands_out(&self, id: &HostId, host: Option<&HostObservation>) -> Option<Hold> {
         let Some(host) = host else { return Some(Hold::HostSilent { last_seen: None }) };
         let planned = self.plan.hosts.get(id).map(|h| h.cohort);
         if host.quarantined {
@@ -180,12 +243,11 @@ impl Rollout {
         if host.cohort.is_some() && host.cohort != planned {
             return Some(Hold::HostChanged);
         }
-        (run.state == HostState::Pending && run.grants >= MAX_GRANTS)
-            .then_some(Hold::GrantGone { grants: run.grants })
+        None
     }
 
     /// Rules 4 to 6.
-    fn advance(&self, now: Timestamp, seen: &Observations, decision: &mut Decision) {
+    fn advance(&self, now: Timestamp, seen: &Observations, by: &By<'_>, decision: &mut Decision) {
         let wave = self.plan.waves.get(self.wave as usize);
         if let Some(hold) = self.recalled(seen).or_else(|| self.too_many_failures()) {
             return decision.events.push(Verdict::halts(hold, Vec::new()));
@@ -201,7 +263,7 @@ impl Rollout {
         }
         let unfinished = self.unfinished(self.wave);
         if unfinished > 0 {
-            return self.start_hosts(unfinished, now, seen, decision);
+            return self.start_hosts(unfinished, now, seen, by, decision);
         }
         if self.wave as usize + 1 >= self.plan.waves.len() {
             // Only undos of earlier waves are left.
@@ -242,7 +304,14 @@ impl Rollout {
         let waits = |(_, run): &(&HostId, &HostRun)| {
             matches!(run.state, HostState::Pending | HostState::Granted)
         };
-        self.hosts.iter().filter(waits).find_map(|(id, _)| self.stopped_by_recall(id, seen))
+        // What is the same for many hosts is asked once; by where it is kept, and only ever asked for.
+        let mut known = BTreeSet::new();
+        let waiting = self.hosts.open().filter(waits).map(|(id, _)| id);
+        waiting
+            .filter(|id| {
+                self.plan.hosts.get(id).is_some_and(|h| known.insert(Arc::as_ptr(&h.work)))
+            })
+            .find_map(|id| self.stopped_by_recall(id, seen))
     }
 
     /// The recalled version that this host would get.
@@ -251,7 +320,8 @@ impl Rollout {
     }
 
     fn undos_at_work(&self) -> u32 {
-        self.hosts.values().filter(|run| run.undo_at_work()).count() as u32
+        let at_work = self.hosts.marks().at_work.iter().map(|place| self.hosts.at(place));
+        at_work.filter(|run| run.undo_at_work()).count() as u32
     }
 
     /// Rule 6.
@@ -260,6 +330,7 @@ impl Rollout {
         unfinished: u32,
         now: Timestamp,
         seen: &Observations,
+        by: &By<'_>,
         decision: &mut Decision,
     ) {
         let Some(wave) = self.plan.waves.get(self.wave as usize) else { return };
@@ -274,22 +345,33 @@ impl Rollout {
         {
             return decision.events.push(Verdict::halts(hold, vec![judged]));
         }
-        let mut budgets = Budgets::look(self, now, seen, HostRun::is_disrupted);
+        let marks = self.hosts.marks();
+        let mut budgets = Budgets::look(self, now, seen, by.disrupted().or(&marks.disrupted));
+        let order = self.roster().orders.get(self.wave as usize);
         let mut at_work = 0;
         let mut silent = Vec::new();
-        for id in &wave.hosts {
-            let (Some(run), Some(host)) = (self.hosts.get(id), seen.hosts.get(id)) else {
-                continue;
-            };
-            if run.state != HostState::Pending {
-                at_work += u32::from(!run.is_over());
+        for &place in order.into_iter().flatten().filter(|place| marks.open.has(**place)) {
+            if !marks.pending.has(place) {
+                at_work += 1;
                 continue;
             }
-            match self.may_start(id, host, now, &budgets) {
+            // Whoever is silent has to be found; of the others only those count that might start.
+            if !by.tell && !by.unheard.has(place) {
+                if by.index.closed.has(place) {
+                    wake(&mut decision.wake_at, by.index.opens_at.filter(|at| *at > now));
+                    continue;
+                }
+                if budgets.is_full_for(place) {
+                    continue;
+                }
+            }
+            let id = &self.hosts.ids()[place];
+            let Some(host) = seen.hosts.get(id) else { continue };
+            match self.may_start(id, place, host, now, &budgets) {
                 Ok(expires_at) => {
                     let generation = host.generation.max(self.highest_generation(id)) + 1;
                     let assignment = self.assignment_id(id, generation);
-                    budgets.take(id);
+                    budgets.take(place);
                     decision.events.push(RolloutEvent::Granted {
                         host: id.clone(),
                         assignment,
@@ -304,7 +386,9 @@ impl Rollout {
                         silent.push((id, hold.clone()));
                     }
                     wake(&mut decision.wake_at, hold.ends_at());
-                    decision.wait(Some(id), hold);
+                    if by.tell {
+                        decision.wait(Some(id), hold);
+                    }
                 }
             }
         }
@@ -353,6 +437,7 @@ impl Rollout {
     fn may_start(
         &self,
         id: &HostId,
+        place: usize,
         host: &HostObservation,
         now: Timestamp,
         budgets: &Budgets<'_>,
@@ -376,7 +461,7 @@ impl Rollout {
         if let Some(closes_at) = host.closes_at.filter(|at| *at < later(now, MIN_GRANT_SECONDS)) {
             return Err(Hold::WindowTooShort { closes_at, needs_seconds: MIN_GRANT_SECONDS });
         }
-        if let Some(hold) = budgets.full_for(id) {
+        if let Some(hold) = budgets.full_for(place) {
             return Err(hold);
         }
         let dies = later(now, GRANT_SECONDS);

@@ -1,8 +1,9 @@
 //! What operators and agents ask of a rollout.
 
 use super::budget::Budgets;
+use super::sight::{By, Index};
 use super::state::illegal;
-use super::{HostRun, HostState, IllegalEvent, Observations, Rollout, RolloutEvent, TrafficState};
+use super::{HostState, IllegalEvent, Observations, Rollout, RolloutEvent, TrafficState};
 use crate::{AssignmentId, Hold, HostId, Timestamp};
 
 impl Rollout {
@@ -75,8 +76,10 @@ impl Rollout {
         }
         // Hosts fail by themselves between grant and now. Unredeemed grants of others take no room here: else
         // two of them could refuse each other.
-        if let Some(hold) = Budgets::look(self, now, seen, HostRun::may_be_changing).full_for(host)
-        {
+        let index = Index::of(self, seen);
+        let disrupted = By::of(self, &index, now, true).disrupted();
+        let budgets = Budgets::look(self, now, seen, disrupted.or(&self.hosts.marks().changing));
+        if let Some(hold) = self.hosts.place(host).and_then(|place| budgets.full_for(place)) {
             return Err(hold);
         }
         Ok(Some(RolloutEvent::Redeemed { host: host.clone() }))

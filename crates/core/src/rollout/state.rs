@@ -1,6 +1,8 @@
 //! Events → state. Two tables: what may happen to the rollout in which phase, and to a host in which state.
 //! A stale writer's event that no longer fits is refused here, whatever it was decided on.
 
+use super::roster::Derived;
+use super::runs::RunMut;
 use super::{
     HostRun, HostState, IllegalEvent, Phase, Rollout, RolloutEvent, TrafficState, UndoRun,
     WaveApproval,
@@ -10,10 +12,11 @@ use crate::plan::approval::Approval;
 use crate::transaction::Outcome;
 use crate::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 impl Rollout {
     /// The first event of a rollout whose plan needs no approval.
-    pub fn create(id: &RolloutId, plan: Plan, by: &str) -> RolloutEvent {
+    pub fn create(id: &RolloutId, plan: impl Into<Arc<Plan>>, by: &str) -> RolloutEvent {
         Self::create_approved(id, plan, (by, ""), Vec::new())
     }
 
@@ -21,13 +24,13 @@ impl Rollout {
     /// speaks for.
     pub fn create_approved(
         _id: &RolloutId,
-        plan: Plan,
+        plan: impl Into<Arc<Plan>>,
         (by, principal): (&str, &str),
         approvals: Vec<Approval>,
     ) -> RolloutEvent {
         RolloutEvent::Created {
             by: by.to_owned(),
-            plan: Box::new(plan),
+            plan: plan.into(),
             approvals,
             principal: principal.to_owned(),
         }
@@ -52,10 +55,10 @@ impl Rollout {
             .map_err(|why| illegal(event, &why))?;
         let hosts =
             plan.hosts.iter().map(|(id, host)| (id.clone(), HostRun::pending(host.wave))).collect();
-        Ok(Self {
+        let rollout = Self {
             id: id.clone(),
             plan_digest,
-            plan: (**plan).clone(),
+            plan: plan.clone(),
             created_at: at,
             created_by: by.clone(),
             started_by: principal.clone(),
@@ -76,7 +79,11 @@ impl Rollout {
             approved: BTreeMap::new(),
             faulted: BTreeSet::new(),
             ended_at: None,
-        })
+            roster: Derived::default(),
+        };
+        // Once, for all copies to come.
+        rollout.roster();
+        Ok(rollout)
     }
 
     /// Folds all events of a rollout, oldest first. `None`: there are none.
@@ -114,7 +121,7 @@ impl Rollout {
                 if self.awaits_tests() {
                     return refuse("its plan has not been tested");
                 }
-                let run = self.run_mut(host, event)?;
+                let mut run = self.run_mut(host, event)?;
                 if run.state != HostState::Pending {
                     return refuse("the host is not pending");
                 }
@@ -143,14 +150,14 @@ impl Rollout {
                 self.tested_at = Some(at);
             }
             (_, RolloutEvent::GrantExpired { host }) => {
-                let run = self.run_mut(host, event)?;
+                let mut run = self.run_mut(host, event)?;
                 if run.state != HostState::Granted {
                     return refuse("the host holds no unredeemed grant");
                 }
                 run.state = HostState::Pending;
             }
             (Phase::Running, RolloutEvent::Redeemed { host }) => {
-                let run = self.run_mut(host, event)?;
+                let mut run = self.run_mut(host, event)?;
                 if run.state != HostState::Granted {
                     return refuse("the host holds no unredeemed grant");
                 }
@@ -161,7 +168,7 @@ impl Rollout {
                 return refuse("no grant is redeemed unless the rollout is running");
             }
             (_, RolloutEvent::Stepped { host, step }) => {
-                let run = self.run_mut(host, event)?;
+                let mut run = self.run_mut(host, event)?;
                 if !run.at_work() && !run.silent {
                     return refuse("the host is not at work");
                 }
@@ -172,7 +179,7 @@ impl Rollout {
                 self.host_ended(at, host, outcome, event)?
             }
             (_, RolloutEvent::Silent { host, last_seen }) => {
-                let run = self.run_mut(host, event)?;
+                let mut run = self.run_mut(host, event)?;
                 if run.silent || !(run.state == HostState::Redeemed || run.undo_at_work()) {
                     return refuse(
                         "only a host that redeemed its grant or is being undone can fall silent at work",
@@ -184,10 +191,11 @@ impl Rollout {
                 };
                 run.silent = true;
                 run.ended_at = Some(at);
+                drop(run);
                 self.failures += 1;
             }
             (_, RolloutEvent::Cancelled { host, hold }) => {
-                let run = self.run_mut(host, event)?;
+                let mut run = self.run_mut(host, event)?;
                 if !matches!(run.state, HostState::Pending | HostState::Granted) {
                     return refuse("the host redeemed its grant or has ended");
                 }
@@ -236,7 +244,7 @@ impl Rollout {
                 }
             }
             (_, RolloutEvent::Barred { versions, .. }) => {
-                self.barred.extend(versions.iter().cloned())
+                self.barred.extend(versions.iter().cloned());
             }
             (Phase::Running, RolloutEvent::Paused { by, reason }) => {
                 self.phase = Phase::Paused { by: by.clone(), reason: reason.clone() };
@@ -260,10 +268,11 @@ impl Rollout {
             ) => {
                 let hold = Hold::Aborted { by: by.clone(), reason: reason.clone() };
                 self.phase = Phase::Aborted { by: by.clone(), reason: reason.clone() };
-                for run in self.hosts.values_mut() {
-                    if matches!(run.state, HostState::Pending | HostState::Granted) {
-                        run.cancel(at, &hold);
-                    }
+                let waiting = |(_, run): &(usize, &HostRun)| {
+                    matches!(run.state, HostState::Pending | HostState::Granted)
+                };
+                for place in self.hosts.open_places(waiting) {
+                    self.hosts.at_mut(place).cancel(at, &hold);
                 }
             }
             (
@@ -276,7 +285,7 @@ impl Rollout {
                 if self.traffic_moves(host) {
                     return refuse("its traffic is being set");
                 }
-                let run = self.run_mut(host, event)?;
+                let mut run = self.run_mut(host, event)?;
                 if run.state != HostState::Patched || run.undo_at_work() {
                     return refuse("the host is not patched, or its undo is at work");
                 }
@@ -292,7 +301,7 @@ impl Rollout {
                 });
             }
             (Phase::Running | Phase::Aborted { .. }, RolloutEvent::Done) => {
-                if self.ended_at.is_some() || !self.hosts.values().all(HostRun::is_over) {
+                if self.ended_at.is_some() || !self.all_over() {
                     return refuse("it has ended before, or has hosts that have not ended");
                 }
                 if self.phase == Phase::Running {
@@ -303,12 +312,13 @@ impl Rollout {
             (phase, _) => return refuse(&format!("the rollout is {}", phase.word())),
         }
         self.version += 1;
+        self.excuse_barred();
         Ok(())
     }
 
     /// Has it ended, with no undo still at work? Then nothing more comes of looking at it.
     pub fn is_settled(&self) -> bool {
-        self.ended_at.is_some() && self.hosts.values().all(HostRun::is_over)
+        self.ended_at.is_some() && self.all_over()
     }
 
     /// The assignment that stands for this host, if one does: to change it, to undo it, or about its traffic.
@@ -333,16 +343,10 @@ impl Rollout {
     }
 
     pub(super) fn unfinished(&self, wave: u32) -> u32 {
-        let Some(wave) = self.plan.waves.get(wave as usize) else { return 0 };
-        wave.hosts.iter().filter_map(|h| self.hosts.get(h)).filter(|run| !run.is_over()).count()
-            as u32
+        self.hosts.unfinished(wave)
     }
 
-    fn run_mut(
-        &mut self,
-        host: &HostId,
-        event: &RolloutEvent,
-    ) -> Result<&mut HostRun, IllegalEvent> {
+    fn run_mut(&mut self, host: &HostId, event: &RolloutEvent) -> Result<RunMut<'_>, IllegalEvent> {
         self.hosts
             .get_mut(host)
             .ok_or_else(|| illegal(event, &format!("host {host} is not in the plan")))
@@ -350,8 +354,8 @@ impl Rollout {
 
     /// Stopping is cheap: unredeemed grants die with pause and halt, and are given anew when it goes on.
     fn withdraw_grants(&mut self) {
-        for run in self.hosts.values_mut().filter(|run| run.state == HostState::Granted) {
-            run.state = HostState::Pending;
+        for place in self.hosts.open_places(|(_, run)| run.state == HostState::Granted) {
+            self.hosts.at_mut(place).state = HostState::Pending;
         }
     }
 
@@ -363,7 +367,7 @@ impl Rollout {
         event: &RolloutEvent,
     ) -> Result<(), IllegalEvent> {
         let never_again = self.phase.hold().filter(|_| matches!(self.phase, Phase::Aborted { .. }));
-        let run = self.run_mut(host, event)?;
+        let mut run = self.run_mut(host, event)?;
         let known_failure = run.state.is_failure();
         if run.undo_at_work() {
             run.state = match outcome {
@@ -384,6 +388,7 @@ impl Rollout {
             if run.state != HostState::Patched {
                 run.ended_at = Some(at);
             }
+            drop(run);
             self.failures += u32::from(failed);
             return Ok(());
         }
@@ -411,12 +416,25 @@ impl Rollout {
         run.silent = false;
         run.ended_at = Some(at);
         // A host that fell silent was counted then, and stays counted: failures have memory.
-        self.failures += u32::from(run.state.is_failure() && !known_failure);
+        let failed = run.state.is_failure() && !known_failure;
+        drop(run);
+        self.failures += u32::from(failed);
         Ok(())
     }
 }
 
 impl HostRun {
+    /// Why the change itself is bad, where its end says so.
+    pub(super) fn fault(&self) -> Option<&str> {
+        match &self.state {
+            HostState::Undone { reason } | HostState::Refused { reason, change_at_fault: true } => {
+                Some(reason)
+            }
+            HostState::Quarantined { reason } if !self.silent => Some(reason),
+            _ => None,
+        }
+    }
+
     fn pending(wave: u32) -> Self {
         Self {
             wave,

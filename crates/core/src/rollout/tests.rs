@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::assignment::{ApplyOrder, Assignment, Order, PackageChange};
-use crate::plan::{Budget, HostPlan, Wave};
+use crate::plan::{Budget, HostPlan, SCHEMA, Wave, Work};
 use crate::policy::GateRule;
 use crate::transaction::{Entry, Fault, TxEvent};
+
+use std::sync::Arc;
 
 mod blue_green;
 mod decide;
@@ -47,12 +49,14 @@ fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
                     cohort: Digest::of(b"cohort"),
                     ring: ring(w),
                     wave: w as u32,
-                    order: order.clone(),
-                    why: BTreeMap::new(),
-                    restarts: vec![],
-                    reboot_likely: false,
-                    due: None,
-                    ignore_windows: false,
+                    work: Arc::new(Work {
+                        order: order.clone(),
+                        why: BTreeMap::new(),
+                        restarts: vec![],
+                        reboot_likely: false,
+                        due: None,
+                        ignore_windows: false,
+                    }),
                 };
                 (HostId::from(id), host)
             },
@@ -67,6 +71,7 @@ fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
         traffic: None,
     };
     Plan {
+        schema: SCHEMA,
         number: 1,
         parent: None,
         policy: "all".into(),
@@ -101,6 +106,8 @@ struct World {
     /// What the last look waited for.
     holds: Vec<Waiting>,
     wake_at: Option<Timestamp>,
+    /// Kept from one look to the next.
+    sight: Option<Sight>,
 }
 
 impl World {
@@ -126,6 +133,7 @@ impl World {
             mute: vec![],
             holds: vec![],
             wake_at: None,
+            sight: None,
         }
     }
 
@@ -150,6 +158,7 @@ impl World {
         let mut words = Vec::new();
         for _ in 0..20 {
             let decision = self.rollout.decide(self.now, &self.seen);
+            self.look_quickly(&decision);
             self.holds = decision.holds;
             self.wake_at = decision.wake_at;
             if decision.events.is_empty() {
@@ -161,6 +170,25 @@ impl World {
             }
         }
         panic!("it never stands still: {words:?}");
+    }
+
+    /// Whoever only wants the events gets the same ones, from a sight that was kept up as well as from a new one.
+    fn look_quickly(&mut self, decision: &Decision) {
+        let new = Sight::of(&self.rollout, self.seen.clone());
+        let mut kept = self.sight.take().unwrap_or_else(|| new.clone());
+        kept.see_all(&self.rollout, self.seen.clone());
+        for sight in [&new, &kept] {
+            let quick = self.rollout.next(self.now, sight);
+            assert_eq!(quick.events, decision.events);
+            let soon = |at: Timestamp| quick.wake_at.is_some_and(|quick| quick <= at);
+            assert!(
+                decision.wake_at.is_none_or(soon),
+                "{:?} {:?}",
+                quick.wake_at,
+                decision.wake_at
+            );
+        }
+        self.sight = Some(kept);
     }
 
     /// Time goes by; every agent that is not mute speaks.

@@ -325,7 +325,7 @@ impl Rollout {
                 let (wave, next_not_before) = (self.wave, now);
                 decision.events.push(RolloutEvent::GatePassed { wave, next_not_before, judged });
             }
-            Verdict::Passes(_) if self.hosts.values().all(HostRun::is_over) => {
+            Verdict::Passes(_) if self.all_over() => {
                 decision.events.push(RolloutEvent::Done);
             }
             Verdict::Passes(_) => {

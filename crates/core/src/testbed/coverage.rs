@@ -2,11 +2,12 @@
 
 use super::{TestState, TestbedRule, Tests, Verdict, Work};
 use crate::plan::Plan;
-use crate::{AssignmentId, Hold, HostId, Timestamp};
+use crate::{AssignmentId, Digest, Hold, HostId, Timestamp};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// How much of a plan was tested.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,8 +84,12 @@ impl fmt::Display for Standing {
 /// Judges the tests of a plan's works. What is not known is never taken for good.
 pub fn coverage(plan: &Plan, rule: &TestbedRule, tests: &Tests, now: Timestamp) -> Coverage {
     let mut hosts: BTreeMap<Work, Vec<HostId>> = BTreeMap::new();
+    // By where the plan keeps what is done: only ever asked for.
+    let mut known: BTreeMap<(Digest, *const crate::plan::Work), Work> = BTreeMap::new();
     for (id, host) in &plan.hosts {
-        hosts.entry(Work::of(host)).or_default().push(id.clone());
+        let place = (host.cohort, Arc::as_ptr(&host.work));
+        let work = *known.entry(place).or_insert_with(|| Work::of(host));
+        hosts.entry(work).or_default().push(id.clone());
     }
     let mut works: Vec<Covered> = hosts
         .into_iter()

@@ -3,6 +3,8 @@
 use super::*;
 use crate::assignment::{PackageChange, Probe};
 use crate::inventory::{Kernel, Service};
+use crate::plan::SCHEMA;
+use std::sync::Arc;
 
 fn t0() -> Timestamp {
     Timestamp::from_second(1_795_000_000).unwrap()
@@ -29,18 +31,21 @@ fn host(name: &str, cohort: &str, to: &str) -> (HostId, HostPlan) {
         cohort: Digest::of(cohort.as_bytes()),
         ring: "all".into(),
         wave: 0,
-        order: ApplyOrder { changes: vec![change(to)], ..ApplyOrder::default() },
-        why: BTreeMap::new(),
-        restarts: vec![],
-        reboot_likely: false,
-        due: None,
-        ignore_windows: false,
+        work: Arc::new(crate::plan::Work {
+            order: ApplyOrder { changes: vec![change(to)], ..ApplyOrder::default() },
+            why: BTreeMap::new(),
+            restarts: vec![],
+            reboot_likely: false,
+            due: None,
+            ignore_windows: false,
+        }),
     };
     (HostId::from(name), plan)
 }
 
 fn plan(hosts: &[(&str, &str, &str)]) -> Plan {
     Plan {
+        schema: SCHEMA,
         number: 1,
         parent: None,
         policy: "all".into(),
@@ -86,11 +91,15 @@ fn hosts_of_one_cohort_with_one_change_are_one_work_and_any_difference_makes_two
     assert_ne!(of(&plan, "a"), of(&plan, "c"), "another version");
     assert_ne!(of(&plan, "a"), of(&plan, "d"), "another cohort");
     let (_, mut probed) = host("a", "x", "1.1");
-    probed.order.probes.push(Probe::Tcp { address: "127.0.0.1:22".into() });
+    Arc::make_mut(&mut probed.work)
+        .order
+        .probes
+        .push(Probe::Tcp { address: "127.0.0.1:22".into() });
     assert_ne!(of(&plan, "a"), Work::of(&probed), "asked something else");
     let (_, mut due) = host("a", "x", "1.1");
-    due.due = Some(t0());
-    due.order.fixes = vec!["CVE-2026-1".into()];
+    let changed = Arc::make_mut(&mut due.work);
+    changed.due = Some(t0());
+    changed.order.fixes = vec!["CVE-2026-1".into()];
     assert_eq!(of(&plan, "a"), Work::of(&due), "why it is done changes nothing that is done");
 }
 
@@ -220,9 +229,10 @@ fn a_twin_is_told_what_its_host_is_and_nothing_that_a_container_has_not() {
     let (_, mut plan) = host("a", "x", "1.1");
     assert_eq!(TestOrder::of(&plan, &inventory), None, "the host has changed since");
     plan.cohort = inventory.cohort();
-    plan.order.reboot = RebootRule::WhenNeeded;
-    plan.order.deadman_seconds = Some(60);
-    plan.order.confirm_seconds = Some(60);
+    let asked = &mut Arc::make_mut(&mut plan.work).order;
+    asked.reboot = RebootRule::WhenNeeded;
+    asked.deadman_seconds = Some(60);
+    asked.confirm_seconds = Some(60);
     let order = TestOrder::of(&plan, &inventory).unwrap();
     assert_eq!(order.work, Work::of(&plan));
     assert_eq!((order.enabled, order.held), (vec!["nginx.service".into()], vec!["less".into()]));

@@ -127,7 +127,7 @@ fn keep(
             }
             if let Some(inventory) = told.inventory {
                 hosts::set_inventory(tx, &host.id, &inventory)?;
-                host.inventory = Some(inventory);
+                host.inventory = Some(Arc::new(inventory));
                 judge(app, tx, &host)?;
             }
             Ok(acknowledged)

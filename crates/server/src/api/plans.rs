@@ -7,7 +7,7 @@ use crate::views;
 use axum::http::StatusCode;
 use fettle_core::finding::Finding;
 use fettle_core::host::Host;
-use fettle_core::plan::{Barred, Plan, PlanInput, make as make_plan};
+use fettle_core::plan::{Alike, Barred, Plan, PlanDiff, PlanInput, make as make_plan};
 use fettle_core::policy::Policy;
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{StoreError, View, barred, findings, hosts, plans as stored, recalls};
@@ -33,6 +33,19 @@ pub(super) async fn list(app: Asked, Asking(part): Asking<Part>) -> Answer<Page<
 )]
 pub(super) async fn one(app: Asked, At(number): At<u64>) -> Answer<PlanDetail> {
     look(&app, move |app, view| views::plan_tested(app, view, number)).await
+}
+
+/// What one plan does that another does not: hosts, packages, waves, reasons. Each is a number, or `latest`.
+#[utoipa::path(
+    get, path = "/plans/{number}/diff/{to}", tag = "plans",
+    params(
+        ("number" = String, Path, description = "Number of the one, or `latest`"),
+        ("to" = String, Path, description = "Number of the other, or `latest`"),
+    ),
+    responses((status = 200, body = Object), Failures)
+)]
+pub(super) async fn diff(app: Asked, At((from, to)): At<(String, String)>) -> Answer<PlanDiff> {
+    look(&app, move |_, view| views::plan_diff(view, &from, &to)).await
 }
 
 /// Make a plan by a policy, now. Nothing happens by it until a rollout is started.
@@ -106,7 +119,8 @@ pub(crate) fn plan_by(
     counts: &dyn Fn(&HostId, &Finding) -> bool,
 ) -> Result<Plan, Problem> {
     let policies = app.policies();
-    let fleet: Vec<Host> = hosts::fleet(view)?
+    let mut alike = Alike::default();
+    let fleet: Vec<Host> = hosts::fleet(view, &mut alike)?
         .into_iter()
         .map(|mut host| {
             host.last_seen = app.last_seen(&host.id, host.last_seen);
@@ -118,7 +132,7 @@ pub(crate) fn plan_by(
         if only.is_none_or(|only| only.contains(&host.id)) {
             let all = findings::of_host(view, &host.id)?.into_values().map(|r| r.finding);
             let open = all.filter(|f| f.state.is_vulnerable() && counts(&host.id, f));
-            found.insert(host.id.clone(), open.collect());
+            found.insert(host.id.clone(), alike.findings(open.collect()));
         }
     }
     let barred = barred_now(view)?;
@@ -159,10 +173,8 @@ fn busy(app: &App, view: &View<'_>) -> Result<BTreeMap<HostId, RolloutId>, Probl
     let mut busy = BTreeMap::new();
     for line in fettle_store::rollouts::unfinished(view)? {
         let state = crate::rollouts::load(app, view, &line.id)?;
-        for (host, run) in &state.hosts {
-            if !run.is_over() {
-                busy.insert(host.clone(), line.id.clone());
-            }
+        for (host, _) in state.hosts.open() {
+            busy.insert(host.clone(), line.id.clone());
         }
     }
     Ok(busy)

@@ -12,6 +12,7 @@ use fettle_store::policies::{self as stored, PolicyRecord};
 use fettle_store::{View, findings as stored_findings, hosts as stored_hosts};
 use fettle_wire::api::{PolicyRow, PolicyVersion};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Policies in force.
 pub(crate) fn policies(app: &App) -> Result<Vec<PolicyRow>, Problem> {
@@ -102,7 +103,7 @@ pub(crate) fn explained(
     id_or_name: &str,
 ) -> Result<Explained, Problem> {
     let mut host = stored_hosts::find(view, id_or_name)?.host;
-    host.inventory = stored_hosts::inventory(view, &host.id)?;
+    host.inventory = stored_hosts::inventory(view, &host.id)?.map(Arc::new);
     host.last_seen = app.last_seen(&host.id, host.last_seen);
     let fleet: Vec<Host> = stored_hosts::all(view)?.into_iter().map(|r| r.host).collect();
     let in_force = app.policies();

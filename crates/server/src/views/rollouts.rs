@@ -7,6 +7,7 @@ use fettle_core::{Problem, RolloutId};
 use fettle_store::{View, rollouts as stored, transactions};
 use fettle_wire::api::{RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow, RolloutTraffic};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How many events a rollout's page shows: the last ones.
 const EVENTS: u64 = 500;
@@ -103,8 +104,9 @@ fn traffic(state: &Rollout) -> Vec<RolloutTraffic> {
 fn without_plan(event: RolloutEvent) -> RolloutEvent {
     match event {
         RolloutEvent::Created { by, mut plan, approvals, principal } => {
-            plan.hosts.clear();
-            plan.held.clear();
+            let shown = Arc::make_mut(&mut plan);
+            shown.hosts.clear();
+            shown.held.clear();
             RolloutEvent::Created { by, plan, approvals, principal }
         }
         other => other,

@@ -9,6 +9,7 @@ pub use super::login::{login, problem};
 pub use super::overview::overview;
 pub use super::package::{PackageFilter, package, packages};
 pub use super::plan::{plan, plans};
+pub use super::plan_diff::plan_diff;
 pub use super::policy::{policies, policy};
 pub use super::recall::{recall, recalls};
 pub use super::rollout::{rollout, rollouts};

@@ -1,17 +1,18 @@
 //! Plans: the list, and one plan as a report that can be read before it is started.
 
 use super::layout::{View, command, empty, encoded, section, title};
-use super::{approval, testbed, words};
-use fettle_core::Hold;
+use super::{approval, plan_report, testbed, words};
 use fettle_core::operator::Role;
 use fettle_core::plan::approval::Stage;
-use fettle_core::plan::{Held, Plan};
+use fettle_core::plan::{NotDone, Plan};
 use fettle_wire::api::{Page, PlanDetail};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
 /// Changes, hosts and held things that a page shows.
 const SHOWN: usize = 300;
+/// Hosts named in a wave.
+const IN_A_WAVE: usize = 20;
 /// Vulnerabilities named in one cell.
 const NAMED: usize = 6;
 
@@ -34,7 +35,7 @@ pub fn plans(view: &View<'_>, page: &Page<PlanDetail>) -> Markup {
                         td.name { a href={ "/plans/" (it.number) } { "plan " (it.number) } }
                         td { a href={ "/policies/" (encoded(&it.plan.policy)) } { (it.plan.policy) } }
                         td.n { (it.plan.hosts.len()) } td.n { (it.plan.waves.len()) }
-                        td.n { (it.plan.changes().len()) } td.n { (it.plan.fixes().len()) } td.n { (it.plan.held.len()) }
+                        td.n { (it.plan.changes().len()) } td.n { (it.plan.fixes().len()) } td.n { (it.plan.held_count()) }
                         td.ver { (it.digest.short()) }
                         td { (view.ago(it.plan.made_at)) }
                     } } }
@@ -64,7 +65,7 @@ pub fn plan(view: &View<'_>, it: &PlanDetail) -> Markup {
                 (figure(plan.waves.len(), "wave", ""))
                 (figure(plan.changes().len(), "package change", ""))
                 (figure(plan.fixes().len(), "vulnerability", "fixed"))
-                (figure(plan.held.len(), "thing", "held"))
+                (figure(plan.held_count(), "thing", "held"))
                 @if reboots > 0 { (figure(reboots, "host", "likely to reboot")) }
             }
             @if plan.hosts.is_empty() {
@@ -72,11 +73,14 @@ pub fn plan(view: &View<'_>, it: &PlanDetail) -> Markup {
             } @else {
                 (stage(view, it))
                 @if plan.approvals_needed > 0 { (approval::section(view, it)) }
+                @if let Some(report) = &it.report { (plan_report::effects(view, report)) }
                 @if let Some(tests) = &it.tests { (testbed::of_plan(view, tests)) }
                 (section("Waves", None, waves(plan)))
+                @if let Some(report) = &it.report { (plan_report::coverage(view, report)) }
                 (section("Changes", None, changes(plan)))
                 (section("Hosts", None, hosts(view, plan)))
             }
+            @if let Some(report) = &it.report { (plan_report::held(report)) }
             (section("Not done, and why", None, held(plan)))
         },
     )
@@ -125,7 +129,10 @@ fn waves(plan: &Plan) -> Markup {
             tbody { @for (i, wave) in plan.waves.iter().enumerate() { tr {
                 td.n { (i + 1) }
                 td { (wave.ring) }
-                td { @for (j, host) in wave.hosts.iter().enumerate() { @if j > 0 { ", " } a href={ "/hosts/" (encoded(name(host))) } { (name(host)) } } }
+                td {
+                    @for (j, host) in wave.hosts.iter().take(IN_A_WAVE).enumerate() { @if j > 0 { ", " } a href={ "/hosts/" (encoded(name(host))) } { (name(host)) } }
+                    @if wave.hosts.len() > IN_A_WAVE { span.quiet { " and " (wave.hosts.len() - IN_A_WAVE) " more" } }
+                }
                 td { (wave.why) }
                 td {
                     @if wave.rolling { "none: each host is watched for " (words::seconds(wave.gate.bake_seconds)) " before the next takes its place; at most " }
@@ -147,8 +154,8 @@ fn waves(plan: &Plan) -> Markup {
 
 fn changes(plan: &Plan) -> Markup {
     let mut fixes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for host in plan.hosts.values() {
-        for (package, ids) in &host.why {
+    for (work, _) in plan.works() {
+        for (package, ids) in &work.why {
             let entry = fixes.entry(package.as_str()).or_default();
             entry.extend(
                 ids.iter().map(String::as_str).filter(|id| !entry.contains(id)).collect::<Vec<_>>(),
@@ -197,33 +204,31 @@ fn hosts(view: &View<'_>, plan: &Plan) -> Markup {
     }
 }
 
-/// What is not done, the same reason chains together.
-pub(crate) fn grouped(held: &[Held]) -> Vec<(&[Hold], Vec<&Held>)> {
-    let mut groups: Vec<(&[Hold], Vec<&Held>)> = Vec::new();
-    for one in held {
-        // A fix that is missing says which; everything else that is equal is told once.
-        match groups.iter_mut().find(|(reasons, of)| {
-            *reasons == one.reasons.as_slice() && of[0].package == one.package
-        }) {
-            Some((_, of)) => of.push(one),
-            None => groups.push((&one.reasons, vec![one])),
+/// Each thing that is not done once, with the hosts it is not done on; what concerns most hosts first.
+fn grouped(plan: &Plan) -> Vec<(&NotDone, Vec<&str>)> {
+    let mut groups: BTreeMap<&NotDone, Vec<&str>> = BTreeMap::new();
+    for group in &plan.held {
+        for what in &group.what {
+            groups.entry(what).or_default().extend(group.hosts.values().map(String::as_str));
         }
     }
-    groups
+    let mut out: Vec<_> = groups.into_iter().collect();
+    out.sort_by_key(|(_, hosts)| std::cmp::Reverse(hosts.len()));
+    out
 }
 
 fn held(plan: &Plan) -> Markup {
-    let groups = grouped(&plan.held);
+    let groups = grouped(plan);
     html! {
         @if groups.is_empty() { p.quiet { "Nothing is held." } }
         @else {
             div.scroll { table {
                 thead { tr { th { "What" } th { "Hosts" } th { "Why, nearest reason first" } th { "Stays open" } } }
-                tbody { @for (reasons, of) in groups.iter().take(SHOWN) { tr {
-                    td { @if of[0].package.is_empty() { "the whole host" } @else { span.pkg { (of[0].package) } } }
-                    td { @for (i, h) in of.iter().take(NAMED).enumerate() { @if i > 0 { ", " } a href={ "/hosts/" (encoded(&h.name)) } { (h.name) } } @if of.len() > NAMED { span.quiet { " and " (of.len() - NAMED) " more" } } }
-                    td { ol.chain { @for hold in *reasons { li { (hold) } } } }
-                    td { @if of[0].findings.is_empty() { span.quiet { "–" } } @else { (vulnerabilities(&of[0].findings.iter().map(String::as_str).collect::<Vec<_>>())) } }
+                tbody { @for (what, hosts) in groups.iter().take(SHOWN) { tr {
+                    td { @if what.package.is_empty() { "the whole host" } @else { span.pkg { (what.package) } } }
+                    td { @for (i, name) in hosts.iter().take(NAMED).enumerate() { @if i > 0 { ", " } a href={ "/hosts/" (encoded(name)) } { (name) } } @if hosts.len() > NAMED { span.quiet { " and " (hosts.len() - NAMED) " more" } } }
+                    td { ol.chain { @for hold in &what.reasons { li { (hold) } } } }
+                    td { @if what.findings.is_empty() { span.quiet { "–" } } @else { (vulnerabilities(&what.findings.iter().map(String::as_str).collect::<Vec<_>>())) } }
                 } } }
             } }
             @if groups.len() > SHOWN { p.quiet { (groups.len() - SHOWN) " more: " code { "fettle plan show " (plan.number) } } }

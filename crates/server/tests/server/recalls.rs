@@ -23,7 +23,7 @@ fn fleet(lab: &Lab) -> Vec<Agent> {
 fn recalled(plan: &PlanDetail) -> Vec<String> {
     assert!(plan.plan.hosts.is_empty(), "{:?}", plan.plan.hosts.keys());
     let said = |hold: &Hold| matches!(hold, Hold::Recalled { version, .. } if version == NEW);
-    let held = plan.plan.held.iter().filter(|h| h.reasons.first().is_some_and(said));
+    let held = plan.plan.held().filter(|h| h.reasons.first().is_some_and(said));
     held.map(|h| format!("{} {}", h.name, h.package)).collect()
 }
 

@@ -73,9 +73,8 @@ fn a_bad_patch_hits_the_canary_only_halts_and_is_barred() {
     assert!(next.plan.hosts.is_empty(), "{:?}", next.plan.hosts.keys());
     let barred = next
         .plan
-        .held
-        .iter()
-        .flat_map(|h| &h.reasons)
+        .held()
+        .flat_map(|h| h.what.reasons.iter())
         .filter(|r| matches!(r, Hold::VersionBarred { .. }));
     assert!(barred.count() > 0);
 }

@@ -62,6 +62,7 @@ fn every_page_needs_a_login_and_is_shown_with_one() {
         &cve,
         "/plans",
         "/plans/1",
+        "/plans/1/diff/latest",
         "/rollouts",
         "/rollouts/ro-1",
         "/policies",

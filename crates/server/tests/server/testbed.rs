@@ -118,7 +118,7 @@ fn a_failed_twin_holds_the_rollout_bars_the_versions_and_a_better_test_lets_it_g
         let late = lab.host("late-1", "broad");
         let next = plan(&lab);
         assert!(!next.plan.hosts.contains_key(&late.id));
-        next.plan.held.iter().flat_map(|h| h.reasons.clone()).collect()
+        next.plan.held().flat_map(|h| h.reasons.clone()).collect()
     };
     assert!(barred.iter().any(|r| r.code() == "version-barred"), "{barred:?}");
 }

@@ -18,7 +18,9 @@ use fettle_core::inventory::{
 use fettle_core::ledger::LedgerEntry;
 use fettle_core::operator::{Operator, Role};
 use fettle_core::plan::approval::{Approval, ApprovalInput, ApprovalVerdict, Stage, judge};
-use fettle_core::plan::{Budget, Held, HostPlan, Plan, Wave};
+use fettle_core::plan::{
+    Budget, HeldHosts, HostPlan, NotDone, Plan, ReportInput, SCHEMA, Wave, Work, report,
+};
 use fettle_core::policy::GateRule;
 use fettle_core::recall::Recall;
 use fettle_core::rollout::{HostRun, HostState, Phase, RolloutEvent, Waiting};
@@ -26,6 +28,7 @@ use fettle_core::transaction::{Fault, Outcome, Progress, Step, StepFacts, UndoFa
 use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp, TransactionId};
 use fettle_wire::api::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A name that would be a script if anybody forgot to escape it.
 pub(crate) const HOSTILE: &str = "<script>document.title='owned'</script>";

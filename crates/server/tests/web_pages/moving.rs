@@ -23,26 +23,29 @@ pub(crate) fn plan() -> PlanDetail {
                 } else {
                     2
                 },
-                why: order
-                    .changes
-                    .iter()
-                    .zip(&order.fixes)
-                    .map(|(c, f)| (c.name.clone(), vec![f.clone()]))
-                    .collect(),
-                order,
-                restarts: vec!["nginx.service".into(), "ssh.service".into()],
-                reboot_likely: *name == "db-2",
-                due: Some(ago(-86_400 * 2)),
-                ignore_windows: false,
+                work: Arc::new(Work {
+                    why: order
+                        .changes
+                        .iter()
+                        .zip(&order.fixes)
+                        .map(|(c, f)| (c.name.clone(), vec![f.clone()]))
+                        .collect(),
+                    order,
+                    restarts: vec!["nginx.service".into(), "ssh.service".into()],
+                    reboot_likely: *name == "db-2",
+                    due: Some(ago(-86_400 * 2)),
+                    ignore_windows: false,
+                }),
             },
         );
     }
-    let held = |name: &str, package: &str, findings: &[&str], reasons: Vec<Hold>| Held {
-        host: id(name),
-        name: name.into(),
-        package: package.into(),
-        findings: findings.iter().map(|f| (*f).to_owned()).collect(),
-        reasons,
+    let held = |name: &str, package: &str, findings: &[&str], reasons: Vec<Hold>| HeldHosts {
+        hosts: BTreeMap::from([(id(name), name.to_owned())]),
+        what: vec![Arc::new(NotDone {
+            package: package.into(),
+            findings: findings.iter().map(|f| (*f).to_owned()).collect(),
+            reasons,
+        })],
     };
     let barred = || {
         vec![Hold::VersionBarred {
@@ -52,6 +55,7 @@ pub(crate) fn plan() -> PlanDetail {
         }]
     };
     let plan = Plan {
+        schema: SCHEMA,
         number: 12,
         parent: None,
         policy: "production".into(),
@@ -95,12 +99,15 @@ pub(crate) fn plan() -> PlanDetail {
         ],
     };
     let approvals = judged(&plan, "operator", &[]);
+    let report =
+        report(ReportInput { plan: &plan, policy: None, roles: &BTreeMap::new(), now: now() });
     PlanDetail {
         number: 12,
         digest: plan.digest(),
         made_by: "operator".into(),
         approvals,
         plan,
+        report: Some(report),
         tests: None,
     }
 }
@@ -134,7 +141,15 @@ pub(crate) fn plan_to_approve() -> PlanDetail {
     };
     let given = [approval("bob", 600, "looked at the waves"), approval("olga", 300, "")];
     let approvals = judged(&plan, "alice", &given);
-    PlanDetail { number: 13, digest, made_by: "alice".into(), approvals, plan, tests: None }
+    PlanDetail {
+        number: 13,
+        digest,
+        made_by: "alice".into(),
+        approvals,
+        plan,
+        report: None,
+        tests: None,
+    }
 }
 
 fn waves() -> Vec<Wave> {
@@ -289,7 +304,7 @@ pub(crate) fn rollout_running() -> RolloutDetail {
                 660,
                 RolloutEvent::Created {
                     by: "alice".into(),
-                    plan: Box::new(plan().plan),
+                    plan: std::sync::Arc::new(plan().plan),
                     approvals: vec![],
                     principal: String::new(),
                 },

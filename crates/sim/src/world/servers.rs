@@ -376,19 +376,22 @@ impl World {
 fn blinded(state: &Rollout, sabotage: Option<Sabotage>) -> Cow<'_, Rollout> {
     let mut shown = Cow::Borrowed(state);
     match sabotage {
-        Some(Sabotage::IgnoreBudget) => shown.to_mut().plan.budgets.clear(),
+        Some(Sabotage::IgnoreBudget) => shown.to_mut().plan_mut().budgets.clear(),
         Some(Sabotage::ForgetFailures) => shown.to_mut().failures = 0,
         Some(Sabotage::ServeUnproved) => {
             let state = shown.to_mut();
-            let ended = state.hosts.values_mut().filter(|run| run.state.is_terminal());
-            ended.for_each(|run| run.state = HostState::Patched);
+            state.hosts.change_each(|run| {
+                if run.state.is_terminal() {
+                    run.state = HostState::Patched;
+                }
+            });
         }
         Some(Sabotage::TakeBeforeGive) => {
             let given = shown.to_mut().traffic.values_mut().filter(|run| run.share > 0);
             given.for_each(|run| run.state = TrafficState::Set);
         }
         Some(Sabotage::RollUnwatched) => {
-            shown.to_mut().plan.waves.iter_mut().for_each(|w| w.rolling = false);
+            shown.to_mut().plan_mut().waves.iter_mut().for_each(|w| w.rolling = false);
         }
         Some(Sabotage::AskNobody) => gates_of(shown.to_mut()).for_each(|g| g.checks.clear()),
         Some(Sabotage::ForgetProof) => {
@@ -406,7 +409,7 @@ fn blinded(state: &Rollout, sabotage: Option<Sabotage>) -> Cow<'_, Rollout> {
 }
 
 fn gates_of(state: &mut Rollout) -> impl Iterator<Item = &mut GateRule> {
-    state.plan.waves.iter_mut().map(|wave| &mut wave.gate)
+    state.plan_mut().waves.iter_mut().map(|wave| &mut wave.gate)
 }
 
 /// One event as a line of the story.

@@ -4,6 +4,7 @@ use crate::view::{from_json, from_micros, int, micros, to_digest, to_json};
 use crate::{StoreError, Tx, View};
 use fettle_core::host::{Host, Labels, Quarantine};
 use fettle_core::inventory::Inventory;
+use fettle_core::plan::Alike;
 use fettle_core::{Digest, HostId, Timestamp};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -12,8 +13,9 @@ use rusqlite::{Row, params};
 use serde::Deserialize;
 use serde_json::json;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 
 /// A host as its row has it. `host.inventory` is the summary (no packages, upgrades, services, ...);
 /// [`inventory`] gives the whole.
@@ -44,7 +46,9 @@ fn record(row: &Row<'_>) -> Result<HostRecord, StoreError> {
             enrolled_at: from_micros(row.get(2)?),
             last_seen: row.get::<_, Option<i64>>(3)?.map(from_micros),
             agent_version: row.get(4)?,
-            inventory: summary.map(|text| from_json("inventory summary", &text)).transpose()?,
+            inventory: summary
+                .map(|text| from_json::<Inventory>("inventory summary", &text).map(Arc::new))
+                .transpose()?,
             inventory_digest: digest(row.get(5)?)?,
             quarantined: quarantined.0.map(|at| Quarantine {
                 since: from_micros(at),
@@ -77,6 +81,61 @@ pub fn get(view: &View<'_>, id: &HostId) -> Result<Option<HostRecord>, StoreErro
             Ok(r)
         })
         .transpose()
+}
+
+/// What a rollout looks at of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulse {
+    /// When it was last heard of, as far as that is written down.
+    pub last_seen: Option<Timestamp>,
+    /// Its cohort.
+    pub cohort: Option<Digest>,
+    /// Highest generation ever given to it.
+    pub generation: u64,
+    /// It is quarantined.
+    pub quarantined: bool,
+}
+
+/// So many hosts are asked for one by one; for more, all are read in one go.
+const ONE_BY_ONE: usize = 100;
+
+/// What a rollout looks at of these hosts. Those that have left are missing.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn pulses(
+    view: &View<'_>,
+    ids: &BTreeSet<&HostId>,
+) -> Result<BTreeMap<HostId, Pulse>, StoreError> {
+    const PULSE: &str =
+        "SELECT id, last_seen, cohort, generation, quarantined_at IS NOT NULL FROM hosts";
+    let pulse = |row: &Row<'_>| {
+        let cohort: Option<String> = row.get(2)?;
+        let pulse = Pulse {
+            last_seen: row.get::<_, Option<i64>>(1)?.map(from_micros),
+            cohort: cohort.map(|text| to_digest("host", &text)).transpose()?,
+            generation: row.get::<_, i64>(3)? as u64,
+            quarantined: row.get(4)?,
+        };
+        Ok::<_, StoreError>((HostId(row.get(0)?), pulse))
+    };
+    if ids.len() > ONE_BY_ONE {
+        let all = view.all(&format!("{PULSE} ORDER BY id"), [], pulse)?;
+        return Ok(all.into_iter().filter(|(id, _)| ids.contains(id)).collect());
+    }
+    let one = |id: &&HostId| view.one(&format!("{PULSE} WHERE id = $1"), [id.as_str()], pulse);
+    ids.iter().filter_map(|id| one(id).transpose()).collect()
+}
+
+/// What each host that has this label has for it.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn labelled(view: &View<'_>, key: &str) -> Result<BTreeMap<HostId, String>, StoreError> {
+    let rows = view.all("SELECT host, value FROM labels WHERE key = $1", [key], |row| {
+        Ok((HostId(row.get(0)?), row.get::<_, String>(1)?))
+    })?;
+    Ok(rows.into_iter().collect())
 }
 
 /// One host by its id or its name.
@@ -189,16 +248,16 @@ fn unpacked(view: &View<'_>, id: &HostId) -> Result<Option<Vec<u8>>, StoreError>
     .transpose()
 }
 
-/// All hosts with their whole inventories: what a plan is made from.
+/// All hosts with their inventories as plans look at them, each kept once: what a plan is made from.
 ///
 /// # Errors
 /// [`StoreError`] of the database.
-pub fn fleet(view: &View<'_>) -> Result<Vec<Host>, StoreError> {
+pub fn fleet(view: &View<'_>, alike: &mut Alike) -> Result<Vec<Host>, StoreError> {
     all(view)?
         .into_iter()
         .map(|r| {
             let mut host = r.host;
-            host.inventory = inventory(view, &host.id)?;
+            host.inventory = inventory(view, &host.id)?.map(|it| alike.inventory(it));
             Ok(host)
         })
         .collect()

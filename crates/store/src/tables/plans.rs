@@ -48,7 +48,7 @@ pub fn insert(tx: &mut Tx<'_>, plan: &Plan, maker: &str) -> Result<Digest, Store
         json!({
             "digest": digest, "parent": plan.parent, "policy": plan.policy, "policy_digest": plan.policy_digest,
             "maker": maker, "approvals_needed": plan.approvals_needed,
-            "hosts": plan.hosts.len(), "waves": plan.waves.len(), "held": plan.held.len(),
+            "hosts": plan.hosts.len(), "waves": plan.waves.len(), "held": plan.held_count(),
         }),
     );
     Ok(digest)

@@ -9,6 +9,7 @@ use crate::policy::{Policy, Pool};
 use crate::recall::Recall;
 use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub(crate) const NOW: &str = "2026-11-23T12:00:00Z";
 
@@ -129,14 +130,14 @@ pub(crate) fn host(id: &str, labels: &[(&str, &str)]) -> Host {
         enrolled_at: Timestamp::UNIX_EPOCH,
         last_seen: Some(at(NOW)),
         agent_version: "0.1.0".into(),
-        inventory: Some(inventory),
+        inventory: Some(inventory.into()),
         inventory_digest: None,
         quarantined: None,
     }
 }
 
 pub(crate) fn inventory(host: &mut Host) -> &mut Inventory {
-    host.inventory.as_mut().unwrap()
+    Arc::make_mut(host.inventory.as_mut().unwrap())
 }
 
 pub(crate) fn finding(
@@ -209,6 +210,8 @@ impl World {
     }
 
     pub(crate) fn plan(&self) -> Plan {
+        let shared = |(id, all): (&HostId, &Vec<Finding>)| (id.clone(), all.clone().into());
+        let findings = self.findings.iter().map(shared).collect();
         make(PlanInput {
             number: 1,
             parent: None,
@@ -216,7 +219,7 @@ impl World {
             policies: &self.policies,
             fleet: &self.fleet,
             only: self.only.as_ref(),
-            findings: &self.findings,
+            findings: &findings,
             barred: &self.barred,
             recalls: &self.recalls,
             busy: &self.busy,
@@ -236,7 +239,7 @@ pub(crate) fn changed(plan: &Plan, host: &str) -> Vec<String> {
 
 /// Reasons for which a package (or, `""`, the whole host) is held.
 pub(crate) fn held(plan: &Plan, package: &str) -> Vec<Hold> {
-    let found: Vec<_> = plan.held.iter().filter(|h| h.package == package).collect();
+    let found: Vec<_> = plan.held().filter(|h| h.package == package).collect();
     assert!(found.len() <= 1, "{package} is held twice: {found:?}");
     found.first().map(|h| h.reasons.clone()).unwrap_or_default()
 }

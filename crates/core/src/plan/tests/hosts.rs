@@ -96,7 +96,7 @@ fn binaries_of_one_source_are_held_together_and_the_chain_says_why() {
     assert_eq!(held(&plan, "libssl3"), std::slice::from_ref(&own));
     let step = Hold::KeptInStep { package: "openssl".into(), with: "libssl3".into() };
     assert_eq!(held(&plan, "openssl"), [step, own]);
-    let of_openssl = plan.held.iter().find(|h| h.package == "openssl").unwrap();
+    let of_openssl = plan.held().find(|h| h.package == "openssl").unwrap();
     assert_eq!(of_openssl.findings, ["CVE-9"], "what stays open for it");
 }
 
@@ -147,6 +147,28 @@ fn a_recalled_version_is_held_for_every_cohort_and_says_who_recalled_it() {
     let plan = world.plan();
     assert_eq!(changed(&plan, "h"), ["nginx"]);
     assert_eq!(held(&plan, "openssl")[1], world.recalls[0].hold("libssl3"));
+}
+
+#[test]
+fn a_recall_holds_for_each_of_the_hosts_that_are_decided_about_once() {
+    let mut world = World::one(policy(""), |_| {});
+    let mut alike = world.fleet[0].clone();
+    (alike.id, alike.name) = ("i".into(), "i.example.org".into());
+    world.fleet.push(alike);
+    world.recalls = vec![Recall {
+        package: "nginx".into(),
+        version: "1.22.2".into(),
+        reason: "answers 500".into(),
+        by: "alice".into(),
+        at: at(NOW),
+    }];
+    let plan = world.plan();
+    for host in ["h", "i"] {
+        assert_eq!(changed(&plan, host), ["libssl3", "openssl"], "{host}");
+        let held = plan.held().find(|it| it.host.as_str() == host && it.package == "nginx");
+        assert_eq!(held.unwrap().reasons, [world.recalls[0].hold("nginx")], "{host}");
+    }
+    assert_eq!(plan.works().len(), 1);
 }
 
 #[test]
@@ -283,10 +305,7 @@ fn what_has_no_fix_is_in_the_report_once_for_its_source() {
         .with(finding("h", "CVE-4", "glibc", &["libc6"], None))
         .plan();
     assert_eq!(held(&plan, "glibc"), [Hold::NoFix { finding: "CVE-4".into() }]);
-    assert_eq!(
-        plan.held.iter().find(|h| h.package == "glibc").unwrap().findings,
-        ["CVE-4", "CVE-5"]
-    );
+    assert_eq!(plan.held().find(|h| h.package == "glibc").unwrap().findings, ["CVE-4", "CVE-5"]);
     assert_eq!(held(&plan, ""), [Hold::NothingToDo]);
     assert!(plan.hosts.is_empty() && plan.waves.is_empty());
 }
@@ -321,7 +340,7 @@ fn a_host_that_cannot_be_planned_for_is_held_with_every_reason() {
             Hold::InventoryStale { last_seen: long_ago },
         ]
     );
-    assert_eq!(plan.held[0].findings, ["CVE-1"]);
+    assert_eq!(plan.held().next().unwrap().findings, ["CVE-1"]);
     assert!(plan.hosts.is_empty());
     let plan = World::one(policy(""), |h| {
         h.inventory = None;
@@ -348,7 +367,7 @@ fn hosts_of_other_policies_are_left_out_or_held_where_asked_for() {
     mine.select = crate::policy::Selector::parse("env=prod").unwrap();
     let mut world = World::new(mine, vec![host("a", &[("env", "prod")]), host("b", &[])]);
     let plan = world.plan();
-    assert_eq!((plan.hosts.len(), plan.held.len()), (1, 0));
+    assert_eq!((plan.hosts.len(), plan.held_count()), (1, 0));
     world.only = Some(["b".into()].into());
     let plan = world.plan();
     assert!(plan.hosts.is_empty());

@@ -67,7 +67,7 @@ fn hosts() -> impl Strategy<Value = Vec<Host>> {
     })
 }
 
-fn world() -> impl Strategy<Value = World> {
+pub(super) fn world() -> impl Strategy<Value = World> {
     (
         hosts(),
         prop::collection::vec((0usize..12, 0usize..10, 0u8..3, any::<bool>()), 0..20),
@@ -122,7 +122,7 @@ fn check(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
         prop_assert!(wave.hosts.len() <= (in_ring * ring.wave_percent as usize).div_ceil(100));
     }
     for host in &world.fleet {
-        let held: Vec<_> = plan.held.iter().filter(|h| h.host == host.id).collect();
+        let held: Vec<_> = plan.held().filter(|h| *h.host == host.id).collect();
         prop_assert!(held.iter().all(|h| !h.reasons.is_empty()));
         let Some(planned) = plan.hosts.get(&host.id) else {
             prop_assert!(!held.is_empty(), "{} is neither planned nor held", host.name);
@@ -208,8 +208,7 @@ fn check_findings(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
             let planned = plan.hosts.get(host);
             let fixed =
                 planned.is_some_and(|h| h.why.values().flatten().any(|id| *id == finding.id));
-            let reported =
-                plan.held.iter().any(|h| h.host == *host && h.findings.contains(&finding.id));
+            let reported = plan.held().any(|h| h.host == host && h.findings.contains(&finding.id));
             prop_assert!(fixed || reported, "{} on {host} is lost", finding.id);
         }
     }
@@ -271,7 +270,7 @@ fn the_drawn_fleets_show_what_the_rules_are_about() {
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
     for _ in 0..300 {
         let plan = world().new_tree(&mut runner).unwrap().current().plan();
-        for hold in plan.held.iter().flat_map(|h| &h.reasons) {
+        for hold in plan.held().flat_map(|h| h.what.reasons.iter()) {
             *seen.entry(Hold::code(hold)).or_default() += 1;
         }
         *seen.entry("new").or_default() += plan

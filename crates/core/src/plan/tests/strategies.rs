@@ -147,7 +147,7 @@ fn a_host_of_no_pool_is_held_and_one_that_nobody_hears_of_is_not_fit_to_serve() 
     fleet.push(host("x", &[]));
     fleet[3].quarantined = quarantine();
     let plan = World::new(policy(POOLS), fleet).plan();
-    assert!(plan.held.iter().any(|h| h.host.as_str() == "x" && h.reasons == [Hold::NoPool]));
+    assert!(plan.held().any(|h| h.host.as_str() == "x" && h.reasons == [Hold::NoPool]));
     let pools = plan.pools.unwrap();
     let fit: Vec<(&str, bool)> =
         pools.idle.hosts.iter().map(|(id, m)| (id.as_str(), m.fit)).collect();

@@ -18,7 +18,7 @@ fn host(labels: &[(&str, &str)]) -> Host {
         enrolled_at: crate::Timestamp::UNIX_EPOCH,
         last_seen: None,
         agent_version: String::new(),
-        inventory: Some(Inventory {
+        inventory: Some(std::sync::Arc::new(Inventory {
             schema: 1,
             os,
             architecture: "amd64".into(),
@@ -35,7 +35,7 @@ fn host(labels: &[(&str, &str)]) -> Host {
             configuration: BTreeMap::new(),
             held: vec![],
             gaps: vec![],
-        }),
+        })),
         inventory_digest: None,
         quarantined: None,
     }

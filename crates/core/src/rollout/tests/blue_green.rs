@@ -127,7 +127,7 @@ fn a_host_that_was_not_proved_gets_no_requests_and_too_few_proved_ones_halt() {
     for (capacity_percent, then) in [(100, "halted gate-failed"), (50, "traffic-asked")] {
         let rule = GateRule { max_failures: 1, min_success_percent: 50, ..gate() };
         let mut w = world(&[100], rule);
-        w.rollout.plan.pools.as_mut().unwrap().capacity_percent = capacity_percent;
+        w.rollout.plan_mut().pools.as_mut().unwrap().capacity_percent = capacity_percent;
         w.look();
         w.traffic();
         w.look();

@@ -211,7 +211,7 @@ fn findings_are_proved_gone_by_an_inventory_since_the_patch_or_the_gate_does_not
     for (what, after, left, stale, restart, then) in table {
         let mut planned = plan(&[&["a"], &["b"]], GateRule { require_proof: true, ..gate() });
         for host in planned.hosts.values_mut() {
-            host.order.restart = restart.clone();
+            Arc::make_mut(&mut host.work).order.restart = restart.clone();
         }
         let mut w = World::new(planned);
         w.look();

@@ -81,7 +81,7 @@ fn a_rolling_wave_that_failed_is_undone_as_a_whole_where_the_policy_says_so() {
 #[test]
 fn a_silent_host_takes_a_place_whether_it_is_in_the_plan_or_not() {
     let mut w = rolling(&["a", "b"], 1, gate());
-    w.rollout.plan.budgets[0].hosts.push("elsewhere".into());
+    w.rollout.plan_mut().budgets[0].hosts.push("elsewhere".into());
     let quiet = HostObservation { last_seen: None, ..HostObservation::default() };
     w.seen.hosts.insert("elsewhere".into(), quiet);
     assert!(w.look().is_empty());

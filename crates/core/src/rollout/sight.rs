@@ -1,0 +1,164 @@
+//! Observations, with what every decision needs of them looked up beforehand: a decision then goes through those hosts
+//! only that are at work or stand out.
+
+use super::bits::Bits;
+use super::roster::Roster;
+use super::{HostObservation, Observations, Rollout};
+use crate::{Hold, HostId, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is observed of the fleet, kept from one decision to the next: [`Rollout::next`] decides by it, and
+/// [`Sight::see`] tells it what has changed.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    seen: Observations,
+    index: Index,
+    /// By whose places the index goes.
+    roster: Arc<Roster>,
+}
+
+impl Sight {
+    /// As this rollout looks at it.
+    pub fn of(rollout: &Rollout, seen: Observations) -> Self {
+        let index = Index::of(rollout, &seen);
+        Self { seen, index, roster: rollout.roster().clone() }
+    }
+
+    /// What is observed.
+    pub fn seen(&self) -> &Observations {
+        &self.seen
+    }
+
+    /// The index, for a rollout that it was made for.
+    pub(super) fn index(&self, rollout: &Rollout) -> Option<&Index> {
+        Arc::ptr_eq(&self.roster, rollout.roster()).then_some(&self.index)
+    }
+
+    /// A host is as it is now; `None`: it has left the fleet.
+    pub fn see(&mut self, rollout: &Rollout, id: &HostId, host: Option<HostObservation>) {
+        if self.index(rollout).is_some()
+            && let Some(place) = self.roster.place(id)
+        {
+            self.index.put(rollout, place, host.as_ref());
+        }
+        match host {
+            Some(host) => self.seen.hosts.insert(id.clone(), host),
+            None => self.seen.hosts.remove(id),
+        };
+    }
+
+    /// Every host is as it is now, and so is the rest.
+    pub fn see_all(&mut self, rollout: &Rollout, now: Observations) {
+        let gone = self.seen.hosts.keys().filter(|id| !now.hosts.contains_key(*id));
+        for id in gone.cloned().collect::<Vec<_>>() {
+            self.see(rollout, &id, None);
+        }
+        let Observations { hosts, .. } = &now;
+        let before: &BTreeMap<_, _> = &self.seen.hosts;
+        let changed = hosts.iter().filter(|(id, host)| before.get(*id) != Some(*host));
+        for (id, host) in changed.map(|(id, host)| (id.clone(), host.clone())).collect::<Vec<_>>() {
+            self.see(rollout, &id, Some(host));
+        }
+        let windows = now.hosts.values().filter_map(|host| host.window.as_ref());
+        self.index.opens_at = windows.filter_map(Hold::ends_at).min();
+        self.seen = now;
+        if self.index(rollout).is_none() {
+            *self = Self::of(rollout, std::mem::take(&mut self.seen));
+        }
+    }
+}
+
+/// Who stands out, by place.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Index {
+    /// Would be cancelled before it starts: left, quarantined, or changed since the plan.
+    pub(super) cancels: Bits,
+    /// Quarantined, or at work in another rollout.
+    pub(super) away: Bits,
+    /// Outside its window.
+    pub(super) closed: Bits,
+    /// When the next of the closed windows may open.
+    pub(super) opens_at: Option<Timestamp>,
+    /// When it was last heard of, in nanoseconds since 1970; whoever was never heard of comes before everybody, whoever
+    /// is not there after.
+    heard: Vec<i64>,
+}
+
+impl Index {
+    pub(super) fn of(rollout: &Rollout, seen: &Observations) -> Self {
+        let roster = rollout.roster();
+        let mut out = Self { heard: vec![i64::MAX; roster.len()], ..Self::default() };
+        for (first, ids) in roster.parts() {
+            // Both are sorted: gone through side by side.
+            let mut observed = seen.hosts.iter().peekable();
+            for (place, id) in (first..).zip(ids) {
+                while observed.next_if(|(other, _)| *other < id).is_some() {}
+                let host = observed.next_if(|(other, _)| *other == id).map(|(_, host)| host);
+                out.put(rollout, place, host);
+            }
+        }
+        out
+    }
+
+    fn put(&mut self, rollout: &Rollout, place: usize, host: Option<&HostObservation>) {
+        let id = rollout.roster().id(place);
+        let cancels = || rollout.stands_out(id, host).is_some();
+        self.cancels.put(place, place < rollout.hosts.len() && cancels());
+        let busy = |h: &HostObservation| h.busy.as_ref().is_some_and(|r| *r != rollout.id);
+        self.away.put(place, host.is_some_and(|h| h.quarantined || busy(h)));
+        let window = host.and_then(|h| h.window.as_ref());
+        self.closed.put(place, window.is_some());
+        self.opens_at = self.opens_at.into_iter().chain(window.and_then(|w| w.ends_at())).min();
+        let heard = host.map_or(i64::MAX, |h| h.last_seen.map_or(i64::MIN, nanoseconds));
+        if let Some(known) = self.heard.get_mut(place) {
+            *known = heard;
+        }
+    }
+
+    /// When the host in this place was last heard of.
+    pub(super) fn heard(&self, place: usize) -> Option<Timestamp> {
+        let at = self.heard.get(place).filter(|at| !matches!(**at, i64::MIN | i64::MAX))?;
+        Timestamp::from_nanosecond(i128::from(*at)).ok()
+    }
+
+    /// There, and not heard of for longer than the wave at work allows.
+    pub(super) fn unheard(&self, rollout: &Rollout, now: Timestamp) -> Bits {
+        // As `is_unheard` has it: more than so many whole seconds.
+        let seconds = rollout.silent_after().checked_add(1);
+        let limit = seconds.map(jiff::SignedDuration::from_secs);
+        let limit = limit.and_then(|silent| now.checked_sub(silent).ok()).map(nanoseconds);
+        let limit = limit.unwrap_or(i64::MIN);
+        let mut out = Bits::default();
+        for (place, _) in self.heard.iter().enumerate().filter(|(_, heard)| **heard <= limit) {
+            out.put(place, true);
+        }
+        out
+    }
+}
+
+/// What one decision is made by.
+pub(super) struct By<'a> {
+    pub(super) index: &'a Index,
+    /// There, and not heard of for too long.
+    pub(super) unheard: Bits,
+    /// What each host waits for is told as well.
+    pub(super) tell: bool,
+}
+
+impl<'a> By<'a> {
+    pub(super) fn of(rollout: &Rollout, index: &'a Index, now: Timestamp, tell: bool) -> Self {
+        Self { index, unheard: index.unheard(rollout, now), tell }
+    }
+
+    /// Disrupted, whatever this rollout does: quarantined, at work elsewhere, or not heard of.
+    pub(super) fn disrupted(&self) -> Bits {
+        self.index.away.clone().or(&self.unheard)
+    }
+}
+
+/// Kept within what an `i64` holds, which lasts until 2262.
+fn nanoseconds(at: Timestamp) -> i64 {
+    let at = at.as_nanosecond();
+    i64::try_from(at).unwrap_or(if at < 0 { i64::MIN } else { i64::MAX - 1 })
+}

@@ -1,0 +1,60 @@
+//! Plans and decisions over a fleet that never was: time and memory beside their bars, and how both grow.
+
+use super::Figure;
+use crate::build::{cargo, run, target};
+use anyhow::{Context as _, Result, bail};
+use std::process::Command;
+
+/// Making a plan for the whole fleet, in ms.
+const MAKE: f64 = 1000.0;
+/// What the process that does it takes at most, its fleet included, in MiB.
+const PEAK: f64 = 1024.0;
+/// One event of a rollout applied and decided on, in µs.
+const EVENT: f64 = 50.0;
+/// Times each plan is made; the median counts.
+const RUNS: &str = "7";
+
+pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
+    run(&mut cargo(&["build", "--release", "--package", "fettle-sim", "--example", "big_plan"]))?;
+    let mut figures = Vec::new();
+    for size in [hosts / 100, hosts / 10, hosts] {
+        for (name, value, unit) in told(&["plan", &size.to_string(), RUNS])? {
+            let name = format!("{size} hosts: {name}");
+            figures.push(match name.rsplit(": ").next() {
+                Some("make") if size == hosts => Figure::at_most(&name, value, &unit, MAKE),
+                Some("peak") if size == hosts => Figure::at_most(&name, value, &unit, PEAK),
+                _ => Figure::plain(&name, value, &unit),
+            });
+        }
+    }
+    for size in [hosts / 100, hosts / 10, hosts] {
+        // Does it grow with the hosts that have ended?
+        for ended in ["0", "50", "95"] {
+            for (name, value, unit) in told(&["rollout", &size.to_string(), ended])? {
+                let figure = format!("{size} hosts, {ended} % ended: {name}");
+                figures.push(match name.as_str() {
+                    "event applied and decided" if size == hosts / 10 => {
+                        Figure::at_most(&figure, value, &unit, EVENT)
+                    }
+                    _ => Figure::plain(&figure, value, &unit),
+                });
+            }
+        }
+    }
+    Ok(figures)
+}
+
+/// Name, value and unit of each figure. A process each, so that the memory of one is not another's.
+fn told(words: &[&str]) -> Result<Vec<(String, f64, String)>> {
+    let out = Command::new(target().join("release/examples/big_plan")).args(words).output()?;
+    if !out.status.success() {
+        bail!("big_plan {words:?} failed: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    let text = String::from_utf8(out.stdout)?;
+    let figure = |line: &str| -> Result<(String, f64, String)> {
+        let mut fields = line.split('\t');
+        let mut next = || fields.next().with_context(|| format!("`{line}` is no figure"));
+        Ok((next()?.to_owned(), next()?.parse()?, next()?.to_owned()))
+    };
+    text.lines().map(figure).collect()
+}
