@@ -109,7 +109,9 @@ pub struct TestOrder {
     pub held: Vec<String>,
     /// Units that are enabled on it.
     pub enabled: Vec<String>,
-    /// The change, as the host will be told it.
+    /// The change, as the host will be told it. Written as `change`: beside it, an assignment says in `order` which
+    /// order it is.
+    #[serde(rename = "change", alias = "order")]
     pub order: ApplyOrder,
 }
 

@@ -234,6 +234,9 @@ fn a_twin_is_told_what_its_host_is_and_nothing_that_a_container_has_not() {
     asked.deadman_seconds = Some(60);
     asked.confirm_seconds = Some(60);
     let order = TestOrder::of(&plan, &inventory).unwrap();
+    let told = crate::assignment::Order::Test(Box::new(order.clone()));
+    let written = serde_json::to_string(&told).unwrap();
+    assert_eq!(serde_json::from_str::<crate::assignment::Order>(&written).unwrap(), told);
     assert_eq!(order.work, Work::of(&plan));
     assert_eq!((order.enabled, order.held), (vec!["nginx.service".into()], vec!["less".into()]));
     assert_eq!(order.order.changes, plan.order.changes);
