@@ -84,7 +84,10 @@ struct Workers {
 struct Seen {
     host: Host,
     generation: u64,
+    /// It was to be heard of for so long, and was not.
     silent: bool,
+    /// It has ever spoken, as far as is written down.
+    spoken: bool,
     busy: bool,
 }
 
@@ -99,10 +102,11 @@ impl Workers {
             let heard = last_seen.unwrap_or(host.enrolled_at).max(app.started_at);
             let unheard = now().duration_since(heard).as_secs();
             let limit = i64::try_from(app.options.silent_after_seconds).unwrap_or(i64::MAX);
-            let (silent, busy) =
-                (unheard > limit || last_seen.is_none(), at_work.contains(&host.id));
+            // A server that has just come up may not know yet who spoke: nobody is silent for that.
+            let (silent, spoken) = (unheard > limit, last_seen.is_some());
+            let busy = at_work.contains(&host.id);
             let generation = record.generation;
-            seen.insert(host.id.clone(), Seen { host, generation, silent, busy });
+            seen.insert(host.id.clone(), Seen { host, generation, silent, spoken, busy });
         }
         Ok(Self { hosts: seen })
     }
@@ -113,12 +117,13 @@ impl Workers {
         if all.is_empty() {
             return Err(format!("no host is a worker (`{}`)", rule.worker));
         }
-        let able =
-            |(_, s): &&(&HostId, &Seen)| !s.silent && !s.busy && s.host.quarantined.is_none();
+        let able = |(_, s): &&(&HostId, &Seen)| {
+            s.spoken && !s.silent && !s.busy && s.host.quarantined.is_none()
+        };
         if let Some((id, seen)) = all.iter().find(able) {
             return Ok((*id, *seen));
         }
-        let why = |s: &Seen| match (s.silent, s.host.quarantined.is_some()) {
+        let why = |s: &Seen| match (s.silent || !s.spoken, s.host.quarantined.is_some()) {
             (true, _) => "is silent",
             (_, true) => "is quarantined",
             _ => "is at work",

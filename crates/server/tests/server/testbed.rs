@@ -139,6 +139,10 @@ fn a_test_survives_the_server_and_is_told_of_by_nobody_else() {
     tells(&lab, &worker, &assignment, unclear).unwrap();
     let row: TestRow = lab.get("/tests/1");
     assert_eq!(row.state.word(), "not-tested");
+    // The server that came up has heard of nobody yet.
+    for host in &mut hosts {
+        host.checkin(&lab);
+    }
     start(&lab);
     until("the hold", || rollout(&lab).waiting.into_iter().find(|w| w.hold.code() == "not-tested"));
     for host in &mut hosts {
