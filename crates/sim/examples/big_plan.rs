@@ -223,7 +223,7 @@ impl World {
                     labels,
                     enrolled_at: now,
                     // One in a hundred is silent.
-                    last_seen: (drawn(n, 3) % 100 > 0).then_some(now),
+                    last_seen: (!drawn(n, 3).is_multiple_of(100)).then_some(now),
                     agent_version: "0.1.0".into(),
                     inventory: Some(kinds[cohort].clone()),
                     inventory_digest: None,

@@ -177,7 +177,7 @@ impl Policy {
         self.window_for(now, false)
     }
 
-    /// The same, for a host whose plan ignores closed windows ([`crate::plan::HostPlan::ignore_windows`]).
+    /// The same, for a host whose plan ignores closed windows ([`crate::plan::Work::ignore_windows`]).
     /// Blackouts hold it all the same.
     pub fn window_for(&self, now: Timestamp, ignore_windows: bool) -> WindowState {
         let mut calendar = self.calendar();
