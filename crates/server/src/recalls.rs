@@ -4,16 +4,13 @@
 //! What this module does beside, driving the rollouts at once and asking for undos, can be done again at any time.
 
 use crate::app::{App, now};
-use crate::rollouts::{advance, drive, load, observe, settled};
+use crate::rollouts::{amend, drive, load, observe};
 use fettle_core::recall::{self, BadRecall, Recall};
 use fettle_core::rollout::{HostState, Rollout};
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{View, recalls as stored, rollouts};
 use fettle_wire::api::{MakeRecall, RecallDetail, RecallRow, RecalledHost, RecalledRollout};
 use std::collections::BTreeMap;
-
-/// Another event may come between look and write.
-const ATTEMPTS: u32 = 8;
 
 fn bad(error: &BadRecall) -> Problem {
     let hint = match error {
@@ -162,31 +159,21 @@ fn take_back(
     }
     let mut refused = BTreeMap::new();
     for (rollout, hosts) in by_rollout {
-        let mut left = ATTEMPTS;
-        let state = loop {
+        amend(app, actor, rollout, |view, state| {
             refused.retain(|host, _| !hosts.contains(&host));
-            let done = app.store.write::<_, Problem>(actor, now(), |tx| {
-                let state = load(app, tx, rollout)?;
-                let seen = observe(app, tx, &state)?;
-                let mut events = Vec::new();
-                for host in &hosts {
-                    let of_host = std::slice::from_ref(*host);
-                    match state.undo(of_host, &format!("recalled: {reason}"), &seen) {
-                        Ok(more) => events.extend(more),
-                        Err(not) => {
-                            refused.insert((*host).clone(), not.why);
-                        }
+            let seen = observe(app, view, state)?;
+            let mut events = Vec::new();
+            for host in &hosts {
+                let of_host = std::slice::from_ref(*host);
+                match state.undo(of_host, &format!("recalled: {reason}"), &seen) {
+                    Ok(more) => events.extend(more),
+                    Err(not) => {
+                        refused.insert((*host).clone(), not.why);
                     }
                 }
-                if events.is_empty() { Ok(state) } else { advance(app, tx, &state, &events) }
-            });
-            match done {
-                Ok(state) => break state,
-                Err(problem) if problem.code == "changed-meanwhile" && left > 0 => left -= 1,
-                Err(problem) => return Err(problem),
             }
-        };
-        settled(app, &state);
+            Ok(events)
+        })?;
     }
     Ok(refused)
 }

@@ -4,7 +4,7 @@
 //! database, so they are written in the transaction of the event itself: a crash leaves both or none, and there
 //! is nothing to redo at the next start. The agent fetches its assignment; nothing is ever pushed.
 
-use crate::app::App;
+use crate::app::{App, now};
 use crate::gates;
 use fettle_core::policy::{Policy, Pool};
 use fettle_core::rollout::{
@@ -17,6 +17,9 @@ use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{StoreError, Tx, View, assignments, barred, hosts, policies, recalls, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// How often a change of a rollout is tried again when another event came between look and write.
+const ATTEMPTS: u32 = 8;
 
 /// Folded states by rollout, so that not every look folds all events again. What counts is the store: a state
 /// that is behind it is brought up to it.
@@ -129,6 +132,30 @@ pub(crate) fn settled(app: &App, state: &Arc<Rollout>) {
     app.planning.notify_one();
 }
 
+/// What somebody wants changed in a rollout: looked at and written in one transaction, and looked at anew when another
+/// event came between.
+pub(crate) fn amend(
+    app: &App,
+    actor: &str,
+    id: &RolloutId,
+    mut change: impl FnMut(&View<'_>, &Rollout) -> Result<Vec<RolloutEvent>, Problem>,
+) -> Result<Arc<Rollout>, Problem> {
+    let mut left = ATTEMPTS;
+    let state = loop {
+        let done = app.store.write::<_, Problem>(actor, now(), |tx| {
+            let state = load(app, tx, id)?;
+            let events = change(tx, &state)?;
+            if events.is_empty() { Ok(state) } else { advance(app, tx, &state, &events) }
+        });
+        match done {
+            Err(problem) if problem.code == "changed-meanwhile" && left > 0 => left -= 1,
+            done => break done?,
+        }
+    };
+    settled(app, &state);
+    Ok(state)
+}
+
 /// The fleet as a rollout sees it: the hosts of its plan and of its budgets.
 pub(crate) fn observe(
     app: &App,
@@ -145,7 +172,7 @@ pub(crate) fn observe(
     let budgeted = state.plan.budgets.iter().flat_map(|b| &b.hosts);
     let pooled = state.plan.pools.iter().flat_map(|p| p.hosts());
     let ids: BTreeSet<&HostId> = state.plan.hosts.keys().chain(budgeted).chain(pooled).collect();
-    let now = crate::app::now();
+    let now = now();
     let mut seen = Observations {
         listening_since: Some(app.started_at),
         pools_busy: leads_before(app, view, state)?,
@@ -231,7 +258,7 @@ fn plan_policy(view: &View<'_>, state: &Rollout) -> Result<Option<Policy>, Probl
 /// What the rollout waits for now.
 pub(crate) fn decide(app: &App, view: &View<'_>, state: &Rollout) -> Result<Decision, Problem> {
     let seen = observe(app, view, state)?;
-    Ok(state.decide(crate::app::now(), &seen))
+    Ok(state.decide(now(), &seen))
 }
 
 /// A decision says one thing at a time; this many in a row are more than any plan needs.
@@ -244,15 +271,15 @@ pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Tim
         let (state, decision) = app.store.read::<_, Problem>(|view| {
             let state = load(app, view, id)?;
             let sight = Sight::of(&state, observe(app, view, &state)?);
-            let decision = state.next(crate::app::now(), &sight);
+            let decision = state.next(now(), &sight);
             Ok((state, decision))
         })?;
         if decision.events.is_empty() {
             return Ok(decision.wake_at);
         }
-        let written = app.store.write::<_, Problem>("server", crate::app::now(), |tx| {
-            advance(app, tx, &state, &decision.events)
-        });
+        let written = app
+            .store
+            .write::<_, Problem>("server", now(), |tx| advance(app, tx, &state, &decision.events));
         match written {
             Ok(next) => {
                 for event in &decision.events {

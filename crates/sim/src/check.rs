@@ -32,19 +32,26 @@
 //! | 33 red undone | an undo is asked for, and at rest: what a red gate undoes is what the policy says, and all of it |
 //! | 24 liveness | after the faults have stopped (8 follows from it) |
 
+mod gates;
+mod host;
+
+pub(crate) use gates::OPERATORS_REASON;
+pub(crate) use host::{journal, traffic};
+
 use crate::Violation;
-use crate::agent::{Agent, Transaction};
+use crate::agent::Agent;
 use crate::fleet::after;
 use crate::server::Store;
 use fettle_core::plan::Plan;
-use fettle_core::policy::{HOSTS, PROOF, UndoRule};
+use fettle_core::policy::{HOSTS, PROOF};
 use fettle_core::rollout::{
-    HostState, Judged, MAX_GRANTS, Phase, Rollout, RolloutEvent, Says, TrafficState,
+    HostState, MAX_GRANTS, Phase, Rollout, RolloutEvent, Says, TrafficState,
 };
 use fettle_core::testbed::Work;
-use fettle_core::transaction::{Outcome, Progress, Step, TxEvent, UNDO_ATTEMPTS};
+use fettle_core::transaction::Outcome;
 use fettle_core::{HostId, RolloutId, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use gates::red_hosts;
+use std::collections::BTreeMap;
 
 /// Collects what did not hold, and what came up.
 pub(crate) struct Checker {
@@ -75,7 +82,7 @@ impl Checker {
         }
     }
 
-    fn must(
+    pub(super) fn must(
         &mut self,
         holds: bool,
         at: Timestamp,
@@ -357,110 +364,6 @@ impl Checker {
         }
     }
 
-    fn gate(&mut self, at: Timestamp, was: &Rollout, wave: u32, store: &Store) {
-        let rule = &was.plan.waves[wave as usize].gate;
-        if let Some(aim) = was.plan.waves[wave as usize].traffic {
-            let rests = if aim == 0 { 0 } else { rule.bake_seconds };
-            let baked = was.wave_ended_at.is_some_and(|t| after(t, rests) <= at);
-            return self.must(baked, at, "3 gate", || format!("step {wave} has not baked"));
-        }
-        let runs: Vec<_> = was.hosts.iter().filter(|(_, run)| run.wave == wave).collect();
-        let ended = runs.iter().all(|(_, run)| run.state.is_terminal());
-        self.must(ended, at, "3 gate", || format!("wave {wave} has not ended"));
-        let patched = || runs.iter().filter(|(_, run)| run.state == HostState::Patched);
-        let last = patched().filter_map(|(_, run)| run.ended_at).chain(was.wave_ended_at).max();
-        let baked = last.is_some_and(|t| after(t, rule.bake_seconds) <= at);
-        self.must(baked, at, "3 gate", || format!("wave {wave} has not baked"));
-        let failures = store.rollouts.get(&was.id).map_or(0, |row| failures(&row.events));
-        self.must(failures <= rule.max_failures, at, "3 gate", || format!("{failures} failures"));
-        if was.excused_wave == Some(wave) {
-            return;
-        }
-        let started = runs
-            .iter()
-            .filter(|(_, run)| !matches!(run.state, HostState::Cancelled { .. }))
-            .count();
-        let enough = patched().count() * 100 >= started * rule.min_success_percent as usize
-            && patched().count() > 0;
-        self.must(enough, at, "3 gate", || format!("{} of {started} patched", patched().count()));
-        for (id, run) in patched() {
-            let spoke = store.hosts.get(*id).is_none_or(|row| row.last_seen > run.ended_at);
-            self.must(spoke, at, "3 gate", || format!("no word from {id} since it was patched"));
-        }
-    }
-
-    /// What the gate asks of others was truly answered, and well.
-    fn asked(&mut self, at: Timestamp, was: &Rollout, wave: u32, judged: &[Judged], store: &Store) {
-        let planned = &was.plan.waves[wave as usize];
-        if was.excused_wave == Some(wave) || planned.traffic == Some(0) {
-            return;
-        }
-        let runs = was.hosts.iter().filter(|(_, run)| run.wave == wave);
-        let patched: Vec<_> = runs.filter(|(_, run)| run.state == HostState::Patched).collect();
-        if planned.gate.require_proof {
-            for (id, _) in &patched {
-                let Some(row) = store.hosts.get(*id) else { continue };
-                let proved = row.cohort == crate::gates::target(was, id);
-                // Somebody may have changed it between decision and write.
-                let drifted = row.last_seen.is_some_and(|seen| seen > at);
-                self.must(proved || drifted, at, "34 proved", || format!("{id} is not proved"));
-            }
-        }
-        let last =
-            patched.iter().filter_map(|(_, run)| run.ended_at).chain(was.wave_ended_at).max();
-        let baked = last.map(|t| after(t, planned.gate.bake_seconds));
-        for check in &planned.gate.checks {
-            let told = judged.iter().find(|j| j.check == check.name);
-            let told = told.and_then(|j| j.evidence.as_ref());
-            let truly = told.is_some_and(|evidence| {
-                store.given.iter().any(|given| {
-                    given.rollout == was.id
-                        && given.good
-                        && given.evidence.check == check.name
-                        && given.evidence.wave == wave
-                        && given.evidence.asked_at == evidence.asked_at
-                        && Some(evidence.asked_at) >= baked
-                        // A stopped process may write what it decided much later; nothing came between.
-                        && after(evidence.asked_at, 2400 + 121) >= at
-                })
-            });
-            self.must(truly, at, "31 asked", || {
-                format!("wave {wave} of {}: `{}` passed by {told:?}", was.id, check.name)
-            });
-            self.sometimes("check passed");
-        }
-    }
-
-    /// A host of a ring that somebody has to let begin.
-    fn let_begin(&mut self, at: Timestamp, was: &Rollout, host: &HostId) {
-        let wave = was.hosts[host].wave;
-        let Some(before) = wave.checked_sub(1).map(|w| &was.plan.waves[w as usize]) else { return };
-        if before.gate.approval.is_empty() || before.traffic == Some(0) {
-            return;
-        }
-        let who = store_word(was, wave);
-        self.must(who, at, "32 word", || {
-            format!("{host} starts, and nobody let wave {wave} begin")
-        });
-    }
-
-    /// A red gate has undone what its policy says: all of it that can be.
-    pub(crate) fn red_undone(&mut self, at: Timestamp, store: &Store) {
-        for row in store.rollouts.values() {
-            let state = &row.state;
-            if !matches!(state.phase, Phase::Halted { .. }) {
-                continue;
-            }
-            for host in red_hosts(state).iter().filter(|id| store.hosts.contains_key(*id)) {
-                let run = &state.hosts[host];
-                let done = run.state != HostState::Patched || run.undo_asked.is_some();
-                self.must(done, at, "33 red undone", || {
-                    format!("{host} of {} is still patched", state.id)
-                });
-            }
-        }
-    }
-
     /// A blue/green rollout that has halted or was aborted before its last step had baked: the requests are where they
     /// were before it.
     pub(crate) fn way_back(
@@ -500,38 +403,6 @@ impl Checker {
             });
         }
     }
-
-    /// Everything is at rest and every record acknowledged: the server's word on each host is the host's own.
-    pub(crate) fn evidence_arrived(
-        &mut self,
-        at: Timestamp,
-        store: &Store,
-        agents: &BTreeMap<HostId, Agent>,
-    ) {
-        for row in store.rollouts.values() {
-            for (id, run) in row.state.hosts.iter().filter(|(id, _)| store.hosts.contains_key(id)) {
-                let outcome =
-                    |assignment| agents.get(id)?.transactions.get(assignment).and_then(end_of);
-                let undo = run
-                    .undo
-                    .as_ref()
-                    .and_then(|u| outcome(&u.assignment))
-                    .filter(|o| o.word() != "refused");
-                let Some(end) = undo.or_else(|| outcome(run.assignment.as_ref()?)) else {
-                    continue;
-                };
-                let agree = end.word() == run.state.word() || end.word() == "refused";
-                self.must(agree, at, "18 nothing lost", || {
-                    format!(
-                        "{id} of {} ended {}, the server says {}",
-                        row.state.id,
-                        end.word(),
-                        run.state.word()
-                    )
-                });
-            }
-        }
-    }
 }
 
 /// Patched, and not seen to be well since: it bakes, or has not spoken after its bake.
@@ -548,164 +419,4 @@ fn unwatched(was: &Rollout, host: &HostId, store: &Store) -> bool {
         .get(host)
         .is_none_or(|row| row.last_seen > run.ended_at && row.last_seen >= baked);
     !excused && !spoke
-}
-
-/// Why the simulated operators undo; whatever else is undone after the patch, a red gate undoes.
-pub(crate) const OPERATORS_REASON: &str = "slow since";
-
-/// The hosts that the policy of the wave at work has undone after a halt. Written against the policy's words, not as the
-/// core finds them.
-fn red_hosts(state: &Rollout) -> BTreeSet<HostId> {
-    let Phase::Halted { hold } = &state.phase else { return BTreeSet::new() };
-    let gate = &state.plan.waves[state.wave as usize].gate;
-    let traffic = state.plan.waves[state.wave as usize].traffic.is_some();
-    if !matches!(hold.code(), "gate-failed" | "too-many-failures") {
-        return BTreeSet::new();
-    }
-    let of_wave = |wave: u32| if traffic { wave < state.wave } else { wave == state.wave };
-    let runs = state.hosts.iter();
-    match (gate.undo, gate.undo_wave) {
-        (Some(UndoRule::All), _) => {
-            runs.filter(|(_, run)| run.wave <= state.wave).map(|(id, _)| id.clone()).collect()
-        }
-        (Some(UndoRule::Failed), _) => runs
-            .filter(|(id, run)| of_wave(run.wave) && state.faulted.contains(*id))
-            .map(|(id, _)| id.clone())
-            .collect(),
-        (Some(UndoRule::Wave), _) | (None, true) => {
-            runs.filter(|(_, run)| of_wave(run.wave)).map(|(id, _)| id.clone()).collect()
-        }
-        (Some(UndoRule::None), _) | (None, false) => BTreeSet::new(),
-    }
-}
-
-/// Somebody who did not start the rollout let the wave begin.
-fn store_word(was: &Rollout, wave: u32) -> bool {
-    was.approved.get(&wave).is_some_and(|word| word.by != was.created_by)
-}
-
-/// Failures since the last resume of a halt, counted from the log and not as the core counts them.
-fn failures(events: &[(Timestamp, RolloutEvent)]) -> u32 {
-    let (mut count, mut pardoned, mut halted) = (0, 0, false);
-    let (mut silent, mut undoing) = (BTreeSet::new(), BTreeSet::new());
-    for (_, event) in events {
-        match event {
-            RolloutEvent::Silent { host, .. } => count += u32::from(silent.insert(host)),
-            RolloutEvent::UndoAsked { host, .. } => drop(undoing.insert(host)),
-            RolloutEvent::Ended { host, outcome } => {
-                let failed = match outcome {
-                    Outcome::Patched | Outcome::Switched => false,
-                    Outcome::Refused { fault } => !fault.is_not_now() && !undoing.contains(host),
-                    Outcome::Undone { .. } => !undoing.contains(host),
-                    Outcome::Quarantined { .. } => true,
-                };
-                undoing.remove(host);
-                // Who fell silent was counted then.
-                count += u32::from(!silent.remove(host) && failed);
-            }
-            RolloutEvent::Halted { .. } => halted = true,
-            RolloutEvent::Resumed { .. } if halted => (pardoned, halted) = (count, false),
-            _ => {}
-        }
-    }
-    count - pardoned
-}
-
-fn end_of(tx: &Transaction) -> Option<Outcome> {
-    Progress::fold(&tx.journal).ok().flatten()?.outcome
-}
-
-/// A journal record was written on a host.
-pub(crate) fn journal(
-    checker: &mut Checker,
-    at: Timestamp,
-    agent: &Agent,
-    event: &TxEvent,
-    store: &Store,
-) {
-    let host = &agent.host;
-    let Some(tx) = agent.transaction() else { return };
-    let Some(progress) = agent.progress() else {
-        return checker.violated(
-            at,
-            "18 nothing lost",
-            format!("{host}: the journal does not fold"),
-        );
-    };
-    checker.must(tx.applies <= 1, at, "4 at most once", || {
-        format!("{host} ran the package manager {} times", tx.applies)
-    });
-    checker.must(progress.undo_attempts <= UNDO_ATTEMPTS, at, "20 bounded", || {
-        format!("{host}: undos")
-    });
-    let unfinished = |tx: &&Transaction| {
-        !matches!(tx.journal.last().map(|e| &e.event), Some(TxEvent::Ended { .. }))
-    };
-    let open = agent.transactions.values().filter(unfinished).count();
-    checker.must(open <= 1, at, "5 one transaction per host", || format!("{host} has {open} open"));
-    match event {
-        TxEvent::Started { step: step @ (Step::Snapshot | Step::Apply) }
-            if agent.traffic().is_none() =>
-        {
-            checker.must(redeemed(store, &progress), at, "6 halt", || {
-                format!("{host} began {} of {} unredeemed", step.word(), progress.assignment.id)
-            });
-            let way_back = *step == Step::Snapshot
-                || [Step::Stage, Step::Rehearse, Step::Snapshot]
-                    .iter()
-                    .all(|s| progress.finished.contains_key(s));
-            checker.must(way_back, at, "13 way back first", || host.to_string());
-        }
-        TxEvent::Ended { outcome } => {
-            let (name, must_be) = match outcome {
-                Outcome::Patched => ("15 patched is true", agent.target()),
-                Outcome::Undone { .. } => ("14 undone is true", agent.preimage()),
-                Outcome::Refused { .. } => ("14 refused is true", Some(tx.before.clone())),
-                Outcome::Quarantined { .. } | Outcome::Switched => return,
-            };
-            checker.must(must_be.as_ref() == Some(&agent.installed), at, name, || {
-                format!("{host} has {}, not {must_be:?}", agent.installed)
-            });
-        }
-        _ => {}
-    }
-}
-
-/// What a host has of the traffic may have changed.
-pub(crate) fn traffic(
-    checker: &mut Checker,
-    at: Timestamp,
-    host: &HostId,
-    agents: &BTreeMap<HostId, Agent>,
-    store: &Store,
-) {
-    let Some(agent) = agents.get(host).filter(|a| a.traffic().is_some()) else { return };
-    let served = agents.values().any(|a| a.share > 0);
-    checker.must(served, at, "27 served", || format!("{host} was the last that had requests"));
-    let given = agent.traffic().is_some_and(|share| share > 0);
-    let Some(progress) = agent.progress().filter(|_| given) else { return };
-    let Some(row) = store.rollouts.get(&progress.assignment.rollout) else { return };
-    let idle = row.state.plan.pools.as_ref().is_some_and(|p| p.idle.hosts.contains_key(host));
-    let run = row.state.hosts.get(host).filter(|_| idle);
-    let proved = run.is_none_or(|run| run.state == HostState::Patched);
-    checker.must(proved, at, "27 served", || {
-        format!("{host} has requests, and is {}", run.map_or("", |r| r.state.word()))
-    });
-}
-
-/// The log holds a redeemed grant of this very assignment.
-fn redeemed(store: &Store, progress: &Progress) -> bool {
-    let order = &progress.assignment;
-    let Some(row) = store.rollouts.get(&order.rollout) else { return false };
-    let mut holds = false;
-    for (_, event) in &row.events {
-        match event {
-            RolloutEvent::Granted { host, assignment, .. } if *host == order.host => {
-                holds = *assignment == order.id
-            }
-            RolloutEvent::Redeemed { host } if *host == order.host && holds => return true,
-            _ => {}
-        }
-    }
-    false
 }

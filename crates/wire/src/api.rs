@@ -38,15 +38,10 @@
 
 use fettle_core::finding::{Finding, Severity};
 use fettle_core::host::Labels;
-use fettle_core::operator::Role;
-use fettle_core::plan::approval::{Approval, ApprovalVerdict};
-use fettle_core::plan::{Plan, PlanReport};
-use fettle_core::rollout::{HostRun, Judged, Phase, RolloutEvent, Waiting};
-use fettle_core::testbed::{Covered, TestState, Work};
-use fettle_core::transaction::{Progress, StepFacts};
-use fettle_core::{Digest, Hold, HostId, RolloutId, Timestamp};
+use fettle_core::transaction::Progress;
+use fettle_core::{Digest, Hold, HostId, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 #[cfg(feature = "openapi")]
 use utoipa::ToSchema;
@@ -63,12 +58,23 @@ macro_rules! dto {
 }
 
 mod feeds;
+mod operator;
+mod plan;
 mod planning;
 mod recall;
+mod rollout;
 
 pub use feeds::{BundleKeys, FeedHeldRow, FeedRow, FeedSourceRow, SetFeedSource, TrustBundleKey};
+pub use operator::{
+    AddOperator, LedgerVerified, MakeToken, OperatorAdded, OperatorRow, RenewOperator, TokenMade,
+};
+pub use plan::{ApprovePlan, MakePlan, PlanDetail, PlanTests, RunTests, TestRow};
 pub use planning::{CallRow, CycleRow, DeclareEmergency, Emergencies, EmergencyPlanRow};
 pub use recall::{MakeRecall, RecallDetail, RecallRow, RecalledHost, RecalledRollout};
+pub use rollout::{
+    ApproveWave, Because, RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow, RolloutTraffic,
+    StartRollout,
+};
 
 /// Part of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -415,310 +421,6 @@ dto! {
         pub in_force: bool,
         /// The TOML text.
         pub text: String,
-    }
-
-    /// Make a plan by a policy, now.
-    pub struct MakePlan {
-        /// Policy name.
-        pub policy: String,
-        /// Only these hosts (ids or names); empty: all of the policy.
-        #[serde(default)]
-        pub hosts: Vec<String>,
-    }
-
-    /// A plan.
-    pub struct PlanDetail {
-        /// Its number.
-        pub number: u64,
-        /// Its digest.
-        #[cfg_attr(feature = "openapi", schema(value_type = String))]
-        pub digest: Digest,
-        /// Who made it: `admin` for the server's own token, whatever name its holder gave.
-        pub made_by: String,
-        /// How many approvals it needs, who gave one, and why one does not count.
-        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-        pub approvals: ApprovalVerdict,
-        /// Everything in it, with what is held and why.
-        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-        pub plan: Plan,
-        /// Ring 0: how much of it was tested on twins.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub tests: Option<PlanTests>,
-        /// What somebody wants to know of it before they approve it. Not in lists.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-        pub report: Option<PlanReport>,
-    }
-
-    /// How much of a plan was tested on twins.
-    pub struct PlanTests {
-        /// The plan's number.
-        pub plan: u64,
-        /// Its policy requires it: no host is touched before.
-        pub required: bool,
-        /// Works of the plan: these changes, on hosts of that cohort.
-        pub cohorts: u32,
-        /// Of those, with a good test.
-        pub cohorts_tested: u32,
-        /// Hosts of the plan.
-        pub hosts: u32,
-        /// Of those, of a cohort with a good test.
-        pub hosts_covered: u32,
-        /// Share of the hosts that is covered, in percent: 100 means all.
-        pub percent: u32,
-        /// Why the first host may not be touched, where tests are required. `None`: each work has a good test.
-        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-        pub hold: Option<Hold>,
-        /// Each work, the one with the most hosts first.
-        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
-        pub works: Vec<Covered>,
-        /// The newest test of each.
-        pub tests: Vec<TestRow>,
-    }
-
-    /// A test on a twin.
-    pub struct TestRow {
-        /// 1, 2, 3, ...
-        pub number: u64,
-        /// What is tested.
-        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-        pub work: Work,
-        /// The plan that it was asked for.
-        pub plan: u64,
-        /// What people call the host that the twin is made after.
-        pub like: String,
-        /// When it was asked for.
-        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
-        pub asked_at: Timestamp,
-        /// By whom: `server` where a policy asked for it.
-        pub asked_by: String,
-        /// The worker that was told.
-        pub worker: Option<String>,
-        /// Where it stands, and what came of it.
-        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-        pub state: TestState,
-    }
-
-    /// Have a plan's cohorts tested on twins.
-    pub struct RunTests {
-        /// Also those whose last test did not end well.
-        #[serde(default)]
-        pub again: bool,
-    }
-
-    /// Approve a plan that somebody else made.
-    pub struct ApprovePlan {
-        /// The plan's digest as it was seen: refused when it is another.
-        #[cfg_attr(feature = "openapi", schema(value_type = String))]
-        pub digest: Digest,
-        /// In a few words; goes to the ledger.
-        #[serde(default)]
-        pub comment: String,
-    }
-
-    /// Start a rollout.
-    pub struct StartRollout {
-        /// Plan number.
-        pub plan: u64,
-        /// The plan's digest as it was seen: refused when it is another.
-        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
-        pub digest: Option<Digest>,
-    }
-
-    /// Why an operator does something.
-    pub struct Because {
-        /// In a few words; goes to the ledger.
-        #[serde(default)]
-        pub reason: String,
-        /// For `undo`: only these hosts (ids or names); empty: every patched host of the rollout.
-        #[serde(default)]
-        pub hosts: Vec<String>,
-        /// For `undo`: only the hosts of this wave, counted from 0.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub wave: Option<u32>,
-    }
-
-    /// Let the next wave of a rollout begin.
-    pub struct ApproveWave {
-        /// Which wave may begin, counted from 0.
-        pub wave: u32,
-        /// In a few words; goes to the ledger.
-        #[serde(default)]
-        pub comment: String,
-    }
-
-    /// A rollout in a list.
-    pub struct RolloutRow {
-        /// Id.
-        #[cfg_attr(feature = "openapi", schema(value_type = String))]
-        pub id: RolloutId,
-        /// Policy.
-        pub policy: String,
-        /// Plan number.
-        pub plan: u64,
-        /// Where it stands.
-        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-        pub phase: Phase,
-        /// Wave at work, counted from 0.
-        pub wave: u32,
-        /// Waves in all.
-        pub waves: u32,
-        /// Hosts by state word.
-        pub hosts_by_state: BTreeMap<String, u64>,
-        /// When it was started.
-        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
-        pub created_at: Timestamp,
-        /// By whom.
-        pub created_by: String,
-        /// When it ended.
-        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
-        pub ended_at: Option<Timestamp>,
-    }
-
-    /// A rollout, whole.
-    pub struct RolloutDetail {
-        /// As in the list.
-        pub row: RolloutRow,
-        /// The approvals that counted when it was started.
-        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
-        pub approvals: Vec<Approval>,
-        /// Its waves with their rings and hosts.
-        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
-        pub waves: Vec<fettle_core::plan::Wave>,
-        /// Its hosts.
-        pub hosts: Vec<RolloutHost>,
-        /// Blue/green: the hosts of both pools, and what they have of the traffic.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        pub traffic: Vec<RolloutTraffic>,
-        /// What it waits for, and why.
-        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
-        pub waiting: Vec<Waiting>,
-        /// What the gate at work makes of what it asks, as it stands. Empty: it asks nothing, or it has not come to that.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
-        pub gate: Vec<Judged>,
-        /// Its events, oldest first, with their times. At most the last 500.
-        pub events: Vec<RolloutEventRow>,
-    }
-
-    /// A host of a pool, and what it has of the traffic.
-    pub struct RolloutTraffic {
-        /// What people call the host.
-        pub name: String,
-        /// `blue`, `green`.
-        pub pool: String,
-        /// Percent of its weight that it was last told to take. `None`: it was told nothing yet.
-        pub share: Option<u32>,
-        /// What came of that: `asked`, `set`, `failed`. Empty: nothing was asked.
-        pub state: String,
-    }
-
-    /// One host of a rollout.
-    pub struct RolloutHost {
-        /// Id.
-        #[cfg_attr(feature = "openapi", schema(value_type = String))]
-        pub id: HostId,
-        /// Name.
-        pub name: String,
-        /// Where it stands.
-        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-        pub run: HostRun,
-        /// Its transaction, as far as reported.
-        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-        pub transaction: Option<Progress>,
-        /// What the steps found: step word → facts.
-        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-        pub steps: BTreeMap<String, StepFacts>,
-    }
-
-    /// An event with its time.
-    pub struct RolloutEventRow {
-        /// 1, 2, 3, ...
-        pub version: u64,
-        /// When.
-        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
-        pub at: Timestamp,
-        /// What.
-        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
-        pub event: RolloutEvent,
-    }
-
-    /// Make a one-time enrolment token.
-    pub struct MakeToken {
-        /// Labels that the host gets.
-        #[serde(default)]
-        pub labels: Labels,
-        /// Seconds until it expires, 60 to 86,400.
-        pub ttl_seconds: u64,
-    }
-
-    /// The token. It is shown once.
-    pub struct TokenMade {
-        /// Give this to `fettle-agent enroll`.
-        pub token: String,
-        /// When it expires.
-        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
-        pub expires_at: Timestamp,
-    }
-
-    /// An operator.
-    pub struct OperatorRow {
-        /// Unique for ever.
-        pub name: String,
-        /// What they may do: `viewer`, `operator`, `approver`, `admin`.
-        #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
-        pub roles: BTreeSet<Role>,
-        /// `good`, `expired` or `revoked`.
-        pub state: String,
-        /// When they were added.
-        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
-        pub created_at: Timestamp,
-        /// By whom.
-        pub created_by: String,
-        /// From when on their token is worth nothing.
-        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
-        pub expires_at: Option<Timestamp>,
-        /// Since when they may do nothing any more.
-        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
-        pub revoked_at: Option<Timestamp>,
-        /// Who revoked them.
-        pub revoked_by: Option<String>,
-    }
-
-    /// Add an operator.
-    pub struct AddOperator {
-        /// Lower-case letters, digits, `.`, `_`, `@` and `-`; never had by another one.
-        pub name: String,
-        /// At least one of `viewer`, `operator`, `approver`, `admin`.
-        #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
-        pub roles: BTreeSet<Role>,
-        /// Seconds until the token expires, 60 to 315,360,000 (ten years). Not given: it does not.
-        pub expires_seconds: Option<u64>,
-    }
-
-    /// Give an operator a new token.
-    pub struct RenewOperator {
-        /// Seconds until it expires, 60 to 315,360,000 (ten years). Not given: it does not.
-        pub expires_seconds: Option<u64>,
-    }
-
-    /// The operator and their token. It is shown once.
-    pub struct OperatorAdded {
-        /// As in the list.
-        pub operator: OperatorRow,
-        /// Give this to the person, and to nobody else.
-        pub token: String,
-    }
-
-    /// The ledger holds together, or where it does not.
-    pub struct LedgerVerified {
-        /// Entries that hold.
-        pub entries: u64,
-        /// Hash of the last of them.
-        #[cfg_attr(feature = "openapi", schema(value_type = String))]
-        pub head: Digest,
-        /// What is broken, if anything.
-        pub broken: Option<String>,
     }
 }
 

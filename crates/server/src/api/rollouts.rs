@@ -4,7 +4,7 @@ use super::approvals::not_approved;
 use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
 use crate::access::Who;
 use crate::app::{App, now};
-use crate::rollouts::{advance, load, not_now, observe, settled};
+use crate::rollouts::{amend, not_now, observe, settled};
 use crate::views::{self, judged};
 use axum::http::StatusCode;
 use fettle_core::plan::Plan;
@@ -14,9 +14,6 @@ use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{Tx, hosts, plans, rollouts as stored};
 use fettle_wire::api::{ApproveWave, Because, Page, RolloutDetail, RolloutRow, StartRollout};
 use std::sync::Arc;
-
-/// Another event may come between look and write.
-const ATTEMPTS: u32 = 8;
 
 /// All rollouts, newest first.
 #[utoipa::path(
@@ -190,20 +187,10 @@ pub(crate) fn approve_wave_now(
     asked: &ApproveWave,
 ) -> Result<RolloutDetail, Problem> {
     let comment = asked.comment.trim();
-    let mut left = ATTEMPTS;
-    let state = loop {
-        let done = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
-            let state = load(app, tx, id)?;
-            let word = state.approve_wave(asked.wave, &who.name, &who.principal, comment);
-            advance(app, tx, &state, &[word.map_err(|why| no_word(&state, asked.wave, &why))?])
-        });
-        match done {
-            Ok(state) => break state,
-            Err(problem) if problem.code == "changed-meanwhile" && left > 0 => left -= 1,
-            Err(problem) => return Err(problem),
-        }
-    };
-    settled(app, &state);
+    amend(app, &who.actor(), id, |_, state| {
+        let word = state.approve_wave(asked.wave, &who.name, &who.principal, comment);
+        Ok(vec![word.map_err(|why| no_word(state, asked.wave, &why))?])
+    })?;
     app.store.read(|view| views::rollout(app, view, id))
 }
 
@@ -240,29 +227,19 @@ pub(crate) fn wish_now(
     why: &Because,
     wish: Wish,
 ) -> Result<RolloutDetail, Problem> {
-    let mut left = ATTEMPTS;
-    let state = loop {
-        let done = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
-            let state = load(app, tx, id)?;
-            let named = why.hosts.iter().map(|host| Ok(hosts::find(tx, host)?.host.id));
-            let named = named.collect::<Result<Vec<HostId>, Problem>>()?;
-            let seen = observe(app, tx, &state)?;
-            let events = wished(&state, who, why, &named, &seen, wish).map_err(|e| not_now(&e))?;
-            if events.is_empty() {
-                let hint = format!("look at it with `fettle rollout show {id}`");
-                let of = why.wave.map_or("this rollout".to_owned(), |w| format!("wave {}", w + 1));
-                let message = format!("no host of {of} is patched, so there is nothing to undo");
-                return Err(Problem::new(ProblemKind::Refused, "nothing-to-undo", message, hint));
-            }
-            advance(app, tx, &state, &events)
-        });
-        match done {
-            Ok(state) => break state,
-            Err(problem) if problem.code == "changed-meanwhile" && left > 0 => left -= 1,
-            Err(problem) => return Err(problem),
+    amend(app, &who.actor(), id, |view, state| {
+        let named = why.hosts.iter().map(|host| Ok(hosts::find(view, host)?.host.id));
+        let named = named.collect::<Result<Vec<HostId>, Problem>>()?;
+        let seen = observe(app, view, state)?;
+        let events = wished(state, who, why, &named, &seen, wish).map_err(|e| not_now(&e))?;
+        if events.is_empty() {
+            let hint = format!("look at it with `fettle rollout show {id}`");
+            let of = why.wave.map_or("this rollout".to_owned(), |w| format!("wave {}", w + 1));
+            let message = format!("no host of {of} is patched, so there is nothing to undo");
+            return Err(Problem::new(ProblemKind::Refused, "nothing-to-undo", message, hint));
         }
-    };
-    settled(app, &state);
+        Ok(events)
+    })?;
     app.store.read(|view| views::rollout(app, view, id))
 }
 

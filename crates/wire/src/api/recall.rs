@@ -1,7 +1,12 @@
 //! Recalls: versions that nobody is to get.
 
-use super::*;
 use fettle_core::recall::Recall;
+use fettle_core::rollout::Phase;
+use fettle_core::{HostId, RolloutId};
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "openapi")]
+use utoipa::ToSchema;
 
 dto! {
     /// A version that nobody is to get any more.
