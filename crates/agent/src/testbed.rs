@@ -194,6 +194,8 @@ fn attempt(settings: &Settings, order: &TestOrder) -> Result<TestReport, Stopped
     let root = build::root(&places, order)?;
     let twin = places.twin();
     build::copy(&root, &twin)?;
+    // A root that was kept has the sources of the day it was made on.
+    sources::copy_sources(&places, &order.os.codename, &twin)?;
     sources::fetch(&twin, order)?;
     let units = build::settle(&places, &twin, order)?;
     timed(Phase::Build, begun);

@@ -6,6 +6,7 @@ mod nearest;
 use super::{Places, Stopped, sources};
 use crate::command::{self, command};
 use crate::overlay::own_program;
+use crate::packages::{PackagesError, names};
 use crate::unit;
 use fettle_core::testbed::TestOrder;
 use std::collections::BTreeSet;
@@ -39,19 +40,29 @@ pub(super) fn root(places: &Places, order: &TestOrder) -> Result<PathBuf, Stoppe
     check_machine(order)?;
     let roots = places.roots();
     let root = roots.join(&order.work.cohort.hex()[..32]);
+    let release = &order.os.codename;
+    let new = root.with_extension(UNFINISHED);
     if root.is_dir() {
         // The newest stay.
         let _ = fs::File::open(&root).and_then(|f| f.set_modified(SystemTime::now()));
+        // It was made of what could be had then. Sources may have come since that have what it lacks.
+        let lacks = nearest::lacks(&root, &order.packages);
+        if lacks.is_empty() {
+            return Ok(root);
+        }
+        let offered = sources::offered(places, release, &lacks)?;
+        let now = sources::include(&lacks, &order.architecture, &offered, true);
+        if !now.is_empty() && nearest::make(places, &new, order, &offered)? {
+            keep(&new, &root)?;
+        }
         return Ok(root);
     }
     fs::create_dir_all(&roots).map_err(Stopped::io("make", &roots))?;
     keep_newest(&roots);
-    let release = &order.os.codename;
     let offered = sources::offered(places, release, &order.packages)?;
     let files = sources::files(places, release)?;
-    let new = root.with_extension(UNFINISHED);
     if nearest::make(places, &new, order, &offered)? {
-        fs::rename(&new, &root).map_err(Stopped::io("keep", &root))?;
+        keep(&new, &root)?;
         return Ok(root);
     }
     let mut said = String::new();
@@ -61,7 +72,7 @@ pub(super) fn root(places: &Places, order: &TestOrder) -> Result<PathBuf, Stoppe
         match bootstrap(&new, release, &include, &files)? {
             None => {
                 finish(places, &new, release)?;
-                fs::rename(&new, &root).map_err(Stopped::io("keep", &root))?;
+                keep(&new, &root)?;
                 return Ok(root);
             }
             Some(why) => said = why,
@@ -73,6 +84,17 @@ pub(super) fn root(places: &Places, order: &TestOrder) -> Result<PathBuf, Stoppe
         format!("no twin could be made: {said}"),
         "give the worker the package sources that its hosts have, or an archive that keeps old versions",
     ))
+}
+
+/// Gives a root that is whole its name, and keeps it. What it is made of was written without a sync: after a power cut
+/// half of it would have the name of the whole.
+fn keep(new: &Path, root: &Path) -> Result<(), Stopped> {
+    super::remove(root);
+    let kept = fs::File::open(new)
+        .and_then(|directory| Ok(rustix::fs::syncfs(directory)?))
+        .and_then(|()| fs::rename(new, root))
+        .and_then(|()| crate::durable::sync_directory(root.parent().unwrap_or(root)));
+    kept.map_err(Stopped::io("keep", root))
 }
 
 /// A container has the worker's kernel and processor.
@@ -88,14 +110,35 @@ fn check_machine(order: &TestOrder) -> Result<(), Stopped> {
     if own != order.architecture {
         return other(format!("the worker is {own}, the hosts are {}", order.architecture));
     }
-    let plain = |text: &str| {
+    check_words(order).or_else(other)
+}
+
+/// Everything of an order that programs of the worker are handed, or that a path is made of: nothing of it may be taken
+/// for an option, a path or a pattern.
+fn check_words(order: &TestOrder) -> Result<(), String> {
+    let named = |e: PackagesError| e.to_string().escape_debug().to_string();
+    for package in &order.packages {
+        names::check(&package.name, &package.architecture, &package.version).map_err(named)?;
+    }
+    names::check_changes(&order.order.changes).map_err(named)?;
+    if !names::is_architecture(&order.architecture) {
+        return Err(format!("`{}` is no architecture", order.architecture.escape_default()));
+    }
+    // What `more` stands for, no option, no hidden file, no directory above.
+    let plain = |text: &str, more: &[u8]| {
         !text.is_empty()
+            && text.len() <= 253
             && !text.starts_with(['-', '.'])
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.:~_".contains(&b))
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
     };
-    let odd = order.packages.iter().flat_map(|p| [&p.name, &p.version]).find(|text| !plain(text));
-    match odd.or(Some(&order.os.codename).filter(|text| !plain(text))) {
-        Some(odd) => other(format!("`{}` is no name or version", odd.escape_default())),
+    let hosts = std::iter::once((&order.like, &b"-._"[..], "host's name"));
+    let releases = std::iter::once((&order.os.codename, &b"-._"[..], "release"));
+    let units = order.enabled.iter().map(|unit| (unit, &b"-._:@\\"[..], "unit"));
+    let held = order.held.iter().map(|name| (name, &b"+-.:"[..], "package name"));
+    let odd =
+        hosts.chain(releases).chain(units).chain(held).find(|(text, more, _)| !plain(text, more));
+    match odd {
+        Some((text, _, what)) => Err(format!("`{}` is no {what}", text.escape_default())),
         None => Ok(()),
     }
 }
@@ -215,13 +258,7 @@ pub(super) fn settle(
     write("etc/hosts", format!("127.0.0.1 localhost\n127.0.1.1 {}\n", order.like).as_bytes())?;
     let files = places.config.join("files");
     if files.is_dir() {
-        let mut cp = command("cp");
-        cp.args(["-a", "--"]).arg(files.join(".")).arg(twin);
-        let said = command::run(&mut cp, None).map_err(Stopped::io("copy", &files))?;
-        if !said.success() {
-            let hint = "look at the files there";
-            return Err(Stopped::new("files-not-copied", said.tail(2), hint));
-        }
+        lay_over(&files, twin)?;
     }
     let program = twin.join("usr/bin/fettle-agent");
     fs::copy(own_program(), &program).map_err(Stopped::io("write", &program))?;
@@ -231,6 +268,32 @@ pub(super) fn settle(
     fs::create_dir_all(&state).map_err(Stopped::io("make", &state))?;
     write(ORDER, &serde_json::to_vec(order).unwrap_or_default())?;
     units(twin, order)
+}
+
+/// Copies what is in `from` into `to`. A directory that is there keeps its owner and mode; a file or link that is there
+/// is replaced, and never written through.
+fn lay_over(from: &Path, to: &Path) -> Result<(), Stopped> {
+    let is_directory = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    let mut whole = Vec::new();
+    let entries = fs::read_dir(from).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    for entry in entries.map_err(Stopped::io("read", from))? {
+        let (own, there) = (entry.path(), to.join(entry.file_name()));
+        match is_directory(&own) && is_directory(&there) {
+            true => lay_over(&own, &there)?,
+            false => whole.push(own),
+        }
+    }
+    if whole.is_empty() {
+        return Ok(());
+    }
+    let mut cp = command("cp");
+    cp.args(["-a", "--remove-destination", "--target-directory"]).arg(to).arg("--").args(&whole);
+    let said = command::run(&mut cp, None);
+    let said = said.map_err(Stopped::io("copy", from))?;
+    match said.success() {
+        true => Ok(()),
+        false => Err(Stopped::new("files-not-copied", said.tail(2), "look at the files there")),
+    }
 }
 
 fn units(twin: &Path, order: &TestOrder) -> Result<Vec<String>, Stopped> {
@@ -278,5 +341,99 @@ mod tests {
             .collect();
         left.sort();
         assert_eq!(left, ["3", "4", "5"], "one place is left for the next");
+    }
+
+    fn order() -> TestOrder {
+        serde_json::from_value(serde_json::json!({
+            "work": { "cohort": fettle_core::Digest::of(b"c"), "changes": fettle_core::Digest::of(b"w") },
+            "like": "web-1.example", "architecture": "amd64",
+            "os": { "id": "debian", "version": "12", "codename": "bookworm", "pretty": "" },
+            "packages": [{ "name": "libstdc++6", "architecture": "amd64", "version": "1:12.2.0-14+deb12u1" }],
+            "held": ["nginx"], "enabled": ["getty@tty1.service", "system-x\\x2dy.slice"],
+            "change": fettle_core::assignment::ApplyOrder {
+                changes: vec![fettle_core::assignment::PackageChange {
+                    name: "nginx".into(),
+                    architecture: "amd64".into(),
+                    from: "1.22.1-9".into(),
+                    to: "1.22.1-9+deb12u1".into(),
+                    sha256: fettle_core::Digest::of(b"a"),
+                    size: 1,
+                }],
+                ..Default::default()
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn nothing_of_an_order_can_be_taken_for_an_option_a_path_or_a_pattern() {
+        type Spoil = fn(&mut TestOrder, String);
+        assert_eq!(check_words(&order()), Ok(()));
+        let fields: [(&str, Spoil); 11] = [
+            ("name", |o, bad| o.packages[0].name = bad),
+            ("architecture of a package", |o, bad| o.packages[0].architecture = bad),
+            ("version", |o, bad| o.packages[0].version = bad),
+            ("changed name", |o, bad| o.order.changes[0].name = bad),
+            ("changed architecture", |o, bad| o.order.changes[0].architecture = bad),
+            ("new version", |o, bad| o.order.changes[0].to = bad),
+            ("old version", |o, bad| o.order.changes[0].from = bad),
+            ("host", |o, bad| o.like = bad),
+            ("release", |o, bad| o.os.codename = bad),
+            ("unit", |o, bad| o.enabled[0] = bad),
+            ("held", |o, bad| o.held[0] = bad),
+        ];
+        for (field, spoil) in fields {
+            for bad in ["-oDpkg::Pre-Invoke=x", "../x", "a/b", "a b", "a*", "a,b", "a\nb", "a\0"] {
+                let mut spoilt = order();
+                spoil(&mut spoilt, bad.to_owned());
+                let said = check_words(&spoilt).unwrap_err();
+                assert!(!said.is_empty() && !said.contains('\n'), "{field} {bad:?}: {said}");
+            }
+        }
+        let mut spoilt = order();
+        spoilt.architecture = "amd64 x".into();
+        assert!(check_words(&spoilt).is_err());
+    }
+
+    #[test]
+    fn the_operators_files_change_no_directory_of_the_twin_and_write_through_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (files, twin, outside) =
+            (dir.path().join("files"), dir.path().join("twin"), dir.path().join("outside"));
+        let mode = |path: &Path, mode: u32| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        fs::create_dir_all(files.join("etc/new")).unwrap();
+        fs::write(files.join("etc/new/x"), "new").unwrap();
+        fs::write(files.join("etc/motd"), "theirs").unwrap();
+        fs::write(files.join("top"), "top").unwrap();
+        mode(&files, 0o700);
+        mode(&files.join("etc"), 0o700);
+        mode(&files.join("etc/new"), 0o750);
+        fs::create_dir_all(twin.join("etc")).unwrap();
+        mode(&twin, 0o755);
+        mode(&twin.join("etc"), 0o755);
+        fs::write(&outside, "the worker's own").unwrap();
+        std::os::unix::fs::symlink(&outside, twin.join("etc/motd")).unwrap();
+        lay_over(&files, &twin).unwrap();
+        let is = |path: &str| twin.join(path).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((is(""), is("etc"), is("etc/new")), (0o755, 0o755, 0o750));
+        assert_eq!(fs::read_to_string(twin.join("etc/new/x")).unwrap(), "new");
+        assert_eq!(fs::read_to_string(twin.join("top")).unwrap(), "top");
+        assert_eq!(fs::read_to_string(twin.join("etc/motd")).unwrap(), "theirs");
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "the worker's own");
+    }
+
+    #[test]
+    fn a_root_is_replaced_by_the_one_that_was_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, new) = (dir.path().join("c"), dir.path().join("c.new"));
+        for (place, text) in [(&root, "old"), (&new, "new")] {
+            fs::create_dir(place).unwrap();
+            fs::write(place.join("file"), text).unwrap();
+        }
+        keep(&new, &root).unwrap();
+        assert_eq!(fs::read_to_string(root.join("file")).unwrap(), "new");
+        assert!(!new.exists());
     }
 }

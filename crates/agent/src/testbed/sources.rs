@@ -91,8 +91,9 @@ pub(super) fn offered(
     copy_sources(places, release, &scout)?;
     update(&scout)?;
     let names: BTreeSet<&str> = packages.iter().map(|p| p.name.as_str()).collect();
-    let said = command::run(apt("apt-cache", &scout).arg("madison").args(names), Some(PATIENCE))
-        .map_err(Stopped::io("run apt-cache below", &scout))?;
+    let said =
+        command::run(apt("apt-cache", &scout).args(["madison", "--"]).args(names), Some(PATIENCE))
+            .map_err(Stopped::io("run apt-cache below", &scout))?;
     Ok(parse_madison(&said.text))
 }
 
@@ -143,7 +144,7 @@ pub(super) fn download(root: &Path, packages: &[String]) -> Result<bool, Stopped
     let mut install = apt("apt-get", root);
     install.args(["install", "--download-only", "-y", "--allow-downgrades"]);
     install
-        .args(["-o", "APT::Install-Recommends=false", "-o", "Debug::NoLocking=1"])
+        .args(["-o", "APT::Install-Recommends=false", "-o", "Debug::NoLocking=1", "--"])
         .args(packages);
     let said = command::run(&mut install, Some(PATIENCE))
         .map_err(Stopped::io("run apt-get below", root))?;
@@ -161,7 +162,7 @@ pub(super) fn fetch(twin: &Path, order: &TestOrder) -> Result<(), Stopped> {
     let changes = &order.order.changes;
     let new: Vec<String> = changes.iter().map(|c| exact(c, &c.to)).collect();
     let mut download = apt("apt-get", twin);
-    download.current_dir(&cache).arg("download").args(&new);
+    download.current_dir(&cache).args(["download", "--"]).args(&new);
     let said = command::run(&mut download, Some(PATIENCE))
         .map_err(Stopped::io("run apt-get below", twin))?;
     if !said.success() {
@@ -174,7 +175,7 @@ pub(super) fn fetch(twin: &Path, order: &TestOrder) -> Result<(), Stopped> {
     // Where one of these is gone, the twin rebuilds it from what is installed, as its host would.
     for change in changes.iter().filter(|c| !c.from.is_empty()) {
         let mut download = apt("apt-get", twin);
-        download.current_dir(&cache).arg("download").arg(exact(change, &change.from));
+        download.current_dir(&cache).args(["download", "--"]).arg(exact(change, &change.from));
         let _ = command::run(&mut download, Some(PATIENCE));
     }
     Ok(())

@@ -73,9 +73,19 @@ fn inside(root: &Path, what: &[&str], packages: &[String]) -> Result<bool, Stopp
         .args(["-o", "APT::Install-Recommends=false", "-o", "Dpkg::Use-Pty=0"])
         .args(["-o", "Dpkg::Options::=--force-unsafe-io", "-o", "Dpkg::Options::=--force-confnew"])
         .args(what)
+        .arg("--")
         .args(packages);
     let said = command::run(&mut run, Some(PATIENCE)).map_err(Stopped::io("change", root))?;
+    if said.timed_out {
+        // Who waited for it is gone; what it does is not.
+        super::stop();
+    }
     Ok(said.success())
+}
+
+/// What an order wants and a root has not. A root that cannot be read lacks everything.
+pub(super) fn lacks(root: &Path, wanted: &[TwinPackage]) -> Vec<TwinPackage> {
+    difference(root.to_owned(), wanted).map_or_else(|| wanted.to_vec(), |found| found.missing)
 }
 
 /// `VERSION_CODENAME` of a root.
@@ -122,6 +132,9 @@ mod tests {
             version: version.into(),
         };
         let wanted = [wanted("less", "1.0"), wanted("nginx", "1.1"), wanted("curl", "1.0")];
+        let lacking: Vec<String> = lacks(dir.path(), &wanted).into_iter().map(|p| p.name).collect();
+        assert_eq!(lacking, ["nginx", "curl"]);
+        assert_eq!(lacks(&dir.path().join("none"), &wanted).len(), 3);
         let found = difference(dir.path().to_owned(), &wanted).unwrap();
         let missing: Vec<&str> = found.missing.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(
