@@ -530,3 +530,12 @@ proptest! {
         let _ = parse(Feed::ALL[which], &bytes);
     }
 }
+
+#[test]
+fn more_repositories_of_alpine_than_are_read_are_told_of() {
+    let many = SECDB.repeat(1001);
+    let (_, errors) = parse(Feed::AlpineSecdb, many.as_bytes()).unwrap();
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].to_string().contains("more than 1000 documents"), "{}", errors[0]);
+    assert!(parse(Feed::AlpineSecdb, SECDB.repeat(1000).as_bytes()).unwrap().1.is_empty());
+}

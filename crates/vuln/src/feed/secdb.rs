@@ -47,12 +47,18 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<Advisory>, FeedError> {
     let mut document = Document::open(Feed::AlpineSecdb, bytes)?;
     document.text()?;
     let mut repositories = serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>();
-    for number in 1..=MAX_DOCUMENTS {
+    for number in 1.. {
         let raw = match repositories.next() {
             None => break,
             Some(Err(e)) => return Err(document.json_error(&e)),
             Some(Ok(raw)) => raw.get(),
         };
+        if number > MAX_DOCUMENTS {
+            let what =
+                format!("more than {MAX_DOCUMENTS} documents: this and what follows is not read");
+            document.reject(raw, || format!("document {number}"), what);
+            break;
+        }
         let read = serde_json::from_str::<Repository<'_>>(raw).map_err(|e| record_error(&e));
         match read.and_then(|r| Ok((release(&r.distroversion)?, r.packages))) {
             Err(what) => document.reject(raw, || format!("document {number}"), what),

@@ -13,6 +13,9 @@
 //! | `known_affected` | open, with what the remediation says (`Will not fix`, `Out of support scope`) |
 //! | `known_not_affected` | not affected |
 //! | `under_investigation` | undetermined |
+//!
+//! A source package (`openssl.src`) stands for the installed package of its name, where the document says nothing of that one
+//! itself: what has no fix yet is often named by its source alone.
 
 use super::{Document, Product};
 use crate::feed::cvss::{CvssScore, base_score};
@@ -40,15 +43,24 @@ const MAX_DOCUMENTS: usize = 1_000_000;
 /// # Errors
 /// [`FeedError`] where the file as a whole is no JSON, is cut off, or holds nothing usable.
 pub fn parse(bytes: &[u8]) -> Result<Parsed<OsvRecord>, FeedError> {
+    parse_at_most(MAX_DOCUMENTS, bytes)
+}
+
+fn parse_at_most(most: usize, bytes: &[u8]) -> Result<Parsed<OsvRecord>, FeedError> {
     let mut document = Whole::open(Feed::RedHatCsaf, bytes)?;
     document.text()?;
     let mut documents = serde_json::Deserializer::from_slice(bytes).into_iter::<&RawValue>();
-    for number in 1..=MAX_DOCUMENTS {
+    for number in 1.. {
         let raw = match documents.next() {
             None => break,
             Some(Err(e)) => return Err(document.json_error(&e)),
             Some(Ok(raw)) => raw.get(),
         };
+        if number > most {
+            let what = format!("more than {most} documents: this and what follows is not read");
+            document.reject(raw, || format!("document {number}"), what);
+            break;
+        }
         let read = serde_json::from_str::<Document<'_>>(raw).map_err(|e| record_error(&e));
         let place = read
             .as_ref()
@@ -72,7 +84,13 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<OsvRecord>, FeedError> {
 type LeftOut = Vec<(String, String)>;
 
 /// A package on a platform: release, package as statements know it, version (empty: any).
-type Place = (String, String, String);
+struct Place {
+    release: String,
+    package: String,
+    version: String,
+    /// It is the source that the package is built from.
+    is_source: bool,
+}
 
 fn record(document: &Document<'_>) -> Result<(OsvRecord, LeftOut), String> {
     let head = &document.document;
@@ -106,12 +124,15 @@ fn record(document: &Document<'_>) -> Result<(OsvRecord, LeftOut), String> {
         let impact = impact.or(head.aggregate_severity.as_ref().map(|s| s.text.as_ref()));
         let urgency = clean_text(impact.unwrap_or_default()).to_ascii_lowercase();
         let why = reasons(document, vulnerability);
+        let (mut named, mut of_sources) = (BTreeSet::new(), Vec::new());
         for (state, products) in vulnerability.product_status.iter().flatten() {
             for product in products {
-                let Some((release, package, version)) = places.get(&**product) else {
+                let Some(Place { release, package, version, is_source }) = places.get(&**product)
+                else {
                     continue;
                 };
                 let status = match state.as_ref() {
+                    "fixed" | "known_not_affected" if *is_source => continue,
                     "fixed" if version.is_empty() => {
                         left_out
                             .push((clean_text(product), "`fixed` without a version".to_owned()));
@@ -126,6 +147,18 @@ fn record(document: &Document<'_>) -> Result<(OsvRecord, LeftOut), String> {
                     "under_investigation" => AdvisoryStatus::Undetermined,
                     _ => continue,
                 };
+                match is_source {
+                    false => {
+                        named.insert((id, release, package));
+                        let key = (id.to_owned(), release, package, status);
+                        statements.insert(key, urgency.clone());
+                    }
+                    true => of_sources.push((id, release, package, status)),
+                }
+            }
+        }
+        for (id, release, package, status) in of_sources {
+            if !named.contains(&(id, release, package)) {
                 statements.insert((id.to_owned(), release, package, status), urgency.clone());
             }
         }
@@ -200,8 +233,8 @@ fn places<'d>(
             None => by_name(part),
         };
         match package {
-            Ok(Some((name, version))) => {
-                places.insert(id, (release, name, version));
+            Ok(Some(Package { name, version, is_source })) => {
+                places.insert(id, Place { release, package: name, version, is_source });
             }
             Ok(None) => {}
             Err(what) if seen.insert(part) => left_out.push((clean_text(part), what)),
@@ -220,7 +253,8 @@ fn release(cpe: &str) -> Option<String> {
         return None;
     }
     match product {
-        "enterprise_linux" => Some(format!("rhel:{version}")),
+        // From 10 on with the minor release (`enterprise_linux:10.0`); hosts go by the major one.
+        "enterprise_linux" => Some(format!("rhel:{}", version.split('.').next()?)),
         "rhel_aus"
         | "rhel_e4s"
         | "rhel_els"
@@ -235,31 +269,44 @@ fn release(cpe: &str) -> Option<String> {
     }
 }
 
-type Package = Option<(String, String)>;
+/// A package, as statements know it.
+#[derive(Debug, PartialEq, Eq)]
+struct Package {
+    name: String,
+    version: String,
+    is_source: bool,
+}
 
-fn by_purl(purl: &str, product: &str) -> Result<Package, String> {
+/// `libxml2.src`, `python36.src::python36:3.6`.
+fn names_source(product: &str) -> bool {
+    product.split("::").next().is_some_and(|product| product.ends_with(".src"))
+}
+
+fn by_purl(purl: &str, product: &str) -> Result<Option<Package>, String> {
     let purl = Purl::parse(purl)?;
-    if purl.kind != "rpm" || purl.qualifier("arch") == "src" || product.ends_with(".src") {
+    if purl.kind != "rpm" {
         return Ok(None);
     }
+    let is_source = purl.qualifier("arch") == "src" || names_source(product);
     // `redis:6:8100020250113142203:489197e6`: module, stream, build.
     let mut module = purl.qualifier("rpmmod").split(':');
     let module = match (module.next(), module.next()) {
         (Some(module), Some(stream)) if !module.is_empty() => Some(format!("{module}:{stream}")),
         _ => product.rsplit_once("::").map(|(_, module)| module.to_owned()),
     };
-    package(&purl.name, &purl.full_version(), module.as_deref())
+    package(&purl.name, &purl.full_version(), module.as_deref(), is_source)
 }
 
 /// `libxml2-0:2.9.7-13.el8_6.4.x86_64`, `libxml2`, `redis:6/redis`, with `::redis:6` behind it where it is of a module.
-fn by_name(product: &str) -> Result<Package, String> {
+fn by_name(product: &str) -> Result<Option<Package>, String> {
     let (product, module) = match product.split_once("::") {
         Some((product, module)) => (product, Some(module)),
         None => (product, None),
     };
-    if product.ends_with(".src") || product.ends_with("-container") {
+    if product.ends_with("-container") {
         return Ok(None);
     }
+    let is_source = names_source(product);
     let (module, product) = match product.split_once('/') {
         Some((module, package)) if module.contains(':') => (Some(module), package),
         // A container's name has its repository in front.
@@ -268,19 +315,25 @@ fn by_name(product: &str) -> Result<Package, String> {
     };
     let Some((rest, _architecture)) = product.rsplit_once('.').filter(|_| product.contains(':'))
     else {
-        return package(product, "", module);
+        let product = product.strip_suffix(".src").unwrap_or(product);
+        return package(product, "", module, is_source);
     };
     let parts = rest.rsplit_once('-').and_then(|(r, release)| Some((r.rsplit_once('-')?, release)));
     match parts {
         Some(((name, version), release)) => {
             let version = version.strip_prefix("0:").unwrap_or(version);
-            package(name, &format!("{version}-{release}"), module)
+            package(name, &format!("{version}-{release}"), module, is_source)
         }
-        None => package(product, "", module),
+        None => package(product, "", module, is_source),
     }
 }
 
-fn package(name: &str, version: &str, module: Option<&str>) -> Result<Package, String> {
+fn package(
+    name: &str,
+    version: &str,
+    module: Option<&str>,
+    is_source: bool,
+) -> Result<Option<Package>, String> {
     // Vendors' statements about these are about the packages that they belong to.
     if name.ends_with("-debuginfo") || name.ends_with("-debugsource") {
         return Ok(None);
@@ -306,7 +359,7 @@ fn package(name: &str, version: &str, module: Option<&str>) -> Result<Package, S
             }
         }
     };
-    Ok(Some((name, version.to_owned())))
+    Ok(Some(Package { name, version: version.to_owned(), is_source }))
 }
 
 #[cfg(test)]

@@ -58,7 +58,10 @@ pub(super) fn release(ecosystem: &str) -> Result<String, String> {
         }
         ["AlmaLinux", version] => named("almalinux", version),
         ["Rocky Linux", version] => named("rocky", version),
-        ["Red Hat", "enterprise_linux", version, ..] => named("rhel", version),
+        // From 10 on with the minor release; hosts go by the major one.
+        ["Red Hat", "enterprise_linux", version, ..] => {
+            named("rhel", version.split('.').next().unwrap_or(version))
+        }
         ["Red Hat", product, version, ..] => {
             let product = product.replace('_', "-");
             named(&format!("rhel-{}", product.trim_start_matches("rhel-")), version)
@@ -120,6 +123,7 @@ mod tests {
             ("AlmaLinux:9", "almalinux:9"),
             ("Rocky Linux:10", "rocky:10"),
             ("Red Hat:enterprise_linux:9::baseos", "rhel:9"),
+            ("Red Hat:enterprise_linux:10.0", "rhel:10"),
             ("Red Hat:rhel_eus:9.2::appstream", "rhel-eus:9.2"),
             ("Red Hat:ocp_tools:4.15::el9", "rhel-ocp-tools:4.15"),
             ("Alpine:v3.19", "alpine:3.19"),
