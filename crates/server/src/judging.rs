@@ -18,7 +18,9 @@ pub(crate) fn judge(app: &App, tx: &mut Tx<'_>, host: &Host) -> Result<findings:
     let (catalogue, policies) = (app.catalogue(), app.policies());
     let policy = policies.of(host);
     let mut accepted = policy.map_or_else(Vec::new, |policy| accepted(&catalogue, policy, now()));
-    accepted.extend(catalogue.ruled_out(&host.id, inventory, now()));
+    // A statement names hosts as people do.
+    let names = [host.name.as_str(), host.id.as_str()];
+    accepted.extend(catalogue.ruled_out(&names, inventory, now()));
     let view = HostView {
         host: &host.id,
         inventory,

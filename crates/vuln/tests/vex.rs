@@ -56,7 +56,7 @@ fn host() -> Inventory {
 
 fn judged(catalogue: &Catalogue, name: &str, now: &str) -> Judgement {
     let (host, name) = (host(), HostId::new(name));
-    let accepted = catalogue.ruled_out(&name, &host, at(now));
+    let accepted = catalogue.ruled_out(&[name.as_str()], &host, at(now));
     let view = fettle_vuln::exposure::HostView {
         host: &name,
         inventory: &host,
@@ -120,6 +120,16 @@ fn a_statement_changes_the_finding_it_covers_while_it_holds_and_no_other() {
     ] {
         assert_eq!(whole(products.clone()), expected, "{products}");
     }
+    // By whatever a host is called; one that is called otherwise is not meant.
+    let of_web = with_own(&[said(NOW, "not_affected", json!(["fettle:host/web-1"]))]);
+    let meant = |names: &[&str]| of_web.ruled_out(names, &host(), at(NOW)).len();
+    assert_eq!(meant(&["web-1", "h-0193f8"]), 1);
+    assert_eq!(meant(&["h-0193f8", "web-1"]), 1);
+    assert_eq!(meant(&["web-10", "h-0193f8"]), 0);
+    let finding = judged(&of_web, "h-0193f8", NOW).findings.remove(0);
+    let told = |names: &[&str]| format!("{:?}", of_web.explain_named(&finding, names, &host()));
+    assert!(told(&["web-1", "h-0193f8"]).contains("Ops stated"));
+    assert!(!told(&["h-0193f8"]).contains("Ops stated"));
     let one = [said("2026-01-01T00:00:00Z", "not_affected", source)];
     assert_eq!(state(&one, "2026-11-30T23:59:59Z"), FindingState::NotAffected);
     assert_eq!(state(&one, "2026-12-01T00:00:00Z"), FindingState::Open, "it has expired");

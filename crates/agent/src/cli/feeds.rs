@@ -121,11 +121,12 @@ impl Opened {
     pub(super) fn judge(
         self,
         view: &HostView<'_>,
+        name: &str,
         now: Timestamp,
     ) -> Result<(Judgement, Catalogue), Problem> {
         let ruled_out = |catalogue: &Catalogue| {
             let mut accepted = view.accepted.to_vec();
-            accepted.extend(catalogue.ruled_out(view.host, view.inventory, now));
+            accepted.extend(catalogue.ruled_out(&[name], view.inventory, now));
             accepted
         };
         let (file, head, path) = match self {

@@ -253,7 +253,7 @@ fn exposed(
     feeds: &Path,
     named: bool,
 ) -> Result<(Vec<Finding>, Option<String>), Problem> {
-    match scan::judge(inventory, feeds, &[]) {
+    match scan::judge(inventory, &scan::own_name(), feeds, &[]) {
         Ok((judgement, _)) => Ok((judgement.findings, None)),
         Err(problem) if named => Err(problem),
         Err(problem) => Ok((Vec::new(), Some(format!("{}; {}", problem.message, problem.hint)))),

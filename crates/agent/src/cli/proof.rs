@@ -82,7 +82,7 @@ pub(super) fn known_before(settings: &Settings) -> Vec<Finding> {
 pub(super) fn judge(settings: &Settings, id: &TransactionId) -> Option<Result<Proof, Problem>> {
     let exposed = Exposed::read(settings, id.as_str()).filter(|e| !e.findings.is_empty())?;
     let inventory = inventory::collect(settings);
-    let judged = scan::judge(&inventory, &exposed.feeds, &exposed.findings);
+    let judged = scan::judge(&inventory, &scan::own_name(), &exposed.feeds, &exposed.findings);
     Some(judged.map(|(now, _)| compare(&exposed.findings, &now.findings, &inventory)))
 }
 

@@ -78,14 +78,16 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
     };
     // What was found here before says nothing of another system.
     let before = if status.is_some() { Vec::new() } else { proof::known_before(settings) };
-    let (mut judgement, catalogue) = judge(&inventory, Path::new(&directory), &before)?;
+    // A file is of a system of which only the packages are known, and not the name.
+    let name = if status.is_some() { super::LOCAL.to_owned() } else { own_name() };
+    let (mut judgement, catalogue) = judge(&inventory, &name, Path::new(&directory), &before)?;
     judgement.findings.sort_by_cached_key(|f| std::cmp::Reverse(f.rank()));
     let text = match json {
         true => {
             let explain = |finding| Explained {
                 finding,
                 severity: finding.severity(),
-                reasons: catalogue.explain(finding, &inventory).reasons,
+                reasons: catalogue.explain_named(finding, &[&name], &inventory).reasons,
             };
             let explained: Vec<_> = judgement.findings.iter().map(explain).collect();
             serde_json::to_string_pretty(&explained).unwrap_or_default()
@@ -105,7 +107,13 @@ fn table(judgement: &Judgement, inventory: &Inventory) -> String {
         line(&mut text, format_args!("not known: {gap}"));
     }
     let count = |state| judgement.findings.iter().filter(|f| f.state == state).count();
-    let is_told = |f: &&Finding| !matches!(f.state, FindingState::NoFixYet | FindingState::Fixed);
+    let is_told = |f: &&Finding| {
+        let is_counted_alone = matches!(
+            f.state,
+            FindingState::NoFixYet | FindingState::Fixed | FindingState::NotAffected
+        );
+        !is_counted_alone
+    };
     for finding in judgement.findings.iter().filter(is_told) {
         let row = format_args!(
             "{:<10} {:<16} {:<24} {:<15} {}",
@@ -127,6 +135,7 @@ fn table(judgement: &Judgement, inventory: &Inventory) -> String {
         (restart, "fixed on disk and not yet in memory"),
         (reboot, "fixed after a reboot"),
         (count(FindingState::NoFixYet), "without a fix"),
+        (count(FindingState::NotAffected), "ruled out by your own statements"),
         (count(FindingState::Fixed), "proved gone by what Fettle changed here"),
     ] {
         if count > 0 {
@@ -215,13 +224,19 @@ fn why(finding: &Finding, inventory: &Inventory) -> String {
     why.join(", ")
 }
 
-/// Judges this host by the feeds of a directory. The catalogue explains what was found, and holds nothing else. `before`:
-/// what was found earlier.
+/// What people call this host.
+pub(super) fn own_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Judges this host by the feeds of a directory. The catalogue explains what was found, and holds nothing else. `name`:
+/// what one's own statements may call it; `before`: what was found earlier.
 ///
 /// # Errors
 /// When they cannot be used, or know nothing of this host's release.
 pub(super) fn judge(
     inventory: &Inventory,
+    name: &str,
     directory: &Path,
     before: &[Finding],
 ) -> Result<(Judgement, Catalogue), Problem> {
@@ -235,7 +250,7 @@ pub(super) fn judge(
         ran_before: &ran_before,
         accepted: &[],
     };
-    let (judgement, catalogue) = feeds.judge(&view, Timestamp::now())?;
+    let (judgement, catalogue) = feeds.judge(&view, name, Timestamp::now())?;
     if let Some(warning) = judgement.coverage.warning() {
         let hint = format!("put a feed for this release into {}", directory.display());
         return Err(Problem::new(ProblemKind::BadInput, "release-unknown", warning, hint));

@@ -89,7 +89,8 @@ pub(crate) fn explain(
         .ok_or_else(|| missing(&format!("{id} in {source} on {}", host.name)))?;
     let mut lines = Vec::new();
     if let Some(inventory) = hosts::inventory(view, &host.id)? {
-        let explained = app.catalogue().explain(&record.finding, &inventory);
+        let names = [host.name.as_str(), host.id.as_str()];
+        let explained = app.catalogue().explain_named(&record.finding, &names, &inventory);
         lines.push(explained.headline);
         lines.extend(explained.reasons.into_iter().map(|r| r.text));
     }

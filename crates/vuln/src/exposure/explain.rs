@@ -70,8 +70,18 @@ impl Topic {
 }
 
 impl Catalogue {
-    /// Explains a finding of a host with this inventory.
+    /// Explains a finding of a host with this inventory, of which no more is known than its identity.
     pub fn explain(&self, finding: &Finding, inventory: &Inventory) -> Explanation {
+        self.explain_named(finding, &[finding.host.as_str()], inventory)
+    }
+
+    /// Explains a finding of a host with this inventory, which one's own statements may call by any of these names.
+    pub fn explain_named(
+        &self,
+        finding: &Finding,
+        names: &[&str],
+        inventory: &Inventory,
+    ) -> Explanation {
         let release = release_name(&inventory.os);
         let release = release.as_str();
         let statement = self.statement(release, &finding.source, &finding.id);
@@ -88,7 +98,7 @@ impl Catalogue {
         for text in self.ranking_lines(finding) {
             add(Topic::Ranking, text);
         }
-        for text in self.own_lines(finding, inventory) {
+        for text in self.own_lines(finding, names, inventory) {
             add(Topic::Statement, text);
         }
         add(Topic::Remedy, remedy(finding, inventory, statement));
@@ -156,8 +166,8 @@ impl Catalogue {
     }
 
     /// One line for each of one's own statements about this finding, newest first.
-    fn own_lines(&self, finding: &Finding, inventory: &Inventory) -> Vec<String> {
-        let about = self.own_about(&finding.id, &finding.source, &finding.host, inventory);
+    fn own_lines(&self, finding: &Finding, names: &[&str], inventory: &Inventory) -> Vec<String> {
+        let about = self.own_about(&finding.id, &finding.source, names, inventory);
         let line = |(at, (said, covered)): (usize, &(&VexStatement, BTreeSet<String>))| {
             let VexStatement { author, document, issued, .. } = said;
             let because = [said.justification.as_str(), said.words.as_str()];

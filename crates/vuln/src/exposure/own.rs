@@ -10,16 +10,17 @@ use super::vendor::{Rules, release_name};
 use super::{Exception, Verdict};
 use crate::feed::purl::Purl;
 use crate::feed::vex::{PackageSelector, Selector, VexStatement};
+use fettle_core::Timestamp;
 use fettle_core::inventory::{Inventory, Package};
-use fettle_core::{HostId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Catalogue {
     /// What one's own statements that hold now rule out on a host: to be handed in with
-    /// [`HostView::accepted`](super::HostView::accepted).
+    /// [`HostView::accepted`](super::HostView::accepted). `names`: all that a statement may call the host by, which is what
+    /// people call it, and its identity.
     pub fn ruled_out(
         &self,
-        host: &HostId,
+        names: &[&str],
         inventory: &Inventory,
         now: Timestamp,
     ) -> Vec<Exception> {
@@ -30,7 +31,7 @@ impl Catalogue {
             if !holding.iter().any(|s| s.status.rules_out()) {
                 continue;
             }
-            for (source, covered) in newest(&holding, host, inventory) {
+            for (source, covered) in newest(&holding, names, inventory) {
                 let Some(last) = ruling(&covered) else { continue };
                 ruled_out.push(Exception {
                     id: last.id.clone(),
@@ -56,7 +57,7 @@ impl Catalogue {
         &'c self,
         id: &str,
         source: &str,
-        host: &HostId,
+        names: &[&str],
         inventory: &Inventory,
     ) -> Vec<(&'c VexStatement, BTreeSet<String>)> {
         let rules = Rules::of(&inventory.os);
@@ -65,7 +66,7 @@ impl Catalogue {
         let about = self.own().iter().filter(|s| s.id == id);
         let of = about.map(|statement| {
             let fits =
-                |p: &&&Package| statement.products.iter().any(|s| selects(s, host, inventory, p));
+                |p: &&&Package| statement.products.iter().any(|s| selects(s, names, inventory, p));
             let binaries = installed.iter().filter(fits).map(|p| p.name.clone()).collect();
             (statement, binaries)
         });
@@ -76,14 +77,14 @@ impl Catalogue {
 /// Source → the newest statement about each of its installed binaries. Only sources that some statement is about.
 fn newest<'s>(
     statements: &[&'s VexStatement],
-    host: &HostId,
+    names: &[&str],
     inventory: &Inventory,
 ) -> BTreeMap<String, Vec<Option<&'s VexStatement>>> {
     let rules = Rules::of(&inventory.os);
     let mut by_source: BTreeMap<String, Vec<Option<&VexStatement>>> = BTreeMap::new();
     for package in &inventory.packages {
         let fits = |s: &&&VexStatement| {
-            s.products.iter().any(|selector| selects(selector, host, inventory, package))
+            s.products.iter().any(|selector| selects(selector, names, inventory, package))
         };
         let newest = statements.iter().filter(fits).max_by_key(|s| (s.issued, s.status)).copied();
         by_source.entry(rules.subject(package).0.into_owned()).or_default().push(newest);
@@ -100,8 +101,9 @@ fn ruling<'s>(covered: &[Option<&'s VexStatement>]) -> Option<&'s VexStatement> 
 }
 
 /// Is this package of this host what a statement is about?
-fn selects(selector: &Selector, host: &HostId, inventory: &Inventory, package: &Package) -> bool {
-    let on_host = selector.host.as_deref().is_none_or(|pattern| fits(pattern, host.as_str()));
+fn selects(selector: &Selector, names: &[&str], inventory: &Inventory, package: &Package) -> bool {
+    let is_host = |pattern: &str| names.iter().any(|name| fits(pattern, name));
+    let on_host = selector.host.as_deref().is_none_or(is_host);
     on_host
         && match &selector.package {
             None => true,
