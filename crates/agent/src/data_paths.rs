@@ -1,5 +1,6 @@
 //! Data that the administrator has declared: what lies there is never kept for a way back, never put back and never
-//! removed. `/etc/fettle/data.d/*`, one absolute path a line; `#` begins a comment.
+//! removed. `/etc/fettle/data.d/*`, one absolute path a line; `#` begins a comment. Where a path leads through symbolic
+//! links, what it leads to is declared with it.
 
 use crate::settings::Settings;
 use std::fs;
@@ -46,17 +47,39 @@ fn read(settings: &Settings) -> Vec<Line> {
         };
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.split('#').next().unwrap_or_default().trim();
-            if !line.is_empty() {
-                out.push(Line { file: file.clone(), number, path: path(line) });
+            if line.is_empty() {
+                continue;
             }
+            let own = path(line);
+            let there = own.as_ref().ok().and_then(|path| leads_to(settings, path));
+            let there = there.map(|there| path_in(line, &there));
+            out.extend(there.map(|path| Line { file: file.clone(), number, path }));
+            out.push(Line { file: file.clone(), number, path: own });
         }
     }
     out.sort_by(|a, b| a.path.cmp(&b.path));
+    out.dedup_by(|a, b| a.path.is_ok() && a.path == b.path);
     out
 }
 
+/// Where a path really is, with the links in it followed as far as it is there. `None`: where it says.
+fn leads_to(settings: &Settings, path: &Path) -> Option<PathBuf> {
+    let root = settings.root.canonicalize().ok()?;
+    let there = path.ancestors().find_map(|above| {
+        let there = settings.host(above.to_str()?).canonicalize().ok()?;
+        let rest = path.strip_prefix(above).ok()?;
+        Some(Path::new("/").join(there.strip_prefix(&root).ok()?).join(rest))
+    })?;
+    let there: PathBuf = there.components().collect();
+    (there != path).then_some(there)
+}
+
 fn path(text: &str) -> Result<PathBuf, String> {
-    let path = Path::new(text);
+    path_in(text, Path::new(text))
+}
+
+/// `text`: the line that led to it.
+fn path_in(text: &str, path: &Path) -> Result<PathBuf, String> {
     let is_plain =
         path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
     if !path.is_absolute() || !is_plain {
@@ -73,6 +96,39 @@ fn path(text: &str) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_leads_through_links_declares_what_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            root: dir.path().join("root"),
+            config_dir: dir.path().join("config"),
+            ..Settings::default()
+        };
+        for directory in ["root/var/lib", "root/data/mysql", "root/usr/share/x", "config/data.d"] {
+            fs::create_dir_all(dir.path().join(directory)).unwrap();
+        }
+        let link = |to: &str, at: &str| {
+            std::os::unix::fs::symlink(to, settings.root.join(at)).unwrap();
+        };
+        link("../../data/mysql", "var/lib/mysql");
+        link("data", "srv");
+        link("usr/share", "opt");
+        let declare = |text: &str| fs::write(settings.config_dir.join("data.d/a"), text).unwrap();
+        let paths = |all: &[&str]| all.iter().map(PathBuf::from).collect::<Vec<_>>();
+        declare("/var/lib/mysql\n");
+        assert_eq!(declared(&settings), paths(&["/data/mysql", "/var/lib/mysql"]));
+        declare("/srv/not/yet\n/data/not/yet\n");
+        assert_eq!(
+            check(&settings),
+            Ok(paths(&["/data/not/yet", "/srv/not/yet"])),
+            "what is not there yet leads where it would be; each is named once"
+        );
+        declare("/opt/x\n");
+        let said = check(&settings).unwrap_err();
+        assert!(said.contains("`/opt/x` cannot be data") && said.contains("/usr"), "{said}");
+        assert_eq!(declared(&settings), paths(&["/opt/x"]));
+    }
 
     #[test]
     fn paths_are_read_from_every_file_and_a_line_that_is_none_is_named() {

@@ -6,7 +6,6 @@
 //! parsed each time: slower, the same findings.
 
 use super::{Words, scan};
-use crate::durable;
 use fettle_core::{Problem, ProblemKind, Timestamp};
 use fettle_vuln::compact::{Extent, Head, PREFIX, Section, Unusable};
 use fettle_vuln::exposure::{Catalogue, HostView, Judgement, release_name};
@@ -15,13 +14,17 @@ use fettle_vuln::feed::vex::VexStatement;
 use fettle_vuln::snapshot::{self, Feeds};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{File, Permissions};
-use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// Name of the file made of all feeds of a directory.
 const COMPILED: &str = "compiled.fettle";
+/// The same while it is written.
+const UNFINISHED: &str = "compiled.fettle.new";
+/// What a feed's file may end in. Anything else beside it is a copy, or not there as a whole yet.
+const ENDINGS: [&str; 6] = ["json", "jsonl", "ndjson", "txt", "csv", "xml"];
 
 /// The feeds of a directory, ready to judge by.
 pub(super) enum Opened {
@@ -33,6 +36,8 @@ pub(super) enum Opened {
         head: Head,
         /// Where it is.
         path: PathBuf,
+        /// What it was made of: parsed where it turns out to be damaged.
+        known: BTreeMap<Feed, Kept>,
     },
     /// Parsed.
     Whole(Catalogue),
@@ -51,14 +56,10 @@ pub(super) fn run(mut words: Words) -> Result<(), Problem> {
     let catalogue = parse(directory, &known)?;
     let bytes = catalogue.compact(&stamp(&known));
     let path = directory.join(COMPILED);
-    write(&path, &bytes).map_err(|e| {
+    write(directory, &bytes).map_err(|e| {
         let message = format!("{}: {e}", path.display());
-        Problem::new(
-            ProblemKind::Environment,
-            "feeds-not-written",
-            message,
-            "as root? is the disk full?",
-        )
+        let hint = "as root? is the disk full? does the directory belong to somebody else?";
+        Problem::new(ProblemKind::Environment, "feeds-not-written", message, hint)
     })?;
     let (statements, releases, size) = (catalogue.len(), catalogue.releases().count(), bytes.len());
     if json {
@@ -73,10 +74,38 @@ pub(super) fn run(mut words: Words) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What everybody may read: it is vendors' data.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    durable::replace(path, bytes)?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o644))
+/// Writes what everybody may read: it is vendors' data. But whoever writes it may be root, and the directory anybody's: it
+/// is written only where nobody else can put something in the way.
+fn write(directory: &Path, bytes: &[u8]) -> io::Result<()> {
+    use rustix::fs::{AtFlags, Mode, OFlags};
+    let how = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // What is looked at and what is written to is one and the same, whatever its name leads to meanwhile.
+    let place = rustix::fs::open(directory, how, Mode::empty())?;
+    let stat = rustix::fs::fstat(&place)?;
+    let own = rustix::process::geteuid().as_raw();
+    if stat.st_uid != own || stat.st_mode & 0o022 != 0 {
+        let said =
+            "the directory is another user's, or others may write into it: chown, chmod go-w";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, said));
+    }
+    match rustix::fs::unlinkat(&place, UNFINISHED, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let how = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+    let written = (|| {
+        let mut file = File::from(rustix::fs::openat(&place, UNFINISHED, how, Mode::from(0o644))?);
+        file.write_all(bytes)?;
+        rustix::fs::fchmod(&file, Mode::from(0o644))?;
+        file.sync_all()?;
+        rustix::fs::renameat(&place, UNFINISHED, &place, COMPILED)?;
+        Ok(rustix::fs::fsync(&place)?)
+    })();
+    if written.is_err() {
+        // What could not be finished only takes space; the error is the one to report.
+        let _ = rustix::fs::unlinkat(&place, UNFINISHED, AtFlags::empty());
+    }
+    written
 }
 
 /// Opens the feeds of a directory.
@@ -90,16 +119,24 @@ pub(super) fn open(directory: &Path) -> Result<Opened, Problem> {
     if let Ok((file, head)) = head(&path)
         && head.stamp == stamp
     {
-        return Ok(Opened::File { file, head, path });
+        return Ok(Opened::File { file, head, path, known });
     }
-    let catalogue = parse(directory, &known)?;
+    Ok(Opened::Whole(anew(directory, &known)?))
+}
+
+/// Parses the feeds, and keeps the file that is made of them.
+fn anew(directory: &Path, known: &BTreeMap<Feed, Kept>) -> Result<Catalogue, Problem> {
+    let catalogue = parse(directory, known)?;
     // For the next time; without it that is only slower.
-    let _ = write(&path, &catalogue.compact(&stamp));
-    Ok(Opened::Whole(catalogue))
+    let _ = write(directory, &catalogue.compact(&stamp(known)));
+    Ok(catalogue)
 }
 
 fn head(path: &Path) -> io::Result<(File, Head)> {
-    let file = File::open(path)?;
+    use rustix::fs::{Mode, OFlags};
+    // No link, and no pipe that nobody writes to.
+    let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, how, Mode::empty())?);
     // Nearly always the whole head, in one call.
     let mut bytes = vec![0; 16 << 10];
     let read = file.read_at(&mut bytes, 0)?;
@@ -114,10 +151,10 @@ fn head(path: &Path) -> io::Result<(File, Head)> {
 }
 
 impl Opened {
-    /// Judges a host, with one's own statements that hold now.
+    /// Judges a host, with one's own statements that hold now. A file that is damaged is made anew.
     ///
     /// # Errors
-    /// Where the file is damaged.
+    /// Where the feeds cannot be used.
     pub(super) fn judge(
         self,
         view: &HostView<'_>,
@@ -129,32 +166,33 @@ impl Opened {
             accepted.extend(catalogue.ruled_out(&[name], view.inventory, now));
             accepted
         };
-        let (file, head, path) = match self {
-            Self::File { file, head, path } => (file, head, path),
-            Self::Whole(catalogue) => {
-                let accepted = ruled_out(&catalogue);
-                let judgement = catalogue.judge(&HostView { accepted: &accepted, ..*view });
-                return Ok((judgement, catalogue));
-            }
+        let by_file = |file: &File, head: &Head| -> io::Result<(Judgement, Catalogue)> {
+            let damaged = |e: Unusable| io::Error::new(io::ErrorKind::InvalidData, e);
+            let own: Vec<VexStatement> = serde_json::from_slice(&part(file, &head.own)?)?;
+            let of_own = Catalogue::of_own(own, head.releases.keys());
+            let accepted = ruled_out(&of_own);
+            let view = HostView { accepted: &accepted, ..*view };
+            let release = release_name(&view.inventory.os);
+            let Some(extent) = head.releases.get(&release) else {
+                return Ok((of_own.judge(&view), of_own));
+            };
+            let bytes = part(file, extent)?;
+            let section = Section::open(&bytes).map_err(damaged)?;
+            section.judge(head, &release, of_own.own().to_vec(), &view).map_err(damaged)
         };
-        let damaged = |e: &dyn std::fmt::Display| {
-            let message = format!("{}: {e}", path.display());
-            let hint = "fettle-agent feeds compile DIR makes it anew";
-            Problem::new(ProblemKind::BadInput, "feeds-damaged", message, hint)
+        let catalogue = match self {
+            Self::File { file, head, path, known } => match by_file(&file, &head) {
+                Ok(judged) => return Ok(judged),
+                Err(e) => {
+                    eprintln!("<4>{}: {e}; it is made anew", path.display());
+                    anew(path.parent().unwrap_or(Path::new("/")), &known)?
+                }
+            },
+            Self::Whole(catalogue) => catalogue,
         };
-        let own = part(&file, &head.own).map_err(|e| damaged(&e))?;
-        let own: Vec<VexStatement> = serde_json::from_slice(&own).map_err(|e| damaged(&e))?;
-        let of_own = Catalogue::of_own(own, head.releases.keys());
-        let accepted = ruled_out(&of_own);
-        let view = HostView { accepted: &accepted, ..*view };
-        let release = release_name(&view.inventory.os);
-        let Some(extent) = head.releases.get(&release) else {
-            return Ok((of_own.judge(&view), of_own));
-        };
-        let bytes = part(&file, extent).map_err(|e| damaged(&e))?;
-        let section = Section::open(&bytes).map_err(|e| damaged(&e))?;
-        let own = of_own.own().to_vec();
-        section.judge(&head, &release, own, &view).map_err(|e| damaged(&e))
+        let accepted = ruled_out(&catalogue);
+        let judgement = catalogue.judge(&HostView { accepted: &accepted, ..*view });
+        Ok((judgement, catalogue))
     }
 }
 
@@ -174,14 +212,22 @@ fn part(file: &File, extent: &Extent) -> io::Result<Vec<u8>> {
 type Kept = (String, u64, i64, i64);
 
 /// The feeds of a directory: `debian-tracker.json`, `debian-cve-list.txt`, `kev.json`, `osv-almalinux.jsonl` and the like.
+/// Of two files of one feed the one that was changed last.
 fn files(directory: &Path) -> Result<BTreeMap<Feed, Kept>, Problem> {
-    let mut known = BTreeMap::new();
+    let mut known: BTreeMap<Feed, Kept> = BTreeMap::new();
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let word = name.split('.').next().unwrap_or_default();
         let Some(feed) = Feed::from_word(word) else { continue };
+        if name.rsplit_once('.').is_some_and(|(_, ending)| !ENDINGS.contains(&ending)) {
+            continue;
+        }
         let meta = std::fs::metadata(entry.path()).map_err(|e| unreadable(&name, &e))?;
-        known.insert(feed, (name, meta.size(), meta.mtime(), meta.mtime_nsec()));
+        let kept = (name, meta.size(), meta.mtime(), meta.mtime_nsec());
+        let age = |(name, _, seconds, nanoseconds): &Kept| (*seconds, *nanoseconds, name.clone());
+        if known.get(&feed).is_none_or(|other| age(other) < age(&kept)) {
+            known.insert(feed, kept);
+        }
     }
     Ok(known)
 }
@@ -191,9 +237,9 @@ fn unreadable(name: &str, e: &io::Error) -> Problem {
     Problem::new(ProblemKind::BadInput, "feed-unreadable", message, "may this user read it?")
 }
 
-/// What a compiled file is made of, in words.
+/// What a compiled file is made of, in words, and by which version: another one may read more in the same feeds.
 fn stamp(known: &BTreeMap<Feed, Kept>) -> String {
-    let mut text = String::new();
+    let mut text = format!("fettle-agent {}\n", env!("CARGO_PKG_VERSION"));
     for (name, size, seconds, nanoseconds) in known.values() {
         // What goes into a text cannot fail.
         let _ = writeln!(text, "{name} {size} {seconds}.{nanoseconds}");
@@ -217,4 +263,126 @@ fn parse(directory: &Path, known: &BTreeMap<Feed, Kept>) -> Result<Catalogue, Pr
         Problem::new(ProblemKind::BadInput, "feed-unusable", error, hint)
     })?;
     Ok(loaded.catalogue)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::{Duration, SystemTime};
+
+    fn directory() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let tracker = r#"{"openssl":{"CVE-2024-1":{"releases":{"bookworm":{"status":"resolved",
+            "repositories":{"bookworm":"3.0.11-1"},"fixed_version":"3.0.15-1","urgency":"medium"}}}}}"#;
+        fs::write(dir.path().join("debian-tracker.json"), tracker).unwrap();
+        dir
+    }
+
+    fn host() -> fettle_core::inventory::Inventory {
+        let os = fettle_core::inventory::Os {
+            id: "debian".into(),
+            version: "12".into(),
+            codename: "bookworm".into(),
+            ..Default::default()
+        };
+        let openssl = serde_json::json!({
+            "name": "openssl", "version": "3.0.11-1", "architecture": "amd64", "source": "openssl",
+            "source_version": "3.0.11-1", "healthy": true, "automatic": false
+        });
+        let packages = vec![serde_json::from_value(openssl).unwrap()];
+        crate::inventory::of_packages(os, packages, "nothing else")
+    }
+
+    fn found(opened: Opened) -> usize {
+        let (name, none) = (fettle_core::HostId::new("local"), BTreeMap::new());
+        let inventory = host();
+        let view = HostView {
+            host: &name,
+            inventory: &inventory,
+            previous: &[],
+            ran_before: &none,
+            accepted: &[],
+        };
+        opened.judge(&view, "local", Timestamp::now()).unwrap().0.findings.len()
+    }
+
+    #[test]
+    fn a_compiled_file_that_is_damaged_is_made_anew_and_judged_without() {
+        let dir = directory();
+        assert_eq!(found(open(dir.path()).unwrap()), 1);
+        let path = dir.path().join(COMPILED);
+        let whole = fs::read(&path).unwrap();
+        assert!(matches!(open(dir.path()).unwrap(), Opened::File { .. }));
+        let mut spoilt = whole.clone();
+        *spoilt.last_mut().unwrap() ^= 1;
+        fs::write(&path, &spoilt).unwrap();
+        assert!(matches!(open(dir.path()).unwrap(), Opened::File { .. }), "its head is whole");
+        assert_eq!(found(open(dir.path()).unwrap()), 1);
+        assert!(fs::read(&path).unwrap() == whole, "it was made anew");
+    }
+
+    #[test]
+    fn what_another_version_compiled_is_made_anew() {
+        let dir = directory();
+        let known = files(dir.path()).unwrap();
+        let own = stamp(&known);
+        assert!(own.starts_with(&format!("fettle-agent {}\n", env!("CARGO_PKG_VERSION"))), "{own}");
+        let of_other = own.split_once('\n').unwrap().1;
+        write(dir.path(), &parse(dir.path(), &known).unwrap().compact(of_other)).unwrap();
+        assert!(matches!(open(dir.path()).unwrap(), Opened::Whole(_)));
+        assert!(matches!(open(dir.path()).unwrap(), Opened::File { .. }));
+    }
+
+    #[test]
+    fn nothing_is_written_where_others_may_write_or_through_a_link() {
+        let dir = directory();
+        let outside = tempfile::tempdir().unwrap();
+        for mode in [0o775, 0o757, 0o777, 0o1777] {
+            fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            let refused = write(dir.path(), b"x").unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{mode:o}");
+            assert_eq!(found(open(dir.path()).unwrap()), 1, "it is parsed each time");
+            assert!(!dir.path().join(COMPILED).exists());
+        }
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let link = outside.path().join("feeds");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        assert!(write(&link, b"x").is_err());
+        let target = outside.path().join("target");
+        fs::write(&target, "theirs").unwrap();
+        for name in [COMPILED, UNFINISHED] {
+            std::os::unix::fs::symlink(&target, dir.path().join(name)).unwrap();
+        }
+        assert!(head(&dir.path().join(COMPILED)).is_err(), "no link is read");
+        write(dir.path(), b"ours").unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"theirs");
+        assert_eq!(fs::read(dir.path().join(COMPILED)).unwrap(), b"ours");
+        let mode = dir.path().join(COMPILED).symlink_metadata().unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o644);
+        assert!(!dir.path().join(UNFINISHED).exists());
+    }
+
+    #[test]
+    fn only_a_whole_file_is_a_feed_and_of_two_the_newer() {
+        let dir = directory();
+        let later = |name: &str, seconds: u64| {
+            let file = File::create(dir.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() + Duration::from_secs(seconds)).unwrap();
+        };
+        for beside in ["debian-tracker.json.part", "debian-tracker.bak", "debian-tracker.json~"] {
+            later(beside, 60);
+        }
+        later("notes.txt", 60);
+        let names = || -> Vec<String> {
+            files(dir.path()).unwrap().into_values().map(|(name, ..)| name).collect()
+        };
+        assert_eq!(names(), ["debian-tracker.json"]);
+        later("debian-tracker", 30);
+        assert_eq!(names(), ["debian-tracker"]);
+        later("debian-tracker.jsonl", 20);
+        assert_eq!(names(), ["debian-tracker"]);
+    }
 }
