@@ -183,7 +183,7 @@ impl<'s> Agent<'s> {
     /// One round: look, speak, listen, obey. Gives how long to wait for the next.
     async fn check_in(&mut self) -> Result<Duration, LinkError> {
         // First: a test whose report the server has is not ordered again.
-        self.twins.report(&self.link).await?;
+        self.twins.report(&self.link).await;
         self.worker.take_up();
         let digest = self.inventory.refresh(self.worker.is_busy()).await;
         let mut reply = self.speak(digest, None).await?;
@@ -241,7 +241,7 @@ impl<'s> Agent<'s> {
     }
 
     fn obey(&mut self, signed: &SignedAssignment) {
-        if self.worker.is_busy() || self.twins.is_busy() {
+        if self.worker.is_busy() {
             return;
         }
         let judged = orders::read_ledger(self.settings)
@@ -252,6 +252,8 @@ impl<'s> Agent<'s> {
                     .map_err(|e| e.to_string())
             });
         match judged {
+            // What is wanted instead of a test that is under way comes again when that has ended.
+            Ok(accepted) if !self.twins.give_way(&accepted.assignment) => {}
             Ok(accepted) => {
                 // Written before anything is done: after a crash here the same assignment comes `again`.
                 if let Err(error) = orders::write_ledger(self.settings, accepted.ledger) {

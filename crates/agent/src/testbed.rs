@@ -30,6 +30,7 @@ use fettle_wire::agent::Tested;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Programs without which a host is no worker, with the package that brings them.
@@ -118,27 +119,63 @@ pub fn lacks(settings: &Settings) -> Vec<String> {
 ///
 /// # Errors
 /// When the report cannot be kept: the test is made again when the assignment comes again.
-pub fn run(settings: &Settings, assignment: &Assignment, order: &TestOrder) -> io::Result<()> {
+///
+/// Where `end` becomes true, it comes to no verdict; [`stop`] ends what it waits for.
+pub fn run(
+    settings: &Settings,
+    assignment: &Assignment,
+    order: &TestOrder,
+    end: &AtomicBool,
+) -> io::Result<()> {
     let places = Places::of(settings);
-    let file = places.reports().join(format!("{}.json", assignment.transaction()));
+    let file = report_of(&places, assignment);
     if file.exists() {
         return Ok(());
     }
-    let report = test(settings, order);
+    let report = test(settings, order, end);
     let tested =
         Tested { assignment: assignment.id.clone(), generation: assignment.generation, report };
     durable::create_directory(&places.reports())?;
     durable::replace(&file, &serde_json::to_vec(&tested).map_err(io::Error::from)?)
 }
 
-/// Reports that the server has not acknowledged, with the file that keeps each.
+fn report_of(places: &Places, assignment: &Assignment) -> PathBuf {
+    places.reports().join(format!("{}.json", assignment.transaction()))
+}
+
+/// Is there a report of this test that the server has not acknowledged?
+pub fn is_tested(settings: &Settings, assignment: &Assignment) -> bool {
+    report_of(&Places::of(settings), assignment).exists()
+}
+
+/// Ends what a test that is under way waits for.
+pub fn stop() {
+    container::stop();
+    build::stop();
+}
+
+/// Reports that the server has not acknowledged, with the file that keeps each. One that cannot be read goes: the test is
+/// made again when the server asks for it.
 pub fn reports(settings: &Settings) -> Vec<(PathBuf, Tested)> {
     let found = fs::read_dir(Places::of(settings).reports()).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = found.map(|entry| entry.path()).collect();
     files.sort();
     let read = |path: PathBuf| {
-        let tested = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-        Some((path, tested))
+        // Still being written.
+        if path.extension().is_none_or(|e| e != "json") {
+            return None;
+        }
+        let tested = fs::read(&path).and_then(|text| Ok(serde_json::from_slice(&text)?));
+        match tested {
+            Ok(tested) => Some((path, tested)),
+            Err(error) => {
+                eprintln!("<4>{} is lost, the test is made again: {error}", path.display());
+                if let Err(error) = durable::remove(&path) {
+                    eprintln!("<4>{} stays: {error}", path.display());
+                }
+                None
+            }
+        }
     };
     files.into_iter().filter_map(read).collect()
 }
@@ -155,8 +192,7 @@ pub fn acknowledged(file: &Path) -> io::Result<()> {
 pub fn clear(settings: &Settings) {
     let places = Places::of(settings);
     if places.state.exists() {
-        container::stop();
-        build::stop();
+        stop();
         remove(&places.twin());
         build::remove_unfinished(&places);
     }
@@ -170,16 +206,36 @@ fn remove(directory: &Path) {
     }
 }
 
-fn test(settings: &Settings, order: &TestOrder) -> TestReport {
+fn test(settings: &Settings, order: &TestOrder, end: &AtomicBool) -> TestReport {
     clear(settings);
-    let report = attempt(settings, order).unwrap_or_else(|stopped| {
+    // Whatever a test that was ended stumbled over, and whatever it found: it was ended.
+    let attempted = attempt(settings, order, end).and_then(|report| go_on(end).map(|()| report));
+    let attempted = attempted.map_err(|stopped| go_on(end).err().unwrap_or(stopped));
+    let report = attempted.unwrap_or_else(|stopped| {
         TestReport::not_tested(stopped.code, stopped.message, stopped.hint)
     });
     clear(settings);
     report
 }
 
-fn attempt(settings: &Settings, order: &TestOrder) -> Result<TestReport, Stopped> {
+/// # Errors
+/// When the test is to end.
+fn go_on(end: &AtomicBool) -> Result<(), Stopped> {
+    match end.load(Ordering::Acquire) {
+        false => Ok(()),
+        true => Err(Stopped::new(
+            "interrupted",
+            "the test was ended: something else was wanted of its worker",
+            "ask for the test again",
+        )),
+    }
+}
+
+fn attempt(
+    settings: &Settings,
+    order: &TestOrder,
+    end: &AtomicBool,
+) -> Result<TestReport, Stopped> {
     let lacks = lacks(settings);
     if !lacks.is_empty() {
         let message = format!("the worker lacks {}", lacks.join(", "));
@@ -192,16 +248,19 @@ fn attempt(settings: &Settings, order: &TestOrder) -> Result<TestReport, Stopped
     };
     let begun = Instant::now();
     let root = build::root(&places, order)?;
+    go_on(end)?;
     let twin = places.twin();
     build::copy(&root, &twin)?;
     // A root that was kept has the sources of the day it was made on.
     sources::copy_sources(&places, &order.os.codename, &twin)?;
     sources::fetch(&twin, order)?;
+    go_on(end)?;
     let units = build::settle(&places, &twin, order)?;
     timed(Phase::Build, begun);
     let begun = Instant::now();
     let container = container::Container::boot(&twin, &order.like)?;
     timed(Phase::Boot, begun);
+    go_on(end)?;
     let mut report = container.test()?;
     drop(container);
     report.times.splice(0..0, times);
@@ -218,12 +277,11 @@ mod tests {
     use super::*;
     use fettle_core::testbed::Verdict;
 
-    #[test]
-    fn a_report_is_kept_until_it_is_acknowledged_and_a_test_with_one_is_not_made_again() {
-        let dir = tempfile::tempdir().unwrap();
+    /// A test of a host that is no worker.
+    fn asked(dir: &Path) -> (Settings, Assignment, TestOrder) {
         let settings = Settings {
-            state_dir: dir.path().join("state"),
-            config_dir: dir.path().join("config"),
+            state_dir: dir.join("state"),
+            config_dir: dir.join("config"),
             ..Settings::default()
         };
         let order: TestOrder = serde_json::from_value(serde_json::json!({
@@ -245,17 +303,51 @@ mod tests {
             expires_at: fettle_core::Timestamp::UNIX_EPOCH,
             order: fettle_core::assignment::Order::Test(Box::new(order.clone())),
         };
+        (settings, assignment, order)
+    }
+
+    #[test]
+    fn a_report_is_kept_until_it_is_acknowledged_and_a_test_with_one_is_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (settings, assignment, order) = asked(dir.path());
+        let run = |end| run(&settings, &assignment, &order, &AtomicBool::new(end));
         assert!(!is_worker(&settings));
-        run(&settings, &assignment, &order).unwrap();
+        run(false).unwrap();
         let kept = reports(&settings);
         assert_eq!(kept.len(), 1);
         let Verdict::NotTested { code, message, .. } = &kept[0].1.report.verdict else { panic!() };
         assert_eq!(code, "no-worker");
         assert!(message.contains("administrator"), "{message}");
         let before = fs::read(&kept[0].0).unwrap();
-        run(&settings, &assignment, &order).unwrap();
+        run(false).unwrap();
         assert_eq!(fs::read(&kept[0].0).unwrap(), before);
         acknowledged(&kept[0].0).unwrap();
         assert!(reports(&settings).is_empty());
+    }
+
+    #[test]
+    fn a_test_that_was_ended_says_so_whatever_it_came_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (settings, assignment, order) = asked(dir.path());
+        run(&settings, &assignment, &order, &AtomicBool::new(true)).unwrap();
+        let kept = reports(&settings);
+        let Verdict::NotTested { code, .. } = &kept[0].1.report.verdict else { panic!() };
+        assert_eq!(code, "interrupted");
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_read_is_no_report_and_one_that_is_being_written_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (settings, assignment, order) = asked(dir.path());
+        assert!(!is_tested(&settings, &assignment));
+        run(&settings, &assignment, &order, &AtomicBool::new(false)).unwrap();
+        assert!(is_tested(&settings, &assignment));
+        let (file, _) = reports(&settings).remove(0);
+        fs::write(&file, "{").unwrap();
+        let unfinished = file.with_extension("json.new");
+        fs::write(&unfinished, "{").unwrap();
+        assert!(reports(&settings).is_empty());
+        assert!(!is_tested(&settings, &assignment), "it is made again");
+        assert!(unfinished.exists());
     }
 }

@@ -25,12 +25,17 @@ impl Turn {
             .and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
         let state = |source| ExecutorError::State { path: settings.turn_path(), source };
         let mut lock = opened.map_err(state)?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(ExecutorError::Busy { process: holder(settings).unwrap_or_default() });
+        loop {
+            match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
+                Err(e) => return Err(state(e.into())),
             }
-            Err(e) => return Err(state(e.into())),
+            // Whoever only asks who has it holds it for that moment ([`holder`]): that is nobody at work.
+            if let Some(process) = holder(settings) {
+                return Err(ExecutorError::Busy { process });
+            }
+            std::thread::yield_now();
         }
         // For people only: without the number they are told less.
         let _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
@@ -80,6 +85,26 @@ mod tests {
         drop(turn);
         assert_eq!(holder(&settings), None);
         Turn::take(&settings).unwrap();
+    }
+
+    #[test]
+    fn whoever_asks_who_is_at_work_keeps_nobody_from_work() {
+        let state = tempfile::tempdir().unwrap();
+        let settings = settings(&state);
+        drop(Turn::take(&settings).unwrap());
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let asks = || {
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                holder(&settings);
+            }
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(asks);
+            threads.spawn(asks);
+            let taken: Vec<_> = (0..2000).map(|_| Turn::take(&settings).map(drop)).collect();
+            done.store(true, std::sync::atomic::Ordering::Release);
+            assert!(taken.iter().all(Result::is_ok), "{:?}", taken.iter().find(|t| t.is_err()));
+        });
     }
 
     #[test]

@@ -19,6 +19,10 @@ use std::time::{Duration, SystemTime};
 const UNIT: &str = "fettle-twin-build.service";
 /// A root takes no longer to make.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// A root takes at least so much.
+const ROOT_ROOM: u64 = 512 << 20;
+/// A twin, with its archives and the way back of its change, takes at least so much.
+const TWIN_ROOM: u64 = 1 << 30;
 /// Roots kept: a test of one of these cohorts begins at once.
 const KEPT: usize = 4;
 /// End of the name of a root that is not whole.
@@ -40,6 +44,7 @@ pub(super) fn root(places: &Places, order: &TestOrder) -> Result<PathBuf, Stoppe
     check_machine(order)?;
     let roots = places.roots();
     let root = roots.join(&order.work.cohort.hex()[..32]);
+    check_room(free(&places.state)?, root.is_dir(), &places.state)?;
     let release = &order.os.codename;
     let new = root.with_extension(UNFINISHED);
     if root.is_dir() {
@@ -95,6 +100,28 @@ fn keep(new: &Path, root: &Path) -> Result<(), Stopped> {
         .and_then(|()| fs::rename(new, root))
         .and_then(|()| crate::durable::sync_directory(root.parent().unwrap_or(root)));
     kept.map_err(Stopped::io("keep", root))
+}
+
+/// Bytes that are free below a directory, which need not be there yet.
+fn free(directory: &Path) -> Result<u64, Stopped> {
+    let there = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    let room = rustix::fs::statvfs(there).map_err(|e| Stopped::io("look at", there)(e.into()))?;
+    Ok(room.f_bavail.saturating_mul(room.f_frsize))
+}
+
+/// Before anything is fetched: a disk that fills up is the worker's own as well.
+fn check_room(free: u64, root_is_kept: bool, place: &Path) -> Result<(), Stopped> {
+    let needed = TWIN_ROOM + if root_is_kept { 0 } else { ROOT_ROOM };
+    if free >= needed {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes >> 20;
+    let (free, needed, place) = (mib(free), mib(needed), place.display());
+    Err(Stopped::new(
+        "no-space",
+        format!("a twin needs {needed} MiB in {place}, {free} are free"),
+        "make room on the worker below /var/lib/fettle-agent",
+    ))
 }
 
 /// A container has the worker's kernel and processor.
@@ -422,6 +449,24 @@ mod tests {
         assert_eq!(fs::read_to_string(twin.join("top")).unwrap(), "top");
         assert_eq!(fs::read_to_string(twin.join("etc/motd")).unwrap(), "theirs");
         assert_eq!(fs::read_to_string(&outside).unwrap(), "the worker's own");
+    }
+
+    #[test]
+    fn without_room_for_a_twin_nothing_is_begun() {
+        const GIB: u64 = 1 << 30;
+        for (free, kept, is_enough) in [
+            (0, true, false),
+            (GIB - 1, true, false),
+            (GIB, true, true),
+            (GIB, false, false),
+            (3 * GIB / 2, false, true),
+        ] {
+            let said = check_room(free, kept, Path::new("/x"));
+            assert_eq!(said.is_ok(), is_enough, "{free} {kept}");
+            assert!(said.err().is_none_or(|s| s.code == "no-space" && s.message.contains("/x")));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert!(free(&dir.path().join("not/yet")).unwrap() > 0);
     }
 
     #[test]
