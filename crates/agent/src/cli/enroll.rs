@@ -44,7 +44,7 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
             "is there space on the file system of /var/lib?",
         )
     })?;
-    let name = name.unwrap_or_else(|| super::scan::own_name());
+    let name = name.unwrap_or_else(super::scan::own_name);
     let (key, csr) = identity::key_and_request(&name).map_err(|e| {
         Problem::new(
             ProblemKind::Environment,

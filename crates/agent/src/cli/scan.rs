@@ -257,3 +257,51 @@ pub(super) fn judge(
     }
     Ok((judgement, catalogue))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fettle_vuln::exposure::{Coverage, KernelCoverage};
+
+    #[test]
+    fn what_is_no_danger_is_counted_and_not_listed() {
+        let finding = |id: &str, state: FindingState| Finding {
+            host: HostId::new("local"),
+            id: id.into(),
+            source: "openssl".into(),
+            installed: "1".into(),
+            binaries: vec![],
+            state,
+            fixed_version: Some("2".into()),
+            offered: true,
+            in_use: false,
+            exposed: false,
+            urgency: String::new(),
+            ranking: Default::default(),
+            class: String::new(),
+            deadline: None,
+        };
+        let judgement = Judgement {
+            coverage: Coverage::Release {
+                release: "bookworm".into(),
+                kernel: KernelCoverage::NotThisHosts,
+                odd_versions: vec![],
+            },
+            findings: vec![
+                finding("CVE-2024-1", FindingState::Open),
+                finding("CVE-2024-2", FindingState::NotAffected),
+                finding("CVE-2024-3", FindingState::Fixed),
+            ],
+            withdrawn: vec![],
+            doubts: vec![],
+        };
+        let inventory = inventory::of_packages(Default::default(), vec![], "nothing else");
+        let text = table(&judgement, &inventory);
+        assert!(text.contains("CVE-2024-1"), "{text}");
+        assert!(!text.contains("CVE-2024-2") && !text.contains("CVE-2024-3"), "{text}");
+        assert!(
+            text.contains("1 open, 1 ruled out by your own statements, 1 proved gone"),
+            "{text}"
+        );
+    }
+}

@@ -1,8 +1,13 @@
 //! Rebuilding the archive of an installed version that no source has any more: same files, scripts and fields,
-//! not the vendor's bytes. Configuration files are taken as they are on the host.
+//! not the vendor's bytes. Configuration files are taken as they are on the host. Files that are one under several names
+//! are so in the archive.
+//!
+//! No archive of dpkg's carries extended attributes, so none carries capabilities: a maintainer script sets those, or an undo
+//! restores them from the preimage.
 
 use super::PackagesError;
 use super::tool::{self, words};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -82,8 +87,9 @@ fn assemble(
     let list = prefixes.iter().map(|p| info.join(format!("{p}list"))).find(|p| p.exists());
     let list = list.unwrap_or_else(|| info.join(format!("{name}.list")));
     let files = fs::read_to_string(&list).map_err(failed("read", &list))?;
+    let mut linked = Linked::new();
     for path in files.lines().filter(|l| l.starts_with('/') && *l != "/.") {
-        copy_in(root, path, aside)?;
+        copy_in(root, path, aside, &mut linked)?;
     }
     Ok(())
 }
@@ -105,8 +111,16 @@ fn fields(paragraph: &str) -> String {
     out
 }
 
+/// Files that have several names, by device and inode, with the first name that was copied.
+type Linked = BTreeMap<(u64, u64), PathBuf>;
+
 /// Copies one path of the package; where another package diverted it, the diverted file is the package's own.
-fn copy_in(root: &Path, path: &str, aside: &Path) -> Result<(), PackagesError> {
+fn copy_in(
+    root: &Path,
+    path: &str,
+    aside: &Path,
+    linked: &mut Linked,
+) -> Result<(), PackagesError> {
     let truename =
         tool::stdout("/usr/bin/dpkg-divert", &words(&["--truename", path]), Path::new("/"))
             .map_or_else(|_| path.to_owned(), |text| text.trim().to_owned());
@@ -130,6 +144,13 @@ fn copy_in(root: &Path, path: &str, aside: &Path) -> Result<(), PackagesError> {
         std::os::unix::fs::symlink(target, &to).map_err(failed("write", &to))?;
         return Ok(());
     } else if meta.is_file() {
+        if meta.nlink() > 1 {
+            let inode = (meta.dev(), meta.ino());
+            if let Some(first) = linked.get(&inode) {
+                return fs::hard_link(first, &to).map_err(failed("write", &to));
+            }
+            linked.insert(inode, to.clone());
+        }
         fs::copy(&from, &to).map_err(failed("copy", &from))?;
     } else {
         return Ok(());
@@ -143,6 +164,32 @@ fn copy_in(root: &Path, path: &str, aside: &Path) -> Result<(), PackagesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_several_names_is_one_in_the_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        let info = root.join("var/lib/dpkg/info");
+        fs::create_dir_all(&info).unwrap();
+        fs::create_dir_all(root.join("opt/x")).unwrap();
+        let status = "Package: fettle-x\nStatus: install ok installed\nMaintainer: x <x@x.example>\n\
+                      Architecture: all\nVersion: 1\nDescription: x\n\n";
+        fs::write(root.join("var/lib/dpkg/status"), status).unwrap();
+        fs::write(info.join("fettle-x.list"), "/.\n/opt\n/opt/x\n/opt/x/a\n/opt/x/b\n/opt/x/c\n")
+            .unwrap();
+        fs::write(root.join("opt/x/a"), "one").unwrap();
+        fs::hard_link(root.join("opt/x/a"), root.join("opt/x/b")).unwrap();
+        // A second name that is nobody's.
+        fs::write(root.join("opt/x/c"), "two").unwrap();
+        fs::hard_link(root.join("opt/x/c"), root.join("opt/x/d")).unwrap();
+        let target = dir.path().join("x.deb");
+        rebuild(&root, "fettle-x", "all", "1", &target).unwrap();
+        let arguments = ["--contents".to_owned(), target.display().to_string()];
+        let told = tool::stdout("/usr/bin/dpkg-deb", &arguments, Path::new("/")).unwrap();
+        assert!(told.contains("./opt/x/b link to ./opt/x/a"), "{told}");
+        assert_eq!(told.matches(" link to ").count(), 1, "{told}");
+        assert!(told.contains("./opt/x/c") && !told.contains("./opt/x/d"), "{told}");
+    }
 
     #[test]
     fn only_the_archive_s_own_fields_stay() {
