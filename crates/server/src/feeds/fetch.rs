@@ -17,7 +17,8 @@ use std::time::Duration;
 /// How long, how slow and how far.
 #[derive(Debug, Clone)]
 pub struct FeedFetching {
-    /// A connection, with name and TLS, takes at most this.
+    /// Looking up a name, connecting to one address of it, and TLS take at most this each; all of it, with all
+    /// addresses, three times as long.
     pub connect: Duration,
     /// The head of an answer comes within this.
     pub head: Duration,

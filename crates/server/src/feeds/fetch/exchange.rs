@@ -89,7 +89,7 @@ pub(super) async fn get(
                 let location =
                     location.ok_or_else(|| FetchError::NoLocation("no Location".to_owned()))?;
                 let next = at.join(&location).map_err(|e| FetchError::NoLocation(e.to_string()))?;
-                reach = may_follow(ways, address, &at, &next, found)?;
+                reach = may_follow(ways, address, &at, &next, reach.within_host(found))?;
                 at = next;
             }
             status => {
@@ -101,13 +101,13 @@ pub(super) async fn get(
     Err(FetchError::RedirectLoop(ways.limits.redirects))
 }
 
-/// May a redirect be followed, and which addresses may it lead to?
+/// May a redirect be followed, and which addresses may it lead to? `within_host`: where it stays on the host it is from.
 fn may_follow(
     ways: &Ways<'_>,
     first: &FeedAddress,
     from: &FeedAddress,
     to: &FeedAddress,
-    found: Vec<IpAddr>,
+    within_host: Reach,
 ) -> Result<Reach, FetchError> {
     let (FeedAddress::Http { tls: was, .. }, FeedAddress::Http { tls: is, host, port, .. }) =
         (from, to)
@@ -120,8 +120,7 @@ fn may_follow(
     let same = to.authority() == from.authority() && was == is;
     let secured = host_of(from) == Some(host) && !*was && *is && *port == 443;
     if same || secured {
-        // Through a proxy nothing was found, and the proxy looks the name up.
-        return Ok(if found.is_empty() { Reach::Any } else { Reach::Same(found) });
+        return Ok(within_host);
     }
     let named = |h: &String| h.eq_ignore_ascii_case(host);
     let allowed = host_of(first) == Some(host) || ways.source.redirect_hosts.iter().any(named);
@@ -135,7 +134,7 @@ fn host_of(address: &FeedAddress) -> Option<&String> {
     }
 }
 
-type Asked = (Vec<IpAddr>, JoinSet<()>, Response<Incoming>);
+type Asked = (Option<IpAddr>, JoinSet<()>, Response<Incoming>);
 
 /// One request, up to the head of its answer. The connection lives as long as the set that drives it.
 async fn ask(
