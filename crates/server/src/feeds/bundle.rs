@@ -117,11 +117,10 @@ fn open(bundle: &[u8], key: &str) -> Result<(BundleManifest, Contents), Problem>
     let mut tar = tar::Archive::new(bundle);
     let mut entries = tar.entries().map_err(damaged)?;
     let first = entries.next().ok_or_else(|| damaged("it is empty"))?.map_err(damaged)?;
-    if first.path().map_err(damaged)?.to_str() != Some(MANIFEST) || first.size() > MAX_MANIFEST {
+    if first.path().map_err(damaged)?.to_str() != Some(MANIFEST) {
         return Err(damaged("it does not begin with its manifest: is it a bundle of feeds?"));
     }
-    let mut text = Vec::new();
-    first.take(MAX_MANIFEST).read_to_end(&mut text).map_err(damaged)?;
+    let text = plain(first, MANIFEST, MAX_MANIFEST)?;
     let signed: SignedManifest = serde_json::from_slice(&text).map_err(damaged)?;
     let manifest = signed.open(key).map_err(|e| {
         let hint = "pin the key of the server that made it: `fettle feed bundle trust KEY`, where `fettle feed bundle key` prints it there";
@@ -129,7 +128,7 @@ fn open(bundle: &[u8], key: &str) -> Result<(BundleManifest, Contents), Problem>
     })?;
     let mut found = Contents::new();
     for entry in entries {
-        let mut entry = entry.map_err(damaged)?;
+        let entry = entry.map_err(damaged)?;
         let path = entry.path().map_err(damaged)?.to_string_lossy().into_owned();
         let feed =
             manifest.feeds.iter().find(|f| path.strip_prefix("feeds/") == Some(f.name.as_str()));
@@ -137,8 +136,7 @@ fn open(bundle: &[u8], key: &str) -> Result<(BundleManifest, Contents), Problem>
         if found.iter().any(|(f, _)| f.name == feed.name) {
             return Err(damaged(format!("`{path}` is there twice")));
         }
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(damaged)?;
+        let bytes = plain(entry, &path, feed.bytes)?;
         if bytes.len() as u64 != feed.bytes || Digest::of(&bytes) != feed.sha256 {
             return Err(damaged(format!("`{path}` is not what its manifest says")));
         }
@@ -149,6 +147,23 @@ fn open(bundle: &[u8], key: &str) -> Result<(BundleManifest, Contents), Problem>
         Some(feed) => Err(damaged(format!("{} is missing", feed.name))),
         None => Ok((manifest, found)),
     }
+}
+
+/// A plain file of a bundle, of at most that many bytes. A sparse one, or a header that lies, is not what fills the memory.
+fn plain(
+    entry: tar::Entry<'_, impl std::io::Read>,
+    path: &str,
+    most: u64,
+) -> Result<Vec<u8>, Problem> {
+    if !entry.header().entry_type().is_file() {
+        return Err(damaged(format!("`{path}` is no plain file")));
+    }
+    if entry.size() > most {
+        return Err(damaged(format!("`{path}` has more than {most} bytes")));
+    }
+    let mut bytes = Vec::new();
+    entry.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(damaged)?;
+    Ok(bytes)
 }
 
 /// Takes a bundle in, all of it or nothing. `key`: in place of the pinned one. `force`: also where it is older than what
@@ -210,4 +225,82 @@ pub(crate) fn take_in(
 
 fn day(at: Timestamp) -> String {
     at.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fettle_wire::sign::Signer;
+    use tar::EntryType;
+
+    const BODY: &[u8] = b"{}";
+
+    /// A bundle whose one feed is said to have these bytes, and is put in by `put`.
+    fn bundle(signer: &Signer, put: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+        let feed = BundledFeed {
+            name: "kev".into(),
+            sha256: Digest::of(BODY),
+            bytes: BODY.len() as u64,
+            date: String::new(),
+            origin: String::new(),
+            confirmed_at: Timestamp::UNIX_EPOCH,
+        };
+        let manifest = BundleManifest { made_at: Timestamp::UNIX_EPOCH, feeds: vec![feed] };
+        let signed = serde_json::to_vec(&SignedManifest::seal(signer, &manifest)).unwrap();
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(signed.len() as u64);
+        tar.append_data(&mut header, MANIFEST, signed.as_slice()).unwrap();
+        put(&mut tar);
+        tar.into_inner().unwrap()
+    }
+
+    fn header(kind: EntryType, size: u64) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_path("feeds/kev").unwrap();
+        header.set_cksum();
+        header
+    }
+
+    /// A sparse file of 64 MiB, of which the archive holds nothing but that.
+    fn sparse() -> tar::Header {
+        let mut header = header(EntryType::GNUSparse, 0);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.realsize[..11].copy_from_slice(b"00400000000");
+        gnu.sparse[0].offset[..11].copy_from_slice(b"00400000000");
+        gnu.sparse[0].numbytes[..11].copy_from_slice(b"00000000000");
+        header.set_cksum();
+        header
+    }
+
+    #[test]
+    fn a_bundle_holds_plain_files_as_long_as_its_manifest_says_and_nothing_else() {
+        let signer = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
+        let key = signer.public_key();
+        let read = |put: &dyn Fn(&mut tar::Builder<Vec<u8>>)| {
+            open(&bundle(&signer, put), &key).map(|(_, found)| found[0].1.clone())
+        };
+        let good = read(&|tar| tar.append(&header(EntryType::Regular, 2), BODY).unwrap());
+        assert_eq!(good.unwrap(), BODY);
+        let long = vec![b' '; 1 << 20];
+        let cases: [(&str, &dyn Fn(&mut tar::Builder<Vec<u8>>)); 4] = [
+            ("no plain file", &|tar| tar.append(&sparse(), &[][..]).unwrap()),
+            ("no plain file", &|tar| {
+                tar.append(&header(EntryType::Symlink, 0), &[][..]).unwrap();
+            }),
+            ("no plain file", &|tar| {
+                tar.append(&header(EntryType::Directory, 0), &[][..]).unwrap();
+            }),
+            ("more than 2 bytes", &|tar| {
+                tar.append(&header(EntryType::Regular, 1 << 20), long.as_slice()).unwrap();
+            }),
+        ];
+        for (why, put) in cases {
+            let problem = read(put).unwrap_err();
+            assert_eq!(problem.code, "bundle-damaged");
+            assert!(problem.message.contains(why), "{problem}");
+        }
+    }
 }
