@@ -1,8 +1,7 @@
 //! What a signed bundle of feeds says of itself: a DSSE envelope with Ed25519, as for assignments, by the key of the server
 //! that made it.
 
-use crate::sign::{NotBelieved, Signature, Signer, holds, pre_authentication_encoding};
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use crate::sign::{NotBelieved, Signature, Signer, opened};
 use fettle_core::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -50,14 +49,8 @@ pub struct SignedManifest {
 impl SignedManifest {
     /// Signs a manifest.
     pub fn seal(signer: &Signer, manifest: &BundleManifest) -> Self {
-        // Invariant: a manifest has no map with keys that are not text, so it serialises.
-        #[allow(clippy::expect_used)]
-        let payload = serde_json::to_vec(manifest).expect("a manifest serialises to JSON");
-        Self {
-            payload_type: BUNDLE_TYPE.to_owned(),
-            payload: BASE64.encode(&payload),
-            signatures: vec![signer.signature(BUNDLE_TYPE, &payload)],
-        }
+        let (payload, signatures) = signer.seal(BUNDLE_TYPE, manifest);
+        Self { payload_type: BUNDLE_TYPE.to_owned(), payload, signatures }
     }
 
     /// Gives the manifest if a signature by `public_key` (base64) holds.
@@ -65,16 +58,7 @@ impl SignedManifest {
     /// # Errors
     /// [`NotBelieved`].
     pub fn open(&self, public_key: &str) -> Result<BundleManifest, NotBelieved> {
-        if self.payload_type != BUNDLE_TYPE {
-            return Err(NotBelieved::Type(self.payload_type.chars().take(100).collect()));
-        }
-        let payload = BASE64.decode(&self.payload).map_err(|_| NotBelieved::Encoding("payload"))?;
-        let key = BASE64.decode(public_key).map_err(|_| NotBelieved::Encoding("key"))?;
-        let message = pre_authentication_encoding(BUNDLE_TYPE, &payload);
-        if !holds(&self.signatures, &message, &key) {
-            return Err(NotBelieved::Signature);
-        }
-        serde_json::from_slice(&payload).map_err(|e| NotBelieved::Payload(e.to_string()))
+        opened(BUNDLE_TYPE, (&self.payload_type, &self.payload), &self.signatures, public_key)
     }
 }
 
@@ -82,6 +66,7 @@ impl SignedManifest {
 mod tests {
     use super::*;
     use crate::sign::ASSIGNMENT_TYPE;
+    use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
     fn signer() -> Signer {
         Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap()

@@ -5,6 +5,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use fettle_core::assignment::Assignment;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Payload type of an assignment.
@@ -72,19 +73,21 @@ impl Signer {
     }
     /// Signs an assignment.
     pub fn sign(&self, assignment: &Assignment) -> SignedAssignment {
-        // Invariant: an assignment has no map with keys that are not text, so it serialises.
-        #[allow(clippy::expect_used)]
-        let payload = serde_json::to_vec(assignment).expect("an assignment serialises to JSON");
-        SignedAssignment {
-            payload_type: ASSIGNMENT_TYPE.to_owned(),
-            payload: BASE64.encode(&payload),
-            signatures: vec![self.signature(ASSIGNMENT_TYPE, &payload)],
-        }
+        let (payload, signatures) = self.seal(ASSIGNMENT_TYPE, assignment);
+        SignedAssignment { payload_type: ASSIGNMENT_TYPE.to_owned(), payload, signatures }
     }
-    /// A signature over a payload and its type.
-    pub(crate) fn signature(&self, payload_type: &str, payload: &[u8]) -> Signature {
-        let sig = self.0.sign(&pre_authentication_encoding(payload_type, payload));
-        Signature { keyid: self.public_key(), sig: BASE64.encode(sig.as_ref()) }
+    /// What an envelope of that type holds: the value's JSON in base64, and the signature over it and its type.
+    pub(crate) fn seal(
+        &self,
+        payload_type: &str,
+        value: &impl Serialize,
+    ) -> (String, Vec<Signature>) {
+        // Invariant: what is signed has no map with keys that are not text, so it serialises.
+        #[allow(clippy::expect_used)]
+        let payload = serde_json::to_vec(value).expect("what is signed serialises to JSON");
+        let sig = self.0.sign(&pre_authentication_encoding(payload_type, &payload));
+        let signature = Signature { keyid: self.public_key(), sig: BASE64.encode(sig.as_ref()) };
+        (BASE64.encode(&payload), vec![signature])
     }
 }
 
@@ -95,21 +98,32 @@ impl SignedAssignment {
     /// # Errors
     /// [`NotBelieved`].
     pub fn open(&self, public_key: &str) -> Result<Assignment, NotBelieved> {
-        if self.payload_type != ASSIGNMENT_TYPE {
-            return Err(NotBelieved::Type(self.payload_type.chars().take(100).collect()));
-        }
-        let payload = BASE64.decode(&self.payload).map_err(|_| NotBelieved::Encoding("payload"))?;
-        let key = BASE64.decode(public_key).map_err(|_| NotBelieved::Encoding("key"))?;
-        let message = pre_authentication_encoding(ASSIGNMENT_TYPE, &payload);
-        if !holds(&self.signatures, &message, &key) {
-            return Err(NotBelieved::Signature);
-        }
-        serde_json::from_slice(&payload).map_err(|e| NotBelieved::Payload(e.to_string()))
+        opened(ASSIGNMENT_TYPE, (&self.payload_type, &self.payload), &self.signatures, public_key)
     }
 }
 
+/// The value in an envelope, type and payload, if it is of the type that is expected and a signature by `public_key`
+/// (base64) holds.
+pub(crate) fn opened<T: DeserializeOwned>(
+    expected: &str,
+    (payload_type, payload): (&str, &str),
+    signatures: &[Signature],
+    public_key: &str,
+) -> Result<T, NotBelieved> {
+    if payload_type != expected {
+        return Err(NotBelieved::Type(payload_type.chars().take(100).collect()));
+    }
+    let payload = BASE64.decode(payload).map_err(|_| NotBelieved::Encoding("payload"))?;
+    let key = BASE64.decode(public_key).map_err(|_| NotBelieved::Encoding("key"))?;
+    let message = pre_authentication_encoding(expected, &payload);
+    if !holds(signatures, &message, &key) {
+        return Err(NotBelieved::Signature);
+    }
+    serde_json::from_slice(&payload).map_err(|e| NotBelieved::Payload(e.to_string()))
+}
+
 /// Does one of the signatures hold, by this key?
-pub(crate) fn holds(signatures: &[Signature], message: &[u8], key: &[u8]) -> bool {
+fn holds(signatures: &[Signature], message: &[u8], key: &[u8]) -> bool {
     let key = UnparsedPublicKey::new(&ED25519, key);
     let one =
         |s: &Signature| BASE64.decode(&s.sig).is_ok_and(|sig| key.verify(message, &sig).is_ok());
@@ -117,7 +131,7 @@ pub(crate) fn holds(signatures: &[Signature], message: &[u8], key: &[u8]) -> boo
 }
 
 /// DSSE v1.0.0, "PAE": `DSSEv1 LEN(type) type LEN(body) body`, lengths in decimal bytes.
-pub(crate) fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut out =
         format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     out.extend_from_slice(payload);
