@@ -21,7 +21,7 @@ mod sync;
 mod unpack;
 
 pub use fetch::FeedFetching;
-pub(crate) use sync::{Watched, When, accept, sync, sync_all, watch};
+pub(crate) use sync::{Seen, Watched, When, accept, sync, sync_all, watch};
 
 /// Largest feed the API takes, compressed or not, in bytes.
 pub const MAX_UPLOAD: usize = 128 << 20;
@@ -45,20 +45,71 @@ pub(crate) struct Given<'a> {
     pub(crate) origin: String,
     /// Take it even if it changed suddenly.
     pub(crate) force: bool,
-    /// The server fetched it by itself.
-    pub(crate) fetched: Option<Fetched>,
+    pub(crate) way: Way,
     /// As of when it is known to be the vendor's word. `None`: by its date, and by how it came.
     pub(crate) confirmed_at: Option<Timestamp>,
 }
 
-/// How a feed came that the server fetched by itself, and what is noted with it, in the same transaction.
+/// How a feed came, and what is noted with it, in the same transaction.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// Somebody gave it.
+    Given,
+    /// The server fetched it by itself.
+    Fetched(Fetched),
+    /// It waited for a person's word, and was given it.
+    Accepted(Accepted),
+}
+
+/// A feed that the server fetched by itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Fetched {
+    /// What the look set out from.
+    pub(crate) seen: Seen,
     pub(crate) validators: Option<Validators>,
     /// When to look again.
     pub(crate) next_at: Timestamp,
     /// How often in a row looks have failed if this one does, and when to look again then.
     pub(crate) otherwise: (u32, Timestamp),
+}
+
+/// A feed that waited for a person's word.
+#[derive(Debug, Clone)]
+pub(crate) struct Accepted {
+    /// What the word is about.
+    pub(crate) digest: Digest,
+    pub(crate) validators: Option<Validators>,
+    /// When it was fetched: nobody has confirmed it since.
+    pub(crate) fetched_at: Timestamp,
+}
+
+impl Way {
+    /// Is what it was decided on still so? Looked at in the transaction that writes it down.
+    fn still(&self, tx: &Tx<'_>, name: &str) -> Result<(), Problem> {
+        match self {
+            Self::Given => Ok(()),
+            Self::Fetched(fetched) => fetched.seen.still(tx, name),
+            Self::Accepted(it) => {
+                let held = feed_sources::held(tx)?.into_iter().find(|held| held.name == name);
+                let held = held.ok_or_else(|| sync::nothing_held(name))?;
+                sync::same_held(held.digest, it.digest)
+            }
+        }
+    }
+
+    /// What is noted beside a feed that was taken in.
+    fn note(&self, tx: &mut Tx<'_>, name: &str) -> Result<(), Problem> {
+        match self {
+            Self::Given => {}
+            Self::Fetched(it) => {
+                feed_sources::confirmed(tx, name, it.next_at, it.validators.as_ref(), true)?;
+            }
+            Self::Accepted(it) => {
+                feed_sources::accepted(tx, name, it.fetched_at, it.validators.as_ref())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The feed of that name.
@@ -104,7 +155,7 @@ pub(crate) fn bundled() -> Result<Vec<Given<'static>>, Problem> {
                     file.origin.split_whitespace().collect::<Vec<_>>().join(" ")
                 ),
                 force: false,
-                fetched: None,
+                way: Way::Given,
                 confirmed_at: None,
             })
         })
@@ -126,11 +177,13 @@ pub(crate) fn import(app: &App, actor: &str, given: Vec<Given<'_>>) -> Result<()
             if let Some(feed) = feed {
                 let at_fault = given.iter().find(|g| g.feed == feed);
                 app.store.write::<_, Problem>(actor, now(), |tx| {
-                    match at_fault.and_then(|g| Some((g, g.fetched.as_ref()?))) {
-                        Some((g, fetched)) => note_refused(tx, g, fetched, sudden, &problem)?,
-                        None => feeds::refuse(tx, feed.word(), &problem.message)?,
+                    match at_fault.map(|g| (g, &g.way)) {
+                        Some((g, Way::Fetched(fetched))) => {
+                            fetched.seen.still(tx, feed.word())?;
+                            note_refused(tx, g, fetched, sudden, &problem)
+                        }
+                        _ => Ok(feeds::refuse(tx, feed.word(), &problem.message)?),
                     }
-                    Ok(())
                 })?;
                 app.events.tell("feed", feed.word());
             }
@@ -247,10 +300,9 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
                 origin: &g.origin,
                 confirmed_at: g.confirmed_at,
             };
+            g.way.still(tx, g.feed.word())?;
             feeds::take_in(tx, &new)?;
-            if let Some(Fetched { validators, next_at, .. }) = &g.fetched {
-                feed_sources::confirmed(tx, g.feed.word(), *next_at, validators.as_ref(), true)?;
-            }
+            g.way.note(tx, g.feed.word())?;
         }
         Ok(())
     })?;

@@ -3,7 +3,7 @@
 use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Upload, look};
 use crate::access::Who;
 use crate::app::now;
-use crate::feeds::{self as taken, Given, MAX_UPLOAD, bundle};
+use crate::feeds::{self as taken, Given, MAX_UPLOAD, Way, bundle};
 use crate::views;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -82,7 +82,7 @@ pub(super) async fn import(
             date: query.date,
             origin,
             force: query.force,
-            fetched: None,
+            way: Way::Given,
             confirmed_at: None,
         };
         taken::import(app, &who.actor(), vec![given])
@@ -155,7 +155,7 @@ pub(super) async fn set_source(
     row_of(&app, name).await
 }
 
-/// Fetch a feed no more. What is in force stays.
+/// Fetch a feed no more. What is in force stays; what came from there and waits for a person's word is forgotten.
 #[utoipa::path(
     delete, path = "/feeds/{name}/source", tag = "feeds",
     params(("name" = String, Path, description = "As in the list")),

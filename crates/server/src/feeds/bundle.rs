@@ -4,7 +4,7 @@
 //! an administrator pinned, reads nothing else before the signature holds, and takes all of it in or nothing. What is
 //! older than what is in force is refused: a bundle is as good as the day it was made.
 
-use super::{Given, import, named};
+use super::{Given, Way, import, named};
 use crate::app::{App, now};
 use crate::views;
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
@@ -217,7 +217,7 @@ pub(crate) fn take_in(
             date: feed.date,
             origin: format!("bundle of {}: {}", day(manifest.made_at), feed.origin),
             force,
-            fetched: None,
+            way: Way::Given,
         });
     }
     import(app, actor, given)

@@ -4,13 +4,13 @@
 //! look to be done again. A vendor's machine that hangs holds up nobody but the next look at its own feed.
 
 use super::fetch::{self, Looked, Whole};
-use super::{Fetched, Given, import, named};
+use super::{Accepted, Fetched, Given, Way, import, named};
 use crate::app::{App, now};
 use crate::tasks::complain;
 use fettle_core::feed::CONDITIONAL_SECONDS;
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_store::feed_sources::{self, FetchRecord, SourceRecord, Validators};
-use fettle_store::feeds;
+use fettle_store::{StoreError, Tx, View, feeds};
 use fettle_vuln::feed::Feed;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,6 +21,10 @@ use tokio::task::JoinSet;
 
 /// The loop looks at the clock so often even if nothing wakes it: somebody may have set it.
 const LOOK: Duration = Duration::from_secs(30);
+/// So often a look is taken again because somebody came between.
+const LOOKS: u32 = 5;
+/// Somebody came between a look and what was to be written down of it.
+const MOVED: &str = "feed-moved";
 /// A look that is not written down (the store is busy or full) is done again after this.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -64,20 +68,66 @@ pub(crate) enum When {
 struct Before {
     source: SourceRecord,
     fetch: Option<FetchRecord>,
-    /// Digest of what is in force.
-    in_force: Option<String>,
+    seen: Seen,
     /// Digest of what waits for a person.
     held: Option<Digest>,
+}
+
+/// What a look sets out from. What it gives is written down only where that is still so: it neither confirms bytes that
+/// somebody imported meanwhile, nor speaks for a source that is another by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Digest of what is in force.
+    in_force: Option<String>,
+    /// When the source was set.
+    added_at: Timestamp,
+}
+
+impl Seen {
+    fn of(view: &View<'_>, source: &SourceRecord) -> Result<Self, Problem> {
+        let mut all = feeds::digests(view)?.into_iter();
+        let in_force = all.find_map(|(name, digest)| (name == source.name).then_some(digest));
+        Ok(Self { in_force, added_at: source.added_at })
+    }
+
+    /// Is it still so?
+    pub(super) fn still(&self, view: &View<'_>, name: &str) -> Result<(), Problem> {
+        let source = feed_sources::get(view, name)?;
+        if let Some(source) = source
+            && Self::of(view, &source)? == *self
+        {
+            return Ok(());
+        }
+        let message =
+            format!("another {name} was taken in, or its source was changed, during the look");
+        let hint = format!("look again: `fettle feed sync {name}`");
+        Err(Problem::new(ProblemKind::Conflict, MOVED, message, hint))
+    }
+}
+
+/// Is what waits what somebody's word is about?
+pub(super) fn same_held(held: Digest, meant: Digest) -> Result<(), Problem> {
+    if held == meant {
+        return Ok(());
+    }
+    let message = format!("what waits now is {}, not {}", held.short(), meant.short());
+    let hint = "look again: `fettle feed list`";
+    Err(Problem::new(ProblemKind::Conflict, "other-feed-held", message, hint))
+}
+
+pub(super) fn nothing_held(name: &str) -> Problem {
+    let hint = "`fettle feed list` shows what waits";
+    let message = format!("nothing of {name} waits for anybody's word");
+    Problem::new(ProblemKind::NotFound, "nothing-held", message, hint)
 }
 
 fn before(app: &App, name: &str) -> Result<Before, Problem> {
     app.store.read::<_, Problem>(|view| {
         let source = feed_sources::get(view, name)?.ok_or_else(|| no_source(name))?;
-        let of_it = |(n, digest): (String, String)| (n == name).then_some(digest);
         Ok(Before {
+            seen: Seen::of(view, &source)?,
             source,
             fetch: feed_sources::fetches(view)?.into_iter().find(|f| f.name == name),
-            in_force: feeds::digests(view)?.into_iter().find_map(of_it),
             held: feed_sources::held(view)?.into_iter().find(|h| h.name == name).map(|h| h.digest),
         })
     })
@@ -101,6 +151,16 @@ pub(crate) async fn sync(
 ) -> Result<Synced, Problem> {
     let turn = app.watched.turn(feed);
     let _turn = turn.lock().await;
+    for _ in 1..LOOKS {
+        match look_once(app, &actor, feed, when).await {
+            Err(problem) if problem.code == MOVED => {}
+            looked => return looked,
+        }
+    }
+    look_once(app, &actor, feed, when).await
+}
+
+async fn look_once(app: &Arc<App>, actor: &str, feed: Feed, when: When) -> Result<Synced, Problem> {
     let name = feed.word();
     let known = app.blocking(move |app| before(app, name)).await?;
     if when == When::Due && known.fetch.as_ref().is_some_and(|f| f.next_at > now()) {
@@ -112,7 +172,7 @@ pub(crate) async fn sync(
     loop {
         let (limits, source) = (&app.options.feeds, &known.source.source);
         let looked = fetch::look(limits, name, source, trusted.as_ref(), from).await;
-        let (actor, known) = (actor.clone(), known.clone());
+        let (actor, known) = (actor.to_owned(), known.clone());
         let settled = app.blocking(move |app| settle(app, &actor, feed, &known, looked)).await?;
         match settled {
             Settled::Confirmed => return Ok(Synced::Confirmed),
@@ -138,7 +198,7 @@ enum Settled {
 fn validators(known: &Before, now: Timestamp) -> Option<Validators> {
     let fetch = known.fetch.as_ref()?;
     // With nothing in force there is nothing to be confirmed, and what waits is not what is in force.
-    if known.in_force.is_none() || known.held.is_some() {
+    if known.seen.in_force.is_none() || known.held.is_some() {
         return None;
     }
     let age = now.duration_since(fetch.whole_at?).as_secs();
@@ -158,33 +218,32 @@ fn settle(
     let next_at = source.next_look(now(), seed(name));
     let failures = known.fetch.as_ref().map_or(0, |f| f.failures).saturating_add(1);
     let again_at = |patience| source.next_try(now(), failures, patience, seed(name));
+    let note = |change: &dyn Fn(&mut Tx<'_>) -> Result<(), StoreError>| {
+        app.store.write::<_, Problem>(actor, now(), |tx| {
+            known.seen.still(tx, name)?;
+            Ok(change(tx)?)
+        })?;
+        app.events.tell("feed", name);
+        Ok::<(), Problem>(())
+    };
     let (place, whole) = match looked {
         Ok(Looked::NothingNew) => {
             let kept = known.fetch.as_ref().and_then(|f| f.validators.clone());
-            app.store.write::<_, Problem>(actor, now(), |tx| {
-                Ok(feed_sources::confirmed(tx, name, next_at, kept.as_ref(), false)?)
-            })?;
-            app.events.tell("feed", name);
+            note(&|tx| feed_sources::confirmed(tx, name, next_at, kept.as_ref(), false))?;
             return Ok(Settled::Confirmed);
         }
         Ok(Looked::Whole(place, whole)) => (place, whole),
         Err(nowhere) => {
             let next_at = again_at(nowhere.patience());
             let problem = nowhere.problem(name);
-            app.store.write::<_, Problem>(actor, now(), |tx| {
-                Ok(feed_sources::failed(tx, name, next_at, failures, &problem.message)?)
-            })?;
-            app.events.tell("feed", name);
+            note(&|tx| feed_sources::failed(tx, name, next_at, failures, &problem.message))?;
             return Err(problem);
         }
     };
     let Whole { bytes, origin, validators, date } = whole;
     let digest = Digest::of(&bytes);
-    if known.in_force.as_deref() == Some(&digest.to_string()) {
-        app.store.write::<_, Problem>(actor, now(), |tx| {
-            Ok(feed_sources::confirmed(tx, name, next_at, validators.as_ref(), true)?)
-        })?;
-        app.events.tell("feed", name);
+    if known.seen.in_force.as_deref() == Some(&digest.to_string()) {
+        note(&|tx| feed_sources::confirmed(tx, name, next_at, validators.as_ref(), true))?;
         return Ok(Settled::Confirmed);
     }
     if known.held == Some(digest) {
@@ -192,9 +251,7 @@ fn settle(
         let held = app.store.read::<_, Problem>(|view| Ok(feed_sources::held(view)?))?;
         let reason = held.into_iter().find(|h| h.name == name).map(|h| h.reason);
         let reason = reason.unwrap_or_else(|| "it is held".to_owned());
-        app.store.write::<_, Problem>(actor, now(), |tx| {
-            Ok(feed_sources::failed(tx, name, next_at, 0, &reason)?)
-        })?;
+        note(&|tx| feed_sources::failed(tx, name, next_at, 0, &reason))?;
         let hint = format!("look at it, then `fettle feed accept {name}`");
         return Err(Problem::new(ProblemKind::Refused, "feed-held", reason, hint));
     }
@@ -204,7 +261,12 @@ fn settle(
         date: date.map_or_else(String::new, |date| date.to_string()),
         origin,
         force: false,
-        fetched: Some(Fetched { validators, next_at, otherwise: (failures, again_at(None)) }),
+        way: Way::Fetched(Fetched {
+            seen: known.seen.clone(),
+            validators,
+            next_at,
+            otherwise: (failures, again_at(None)),
+        }),
         confirmed_at: None,
     };
     match import(app, actor, vec![given]) {
@@ -253,28 +315,22 @@ pub(crate) fn accept(
     seen: Option<Digest>,
 ) -> Result<(), Problem> {
     let name = feed.word();
-    let (held, body, next_at) = app.store.read::<_, Problem>(|view| {
+    let (held, body) = app.store.read::<_, Problem>(|view| {
         let held = feed_sources::held(view)?.into_iter().find(|h| h.name == name);
-        let next = feed_sources::fetches(view)?.into_iter().find(|f| f.name == name);
-        Ok((held, feed_sources::held_body(view, name)?, next.map(|f| f.next_at)))
+        Ok((held, feed_sources::held_body(view, name)?))
     })?;
     let (Some(held), Some((bytes, validators))) = (held, body) else {
-        let hint = "`fettle feed list` shows what waits";
-        let message = format!("nothing of {name} waits for anybody's word");
-        return Err(Problem::new(ProblemKind::NotFound, "nothing-held", message, hint));
+        return Err(nothing_held(name));
     };
-    if let Some(seen) = seen.filter(|seen| *seen != held.digest) {
-        let message = format!("what waits now is {}, not {}", held.digest.short(), seen.short());
-        let hint = "look again: `fettle feed list`";
-        return Err(Problem::new(ProblemKind::Conflict, "other-feed-held", message, hint));
-    }
+    same_held(held.digest, seen.unwrap_or(held.digest))?;
+    let accepted = Accepted { digest: held.digest, validators, fetched_at: held.held_at };
     let given = Given {
         feed,
         bytes: Cow::Owned(bytes),
         date: held.date,
         origin: held.origin,
         force: true,
-        fetched: next_at.map(|next_at| Fetched { validators, next_at, otherwise: (0, next_at) }),
+        way: Way::Accepted(accepted),
         confirmed_at: Some(held.held_at),
     };
     import(app, actor, vec![given])
@@ -349,6 +405,10 @@ mod tests {
         Timestamp::from_second(1_790_000_000 + second).unwrap()
     }
 
+    fn seen(in_force: Option<&[u8]>) -> Seen {
+        Seen { in_force: in_force.map(|bytes| Digest::of(bytes).to_string()), added_at: at(0) }
+    }
+
     fn known() -> Before {
         let validators = Validators {
             url: "https://a/".into(),
@@ -370,7 +430,7 @@ mod tests {
                 validators: Some(validators),
                 whole_at: Some(at(0)),
             }),
-            in_force: Some(Digest::of(b"x").to_string()),
+            seen: seen(Some(b"x")),
             held: None,
         }
     }
@@ -384,7 +444,7 @@ mod tests {
 
     #[test]
     fn nothing_new_is_asked_for_only_where_there_is_something_in_force_and_nothing_waits() {
-        assert_eq!(validators(&Before { in_force: None, ..known() }, at(1)), None);
+        assert_eq!(validators(&Before { seen: seen(None), ..known() }, at(1)), None);
         assert_eq!(validators(&Before { held: Some(Digest::of(b"y")), ..known() }, at(1)), None);
         assert_eq!(validators(&Before { fetch: None, ..known() }, at(1)), None);
     }

@@ -19,6 +19,7 @@ mod policies;
 mod recalls;
 mod rollouts;
 mod site;
+mod sources;
 mod testbed;
 mod trust;
 mod vendor;

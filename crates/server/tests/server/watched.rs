@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 /// A catalogue of exploited vulnerabilities with so many entries.
-fn kev(count: usize) -> Vec<u8> {
+pub(crate) fn kev(count: usize) -> Vec<u8> {
     let entry = |n: usize| {
         format!(
             r#"{{"cveID":"CVE-2024-{n}","dateAdded":"2024-05-01","dueDate":"2024-05-22","knownRansomwareCampaignUse":"Unknown"}}"#
@@ -20,20 +20,20 @@ fn kev(count: usize) -> Vec<u8> {
     format!(r#"{{"count":{count},"vulnerabilities":[{}]}}"#, entries.join(",")).into_bytes()
 }
 
-fn set(lab: &Lab, name: &str, source: &FeedSource) -> FeedRow {
+pub(crate) fn set(lab: &Lab, name: &str, source: &FeedSource) -> FeedRow {
     let body = serde_json::to_vec(source).unwrap();
     let answer = lab.call("PUT", &format!("/feeds/{name}/source"), &body);
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
 
-fn row(lab: &Lab, name: &str) -> FeedRow {
+pub(crate) fn row(lab: &Lab, name: &str) -> FeedRow {
     let page: Page<FeedRow> = lab.get("/feeds");
     page.items.into_iter().find(|f| f.name == name).unwrap()
 }
 
 /// The feed after the look that the server takes by itself as soon as it knows where.
-fn looked(lab: &Lab, name: &str, source: &FeedSource) -> FeedRow {
+pub(crate) fn looked(lab: &Lab, name: &str, source: &FeedSource) -> FeedRow {
     set(lab, name, source);
     until("a look", || {
         Some(row(lab, name)).filter(|f| f.source.as_ref().is_some_and(|s| s.tried_at.is_some()))
@@ -41,12 +41,12 @@ fn looked(lab: &Lab, name: &str, source: &FeedSource) -> FeedRow {
 }
 
 /// What went wrong with the look that a person asks for.
-fn failing(lab: &Lab, name: &str) -> String {
+pub(crate) fn failing(lab: &Lab, name: &str) -> String {
     let (_, problem) = lab.refused("POST", &format!("/feeds/sync?name={name}"), b"");
     problem.message
 }
 
-fn sync(lab: &Lab, name: &str) -> FeedRow {
+pub(crate) fn sync(lab: &Lab, name: &str) -> FeedRow {
     lab.post_bytes(&format!("/feeds/sync?name={name}"), b"");
     row(lab, name)
 }
@@ -70,13 +70,13 @@ fn plain(_: &Vendor, source: FeedSource) -> FeedSource {
     source
 }
 
-fn told(row: &FeedRow, what: &str) {
+pub(crate) fn told(row: &FeedRow, what: &str) {
     let error = row.last_error.clone().unwrap_or_default();
     assert!(error.contains(what), "{error}");
 }
 
 /// The one request, once it has ended.
-fn ended(vendor: &Vendor) -> Done {
+pub(crate) fn ended(vendor: &Vendor) -> Done {
     until("the end of the request", || vendor.done().into_iter().next())
 }
 
@@ -350,114 +350,6 @@ fn the_next_mirror_gives_what_the_first_one_does_not() {
 }
 
 #[test]
-fn what_changed_suddenly_waits_for_a_person_and_is_taken_at_their_word() {
-    let mut lab = Lab::start();
-    let vendor = Vendor::new(|_| answer("200 OK", &[("etag", "\"1\"")], &kev(200)));
-    let row = looked(&lab, "kev", &FeedSource::at(vendor.url("/kev.json")));
-    assert_eq!(row.records, 200);
-    vendor.now(|_| answer("200 OK", &[("etag", "\"2\"")], &kev(20)));
-    assert!(failing(&lab, "kev").contains("it has 20 records, the one in force has 200"));
-    let row = self::row(&lab, "kev");
-    let held = row.held.clone().expect("it waits");
-    assert_eq!((row.records, held.code.as_str()), (200, "feed-shrunk"));
-    let source = row.source.unwrap();
-    assert_eq!(source.failures, 0, "the vendor has spoken");
-    // The same again is not told again, and is asked for whole: what waits is not in force.
-    let entries = ledger(&lab).len();
-    failing(&lab, "kev");
-    assert_eq!(ledger(&lab).len(), entries);
-    assert_eq!(vendor.done().last().unwrap().header("if-none-match"), None);
-    let overview = page(&lab, "/metrics");
-    assert!(overview.contains("fettle_feed_held{feed=\"kev\"} 1"), "{overview}");
-    lab.restart();
-    let (status, problem) =
-        lab.refused("POST", &format!("/feeds/kev/accept?digest={}", "0".repeat(64)), b"");
-    assert_eq!((status, problem.code.as_str()), (409, "other-feed-held"));
-    let taken = lab.post_bytes(&format!("/feeds/kev/accept?digest={}", held.digest.hex()), b"");
-    let row: FeedRow = taken.json();
-    assert_eq!((row.records, row.held, row.last_error), (20, None, None));
-    assert_eq!(row.standing, FeedStanding::Fresh);
-    let (status, problem) = lab.refused("POST", "/feeds/kev/accept", b"");
-    assert_eq!((status, problem.code.as_str()), (404, "nothing-held"));
-    // It is in force with its validators.
-    vendor.now(|_| answer("304 Not Modified", &[], b""));
-    sync(&lab, "kev");
-    assert_eq!(vendor.done().last().unwrap().header("if-none-match").as_deref(), Some("\"2\""));
-}
-
-#[test]
-fn what_waits_is_forgotten_when_the_vendor_goes_back() {
-    let lab = Lab::start();
-    let vendor = Vendor::new(|_| answer("200 OK", &[], &kev(200)));
-    looked(&lab, "kev", &FeedSource::at(vendor.url("/kev.json")));
-    vendor.now(|_| answer("200 OK", &[], &kev(20)));
-    failing(&lab, "kev");
-    assert!(row(&lab, "kev").held.is_some());
-    vendor.now(|_| answer("200 OK", &[], &kev(200)));
-    let row = sync(&lab, "kev");
-    assert_eq!((row.held, row.last_error), (None, None));
-    assert!(ledger(&lab).iter().any(|e| e.kind == "feed.held-dropped"));
-}
-
-#[test]
-fn a_digest_beside_the_feed_is_held_to() {
-    let lab = Lab::start();
-    let digest = fettle_core::Digest::of(&kev(3)).hex();
-    let vendor = Vendor::new(move |asked| match asked.target() {
-        "/kev.json.sha256" => answer("200 OK", &[], format!("{digest}  kev.json\n").as_bytes()),
-        _ => answer("200 OK", &[], &kev(3)),
-    });
-    let source = FeedSource { sha256: true, ..FeedSource::at(vendor.url("/kev.json")) };
-    let row = looked(&lab, "kev", &source);
-    assert_eq!((row.records, row.last_error), (3, None));
-    let first = ended(&vendor);
-    assert_eq!(first.header("accept-encoding").as_deref(), Some("identity"));
-    for (beside, why) in [
-        (answer("200 OK", &[], "0".repeat(64).as_bytes()), "beside it stands 0000"),
-        (answer("404 Not Found", &[], b""), "HTTP status 404"),
-        (answer("200 OK", &[], b"<html>"), "not a SHA-256 digest"),
-    ] {
-        vendor.now(move |asked| match asked.target() {
-            "/kev.json.sha256" => beside.clone(),
-            _ => answer("200 OK", &[], &kev(4)),
-        });
-        let message = failing(&lab, "kev");
-        assert!(message.contains(why), "{message}");
-        assert_eq!(self::row(&lab, "kev").records, 3);
-    }
-}
-
-#[test]
-fn the_newest_file_of_a_directory_is_taken_and_what_is_being_written_is_not() {
-    let lab = Lab::start();
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
-    let source = FeedSource::at(format!("file://{}", dir.path().display()));
-    told(&looked(&lab, "kev", &source), "holds no file `kev.…`");
-    std::fs::write(at("kev.1.json"), kev(3)).unwrap();
-    std::fs::write(at("kev.2.json.part"), kev(4)).unwrap();
-    std::fs::write(at("epss.csv"), "x").unwrap();
-    let first = sync(&lab, "kev");
-    assert_eq!((first.records, first.last_error), (3, None));
-    assert!(first.origin.ends_with("/kev.1.json"), "{}", first.origin);
-    let second = sync(&lab, "kev");
-    assert!(second.confirmed_at > first.confirmed_at);
-    assert_eq!(second.imported_at, first.imported_at);
-    std::fs::rename(at("kev.2.json.part"), at("kev.2.json")).unwrap();
-    let later = std::fs::File::options().append(true).open(at("kev.2.json")).unwrap();
-    later.set_modified(std::time::SystemTime::now() + Duration::from_secs(5)).unwrap();
-    assert_eq!(sync(&lab, "kev").records, 4);
-    // A pipe would be waited for, for ever.
-    make_pipe(&at("pipe"));
-    set(&lab, "kev", &FeedSource::at(format!("file://{}", at("pipe").display())));
-    assert!(failing(&lab, "kev").contains("is no file"));
-}
-
-fn make_pipe(path: &std::path::Path) {
-    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
-}
-
-#[test]
 fn tls_is_believed_by_its_authority_and_never_left_again() {
     let lab = Lab::start();
     let vendor = Vendor::over_tls(|asked| match asked.target() {
@@ -523,20 +415,6 @@ fn a_server_killed_in_the_middle_of_a_fetch_takes_half_of_nothing_and_fetches_ag
     });
     assert_eq!(after.last_error, None);
     assert!(after.imported_at > before.imported_at);
-}
-
-#[test]
-fn a_source_that_is_removed_is_asked_no_more_and_its_feed_stays() {
-    let lab = Lab::start();
-    let vendor = Vendor::new(|_| answer("200 OK", &[], &kev(3)));
-    looked(&lab, "kev", &FeedSource::at(vendor.url("/kev.json")));
-    assert_eq!(lab.call("DELETE", "/feeds/kev/source", b"").status, 204);
-    let row = row(&lab, "kev");
-    assert_eq!((row.records, row.source), (3, None));
-    let (status, problem) = lab.refused("POST", "/feeds/sync?name=kev", b"");
-    assert_eq!((status, problem.code.as_str()), (404, "no-feed-source"));
-    assert_eq!(lab.refused("DELETE", "/feeds/kev/source", b"").0, 404);
-    assert_eq!(lab.refused("POST", "/feeds/sync?name=nonsense", b"").0, 404);
 }
 
 #[test]
@@ -609,13 +487,13 @@ fn old_data_is_told_on_the_overview_and_in_the_metrics() {
 }
 
 /// What the ledger has of feeds.
-fn ledger(lab: &Lab) -> Vec<LedgerEntry> {
+pub(crate) fn ledger(lab: &Lab) -> Vec<LedgerEntry> {
     let mut entries = lab.get::<Page<LedgerEntry>>("/ledger?limit=1000").items;
     entries.retain(|entry| entry.kind.starts_with("feed."));
     entries
 }
 
-fn page(lab: &Lab, path: &str) -> String {
+pub(crate) fn page(lab: &Lab, path: &str) -> String {
     let bearer = format!("Bearer {}", lab.token);
     let stream = crate::http::tcp(lab.operator).unwrap();
     crate::http::ask(stream, "GET", path, &[("authorization", &bearer)], b"").unwrap().text()

@@ -129,7 +129,7 @@ pub fn shown(url: &str) -> String {
     FeedAddress::parse(url).map_or_else(|e| e.to_string(), |address| address.to_string())
 }
 
-/// A feed is fetched no more. What is in force stays.
+/// A feed is fetched no more. What is in force stays; what came from there and waits is forgotten.
 ///
 /// # Errors
 /// [`StoreError::Missing`] where it had no source.
@@ -138,7 +138,7 @@ pub fn remove(tx: &mut Tx<'_>, name: &str) -> Result<(), StoreError> {
         return Err(StoreError::Missing { what: "feed source", name: name.to_owned() });
     }
     tx.record("feed.source-removed", name, json!({}));
-    Ok(())
+    drop_held(tx, name, "its source was removed")
 }
 
 fn fetch(row: &Row<'_>) -> Result<FetchRecord, StoreError> {
@@ -185,6 +185,25 @@ pub fn confirmed(
         params![now, micros(next_at), validators, whole, name],
     )?;
     drop_held(tx, name, "the vendor's word is what is in force")
+}
+
+/// What waited was taken at a person's word: it is in force as of when it was fetched, with its validators. When to look
+/// again stays as it was.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn accepted(
+    tx: &mut Tx<'_>,
+    name: &str,
+    fetched_at: Timestamp,
+    validators: Option<&Validators>,
+) -> Result<(), StoreError> {
+    let validators = validators.map(|v| to_json("validators", v)).transpose()?;
+    tx.execute_unrecorded(
+        "UPDATE feed_fetches SET failures = 0, validators = $1, whole_at = $2 WHERE name = $3",
+        params![validators, micros(fetched_at), name],
+    )?;
+    Ok(())
 }
 
 /// A look failed, or gave what was refused. `failures`: in a row, this one counted; 0 where the vendor was reached and
