@@ -177,6 +177,8 @@ pub struct CycleSeen {
     pub unheard: Option<Hold>,
     /// What an earlier run did wrong, where nobody has said yet that it may go on.
     pub failed: Option<(RolloutId, String)>,
+    /// The server comes from a backup, and nobody has said yet that it may start rollouts by itself.
+    pub restored: Option<Hold>,
     /// How the plan of the run stands, where it has one.
     pub plan: Option<PlanStanding>,
     /// How the rollout of the run stands, where it has one.
@@ -285,17 +287,15 @@ fn next(input: &CycleInput<'_>) -> (Option<CycleStep>, Vec<Hold>) {
                         (Some(CycleStep::Keep(CycleRun { state, ..run.clone() })), Vec::new())
                     }
                     Some(PlanStanding::Overtaken) => end(CycleOutcome::Overtaken { plan }),
-                    _ if another => end(CycleOutcome::NotApproved { plan }),
-                    // A rule that was changed to `propose` meanwhile takes the start back.
-                    Some(PlanStanding::Approved) if rule.start == CycleStart::Automatic => {
-                        match &seen.under_way {
-                            Some(rollout) => {
-                                (None, vec![Hold::PolicyBusy { rollout: rollout.clone() }])
-                            }
-                            None => (Some(CycleStep::Start { run: run.clone(), plan }), Vec::new()),
+                    Some(PlanStanding::Approved) => match unstarted(input, plan) {
+                        // Approvals were not what it lacked.
+                        holds if another => end(CycleOutcome::Missed { holds }),
+                        holds if holds.is_empty() => {
+                            (Some(CycleStep::Start { run: run.clone(), plan }), Vec::new())
                         }
-                    }
-                    Some(PlanStanding::Approved) => (None, vec![Hold::NotStarted { plan }]),
+                        holds => (None, holds),
+                    },
+                    _ if another => end(CycleOutcome::NotApproved { plan }),
                     Some(PlanStanding::Lacking(hold)) => (None, vec![hold.clone()]),
                     None => (None, vec![Hold::NoData { what: format!("plan {plan}") }]),
                 };
@@ -320,6 +320,17 @@ fn next(input: &CycleInput<'_>) -> (Option<CycleStep>, Vec<Hold>) {
         return (Some(CycleStep::Keep(ended(&run, outcome, now))), Vec::new());
     }
     due(input, run)
+}
+
+/// Why an approved plan is not started now. Empty: nothing is in its way.
+fn unstarted(input: &CycleInput<'_>, plan: u64) -> Vec<Hold> {
+    let CycleInput { rule, seen, .. } = *input;
+    // A rule that was changed to `propose` meanwhile takes the start back.
+    if rule.start != CycleStart::Automatic {
+        return vec![Hold::NotStarted { plan }];
+    }
+    let busy = seen.under_way.clone().map(|rollout| Hold::PolicyBusy { rollout });
+    busy.into_iter().chain(seen.restored.clone()).collect()
 }
 
 /// What a run that is due does: it is held, has nothing to do, or gets its plan.

@@ -1,8 +1,9 @@
 //! What cannot wait for the next cycle: open findings of an emergency class, or of a vulnerability that an operator has
 //! declared one. Pure.
 
+use crate::plan::{HostPlan, Plan};
 use crate::policy::{ClassRule, CycleStart, Policy, Take};
-use crate::{Digest, Hold, HostId, RolloutId, Timestamp, plan::Plan};
+use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,16 +22,38 @@ pub struct Declared {
     pub reason: String,
     /// Who said so.
     pub by: String,
+    /// Whom their token speaks for: a plan that is made for this is made at their word, and not theirs to approve.
+    /// Empty: kept before this was noted; then it is who said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub principal: String,
     /// When.
     pub at: Timestamp,
     /// Until when it holds (exclusive).
     pub until: Timestamp,
 }
 
+impl Declared {
+    /// The principal who declared it.
+    pub fn declarer(&self) -> &str {
+        if self.principal.is_empty() { &self.by } else { &self.principal }
+    }
+}
+
+/// At whose word a plan for these findings is made: the principals who declared one of them.
+pub fn declarers(declared: &[Declared], findings: &BTreeSet<String>) -> BTreeSet<String> {
+    let named = declared.iter().filter(|it| findings.contains(&it.finding));
+    named.map(|it| it.declarer().to_owned()).collect()
+}
+
 /// What calls: for each host the vulnerabilities that cannot wait, are open, and have a fix that it is offered.
 pub type Calls = BTreeMap<HostId, BTreeSet<String>>;
 
 impl Policy {
+    /// How many approvals an emergency plan of this policy needs.
+    pub fn approvals_in_emergency(&self) -> u32 {
+        self.emergency_approvals.unwrap_or(self.approvals)
+    }
+
     /// This policy as it counts for an emergency plan: only what fixes the findings that call, at once. Windows open
     /// where a class of the policy says that they do in an emergency; rings, canaries, budgets, gates and blackouts stay.
     pub fn in_emergency(&self) -> Self {
@@ -62,7 +85,11 @@ pub struct EmergencyPlan {
     pub at: Timestamp,
     /// What called.
     pub findings: BTreeSet<String>,
-    /// What it does, host by host: the digest of each host's changes. What is covered by it is not planned again.
+    /// At whose word it was made: those who declared what called. None of them can approve it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub declared_by: BTreeSet<String>,
+    /// What it does, host by host: the digest of each host's cohort and changes. What is covered by it is not planned
+    /// again.
     pub covers: BTreeMap<HostId, Digest>,
     /// When what it answers arrived: an advisory, an inventory, a word.
     pub called_at: Timestamp,
@@ -88,10 +115,19 @@ pub enum EmergencyState {
     Overtaken,
 }
 
-/// What a plan does on each of its hosts.
+/// What a plan does on each of its hosts: the same changes to a host that is another by now are not the same.
 pub fn covers(plan: &Plan) -> BTreeMap<HostId, Digest> {
-    let each = plan.hosts.iter();
-    each.map(|(id, host)| (id.clone(), Digest::of_json(&host.order.changes))).collect()
+    covered_by(&plan.hosts)
+}
+
+fn covered_by(hosts: &BTreeMap<HostId, HostPlan>) -> BTreeMap<HostId, Digest> {
+    let each = hosts.iter();
+    each.map(|(id, host)| {
+        let mut changes = host.order.changes.clone();
+        changes.sort();
+        (id.clone(), Digest::of_json(&(&host.cohort, &changes)))
+    })
+    .collect()
 }
 
 /// Does this plan have anything that the plans before it do not have?
@@ -120,17 +156,33 @@ pub fn wait_until(
     (now < until).then_some(until)
 }
 
+/// What calls as before is planned for again after this, in seconds: a host that was silent or busy may be there now.
+const AGAIN_SECONDS: i64 = 60;
+/// Each time that gave no plan doubles that, up to so often.
+const DOUBLED: u32 = 4;
+
+/// How long after a plan was made, or was no news, what calls as before is planned for again.
+pub fn again_after(without_news: u32) -> SignedDuration {
+    SignedDuration::from_secs(AGAIN_SECONDS << without_news.min(DOUBLED))
+}
+
 /// Is the plan to be started by the server now? `Err`: why not.
 ///
 /// # Errors
-/// A person is to start it, or it lacks approvals.
-pub fn may_start(start: CycleStart, plan: u64, lacking: Option<&Hold>) -> Result<(), Hold> {
+/// A person is to start it, it lacks approvals, or the server starts nothing by itself (`restored`).
+pub fn may_start(
+    start: CycleStart,
+    plan: u64,
+    lacking: Option<&Hold>,
+    restored: Option<&Hold>,
+) -> Result<(), Hold> {
     if let Some(hold) = lacking {
         return Err(hold.clone());
     }
-    match start {
-        CycleStart::Automatic => Ok(()),
-        CycleStart::Propose => Err(Hold::NotStarted { plan }),
+    match (start, restored) {
+        (CycleStart::Propose, _) => Err(Hold::NotStarted { plan }),
+        (CycleStart::Automatic, Some(hold)) => Err(hold.clone()),
+        (CycleStart::Automatic, None) => Ok(()),
     }
 }
 
@@ -148,6 +200,7 @@ mod tests {
             policy: "web".into(),
             at: at(0),
             findings: BTreeSet::new(),
+            declared_by: BTreeSet::new(),
             covers: covering(hosts),
             called_at: at(0),
             replaces: None,
@@ -159,6 +212,44 @@ mod tests {
         let one =
             |(host, change): &(&str, &str)| (HostId::from(*host), Digest::of(change.as_bytes()));
         hosts.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_plan_covers_the_very_changes_on_the_very_state_of_a_host() {
+        use crate::assignment::{ApplyOrder, PackageChange};
+        use crate::plan::Work;
+        let covered = |cohort: &str, changes: &[(&str, &str)]| {
+            let change = |(name, to): &(&str, &str)| PackageChange {
+                name: (*name).into(),
+                architecture: "amd64".into(),
+                from: "1".into(),
+                to: (*to).into(),
+                sha256: Digest::of(to.as_bytes()),
+                size: 1,
+            };
+            let changes = changes.iter().map(change).collect();
+            let work = Work {
+                order: ApplyOrder { changes, ..ApplyOrder::default() },
+                why: BTreeMap::new(),
+                restarts: vec![],
+                reboot_likely: false,
+                due: None,
+                ignore_windows: false,
+            };
+            let host = HostPlan {
+                name: "a".into(),
+                cohort: Digest::of(cohort.as_bytes()),
+                ring: "all".into(),
+                wave: 0,
+                work: work.into(),
+            };
+            covered_by(&[(HostId::from("a"), host)].into())
+        };
+        let it = covered("c", &[("libssl3", "2"), ("openssl", "2")]);
+        assert_eq!(it, covered("c", &[("openssl", "2"), ("libssl3", "2")]), "order is nothing");
+        assert_ne!(it, covered("c", &[("libssl3", "2")]));
+        assert_ne!(it, covered("c", &[("libssl3", "2"), ("openssl", "3")]));
+        assert_ne!(it, covered("other", &[("libssl3", "2"), ("openssl", "2")]), "another host");
     }
 
     #[test]
@@ -206,8 +297,42 @@ mod tests {
     #[test]
     fn a_plan_is_started_by_the_server_only_where_the_policy_says_so_and_it_is_approved() {
         let lacking = Hold::NotApproved { given: 0, needed: 1 };
-        assert_eq!(may_start(CycleStart::Automatic, 3, Some(&lacking)), Err(lacking));
-        assert_eq!(may_start(CycleStart::Automatic, 3, None), Ok(()));
-        assert_eq!(may_start(CycleStart::Propose, 3, None), Err(Hold::NotStarted { plan: 3 }));
+        let restored = Hold::Restored { from: at(0) };
+        let start = |start, lacking, restored| may_start(start, 3, lacking, restored);
+        let (automatic, propose) = (CycleStart::Automatic, CycleStart::Propose);
+        assert_eq!(start(automatic, Some(&lacking), Some(&restored)), Err(lacking.clone()));
+        assert_eq!(start(automatic, None, None), Ok(()));
+        assert_eq!(start(automatic, None, Some(&restored)), Err(restored.clone()));
+        assert_eq!(start(propose, None, None), Err(Hold::NotStarted { plan: 3 }));
+    }
+
+    #[test]
+    fn what_is_no_news_is_planned_for_less_and_less_often_but_never_given_up() {
+        let seconds: Vec<i64> = (0..6).map(|n| again_after(n).as_secs()).collect();
+        assert_eq!(seconds, [60, 120, 240, 480, 960, 960]);
+        assert_eq!(again_after(u32::MAX).as_secs(), 960);
+    }
+
+    #[test]
+    fn whoever_declared_what_a_plan_is_for_is_known_by_their_principal() {
+        let said = |finding: &str, by: &str, principal: &str| Declared {
+            finding: finding.into(),
+            reason: String::new(),
+            by: by.into(),
+            principal: principal.into(),
+            at: at(0),
+            until: at(1),
+        };
+        let all = [
+            said("CVE-1", "alice", "admin"),
+            said("CVE-2", "bob", ""),
+            said("CVE-3", "eve", "eve"),
+        ];
+        let named = declarers(&all, &["CVE-1".to_owned(), "CVE-2".to_owned()].into());
+        assert_eq!(named, ["admin".to_owned(), "bob".to_owned()].into());
+        let text = r#"{"finding":"CVE-1","reason":"r","by":"bob","at":"2026-11-01T00:00:00Z","until":"2026-11-02T00:00:00Z"}"#;
+        let old: Declared = serde_json::from_str(text).unwrap();
+        assert_eq!(old.declarer(), "bob");
+        assert!(!serde_json::to_string(&old).unwrap().contains("principal"));
     }
 }

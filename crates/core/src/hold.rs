@@ -291,6 +291,11 @@ pub enum Hold {
         /// How.
         reason: String,
     },
+    /// The server comes from a backup, and starts nothing by itself until a person lets it.
+    Restored {
+        /// When the backup was made: what happened since is forgotten.
+        from: Timestamp,
+    },
     /// A person is to start it.
     NotStarted {
         /// The plan that waits.
@@ -352,6 +357,7 @@ impl Hold {
             Self::FeedsStale { .. } => "feeds-stale",
             Self::PolicyBusy { .. } => "policy-busy",
             Self::CycleFailed { .. } => "cycle-failed",
+            Self::Restored { .. } => "restored",
             Self::NotStarted { .. } => "not-started",
             Self::NothingToDo => "nothing-to-do",
         }
@@ -504,6 +510,12 @@ impl fmt::Display for Hold {
             }
             Self::CycleFailed { rollout, reason } => {
                 write!(f, "rollout {rollout} went wrong, and nobody has said go on: {reason}")
+            }
+            Self::Restored { from } => {
+                write!(
+                    f,
+                    "the server comes from a backup of {from} and starts nothing by itself until somebody lets it: `fettle cycle release`"
+                )
             }
             Self::NotStarted { plan } => write!(f, "plan {plan} waits for somebody to start it"),
             Self::NothingToDo => write!(f, "nothing is owed"),

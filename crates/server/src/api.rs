@@ -16,7 +16,7 @@ pub(crate) use approvals::{approve_now, withdraw_now};
 pub(crate) use events::stream;
 pub(crate) use fleet::{CveQuery, FindingQuery, HostQuery, PackageQuery, SearchQuery, given};
 pub(crate) use planning::reason;
-pub(crate) use plans::{barred_now, make_now, plan_by};
+pub(crate) use plans::{barred_now, keep_plan, make_now, plan_by, told_plan};
 pub(crate) use rollouts::{Wish, approve_wave_now, start_in, start_now, wish_now};
 
 use crate::access::{Identified, Rule, guard};
@@ -140,6 +140,7 @@ fn calls() -> Vec<Call> {
         (Admin, routes!(feeds::trust_bundle_key)),
         (Viewer, routes!(planning::cycles)),
         (Operator, routes!(planning::resume)),
+        (Operator, routes!(planning::release)),
         (Viewer, routes!(planning::emergencies)),
         (Operator, routes!(planning::declare)),
         (Operator, routes!(planning::end)),
@@ -488,6 +489,7 @@ mod tests {
             ("put", "/feeds/bundle/key"),
             ("get", "/cycles"),
             ("post", "/cycles/{name}/resume"),
+            ("post", "/cycles/release"),
             ("get", "/emergencies"),
             ("post", "/emergencies"),
             ("delete", "/emergencies/{id}"),

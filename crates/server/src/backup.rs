@@ -5,7 +5,7 @@
 //! kept elsewhere.
 //!
 //! A server that comes from a backup has forgotten what happened since. `settle` is what it does about that at its
-//! first start: it pauses what was under way, leaps over the order numbers that hosts may have seen, and has every
+//! first start: it pauses what was under way, starts nothing by itself until somebody lets it, leaps over the order numbers that hosts may have seen, and has every
 //! agent send its journals again.
 
 mod archive;
@@ -16,8 +16,8 @@ use crate::server::same_fleet;
 use crate::trust::{Trust, claim_data_dir, hex, random};
 use archive::{Reader, Writer};
 use fettle_core::rollout::Phase;
-use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
-use fettle_store::{Store, hosts, ledger, settings};
+use fettle_core::{Digest, Hold, Problem, ProblemKind, Timestamp};
+use fettle_store::{Store, View, hosts, ledger, settings};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ const TOKEN: &str = "operator.token";
 const SCHEMA: u32 = 1;
 /// Setting: when the backup was made that this database comes from; gone when that was settled.
 const RESTORED: &str = "restored-from";
+/// Setting: when the backup was made that this server comes from, as long as nobody has let it start anything by itself.
+const HELD: &str = "automatic-starts-held";
 /// Setting: names the time since the last restore. Agents that hear another one send everything again.
 const EPOCH: &str = "epoch";
 /// So many orders could have been given to a host since the backup, and more than any was.
@@ -194,9 +196,39 @@ pub(crate) fn settle(app: &App) -> Result<(), Problem> {
             }
         }
         settings::set(tx, EPOCH, &fresh)?;
+        settings::set(tx, HELD, &made_at)?;
         Ok(settings::set(tx, RESTORED, "")?)
     })?;
     let _ = app.epoch.set(fresh);
+    Ok(())
+}
+
+/// Why the server starts nothing by itself: it comes from a backup, and has forgotten approvals that were taken back,
+/// emergencies that were ended and versions that were recalled since. `None`: nothing is in its way.
+pub(crate) fn held(view: &View<'_>) -> Result<Option<Hold>, Problem> {
+    let made_at = settings::get(view, HELD)?.filter(|made_at| !made_at.is_empty());
+    // What cannot be read holds all the same.
+    let from = |made_at: String| made_at.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(made_at.map(|made_at| Hold::Restored { from: from(made_at) }))
+}
+
+/// A person lets it start by itself what is approved and due.
+pub(crate) fn release(app: &App, actor: &str, reason: &str) -> Result<(), Problem> {
+    app.store.write::<_, Problem>(actor, now(), |tx| {
+        let Some(hold) = held(tx)? else {
+            let message = "this server comes from no backup, or somebody has let it go on already";
+            let hint = "`fettle cycle list` shows what cycles wait for";
+            return Err(Problem::new(ProblemKind::Conflict, "not-restored", message, hint));
+        };
+        tx.record(
+            "cycle.released",
+            "restore",
+            serde_json::json!({ "hold": hold, "reason": reason }),
+        );
+        Ok(settings::set(tx, HELD, "")?)
+    })?;
+    app.events.tell("cycle", "");
+    app.planning.notify_one();
     Ok(())
 }
 

@@ -3,8 +3,9 @@
 //! A plan and the run that it is for, a rollout and the run that started it, are written in one transaction under the
 //! key of the run. A server that is killed between any two of them decides the same again; of two, one loses cleanly.
 
-use crate::api::{plan_by, start_in};
+use crate::api::{keep_plan, plan_by, start_in, told_plan};
 use crate::app::{App, now};
+use crate::fleet::Owed;
 use crate::policies::Policies;
 use crate::rollouts;
 use crate::views;
@@ -20,7 +21,7 @@ use fettle_core::{Hold, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::{View, cycles, plans, rollouts as stored};
 use fettle_vuln::feed::Feed;
 use jiff::SignedDuration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A run takes few steps before it waits for something; more in a row is a defect.
 const MOST_STEPS: usize = 20;
@@ -35,10 +36,20 @@ pub(crate) struct Standing {
 /// Takes every step that is to be taken now. Gives when something comes due next.
 pub(crate) fn look(app: &App) -> Option<Timestamp> {
     let in_force = app.policies();
+    if in_force.parsed.iter().all(|policy| policy.cycle.is_none()) {
+        return None;
+    }
+    let owed = match owed(app) {
+        Ok(owed) => owed,
+        Err(problem) => {
+            crate::tasks::complain("cycles stand", &problem);
+            return None;
+        }
+    };
     let mut wake: Option<Timestamp> = None;
     for policy in &in_force.parsed {
         let Some(rule) = &policy.cycle else { continue };
-        match steps(app, &in_force, policy, rule) {
+        match steps(app, &in_force, &owed, policy, rule) {
             Ok(next) => wake = wake.into_iter().chain(next).min(),
             // The others go on.
             Err(problem) => {
@@ -49,14 +60,20 @@ pub(crate) fn look(app: &App) -> Option<Timestamp> {
     wake
 }
 
+/// What the hosts of each policy owe: one look at the whole fleet for all cycles.
+pub(crate) fn owed(app: &App) -> Result<BTreeMap<String, Owed>, Problem> {
+    app.fleet(|fleet| fleet.owed_by_policy())
+}
+
 fn steps(
     app: &App,
     in_force: &Policies,
+    owed: &BTreeMap<String, Owed>,
     policy: &Policy,
     rule: &CycleRule,
 ) -> Result<Option<Timestamp>, Problem> {
     for _ in 0..MOST_STEPS {
-        let it = app.store.read(|view| standing(app, view, in_force, policy, rule))?;
+        let it = app.store.read(|view| standing(app, view, in_force, owed, policy, rule))?;
         let Some(step) = it.decision.step else { return Ok(it.decision.next_due) };
         match take(app, policy, rule, it.last.as_ref(), step) {
             Ok(()) => app.events.tell("cycle", &policy.name),
@@ -73,11 +90,13 @@ pub(crate) fn standing(
     app: &App,
     view: &View<'_>,
     in_force: &Policies,
+    owed: &BTreeMap<String, Owed>,
     policy: &Policy,
     rule: &CycleRule,
 ) -> Result<Standing, Problem> {
     let last = cycles::latest(view, &policy.name, 1)?.into_iter().next();
-    let seen = observe(app, view, policy, last.as_ref())?;
+    let owed = owed.get(policy.name.as_str()).copied().unwrap_or_default();
+    let seen = observe(app, view, policy, owed, last.as_ref())?;
     let record = in_force.records.iter().find(|r| r.name == policy.name);
     let input = CycleInput {
         rule,
@@ -109,10 +128,10 @@ fn take(
             let plan = app.store.read(|view| plan_by(app, view, policy, None, &|_, _| true))?;
             let run = planned(&run, rule, plan.number, plan.hosts.is_empty(), now());
             app.store.write::<_, Problem>("server", now(), |tx| {
-                plans::insert(tx, &plan, "server")?;
+                keep_plan(app, tx, &plan, "server")?;
                 Ok(cycles::put(tx, name, last, &run)?)
             })?;
-            app.events.tell("plan", &plan.number.to_string());
+            told_plan(app, plan.number);
             tracing::info!(policy = name, due = %run.due, plan = plan.number, "cycle: plan made");
         }
         CycleStep::Start { run, plan } => {
@@ -140,11 +159,9 @@ fn observe(
     app: &App,
     view: &View<'_>,
     policy: &Policy,
+    owed: Owed,
     last: Option<&CycleRun>,
 ) -> Result<CycleSeen, Problem> {
-    let owed = app.fleet(|fleet| {
-        fleet.owed_by_policy().get(policy.name.as_str()).copied().unwrap_or_default()
-    })?;
     let blackout = policy.window_for(now(), true).hold;
     let (plan, rollout) = match last.map(|run| &run.state) {
         Some(CycleState::Planned { plan }) => (Some(plan_standing(view, *plan)?), None),
@@ -166,6 +183,7 @@ fn observe(
             ),
         }),
         failed: cycles::failed(view, &policy.name)?,
+        restored: crate::backup::held(view)?,
         plan,
         rollout,
     })
@@ -183,7 +201,7 @@ fn under_way(app: &App, view: &View<'_>, policy: &str) -> Result<Option<RolloutI
 
 /// How a plan that the server made stands.
 pub(crate) fn plan_standing(view: &View<'_>, plan: u64) -> Result<PlanStanding, Problem> {
-    let verdict = views::plan(view, plan)?.approvals;
+    let verdict = views::plan_line(view, plan)?.approvals;
     Ok(match verdict.stage {
         Stage::Started { .. } => match stored::of_plan(view, plan)? {
             Some(rollout) => PlanStanding::Started(rollout),

@@ -1,26 +1,24 @@
 //! What cannot wait: seen as soon as an advisory, an inventory or a word makes it call, planned at once for exactly the
 //! hosts that it calls on, and started where the policy says so and the approvals are there.
 
-use crate::api::{plan_by, start_in};
+use crate::api::{keep_plan, plan_by, start_in, told_plan};
 use crate::app::{App, now};
+use crate::backup;
 use crate::cycles::{heard_from, plan_standing};
 use crate::policies::Policies;
 use crate::rollouts;
 use crate::tasks::complain;
 use fettle_core::cycle::PlanStanding;
 use fettle_core::emergency::{
-    Calls, Declared, EmergencyPlan, EmergencyState, covers, is_news, may_start, wait_until,
+    Calls, Declared, EmergencyPlan, EmergencyState, again_after, covers, declarers, is_news,
+    may_start, wait_until,
 };
 use fettle_core::finding::Finding;
 use fettle_core::policy::Policy;
 use fettle_core::{Digest, Hold, HostId, Problem, ProblemKind, Timestamp};
-use fettle_store::{View, emergencies, plans};
-use jiff::SignedDuration;
+use fettle_store::{View, emergencies, plans, rollouts as stored};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What calls is planned anew after so many seconds even if it calls as before: a host that was silent or busy then may
-/// be there now.
-const AGAIN_SECONDS: i64 = 60;
 /// Plans before that are looked at.
 const BEFORE: u32 = 50;
 
@@ -36,6 +34,10 @@ struct Known {
     /// The first and the last change that was not planned for yet.
     pending: Option<(Timestamp, Timestamp)>,
     planned_at: Option<Timestamp>,
+    /// Looks since the last one that gave a plan.
+    without_news: u32,
+    /// Why a plan might be another, though what calls is the same: hosts that are silent, rollouts that are under way.
+    around: Digest,
 }
 
 /// Declared emergencies that hold now.
@@ -101,14 +103,20 @@ fn look_at(
         calls: Digest([0; 32]),
         pending: None,
         planned_at: None,
+        without_news: 0,
+        around: Digest([0; 32]),
     });
     if known.calls != mark {
         known.calls = mark;
         known.pending = Some((known.pending.map_or(at, |(first, _)| first), at));
     }
-    let again = |from: Timestamp| {
-        from.checked_add(SignedDuration::from_secs(AGAIN_SECONDS)).unwrap_or(Timestamp::MAX)
-    };
+    let around = around(app, calls)?;
+    if known.around != around {
+        known.around = around;
+        known.without_news = 0;
+    }
+    let pause = again_after(known.without_news);
+    let again = |from: Timestamp| from.checked_add(pause).unwrap_or(Timestamp::MAX);
     let called_at = match (known.pending, known.planned_at) {
         (Some((first, last)), _) => {
             if let Some(until) = wait_until(first, last, at) {
@@ -119,16 +127,33 @@ fn look_at(
         (None, Some(planned_at)) if at < again(planned_at) => return Ok(Some(again(planned_at))),
         (None, _) => at,
     };
-    plan(app, policy, calls, called_at)?;
+    let news = plan(app, policy, declared, calls, called_at)?;
     known.pending = None;
     known.planned_at = Some(at);
+    known.without_news = if news { 0 } else { known.without_news.saturating_add(1) };
+    let pause = again_after(known.without_news);
     // One that may start at once does.
     stand(app, policy)?;
-    Ok(Some(again(at)))
+    Ok(at.checked_add(pause).ok())
 }
 
-/// Makes the plan, if it has anything that no plan before it has.
-fn plan(app: &App, policy: &Policy, calls: &Calls, called_at: Timestamp) -> Result<(), Problem> {
+/// What is around what calls: when it changes, a host that could not be planned for may be there now.
+fn around(app: &App, calls: &Calls) -> Result<Digest, Problem> {
+    let silent = app.fleet(|fleet| fleet.silent(app))?;
+    let silent: Vec<&HostId> = silent.iter().filter(|host| calls.contains_key(*host)).collect();
+    let under_way = app.store.read::<_, Problem>(|view| Ok(stored::unfinished(view)?))?;
+    let under_way: Vec<_> = under_way.into_iter().map(|line| line.id).collect();
+    Ok(Digest::of_json(&(silent, under_way)))
+}
+
+/// Makes the plan, if it has anything that no plan before it has. Gives whether it has.
+fn plan(
+    app: &App,
+    policy: &Policy,
+    declared: &[Declared],
+    calls: &Calls,
+    called_at: Timestamp,
+) -> Result<bool, Problem> {
     let urgent = policy.in_emergency();
     let only = calls.keys().cloned().collect();
     let (plan, before) = app.store.read::<_, Problem>(|view| {
@@ -140,23 +165,26 @@ fn plan(app: &App, policy: &Policy, calls: &Calls, called_at: Timestamp) -> Resu
     })?;
     let covers = covers(&plan);
     if !is_news(&covers, &before) {
-        return Ok(());
+        return Ok(false);
     }
     let findings =
         calls.iter().filter(|(host, _)| covers.contains_key(*host)).flat_map(|(_, ids)| ids);
+    let findings: BTreeSet<String> = findings.cloned().collect();
+    let declared_by = declarers(declared, &findings);
     let open = before.first().filter(|plan| plan.state == EmergencyState::Open);
     let it = EmergencyPlan {
         plan: plan.number,
         policy: policy.name.clone(),
         at: now(),
-        findings: findings.cloned().collect(),
+        findings,
+        declared_by,
         covers,
         called_at,
         replaces: open.map(|plan| plan.plan),
         state: EmergencyState::Open,
     };
     app.store.write::<_, Problem>("server", now(), |tx| {
-        plans::insert(tx, &plan, "server")?;
+        keep_plan(app, tx, &plan, at_word_of(&it))?;
         Ok(emergencies::insert(tx, &it)?)
     })?;
     let named = it.findings.iter().cloned().collect::<Vec<_>>().join(" ");
@@ -167,9 +195,15 @@ fn plan(app: &App, policy: &Policy, calls: &Calls, called_at: Timestamp) -> Resu
         findings = named,
         "emergency"
     );
-    app.events.tell("plan", &it.plan.to_string());
+    told_plan(app, it.plan);
     app.events.tell("emergency", &it.policy);
-    Ok(())
+    Ok(true)
+}
+
+/// The principal at whose word the plan was made and its rollout is started: whoever declared what it is for is not the
+/// one who approves it. Of several the first; the others are kept with the plan.
+fn at_word_of(it: &EmergencyPlan) -> &str {
+    it.declared_by.first().map_or("server", String::as_str)
 }
 
 /// What the newest emergency plan of a policy waits for. `None`: nothing more of it is waited for.
@@ -178,14 +212,19 @@ pub(crate) fn waits_for(
     policy: Option<&Policy>,
     it: &EmergencyPlan,
 ) -> Result<Option<Hold>, Problem> {
-    if it.state != EmergencyState::Open {
-        return Ok(None);
+    match &it.state {
+        EmergencyState::Open => {}
+        EmergencyState::Started { rollout } => {
+            let busy = || Hold::PolicyBusy { rollout: rollout.clone() };
+            return Ok((!stored::get(view, rollout)?.finished).then(busy));
+        }
+        EmergencyState::Overtaken => return Ok(None),
     }
     Ok(match plan_standing(view, it.plan)? {
         PlanStanding::Lacking(hold) => Some(hold),
         PlanStanding::Approved => {
             let start = policy.map_or_else(Default::default, |p| p.emergency_start);
-            may_start(start, it.plan, None).err()
+            may_start(start, it.plan, None, backup::held(view)?.as_ref()).err()
         }
         PlanStanding::Started(_) | PlanStanding::Overtaken => None,
     })
@@ -199,9 +238,9 @@ fn stand(app: &App, policy: &Policy) -> Result<(), Problem> {
             return Ok(None);
         };
         let standing = plan_standing(view, it.plan)?;
-        Ok(Some((it, standing)))
+        Ok(Some((it, standing, backup::held(view)?)))
     })?;
-    let Some((mut it, standing)) = newest else { return Ok(()) };
+    let Some((mut it, standing, restored)) = newest else { return Ok(()) };
     let lacking = match &standing {
         PlanStanding::Lacking(hold) => Some(hold),
         PlanStanding::Approved => None,
@@ -214,11 +253,11 @@ fn stand(app: &App, policy: &Policy) -> Result<(), Problem> {
             return keep(app, &it);
         }
     };
-    if may_start(policy.emergency_start, it.plan, lacking).is_err() {
+    if may_start(policy.emergency_start, it.plan, lacking, restored.as_ref()).is_err() {
         return Ok(());
     }
     let started = app.store.write::<_, Problem>("server", now(), |tx| {
-        let state = start_in(tx, plans::get(tx, it.plan)?, ("server", "server"))?;
+        let state = start_in(tx, plans::get(tx, it.plan)?, ("server", at_word_of(&it)))?;
         it.state = EmergencyState::Started { rollout: state.id.clone() };
         emergencies::set(tx, &it)?;
         Ok(state)

@@ -12,6 +12,7 @@ mod tally;
 mod words;
 
 pub(crate) use hosts::{HostFilter, HostSort};
+pub(crate) use owed::Owed;
 pub(crate) use packages::PackageSort;
 pub(crate) use tally::{CveFilter, CveSort, CveTally, Tally};
 

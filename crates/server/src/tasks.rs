@@ -5,7 +5,10 @@ use crate::app::{App, now};
 use crate::emergencies::Alert;
 use crate::{cycles, emergencies, feeds, gates, judging, rollouts};
 use fettle_core::{HostId, Problem, Timestamp};
-use fettle_store::{cycles as stored_cycles, findings, rollouts as stored, tokens};
+use fettle_store::{
+    cycles as stored_cycles, emergencies as stored_emergencies, findings, rollouts as stored,
+    tokens,
+};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -199,6 +202,7 @@ async fn forget(app: Arc<App>) -> std::convert::Infallible {
                 findings::forget_fixed(tx, ago(i64::from(app.options.keep_fixed_days) * 86_400))?;
                 tokens::forget_expired(tx, ago(KEEP_TOKENS_SECONDS))?;
                 stored_cycles::forget(tx, ago(KEEP_CYCLES_SECONDS))?;
+                stored_emergencies::forget(tx)?;
                 Ok(())
             })
         });

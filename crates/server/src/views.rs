@@ -20,19 +20,21 @@ use crate::app::{App, now};
 use crate::fleet::{HostFilter, HostSort};
 use fettle_core::finding::FindingState;
 use fettle_core::operator::{BOOTSTRAP, Operator, Standing};
-use fettle_core::plan::approval::{ApprovalInput, ApprovalVerdict, Stage, judge};
+use fettle_core::plan::approval::{
+    ApprovalInput, ApprovalVerdict, Discount, Discounted, Stage, judge,
+};
 use fettle_core::plan::{Plan, PlanDiff, ReportInput, diff, report};
 use fettle_core::policy::Policy;
 use fettle_core::{Problem, ProblemKind, Timestamp};
 use fettle_store::{
-    StoreError, View, approvals as stored_approvals, findings as stored_findings,
-    hosts as stored_hosts, ledger, operators as stored_operators, plans,
-    policies as stored_policies,
+    StoreError, View, approvals as stored_approvals, emergencies as stored_emergencies,
+    findings as stored_findings, hosts as stored_hosts, ledger, operators as stored_operators,
+    plans, policies as stored_policies,
 };
 use fettle_wire::api::{
     LateRow, LedgerVerified, OperatorRow, Overview, PackageDetail, Page, PlanDetail, WindowRow,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is owed within this time is owed soon.
 pub(crate) const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
@@ -152,8 +154,8 @@ pub(crate) fn plan_diff(view: &View<'_>, from: &str, to: &str) -> Result<PlanDif
     Ok(diff(&plans::get(view, number(from)?)?, &plans::get(view, number(to)?)?))
 }
 
-/// A plan in a list.
-fn plan_line(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
+/// A plan in a list, without its report.
+pub(crate) fn plan_line(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
     let plan = plans::get(view, number)?;
     let made_by = plans::maker(view, number)?;
     let started = plans::started_at(view, number)?;
@@ -190,7 +192,7 @@ pub(crate) fn judged(
             operators.insert(approval.by.clone(), known);
         }
     }
-    Ok(judge(&ApprovalInput {
+    let verdict = judge(&ApprovalInput {
         digest: plan.digest(),
         made_by: &plans::maker(view, plan.number)?,
         needed: plan.approvals_needed,
@@ -198,7 +200,19 @@ pub(crate) fn judged(
         approvals: &approvals,
         operators: &operators,
         now,
-    }))
+    });
+    Ok(without(verdict, &stored_emergencies::declarers(view, plan.number)?))
+}
+
+/// The verdict without the approvals of those at whose word the plan was made.
+fn without(verdict: ApprovalVerdict, declarers: &BTreeSet<String>) -> ApprovalVerdict {
+    let ApprovalVerdict { counted, mut discounted, .. } = verdict;
+    let (own, counted): (Vec<_>, Vec<_>) =
+        counted.into_iter().partition(|approval| declarers.contains(&approval.by));
+    let own = own.into_iter().map(|approval| Discounted { approval, discount: Discount::OwnPlan });
+    discounted.extend(own);
+    let given = u32::try_from(counted.len()).unwrap_or(u32::MAX);
+    ApprovalVerdict { given, counted, discounted, ..verdict }
 }
 
 fn operator(view: &View<'_>, principal: &str) -> Result<Option<Operator>, Problem> {

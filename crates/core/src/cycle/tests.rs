@@ -104,6 +104,44 @@ fn an_automatic_cycle_starts_when_its_plan_is_approved() {
 }
 
 #[test]
+fn an_approved_run_that_something_else_held_to_its_end_is_missed_and_says_what_held_it() {
+    let due = run(FIRST, CycleState::Planned { plan: 7 });
+    let approved = CycleSeen { plan: Some(PlanStanding::Approved), ..owing() };
+    let busy = Hold::PolicyBusy { rollout: "ro-1".into() };
+    let restored = Hold::Restored { from: at(SINCE) };
+    let under_way = CycleSeen { under_way: Some("ro-1".into()), ..approved.clone() };
+    let both = CycleSeen { restored: Some(restored.clone()), ..under_way.clone() };
+    for (start, seen, holds) in [
+        ("automatic", &under_way, vec![busy.clone()]),
+        ("automatic", &both, vec![busy, restored]),
+        ("propose", &approved, vec![Hold::NotStarted { plan: 7 }]),
+        // Nobody was there between the last approval and now.
+        ("automatic", &approved, vec![]),
+    ] {
+        let rule = rule(&format!("start = \"{start}\""));
+        let before = decided(&rule, Some(&due), seen, "2026-11-04T00:00:00Z");
+        assert_eq!(before.holds, holds);
+        let late = decided(&rule, Some(&due), seen, SECOND);
+        assert_eq!(*outcome(&late), CycleOutcome::Missed { holds });
+    }
+}
+
+#[test]
+fn a_restored_server_makes_plans_and_starts_none_until_somebody_lets_it() {
+    let rule = rule("start = \"automatic\"");
+    let restored = Hold::Restored { from: at(SINCE) };
+    let seen = CycleSeen { restored: Some(restored.clone()), ..owing() };
+    assert!(matches!(decided(&rule, None, &seen, FIRST).step, Some(CycleStep::MakePlan(_))));
+    let due = run(FIRST, CycleState::Planned { plan: 7 });
+    let seen = CycleSeen { plan: Some(PlanStanding::Approved), ..seen };
+    let held = decided(&rule, Some(&due), &seen, FIRST);
+    assert_eq!((held.step, held.holds), (None, vec![restored]));
+    let let_go = CycleSeen { restored: None, ..seen };
+    let step = decided(&rule, Some(&due), &let_go, FIRST).step;
+    assert_eq!(step, Some(CycleStep::Start { run: due, plan: 7 }));
+}
+
+#[test]
 fn with_nothing_to_do_it_does_nothing_and_says_so() {
     let nothing = CycleSeen { offered: 5, ..CycleSeen::default() };
     let decision = decided(&rule(""), None, &nothing, FIRST);

@@ -1,6 +1,6 @@
 //! `[cycle]`: when a policy carries out by itself what it owes.
 
-use super::{Policy, Recurrence, Window};
+use super::{Recurrence, Window};
 use crate::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -72,12 +72,5 @@ impl CycleRule {
     /// The next time it comes due, after `now`. `None`: not within a year.
     pub fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         self.window().next_start(now)
-    }
-}
-
-impl Policy {
-    /// How many approvals an emergency plan of this policy needs.
-    pub fn approvals_in_emergency(&self) -> u32 {
-        self.emergency_approvals.unwrap_or(self.approvals)
     }
 }

@@ -7,7 +7,7 @@ use crate::views;
 use axum::http::StatusCode;
 use fettle_core::plan::approval::{ApprovalVerdict, NotTaken};
 use fettle_core::{Problem, ProblemKind};
-use fettle_store::approvals as stored;
+use fettle_store::{approvals as stored, emergencies};
 use fettle_wire::api::{ApprovePlan, PlanDetail};
 
 /// Longest comment, in characters.
@@ -58,7 +58,7 @@ pub(crate) fn approve_now(
         return Err(Problem::new(ProblemKind::BadInput, "bad-comment", message, hint));
     }
     app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
-        let it = views::plan(tx, number)?;
+        let it = views::plan_line(tx, number)?;
         if asked.digest != it.digest {
             let message = format!(
                 "plan {number} has digest {}, not {}",
@@ -68,7 +68,10 @@ pub(crate) fn approve_now(
             let hint = format!("look at it again: `fettle plan show {number}`");
             return Err(Problem::new(ProblemKind::Conflict, "other-plan", message, hint));
         }
-        it.approvals.takes(&it.made_by, &who.principal).map_err(|why| not_taken(why, &it))?;
+        let declarers = emergencies::declarers(tx, number)?;
+        for maker in declarers.iter().chain([&it.made_by]) {
+            it.approvals.takes(maker, &who.principal).map_err(|why| not_taken(why, &it))?;
+        }
         Ok(stored::give(tx, number, it.digest, &who.principal, comment)?)
     })?;
     told(app, number)
@@ -77,7 +80,7 @@ pub(crate) fn approve_now(
 /// Takes back an approval, as long as it could still be given.
 pub(crate) fn withdraw_now(app: &App, who: &Who, number: u64) -> Result<PlanDetail, Problem> {
     app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
-        let it = views::plan(tx, number)?;
+        let it = views::plan_line(tx, number)?;
         it.approvals.is_open().map_err(|why| not_taken(why, &it))?;
         Ok(stored::withdraw(tx, number, &who.principal)?)
     })?;

@@ -3,8 +3,10 @@
 use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
 use crate::access::Who;
 use crate::app::now;
-use crate::{cycles, views};
+use crate::{backup, cycles, views};
+use axum::http::StatusCode;
 use fettle_core::emergency::Declared;
+use fettle_core::recall::{MAX_TEXT as MAX_REASON, check_reason};
 use fettle_core::{Problem, ProblemKind, Timestamp};
 use fettle_store::emergencies as stored;
 use fettle_wire::api::{Because, CycleRow, DeclareEmergency, Emergencies, Page};
@@ -13,8 +15,6 @@ use serde::Deserialize;
 
 /// An emergency holds from a minute to 30 days.
 const LIVES: std::ops::RangeInclusive<u64> = 60..=30 * 86_400;
-/// Longest reason, in characters.
-const MAX_REASON: usize = 500;
 /// Longest name of a vulnerability, in bytes.
 const MAX_FINDING: usize = 128;
 
@@ -48,6 +48,22 @@ pub(super) async fn resume(
         })
         .await?;
     Ok(axum::Json(row))
+}
+
+/// Let a server that comes from a backup start rollouts by itself again: somebody has seen that its hosts have reported,
+/// and has recalled anew what was recalled since the backup.
+#[utoipa::path(
+    post, path = "/cycles/release", tag = "cycles", request_body = Because,
+    responses((status = 204, description = "What is approved and due is started"), Failures)
+)]
+pub(super) async fn release(
+    app: Asked,
+    who: Who,
+    Body(why): Body<Because>,
+) -> Result<StatusCode, Failure> {
+    let reason = reason(&why.reason)?;
+    app.blocking(move |app| backup::release(app, &who.actor(), &reason)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What cannot wait: declared, calling, planned.
@@ -87,7 +103,8 @@ pub(super) async fn declare(
     app.blocking(move |app| {
         let at = now();
         let until = at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
-        let it = Declared { finding, reason, by: who.name.clone(), at, until };
+        let (by, principal) = (who.name.clone(), who.principal.clone());
+        let it = Declared { finding, reason, by, principal, at, until };
         app.store.write::<_, Problem>(&who.actor(), at, |tx| Ok(stored::declare(tx, &it)?))?;
         app.events.tell("emergency", &it.finding);
         app.planning.notify_one();
@@ -133,11 +150,11 @@ pub(super) async fn end(
 /// A reason as somebody gave it.
 pub(crate) fn reason(text: &str) -> Result<String, Problem> {
     let text = text.trim();
-    if text.is_empty() || text.chars().count() > MAX_REASON || text.chars().any(char::is_control) {
+    check_reason(text).map_err(|_| {
         let message = format!("a reason is one line of 1 to {MAX_REASON} characters");
         let hint = "say why in a few words: --reason \"…\"";
-        return Err(Problem::new(ProblemKind::BadInput, "bad-reason", message, hint));
-    }
+        Problem::new(ProblemKind::BadInput, "bad-reason", message, hint)
+    })?;
     Ok(text.to_owned())
 }
 

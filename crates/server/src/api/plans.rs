@@ -10,7 +10,7 @@ use fettle_core::host::Host;
 use fettle_core::plan::{Alike, Barred, Plan, PlanDiff, PlanInput, make as make_plan};
 use fettle_core::policy::Policy;
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
-use fettle_store::{StoreError, View, barred, findings, hosts, plans as stored, recalls};
+use fettle_store::{StoreError, Tx, View, barred, findings, hosts, plans as stored, recalls};
 use fettle_wire::api::{MakePlan, Page, PlanDetail};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,16 +67,11 @@ pub(crate) fn make_now(app: &App, who: &Who, asked: &MakePlan) -> Result<PlanDet
     for _ in 0..ATTEMPTS {
         let plan = app.store.read(|view| plan_now(app, view, asked))?;
         let kept = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
-            stored::insert(tx, &plan, &who.principal)?;
-            match plan.testbed.as_ref().is_some_and(|rule| rule.required) {
-                true => crate::testbed::ask(app, tx, &plan, false),
-                false => Ok(()),
-            }
+            keep_plan(app, tx, &plan, &who.principal)
         });
         match kept {
             Ok(()) => {
-                app.test.notify_one();
-                app.events.tell("plan", &plan.number.to_string());
+                told_plan(app, plan.number);
                 return app.store.read(|view| views::plan_tested(app, view, plan.number));
             }
             Err(problem) if problem.kind == ProblemKind::Conflict => {}
@@ -85,6 +80,27 @@ pub(crate) fn make_now(app: &App, who: &Who, asked: &MakePlan) -> Result<PlanDet
     }
     Err(StoreError::Conflict("other plans are made faster than this one could be kept".into())
         .into())
+}
+
+/// Keeps a plan, whoever made it, and asks for the tests on twins that its policy requires. `maker`: the principal at
+/// whose word it was made.
+pub(crate) fn keep_plan(
+    app: &App,
+    tx: &mut Tx<'_>,
+    plan: &Plan,
+    maker: &str,
+) -> Result<(), Problem> {
+    stored::insert(tx, plan, maker)?;
+    match plan.testbed.as_ref().is_some_and(|rule| rule.required) {
+        true => crate::testbed::ask(app, tx, plan, false),
+        false => Ok(()),
+    }
+}
+
+/// Tells that a plan was kept, once that is committed.
+pub(crate) fn told_plan(app: &App, number: u64) {
+    app.test.notify_one();
+    app.events.tell("plan", &number.to_string());
 }
 
 fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Problem> {

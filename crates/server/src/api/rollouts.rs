@@ -11,7 +11,7 @@ use fettle_core::plan::Plan;
 use fettle_core::plan::approval::Stage;
 use fettle_core::rollout::{HostState, IllegalEvent, NoWord, Observations, Rollout, RolloutEvent};
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
-use fettle_store::{Tx, hosts, plans, rollouts as stored};
+use fettle_store::{Tx, emergencies, hosts, plans, rollouts as stored};
 use fettle_wire::api::{ApproveWave, Because, Page, RolloutDetail, RolloutRow, StartRollout};
 use std::sync::Arc;
 
@@ -187,8 +187,11 @@ pub(crate) fn approve_wave_now(
     asked: &ApproveWave,
 ) -> Result<RolloutDetail, Problem> {
     let comment = asked.comment.trim();
-    amend(app, &who.actor(), id, |_, state| {
+    amend(app, &who.actor(), id, |view, state| {
         let word = state.approve_wave(asked.wave, &who.name, &who.principal, comment);
+        // It was started at the word of each of them.
+        let own = emergencies::declarers(view, state.plan.number)?.contains(&who.principal);
+        let word = if own { word.and(Err(NoWord::OwnRollout)) } else { word };
         Ok(vec![word.map_err(|why| no_word(state, asked.wave, &why))?])
     })?;
     app.store.read(|view| views::rollout(app, view, id))

@@ -14,10 +14,11 @@ const PLANS: u32 = 20;
 /// The cycles of all policies in force, by policy.
 pub(crate) fn cycle_rows(app: &App, view: &View<'_>) -> Result<Vec<CycleRow>, Problem> {
     let in_force = app.policies();
+    let owed = cycles::owed(app)?;
     let with_cycle = in_force.parsed.iter().filter_map(|p| Some((p, p.cycle.as_ref()?)));
     with_cycle
         .map(|(policy, rule)| {
-            let it = cycles::standing(app, view, &in_force, policy, rule)?;
+            let it = cycles::standing(app, view, &in_force, &owed, policy, rule)?;
             Ok(CycleRow {
                 policy: policy.name.clone(),
                 start: rule.start,

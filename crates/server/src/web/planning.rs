@@ -120,6 +120,7 @@ fn rollout_of(state: &CycleState) -> Option<&str> {
 pub(crate) fn emergencies(view: &View<'_>, it: &Emergencies) -> Markup {
     let standing: Vec<&EmergencyPlanRow> =
         it.plans.iter().filter(|row| row.waiting.is_some()).collect();
+    let is_open = |row: &EmergencyPlanRow| row.plan.state == EmergencyState::Open;
     html! {
         @if !it.calling.is_empty() || !it.declared.is_empty() {
             div.notice.bad {
@@ -134,7 +135,7 @@ pub(crate) fn emergencies(view: &View<'_>, it: &Emergencies) -> Markup {
                 @for it in &it.declared {
                     p { "Declared by " (it.by) " until " (words::utc(it.until)) ": " a href={ "/cves/" (encoded(&it.finding)) } { (it.finding) } ", " (it.reason) }
                 }
-                @for row in standing {
+                @for row in standing.iter().filter(|row| is_open(row)) {
                     p {
                         a href={ "/plans/" (row.plan.plan) } { "Emergency plan " (row.plan.plan) }
                         " for " (words::counted(row.plan.covers.len() as u64, "host")) " of " (row.plan.policy) ", made " (view.ago(row.plan.at))
@@ -142,7 +143,8 @@ pub(crate) fn emergencies(view: &View<'_>, it: &Emergencies) -> Markup {
                         "."
                     }
                 }
-                @for row in &it.plans { @if let EmergencyState::Started { rollout } = &row.plan.state {
+                // Those that have ended are not what is to be looked at now.
+                @for row in &standing { @if let EmergencyState::Started { rollout } = &row.plan.state {
                     p { a href={ "/rollouts/" (encoded(rollout.as_str())) } { (rollout) } " carries out emergency plan " (row.plan.plan) "." }
                 } }
             }

@@ -3,12 +3,14 @@
 use crate::fleet::{Agent, CVE, Lab, NEW, POLICY, TRACKER, finished, inventory, until};
 use fettle_core::cycle::{CycleOutcome, CycleState};
 use fettle_core::emergency::EmergencyState;
+use fettle_core::ledger::LedgerEntry;
 use fettle_core::operator::Role;
 use fettle_core::rollout::Phase;
 use fettle_core::{Hold, Timestamp};
+use fettle_server::backup::{backup, backup_keys, restore};
 use fettle_wire::api::{
-    ApprovePlan, Because, CycleRow, DeclareEmergency, Emergencies, LedgerVerified, Overview, Page,
-    PlanDetail, RolloutDetail, RolloutRow,
+    ApiProblem, ApprovePlan, ApproveWave, Because, CycleRow, DeclareEmergency, Emergencies,
+    LedgerVerified, Overview, Page, PlanDetail, PlanTests, RolloutDetail, RolloutRow,
 };
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
@@ -25,13 +27,17 @@ fn cycle(more: &str) -> String {
 fn come_due(lab: &mut Lab, agents: &mut [Agent], text: &str) {
     lab.post_bytes("/policies", text.as_bytes());
     lab.kill();
+    an_hour_ago(lab);
+    lab.restart();
+    agents.iter_mut().for_each(|agent| drop(agent.checkin(lab)));
+}
+
+/// Policies are as if they had been applied an hour earlier than they were.
+fn an_hour_ago(lab: &Lab) {
     let hour = 3_600_000_000_i64;
     let database = rusqlite::Connection::open(lab.data().join("fettle.db")).unwrap();
     database.busy_timeout(Duration::from_secs(10)).unwrap();
     database.execute("UPDATE policies SET applied_at = applied_at - $1", [hour]).unwrap();
-    drop(database);
-    lab.restart();
-    agents.iter_mut().for_each(|agent| drop(agent.checkin(lab)));
 }
 
 fn row(lab: &Lab) -> CycleRow {
@@ -237,6 +243,165 @@ fn an_operators_word_makes_a_plan_for_exactly_those_hosts_with_its_own_number_of
         let body = serde_json::to_vec(&bad).unwrap();
         assert_eq!(lab.refused("POST", "/emergencies", &body).0, 422, "{bad:?}");
     }
+}
+
+/// The tracker with a second vulnerability that the same version fixes.
+fn two_fixed() -> String {
+    let second = r#""CVE-2024-5536": {"releases": {"bookworm": {"status": "resolved", "repositories": {"bookworm": "3.0.15-1~deb12u1"},
+      "urgency": "not yet assigned", "fixed_version": "3.0.15-1~deb12u1"}}},
+    "CVE-2024-0001""#;
+    TRACKER.replace("\"CVE-2024-0001\"", second)
+}
+
+#[test]
+fn nobody_at_whose_word_an_emergency_plan_was_made_approves_it_or_its_waves() {
+    let lab = Lab::start();
+    lab.post_bytes("/feeds/debian-tracker", two_fixed().as_bytes());
+    let head = "approvals = 1\nemergency-start = \"automatic\"";
+    let policy =
+        urgent(head).replace("bake = \"1s\"", "bake = \"1s\"\napproval = \"before:broad\"");
+    lab.post_bytes("/policies", policy.as_bytes());
+    let mut agents = vec![lab.host("canary-1", "canary"), lab.host("web-1", "broad")];
+    let roles = [Role::Operator, Role::Approver];
+    let declare = |token: &str, name: &str, finding: &str| {
+        let asked = DeclareEmergency {
+            finding: finding.into(),
+            reason: "seen in the wild".into(),
+            seconds: 3600,
+        };
+        let body = serde_json::to_vec(&asked).unwrap();
+        assert_eq!(lab.call_as(token, name, "POST", "/emergencies", &body).status, 200);
+    };
+    let [carol, dave, bob] = ["carol", "dave", "bob"].map(|name| (name, lab.add(name, &roles)));
+    declare(&carol.1, carol.0, CVE);
+    declare(&dave.1, dave.0, "CVE-2024-5536");
+    let both = |it: &Emergencies| it.plans.first().is_some_and(|p| p.plan.findings.len() == 2);
+    let it = until("the plan", || Some(emergencies(&lab)).filter(&both));
+    let number = it.plans[0].plan.plan;
+    let plan: PlanDetail = lab.get(&format!("/plans/{number}"));
+    assert_eq!(plan.made_by, "carol");
+    let digest = plan.digest;
+    let body = serde_json::to_vec(&ApprovePlan { digest, comment: String::new() }).unwrap();
+    let approve = |who: &(&str, String)| {
+        lab.call_as(&who.1, who.0, "POST", &format!("/plans/{number}/approvals"), &body)
+    };
+    for declarer in [&carol, &dave] {
+        let answer = approve(declarer);
+        assert_eq!((answer.status, answer.json::<ApiProblem>().code.as_str()), (403, "own-plan"));
+    }
+    assert_eq!(approve(&bob).status, 201);
+    until("the start", || {
+        let plan = emergencies(&lab).plans.into_iter().find(|p| p.plan.plan == number)?;
+        matches!(plan.plan.state, EmergencyState::Started { .. }).then_some(())
+    });
+    // The first wave begins by itself, the second at somebody's word.
+    until("the second wave", || {
+        for agent in &mut agents {
+            agent.checkin(&lab);
+            agent.work(&lab, true);
+        }
+        let it: RolloutDetail = lab.get("/rollouts/ro-1");
+        it.waiting.into_iter().find(|w| w.hold.code() == "wave-not-approved")
+    });
+    let body = serde_json::to_vec(&ApproveWave { wave: 1, comment: String::new() }).unwrap();
+    for declarer in [&carol, &dave] {
+        let path = "/rollouts/ro-1/approve";
+        let answer = lab.call_as(&declarer.1, declarer.0, "POST", path, &body);
+        assert_eq!(
+            (answer.status, answer.json::<ApiProblem>().code.as_str()),
+            (403, "own-rollout")
+        );
+    }
+    assert_eq!(lab.call_as(&bob.1, bob.0, "POST", "/rollouts/ro-1/approve", &body).status, 200);
+    finished(&lab, &mut agents);
+    until("the end of it", || emergencies(&lab).plans[0].waiting.is_none().then_some(()));
+}
+
+/// The same policy, with every change to be tested on a twin first.
+fn tested(policy: &str) -> String {
+    policy.replace("[gate]", "[testbed]\nrequired = true\n\n[gate]")
+}
+
+#[test]
+fn plans_that_the_server_makes_by_itself_are_tested_as_those_that_people_make() {
+    let mut lab = Lab::furnished();
+    let mut agents = [lab.host("web-1", "canary")];
+    come_due(&mut lab, &mut agents, &tested(&cycle("")));
+    run(&lab, "the plan", |state| ended(state).is_some());
+    let tests: PlanTests = lab.get("/plans/1/tests");
+    assert_eq!((tests.required, tests.tests.len()), (true, 1), "{tests:?}");
+
+    let lab = Lab::furnished();
+    lab.post_bytes("/policies", tested(&urgent("")).as_bytes());
+    lab.host("canary-1", "canary");
+    lab.post_bytes("/feeds/kev", KEV.as_bytes());
+    until("the plan", || Some(emergencies(&lab)).filter(|it| !it.plans.is_empty()));
+    let tests: PlanTests = lab.get("/plans/1/tests");
+    assert_eq!((tests.required, tests.tests.len()), (true, 1), "{tests:?}");
+}
+
+/// The server's machine is lost; another one is made from a backup of it, as it stands.
+fn restored(mut lab: Lab) -> Lab {
+    let (out, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (file, keys) = (out.path().join("backup.tar.gz"), out.path().join("keys.tar.gz"));
+    backup(&lab.data(), &file).unwrap();
+    backup_keys(&lab.data(), &keys).unwrap();
+    lab.kill();
+    restore(&file, &keys, fresh.path()).unwrap();
+    lab.move_to(fresh);
+    lab
+}
+
+fn release(lab: &Lab) -> u16 {
+    let why = Because { reason: "all have reported".into(), hosts: vec![], wave: None };
+    lab.call("POST", "/cycles/release", &serde_json::to_vec(&why).unwrap()).status
+}
+
+#[test]
+fn a_restored_server_starts_no_cycle_by_itself_until_somebody_lets_it() {
+    let mut lab = Lab::furnished();
+    let mut agents = vec![lab.host("web-1", "canary")];
+    lab.post_bytes("/policies", cycle("start = \"automatic\"").as_bytes());
+    assert_eq!(release(&lab), 409, "it comes from no backup");
+    lab.kill();
+    an_hour_ago(&lab);
+    let lab = restored(lab);
+    agents.iter_mut().for_each(|agent| drop(agent.checkin(&lab)));
+    let it = until("the hold", || {
+        Some(row(&lab)).filter(|row| {
+            !row.holds.is_empty() && matches!(row.runs[0].state, CycleState::Planned { .. })
+        })
+    });
+    assert!(matches!(it.holds[..], [Hold::Restored { .. }]), "{it:?}");
+    assert_eq!(lab.get::<Page<RolloutRow>>("/rollouts").total, 0);
+    let nothing = serde_json::to_vec(&Because { reason: String::new(), hosts: vec![], wave: None });
+    assert_eq!(lab.refused("POST", "/cycles/release", &nothing.unwrap()).1.code, "bad-reason");
+    assert_eq!(release(&lab), 204);
+    run(&lab, "the start", |state| matches!(state, CycleState::Started { .. }));
+    assert_eq!(release(&lab), 409, "once is enough");
+    let ledger: Page<LedgerEntry> = lab.get("/ledger?limit=1000");
+    assert!(ledger.items.iter().any(|e| e.kind == "cycle.released"));
+}
+
+#[test]
+fn a_restored_server_plans_for_an_emergency_and_starts_nothing_until_somebody_lets_it() {
+    let lab = Lab::furnished();
+    lab.post_bytes("/policies", urgent("emergency-start = \"automatic\"").as_bytes());
+    let mut canary = lab.host("canary-1", "canary");
+    let mut lab = restored(lab);
+    canary.checkin(&lab);
+    lab.post_bytes("/feeds/kev", KEV.as_bytes());
+    let waits = |lab: &Lab| emergencies(lab).plans.first().and_then(|p| p.waiting.clone());
+    let hold = until("the plan", || waits(&lab));
+    assert!(matches!(hold, Hold::Restored { .. }), "{hold:?}");
+    lab.restart();
+    canary.checkin(&lab);
+    assert_eq!(waits(&lab), Some(hold), "a restart does not lift it");
+    assert_eq!(release(&lab), 204);
+    until("the start", || {
+        let it = emergencies(&lab);
+        matches!(it.plans[0].plan.state, EmergencyState::Started { .. }).then_some(())
+    });
 }
 
 #[test]

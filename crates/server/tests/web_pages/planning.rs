@@ -6,6 +6,7 @@ use fettle_core::emergency::{Declared, EmergencyPlan, EmergencyState};
 use fettle_core::policy::CycleStart;
 use fettle_core::{Digest, Hold, HostId};
 use fettle_wire::api::*;
+use std::collections::BTreeSet;
 
 pub(crate) fn cycles() -> Vec<CycleRow> {
     let run = |days: i64, state| CycleRun {
@@ -57,6 +58,7 @@ pub(crate) fn emergencies() -> Emergencies {
         policy: "production".into(),
         at: ago(120),
         findings: ["CVE-2024-3094".to_owned()].into(),
+        declared_by: BTreeSet::new(),
         covers: [(HostId::from("h-1"), Digest::of(b"x"))].into(),
         called_at: ago(130),
         replaces: None,
@@ -67,6 +69,7 @@ pub(crate) fn emergencies() -> Emergencies {
             finding: HOSTILE_ATTRIBUTE.into(),
             reason: HOSTILE.into(),
             by: HOSTILE.into(),
+            principal: HOSTILE.into(),
             at: ago(600),
             until: ago(-86_400),
         }],
@@ -82,7 +85,7 @@ pub(crate) fn emergencies() -> Emergencies {
             },
             EmergencyPlanRow {
                 plan: plan(8, EmergencyState::Started { rollout: "ro-7".into() }),
-                waiting: None,
+                waiting: Some(Hold::PolicyBusy { rollout: "ro-7".into() }),
             },
         ],
     }

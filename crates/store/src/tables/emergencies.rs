@@ -5,6 +5,7 @@ use crate::{StoreError, Tx, View};
 use fettle_core::emergency::{Declared, EmergencyPlan, EmergencyState};
 use rusqlite::params;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// Everything that is declared, by vulnerability; also what has run out and is not forgotten yet.
 ///
@@ -40,6 +41,29 @@ pub fn end(tx: &mut Tx<'_>, finding: &str, reason: &str) -> Result<(), StoreErro
     }
     tx.record("emergency.ended", finding, json!({ "reason": reason }));
     Ok(())
+}
+
+/// Forgets what has run out. Not in the ledger: it holds when each was to end.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn forget(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let over = declared(tx)?.into_iter().filter(|it| it.until <= tx.now());
+    for it in over.collect::<Vec<_>>() {
+        tx.execute_unrecorded("DELETE FROM emergencies WHERE finding = $1", [&it.finding])?;
+    }
+    Ok(())
+}
+
+/// At whose word a plan was made: those who declared what called. Nobody where it is no emergency's.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn declarers(view: &View<'_>, plan: u64) -> Result<BTreeSet<String>, StoreError> {
+    let sql = "SELECT body FROM emergency_plans WHERE plan = $1";
+    let it: Option<EmergencyPlan> =
+        view.one(sql, [int(plan)], |row| from_json("emergency plan", &row.get::<_, String>(0)?))?;
+    Ok(it.map(|it| it.declared_by).unwrap_or_default())
 }
 
 /// The newest emergency plans, of one policy or of all, newest first.
