@@ -4,7 +4,7 @@
 mod address;
 mod standing;
 
-pub use address::{AddressError, FeedAddress, is_public};
+pub use address::{AddressError, FeedAddress, embedded, is_public};
 pub use standing::{FeedStanding, Upkeep};
 
 use crate::{Problem, ProblemKind, Timestamp};

@@ -21,6 +21,7 @@ mod sync;
 mod unpack;
 
 pub use fetch::FeedFetching;
+pub(crate) use fetch::roots;
 pub(crate) use sync::{Seen, Watched, When, accept, sync, sync_all, watch};
 
 /// Largest feed the API takes, compressed or not, in bytes.

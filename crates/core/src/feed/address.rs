@@ -242,7 +242,7 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 /// The IPv4 address that an IPv6 one leads to: mapped (`::ffff:a.b.c.d`), NAT64 (`64:ff9b::/96`), 6to4 (`2002::/16`).
-fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+pub fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = v6.segments();
     let from = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());

@@ -5,7 +5,7 @@ mod connect;
 mod exchange;
 mod file;
 mod proxy;
-mod roots;
+pub(crate) mod roots;
 
 use fettle_core::feed::{FeedAddress, FeedSource};
 use fettle_core::{Digest, Problem, ProblemKind};

@@ -3,12 +3,14 @@
 //! A policy is reviewed, what a name resolves to is not. So a name that leads to this machine itself or to its link is
 //! refused, unless the policy's address says so in so many words; no redirect is followed, no proxy used.
 
-use std::net::IpAddr;
+use crate::feeds::roots;
+use fettle_core::feed::embedded;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
@@ -16,8 +18,6 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 4 << 20;
-/// Authorities that this machine trusts, as Debian and its kin keep them.
-const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// An answer: status and body.
 pub(super) struct Reply {
@@ -95,14 +95,13 @@ fn authorities() -> Result<Arc<Vec<Certificate<'static>>>, String> {
     if let Some(read) = READ.get() {
         return Ok(read.clone());
     }
-    let pem = std::fs::read(AUTHORITIES).map_err(|e| {
-        format!("{AUTHORITIES} cannot be read ({e}): install the package ca-certificates")
-    })?;
-    let all = parse_pem(&pem).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        _ => None,
-    });
-    Ok(READ.get_or_init(|| Arc::new(all.collect())).clone())
+    let (path, found) = roots::authorities(None)?;
+    let all: Vec<_> =
+        found.iter().map(|one| Certificate::from_der(one.as_ref()).to_owned()).collect();
+    if all.is_empty() {
+        return Err(format!("{} holds no certificate in PEM", path.display()));
+    }
+    Ok(READ.get_or_init(|| Arc::new(all)).clone())
 }
 
 fn in_words(error: &ureq::Error) -> String {
@@ -124,23 +123,26 @@ fn says_where(host: &str) -> bool {
 
 /// An address that only this machine or its neighbours on the link have, or nobody.
 fn is_near(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_unspecified()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                // 0.0.0.0/8, "this network" (RFC 1122).
-                || v4.octets()[0] == 0
-        }
-        IpAddr::V6(v6) => {
-            v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || v6.is_unicast_link_local()
-        }
-    }
+    let v6 = match address {
+        IpAddr::V4(v4) => return is_near_v4(v4),
+        IpAddr::V6(v6) => v6,
+    };
+    // A gateway, or this machine itself, makes the IPv4 address of it.
+    embedded(v6).is_some_and(is_near_v4)
+        || v6.is_loopback()
+        || v6.is_unspecified()
+        || v6.is_multicast()
+        || v6.is_unicast_link_local()
+}
+
+fn is_near_v4(v4: Ipv4Addr) -> bool {
+    v4.is_loopback()
+        || v4.is_link_local()
+        || v4.is_unspecified()
+        || v4.is_multicast()
+        || v4.is_broadcast()
+        // 0.0.0.0/8, "this network" (RFC 1122).
+        || v4.octets()[0] == 0
 }
 
 /// Looks names up and gives only addresses that may be called: the very ones that are then connected to.
@@ -184,6 +186,12 @@ mod tests {
             ("fe80::1", true),
             ("::ffff:127.0.0.1", true),
             ("::ffff:169.254.169.254", true),
+            ("::127.0.0.1", true),
+            ("64:ff9b::169.254.169.254", true),
+            ("64:ff9b::192.0.2.7", false),
+            ("2002:7f00:1::1", true),
+            ("2002:a9fe:a9fe::", true),
+            ("2002:c000:207::1", false),
             ("224.0.0.1", true),
             ("ff02::1", true),
             ("10.0.0.1", false),

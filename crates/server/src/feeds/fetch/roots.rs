@@ -1,4 +1,4 @@
-//! Whom TLS believes: the system's certificate authorities, or those of a file.
+//! Whom TLS believes: the system's certificate authorities, or those of a file. Feeds and gates ask here.
 
 use super::FetchError;
 use rustls::pki_types::CertificateDer;
@@ -15,23 +15,35 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// TLS that believes the file's authorities, or else the system's (`SSL_CERT_FILE` names others, as OpenSSL has it).
-pub(super) fn tls(ca_file: Option<&str>) -> Result<Arc<ClientConfig>, FetchError> {
+/// The certificates of the file, or else of the system (`SSL_CERT_FILE` names others, as OpenSSL has it).
+///
+/// # Errors
+/// In words, what is missing or cannot be used.
+pub(crate) fn authorities(
+    ca_file: Option<&str>,
+) -> Result<(PathBuf, Vec<CertificateDer<'static>>), String> {
     let path = match ca_file {
         Some(file) => PathBuf::from(file),
         None => system().ok_or_else(|| {
             let tried = BUNDLES.join(", ");
-            FetchError::Tls(format!(
+            format!(
                 "this machine has no certificate authorities ({tried}): install ca-certificates"
-            ))
+            )
         })?,
     };
-    let cannot = |e: &dyn std::fmt::Display| {
-        FetchError::Tls(format!("{} cannot be used: {e}", path.display()))
-    };
-    let pem = std::fs::read(&path).map_err(|e| cannot(&e))?;
-    let found: Vec<CertificateDer<'_>> =
-        CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
+    let pem = std::fs::read(&path).map_err(|e| cannot(&path, &e))?;
+    let found = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
+    Ok((path, found))
+}
+
+fn cannot(path: &Path, why: &dyn std::fmt::Display) -> String {
+    format!("{} cannot be used: {why}", path.display())
+}
+
+/// TLS that believes the file's authorities, or else the system's.
+pub(super) fn tls(ca_file: Option<&str>) -> Result<Arc<ClientConfig>, FetchError> {
+    let (path, found) = authorities(ca_file).map_err(FetchError::Tls)?;
+    let cannot = |e: &dyn std::fmt::Display| FetchError::Tls(cannot(&path, e));
     let mut roots = RootCertStore::empty();
     let (good, _) = roots.add_parsable_certificates(found);
     if good == 0 {
