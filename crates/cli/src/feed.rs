@@ -181,4 +181,8 @@ fn keys(it: &BundleKeys) {
         "believes    {}",
         it.trusted.as_deref().unwrap_or("none: no bundle is taken in")
     ));
+    line(&format!(
+        "→ on a server that is to believe this one: fettle feed bundle trust {}",
+        it.own
+    ));
 }

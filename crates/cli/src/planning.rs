@@ -3,6 +3,7 @@
 use crate::args::planning::{Cycle, Emergency};
 use crate::client::escape;
 use crate::commands::{Ask, seconds};
+use crate::output::line;
 use crate::show;
 use fettle_core::{Problem, ProblemKind};
 use fettle_wire::api::{Because, CycleRow, DeclareEmergency, Emergencies, Page};
@@ -28,6 +29,14 @@ pub(crate) fn cycle(ask: &Ask<'_>, cycle: &Cycle) -> Result<(), Problem> {
             let path = format!("/cycles/{}/resume", escape(policy));
             let row: CycleRow = ask.client()?.post(&path, &body)?;
             ask.print(&row, show::planning::cycle)
+        }
+        Cycle::Release { reason } => {
+            let body = Because { reason: reason.clone(), hosts: Vec::new(), wave: None };
+            let page: Page<CycleRow> = ask.client()?.post("/cycles/release", &body)?;
+            ask.print(&page, |page| {
+                line("the server starts by itself again what is approved and due");
+                show::planning::cycles(&page.items);
+            })
         }
     }
 }

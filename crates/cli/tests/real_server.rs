@@ -237,6 +237,14 @@ fn feeds_cycles_and_emergencies_are_led_from_the_command_line() {
         (&["feed", "list"], 0, "400"),
         (&["feed", "accept", "debian-tracker"], 3, "nothing of debian-tracker waits"),
         (&["feed", "source", "remove", "debian-tracker"], 0, "what is in force stays"),
+        (
+            &["feed", "source", "add", "kev", "--url", "file:///no/such/kev.json"],
+            0,
+            "feed sync kev",
+        ),
+        (&["feed", "sync", "kev"], 8, "fettle feed list"),
+        (&["feed", "list"], 0, "→ fettle feed sync kev"),
+        (&["feed", "bundle", "key"], 0, "fettle feed bundle trust"),
         (&["feed", "bundle", "export", "feeds.tar"], 0, "fettle feed bundle import feeds.tar"),
         (&["feed", "bundle", "export", "feeds.tar"], 5, "feeds.tar"),
         (&["cycle", "list"], 0, "no policy in force has a [cycle]"),
@@ -244,6 +252,7 @@ fn feeds_cycles_and_emergencies_are_led_from_the_command_line() {
         (&["cycle", "list"], 0, "web-production"),
         (&["cycle", "show", "web-production"], 0, "started a person"),
         (&["cycle", "resume", "web-production", "--reason", "looked"], 3, "fettle cycle list"),
+        (&["cycle", "release", "--reason", "looked"], 4, "comes from no backup"),
         (
             &["emergency", "declare", "CVE-2024-0001", "--reason", "seen", "--for", "1d"],
             0,

@@ -52,7 +52,7 @@ pub(crate) enum Source {
     Add(AddSource),
     /// The feeds that are fetched, and when next.
     List,
-    /// Fetch a feed no more. What is in force stays.
+    /// Fetch a feed no more. What is in force stays; what came from there and waits is forgotten.
     Remove {
         /// `debian-tracker`.
         name: String,

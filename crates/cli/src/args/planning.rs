@@ -20,6 +20,13 @@ pub(crate) enum Cycle {
         #[arg(long)]
         reason: String,
     },
+    /// A server that comes from a backup may start cycles and emergency plans by itself again: its hosts have reported,
+    /// and what was recalled since the backup is recalled anew.
+    Release {
+        /// What was looked at; goes to the ledger.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// Emergencies.

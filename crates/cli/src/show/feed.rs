@@ -36,6 +36,9 @@ pub(crate) fn list(rows: &[FeedRow]) {
                 "{}: the last look or import{when} went wrong, {kept}: {error}",
                 row.name
             ));
+            if row.source.is_some() && row.held.is_none() {
+                line(&format!("→ fettle feed sync {}", row.name));
+            }
         }
         if let Some(held) = &row.held {
             line(&format!("{}: waits for a person, from {}: {}", row.name, held.origin, held.code));

@@ -1,6 +1,8 @@
 //! Cycles and emergencies for people.
 
 use crate::output::{ago, line, now, print, table};
+use fettle_core::Hold;
+use fettle_core::cycle::{CycleOutcome, CycleState};
 use fettle_core::emergency::EmergencyState;
 use fettle_core::policy::CycleStart;
 use fettle_wire::api::{CycleRow, Emergencies};
@@ -38,6 +40,31 @@ pub(crate) fn cycles(rows: &[CycleRow]) {
     if rows.is_empty() {
         line("no policy in force has a [cycle]: plans are made when somebody asks for one");
     }
+    next_steps(rows);
+}
+
+/// What to type next, for each cycle that waits for somebody.
+fn next_steps(rows: &[CycleRow]) {
+    let holds = || rows.iter().flat_map(|row| &row.holds);
+    if holds().any(|hold| matches!(hold, Hold::Restored { .. })) {
+        line("→ fettle cycle release --reason …");
+    }
+    for row in rows {
+        match row.runs.first().map(|run| &run.state) {
+            Some(CycleState::Planned { plan }) => line(&match row.holds.first() {
+                Some(Hold::NotApproved { .. }) => format!("→ fettle plan approve {plan}"),
+                Some(Hold::NotStarted { .. }) => format!("→ fettle rollout start {plan}"),
+                _ => format!("→ fettle plan show {plan}"),
+            }),
+            Some(CycleState::Started { rollout, .. }) => {
+                line(&format!("→ fettle rollout watch {rollout}"));
+            }
+            Some(CycleState::Ended { outcome: CycleOutcome::Proposed { plan }, .. }) => {
+                line(&format!("→ fettle plan show {plan}"));
+            }
+            _ => {}
+        }
+    }
     failures(rows);
 }
 
@@ -63,7 +90,7 @@ pub(crate) fn cycle(row: &CycleRow) {
         ]);
     }
     print(&out);
-    failures(std::slice::from_ref(row));
+    next_steps(std::slice::from_ref(row));
 }
 
 /// What cannot wait.
@@ -91,6 +118,9 @@ pub(crate) fn emergencies(it: &Emergencies) {
     for row in &it.plans {
         let plan = &row.plan;
         let stands = match (&plan.state, &row.waiting) {
+            (EmergencyState::Started { rollout }, Some(_)) => {
+                format!("rollout {rollout} is under way")
+            }
             (_, Some(hold)) => hold.to_string(),
             (EmergencyState::Open, None) => "open".to_owned(),
             (EmergencyState::Started { rollout }, None) => format!("rollout {rollout}"),
@@ -107,7 +137,17 @@ pub(crate) fn emergencies(it: &Emergencies) {
         ]);
     }
     print(&out);
-    for row in it.plans.iter().filter(|row| row.waiting.is_some()) {
-        line(&format!("→ fettle plan show {}", row.plan.plan));
+    for row in &it.plans {
+        let plan = row.plan.plan;
+        match (&row.plan.state, &row.waiting) {
+            (EmergencyState::Started { rollout }, Some(_)) => {
+                line(&format!("→ fettle rollout watch {rollout}"));
+            }
+            (_, Some(Hold::NotApproved { .. })) => line(&format!("→ fettle plan approve {plan}")),
+            (_, Some(Hold::NotStarted { .. })) => line(&format!("→ fettle rollout start {plan}")),
+            (_, Some(Hold::Restored { .. })) => line("→ fettle cycle release --reason …"),
+            (_, Some(_)) => line(&format!("→ fettle plan show {plan}")),
+            (_, None) => {}
+        }
     }
 }

@@ -4,7 +4,6 @@ use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
 use crate::access::Who;
 use crate::app::now;
 use crate::{backup, cycles, views};
-use axum::http::StatusCode;
 use fettle_core::emergency::Declared;
 use fettle_core::recall::{MAX_TEXT as MAX_REASON, check_reason};
 use fettle_core::{Problem, ProblemKind, Timestamp};
@@ -54,16 +53,20 @@ pub(super) async fn resume(
 /// and has recalled anew what was recalled since the backup.
 #[utoipa::path(
     post, path = "/cycles/release", tag = "cycles", request_body = Because,
-    responses((status = 204, description = "What is approved and due is started"), Failures)
+    responses((status = 200, body = Page<CycleRow>), Failures)
 )]
 pub(super) async fn release(
     app: Asked,
     who: Who,
     Body(why): Body<Because>,
-) -> Result<StatusCode, Failure> {
+) -> Answer<Page<CycleRow>> {
     let reason = reason(&why.reason)?;
     app.blocking(move |app| backup::release(app, &who.actor(), &reason)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    look(&app, |app, view| {
+        let items = views::cycle_rows(app, view)?;
+        Ok(Page { total: items.len() as u64, items })
+    })
+    .await
 }
 
 /// What cannot wait: declared, calling, planned.

@@ -376,7 +376,7 @@ fn a_restored_server_starts_no_cycle_by_itself_until_somebody_lets_it() {
     assert_eq!(lab.get::<Page<RolloutRow>>("/rollouts").total, 0);
     let nothing = serde_json::to_vec(&Because { reason: String::new(), hosts: vec![], wave: None });
     assert_eq!(lab.refused("POST", "/cycles/release", &nothing.unwrap()).1.code, "bad-reason");
-    assert_eq!(release(&lab), 204);
+    assert_eq!(release(&lab), 200);
     run(&lab, "the start", |state| matches!(state, CycleState::Started { .. }));
     assert_eq!(release(&lab), 409, "once is enough");
     let ledger: Page<LedgerEntry> = lab.get("/ledger?limit=1000");
@@ -397,7 +397,7 @@ fn a_restored_server_plans_for_an_emergency_and_starts_nothing_until_somebody_le
     lab.restart();
     canary.checkin(&lab);
     assert_eq!(waits(&lab), Some(hold), "a restart does not lift it");
-    assert_eq!(release(&lab), 204);
+    assert_eq!(release(&lab), 200);
     until("the start", || {
         let it = emergencies(&lab);
         matches!(it.plans[0].plan.state, EmergencyState::Started { .. }).then_some(())
