@@ -151,6 +151,17 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
             "/plans/13",
             pages::plan(&view("/plans/13"), &fleet::plan_to_approve()),
         ),
+        ("plan-tested", "/plans/13", pages::plan(&view("/plans/13"), &fleet::plan_tested())),
+        (
+            "plan-diff",
+            "/plans/12/diff/13",
+            pages::plan_diff(&view("/plans/12/diff/13"), &fleet::plan_diff()),
+        ),
+        (
+            "rollout-to-approve",
+            "/rollouts/ro-7",
+            pages::rollout(&view("/rollouts/ro-7"), &fleet::rollout_to_approve()),
+        ),
         ("rollouts", "/rollouts", pages::rollouts(&view("/rollouts"), &fleet::rollouts())),
         (
             "rollout-running",
@@ -240,6 +251,22 @@ fn what_hosts_write_stays_text() {
     assert!(html.contains("&lt;script&gt;"));
     for raw in ["<script>", "<img"] {
         assert!(!html.contains(raw), "{raw} got through");
+    }
+}
+
+#[test]
+fn what_is_put_before_an_approver_stays_text_and_says_what_there_is_to_know() {
+    let carol = |path| as_one_of(path, "carol", &[Role::Approver]);
+    let rollout = pages::rollout(&carol("/rollouts/ro-7"), &fleet::rollout_to_approve());
+    let pages = [
+        (pages::plan(&carol("/plans/13"), &fleet::plan_tested()), "1 of 3 cohorts"),
+        (pages::plan_diff(&carol("/plans/12/diff/13"), &fleet::plan_diff()), "&lt;script&gt;"),
+        (rollout, "action=\"/rollouts/ro-7/approve\""),
+    ];
+    for (html, words) in pages.map(|(html, words)| (html.into_string(), words)) {
+        assert!(html.contains(words), "{words}: {html}");
+        assert!(html.contains("&lt;script&gt;") && html.contains("&lt;img"), "{words}: {html}");
+        assert!(!html.contains("<script>") && !html.contains("<img"), "{words}: it got through");
     }
 }
 

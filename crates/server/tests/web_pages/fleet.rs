@@ -1,9 +1,11 @@
 //! A fleet that never was, as the API would tell of it: what the pages are rendered from in tests.
 
+mod approving;
 mod lists;
 mod moving;
 mod planning;
 
+pub(crate) use approving::*;
 pub(crate) use lists::*;
 pub(crate) use moving::*;
 pub(crate) use planning::*;
