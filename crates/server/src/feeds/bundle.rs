@@ -235,6 +235,9 @@ mod tests {
 
     const BODY: &[u8] = b"{}";
 
+    /// Puts something into the archive.
+    type Put<'a> = &'a dyn Fn(&mut tar::Builder<Vec<u8>>);
+
     /// A bundle whose one feed is said to have these bytes, and is put in by `put`.
     fn bundle(signer: &Signer, put: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
         let feed = BundledFeed {
@@ -279,13 +282,12 @@ mod tests {
     fn a_bundle_holds_plain_files_as_long_as_its_manifest_says_and_nothing_else() {
         let signer = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
         let key = signer.public_key();
-        let read = |put: &dyn Fn(&mut tar::Builder<Vec<u8>>)| {
-            open(&bundle(&signer, put), &key).map(|(_, found)| found[0].1.clone())
-        };
+        let read =
+            |put: Put<'_>| open(&bundle(&signer, put), &key).map(|(_, found)| found[0].1.clone());
         let good = read(&|tar| tar.append(&header(EntryType::Regular, 2), BODY).unwrap());
         assert_eq!(good.unwrap(), BODY);
         let long = vec![b' '; 1 << 20];
-        let cases: [(&str, &dyn Fn(&mut tar::Builder<Vec<u8>>)); 4] = [
+        let cases: [(&str, Put<'_>); 4] = [
             ("no plain file", &|tar| tar.append(&sparse(), &[][..]).unwrap()),
             ("no plain file", &|tar| {
                 tar.append(&header(EntryType::Symlink, 0), &[][..]).unwrap();

@@ -360,7 +360,7 @@ fn release(lab: &Lab) -> u16 {
 #[test]
 fn a_restored_server_starts_no_cycle_by_itself_until_somebody_lets_it() {
     let mut lab = Lab::furnished();
-    let mut agents = vec![lab.host("web-1", "canary")];
+    let mut agents = [lab.host("web-1", "canary")];
     lab.post_bytes("/policies", cycle("start = \"automatic\"").as_bytes());
     assert_eq!(release(&lab), 409, "it comes from no backup");
     lab.kill();
