@@ -4,7 +4,7 @@
 //! kind, and only who of a kind goes first is a question about hosts.
 
 use super::{HostPlan, Wave, Work};
-use crate::policy::{Policy, RingRule};
+use crate::policy::{GateRule, Policy, RingRule};
 use crate::{Digest, HostId, Timestamp};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -123,6 +123,7 @@ pub(super) fn by_rings(
         .filter_map(|r| Some((r, candidates.remove(r.name.as_str())?)))
         .collect();
     let last = rings.len().saturating_sub(1);
+    let gate = gate_of(policy, &rings.iter().map(|(r, _)| r.name.as_str()).collect::<Vec<_>>());
     let canaries = policy.rings.first().map(|r| r.name.as_str());
 
     let mut out: Vec<Wave> = Vec::new();
@@ -172,7 +173,7 @@ pub(super) fn by_rings(
                 ring: ring.name.clone(),
                 hosts: members().map(|c| c.id.clone()).collect(),
                 why,
-                gate: policy.gate.clone(),
+                gate: gate.clone(),
                 soak_seconds: soak,
                 rolling: false,
                 traffic: None,
@@ -183,6 +184,25 @@ pub(super) fn by_rings(
         rings.into_iter().zip(waves).flat_map(|((_, hosts), waves)| hosts.into_iter().zip(waves));
     let numbered = placed.map(|(c, wave)| (c.id.clone(), HostPlan { wave, ..c.plan }));
     (out, numbered.collect())
+}
+
+/// The policy's gate, as the plan's waves have it. A ring in which nobody has anything to do begins nothing that could
+/// wait for somebody's word: the next ring of the plan waits for it.
+fn gate_of(policy: &Policy, present: &[&str]) -> GateRule {
+    let mut gate = policy.gate.clone();
+    for asked in &mut gate.approval {
+        let stands_in = policy
+            .rings
+            .iter()
+            .skip_while(|ring| ring.name != *asked)
+            .find(|ring| present.contains(&ring.name.as_str()));
+        if let Some(ring) = stands_in {
+            asked.clone_from(&ring.name);
+        }
+    }
+    gate.approval.sort();
+    gate.approval.dedup();
+    gate
 }
 
 /// Cuts an order into waves. `ahead` hosts at its head are kept apart from the rest.

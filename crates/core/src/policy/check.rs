@@ -139,8 +139,9 @@ impl GateRule {
         self.approval.iter().any(|ring| ring == EACH_WAVE || (ring == next && after != next))
     }
 
-    /// Does it ask anything of somebody who is not one of the wave's hosts or the operator?
-    pub fn asks_more(&self) -> bool {
-        self.require_proof || !self.checks.is_empty()
+    /// Does a rollout whose first wave is of this ring wait for somebody's word before it begins? Where the rings before
+    /// it have nothing to do, nobody has seen anything either: the word is asked for all the same.
+    pub fn waits_at_first(&self, ring: &str) -> bool {
+        self.approval.iter().any(|asked| asked == EACH_WAVE || asked == ring)
     }
 }

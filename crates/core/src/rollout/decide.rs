@@ -42,7 +42,8 @@ impl Rollout {
     /// 3. Paused, halted or aborted: nothing starts. A halt by failure undoes what the policy says.
     /// 4. A version that a host has still to get was recalled, or more failures than the gate of the wave at work allows,
     ///    over all waves: halted.
-    ///    Ring 0: nothing starts before each work of the plan has a good test, where the plan asks for that.
+    ///    Ring 0: nothing starts before each work of the plan has a good test, where the plan asks for that. Nor before
+    ///    somebody has let the wave begin, where its policy asks for that and no gate before it did.
     /// 5. All hosts of the wave ended: bake, gate, soak, next wave. A step of the traffic ends when every host of both
     ///    pools has what it should; after a halt or an abort the traffic goes back, as long as there is a way back.
     /// 6. Otherwise the wave's hosts are granted, in the plan's order, as windows and budgets allow. In a rolling wave,
@@ -254,6 +255,10 @@ impl Rollout {
         }
         if self.awaits_tests() && !self.all_over() {
             return self.await_tests(now, seen, decision);
+        }
+        // The gate before it has asked already, where one stands before it.
+        if self.lacks_word(self.wave) && !self.all_over() {
+            return decision.wait(None, self.approval_needed(self.wave));
         }
         if let (Some(pools), Some(aim)) = (&self.plan.pools, wave.and_then(|w| w.traffic)) {
             return self.advance_traffic(pools, aim, now, seen, decision);

@@ -143,7 +143,7 @@ impl Rollout {
             return Verdict::Passes(judged);
         };
         if open.check == crate::policy::APPROVAL {
-            return Verdict::Waits { hold: self.approval_needed(gate.wave), wake: None };
+            return Verdict::Waits { hold: self.approval_needed(gate.wave + 1), wake: None };
         }
         let hold = Hold::CheckWaits {
             wave: gate.wave,
@@ -170,6 +170,13 @@ impl Rollout {
         let excused = self.excused_wave == Some(self.wave);
         let judged = if excused { Vec::new() } else { self.judge_checks(&gate, seen) };
         self.sum_up(&gate, judged)
+    }
+
+    /// The gate after the first step of the traffic, which makes sure of what was there: it asks for nothing but the word
+    /// for what begins after it.
+    pub(super) fn judge_first_step(&self, ended_at: Timestamp, now: Timestamp) -> Verdict {
+        let gate = Gate { wave: self.wave, since: ended_at, until: ended_at, now };
+        self.sum_up(&gate, Vec::new())
     }
 
     /// The wave's own hosts: enough of them are patched, and each has spoken since and does well.

@@ -12,8 +12,8 @@ impl Rollout {
     /// answer yes again.
     ///
     /// # Errors
-    /// The [`Hold`] to answer with: paused, halted or aborted since, grant expired or withdrawn, version recalled, window
-    /// closed, another rollout at work, budget used up by hosts that failed by themselves in the meantime. A host that
+    /// The [`Hold`] to answer with: paused, halted or aborted since, grant expired or withdrawn, version recalled, nobody
+    /// has let its wave begin, window closed, another rollout at work, budget used up by hosts that failed by themselves in the meantime. A host that
     /// has redeemed already goes on in every phase: it may be half changed.
     pub fn redeem(
         &self,
@@ -55,6 +55,10 @@ impl Rollout {
         // So is a recall.
         if let Some(hold) = self.stopped_by_recall(host, seen) {
             return Err(hold);
+        }
+        // It was granted by a server that asked for no word before a first wave.
+        if self.lacks_word(run.wave) {
+            return Err(self.approval_needed(run.wave));
         }
         let known = seen.hosts.get(host).ok_or(Hold::HostSilent { last_seen: None })?;
         if known.quarantined {

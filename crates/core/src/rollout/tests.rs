@@ -16,6 +16,7 @@ mod random;
 mod report;
 mod ring0;
 mod rolling;
+mod word;
 
 const HOUR: i64 = 3600;
 

@@ -345,7 +345,10 @@ impl Rollout {
         seen: &Observations,
     ) -> Verdict {
         let gate = self.plan.waves.get(self.wave as usize).map(|w| &w.gate);
-        let Some(gate) = gate.filter(|_| aim > 0) else { return Verdict::Passes(Vec::new()) };
+        // What begins after it may wait for somebody's word all the same.
+        let Some(gate) = gate.filter(|_| aim > 0) else {
+            return self.judge_first_step(ended_at, now);
+        };
         let until = later(ended_at, gate.bake_seconds);
         if now < until {
             let hold = Hold::Bake { wave: self.wave, until };

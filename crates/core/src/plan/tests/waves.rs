@@ -173,3 +173,22 @@ fn budgets_count_the_whole_fleet_in_the_plan_or_not() {
     assert_eq!(plan.budgets[0].hosts, ["a".into(), "b".into()] as [HostId; 2]);
     assert_eq!((plan.budgets[0].max_unavailable, plan.hosts.len()), (2, 1));
 }
+
+#[test]
+fn a_ring_in_which_nobody_has_anything_to_do_hands_the_word_it_waits_for_on_to_the_next() {
+    let asks = |word: &str, rings: &[&str]| {
+        let fleet = rings.iter().map(|ring| odd(ring, ring, "")).collect();
+        let rules = format!("[gate]\napproval = [{word}]\n{RINGS}");
+        let plan = World::new(policy(&rules), fleet).plan();
+        let one = &plan.waves[0].gate.approval;
+        assert!(plan.waves.iter().all(|wave| wave.gate.approval == *one));
+        one.join(" ")
+    };
+    let early = "\"before:early\"";
+    assert_eq!(asks(early, &["canary", "early", "broad"]), "early");
+    assert_eq!(asks(early, &["canary", "broad"]), "broad", "what comes after it does not slip by");
+    assert_eq!(asks(early, &["broad"]), "broad");
+    assert_eq!(asks(early, &["canary"]), "early", "nothing comes after it");
+    assert_eq!(asks("\"before:early\", \"before:broad\"", &["canary", "broad"]), "broad");
+    assert_eq!(asks("\"each-wave\"", &["broad"]), "each-wave");
+}

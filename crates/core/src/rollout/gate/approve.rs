@@ -98,31 +98,45 @@ impl Rollout {
         if !matches!(self.phase, Phase::Running | Phase::Paused { .. }) {
             return Err(NoWord::Stands(self.phase.word()));
         }
-        if wave != self.wave + 1 {
-            return Err(NoWord::NotNext { next: self.wave + 1 });
+        if let Some(word) = self.approved.get(&wave) {
+            return Err(NoWord::Given { by: word.by.clone() });
         }
-        let at = |n: u32| self.plan.waves.get(n as usize);
-        let asked = at(self.wave)
-            .zip(at(wave))
-            .is_some_and(|(after, next)| after.gate.waits_for_approval(&after.ring, &next.ring));
-        if !asked {
+        // No gate stands before the first wave: it waits for its word itself.
+        let next = if self.lacks_word(self.wave) { self.wave } else { self.wave + 1 };
+        if wave != next {
+            return Err(NoWord::NotNext { next });
+        }
+        if !self.asks_for_word(wave) {
             return Err(NoWord::NotNeeded);
         }
-        if self.wave_ended_at.is_none() {
+        if wave > self.wave && self.wave_ended_at.is_none() {
             return Err(NoWord::TooEarly { at_work: self.wave });
         }
-        match self.approved.get(&wave) {
-            Some(word) => Err(NoWord::Given { by: word.by.clone() }),
-            None => Ok(()),
+        Ok(())
+    }
+
+    /// Does this wave begin by somebody's word only? The first step of the traffic begins nothing: it makes sure of what
+    /// was there.
+    pub(super) fn asks_for_word(&self, wave: u32) -> bool {
+        let at = |n: u32| self.plan.waves.get(n as usize);
+        let Some(next) = at(wave).filter(|next| next.traffic != Some(0)) else { return false };
+        match wave.checked_sub(1).and_then(at) {
+            Some(after) => after.gate.waits_for_approval(&after.ring, &next.ring),
+            None => next.gate.waits_at_first(&next.ring),
         }
     }
 
-    /// The hold of a gate that waits for it.
-    pub(super) fn approval_needed(&self, wave: u32) -> Hold {
-        let ring = self.plan.waves.get(wave as usize + 1).map(|w| w.ring.clone());
+    /// It does, and nobody has said it.
+    pub(in crate::rollout) fn lacks_word(&self, wave: u32) -> bool {
+        self.asks_for_word(wave) && !self.approved.contains_key(&wave)
+    }
+
+    /// The hold of this wave, while it waits for it.
+    pub(in crate::rollout) fn approval_needed(&self, wave: u32) -> Hold {
+        let ring = self.plan.waves.get(wave as usize).map(|w| w.ring.clone());
         Hold::WaveNotApproved {
             rollout: self.id.clone(),
-            wave: wave + 1,
+            wave,
             ring: ring.unwrap_or_default(),
             not: self.created_by.clone(),
         }

@@ -112,11 +112,10 @@ impl Rollout {
 
     /// Has somebody let the next ring begin, where the policy asks for that?
     pub(super) fn judge_approval(&self, wave: u32) -> Option<Judged> {
-        let at = |n: u32| self.plan.waves.get(n as usize);
-        let (after, next) = (at(wave)?, at(wave + 1)?);
-        if !after.gate.waits_for_approval(&after.ring, &next.ring) {
+        if !self.asks_for_word(wave + 1) {
             return None;
         }
+        let next = self.plan.waves.get(wave as usize + 1)?;
         let finding = match self.approved.get(&(wave + 1)) {
             Some(word) => Finding {
                 since: Some(word.at),

@@ -13,7 +13,7 @@ fn pool(name: &str, hosts: &[&str]) -> PoolHosts {
 }
 
 /// Blue has the requests. Waves: make sure of it, patch green, the steps, patch blue.
-fn world(steps: &[u32], rule: GateRule) -> World {
+pub(super) fn world(steps: &[u32], rule: GateRule) -> World {
     let mut waves: Vec<(&[&str], Option<u32>)> = vec![(&[], Some(0)), (&GREEN, None)];
     waves.extend(steps.iter().map(|step| (&[][..], Some(*step))));
     waves.push((&BLUE, None));
@@ -32,7 +32,7 @@ fn world(steps: &[u32], rule: GateRule) -> World {
 
 impl World {
     /// Every host that was told something about its traffic says that it is so; gives who was told what.
-    fn traffic(&mut self) -> Vec<String> {
+    pub(super) fn traffic(&mut self) -> Vec<String> {
         let asked: Vec<(HostId, TrafficRun)> = self
             .rollout
             .traffic
