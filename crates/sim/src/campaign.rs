@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// What a campaign has to have seen, or its silence means nothing.
-pub const MUST_COME_UP: [&str; 37] = [
+pub const MUST_COME_UP: [&str; 38] = [
     "a twin failed",
     "aborted on a full budget",
     "agent restarted",
@@ -66,6 +66,7 @@ pub const MUST_COME_UP: [&str; 37] = [
     "check waited for",
     "no answer",
     "proof failed",
+    "first wave let begin",
     "ring let begin",
     "word waited for",
 ];

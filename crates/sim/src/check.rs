@@ -28,7 +28,7 @@
 //! | 30 ring 0 | a grant is written: a whole twin of each cohort has taken the very change, where the plan asks for that |
 //! | 34 proved | a gate is passed: its hosts' last word is that they run what fixes the finding |
 //! | 31 asked | a gate is passed: each check was truly answered, for this wave, after the bake, not long before |
-//! | 32 word | a grant is written: somebody who did not start the rollout let its ring begin |
+//! | 32 word | a grant is written, a step of the traffic begins: somebody who did not start the rollout let its ring begin |
 //! | 33 red undone | an undo is asked for, and at rest: what a red gate undoes is what the policy says, and all of it |
 //! | 24 liveness | after the faults have stopped (8 follows from it) |
 
@@ -42,7 +42,7 @@ use crate::Violation;
 use crate::agent::Agent;
 use crate::fleet::after;
 use crate::server::Store;
-use fettle_core::plan::Plan;
+use fettle_core::plan::{HostPlan, Plan};
 use fettle_core::policy::{HOSTS, PROOF};
 use fettle_core::rollout::{
     HostState, MAX_GRANTS, Phase, Rollout, RolloutEvent, Says, TrafficState,
@@ -150,7 +150,11 @@ impl Checker {
             RolloutEvent::Tested { .. } => self.sometimes("ring 0 passed"),
             RolloutEvent::Granted { host, generation, .. } => {
                 if was.plan.testbed.as_ref().is_some_and(|rule| rule.required) {
-                    let works = was.plan.hosts.values().map(Work::of);
+                    // Whoever was never started and never will be asks for no test.
+                    let may_start = |(id, _): &(&HostId, &HostPlan)| {
+                        !matches!(was.hosts[*id].state, HostState::Cancelled { .. })
+                    };
+                    let works = was.plan.hosts.iter().filter(may_start).map(|(_, h)| Work::of(h));
                     let unproved = works.filter(|work| !store.proved.contains(work)).count();
                     self.must(unproved == 0, at, "30 ring 0", || {
                         format!("{host} starts, and {unproved} works were proved on no twin")
@@ -200,6 +204,10 @@ impl Checker {
             RolloutEvent::GatePassed { wave, judged, .. } => {
                 self.gate(at, was, *wave, store);
                 self.asked(at, was, *wave, judged, store);
+                let next = was.plan.waves.get(*wave as usize + 1);
+                if next.is_some_and(|next| next.traffic.is_some()) {
+                    self.let_step(at, was, wave + 1);
+                }
             }
             RolloutEvent::WaveApproved { wave, .. } => {
                 let who = store.words.get(&(was.id.clone(), *wave));

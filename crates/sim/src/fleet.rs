@@ -159,9 +159,11 @@ pub(crate) fn plan(
     if shape != Shape::Rolling {
         crate::gates::extras(random, &mut gate);
     }
+    // Now and then the canaries have nothing to do.
+    let first = if random.permille(300) { "broad" } else { "canary" };
     let mut waved: Vec<Wave> = (0..waves)
         .map(|w| Wave {
-            ring: if w == 0 { "canary" } else { "broad" }.to_owned(),
+            ring: if w == 0 { first } else { "broad" }.to_owned(),
             hosts: Vec::new(),
             why: String::new(),
             gate: gate.clone(),

@@ -52,7 +52,8 @@ pub(crate) fn extras(random: &mut Random, gate: &mut GateRule) {
         .then(|| *random.pick(&[UndoRule::Failed, UndoRule::All]).unwrap_or(&UndoRule::All));
     gate.require_proof = random.permille(300);
     if random.permille(250) {
-        gate.approval = vec![EACH_WAVE.to_owned()];
+        gate.approval =
+            vec![(*random.pick(&[EACH_WAVE, "broad"]).unwrap_or(&EACH_WAVE)).to_owned()];
     }
     let patience = random.permille(500).then_some(1800);
     if random.permille(300) {

@@ -86,6 +86,8 @@ pub enum Sabotage {
     ForgetProof,
     /// Nobody's word is waited for.
     ForgetApproval,
+    /// Nobody's word is waited for where no host was started before: the first ring of a rollout begins unasked.
+    BeginUnasked,
     /// The server takes anybody's word in anybody's name.
     ApproveOwn,
     /// What a red gate says is to be undone is not.
@@ -96,7 +98,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::IgnoreBudget,
         Self::ForgetFailures,
         Self::SkipGate,
@@ -120,6 +122,7 @@ impl Sabotage {
         Self::AskNobody,
         Self::ForgetProof,
         Self::ForgetApproval,
+        Self::BeginUnasked,
         Self::ApproveOwn,
         Self::KeepRed,
         Self::UndoWider,

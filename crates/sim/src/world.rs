@@ -273,6 +273,14 @@ impl World {
         if !self.store.rollouts.values().any(waits) {
             return;
         }
+        // A twin is made after a host that is still what the plan was made for. Without one it waits.
+        let hosts = self.store.rollouts.values().flat_map(|row| &row.state.plan.hosts);
+        let like = |id: &HostId| self.store.hosts.get(id).and_then(|row| row.cohort);
+        let mut like = hosts.filter(|(_, h)| TestWork::of(h) == work).map(|(id, _)| like(id));
+        if !like.any(|cohort| cohort == Some(work.cohort)) {
+            self.checker.sometimes("no host for a twin");
+            return self.due(900, Happening::Test { work });
+        }
         let tested = twins::some(&mut self.random, self.now, self.healed);
         self.tell(|_| format!("a twin of {} is {}", work.cohort, tested.state.word()));
         if twins::is_proof(&tested) {

@@ -3,7 +3,8 @@
 use super::Checker;
 use crate::fleet::after;
 use crate::server::Store;
-use fettle_core::policy::UndoRule;
+use fettle_core::plan::Wave;
+use fettle_core::policy::{EACH_WAVE, UndoRule};
 use fettle_core::rollout::{HostState, Judged, Phase, Rollout, RolloutEvent};
 use fettle_core::transaction::Outcome;
 use fettle_core::{HostId, Timestamp};
@@ -93,15 +94,37 @@ impl Checker {
 
     /// A host of a ring that somebody has to let begin.
     pub(super) fn let_begin(&mut self, at: Timestamp, was: &Rollout, host: &HostId) {
-        let wave = was.hosts[host].wave;
-        let Some(before) = wave.checked_sub(1).map(|w| &was.plan.waves[w as usize]) else { return };
-        if before.gate.approval.is_empty() || before.traffic == Some(0) {
-            return;
+        self.word_given(at, was, was.hosts[host].wave, host.as_str());
+    }
+
+    /// A step of the traffic begins when its gate is passed, and has no hosts that start.
+    pub(super) fn let_step(&mut self, at: Timestamp, was: &Rollout, wave: u32) {
+        self.word_given(at, was, wave, "a step of the traffic");
+    }
+
+    /// Whatever else is in the plan: where each wave waits for a word, this wave has its own; where a ring does, its
+    /// first wave has one, be it the first of the rollout.
+    fn word_given(&mut self, at: Timestamp, was: &Rollout, wave: u32, what: &str) {
+        let waves = &was.plan.waves;
+        let Wave { ring, gate, .. } = &waves[wave as usize];
+        let first_of_ring = waves.iter().position(|other| other.ring == *ring);
+        for asked in &gate.approval {
+            let needed = match asked.as_str() {
+                EACH_WAVE => Some(wave),
+                named if named == ring => first_of_ring.map(|first| first as u32),
+                _ => None,
+            };
+            // Where the ring begins with the step that makes sure of what was there, nothing begins by that.
+            let Some(needed) = needed.filter(|n| waves[*n as usize].traffic != Some(0)) else {
+                continue;
+            };
+            self.must(store_word(was, needed), at, "32 word", || {
+                format!("{what} starts, and nobody let wave {needed} begin")
+            });
+            if needed == 0 {
+                self.sometimes("first wave let begin");
+            }
         }
-        let who = store_word(was, wave);
-        self.must(who, at, "32 word", || {
-            format!("{host} starts, and nobody let wave {wave} begin")
-        });
     }
 
     /// A red gate has undone what its policy says: all of it that can be.

@@ -83,19 +83,19 @@ impl World {
         let ids: Vec<RolloutId> = self.store.rollouts.keys().cloned().collect();
         for id in ids {
             let Some(row) = self.store.rollouts.get(&id) else { continue };
-            let (state, wave) = (row.state.clone(), row.state.wave + 1);
-            if state.wave_ended_at.is_none() {
-                continue;
-            }
-            let own = state.approve_wave(wave, "operator", "operator", "");
-            if own.is_ok() {
+            let state = row.state.clone();
+            let says = |by: &str| {
+                let one = |wave| Some((wave, state.approve_wave(wave, by, by, "looks good").ok()?));
+                (state.wave..=state.wave + 1).find_map(one)
+            };
+            if says("operator").is_some() {
                 self.checker.violated(self.now, "32 word", format!("{id} took its starter's word"));
             }
+            let Some((wave, event)) = says("bob") else { continue };
             let forged = self.sabotaged(Sabotage::ApproveOwn);
             if !forged && !self.healed && !self.random.permille(150) {
                 continue;
             }
-            let Ok(event) = state.approve_wave(wave, "bob", "bob", "looks good") else { continue };
             let speaker = if forged { "operator" } else { "bob" };
             self.store.words.insert((id.clone(), wave), speaker.to_owned());
             if self.write(&id, state.version, &[event], speaker) {

@@ -4,9 +4,10 @@ use super::{Happening, Reply, Request, World};
 use crate::Sabotage;
 use crate::gates::{self, Given, Mood};
 use crate::server::NotWritten;
+use fettle_core::plan::Wave;
 use fettle_core::policy::{GateRule, UndoRule};
 use fettle_core::rollout::{
-    HostState, Phase, Question, Rollout, RolloutEvent, TrafficState, effects,
+    HostState, Phase, Question, Rollout, RolloutEvent, TrafficState, WaveApproval, effects,
 };
 use fettle_core::{AssignmentId, Hold, HostId, RolloutId, Timestamp};
 use std::borrow::Cow;
@@ -399,6 +400,18 @@ fn blinded(state: &Rollout, sabotage: Option<Sabotage>) -> Cow<'_, Rollout> {
         }
         Some(Sabotage::ForgetApproval) => {
             gates_of(shown.to_mut()).for_each(|g| g.approval.clear());
+        }
+        Some(Sabotage::BeginUnasked) => {
+            let state = shown.to_mut();
+            let somebody = |wave: &Wave| !wave.hosts.is_empty();
+            let first = state.plan.waves.iter().position(somebody).unwrap_or(0) as u32;
+            let word = WaveApproval {
+                at: state.created_at,
+                by: "nobody".to_owned(),
+                principal: "nobody".to_owned(),
+                comment: String::new(),
+            };
+            state.approved.entry(first).or_insert(word);
         }
         Some(Sabotage::UndoWider) => {
             gates_of(shown.to_mut()).for_each(|g| g.undo = Some(UndoRule::All));

@@ -84,3 +84,20 @@ fn a_rollout_whose_hosts_have_all_changed_ends_untested() {
     let said = w.look();
     assert_eq!(said.last().map(String::as_str), Some("done"), "{said:?}");
 }
+
+#[test]
+fn what_only_hosts_that_have_ended_were_to_do_needs_no_test() {
+    let rule = TestbedRule { required: true, ..TestbedRule::default() };
+    let mut planned = Plan { testbed: Some(rule), ..plan(&[&["a"], &["b", "c"]], gate()) };
+    planned.hosts.get_mut(&HostId::from("b")).unwrap().cohort = Digest::of(b"of its own");
+    let own = Work::of(&planned.hosts[&HostId::from("b")]);
+    let others = Work::of(&planned.hosts[&HostId::from("a")]);
+    let mut w = World::new(planned);
+    w.host("b").cohort = Some(own.cohort);
+    w.seen.tests.insert(others, tested(w.now, Verdict::Passed));
+    assert_eq!(w.look(), [""; 0]);
+    assert!(matches!(w.waits_for(), Some(Hold::NotTested { cohorts: 1, of: 2, .. })));
+    // Nobody can make a twin after it any more.
+    w.host("b").cohort = Some(Digest::of(b"another"));
+    assert_eq!(w.look(), ["cancelled b host-changed", "tested", "granted a"]);
+}
