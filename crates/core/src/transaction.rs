@@ -187,28 +187,33 @@ impl Fault {
     /// Code of a fault that says "not now" and not "not so": the assignment expired before it was redeemed.
     pub const EXPIRED: &'static str = "expired";
 
+    /// Every answer but yes that a host gets when it redeems its grant ([`redeem`](crate::rollout::Rollout::redeem)).
+    pub(crate) const HOLDS: [&str; 17] = [
+        "aborted",
+        "blackout",
+        "budget-used",
+        "busy",
+        "gate-failed",
+        "grant-gone",
+        "host-changed",
+        "host-silent",
+        "no-data",
+        "nothing-to-do",
+        "paused",
+        "quarantined",
+        "recalled",
+        "too-many-failures",
+        "wave-not-approved",
+        "window-closed",
+        "window-too-short",
+    ];
+
     /// Nothing is wrong with the change or the host; it only may not begin now. A rollout gives such a host
     /// another grant later, and does not count a failure.
     pub fn is_not_now(&self) -> bool {
-        const HOLDS: [&str; 14] = [
-            "aborted",
-            "blackout",
-            "budget-used",
-            "busy",
-            "gate-failed",
-            "grant-gone",
-            "host-changed",
-            "host-silent",
-            "no-data",
-            "paused",
-            "recalled",
-            "too-many-failures",
-            "window-closed",
-            "window-too-short",
-        ];
         self.code == Self::GRANT_REFUSED
             || self.code == Self::EXPIRED
-            || HOLDS.contains(&self.code.as_str())
+            || Self::HOLDS.contains(&self.code.as_str())
     }
 
     /// The rehearsal has shown that the change itself does harm: it would fail, break a configuration or leave

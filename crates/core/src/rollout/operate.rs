@@ -4,6 +4,7 @@ use super::budget::Budgets;
 use super::sight::{By, Index};
 use super::state::illegal;
 use super::{HostState, IllegalEvent, Observations, Rollout, RolloutEvent, TrafficState};
+use crate::transaction::Fault;
 use crate::{AssignmentId, Hold, HostId, Timestamp};
 
 impl Rollout {
@@ -16,6 +17,23 @@ impl Rollout {
     /// has let its wave begin, window closed, another rollout at work, budget used up by hosts that failed by themselves in the meantime. A host that
     /// has redeemed already goes on in every phase: it may be half changed.
     pub fn redeem(
+        &self,
+        now: Timestamp,
+        host: &HostId,
+        assignment: &AssignmentId,
+        generation: u64,
+        seen: &Observations,
+    ) -> Result<Option<RolloutEvent>, Hold> {
+        let answer = self.answer(now, host, assignment, generation, seen);
+        // Else the host would take "not now" for "not so", and a failure be counted.
+        debug_assert!(
+            answer.as_ref().err().is_none_or(|hold| Fault::HOLDS.contains(&hold.code())),
+            "{answer:?} is missing in Fault::HOLDS"
+        );
+        answer
+    }
+
+    fn answer(
         &self,
         now: Timestamp,
         host: &HostId,

@@ -1,6 +1,7 @@
 //! Operators, redeeming, effects, illegal events.
 
 use super::*;
+use crate::policy::EACH_WAVE;
 
 fn world() -> World {
     let mut w = World::new(plan(&[&["a", "b"], &["c"]], gate()));
@@ -159,6 +160,70 @@ fn redeeming_checks_the_budget_again_since_hosts_fail_by_themselves() {
     assert_eq!(w.try_redeem("b").unwrap_err().code(), "budget-used");
     w.ends("a", Outcome::Patched);
     w.try_redeem("b").unwrap();
+}
+
+#[test]
+fn whatever_a_host_is_answered_but_yes_is_not_now_and_no_failure_and_nothing_else_is() {
+    fn halted(w: &mut World, hold: Hold) {
+        w.take(&RolloutEvent::Halted { hold, judged: vec![] });
+    }
+    fn recall() -> Recall {
+        Recall {
+            package: "nginx".into(),
+            version: "1.1".into(),
+            reason: "it eats files".into(),
+            by: "alice".into(),
+            at: t0(),
+        }
+    }
+    fn closed(w: &mut World, hold: Hold) {
+        w.host("b").window = Some(hold);
+    }
+    type Between = fn(&mut World);
+    let table: [Between; 17] = [
+        |w| w.take(&w.rollout.abort("alice", "x").unwrap()),
+        |w| closed(w, Hold::Blackout { reason: "feast".into(), until: t0() }),
+        |w| {
+            let plan = w.rollout.plan_mut();
+            plan.budgets = vec![budget(&["a", "b"], 1)];
+            w.try_redeem("a").unwrap();
+        },
+        |w| w.host("b").busy = Some("ro-9".into()),
+        |w| halted(w, Hold::GateFailed { wave: 0, reason: "x".into() }),
+        |w| w.now += jiff::SignedDuration::from_secs(HOUR),
+        |w| w.host("b").cohort = Some(Digest::of(b"x")),
+        |w| drop(w.seen.hosts.remove(&HostId::from("b"))),
+        |w| halted(w, Hold::NoData { what: "x".into() }),
+        |w| {
+            w.runs("a", Outcome::Patched);
+            w.take(&RolloutEvent::Cancelled { host: "b".into(), hold: Hold::HostChanged });
+            w.take(&RolloutEvent::Cancelled { host: "c".into(), hold: Hold::HostChanged });
+            w.take(&RolloutEvent::Done);
+        },
+        |w| w.take(&w.rollout.pause("alice", "x").unwrap()),
+        |w| w.host("b").quarantined = true,
+        |w| w.seen.recalls = vec![recall()],
+        |w| w.runs("a", undone()),
+        |w| w.rollout.plan_mut().waves[0].gate.approval = vec![EACH_WAVE.into()],
+        |w| closed(w, Hold::WindowClosed { opens_at: None }),
+        |w| w.host("b").closes_at = Some(w.now),
+    ];
+    let mut answers = BTreeSet::new();
+    for between in table {
+        let mut w = world();
+        between(&mut w);
+        let hold = w.try_redeem("b").unwrap_err();
+        assert!(answers.insert(hold.code()), "{hold} comes twice");
+        let fault = |code: &str| Fault { code: code.into(), message: "".into(), hint: "".into() };
+        assert!(fault(hold.code()).is_not_now(), "{hold}");
+        // The host says so, where its rollout still listens.
+        let failures = w.rollout.failures;
+        if w.seen.hosts.contains_key(&HostId::from("b")) {
+            w.ends("b", refused(hold.code()));
+        }
+        assert_eq!(w.rollout.failures, failures, "{hold}");
+    }
+    assert_eq!(answers, BTreeSet::from(Fault::HOLDS));
 }
 
 #[test]
