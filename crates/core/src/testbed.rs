@@ -4,7 +4,7 @@
 //! it by the transaction of the product, takes the patch back, and reports. One test stands for one [`Work`]: these
 //! changes, on hosts of that cohort. What a test is worth to a plan is decided here, by [`coverage()`].
 
-use crate::assignment::{ApplyOrder, RebootRule};
+use crate::assignment::{ApplyOrder, PackageChange, RebootRule};
 use crate::inventory::{Inventory, Os, Package};
 use crate::plan::{HostPlan, Plan};
 use crate::policy::Selector;
@@ -60,15 +60,38 @@ pub struct Work {
 }
 
 impl Work {
-    /// The work that a plan means for a host: two hosts of a cohort with the same changes, rule for configuration files
-    /// and probes are the same work.
+    /// The work that a plan means for a host: two hosts of a cohort with the same changes, the same rules for
+    /// configuration files, restarts and what is half-configured, and the same probes and margin for them, are the same
+    /// work. What a twin is not told ([`TestOrder::of`]), how long is waited for a package manager, and why it is done,
+    /// make no difference.
     pub fn of(host: &HostPlan) -> Self {
         let order = &host.order;
-        let mut changes = order.changes.clone();
-        changes.sort();
-        let asked = (&changes, order.conffiles, &order.probes, &order.accept_missing);
+        let asked = (
+            sorted(&order.changes),
+            order.conffiles,
+            &order.probes,
+            &order.accept_missing,
+            &order.restart,
+            order.half_configured,
+            order.latency_margin_percent,
+        );
         Self { cohort: host.cohort, changes: Digest::of_json(&asked) }
     }
+
+    /// Is it this host's work, as it is called now, or as older servers called it, to whom it was the same whatever services
+    /// are restarted? Good for finding out what an older test was about, not for letting it count.
+    pub fn is_or_was_of(&self, host: &HostPlan) -> bool {
+        let order = &host.order;
+        let then = (sorted(&order.changes), order.conffiles, &order.probes, &order.accept_missing);
+        self.cohort == host.cohort
+            && (self.changes == Self::of(host).changes || self.changes == Digest::of_json(&then))
+    }
+}
+
+fn sorted(changes: &[PackageChange]) -> Vec<PackageChange> {
+    let mut changes = changes.to_vec();
+    changes.sort();
+    changes
 }
 
 /// A package that a twin is to have.

@@ -1,7 +1,7 @@
 //! What tests are worth to a plan.
 
 use super::{TestState, TestbedRule, Tests, Verdict, Work};
-use crate::plan::Plan;
+use crate::plan::{HostPlan, Plan};
 use crate::{AssignmentId, Digest, Hold, HostId, Timestamp};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,7 @@ pub fn coverage(plan: &Plan, rule: &TestbedRule, tests: &Tests, now: Timestamp) 
                 work,
                 like: first.map(|h| h.name.clone()).unwrap_or_default(),
                 changes: first.map_or(0, |h| h.order.changes.len() as u32),
-                standing: test.map_or(Standing::Untested, |t| standing(plan, rule, &work, t, now)),
+                standing: test.map_or(Standing::Untested, |t| standing(first, rule, t, now)),
                 mirrored_percent: report
                     .filter(|r| r.mirror.wanted > 0)
                     .map(|r| r.mirror.percent()),
@@ -117,10 +117,10 @@ pub fn coverage(plan: &Plan, rule: &TestbedRule, tests: &Tests, now: Timestamp) 
     Coverage { works }
 }
 
+/// `like`: one of the hosts of the work; they get the same changes.
 fn standing(
-    plan: &Plan,
+    like: Option<&HostPlan>,
     rule: &TestbedRule,
-    work: &Work,
     tested: &super::Tested,
     now: Timestamp,
 ) -> Standing {
@@ -149,12 +149,8 @@ fn standing(
         return Standing::Inconclusive { reason };
     }
     // What changes must have been there as it is on the host, or another change was tested.
-    let changed: BTreeSet<&str> = plan
-        .hosts
-        .values()
-        .filter(|h| Work::of(h) == *work)
-        .flat_map(|h| h.order.changes.iter().map(|c| c.name.as_str()))
-        .collect();
+    let changes = like.into_iter().flat_map(|h| &h.order.changes);
+    let changed: BTreeSet<&str> = changes.map(|c| c.name.as_str()).collect();
     if let Some(other) = mirror.other.iter().find(|o| changed.contains(o.package.name.as_str())) {
         return Standing::Inconclusive { reason: format!("could not mirror: {other}") };
     }

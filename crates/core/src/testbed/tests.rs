@@ -1,7 +1,7 @@
 //! What a test is worth, as sentences.
 
 use super::*;
-use crate::assignment::{PackageChange, Probe};
+use crate::assignment::{ConffileRule, HalfConfiguredRule, PackageChange, Probe};
 use crate::inventory::{Kernel, Service};
 use crate::plan::SCHEMA;
 use std::sync::Arc;
@@ -101,6 +101,45 @@ fn hosts_of_one_cohort_with_one_change_are_one_work_and_any_difference_makes_two
     changed.due = Some(t0());
     changed.order.fixes = vec!["CVE-2026-1".into()];
     assert_eq!(of(&plan, "a"), Work::of(&due), "why it is done changes nothing that is done");
+}
+
+#[test]
+fn a_test_counts_for_no_order_that_restarts_repairs_or_asks_for_something_else() {
+    type Change = fn(&mut ApplyOrder);
+    let (_, usual) = host("a", "x", "1.1");
+    let work = |change: Change| {
+        let mut other = usual.clone();
+        change(&mut Arc::make_mut(&mut other.work).order);
+        (Work::of(&other), other)
+    };
+    let table: [(&str, Change, bool); 10] = [
+        ("conffiles", |o| o.conffiles = ConffileRule::Replace, true),
+        ("restart never", |o| o.restart.never = true, true),
+        ("restart spares", |o| o.restart.spare = vec!["nginx.service".into()], true),
+        ("half-configured", |o| o.half_configured = HalfConfiguredRule::Repair, true),
+        ("latency", |o| o.latency_margin_percent = Some(50), true),
+        // No twin is told of these: it has no server, nobody is there, and it does not reboot.
+        ("reboot", |o| o.reboot = RebootRule::WhenNeeded, false),
+        ("deadman", |o| o.deadman_seconds = Some(60), false),
+        ("confirm", |o| o.confirm_seconds = Some(60), false),
+        ("hung", |o| o.hung_after_seconds = Some(60), false),
+        ("fixes", |o| o.fixes = vec!["CVE-2026-1".into()], false),
+    ];
+    for (what, change, differs) in table {
+        let (work, other) = work(change);
+        assert_eq!(work != Work::of(&usual), differs, "{what}");
+        assert!(work.is_or_was_of(&other), "{what}");
+        assert_eq!(work.is_or_was_of(&usual), !differs, "{what}");
+    }
+    // As older servers called it: found again, and not counted.
+    let order = &usual.order;
+    let then = (&order.changes, order.conffiles, &order.probes, &order.accept_missing);
+    let then = Work { cohort: usual.cohort, changes: Digest::of_json(&then) };
+    assert!(then.is_or_was_of(&usual) && then != Work::of(&usual));
+    assert!(
+        !then.is_or_was_of(&host("a", "x", "1.2").1)
+            && !then.is_or_was_of(&host("a", "y", "1.1").1)
+    );
 }
 
 #[test]
