@@ -341,13 +341,26 @@ pub(crate) fn tested(app: &App, host: &HostId, told: &Told) -> Result<TestedRepl
         ));
     }
     let plan = app.store.write::<_, Problem>(&format!("host:{host}"), now(), |tx| {
-        if assignments::owner(tx, &told.assignment)?.is_some_and(|(owner, _)| owner != *host) {
-            return Err(Problem::new(
-                ProblemKind::Forbidden,
-                "not-yours",
-                format!("assignment {} is another host's", told.assignment),
-                "this agent has a state directory that was copied from another host: enrol it anew",
-            ));
+        match assignments::owner(tx, &told.assignment)? {
+            Some((owner, _)) if owner != *host => {
+                return Err(Problem::new(
+                    ProblemKind::Forbidden,
+                    "not-yours",
+                    format!("assignment {} is another host's", told.assignment),
+                    "this agent has a state directory that was copied from another host: enrol it anew",
+                ));
+            }
+            // A change ends by its journal, and nothing else frees the host of it.
+            Some((_, of)) if of.as_str() != TESTBED => {
+                return Err(Problem::new(
+                    ProblemKind::BadInput,
+                    "no-test",
+                    format!("assignment {} orders no test", told.assignment),
+                    "upgrade the worker's agent",
+                ));
+            }
+            Some(_) => {}
+            None => return Ok(None),
         }
         assignments::end(tx, &told.assignment)?;
         // One that was taken back from this worker is another's now.
@@ -357,7 +370,7 @@ pub(crate) fn tested(app: &App, host: &HostId, told: &Told) -> Result<TestedRepl
         }
         let plan = plans::get(tx, record.plan)?;
         if let Verdict::Failed { phase, reason } = &told.report.verdict {
-            let host = plan.hosts.values().find(|h| Work::of(h) == record.work);
+            let host = plan.hosts.values().find(|h| record.work.is_or_was_of(h));
             let versions: Vec<(String, String)> = host
                 .into_iter()
                 .flat_map(|h| h.order.changes.iter().map(|c| (c.name.clone(), c.to.clone())))

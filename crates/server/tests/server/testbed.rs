@@ -161,3 +161,20 @@ fn without_a_worker_the_reason_is_told() {
     let hold = tests.hold.unwrap().to_string();
     assert!(hold.contains("no host is a worker (`fettle.worker=true`)"), "{hold}");
 }
+
+#[test]
+fn nobody_ends_a_change_of_a_host_by_telling_of_a_test() {
+    let lab = Lab::furnished();
+    let mut host = lab.host("canary-1", "canary");
+    plan(&lab);
+    start(&lab);
+    let assignment = until("a change for the host", || {
+        let signed = host.checkin(&lab).assignment?;
+        Some(signed.open(&host.assignment_key).unwrap())
+    });
+    assert!(matches!(assignment.order, Order::Apply(_)));
+    let (status, problem) = tells(&lab, &host, &assignment, Verdict::Passed).unwrap_err();
+    assert_eq!((status, problem.code.as_str()), (400, "no-test"));
+    let again = host.checkin(&lab).assignment.expect("its order stands");
+    assert_eq!(again.open(&host.assignment_key).unwrap().id, assignment.id);
+}
