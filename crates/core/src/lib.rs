@@ -51,3 +51,9 @@ pub use hold::Hold;
 pub use id::{AssignmentId, HostId, RolloutId, TransactionId};
 pub use jiff::Timestamp;
 pub use problem::{Problem, ProblemKind};
+
+/// `at` and so many seconds; the end of time where that is beyond it.
+pub(crate) fn later(at: Timestamp, seconds: u64) -> Timestamp {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    at.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}

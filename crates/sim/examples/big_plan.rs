@@ -311,7 +311,8 @@ fn plan(hosts: usize, runs: usize) -> Result<(), Box<dyn Error>> {
 }
 
 /// A rollout of it, led so far that `percent` of its hosts have ended; then one event after another, each applied to a
-/// copy of the state and decided on, as the server does it.
+/// copy of the state and decided on, as the server does it: it looks at the whole fleet each time, which is told apart,
+/// for that grows with the fleet and the rest does not.
 fn rollout(hosts: usize, percent: usize) -> Result<(), Box<dyn Error>> {
     let mut world = World::of(hosts)?;
     for host in &mut world.fleet {
@@ -335,30 +336,21 @@ fn rollout(hosts: usize, percent: usize) -> Result<(), Box<dyn Error>> {
         let known: &HostObservation = cohorts.entry(place).or_insert_with(|| seen(host));
         (host.id.clone(), known.clone())
     });
-    let seen = Observations { hosts: hosts.collect(), ..Observations::default() };
-    let mut sight = Sight::of(&state, seen);
+    let mut seen = Observations { hosts: hosts.collect(), ..Observations::default() };
     let mut ended = 0;
-    let mut samples = Vec::new();
-    let mut looks = Vec::new();
+    let (mut looked, mut samples, mut follow) = (Vec::new(), Vec::new(), Vec::new());
     while samples.len() < 301 {
-        let decision = state.next(now, &sight);
-        let mut next = state.clone();
+        let decision = state.next(now, &Sight::of(&state, seen.clone()));
         for event in &decision.events {
-            next.apply(now, event)?;
+            state.apply(now, event)?;
         }
-        state = next;
         let at_work: Vec<HostId> =
             state.hosts.open().filter(|(_, run)| run.at_work()).map(|(id, _)| id.clone()).collect();
         if at_work.is_empty() {
             if decision.events.is_empty() {
                 // It bakes or rests; then everybody has spoken again.
                 now += jiff::SignedDuration::from_secs(86_400);
-                let spoken: Vec<_> = sight.seen().hosts.keys().cloned().collect();
-                for id in spoken {
-                    let mut host = sight.seen().hosts.get(&id).cloned().unwrap_or_default();
-                    host.last_seen = Some(now);
-                    sight.see(&state, &id, Some(host));
-                }
+                seen.hosts.values_mut().for_each(|host| host.last_seen = Some(now));
             }
             if state.ended_at.is_some() || matches!(state.phase, Phase::Halted { .. }) {
                 return Err(format!("{} of it after {ended} hosts", state.phase.word()).into());
@@ -368,23 +360,28 @@ fn rollout(hosts: usize, percent: usize) -> Result<(), Box<dyn Error>> {
         for id in at_work {
             state.apply(now, &RolloutEvent::Redeemed { host: id.clone() })?;
             let event = RolloutEvent::Ended { host: id.clone(), outcome: Outcome::Patched };
-            let mut host = sight.seen().hosts.get(&id).cloned().unwrap_or_default();
-            host.last_seen = Some(now);
+            seen.hosts.entry(id).or_default().last_seen = Some(now);
+            ended += 1;
+            if ended < target {
+                state.apply(now, &event)?;
+                continue;
+            }
+            let fleet = seen.clone();
             let began = Instant::now();
             let mut next = state.clone();
             next.apply(now, &event)?;
-            sight.see(&next, &id, Some(host));
+            let applied = began.elapsed();
+            let began = Instant::now();
+            let sight = Sight::of(&next, fleet);
+            looked.push(began.elapsed().as_secs_f64() * 1e6);
+            let began = Instant::now();
             let decision = next.next(now, &sight);
-            let took = began.elapsed().as_secs_f64() * 1e6;
-            if ended >= target {
-                samples.push(took);
-                looks.push(decision.events.len() as f64);
-            }
+            samples.push((applied + began.elapsed()).as_secs_f64() * 1e6);
+            follow.push(decision.events.len() as f64);
             state = next;
             for event in &decision.events {
                 state.apply(now, event)?;
             }
-            ended += 1;
             if samples.len() == 301 {
                 break;
             }
@@ -392,10 +389,11 @@ fn rollout(hosts: usize, percent: usize) -> Result<(), Box<dyn Error>> {
     }
     let at_work = state.hosts.values().filter(|run| run.at_work()).count();
     println!("at work\t{at_work}\thosts");
-    println!("events that follow\t{}\tevents", median(looks));
+    println!("events that follow\t{}\tevents", median(follow));
+    println!("fleet looked at\t{}\tus", median(looked));
     println!("event applied and decided\t{}\tus", median(samples));
     let began = Instant::now();
-    let whole = state.decide(now, sight.seen());
+    let whole = state.decide(now, &seen);
     println!("decided from nothing, holds told\t{}\tus", began.elapsed().as_secs_f64() * 1e6);
     println!("holds\t{}\tholds", whole.holds.len());
     Ok(())

@@ -312,7 +312,7 @@ fn timetable(input: &ReportInput<'_>) -> Vec<WaveLine> {
             let all_urgent = !hosts.is_empty() && hosts.iter().all(|h| h.ignore_windows);
             match policy {
                 // A step of the traffic waits for no window.
-                Some(policy) if wave.traffic.is_none() => opening(policy, at, all_urgent),
+                Some(policy) if wave.traffic.is_none() => policy.next_opening_for(at, all_urgent),
                 _ => Some(at),
             }
         };
@@ -357,19 +357,6 @@ fn timetable(input: &ReportInput<'_>) -> Vec<WaveLine> {
         begin = earliest.and_then(|at| after(wave, at));
     }
     out
-}
-
-/// When hosts may be changed from then on.
-fn opening(policy: &Policy, at: Timestamp, ignore_windows: bool) -> Option<Timestamp> {
-    let mut at = at;
-    // A blackout may end outside a window, and a window may open into a blackout.
-    for _ in 0..100 {
-        match policy.window_for(at, ignore_windows).hold {
-            None => return Some(at),
-            Some(hold) => at = hold.ends_at().filter(|end| *end > at)?,
-        }
-    }
-    None
 }
 
 /// When the next wave may begin, where this one begins and ends then.

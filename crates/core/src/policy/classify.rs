@@ -3,7 +3,6 @@
 use super::{ClassRule, Policy};
 use crate::Timestamp;
 use crate::finding::{Finding, FindingState};
-use jiff::SignedDuration;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -127,7 +126,7 @@ impl Policy {
             Some((on, midnight)) => (midnight, Counted::Published { on }),
             None => (first_seen, Counted::FirstSeen { at: first_seen }),
         };
-        let owed = Deadline { at: after(from, class.deadline_seconds), counted };
+        let owed = Deadline { at: crate::later(from, class.deadline_seconds), counted };
         let named = finding.ranking.kev.as_ref().and_then(|kev| {
             let at = midnight(kev.due_date.tomorrow().ok()?)?;
             Some(Deadline { at, counted: Counted::KevDue { on: kev.due_date } })
@@ -149,12 +148,6 @@ impl Policy {
 /// The first instant of a day, UTC. `None` at the very end of time.
 fn midnight(date: Date) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok()
-}
-
-/// So many seconds later; the end of time where that is beyond it.
-pub(super) fn after(at: Timestamp, seconds: u64) -> Timestamp {
-    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-    at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -8,9 +8,8 @@
 //! - A blackout day lasts from its first instant to the first of the next day, in the time zone of the first
 //!   window (UTC without windows).
 
-use super::classify::after;
 use super::{Blackout, Policy, Window};
-use crate::{Hold, Timestamp};
+use crate::{Hold, Timestamp, later};
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Span};
@@ -76,7 +75,7 @@ impl Window {
         let (hour, minute) =
             (i8::try_from(self.start_minute / 60).ok()?, (self.start_minute % 60) as i8);
         let from = instant(zone, day.to_datetime(Time::new(hour, minute, 0, 0).ok()?))?;
-        Some((from, after(from, self.duration_seconds)))
+        Some((from, later(from, self.duration_seconds)))
     }
 }
 
@@ -159,10 +158,10 @@ fn days(zone: &TimeZone, at: Timestamp, from: i64, to: i64) -> impl Iterator<Ite
 }
 
 impl Policy {
-    fn calendar(&self) -> Calendar<'_> {
+    fn calendar_for(&self, ignore_windows: bool) -> Calendar<'_> {
         Calendar {
             windows: self.windows.iter().filter_map(|w| Some((w, zone(&w.time_zone)?))).collect(),
-            always: self.windows.is_empty(),
+            always: ignore_windows || self.windows.is_empty(),
             blackouts: &self.blackouts,
             blackout_zone: self
                 .windows
@@ -180,8 +179,7 @@ impl Policy {
     /// The same, for a host whose plan ignores closed windows ([`crate::plan::Work::ignore_windows`]).
     /// Blackouts hold it all the same.
     pub fn window_for(&self, now: Timestamp, ignore_windows: bool) -> WindowState {
-        let mut calendar = self.calendar();
-        calendar.always |= ignore_windows;
+        let calendar = self.calendar_for(ignore_windows);
         if let Some((blackout, until)) = calendar.blackout(now) {
             return WindowState {
                 hold: Some(Hold::Blackout { reason: blackout.reason.clone(), until }),
@@ -215,7 +213,12 @@ impl Policy {
     /// When hosts of this policy may be changed next: `now` where they may be now, `None` where they may not be
     /// within a year.
     pub fn next_opening(&self, now: Timestamp) -> Option<Timestamp> {
-        self.calendar().opens(now)
+        self.next_opening_for(now, false)
+    }
+
+    /// The same, for a host whose plan ignores closed windows ([`crate::plan::Work::ignore_windows`]).
+    pub fn next_opening_for(&self, now: Timestamp, ignore_windows: bool) -> Option<Timestamp> {
+        self.calendar_for(ignore_windows).opens(now)
     }
 }
 

@@ -1,7 +1,7 @@
 //! State, observations and now → what happens next. Makes no choice that the plan has not made.
 
 use super::budget::Budgets;
-use super::gate::{Judged, Verdict, Watch, later};
+use super::gate::{Judged, Verdict, Watch};
 use super::sight::{By, Index, Sight};
 use super::traffic::Turned;
 use super::{
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::plan::Wave;
 use crate::recall;
-use crate::{AssignmentId, Digest, Hold, HostId, Timestamp};
+use crate::{AssignmentId, Digest, Hold, HostId, Timestamp, later};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -229,13 +229,17 @@ impl Rollout {
     /// Why a host that was not started never will be.
     fn cancels(&self, id: &HostId, run: &HostRun, host: Option<&HostObservation>) -> Option<Hold> {
         let spent = run.state == HostState::Pending && run.grants >= MAX_GRANTS;
-        self.stands_out(id, host).or(spent.then_some(Hold::GrantGone { grants: run.grants }))
+        let planned = self.plan.hosts.get(id).map(|h| h.cohort);
+        Self::stands_out(planned, host).or(spent.then_some(Hold::GrantGone { grants: run.grants }))
     }
 
     /// Why a host that was not started never will be, as far as it depends on what is observed of it.
-    pub(super) fn stands_out(&self, id: &HostId, host: Option<&HostObservation>) -> Option<Hold> {
+    /// `planned`: its cohort when the plan was made.
+    pub(super) fn stands_out(
+        planned: Option<Digest>,
+        host: Option<&HostObservation>,
+    ) -> Option<Hold> {
         let Some(host) = host else { return Some(Hold::HostSilent { last_seen: None }) };
-        let planned = self.plan.hosts.get(id).map(|h| h.cohort);
         if host.quarantined {
             return Some(Hold::Quarantined {
                 reason: "it was quarantined before this rollout reached it".to_owned(),
@@ -363,7 +367,8 @@ impl Rollout {
             // Whoever is silent has to be found; of the others only those count that might start.
             if !by.tell && !by.unheard.has(place) {
                 if by.index.closed.has(place) {
-                    wake(&mut decision.wake_at, by.index.opens_at.filter(|at| *at > now));
+                    // One that has opened since it was looked at is no reason to sleep through it and the others.
+                    wake(&mut decision.wake_at, by.index.opens_at);
                     continue;
                 }
                 if budgets.is_full_for(place) {

@@ -1,9 +1,8 @@
 //! Persisted event → what is done outside.
 
-use super::gate::later;
 use super::{Effect, HostRun, HostState, Rollout, RolloutEvent};
 use crate::assignment::{Assignment, Order};
-use crate::{AssignmentId, HostId, Timestamp};
+use crate::{AssignmentId, HostId, Timestamp, later};
 
 /// An undo is exempt from expiry; its order carries a date all the same, so many seconds ahead. So does one about traffic:
 /// a newer one makes it void, and the host asks before it obeys.

@@ -2,7 +2,7 @@
 
 use super::{HostState, Observations, Rollout, RolloutEvent};
 use crate::policy::HOSTS;
-use crate::{Hold, HostId, Timestamp};
+use crate::{Hold, HostId, Timestamp, later};
 
 mod approve;
 mod ask;
@@ -152,8 +152,9 @@ impl Rollout {
             since: open.since.unwrap_or(gate.until),
         };
         let checks = self.plan.waves.get(gate.wave as usize).map(|w| &w.gate.checks);
-        let patience = checks.into_iter().flatten().filter_map(|c| c.fail_after_seconds).min();
-        let wake = patience.map(|s| later(gate.until, s)).filter(|at| *at > gate.now);
+        let patience = checks.into_iter().flatten().filter_map(|c| c.fail_after_seconds);
+        // That of a check that has passed may be over already.
+        let wake = patience.map(|s| later(gate.until, s)).filter(|at| *at > gate.now).min();
         Verdict::Waits { hold, wake }
     }
 
@@ -262,10 +263,4 @@ impl Rollout {
         let planned = self.plan.hosts.get(host).map(|h| h.name.as_str());
         planned.or_else(|| member().map(|m| m.name.as_str())).unwrap_or(host.as_str())
     }
-}
-
-/// `at` and so many seconds; the end of time where that is beyond it.
-pub(super) fn later(at: Timestamp, seconds: u64) -> Timestamp {
-    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-    at.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }

@@ -2,8 +2,8 @@
 
 use super::bits::Bits;
 use super::{Rollout, Runs};
-use crate::HostId;
 use crate::plan::Plan;
+use crate::{Digest, HostId};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
@@ -12,6 +12,8 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug)]
 pub(super) struct Roster {
     planned: Arc<[HostId]>,
+    /// Place → what a host of the plan was when that was made.
+    cohorts: Vec<Digest>,
     others: Vec<HostId>,
     /// Place → the budgets that count it.
     budgets_of: Vec<Vec<usize>>,
@@ -27,6 +29,8 @@ impl Roster {
         let others: BTreeSet<&HostId> = counted.filter(|id| !runs.contains_key(id)).collect();
         let mut out = Self {
             planned: runs.ids().clone(),
+            // Both are sorted by id, and have the same hosts.
+            cohorts: plan.hosts.values().map(|host| host.cohort).collect(),
             others: others.into_iter().cloned().collect(),
             budgets_of: Vec::new(),
             members: Vec::new(),
@@ -58,6 +62,11 @@ impl Roster {
 
     pub(super) fn id(&self, place: usize) -> &HostId {
         self.planned.get(place).unwrap_or_else(|| &self.others[place - self.planned.len()])
+    }
+
+    /// The cohort that the host in this place had when the plan was made. `None`: only budgets count it.
+    pub(super) fn cohort(&self, place: usize) -> Option<Digest> {
+        self.cohorts.get(place).copied()
     }
 
     /// The two parts, each sorted, with the place of its first.

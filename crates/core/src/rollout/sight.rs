@@ -4,12 +4,10 @@
 use super::bits::Bits;
 use super::roster::Roster;
 use super::{HostObservation, Observations, Rollout};
-use crate::{Hold, HostId, Timestamp};
-use std::collections::BTreeMap;
+use crate::Timestamp;
 use std::sync::Arc;
 
-/// What is observed of the fleet, kept from one decision to the next: [`Rollout::next`] decides by it, and
-/// [`Sight::see`] tells it what has changed.
+/// What is observed of the fleet, as [`Rollout::next`] decides by it.
 #[derive(Debug, Clone)]
 pub struct Sight {
     seen: Observations,
@@ -26,46 +24,13 @@ impl Sight {
     }
 
     /// What is observed.
-    pub fn seen(&self) -> &Observations {
+    pub(super) fn seen(&self) -> &Observations {
         &self.seen
     }
 
     /// The index, for a rollout that it was made for.
     pub(super) fn index(&self, rollout: &Rollout) -> Option<&Index> {
         Arc::ptr_eq(&self.roster, rollout.roster()).then_some(&self.index)
-    }
-
-    /// A host is as it is now; `None`: it has left the fleet.
-    pub fn see(&mut self, rollout: &Rollout, id: &HostId, host: Option<HostObservation>) {
-        if self.index(rollout).is_some()
-            && let Some(place) = self.roster.place(id)
-        {
-            self.index.put(rollout, place, host.as_ref());
-        }
-        match host {
-            Some(host) => self.seen.hosts.insert(id.clone(), host),
-            None => self.seen.hosts.remove(id),
-        };
-    }
-
-    /// Every host is as it is now, and so is the rest.
-    pub fn see_all(&mut self, rollout: &Rollout, now: Observations) {
-        let gone = self.seen.hosts.keys().filter(|id| !now.hosts.contains_key(*id));
-        for id in gone.cloned().collect::<Vec<_>>() {
-            self.see(rollout, &id, None);
-        }
-        let Observations { hosts, .. } = &now;
-        let before: &BTreeMap<_, _> = &self.seen.hosts;
-        let changed = hosts.iter().filter(|(id, host)| before.get(*id) != Some(*host));
-        for (id, host) in changed.map(|(id, host)| (id.clone(), host.clone())).collect::<Vec<_>>() {
-            self.see(rollout, &id, Some(host));
-        }
-        let windows = now.hosts.values().filter_map(|host| host.window.as_ref());
-        self.index.opens_at = windows.filter_map(Hold::ends_at).min();
-        self.seen = now;
-        if self.index(rollout).is_none() {
-            *self = Self::of(rollout, std::mem::take(&mut self.seen));
-        }
     }
 }
 
@@ -102,9 +67,10 @@ impl Index {
     }
 
     fn put(&mut self, rollout: &Rollout, place: usize, host: Option<&HostObservation>) {
-        let id = rollout.roster().id(place);
-        let cancels = || rollout.stands_out(id, host).is_some();
-        self.cancels.put(place, place < rollout.hosts.len() && cancels());
+        // Who is not of the plan is only counted.
+        let planned = rollout.roster().cohort(place);
+        let cancels = planned.is_some() && Rollout::stands_out(planned, host).is_some();
+        self.cancels.put(place, cancels);
         let busy = |h: &HostObservation| h.busy.as_ref().is_some_and(|r| *r != rollout.id);
         self.away.put(place, host.is_some_and(|h| h.quarantined || busy(h)));
         let window = host.and_then(|h| h.window.as_ref());

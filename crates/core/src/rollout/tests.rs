@@ -107,8 +107,6 @@ struct World {
     /// What the last look waited for.
     holds: Vec<Waiting>,
     wake_at: Option<Timestamp>,
-    /// Kept from one look to the next.
-    sight: Option<Sight>,
 }
 
 impl World {
@@ -134,7 +132,6 @@ impl World {
             mute: vec![],
             holds: vec![],
             wake_at: None,
-            sight: None,
         }
     }
 
@@ -173,23 +170,12 @@ impl World {
         panic!("it never stands still: {words:?}");
     }
 
-    /// Whoever only wants the events gets the same ones, from a sight that was kept up as well as from a new one.
-    fn look_quickly(&mut self, decision: &Decision) {
-        let new = Sight::of(&self.rollout, self.seen.clone());
-        let mut kept = self.sight.take().unwrap_or_else(|| new.clone());
-        kept.see_all(&self.rollout, self.seen.clone());
-        for sight in [&new, &kept] {
-            let quick = self.rollout.next(self.now, sight);
-            assert_eq!(quick.events, decision.events);
-            let soon = |at: Timestamp| quick.wake_at.is_some_and(|quick| quick <= at);
-            assert!(
-                decision.wake_at.is_none_or(soon),
-                "{:?} {:?}",
-                quick.wake_at,
-                decision.wake_at
-            );
-        }
-        self.sight = Some(kept);
+    /// Whoever only wants the events gets the same ones.
+    fn look_quickly(&self, decision: &Decision) {
+        let quick = self.rollout.next(self.now, &Sight::of(&self.rollout, self.seen.clone()));
+        assert_eq!(quick.events, decision.events);
+        let soon = |at: Timestamp| quick.wake_at.is_some_and(|quick| quick <= at);
+        assert!(decision.wake_at.is_none_or(soon), "{:?} {:?}", quick.wake_at, decision.wake_at);
     }
 
     /// Time goes by; every agent that is not mute speaks.

@@ -5,14 +5,14 @@
 //! refused. Two rules keep requests served whatever fails: nobody is taken out before those who take over have said that
 //! their balancer sends to them, and only a host that was proved is given any.
 
-use super::gate::{Verdict, later};
+use super::gate::Verdict;
 use super::state::illegal;
 use super::{
     Decision, HostRun, HostState, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
 };
 use crate::plan::{PoolHost, Pools};
 use crate::transaction::{Entry, Outcome, TxEvent};
-use crate::{AssignmentId, Hold, HostId, Timestamp};
+use crate::{AssignmentId, Hold, HostId, Timestamp, later};
 use serde::{Deserialize, Serialize};
 
 /// How often an order to take or give up traffic is given before it counts as failed.

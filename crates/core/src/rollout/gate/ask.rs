@@ -101,10 +101,13 @@ impl Rollout {
             let finding = self.judge_proof(gate, evidence, seen);
             out.push(record(PROOF, PROOF, finding, evidence));
         }
+        // While the wave bakes everything is shown, and nobody's patience is at an end.
+        let baked = self.wave_ended_at.map_or(gate.until, |at| self.bake_of(gate.wave, at).1);
         for check in &wave.gate.checks {
             let evidence = fresh(&check.name, gate, seen);
             let stale = seen.gate.get(&check.name).filter(|e| e.wave == gate.wave);
-            let finding = patience(check, gate, judge_check(check, gate, evidence, stale));
+            let finding =
+                patience(check, baked, gate.now, judge_check(check, gate, evidence, stale));
             out.push(record(&check.name, check.asks.word(), finding, evidence.or(stale)));
         }
         out
@@ -207,10 +210,10 @@ fn record(check: &str, kind: &str, finding: Finding, evidence: Option<&GateEvide
     Judged { check: check.to_owned(), kind: kind.to_owned(), says, why, since, bad, evidence }
 }
 
-/// What waits for longer than the policy has patience fails.
-fn patience(check: &CheckRule, gate: &Gate, finding: Finding) -> Finding {
+/// What waits for longer than the policy has patience after the bake fails.
+fn patience(check: &CheckRule, baked: Timestamp, now: Timestamp, finding: Finding) -> Finding {
     let Some(limit) = check.fail_after_seconds else { return finding };
-    if finding.says != Says::Waits || gate.now < later(gate.until, limit) {
+    if finding.says != Says::Waits || now < later(baked, limit) {
         return finding;
     }
     let why = format!("{}, and the policy waits {limit} s for it", finding.why);

@@ -6,7 +6,7 @@ use crate::{Hold, HostId};
 
 impl Rollout {
     /// The hosts that a halt for this reason takes back, as the policy of the wave at work says, patched or not.
-    pub fn undone_by(&self, hold: &Hold) -> Vec<&HostId> {
+    fn undone_by(&self, hold: &Hold) -> Vec<&HostId> {
         let red = matches!(hold, Hold::TooManyFailures { .. } | Hold::GateFailed { .. });
         let number = self.wave as usize;
         let Some(wave) = self.plan.waves.get(number).filter(|_| red) else { return Vec::new() };

@@ -419,6 +419,20 @@ fn ten_thousand_hosts_are_decided_on_without_naming_all_of_them_to_each_of_them(
     assert_eq!(names.collect::<Vec<_>>(), vec![10; 5_000]);
 }
 
+#[test]
+fn a_window_that_has_opened_since_it_was_looked_at_hides_no_later_one() {
+    let mut w = World::new(plan(&[&["a", "b"]], gate()));
+    let closed = |opens_at| Some(Hold::WindowClosed { opens_at: Some(opens_at) });
+    let (stale, next) = (later(w.now, 60), later(w.now, 3600));
+    (w.host("a").window, w.host("b").window) = (closed(stale), closed(next));
+    w.look();
+    assert_eq!(w.wake_at, Some(stale));
+    w.now = later(w.now, 61);
+    // That both ways of looking say so is asserted with each look.
+    w.look();
+    assert_eq!(w.wake_at, Some(stale), "it is over: look again at once");
+}
+
 fn later(at: Timestamp, seconds: u64) -> Timestamp {
-    super::super::gate::later(at, seconds)
+    crate::later(at, seconds)
 }

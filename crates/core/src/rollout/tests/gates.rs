@@ -295,6 +295,39 @@ fn a_resume_is_nobodys_word_for_the_next_ring_and_a_halt_takes_back_what_was_sai
 }
 
 #[test]
+fn the_patience_of_a_check_that_has_passed_does_not_hide_that_of_one_that_waits() {
+    let patient = CheckRule { fail_after_seconds: Some(3600), ..word() };
+    let mut w = baked(GateRule { checks: vec![number(0, Some(600)), patient], ..gate() });
+    let good = |w: &mut World| {
+        let answer = readings(w, &[(0, 0.1)]);
+        say(w, "errors", 0, 0, answer);
+    };
+    good(&mut w);
+    w.pass(300);
+    let baked = w.now;
+    good(&mut w);
+    w.now += jiff::SignedDuration::from_secs(700);
+    good(&mut w);
+    assert_eq!(w.look(), [""; 0]);
+    assert_eq!(w.wake_at, Some(baked + jiff::SignedDuration::from_secs(3600)), "{}", waits(&w));
+}
+
+#[test]
+fn nobodys_patience_ends_while_the_wave_bakes() {
+    let w = |patience| {
+        let rule = GateRule { checks: vec![number(0, Some(patience))], ..gate() };
+        let mut w = baked(rule);
+        w.pass(200);
+        assert!(matches!(w.waits_for(), Some(Hold::Bake { .. })));
+        w.rollout.judgements(w.now, &w.seen)
+    };
+    for patience in [0, 100, 200] {
+        let judged = w(patience);
+        assert_eq!(judged[0].says, Says::Waits, "{patience}: {judged:?}");
+    }
+}
+
+#[test]
 fn a_red_gate_undoes_what_the_policy_says_and_nothing_else() {
     use FindingState::Open;
     for (undo, then) in [
