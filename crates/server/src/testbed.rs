@@ -17,6 +17,7 @@ use fettle_store::{Tx, View, assignments, barred, hosts, plans, rollouts};
 use fettle_wire::agent::{Tested as Told, TestedReply};
 use fettle_wire::api::{PlanTests, TestRow};
 use jiff::SignedDuration;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands in the place of a rollout in the assignment of a test.
@@ -238,28 +239,31 @@ pub(crate) fn drive(app: &App) -> Result<(), Problem> {
     if open.is_empty() && app.store.read::<_, Problem>(|v| Ok(stored::open(v)?))?.is_empty() {
         return Ok(());
     }
+    // One look at the fleet, whatever waits.
     app.store.write::<_, Problem>("server", now(), |tx| {
+        let mut workers = Workers::look(app, tx)?;
         for record in stored::open(tx)? {
-            take_back(app, tx, &record)?;
+            take_back(tx, &mut workers, &record)?;
+        }
+        let mut plans = BTreeMap::new();
+        for record in stored::open(tx)?.iter().filter(|it| it.assignment.is_none()) {
+            let plan = match plans.entry(record.plan) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => free.insert(plans::get(tx, record.plan)?),
+            };
+            give(app, tx, &mut workers, plan, record)?;
         }
         Ok(())
-    })?;
-    for record in app.store.read::<_, Problem>(|view| Ok(stored::open(view)?))? {
-        if record.assignment.is_none() {
-            app.store.write::<_, Problem>("server", now(), |tx| give(app, tx, record.number))?;
-        }
-    }
-    Ok(())
+    })
 }
 
 /// The worker is silent, or its assignment no longer stands: the test waits again.
-fn take_back(app: &App, tx: &mut Tx<'_>, record: &TestRecord) -> Result<(), Problem> {
+fn take_back(tx: &mut Tx<'_>, workers: &mut Workers, record: &TestRecord) -> Result<(), Problem> {
     let (Some(worker), Some(assignment)) = (&record.worker, &record.assignment) else {
         return Ok(());
     };
     let current = assignments::current(tx, worker)?;
     let stands = current.is_some_and(|(id, _)| id == *assignment);
-    let workers = Workers::look(app, tx)?;
     let silent = workers.hosts.get(worker).is_none_or(|w| w.silent);
     let expired = record.ordered_at.is_some_and(|at| tx.now().duration_since(at) >= ORDER_STANDS);
     if stands && !silent && !expired {
@@ -267,19 +271,24 @@ fn take_back(app: &App, tx: &mut Tx<'_>, record: &TestRecord) -> Result<(), Prob
     }
     if stands {
         assignments::withdraw(tx, assignment)?;
+        if let Some(free) = workers.hosts.get_mut(worker) {
+            free.busy = false;
+        }
     }
     let why = if silent { "the worker is silent" } else { "the worker's order no longer stands" };
     Ok(stored::wait_again(tx, record.number, why)?)
 }
 
 /// Gives a test to a worker that is free; else it goes on waiting.
-fn give(app: &App, tx: &mut Tx<'_>, number: u64) -> Result<(), Problem> {
-    let record = stored::get(tx, number)?;
-    if record.ended.is_some() || record.assignment.is_some() {
-        return Ok(());
-    }
-    let plan = plans::get(tx, record.plan)?;
-    let Some(order) = order_of(tx, &plan, &record)? else {
+fn give(
+    app: &App,
+    tx: &mut Tx<'_>,
+    workers: &mut Workers,
+    plan: &Plan,
+    record: &TestRecord,
+) -> Result<(), Problem> {
+    let number = record.number;
+    let Some(order) = order_of(tx, plan, record)? else {
         let report = TestReport::not_tested(
             "hosts-changed",
             "no host of the cohort is as it was when the plan was made",
@@ -288,8 +297,8 @@ fn give(app: &App, tx: &mut Tx<'_>, number: u64) -> Result<(), Problem> {
         stored::end(tx, number, &report)?;
         return Ok(());
     };
-    let workers = Workers::look(app, tx)?;
-    let Ok((worker, seen)) = workers.free(&rule_of(&plan)) else { return Ok(()) };
+    let Ok((worker, seen)) = workers.free(&rule_of(plan)) else { return Ok(()) };
+    let worker = worker.clone();
     let generation = seen.generation + 1;
     let at = tx.now();
     let assignment = Assignment {
@@ -306,7 +315,10 @@ fn give(app: &App, tx: &mut Tx<'_>, number: u64) -> Result<(), Problem> {
     };
     let signed = app.trust.signer.sign(&assignment);
     assignments::insert(tx, &assignment, &signed)?;
-    Ok(stored::order(tx, number, worker, &assignment.id)?)
+    if let Some(told) = workers.hosts.get_mut(&worker) {
+        (told.busy, told.generation) = (true, generation);
+    }
+    Ok(stored::order(tx, number, &worker, &assignment.id)?)
 }
 
 /// What the worker is told: after the host that was named, or another one of the same work that is still what it was.
