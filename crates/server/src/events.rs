@@ -9,12 +9,16 @@ use tokio::sync::broadcast;
 /// Kept for those who come back after a broken connection.
 const KEPT: usize = 512;
 
+/// What news are about. Pages listen for each of them by name.
+pub(crate) const KINDS: [&str; 9] =
+    ["host", "rollout", "policy", "plan", "feed", "cycle", "emergency", "operator", "recall"];
+
 /// One piece of news.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct News {
     /// Grows, also over restarts of the server.
     pub(crate) id: u64,
-    /// `host`, `rollout`, `policy`, `plan`, `feed`, `cycle`, `emergency` or `operator`.
+    /// One of [`KINDS`].
     pub(crate) kind: &'static str,
     /// Its id or name.
     pub(crate) subject: String,
@@ -33,6 +37,7 @@ impl Hub {
     }
 
     pub(crate) fn tell(&self, kind: &'static str, subject: &str) {
+        debug_assert!(KINDS.contains(&kind), "no page listens for news of `{kind}`");
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.0 += 1;
         let news = News { id: kept.0, kind, subject: subject.to_owned() };
@@ -66,6 +71,19 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_listen_for_each_kind_of_news_and_the_api_names_each() {
+        let script = include_str!("web/assets/live.js");
+        let listed =
+            script.split("for (const kind of [").nth(1).unwrap().split(']').next().unwrap();
+        let listens: Vec<&str> = listed.split(", ").map(|word| word.trim_matches('"')).collect();
+        let api = include_str!("api/events.rs");
+        for kind in KINDS {
+            assert!(listens.contains(&kind), "{kind}: {listens:?}");
+            assert!(api.contains(&format!("`{kind}`")), "{kind}");
+        }
+    }
 
     #[test]
     fn who_comes_back_gets_what_was_missed_or_is_told_that_it_is_too_much() {

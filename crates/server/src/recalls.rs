@@ -10,7 +10,7 @@ use fettle_core::rollout::{HostState, Rollout};
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{View, recalls as stored, rollouts};
 use fettle_wire::api::{MakeRecall, RecallDetail, RecallRow, RecalledHost, RecalledRollout};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn bad(error: &BadRecall) -> Problem {
     let hint = match error {
@@ -52,7 +52,8 @@ pub(crate) fn one(
     let (hosts, offered) =
         app.fleet(|fleet| (fleet.with_version(&recall), fleet.offered_version(&recall)))?;
     let row = RecallRow { hosts: hosts.len() as u64, offered, recall };
-    let brought = brought(app, view, &row.recall)?;
+    let wanted = hosts.iter().map(|(host, ..)| host.clone()).collect();
+    let brought = brought(app, view, &row.recall, wanted)?;
     let hosts = hosts.into_iter().map(|(host, name, packages)| {
         let by = brought.get(&host);
         RecalledHost {
@@ -73,8 +74,12 @@ pub(crate) fn one(
                 !run.state.is_terminal() && run.state != HostState::Redeemed && brings(id)
             };
             let waiting = state.hosts.iter().filter(waits).count() as u64;
+            let begun = |(id, run): &(&HostId, &fettle_core::rollout::HostRun)| {
+                run.state == HostState::Redeemed && brings(id)
+            };
+            let at_work = state.hosts.iter().filter(begun).count() as u64;
             let (id, phase) = (state.id.clone(), state.phase.clone());
-            under_way.push(RecalledRollout { id, phase, waiting });
+            under_way.push(RecalledRollout { id, phase, waiting, at_work });
         }
     }
     let mut hosts: Vec<RecalledHost> = hosts.collect();
@@ -87,21 +92,26 @@ fn brings(state: &Rollout, host: &HostId, recall: &Recall) -> bool {
     recall::stops(std::slice::from_ref(recall), changes.unwrap_or_default()).is_some()
 }
 
-/// Which rollout brought the version to which host, the newest for each, and whether that is being undone.
+/// Which rollout brought the version to which of these hosts, the newest for each, and whether that is being undone.
+/// Whoever has it was given it lately in most cases: older rollouts are not read for nobody.
 fn brought(
     app: &App,
     view: &View<'_>,
     recall: &Recall,
+    mut wanted: BTreeSet<HostId>,
 ) -> Result<BTreeMap<HostId, (RolloutId, bool)>, Problem> {
     let mut out = BTreeMap::new();
     for line in rollouts::all(view)? {
-        let state = load(app, view, &line.id)?;
-        for (host, run) in &state.hosts {
-            let patched = run.state == HostState::Patched && brings(&state, host, recall);
-            if patched && !out.contains_key(host) {
-                out.insert(host.clone(), (line.id.clone(), run.undo_at_work()));
-            }
+        if wanted.is_empty() {
+            break;
         }
+        let state = load(app, view, &line.id)?;
+        wanted.retain(|host| {
+            let run = state.hosts.get(host).filter(|run| run.state == HostState::Patched);
+            let Some(run) = run.filter(|_| brings(&state, host, recall)) else { return true };
+            out.insert(host.clone(), (line.id.clone(), run.undo_at_work()));
+            false
+        });
     }
     Ok(out)
 }

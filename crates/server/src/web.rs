@@ -34,12 +34,14 @@
 //! | `POST /login` | `token` |
 //! | `POST /logout` | |
 //! | `POST /rollouts/{id}/pause`, `resume`, `abort` | `reason` |
-//! | `POST /rollouts/{id}/undo` | `reason`, `host` (id; empty: every patched host) |
+//! | `POST /rollouts/{id}/undo` | `reason`, `what` (`host ID`, `wave N`; empty: every patched host) |
+//! | `POST /rollouts/{id}/approve` | `wave`, `comment` |
 //! | `POST /recalls` | `package`, `version`, `reason`, `undo` |
 //! | `POST /recalls/lift` | `package`, `version`, `reason` |
 //! | `POST /plans` | `policy` |
 //! | `POST /plans/{number}/approve` | `digest`, `comment` |
 //! | `POST /plans/{number}/withdraw` | |
+//! | `POST /plans/{number}/tests` | |
 //! | `POST /rollouts` | `plan`, `digest` |
 //! | `POST /feeds/sync` | |
 //! | `POST /feeds/{name}/accept` | `digest` |

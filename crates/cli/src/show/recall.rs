@@ -45,7 +45,10 @@ pub(crate) fn one(it: &RecallDetail) {
             out.add_row(vec![
                 rollout.id.to_string().into(),
                 state(rollout.phase.word()),
-                rollout.waiting.into(),
+                match rollout.at_work {
+                    0 => rollout.waiting.into(),
+                    n => format!("{}; {n} are getting it now", rollout.waiting).into(),
+                },
             ]);
         }
         print(&out);

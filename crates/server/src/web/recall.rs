@@ -79,7 +79,10 @@ pub fn recall(view: &View<'_>, it: &RecallDetail) -> Markup {
                     tbody { @for rollout in &it.rollouts { tr {
                         td.name { a href={ "/rollouts/" (encoded(rollout.id.as_str())) } { (rollout.id) } }
                         td { (mark::phase(&rollout.phase).badge(rollout.phase.word())) @if let Some(hold) = rollout.phase.hold() { div.note { (hold) } } }
-                        td.n { (words::number(rollout.waiting)) }
+                        td.n {
+                            (words::number(rollout.waiting))
+                            @if rollout.at_work > 0 { div.note { (words::counted(rollout.at_work, "host")) " getting it now: whoever has begun goes on, and can be undone then" } }
+                        }
                     } } }
                 } } }
             }))

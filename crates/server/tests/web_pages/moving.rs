@@ -387,6 +387,7 @@ pub(crate) fn recall() -> RecallDetail {
             id: RolloutId::from("ro-7"),
             phase: Phase::Halted { hold },
             waiting: 6,
+            at_work: 0,
         }],
     }
 }

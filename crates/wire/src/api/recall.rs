@@ -72,5 +72,13 @@ dto! {
         pub phase: Phase,
         /// Hosts that would still get the version.
         pub waiting: u64,
+        /// Hosts that are getting it now: they had begun before it was recalled, and whoever has begun goes on to its end.
+        /// Once they have it they can be undone.
+        #[serde(default, skip_serializing_if = "is_none_of_them")]
+        pub at_work: u64,
     }
+}
+
+fn is_none_of_them(hosts: &u64) -> bool {
+    *hosts == 0
 }
