@@ -174,7 +174,7 @@ fn nobody_ends_a_change_of_a_host_by_telling_of_a_test() {
     });
     assert!(matches!(assignment.order, Order::Apply(_)));
     let (status, problem) = tells(&lab, &host, &assignment, Verdict::Passed).unwrap_err();
-    assert_eq!((status, problem.code.as_str()), (400, "no-test"));
+    assert_eq!((status, problem.code.as_str()), (422, "no-test"));
     let again = host.checkin(&lab).assignment.expect("its order stands");
     assert_eq!(again.open(&host.assignment_key).unwrap().id, assignment.id);
 }
