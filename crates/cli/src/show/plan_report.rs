@@ -154,6 +154,9 @@ pub(crate) fn diff(it: &PlanDiff) {
     if let Some((from, to)) = it.wave_counts {
         line(&format!("  waves {from} → {to}"));
     }
+    for besides in &it.besides {
+        line(&format!("  {besides}"));
+    }
     if !it.wave_rules.is_empty() {
         let waves: Vec<String> = it.wave_rules.iter().map(|n| (n + 1).to_string()).collect();
         line(&format!("  other gates or rests: wave {}", waves.join(", ")));

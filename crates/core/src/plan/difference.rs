@@ -38,6 +38,10 @@ pub struct PlanDiff {
     /// Budgets that differ: name, and most hosts that may be disrupted at once, in the one and in the other. `None`: it
     /// has no such budget.
     pub budgets: Vec<(String, Option<u32>, Option<u32>)>,
+    /// What neither of these tells: whom budgets count, which hosts are in the pools, what is asked of tests, who comes
+    /// first within a wave. In words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub besides: Vec<String>,
     /// Approvals they need, where that differs.
     pub approvals: Option<(u32, u32)>,
     /// What only the other one leaves undone, or for another reason.
@@ -131,6 +135,7 @@ pub fn diff(from: &Plan, to: &Plan) -> PlanDiff {
         wave_counts: differ(&(from.waves.len() as u64), &(to.waves.len() as u64)),
         approvals: differ(&from.approvals_needed, &to.approvals_needed),
         budgets: budgets(from, to),
+        besides: besides(from, to),
         held_in: reasons(to, from),
         held_out: reasons(from, to),
         ..PlanDiff::default()
@@ -258,6 +263,46 @@ fn budgets(from: &Plan, to: &Plan) -> Vec<(String, Option<u32>, Option<u32>)> {
         .map(|name| (name.to_owned(), limit(from, name), limit(to, name)))
         .filter(|(_, from, to)| from != to)
         .collect()
+}
+
+/// What is told in words: it is seldom, and has many parts.
+fn besides(from: &Plan, to: &Plan) -> Vec<String> {
+    let mut out = Vec::new();
+    for budget in &from.budgets {
+        let other = to.budgets.iter().find(|other| other.name == budget.name);
+        let members = |hosts: &[HostId]| hosts.iter().cloned().collect::<BTreeSet<_>>();
+        let Some(other) = other.map(|other| members(&other.hosts)) else { continue };
+        let one = members(&budget.hosts);
+        let (comes, goes) = (other.difference(&one).count(), one.difference(&other).count());
+        if comes + goes > 0 {
+            let name = &budget.name;
+            out.push(format!("budget `{name}` counts {comes} more hosts, and {goes} no longer"));
+        }
+    }
+    if from.pools != to.pools {
+        out.push("the pools: which of them is idle, who is in them, or how much they carry".into());
+    }
+    if from.testbed != to.testbed {
+        let asks = |plan: &Plan| match &plan.testbed {
+            Some(rule) if rule.required => "each change has to be tested on a twin",
+            Some(_) => "changes may be tested on twins",
+            None => "no tests are asked for",
+        };
+        out.push(match (asks(from), asks(to)) {
+            (one, other) if one == other => format!("{one}, by other rules"),
+            (one, other) => format!("{one} → {other}"),
+        });
+    }
+    for (number, (one, other)) in from.waves.iter().zip(&to.waves).enumerate() {
+        let (mine, theirs): (BTreeSet<_>, BTreeSet<_>) =
+            (one.hosts.iter().collect(), other.hosts.iter().collect());
+        // Who comes into the wave or leaves it is told as such.
+        let stays = one.hosts.iter().filter(|id| theirs.contains(id));
+        if !stays.eq(other.hosts.iter().filter(|id| mine.contains(id))) {
+            out.push(format!("wave {}: its hosts start in another order", number + 1));
+        }
+    }
+    out
 }
 
 /// Package, and the kinds of the reasons. When a host was last heard of, or how much space it has, is no other reason.

@@ -39,6 +39,7 @@ fn rules(it: &PlanDiff) -> Markup {
         @if let Some((from, to)) = &it.policy_texts { p { "The policy's text is another one: " span.ver { (from.short()) } " → " span.ver { (to.short()) } "." } }
         @if let Some((from, to)) = it.approvals { p { "Approvals needed: " (from) " → " (to) "." } }
         @if let Some((from, to)) = it.wave_counts { p { "Waves: " (from) " → " (to) "." } }
+        @for besides in &it.besides { p { (besides) "." } }
         @if !it.wave_rules.is_empty() { p { "Other gates or rests: wave " (it.wave_rules.iter().map(|n| (n + 1).to_string()).collect::<Vec<_>>().join(", ")) "." } }
         @for (name, from, to) in &it.budgets { p { "Budget " (name) ": " (limit(*from)) " → " (limit(*to)) " at once." } }
     }

@@ -1,7 +1,8 @@
 use super::fleet::*;
 use super::properties::world as any_world;
 use crate::Digest;
-use crate::plan::{Plan, PlanDiff, diff};
+use crate::plan::{Plan, PlanDiff, PoolHosts, Pools, diff};
+use crate::testbed::TestbedRule;
 use proptest::prelude::*;
 
 const RINGS: &str =
@@ -88,6 +89,41 @@ fn moves_between_waves_and_new_rules_are_told() {
     assert_eq!((it.rules.count, it.packages.len()), (3, 0));
     assert_eq!(it.wave_rules, [0, 1]);
     assert!(it.policy_texts.is_some() && it.policies.is_none());
+}
+
+#[test]
+fn whatever_else_plans_do_otherwise_is_told_too() {
+    let budgeted = |rules: &str| {
+        let mut world = world();
+        let budget = "[[budget]]\nname = \"web\"\nselect = \"role=web\"\nmax-unavailable = 1\n";
+        world.policy = policy(&format!("{RINGS}{budget}{rules}"));
+        world.plan()
+    };
+    let one = Plan { policy_digest: Digest::of(b"same"), ..budgeted("") };
+    let told = |change: &dyn Fn(&mut Plan)| {
+        let mut other = one.clone();
+        change(&mut other);
+        let it = diff(&one, &other);
+        assert!(!it.is_empty(), "{:?}", it.besides);
+        it.besides.join("; ")
+    };
+    assert_eq!(
+        told(&|other| other.budgets[0].hosts.push("z".into())),
+        "budget `web` counts 1 more hosts, and 0 no longer"
+    );
+    let rule = |required| TestbedRule { required, ..TestbedRule::default() };
+    assert_eq!(
+        told(&|other| other.testbed = Some(rule(true))),
+        "no tests are asked for → each change has to be tested on a twin"
+    );
+    let pool = |name: &str| PoolHosts { name: name.into(), hosts: Default::default() };
+    let pools = Pools { idle: pool("green"), serving: pool("blue"), capacity_percent: 100 };
+    assert!(told(&|other| other.pools = Some(pools.clone())).contains("the pools"));
+    assert_eq!(
+        told(&|other| other.waves[1].hosts.reverse()),
+        "wave 2: its hosts start in another order"
+    );
+    assert_eq!(one.waves[1].hosts.len(), 2, "there is an order to turn");
 }
 
 proptest! {
