@@ -3,6 +3,7 @@
 //! One thread and one loop. What costs memory or time is elsewhere: the inventory is taken by a short-lived child
 //! (`fettle-agent inventory`), a transaction runs on a thread of its own and wakes the loop with each journal record.
 
+mod asked;
 mod inventory;
 mod reports;
 mod twins;
@@ -39,6 +40,8 @@ struct CheckInText<'a> {
     reports: Vec<fettle_core::transaction::TransactionReport>,
     generation: u64,
     session: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ran: Vec<fettle_wire::agent::RanReport>,
 }
 
 /// Runs until SIGTERM or SIGINT. A transaction under way is left to its own unit and journal; the next start
@@ -110,6 +113,7 @@ struct Agent<'s> {
     inventory: inventory::Watch,
     worker: worker::Worker,
     twins: twins::Twins,
+    asked: asked::Asked,
     /// Names this run of the agent among all that speak with its identity.
     session: String,
     /// Does the server say that it takes compressed bodies?
@@ -124,6 +128,7 @@ impl<'s> Agent<'s> {
         let news = Arc::new(Notify::new());
         let worker = worker::Worker::new(settings, link.clone(), news.clone());
         let twins = twins::Twins::new(settings, news.clone());
+        let asked = asked::Asked::new(settings, news.clone());
         let inventory = inventory::Watch::new(settings);
         let session = session().map_err(|e| LinkError::Identity(e).problem())?;
         let (takes_packed, said) = (false, None);
@@ -135,6 +140,7 @@ impl<'s> Agent<'s> {
             inventory,
             worker,
             twins,
+            asked,
             session,
             takes_packed,
             said,
@@ -199,8 +205,12 @@ impl<'s> Agent<'s> {
         if reply.renew {
             self.renew().await?;
         }
+        self.asked.take(&reply.asks);
         if let Some(signed) = &reply.assignment {
             self.obey(signed);
+        }
+        if !self.worker.is_busy() {
+            self.asked.run();
         }
         Ok(Duration::from_secs(reply.next_checkin_seconds.into()))
     }
@@ -218,6 +228,7 @@ impl<'s> Agent<'s> {
             reports: reports::unacknowledged(self.settings),
             generation,
             session: &self.session,
+            ran: self.asked.reports(),
         };
         const CALL: &str = "/agent/v1/checkin";
         match inventory.is_some() && self.takes_packed {

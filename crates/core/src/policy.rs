@@ -22,7 +22,9 @@ mod settings;
 mod strategy;
 mod window;
 
-pub use check::{APPROVAL, CheckKind, CheckRule, EACH_WAVE, Expect, HOSTS, PROOF, UndoRule};
+pub use check::{
+    APPROVAL, CheckKind, CheckRule, EACH_WAVE, Expect, HOSTS, HostList, HostTest, PROOF, UndoRule,
+};
 pub use classify::{Counted, Deadline};
 pub use cycle::{CycleRule, CycleStart, CycleWhen};
 pub use diff::{

@@ -30,8 +30,8 @@ mod traffic;
 pub use decide::{GRANT_SECONDS, MAX_GRANTS, MIN_GRANT_SECONDS};
 pub use effects::effects;
 pub use gate::{
-    Answer, EVIDENCE_STANDS_SECONDS, GateEvidence, HostProof, Judged, NoWord, Question, Reading,
-    Says, WaveApproval, Word,
+    Answer, Came, EVIDENCE_STANDS_SECONDS, GateEvidence, HostAsk, HostProof, HostRan, Judged,
+    NoWord, Question, Reading, Says, WaveApproval, Word,
 };
 pub use runs::Runs;
 pub use sight::Sight;

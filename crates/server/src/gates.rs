@@ -3,6 +3,7 @@
 //! answers and asks again.
 
 mod call;
+pub(crate) mod host_tests;
 mod prometheus;
 mod webhook;
 
@@ -23,19 +24,23 @@ const AT_ONCE: usize = 8;
 
 /// What evaluators found last.
 #[derive(Default)]
-pub(crate) struct Found(Mutex<BTreeMap<(RolloutId, String), GateEvidence>>);
+pub(crate) struct Found {
+    answers: Mutex<BTreeMap<(RolloutId, String), GateEvidence>>,
+    /// What hosts said of the tests that gates made them run.
+    pub(crate) ran: host_tests::Ran,
+}
 
 impl Found {
     /// Of one rollout, by the check's name.
     pub(crate) fn of(&self, rollout: &RolloutId) -> BTreeMap<String, GateEvidence> {
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let of_it = found.iter().filter(|((id, _), _)| id == rollout);
         of_it.map(|((_, check), evidence)| (check.clone(), evidence.clone())).collect()
     }
 
     /// Keeps an answer. That there is none has been so since it first was.
     fn keep(&self, rollout: &RolloutId, mut evidence: GateEvidence) {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (rollout.clone(), evidence.check.clone());
         if let Answer::None { since, .. } = &mut evidence.answer
             && let Some(before) = found.get(&key).filter(|before| before.wave == evidence.wave)
@@ -48,7 +53,8 @@ impl Found {
 
     /// Forgets what nobody asks any more.
     fn only(&self, asked: &BTreeSet<(RolloutId, String)>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| asked.contains(key));
+        let mut found = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        found.retain(|key, _| asked.contains(key));
     }
 }
 
@@ -108,6 +114,8 @@ fn ask(app: &App, asked: &Asked, now: Timestamp) -> Result<Answer, String> {
         CheckKind::Webhook { url } => {
             webhook::ask(url, &app.trust.webhook_secret, &asked.rollout, &asked.question, now)
         }
+        // The hosts are asked when they check in.
+        CheckKind::Host { .. } => Err("it is asked of the hosts themselves".to_owned()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The simulated agent: a journal, a ledger of generations, and the real `Progress::next` in between.
 
+use crate::gates::{self, Mood, Said};
 use fettle_core::assignment::{Assignment, Order};
+use fettle_core::rollout::Came;
 use fettle_core::transaction::{Entry, Fault, Next, Progress, Step, TxEvent};
 use fettle_core::{AssignmentId, HostId, Timestamp};
 use std::collections::BTreeMap;
@@ -46,6 +48,8 @@ pub(crate) struct Agent {
     /// The step the server said yes to.
     pub(crate) granted: Option<Step>,
     pub(crate) asked: u32,
+    /// Tests that gates ask for: when each last ran, and what came of it.
+    pub(crate) ran: BTreeMap<String, (Timestamp, Came, Mood)>,
 }
 
 /// What a finished piece of work was.
@@ -70,6 +74,7 @@ impl Agent {
             doing: Doing::Nothing,
             granted: None,
             asked: 0,
+            ran: BTreeMap::new(),
         }
     }
 
@@ -97,6 +102,7 @@ impl Agent {
         self.doing = Doing::Nothing;
         self.granted = None;
         self.asked = 0;
+        self.ran.clear();
     }
 
     /// May the agent begin this assignment? An older generation is refused, the same again is harmless.
@@ -162,6 +168,14 @@ impl Agent {
                 self.transactions.get(assignment).map(|tx| tx.before.clone())
             }
         }
+    }
+
+    /// What it says of the tests that it is asked to run.
+    pub(crate) fn says(&self, now: Timestamp) -> Vec<Said> {
+        let ago = |at: Timestamp| now.as_second() - at.as_second();
+        let said = self.ran.iter();
+        said.map(|(ask, (at, came, mood))| gates::said(*mood, ask, ago(*at), came.clone()))
+            .collect()
     }
 
     /// Records the server lacks, a transaction each.

@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// What a campaign has to have seen, or its silence means nothing.
-pub const MUST_COME_UP: [&str; 38] = [
+pub const MUST_COME_UP: [&str; 43] = [
     "a twin failed",
     "aborted on a full budget",
     "agent restarted",
@@ -63,6 +63,11 @@ pub const MUST_COME_UP: [&str; 38] = [
     "answer to no question",
     "check failed",
     "check passed",
+    "host lacks its test",
+    "host lies about its test",
+    "host's test badly",
+    "host's test well",
+    "hosts' test passed",
     "check waited for",
     "no answer",
     "proof failed",

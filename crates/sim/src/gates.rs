@@ -4,11 +4,13 @@ use crate::random::Random;
 use crate::server::Store;
 use fettle_core::finding::FindingState;
 use fettle_core::plan::Plan;
-use fettle_core::policy::{CheckKind, CheckRule, EACH_WAVE, Expect, GateRule, PROOF, UndoRule};
-use fettle_core::rollout::{
-    Answer, GateEvidence, HostProof, Observations, Question, Reading, Rollout, Word,
+use fettle_core::policy::{
+    CheckKind, CheckRule, EACH_WAVE, Expect, GateRule, HostList, HostTest, PROOF, UndoRule,
 };
-use fettle_core::{RolloutId, Timestamp};
+use fettle_core::rollout::{
+    Answer, Came, GateEvidence, HostProof, HostRan, Observations, Question, Reading, Rollout, Word,
+};
+use fettle_core::{HostId, RolloutId, Timestamp};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
 
@@ -45,6 +47,24 @@ pub(crate) struct Given {
     pub(crate) good: bool,
 }
 
+/// What a host says of a test that it was asked to run: how long ago it began and ended, in seconds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) ask: String,
+    pub(crate) began_ago: i64,
+    pub(crate) ended_ago: i64,
+    pub(crate) came: Came,
+}
+
+/// A test that truly ran on a host: for the checker.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TrulyRan {
+    pub(crate) host: HostId,
+    pub(crate) ask: String,
+    pub(crate) at: Timestamp,
+    pub(crate) well: bool,
+}
+
 /// What a plan's gates ask beside what every gate asks.
 pub(crate) fn extras(random: &mut Random, gate: &mut GateRule) {
     gate.undo = random
@@ -73,6 +93,12 @@ pub(crate) fn extras(random: &mut Random, gate: &mut GateRule) {
             asks,
             fail_after_seconds: patience,
         });
+    }
+    if random.permille(300) {
+        let test = HostTest { list: HostList::Tests, name: "shop".to_owned() };
+        let min_percent = *random.pick(&[50, 100]).unwrap_or(&100);
+        let asks = CheckKind::Host { test, min_percent };
+        gate.checks.push(CheckRule { name: "shop".to_owned(), asks, fail_after_seconds: patience });
     }
 }
 
@@ -130,6 +156,8 @@ pub(crate) fn answer(
             word: if well { Word::Pass } else { *random.pick(&[Word::Fail, Word::Wait])? },
             reason: "the tests".to_owned(),
         },
+        // Asked of the hosts: [`ran`].
+        CheckKind::Host { .. } => return None,
     };
     let evidence = GateEvidence { check: question.check.name.clone(), wave, asked_at, answer };
     Some((evidence, well && matches!(mood, Mood::Good | Mood::Flaps)))
@@ -139,6 +167,47 @@ fn error(question: &Question, now: Timestamp) -> (GateEvidence, bool) {
     let answer = Answer::None { error: "connection refused".to_owned(), since: now };
     let check = question.check.name.clone();
     (GateEvidence { check, wave: question.wave, asked_at: now, answer }, false)
+}
+
+/// How this host behaves where hosts are in that mood: some of them are, the others do well.
+pub(crate) fn mood_of(host: &HostId, mood: Mood) -> Mood {
+    let odd = host.as_str().bytes().map(u32::from).sum::<u32>() % 3 == 0;
+    if odd { mood } else { Mood::Good }
+}
+
+/// What comes of a test on a host in that mood. `None`: it is not run.
+pub(crate) fn came(random: &mut Random, mood: Mood) -> Option<Came> {
+    let badly = || Came::Badly { said: "exit code 1: 2 orders lost".to_owned() };
+    Some(match mood {
+        Mood::Silent => return None,
+        Mood::Errs => Came::Lacks { why: "it has no program `shop`".to_owned() },
+        Mood::Bad => badly(),
+        Mood::Flaps if random.permille(400) => badly(),
+        // These have run nothing, and lie about it.
+        Mood::Old | Mood::Elsewhere | Mood::Tomorrow | Mood::Flaps | Mood::Good => Came::Well,
+    })
+}
+
+/// What a host in that mood says of a run that began and ended so many seconds ago.
+pub(crate) fn said(mood: Mood, ask: &str, ago: i64, came: Came) -> Said {
+    let (began_ago, ended_ago) = match mood {
+        Mood::Old => (ago + 86_400, ago + 86_400),
+        Mood::Tomorrow => (ago - 86_400, ago - 86_400),
+        _ => (ago, ago),
+    };
+    let ask = if mood == Mood::Elsewhere { format!("{ask}/another") } else { ask.to_owned() };
+    Said { ask, began_ago, ended_ago, came }
+}
+
+/// What the wave's hosts say of the tests that its gate makes them run.
+pub(crate) fn ran(store: &Store, state: &Rollout, now: Timestamp) -> Vec<GateEvidence> {
+    let asks = state.asks_of_hosts(now).into_iter();
+    asks.map(|(check, ask, hosts)| {
+        let said = |id: &HostId| Some((id.clone(), store.said.get(id)?.get(&ask.ask)?.clone()));
+        let hosts = hosts.into_iter().filter_map(said).collect();
+        GateEvidence { check, wave: state.wave, asked_at: now, answer: Answer::Ran { hosts } }
+    })
+    .collect()
 }
 
 /// Where the findings of the wave's hosts stand, by what they last reported.
@@ -181,6 +250,14 @@ pub(crate) fn make_up(state: &Rollout, seen: &mut Observations, now: Timestamp) 
             }
         }
     }
+    for (check, _, hosts) in state.asks_of_hosts(now) {
+        let well = HostRan { began_at: now, ended_at: now, came: Came::Well };
+        let hosts = hosts.into_iter().map(|id| (id.clone(), well.clone())).collect();
+        let answer = Answer::Ran { hosts };
+        let evidence =
+            GateEvidence { check: check.clone(), wave: state.wave, asked_at: now, answer };
+        seen.gate.insert(check, evidence);
+    }
 }
 
 /// Whoever judges takes each answer for one of now, about this wave.
@@ -188,5 +265,8 @@ pub(crate) fn restamp(state: &Rollout, seen: &mut Observations, now: Timestamp) 
     for evidence in seen.gate.values_mut() {
         evidence.wave = state.wave;
         evidence.asked_at = now;
+        if let Answer::Ran { hosts } = &mut evidence.answer {
+            hosts.values_mut().for_each(|ran| (ran.began_at, ran.ended_at) = (now, now));
+        }
     }
 }

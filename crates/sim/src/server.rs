@@ -2,12 +2,12 @@
 
 use crate::Sabotage;
 use crate::fleet::after;
-use crate::gates::{self, Given};
+use crate::gates::{self, Given, Said, TrulyRan};
 use fettle_core::assignment::Assignment;
 use fettle_core::recall::Recall;
 use fettle_core::rollout::{
-    Effect, GateEvidence, HostObservation, HostState, IllegalEvent, Observations, Phase, Rollout,
-    RolloutEvent, effects,
+    Effect, GateEvidence, HostAsk, HostObservation, HostRan, HostState, IllegalEvent, Observations,
+    Phase, Rollout, RolloutEvent, effects,
 };
 use fettle_core::testbed::{Tests, Verdict, Work};
 use fettle_core::transaction::{Entry, Outcome, TxEvent};
@@ -59,6 +59,10 @@ pub(crate) struct Store {
     pub(crate) evidence: BTreeMap<(RolloutId, String), GateEvidence>,
     /// All that was ever truly said: for the checker.
     pub(crate) given: Vec<Given>,
+    /// What each host said last of the tests that it is asked to run: in the memory of the processes as well.
+    pub(crate) said: BTreeMap<HostId, BTreeMap<String, HostRan>>,
+    /// All tests that truly ran: for the checker.
+    pub(crate) ran: Vec<TrulyRan>,
     /// Whose word it truly was that let a wave begin: for the checker.
     pub(crate) words: BTreeMap<(RolloutId, u32), String>,
 }
@@ -205,6 +209,8 @@ impl Store {
         if let Some(proof) = row.and_then(|row| gates::proof(self, &row.state, now)) {
             gate.insert(proof.check.clone(), proof);
         }
+        let ran = row.into_iter().flat_map(|row| gates::ran(self, &row.state, now));
+        gate.extend(ran.map(|evidence| (evidence.check.clone(), evidence)));
         let mut seen = Observations {
             hosts: hosts.collect(),
             listening_since,
@@ -246,6 +252,20 @@ impl Store {
             row.stands = false;
         }
         count
+    }
+
+    /// What the gates ask of a host now, and what it says of that.
+    pub(crate) fn ask(&mut self, host: &HostId, said: Vec<Said>, now: Timestamp) -> Vec<HostAsk> {
+        let rows = self.rollouts.values();
+        let asks: Vec<HostAsk> = rows.flat_map(|row| row.state.asks_of(host, now)).collect();
+        let ago = |seconds: i64| now - jiff::SignedDuration::from_secs(seconds);
+        let asked = said.into_iter().filter(|said| asks.iter().any(|ask| ask.ask == said.ask));
+        let heard = asked.map(|said| {
+            let (began_at, ended_at) = (ago(said.began_ago), ago(said.ended_ago));
+            (said.ask, HostRan { began_at, ended_at, came: said.came })
+        });
+        self.said.insert(host.clone(), heard.collect());
+        asks
     }
 
     /// The newest assignment of a host that stands.

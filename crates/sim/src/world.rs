@@ -12,7 +12,7 @@ use crate::random::Random;
 use crate::server::{HostRow, RolloutRow, Store};
 use crate::{Options, Report, Sabotage, twins};
 use fettle_core::assignment::Assignment;
-use fettle_core::rollout::{Phase, Rollout, RolloutEvent};
+use fettle_core::rollout::{HostAsk, Phase, Rollout, RolloutEvent};
 use fettle_core::testbed::Work as TestWork;
 use fettle_core::transaction::{Entry, Next};
 use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
@@ -77,14 +77,30 @@ enum Happening {
 
 #[derive(Debug, Clone)]
 enum Request {
-    CheckIn { host: HostId, cohort: Digest, reports: Vec<(AssignmentId, Vec<Entry>)> },
-    Redeem { host: HostId, assignment: AssignmentId, generation: u64 },
+    CheckIn {
+        host: HostId,
+        cohort: Digest,
+        reports: Vec<(AssignmentId, Vec<Entry>)>,
+        said: Vec<gates::Said>,
+    },
+    Redeem {
+        host: HostId,
+        assignment: AssignmentId,
+        generation: u64,
+    },
 }
 
 #[derive(Debug, Clone)]
 enum Reply {
-    CheckedIn { acknowledged: Vec<(AssignmentId, u64)>, assignment: Option<Assignment> },
-    Redeemed { assignment: AssignmentId, answer: Result<(), Hold> },
+    CheckedIn {
+        acknowledged: Vec<(AssignmentId, u64)>,
+        assignment: Option<Assignment>,
+        asks: Vec<HostAsk>,
+    },
+    Redeemed {
+        assignment: AssignmentId,
+        answer: Result<(), Hold>,
+    },
 }
 
 /// A server process: two of them share the store.

@@ -12,14 +12,20 @@
 
 use crate::sign::SignedAssignment;
 use fettle_core::{
-    AssignmentId, Digest, Hold, HostId, Timestamp, TransactionId, inventory::Inventory,
-    testbed::TestReport, transaction::TransactionReport,
+    AssignmentId, Digest, Hold, HostId, Timestamp, TransactionId,
+    inventory::Inventory,
+    rollout::{Came, HostAsk},
+    testbed::TestReport,
+    transaction::TransactionReport,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Largest body the server takes from an agent, in bytes.
 pub const MAX_BODY: usize = 32 << 20;
+
+/// As many tests are asked of a host at once, and answered by it.
+pub const MOST_ASKS: usize = 16;
 
 /// A host asks to join the fleet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +69,24 @@ pub struct CheckIn {
     /// Chosen at random when the agent starts. Two that take turns are two machines with one identity.
     #[serde(default)]
     pub session: Option<String>,
+    /// What came of the tests that the server asked for ([`CheckInReply::asks`]): the last run of each, with every
+    /// check-in for as long as it is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ran: Vec<RanReport>,
+}
+
+/// What came of a test that the host ran because the server asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RanReport {
+    /// [`HostAsk::ask`], as it was asked: the run began after that.
+    pub ask: String,
+    /// How long ago it began, by a clock that nobody sets, in milliseconds.
+    pub began_ms_ago: u64,
+    /// How long ago it ended.
+    pub ended_ms_ago: u64,
+    /// What came of it.
+    #[serde(flatten)]
+    pub came: Came,
 }
 
 /// The server answers.
@@ -89,6 +113,9 @@ pub struct CheckInReply {
     /// The agent sends all its journals again.
     #[serde(default)]
     pub epoch: Option<String>,
+    /// Tests of the host's own lists, each by its name, that a gate wants to be run now and again while it is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asks: Vec<HostAsk>,
 }
 
 /// Right before a host is changed: does the grant still stand?

@@ -6,12 +6,14 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange, Probe};
 use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, Upgrade};
+use fettle_core::policy::{HostList, HostTest};
+use fettle_core::rollout::{Came, HostAsk};
 use fettle_core::testbed::{Limit, Mirror, NotMirrored, Phase, TestReport, TwinPackage, Verdict};
 use fettle_core::transaction::{Entry, Step, StepFacts, TransactionReport, TxEvent};
 use fettle_core::{Digest, Hold, Timestamp};
 use fettle_wire::agent::{
-    CheckIn, CheckInReply, Enroll, Enrolled, Redeem, RedeemReply, Renew, Renewed, Tested,
-    TestedReply,
+    CheckIn, CheckInReply, Enroll, Enrolled, RanReport, Redeem, RedeemReply, Renew, Renewed,
+    Tested, TestedReply,
 };
 use fettle_wire::sign::{ASSIGNMENT_TYPE, NotBelieved, SignedAssignment, Signer};
 use serde::{Serialize, de::DeserializeOwned};
@@ -36,6 +38,15 @@ fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(name: &str, value
         value,
         "{name}: reads back as something else"
     );
+}
+
+fn ran(came: Came) -> RanReport {
+    RanReport {
+        ask: "ro-7/0/1795000000000000/shop-answers".into(),
+        began_ms_ago: 4100,
+        ended_ms_ago: 1900,
+        came,
+    }
 }
 
 fn change() -> PackageChange {
@@ -177,8 +188,12 @@ fn every_message_is_what_its_golden_file_says() {
             reports: vec![report],
             generation: 3,
             session: Some("0123456789abcdef0123456789abcdef".into()),
+            ran: vec![],
         },
     );
+    golden("ran-well", &ran(Came::Well));
+    golden("ran-badly", &ran(Came::Badly { said: "exit code 1: 2 of 14 orders lost".into() }));
+    golden("ran-lacks", &ran(Came::Lacks { why: "it has no tests.d/shop".into() }));
     golden(
         "checkin-reply",
         &CheckInReply {
@@ -190,8 +205,11 @@ fn every_message_is_what_its_golden_file_says() {
             renew: false,
             takes_packed: true,
             epoch: Some("00112233445566778899aabbccddeeff".into()),
+            asks: vec![],
         },
     );
+    let test = HostTest { list: HostList::Tests, name: "shop".into() };
+    golden("ask", &HostAsk { ask: ran(Came::Well).ask, test });
     golden("redeem", &Redeem { assignment: assignment().id, generation: 3 });
     golden("redeem-go", &RedeemReply::Go);
     golden(
@@ -229,7 +247,7 @@ fn tested() -> Tested {
 #[test]
 fn no_golden_file_is_forgotten() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 11);
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 15);
 }
 
 #[test]
@@ -268,6 +286,7 @@ fn unknown_fields_of_a_later_version_are_ignored() {
         reports: vec![],
         generation: 0,
         session: None,
+        ran: vec![],
     })
     .unwrap();
     value["mood"] = "good".into();

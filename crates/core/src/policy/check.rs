@@ -50,6 +50,50 @@ pub enum CheckKind {
         /// Where.
         url: String,
     },
+    /// Each patched host of the wave runs a program of its own list; it has to come out well.
+    Host {
+        /// Which.
+        test: HostTest,
+        /// On so many of them, in percent.
+        min_percent: u32,
+    },
+}
+
+/// A program that a host's administrator lets be run by name. The name is all that ever goes to the host, and a host
+/// that has no such file runs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HostTest {
+    /// On which of the host's lists it stands.
+    pub list: HostList,
+    /// File name, no slash.
+    pub name: String,
+}
+
+/// The lists of a host, below its `/etc/fettle`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HostList {
+    /// `tests.d`: does what is installed fit together?
+    #[serde(rename = "tests.d")]
+    Tests,
+    /// `probes.d`: does the host do its work?
+    #[serde(rename = "probes.d")]
+    Probes,
+}
+
+impl HostList {
+    /// Its directory's name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tests => "tests.d",
+            Self::Probes => "probes.d",
+        }
+    }
+}
+
+impl std::fmt::Display for HostTest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.list.word(), self.name)
+    }
 }
 
 impl CheckKind {
@@ -58,6 +102,7 @@ impl CheckKind {
         match self {
             Self::Prometheus { .. } => "prometheus",
             Self::Webhook { .. } => "webhook",
+            Self::Host { .. } => "host",
         }
     }
 }

@@ -7,12 +7,14 @@ use crate::{Hold, HostId, Timestamp, later};
 mod approve;
 mod ask;
 mod evidence;
+mod ran;
 mod undo;
 
 pub use approve::{NoWord, WaveApproval};
 use ask::Gate;
 pub use evidence::{
-    Answer, EVIDENCE_STANDS_SECONDS, GateEvidence, HostProof, Judged, Question, Reading, Says, Word,
+    Answer, Came, EVIDENCE_STANDS_SECONDS, GateEvidence, HostAsk, HostProof, HostRan, Judged,
+    Question, Reading, Says, Word,
 };
 
 /// What the gate of the wave at work says.

@@ -2,6 +2,7 @@
 
 use super::enroll::{check_version, known};
 use crate::app::{App, now};
+use crate::gates;
 use crate::judging::judge;
 use crate::rollouts::{advance, load, of_host, settled};
 use crate::trust::{Peer, random};
@@ -11,7 +12,7 @@ use fettle_core::rollout::{HostState, Phase, Rollout};
 use fettle_core::transaction::{Progress, TransactionReport, TxEvent};
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp, TransactionId};
 use fettle_store::{Tx, assignments, hosts, transactions};
-use fettle_wire::agent::{CheckIn, CheckInReply};
+use fettle_wire::agent::{CheckIn, CheckInReply, MOST_ASKS};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,6 +37,9 @@ pub(super) fn checkin(
     check_reports(&said.reports)?;
     if said.session.as_ref().is_some_and(|session| session.len() > LONGEST_SESSION) {
         return Err(odd("a session's name beyond reason".to_owned()));
+    }
+    if said.ran.len() > MOST_ASKS {
+        return Err(odd(format!("the outcome of {} tests at once", said.ran.len())));
     }
     if let Some(inventory) = &said.inventory {
         check_inventory(inventory)?;
@@ -66,6 +70,8 @@ pub(super) fn checkin(
     let (assignment, rollouts) = app.store.read::<_, Problem>(|view| {
         Ok((assignments::current(view, host)?, of_host(app, view, host)?))
     })?;
+    let asks = gates::host_tests::asks(&rollouts, host, now);
+    app.gates.ran.heard(host, &asks, said.ran, now);
     if !rollouts.is_empty() {
         // A word from a host can open a gate.
         app.drive.notify_one();
@@ -79,6 +85,7 @@ pub(super) fn checkin(
         renew: peer.life.is_some_and(|life| is_old(life, now)),
         takes_packed: true,
         epoch: app.epoch.get().cloned(),
+        asks,
     })
 }
 

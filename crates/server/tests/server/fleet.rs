@@ -11,7 +11,7 @@ use fettle_core::transaction::{
 use fettle_core::{Digest, HostId, Problem, Timestamp};
 use fettle_server::feeds::FeedFetching;
 use fettle_server::{Running, Server, ServerOptions};
-use fettle_wire::agent::{CheckIn, CheckInReply, Enroll, Enrolled, Redeem, RedeemReply};
+use fettle_wire::agent::{CheckIn, CheckInReply, Enroll, Enrolled, RanReport, Redeem, RedeemReply};
 use fettle_wire::api::{
     AddOperator, ApiProblem, MakePlan, MakeToken, OperatorAdded, PlanDetail, RolloutDetail,
     StartRollout, TokenMade,
@@ -298,6 +298,8 @@ pub(crate) struct Agent {
     pub(crate) generation: u64,
     /// Which run of the agent speaks.
     pub(crate) session: String,
+    /// What it says of the tests that it was asked to run.
+    pub(crate) ran: Vec<RanReport>,
     /// The journals the server has not acknowledged to their end, by transaction.
     pub(crate) journals: Vec<(Assignment, Vec<Entry>)>,
     /// Those it has acknowledged.
@@ -342,6 +344,7 @@ impl Agent {
             inventory: inventory(OLD),
             generation: 0,
             session: "first".into(),
+            ran: Vec::new(),
             journals: vec![],
             sent: vec![],
             epoch: None,
@@ -373,6 +376,7 @@ impl Agent {
             reports: reports.collect(),
             generation: self.generation,
             session: Some(self.session.clone()),
+            ran: self.ran.clone(),
         }
     }
 

@@ -6,8 +6,10 @@ use crate::fleet::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use fettle_core::Hold;
 use fettle_core::operator::Role;
-use fettle_core::rollout::{Judged, Phase, RolloutEvent, Says};
+use fettle_core::policy::{HostList, HostTest};
+use fettle_core::rollout::{Came, HostAsk, Judged, Phase, RolloutEvent, Says};
 use fettle_server::{Server, ServerOptions};
+use fettle_wire::agent::{CheckInReply, MOST_ASKS, RanReport};
 use fettle_wire::api::{ApiProblem, ApproveWave, Because, RolloutDetail};
 use ring::hmac;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -317,4 +319,89 @@ fn a_ring_begins_by_the_word_of_an_approver_who_did_not_start_the_rollout() {
     let it: RolloutDetail = lab.post("/rollouts/ro-1/undo", &of_wave);
     let asked: Vec<bool> = it.hosts.iter().map(|h| h.run.undo_asked.is_some()).collect();
     assert_eq!(asked, [false, true], "of that wave and of no other");
+}
+
+fn said(ask: &str, came: Came) -> RanReport {
+    RanReport { ask: ask.to_owned(), began_ms_ago: 20, ended_ms_ago: 5, came }
+}
+
+const SHOP: &str = "[[check]]\nname = \"shop-answers\"\nkind = \"host\"\ntest = \"shop\"\n";
+
+/// What the canary is asked to run, once its bake is over.
+fn asked(lab: &Lab, agents: &mut [Agent]) -> HostAsk {
+    canary_patched(lab, agents);
+    until("the question", || agents[0].checkin(lab).asks.pop())
+}
+
+#[test]
+fn a_host_is_asked_for_a_test_by_name_and_its_own_answer_opens_the_gate() {
+    let (lab, mut agents) = fleet("", SHOP);
+    let ask = asked(&lab, &mut agents);
+    assert_eq!(ask.test, HostTest { list: HostList::Tests, name: "shop".into() });
+    let why = "canary-1 has not answered since the bake ended";
+    at_gate(&lab, &mut agents, "no answer", |it| waits_for(it, "shop-answers", why));
+    assert!(agents[1].checkin(&lab).asks.is_empty(), "it is not of the wave");
+    // Another host's word about it, an answer to something that was not asked, and one from before the bake.
+    agents[1].ran = vec![said(&ask.ask, Came::Well)];
+    let early = RanReport { began_ms_ago: 3_600_000, ..said(&ask.ask, Came::Well) };
+    for wrong in [said("ro-1/0/0/shop-answers", Came::Well), early] {
+        agents[0].ran = vec![wrong];
+        for _ in 0..3 {
+            agents.iter_mut().for_each(|agent| drop(agent.checkin(&lab)));
+            let it = rollout(&lab);
+            assert!(waits_for(&it, "shop-answers", why), "{:?}", it.gate);
+        }
+    }
+    let lacks = Came::Lacks { why: "it has no program `shop` in /etc/fettle/tests.d".into() };
+    agents[0].ran = vec![said(&ask.ask, lacks)];
+    let it = at_gate(&lab, &mut agents, "what it lacks", |it| {
+        waits_for(it, "shop-answers", "canary-1: it has no program `shop`")
+    });
+    assert_eq!((it.gate[0].kind.as_str(), it.gate[0].says), ("host", Says::Waits));
+    agents[0].ran = vec![said(&ask.ask, Came::Well)];
+    let done = finished(&lab, &mut agents);
+    let shop = judged(&done).into_iter().find(|j| j.check == "shop-answers").unwrap();
+    assert_eq!(shop.why, "1 of 1 host(s) ran tests.d/shop well, 100 percent are needed");
+    assert!(shop.evidence.is_some(), "an auditor sees later by what it passed");
+    assert!(agents[0].checkin(&lab).asks.is_empty(), "once the gate is through nothing is asked");
+}
+
+#[test]
+fn a_host_whose_test_comes_out_badly_halts_the_rollout_and_is_taken_back() {
+    let (lab, mut agents) = fleet("undo = \"failed\"", SHOP);
+    let ask = asked(&lab, &mut agents);
+    agents[0].ran = vec![said(&ask.ask, Came::Badly { said: "exit code 1: 2 orders lost".into() })];
+    let it = at_gate(&lab, &mut agents, "the halt", |it| {
+        matches!(it.row.phase, Phase::Halted { .. }) && it.hosts[0].run.undo_asked.is_some()
+    });
+    let Phase::Halted { hold: Hold::GateFailed { reason, .. } } = &it.row.phase else { panic!() };
+    assert_eq!(
+        reason,
+        "check `shop-answers`: tests.d/shop came out badly on canary-1: exit code 1: 2 orders lost"
+    );
+    assert_eq!(it.hosts[1].run.state.word(), "pending");
+}
+
+#[test]
+fn a_server_that_restarts_hears_the_hosts_answers_again() {
+    let (mut lab, mut agents) = fleet("approval = \"before:broad\"", SHOP);
+    let ask = asked(&lab, &mut agents);
+    agents[0].ran = vec![said(&ask.ask, Came::Well)];
+    let passes = |it: &RolloutDetail| {
+        it.gate.iter().any(|j| j.check == "shop-answers" && j.says == Says::Passes)
+    };
+    at_gate(&lab, &mut agents, "the answer", passes);
+    lab.restart();
+    assert!(!passes(&rollout(&lab)), "it has heard nothing yet, and no data never passes");
+    assert_eq!(agents[0].checkin(&lab).asks, [ask], "the same gate asks the same");
+    at_gate(&lab, &mut agents, "the answer again", passes);
+}
+
+#[test]
+fn more_outcomes_than_are_ever_asked_for_are_refused() {
+    let (lab, agents) = fleet("", SHOP);
+    let mut says = agents[0].says(false);
+    says.ran = (0..=MOST_ASKS).map(|n| said(&n.to_string(), Came::Well)).collect();
+    let (status, problem) = agents[0].call::<CheckInReply>(&lab, "checkin", &says).unwrap_err();
+    assert_eq!((status, problem.code.as_str()), (422, "odd-inventory"));
 }

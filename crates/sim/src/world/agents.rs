@@ -2,11 +2,13 @@
 
 use super::{Happening, Reply, Request, World};
 use crate::agent::{Agent, Doing, Work, fault};
-use crate::fleet::cohort;
+use crate::fleet::{after, cohort};
+use crate::gates::{self, Mood, TrulyRan};
 use crate::{Sabotage, check};
-use fettle_core::HostId;
 use fettle_core::assignment::Order;
+use fettle_core::rollout::{Came, HostAsk};
 use fettle_core::transaction::{Next, Outcome, Step, StepFacts, TxEvent, UndoFacts};
+use fettle_core::{HostId, RolloutId};
 
 impl World {
     fn agent(&mut self, host: &HostId) -> Option<&mut Agent> {
@@ -16,7 +18,9 @@ impl World {
     pub(super) fn check_in(&mut self, host: &HostId) {
         let Some(agent) = self.agents.get(host) else { return };
         let busy = agent.next() != Next::Nothing;
-        let pause = if busy { self.random.between(30, 90) } else { self.random.between(120, 240) };
+        let asked = !agent.ran.is_empty();
+        let pause =
+            if busy || asked { self.random.between(30, 90) } else { self.random.between(120, 240) };
         self.due(pause, Happening::CheckIn { host: host.clone() });
         self.speak(host);
     }
@@ -24,8 +28,8 @@ impl World {
     fn speak(&mut self, host: &HostId) {
         let Some(agent) = self.agents.get(host).filter(|a| a.up) else { return };
         let cohort = cohort(&agent.installed);
-        let request =
-            Request::CheckIn { host: host.clone(), cohort, reports: agent.unacknowledged() };
+        let (reports, said) = (agent.unacknowledged(), agent.says(self.now));
+        let request = Request::CheckIn { host: host.clone(), cohort, reports, said };
         self.send(|| Happening::ToServer(Box::new(request.clone())));
     }
 
@@ -35,7 +39,9 @@ impl World {
         let lax = self.sabotaged(Sabotage::IgnoreGenerations);
         let Some(agent) = self.agent(host) else { return };
         match reply {
-            Reply::CheckedIn { acknowledged, assignment } => {
+            Reply::CheckedIn { acknowledged, assignment, asks } => {
+                self.run_asked(host, &asks);
+                let Some(agent) = self.agent(host) else { return };
                 for (id, count) in acknowledged {
                     if let Some(tx) = agent.transactions.get_mut(&id) {
                         tx.acknowledged = tx.acknowledged.max(count);
@@ -71,6 +77,42 @@ impl World {
                 }
                 self.kick(host);
             }
+        }
+    }
+
+    /// Runs what gates ask for, where that is due, and tells it at once.
+    fn run_asked(&mut self, host: &HostId, asks: &[HostAsk]) {
+        let now = self.now;
+        let Some(agent) = self.agents.get_mut(host) else { return };
+        agent.ran.retain(|ask, _| asks.iter().any(|asked| asked.ask == *ask));
+        let mut news = false;
+        for HostAsk { ask, .. } in asks {
+            let last = agent.ran.get(ask).map(|(at, ..)| *at);
+            if last.is_some_and(|at| after(at, 30) > now) {
+                continue;
+            }
+            // Of which rollout, and which check: whoever is asked behaves alike over all of it.
+            let mut parts = ask.splitn(4, '/');
+            let key = parts.next().zip(parts.nth(2));
+            let key = key.map(|(id, check)| (RolloutId(id.to_owned()), check.to_owned()));
+            let mood = key.and_then(|key| self.moods.get(&key).copied()).unwrap_or(Mood::Good);
+            let mood = gates::mood_of(host, mood);
+            let Some(came) = gates::came(&mut self.random, mood) else { continue };
+            let lies = matches!(mood, Mood::Old | Mood::Elsewhere | Mood::Tomorrow);
+            self.checker.sometimes(match (&came, lies) {
+                (_, true) => "host lies about its test",
+                (Came::Well, _) => "host's test well",
+                (Came::Badly { .. }, _) => "host's test badly",
+                (Came::Lacks { .. }, _) => "host lacks its test",
+            });
+            let well = came == Came::Well && !lies;
+            let truly = TrulyRan { host: host.clone(), ask: ask.clone(), at: now, well };
+            self.store.ran.push(truly);
+            agent.ran.insert(ask.clone(), (now, came, mood));
+            news = true;
+        }
+        if news {
+            self.speak(host);
         }
     }
 

@@ -207,6 +207,7 @@ impl World {
         self.tell(|_| format!("process {process} crashes"));
         // What evaluators said was in its memory.
         self.store.evidence.clear();
+        self.store.said.clear();
         let p = &mut self.processes[process];
         p.up = false;
         p.boot += 1;
@@ -271,7 +272,7 @@ impl World {
     pub(super) fn serve(&mut self, request: Request) {
         let Some(process) = self.processes.iter().position(|p| p.up) else { return };
         match request {
-            Request::CheckIn { host, cohort, reports } => {
+            Request::CheckIn { host, cohort, reports, said } => {
                 let now = self.now;
                 let Some(row) = self.store.hosts.get_mut(&host) else { return };
                 row.last_seen = Some(now);
@@ -286,7 +287,11 @@ impl World {
                     return self.crash_process(process);
                 }
                 let assignment = self.store.assignment_of(&host).cloned();
-                let reply = Reply::CheckedIn { acknowledged, assignment };
+                let asks = self.store.ask(&host, said, now);
+                if !asks.is_empty() {
+                    self.signal();
+                }
+                let reply = Reply::CheckedIn { acknowledged, assignment, asks };
                 self.send(|| Happening::ToAgent {
                     host: host.clone(),
                     reply: Box::new(reply.clone()),

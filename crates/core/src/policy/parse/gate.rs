@@ -1,8 +1,8 @@
 //! `[gate]` and `[[check]]`: what must hold between waves, who is asked, and what a red gate undoes.
 
 use super::super::{
-    APPROVAL, CheckKind, CheckRule, EACH_WAVE, Expect, GateRule, HOSTS, PROOF, Policy, Strategy,
-    UndoRule,
+    APPROVAL, CheckKind, CheckRule, EACH_WAVE, Expect, GateRule, HOSTS, HostList, HostTest, PROOF,
+    Policy, Strategy, UndoRule,
 };
 use super::Errors;
 use super::duration::MAX_SECONDS;
@@ -30,10 +30,15 @@ pub(super) const CHECK: Keys = &[
     ("above", "0.99"),
     ("equals", "1"),
     ("for", "\"10m\""),
+    ("test", "\"shop\""),
+    ("command", "\"shop\""),
+    ("min-percent", "100"),
 ];
 
 /// Longest query and address, in bytes.
 const MAX_QUERY: usize = 8192;
+/// Longest name of a file, in bytes (`NAME_MAX`).
+const MAX_FILE_NAME: usize = 255;
 /// A number must have been good for so long at most, in seconds: it is asked for whole each time.
 const MAX_FOR: u64 = 86_400;
 
@@ -41,17 +46,19 @@ const MAX_FOR: u64 = 86_400;
 enum Kind {
     Prometheus,
     Webhook,
+    Host,
 }
 
 impl Kind {
-    const WORDS: [(&'static str, Self); 2] =
-        [("prometheus", Self::Prometheus), ("webhook", Self::Webhook)];
+    const WORDS: [(&'static str, Self); 3] =
+        [("prometheus", Self::Prometheus), ("webhook", Self::Webhook), ("host", Self::Host)];
 
     /// The keys that mean something with this kind, beside those of every check.
     fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Prometheus => &["url", "query", "below", "above", "equals", "for"],
             Self::Webhook => &["url"],
+            Self::Host => &["test", "command", "min-percent"],
         }
     }
 }
@@ -206,6 +213,10 @@ fn check(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Option<CheckRule> {
             s.needs(e, &["url"]);
             CheckKind::Webhook { url: address(e, s) }
         }
+        Kind::Host => {
+            let min_percent = s.count(e, "min-percent", 1..=100).unwrap_or(100);
+            CheckKind::Host { test: host_test(e, s)?, min_percent }
+        }
     };
     let fail_after_seconds = s.duration(e, "fail-after", 0..=MAX_SECONDS);
     Some(CheckRule { name, asks, fail_after_seconds })
@@ -228,6 +239,38 @@ fn expect(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Option<Expect> {
         "above" => Expect::Above(limit),
         _ => Expect::Equals(limit),
     })
+}
+
+/// What the hosts run: a file of one of their own lists, by its name.
+fn host_test(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Option<HostTest> {
+    let (key, list) = match (s.has("test"), s.has("command")) {
+        (true, false) => ("test", HostList::Tests),
+        (false, true) => ("command", HostList::Probes),
+        (both, _) => {
+            let message = if both {
+                "the check has `test` and `command`"
+            } else {
+                "the check does not say what the hosts run"
+            };
+            let hint = "write `test = \"shop\"` for /etc/fettle/tests.d/shop of each host, or `command = \"shop\"` for /etc/fettle/probes.d/shop";
+            e.at(s.at, message, hint);
+            return None;
+        }
+    };
+    let name = s.text(e, key)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty()
+        || name.len() > MAX_FILE_NAME
+        || name.starts_with(['.', '-'])
+        || !name.chars().all(allowed)
+    {
+        let hint = format!(
+            "write the name of a file in the hosts' /etc/fettle/{}, without its directory and without arguments",
+            list.word()
+        );
+        e.at(s.place(key), format!("`{key}` must be a file name"), hint);
+    }
+    Some(HostTest { list, name })
 }
 
 /// An address that the server asks: `https://name[:port]/path`.

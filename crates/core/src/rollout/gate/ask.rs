@@ -6,6 +6,7 @@ use super::evidence::{
 use super::later;
 use crate::assignment::{ApplyOrder, RebootRule};
 use crate::finding::FindingState;
+use crate::plan::Wave;
 use crate::policy::{APPROVAL, CheckKind, CheckRule, Expect, PROOF, glob};
 use crate::rollout::{HostState, Observations, Phase, Rollout};
 use crate::{HostId, Timestamp};
@@ -25,34 +26,41 @@ pub(super) struct Gate {
 
 /// What was made of an answer, before it is put on record.
 pub(super) struct Finding {
-    says: Says,
-    why: String,
-    since: Option<Timestamp>,
-    bad: Vec<HostId>,
+    pub(super) says: Says,
+    pub(super) why: String,
+    pub(super) since: Option<Timestamp>,
+    pub(super) bad: Vec<HostId>,
 }
 
-fn found(says: Says, why: impl Into<String>) -> Finding {
+pub(super) fn found(says: Says, why: impl Into<String>) -> Finding {
     Finding { says, why: why.into(), since: None, bad: Vec::new() }
 }
 
 /// No data, since then.
-fn nothing(why: impl Into<String>, since: Timestamp) -> Finding {
+pub(super) fn nothing(why: impl Into<String>, since: Timestamp) -> Finding {
     Finding { since: Some(since), ..found(Says::Waits, why) }
 }
 
 impl Rollout {
-    /// What the gate at work asks of others now: nothing before its wave has ended, nor while the rollout stands still,
-    /// nor after an operator has excused the wave.
-    pub fn questions(&self) -> Vec<Question> {
-        let Some(wave) = self.plan.waves.get(self.wave as usize) else { return Vec::new() };
-        let Some(ended_at) = self.wave_ended_at else { return Vec::new() };
+    /// The wave whose gate asks now, since when it has ended and until when it bakes: none before it has ended, nor while
+    /// the rollout stands still, nor after an operator has excused it.
+    pub(super) fn asking(&self) -> Option<(&Wave, Timestamp, Timestamp)> {
+        let wave = self.plan.waves.get(self.wave as usize)?;
+        let ended_at = self.wave_ended_at?;
         // After the last wave nothing begins, and the first step of the traffic only makes sure of what was there.
         let none = self.wave as usize + 1 >= self.plan.waves.len() || wave.traffic == Some(0);
         if self.phase != Phase::Running || none || self.excused_wave == Some(self.wave) {
-            return Vec::new();
+            return None;
         }
-        let hosts: Vec<HostId> = self.patched_in(self.wave).map(|(id, _)| id.clone()).collect();
         let (since, until) = self.bake_of(self.wave, ended_at);
+        Some((wave, since, until))
+    }
+
+    /// What the gate at work asks now of somebody outside the fleet. What it asks of the wave's own hosts is
+    /// [`Rollout::asks_of`].
+    pub fn questions(&self) -> Vec<Question> {
+        let Some((wave, since, until)) = self.asking() else { return Vec::new() };
+        let hosts: Vec<HostId> = self.patched_in(self.wave).map(|(id, _)| id.clone()).collect();
         let ask = |check: &CheckRule| Question {
             wave: self.wave,
             check: check.clone(),
@@ -60,7 +68,8 @@ impl Rollout {
             since,
             until,
         };
-        wave.gate.checks.iter().map(ask).collect()
+        let outside = |check: &&CheckRule| !matches!(check.asks, CheckKind::Host { .. });
+        wave.gate.checks.iter().filter(outside).map(ask).collect()
     }
 
     /// Does the gate at work want to know where its hosts' findings stand? From the end of its bake on.
@@ -106,8 +115,15 @@ impl Rollout {
         for check in &wave.gate.checks {
             let evidence = fresh(&check.name, gate, seen);
             let stale = seen.gate.get(&check.name).filter(|e| e.wave == gate.wave);
-            let finding =
-                patience(check, baked, gate.now, judge_check(check, gate, evidence, stale));
+            let finding = match &check.asks {
+                // A step of the traffic has no hosts of its own that could run something.
+                CheckKind::Host { .. } if wave.hosts.is_empty() => continue,
+                CheckKind::Host { test, min_percent } => {
+                    self.judge_ran(test, *min_percent, gate, evidence, seen)
+                }
+                _ => judge_check(check, gate, evidence, stale),
+            };
+            let finding = patience(check, baked, gate.now, finding);
             out.push(record(&check.name, check.asks.word(), finding, evidence.or(stale)));
         }
         out
@@ -287,7 +303,7 @@ fn judge_readings(
 }
 
 /// The first few, and how many more there are.
-fn few<T: AsRef<str>>(all: &[T]) -> String {
+pub(super) fn few<T: AsRef<str>>(all: &[T]) -> String {
     let named: Vec<&str> = all.iter().take(NAMED).map(AsRef::as_ref).collect();
     match all.len().saturating_sub(NAMED) {
         0 => named.join("; "),

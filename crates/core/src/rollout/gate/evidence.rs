@@ -4,7 +4,7 @@
 //! for which wave. It cannot pass a gate, fail it, or act on a host; [`Judged`] is the core's.
 
 use crate::finding::FindingState;
-use crate::policy::{CheckRule, HOSTS};
+use crate::policy::{CheckRule, HOSTS, HostTest};
 use crate::{HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -69,6 +69,50 @@ pub enum Answer {
     Findings {
         /// Host → what its last inventory says.
         hosts: BTreeMap<HostId, HostProof>,
+    },
+    /// What came of the program that each of the wave's hosts was asked to run.
+    Ran {
+        /// Host → what it last said, where it has said something.
+        hosts: BTreeMap<HostId, HostRan>,
+    },
+}
+
+/// What a gate asks of a host itself: to run a program of its own list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAsk {
+    /// Of this gate and check and of no other: an answer says it again.
+    pub ask: String,
+    /// Which program.
+    pub test: HostTest,
+}
+
+/// What a host says of a program that it was asked to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRan {
+    /// When it was started, by the server's clock.
+    pub began_at: Timestamp,
+    /// When it ended, by the server's clock.
+    pub ended_at: Timestamp,
+    /// What came of it.
+    #[serde(flatten)]
+    pub came: Came,
+}
+
+/// What came of a host's own test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "came", rename_all = "kebab-case")]
+pub enum Came {
+    /// It ended well.
+    Well,
+    /// It ended badly.
+    Badly {
+        /// How it ended, and the last line that it wrote.
+        said: String,
+    },
+    /// The host has no such program, or could not run it.
+    Lacks {
+        /// In words.
+        why: String,
     },
 }
 
@@ -164,6 +208,13 @@ impl Says {
     }
 }
 
+impl HostRan {
+    /// Did it come out as it should?
+    pub fn is_well(&self) -> bool {
+        self.came == Came::Well
+    }
+}
+
 /// As many hosts and readings of an answer are kept with a gate's event.
 const KEPT: usize = 50;
 
@@ -184,6 +235,14 @@ impl Answer {
                         .take(hosts.len() - KEPT)
                         .collect();
                     clean.iter().for_each(|id| drop(hosts.remove(id)));
+                }
+            }
+            Self::Ran { hosts } => {
+                if hosts.len() > KEPT {
+                    let surplus = hosts.len() - KEPT;
+                    let well = hosts.iter().filter(|(_, ran)| ran.is_well()).map(|(id, _)| id);
+                    let well: Vec<HostId> = well.take(surplus).cloned().collect();
+                    well.iter().for_each(|id| drop(hosts.remove(id)));
                 }
             }
             Self::Word { reason, .. } => {

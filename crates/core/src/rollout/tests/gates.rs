@@ -3,7 +3,7 @@
 use super::*;
 use crate::assignment::RestartRule;
 use crate::finding::FindingState;
-use crate::policy::{CheckKind, CheckRule, Expect, UndoRule};
+use crate::policy::{CheckKind, CheckRule, Expect, HostList, HostTest, UndoRule};
 
 fn number(for_seconds: u64, fail_after_seconds: Option<u64>) -> CheckRule {
     let asks = CheckKind::Prometheus {
@@ -381,4 +381,160 @@ fn nothing_is_asked_while_a_wave_is_at_work_or_the_rollout_stands_or_after_the_l
     w.runs("b", Outcome::Patched);
     w.look();
     assert!(w.rollout.questions().is_empty());
+}
+
+fn shop() -> HostTest {
+    HostTest { list: HostList::Tests, name: "shop".into() }
+}
+
+fn hosts_run(min_percent: u32, fail_after_seconds: Option<u64>) -> CheckRule {
+    let asks = CheckKind::Host { test: shop(), min_percent };
+    CheckRule { name: "shop".into(), asks, fail_after_seconds }
+}
+
+/// Hosts `a`, `b` and `c` are patched, and their bake is over; `d` comes after them.
+fn three_baked(check: CheckRule) -> World {
+    let rule = GateRule { checks: vec![check], ..gate() };
+    let mut w = World::new(plan(&[&["a", "b", "c"], &["d"]], rule));
+    w.look();
+    for host in ["a", "b", "c"] {
+        w.runs(host, Outcome::Patched);
+    }
+    assert_eq!(w.look(), ["wave-ended 0"]);
+    w.pass(300);
+    w
+}
+
+/// A host, how long ago its run began and ended, and what came of it.
+type RanAgo<'a> = (&'a str, i64, i64, Came);
+
+fn ran(w: &World, hosts: &[RanAgo<'_>]) -> Answer {
+    let ago = |seconds: i64| w.now - jiff::SignedDuration::from_secs(seconds);
+    let one = |(id, began, ended, came): &RanAgo<'_>| {
+        let (began_at, ended_at) = (ago(*began), ago(*ended));
+        (HostId((*id).into()), HostRan { began_at, ended_at, came: came.clone() })
+    };
+    Answer::Ran { hosts: hosts.iter().map(one).collect() }
+}
+
+#[test]
+fn each_patched_host_runs_its_own_test_after_the_bake_or_the_gate_does_not_pass() {
+    let well = |id: &'static str| (id, 9, 5, Came::Well);
+    let bad =
+        |id: &'static str| (id, 9, 5, Came::Badly { said: "exit code 1: 2 orders lost".into() });
+    let lacks = |id: &'static str| (id, 9, 5, Came::Lacks { why: "it has no `shop`".into() });
+    let at = |began, ended| vec![well("a"), well("b"), ("c", began, ended, Came::Well)];
+    type Case<'a> = (&'a str, u32, Vec<RanAgo<'a>>, &'a str, &'a str);
+    let table: [Case<'_>; 13] = [
+        ("all well", 100, vec![well("a"), well("b"), well("c")], "passes", ""),
+        (
+            "nobody answers",
+            100,
+            vec![],
+            "waits",
+            "name-of-a has not answered since the bake ended; name-of-b",
+        ),
+        ("one is mute", 100, vec![well("a"), well("b")], "waits", "; name-of-c has not answered"),
+        (
+            "one lacks it",
+            100,
+            vec![well("a"), well("b"), lacks("c")],
+            "waits",
+            "; name-of-c: it has no `s",
+        ),
+        (
+            "one fails",
+            100,
+            vec![well("a"), well("b"), bad("c")],
+            "fails",
+            "check `shop`: tests.d/shop came out badly on name-of-c: exit code 1: 2 orders lost",
+        ),
+        ("one fails, the others are mute", 100, vec![bad("c")], "fails", "badly on name-of-c"),
+        ("one may fail", 60, vec![well("a"), well("b"), bad("c")], "passes", ""),
+        ("one may be mute", 60, vec![well("a"), well("b")], "passes", ""),
+        (
+            "two may not fail",
+            60,
+            vec![well("a"), bad("b"), bad("c")],
+            "fails",
+            "badly on name-of-b",
+        ),
+        ("begun while it baked", 100, at(201, 5), "waits", "; name-of-c has not answered"),
+        ("too long ago", 100, at(150, 121), "waits", "; name-of-c has not answered"),
+        ("of the future", 100, at(-1, -1), "waits", "; name-of-c has not answered"),
+        ("ended before it began", 100, at(5, 9), "waits", "; name-of-c has not answered"),
+    ];
+    for (what, percent, hosts, then, why) in table {
+        let mut w = three_baked(hosts_run(percent, None));
+        w.pass(200);
+        let answer = ran(&w, &hosts);
+        say(&mut w, "shop", 0, 0, answer);
+        let (found, told) = match w.look().first().map(String::as_str) {
+            Some("gate-passed 0") => ("passes", String::new()),
+            Some("halted gate-failed") => {
+                ("fails", w.rollout.phase.hold().map(|hold| hold.to_string()).unwrap_or_default())
+            }
+            _ => ("waits", waits(&w)),
+        };
+        assert_eq!(found, then, "{what}: {told}");
+        assert!(told.contains(why), "{what}: {told}");
+        let bad = |(.., came): &&RanAgo<'_>| then == "fails" && matches!(came, Came::Badly { .. });
+        let failed: BTreeSet<HostId> =
+            hosts.iter().filter(bad).map(|(id, ..)| HostId((*id).into())).collect();
+        assert_eq!(w.rollout.faulted, failed, "{what}");
+    }
+}
+
+#[test]
+fn anothers_word_and_another_hosts_run_are_no_answer_of_the_waves_hosts() {
+    let mut w = three_baked(hosts_run(100, None));
+    say(&mut w, "shop", 0, 0, Answer::Word { word: Word::Pass, reason: "ok".into() });
+    assert_eq!(w.look(), [""; 0]);
+    let another = ran(&w, &[("d", 0, 0, Came::Well)]);
+    say(&mut w, "shop", 0, 0, another);
+    assert_eq!(w.look(), [""; 0]);
+    assert!(waits(&w).contains("0 of 3 host(s) ran tests.d/shop well"), "{}", waits(&w));
+}
+
+#[test]
+fn hosts_that_stay_mute_are_waited_for_as_long_as_the_policy_has_patience() {
+    let mut w = three_baked(hosts_run(100, Some(600)));
+    assert_eq!(w.pass(599), [""; 0]);
+    assert_eq!(w.pass(1), ["halted gate-failed"]);
+    let (_, RolloutEvent::Halted { hold, judged }) = w.log.last().unwrap() else { panic!() };
+    assert!(hold.to_string().contains("the policy waits 600 s for it"), "{hold}");
+    assert_eq!(judged.iter().map(|j| j.kind.as_str()).collect::<Vec<_>>(), ["hosts", "host"]);
+}
+
+#[test]
+fn hosts_are_asked_after_the_bake_and_by_another_word_for_each_gate() {
+    let rule = GateRule { checks: vec![hosts_run(100, None)], ..gate() };
+    let mut w = World::new(plan(&[&["a"], &["b"], &["c"]], rule));
+    let asks = |w: &World, host: &str| w.rollout.asks_of(&HostId(host.into()), w.now);
+    w.look();
+    assert!(asks(&w, "a").is_empty(), "it is at work");
+    w.runs("a", Outcome::Patched);
+    w.look();
+    assert!(w.rollout.questions().is_empty(), "nobody outside the fleet is asked");
+    assert!(asks(&w, "a").is_empty(), "it bakes");
+    w.pass(300);
+    let first = asks(&w, "a");
+    assert_eq!((first.len(), &first[0].test), (1, &shop()));
+    assert!(asks(&w, "b").is_empty() && asks(&w, "x").is_empty(), "the wave's hosts alone");
+    w.pass(10);
+    assert_eq!(asks(&w, "a"), first, "the same gate asks the same");
+    let answer = ran(&w, &[("a", 1, 1, Came::Well)]);
+    say(&mut w, "shop", 0, 0, answer);
+    w.pass(0);
+    assert_eq!((w.rollout.wave, asks(&w, "a").len()), (1, 0));
+    w.pass(HOUR);
+    w.runs("b", Outcome::Patched);
+    w.pass(300);
+    w.pass(300);
+    let second = asks(&w, "b");
+    assert_eq!(second.len(), 1);
+    assert_ne!(second[0].ask, first[0].ask);
+    let paused = w.rollout.pause("alice", "lunch").unwrap();
+    w.take(&paused);
+    assert!(asks(&w, "b").is_empty(), "it stands");
 }

@@ -1,7 +1,7 @@
 //! What a gate asks of others, and how a text that asks badly is told so.
 
 use super::*;
-use crate::policy::{CheckKind, Expect, UndoRule};
+use crate::policy::{CheckKind, Expect, HostList, HostTest, UndoRule};
 
 const RINGS: &str = "[policy]\nname = \"p\"\nselect = \"all\"\n[[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\n[[ring]]\nname = \"broad\"\n";
 
@@ -75,7 +75,7 @@ line 9, column 1: the check says several times where the number has to be; write
 line 12, column 7: `url` must begin with https:// or http://; write one such as `url = "https://prometheus.example.org"`
 line 18, column 7: `url` holds a name or password; take name and password away: a policy is read by many
 line 19, column 1: `query` means nothing with `kind = "webhook"`; take it away; it goes with "prometheus"
-line 22, column 8: `kind` cannot be "promethius"; write one of "prometheus", "webhook"
+line 22, column 8: `kind` cannot be "promethius"; write one of "prometheus", "webhook", "host"
 "#);
     insta::assert_snapshot!(wrong("[[check]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"https:///x\"\n[[check]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"http://h/#x\"\nfail-after = 3\n[[check]]\nname = \"n\"\nkind = \"prometheus\"\nurl = \"http://h\"\nquery = \"q\"\nbelow = nan\nfor = \"2d\"\n"), @r#"
 line 12, column 7: `url` names no host; write one such as `url = "https://prometheus.example.org"`
@@ -107,4 +107,32 @@ fn a_check_is_told_apart_by_its_name_where_policies_differ() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].what.starts_with("check errors."), "{told:?}");
     assert_eq!((told[0].from.as_deref(), told[0].to.as_deref()), (Some("0.5"), Some("0.25")));
+}
+
+#[test]
+fn hosts_run_a_program_of_their_own_lists_by_its_name() {
+    for (text, list, percent) in [
+        ("test = \"shop\"", HostList::Tests, 100),
+        ("command = \"shop\"\nmin-percent = 90", HostList::Probes, 90),
+    ] {
+        let gate = of(&format!("[[check]]\nname = \"shop-answers\"\nkind = \"host\"\n{text}\n"));
+        let test = HostTest { list, name: "shop".into() };
+        assert_eq!(gate.checks[0].asks, CheckKind::Host { test, min_percent: percent });
+        let json = serde_json::to_string(&gate).unwrap();
+        assert_eq!(serde_json::from_str::<GateRule>(&json).unwrap(), gate, "{json}");
+    }
+    let check = |rest: &str| format!("[[check]]\nname = \"c\"\nkind = \"host\"\n{rest}\n");
+    insta::assert_snapshot!(wrong(&check("")), @r#"line 9, column 1: the check does not say what the hosts run; write `test = "shop"` for /etc/fettle/tests.d/shop of each host, or `command = "shop"` for /etc/fettle/probes.d/shop"#);
+    insta::assert_snapshot!(wrong(&check("test = \"a\"\ncommand = \"b\"\nurl = \"http://h\"")), @r#"
+line 9, column 1: the check has `test` and `command`; write `test = "shop"` for /etc/fettle/tests.d/shop of each host, or `command = "shop"` for /etc/fettle/probes.d/shop
+line 14, column 1: `url` means nothing with `kind = "host"`; take it away; it goes with "prometheus" or "webhook"
+"#);
+    insta::assert_snapshot!(wrong(&check("test = \"/bin/sh -c reboot\"\nmin-percent = 0")), @r#"
+line 12, column 8: `test` must be a file name; write the name of a file in the hosts' /etc/fettle/tests.d, without its directory and without arguments
+line 13, column 15: `min-percent` must be from 1 to 100; write one such as `min-percent = 100`
+"#);
+    insta::assert_snapshot!(wrong(&check("command = \"../x\"\ntest-percent = 1")), @r#"
+line 12, column 11: `command` must be a file name; write the name of a file in the hosts' /etc/fettle/probes.d, without its directory and without arguments
+line 13, column 1: [[check]] has no key `test-percent`; did you mean `min-percent`?
+"#);
 }
