@@ -5,6 +5,7 @@
 
 mod asked;
 mod inventory;
+mod measured;
 mod reports;
 mod twins;
 mod worker;
@@ -42,6 +43,9 @@ struct CheckInText<'a> {
     session: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ran: Vec<fettle_wire::agent::RanReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    measured: Vec<fettle_wire::agent::MeasuredReport>,
+    clock: i64,
 }
 
 /// Runs until SIGTERM or SIGINT. A transaction under way is left to its own unit and journal; the next start
@@ -114,6 +118,7 @@ struct Agent<'s> {
     worker: worker::Worker,
     twins: twins::Twins,
     asked: asked::Asked,
+    measured: measured::Measured,
     /// Names this run of the agent among all that speak with its identity.
     session: String,
     /// Does the server say that it takes compressed bodies?
@@ -129,6 +134,7 @@ impl<'s> Agent<'s> {
         let worker = worker::Worker::new(settings, link.clone(), news.clone());
         let twins = twins::Twins::new(settings, news.clone());
         let asked = asked::Asked::new(settings, news.clone());
+        let measured = measured::Measured::new(settings);
         let inventory = inventory::Watch::new(settings);
         let session = session().map_err(|e| LinkError::Identity(e).problem())?;
         let (takes_packed, said) = (false, None);
@@ -141,6 +147,7 @@ impl<'s> Agent<'s> {
             worker,
             twins,
             asked,
+            measured,
             session,
             takes_packed,
             said,
@@ -206,6 +213,7 @@ impl<'s> Agent<'s> {
             self.renew().await?;
         }
         self.asked.take(&reply.asks);
+        self.measured.take(&reply.watches);
         if let Some(signed) = &reply.assignment {
             self.obey(signed);
         }
@@ -229,6 +237,8 @@ impl<'s> Agent<'s> {
             generation,
             session: &self.session,
             ran: self.asked.reports(),
+            measured: self.measured.reports(),
+            clock: measured::clock(),
         };
         const CALL: &str = "/agent/v1/checkin";
         match inventory.is_some() && self.takes_packed {

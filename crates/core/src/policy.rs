@@ -23,7 +23,8 @@ mod strategy;
 mod window;
 
 pub use check::{
-    APPROVAL, CheckKind, CheckRule, EACH_WAVE, Expect, HOSTS, HostList, HostTest, PROOF, UndoRule,
+    APPROVAL, CheckKind, CheckRule, EACH_WAVE, Expect, HOSTS, HostList, HostTest, PROOF,
+    PerformanceRule, UndoRule,
 };
 pub use classify::{Counted, Deadline};
 pub use cycle::{CycleRule, CycleStart, CycleWhen};

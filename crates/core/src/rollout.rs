@@ -31,7 +31,7 @@ pub use decide::{GRANT_SECONDS, MAX_GRANTS, MIN_GRANT_SECONDS};
 pub use effects::effects;
 pub use gate::{
     Answer, Came, EVIDENCE_STANDS_SECONDS, GateEvidence, HostAsk, HostProof, HostRan, Judged,
-    NoWord, Question, Reading, Says, WaveApproval, Word,
+    Measured, NoWord, Question, Reading, Sample, Says, WaveApproval, Word,
 };
 pub use runs::Runs;
 pub use sight::Sight;

@@ -4,6 +4,7 @@
 
 mod call;
 pub(crate) mod host_tests;
+pub(crate) mod measured;
 mod prometheus;
 mod webhook;
 
@@ -28,6 +29,8 @@ pub(crate) struct Found {
     answers: Mutex<BTreeMap<(RolloutId, String), GateEvidence>>,
     /// What hosts said of the tests that gates made them run.
     pub(crate) ran: host_tests::Ran,
+    /// What hosts measured.
+    pub(crate) samples: measured::Samples,
 }
 
 impl Found {
@@ -115,7 +118,9 @@ fn ask(app: &App, asked: &Asked, now: Timestamp) -> Result<Answer, String> {
             webhook::ask(url, &app.trust.webhook_secret, &asked.rollout, &asked.question, now)
         }
         // The hosts are asked when they check in.
-        CheckKind::Host { .. } => Err("it is asked of the hosts themselves".to_owned()),
+        CheckKind::Host { .. } | CheckKind::Performance(_) => {
+            Err("it is asked of the hosts themselves".to_owned())
+        }
     }
 }
 

@@ -187,8 +187,9 @@ pub(crate) fn observe(
     if let Some(proof) = gates::proof(view, state, now)? {
         seen.gate.insert(proof.check.clone(), proof);
     }
-    for ran in gates::host_tests::evidence(app, state, now) {
-        seen.gate.insert(ran.check.clone(), ran);
+    let of_hosts = gates::host_tests::evidence(app, state, now);
+    for evidence in of_hosts.chain(gates::measured::evidence(app, state, now)) {
+        seen.gate.insert(evidence.check.clone(), evidence);
     }
     let window = |ignore: bool| match policy.as_ref().map(|p| p.window_for(now, ignore)) {
         Some(window) => (window.hold, window.closes_at),

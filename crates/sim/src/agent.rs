@@ -4,7 +4,7 @@ use crate::gates::{self, Mood, Said};
 use fettle_core::assignment::{Assignment, Order};
 use fettle_core::rollout::Came;
 use fettle_core::transaction::{Entry, Fault, Next, Progress, Step, TxEvent};
-use fettle_core::{AssignmentId, HostId, Timestamp};
+use fettle_core::{AssignmentId, HostId, RolloutId, Timestamp};
 use std::collections::BTreeMap;
 
 /// One transaction of a host, on its disk.
@@ -50,6 +50,8 @@ pub(crate) struct Agent {
     pub(crate) asked: u32,
     /// Tests that gates ask for: when each last ran, and what came of it.
     pub(crate) ran: BTreeMap<String, (Timestamp, Came, Mood)>,
+    /// Rollouts whose gates want to know what it measures, each with when their wave began to be changed.
+    pub(crate) looked: Vec<(RolloutId, Timestamp)>,
 }
 
 /// What a finished piece of work was.
@@ -75,6 +77,7 @@ impl Agent {
             granted: None,
             asked: 0,
             ran: BTreeMap::new(),
+            looked: Vec::new(),
         }
     }
 
@@ -103,6 +106,7 @@ impl Agent {
         self.granted = None;
         self.asked = 0;
         self.ran.clear();
+        self.looked.clear();
     }
 
     /// May the agent begin this assignment? An older generation is refused, the same again is harmless.

@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// What a campaign has to have seen, or its silence means nothing.
-pub const MUST_COME_UP: [&str; 43] = [
+pub const MUST_COME_UP: [&str; 46] = [
     "a twin failed",
     "aborted on a full budget",
     "agent restarted",
@@ -68,6 +68,9 @@ pub const MUST_COME_UP: [&str; 43] = [
     "host's test badly",
     "host's test well",
     "hosts' test passed",
+    "host measured badly",
+    "host measured well",
+    "measures passed",
     "check waited for",
     "no answer",
     "proof failed",

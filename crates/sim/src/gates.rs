@@ -2,13 +2,16 @@
 
 use crate::random::Random;
 use crate::server::Store;
+use fettle_core::assignment::Probe;
 use fettle_core::finding::FindingState;
 use fettle_core::plan::Plan;
 use fettle_core::policy::{
-    CheckKind, CheckRule, EACH_WAVE, Expect, GateRule, HostList, HostTest, PROOF, UndoRule,
+    CheckKind, CheckRule, EACH_WAVE, Expect, GateRule, HostList, HostTest, PROOF, PerformanceRule,
+    UndoRule,
 };
 use fettle_core::rollout::{
-    Answer, Came, GateEvidence, HostProof, HostRan, Observations, Question, Reading, Rollout, Word,
+    Answer, Came, GateEvidence, HostProof, HostRan, Measured, Observations, Question, Reading,
+    Rollout, Sample, Word,
 };
 use fettle_core::{HostId, RolloutId, Timestamp};
 use jiff::SignedDuration;
@@ -65,6 +68,21 @@ pub(crate) struct TrulyRan {
     pub(crate) well: bool,
 }
 
+/// A host that was truly measured, and how it did: for the checker.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TrulyMeasured {
+    pub(crate) host: HostId,
+    pub(crate) at: Timestamp,
+    pub(crate) good: bool,
+}
+
+/// A host tells what it measured, for one rollout.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) rollout: RolloutId,
+    pub(crate) samples: Vec<Sample>,
+}
+
 /// What a plan's gates ask beside what every gate asks.
 pub(crate) fn extras(random: &mut Random, gate: &mut GateRule) {
     gate.undo = random
@@ -91,6 +109,15 @@ pub(crate) fn extras(random: &mut Random, gate: &mut GateRule) {
         gate.checks.push(CheckRule {
             name: "suite".to_owned(),
             asks,
+            fail_after_seconds: patience,
+        });
+    }
+    if random.permille(300) {
+        let probe = Probe::Command { name: "shop".to_owned() };
+        let rule = PerformanceRule { probe, margin_percent: 20, min_samples: 20, confidence: 0.99 };
+        gate.checks.push(CheckRule {
+            name: "speed".to_owned(),
+            asks: CheckKind::Performance(rule),
             fail_after_seconds: patience,
         });
     }
@@ -157,7 +184,7 @@ pub(crate) fn answer(
             reason: "the tests".to_owned(),
         },
         // Asked of the hosts: [`ran`].
-        CheckKind::Host { .. } => return None,
+        CheckKind::Host { .. } | CheckKind::Performance(_) => return None,
     };
     let evidence = GateEvidence { check: question.check.name.clone(), wave, asked_at, answer };
     Some((evidence, well && matches!(mood, Mood::Good | Mood::Flaps)))
@@ -197,6 +224,46 @@ pub(crate) fn said(mood: Mood, ask: &str, ago: i64, came: Came) -> Said {
     };
     let ask = if mood == Mood::Elsewhere { format!("{ask}/another") } else { ask.to_owned() };
     Said { ask, began_ago, ended_ago, came }
+}
+
+/// What a host in that mood measured, once each ten seconds: `began` is when its wave began to be changed. `None`: nothing.
+pub(crate) fn samples(mood: Mood, began: Timestamp, now: Timestamp) -> Option<Vec<Sample>> {
+    let slow = match mood {
+        Mood::Silent | Mood::Errs => return None,
+        Mood::Bad => true,
+        // By turns of ten minutes.
+        Mood::Flaps => now.as_second() / 600 % 2 == 0,
+        Mood::Good | Mood::Old | Mood::Elsewhere | Mood::Tomorrow => false,
+    };
+    let lie = match mood {
+        Mood::Old | Mood::Elsewhere => -86_400,
+        Mood::Tomorrow => 86_400,
+        _ => 0,
+    };
+    let before = (1..=40).rev().map(|n| (began - SignedDuration::from_secs(n * 10), 10_000));
+    let took = if slow { 30_000 } else { 10_000 };
+    let ends = |n: i64| now - SignedDuration::from_secs(n * 10 - lie);
+    let after = (0..60).rev().map(ends).map(|at| (at, took));
+    let all = before.chain(after.filter(|(at, _)| *at > began));
+    let jitter = |(n, (at, took)): (u32, (Timestamp, u32))| Sample {
+        at,
+        microseconds: Some(took + n * 37 % 500),
+    };
+    Some((0..).zip(all).map(jitter).collect())
+}
+
+/// What hosts measured that a gate compares.
+pub(crate) fn measured(store: &Store, state: &Rollout, now: Timestamp) -> Vec<GateEvidence> {
+    let of = |measured: Measured<'_>| {
+        let told = |id: &&HostId| {
+            let samples = store.measured.get(&(state.id.clone(), (*id).clone()))?;
+            Some(((*id).clone(), samples.clone()))
+        };
+        let hosts = measured.patched.iter().chain(&measured.controls).filter_map(told).collect();
+        let (check, answer) = (measured.check.to_owned(), Answer::Measured { hosts });
+        GateEvidence { check, wave: state.wave, asked_at: now, answer }
+    };
+    state.measures().into_iter().map(of).collect()
 }
 
 /// What the wave's hosts say of the tests that its gate makes them run.
@@ -250,10 +317,24 @@ pub(crate) fn make_up(state: &Rollout, seen: &mut Observations, now: Timestamp) 
             }
         }
     }
+    make_up_samples(state, seen, now);
     for (check, _, hosts) in state.asks_of_hosts(now) {
         let well = HostRan { began_at: now, ended_at: now, came: Came::Well };
         let hosts = hosts.into_iter().map(|id| (id.clone(), well.clone())).collect();
         let answer = Answer::Ran { hosts };
+        let evidence =
+            GateEvidence { check: check.clone(), wave: state.wave, asked_at: now, answer };
+        seen.gate.insert(check, evidence);
+    }
+}
+
+/// Whoever judges is shown that every host is as quick as ever.
+fn make_up_samples(state: &Rollout, seen: &mut Observations, now: Timestamp) {
+    for measured in state.measures() {
+        let began = state.changing_since().unwrap_or(now);
+        let good = |id: &&HostId| Some(((*id).clone(), samples(Mood::Good, began, now)?));
+        let hosts = measured.patched.iter().chain(&measured.controls).filter_map(good).collect();
+        let (check, answer) = (measured.check.to_owned(), Answer::Measured { hosts });
         let evidence =
             GateEvidence { check: check.clone(), wave: state.wave, asked_at: now, answer };
         seen.gate.insert(check, evidence);

@@ -2,12 +2,12 @@
 
 use crate::Sabotage;
 use crate::fleet::after;
-use crate::gates::{self, Given, Said, TrulyRan};
+use crate::gates::{self, Given, Said, Told, TrulyMeasured, TrulyRan};
 use fettle_core::assignment::Assignment;
 use fettle_core::recall::Recall;
 use fettle_core::rollout::{
     Effect, GateEvidence, HostAsk, HostObservation, HostRan, HostState, IllegalEvent, Observations,
-    Phase, Rollout, RolloutEvent, effects,
+    Phase, Rollout, RolloutEvent, Sample, effects,
 };
 use fettle_core::testbed::{Tests, Verdict, Work};
 use fettle_core::transaction::{Entry, Outcome, TxEvent};
@@ -63,6 +63,10 @@ pub(crate) struct Store {
     pub(crate) said: BTreeMap<HostId, BTreeMap<String, HostRan>>,
     /// All tests that truly ran: for the checker.
     pub(crate) ran: Vec<TrulyRan>,
+    /// What hosts told last that they measured: in the memory of the processes as well.
+    pub(crate) measured: BTreeMap<(RolloutId, HostId), Vec<Sample>>,
+    /// All that was ever truly measured: for the checker.
+    pub(crate) truly_measured: Vec<TrulyMeasured>,
     /// Whose word it truly was that let a wave begin: for the checker.
     pub(crate) words: BTreeMap<(RolloutId, u32), String>,
 }
@@ -209,8 +213,12 @@ impl Store {
         if let Some(proof) = row.and_then(|row| gates::proof(self, &row.state, now)) {
             gate.insert(proof.check.clone(), proof);
         }
-        let ran = row.into_iter().flat_map(|row| gates::ran(self, &row.state, now));
-        gate.extend(ran.map(|evidence| (evidence.check.clone(), evidence)));
+        if let Some(row) = row {
+            let ran = gates::ran(self, &row.state, now);
+            let measured = gates::measured(self, &row.state, now);
+            let of_hosts = ran.into_iter().chain(measured);
+            gate.extend(of_hosts.map(|evidence| (evidence.check.clone(), evidence)));
+        }
         let mut seen = Observations {
             hosts: hosts.collect(),
             listening_since,
@@ -266,6 +274,24 @@ impl Store {
         });
         self.said.insert(host.clone(), heard.collect());
         asks
+    }
+
+    /// Takes what a host told that it measured; gives of which rollouts somebody looks at that, each with the time from
+    /// which its wave is changed.
+    pub(crate) fn measure(
+        &mut self,
+        host: &HostId,
+        told: Vec<Told>,
+    ) -> Vec<(RolloutId, Timestamp)> {
+        for Told { rollout, samples } in told {
+            self.measured.insert((rollout, host.clone()), samples);
+        }
+        let looked = |(id, row): (&RolloutId, &RolloutRow)| {
+            let mut measures = row.state.measures().into_iter();
+            let of_it = measures.any(|m| m.patched.contains(&host) || m.controls.contains(&host));
+            of_it.then_some((id.clone(), row.state.changing_since()?))
+        };
+        self.rollouts.iter().filter_map(looked).collect()
     }
 
     /// The newest assignment of a host that stands.

@@ -82,6 +82,7 @@ enum Request {
         cohort: Digest,
         reports: Vec<(AssignmentId, Vec<Entry>)>,
         said: Vec<gates::Said>,
+        told: Vec<gates::Told>,
     },
     Redeem {
         host: HostId,
@@ -96,6 +97,7 @@ enum Reply {
         acknowledged: Vec<(AssignmentId, u64)>,
         assignment: Option<Assignment>,
         asks: Vec<HostAsk>,
+        looked: Vec<(RolloutId, Timestamp)>,
     },
     Redeemed {
         assignment: AssignmentId,

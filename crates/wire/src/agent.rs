@@ -13,6 +13,7 @@
 use crate::sign::SignedAssignment;
 use fettle_core::{
     AssignmentId, Digest, Hold, HostId, Timestamp, TransactionId,
+    assignment::Probe,
     inventory::Inventory,
     rollout::{Came, HostAsk},
     testbed::TestReport,
@@ -26,6 +27,8 @@ pub const MAX_BODY: usize = 32 << 20;
 
 /// As many tests are asked of a host at once, and answered by it.
 pub const MOST_ASKS: usize = 16;
+/// A host measures so many things at once.
+pub const MOST_WATCHES: usize = 8;
 
 /// A host asks to join the fleet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +76,40 @@ pub struct CheckIn {
     /// check-in for as long as it is asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ran: Vec<RanReport>,
+    /// What it measured ([`CheckInReply::watches`]), as far as the server wants it and lacks it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<MeasuredReport>,
+    /// What the host's clock says, in milliseconds since 1970: by it the times of `measured` are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<i64>,
+}
+
+/// What a host found when it asked itself something again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeasuredReport {
+    /// [`Watch::id`].
+    pub id: String,
+    /// When it was asked, by the host's clock in milliseconds since 1970, and after how many microseconds a good answer
+    /// came; `None`: there was none, or a wrong one. Oldest first.
+    pub samples: Vec<(i64, Option<u32>)>,
+}
+
+/// A probe that a host asks itself every few seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Stands for the probe.
+    pub id: String,
+    /// What is asked: of the host itself and of nobody else.
+    pub probe: Probe,
+    /// When the host was last to be changed: what was before is kept apart from what was after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Timestamp>,
+    /// Tell what was found.
+    #[serde(default)]
+    pub send: bool,
+    /// As far as it is later than this, by the host's clock in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<i64>,
 }
 
 /// What came of a test that the host ran because the server asked for it.
@@ -116,6 +153,9 @@ pub struct CheckInReply {
     /// Tests of the host's own lists, each by its name, that a gate wants to be run now and again while it is asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asks: Vec<HostAsk>,
+    /// What the host is to measure, for gates that compare before and after.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watches: Vec<Watch>,
 }
 
 /// Right before a host is changed: does the grant still stand?

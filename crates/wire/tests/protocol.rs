@@ -12,8 +12,8 @@ use fettle_core::testbed::{Limit, Mirror, NotMirrored, Phase, TestReport, TwinPa
 use fettle_core::transaction::{Entry, Step, StepFacts, TransactionReport, TxEvent};
 use fettle_core::{Digest, Hold, Timestamp};
 use fettle_wire::agent::{
-    CheckIn, CheckInReply, Enroll, Enrolled, RanReport, Redeem, RedeemReply, Renew, Renewed,
-    Tested, TestedReply,
+    CheckIn, CheckInReply, Enroll, Enrolled, MeasuredReport, RanReport, Redeem, RedeemReply, Renew,
+    Renewed, Tested, TestedReply, Watch,
 };
 use fettle_wire::sign::{ASSIGNMENT_TYPE, NotBelieved, SignedAssignment, Signer};
 use serde::{Serialize, de::DeserializeOwned};
@@ -189,6 +189,8 @@ fn every_message_is_what_its_golden_file_says() {
             generation: 3,
             session: Some("0123456789abcdef0123456789abcdef".into()),
             ran: vec![],
+            measured: vec![],
+            clock: None,
         },
     );
     golden("ran-well", &ran(Came::Well));
@@ -206,6 +208,19 @@ fn every_message_is_what_its_golden_file_says() {
             takes_packed: true,
             epoch: Some("00112233445566778899aabbccddeeff".into()),
             asks: vec![],
+            watches: vec![],
+        },
+    );
+    let samples = vec![(1_795_000_000_000, Some(12_500)), (1_795_000_010_000, None)];
+    golden("measured", &MeasuredReport { id: "shop".into(), samples });
+    golden(
+        "watch",
+        &Watch {
+            id: "shop".into(),
+            probe: Probe::Tcp { address: "127.0.0.1:8080".into() },
+            mark: Some(at(5)),
+            send: true,
+            after: Some(1_795_000_000_000),
         },
     );
     let test = HostTest { list: HostList::Tests, name: "shop".into() };
@@ -247,7 +262,7 @@ fn tested() -> Tested {
 #[test]
 fn no_golden_file_is_forgotten() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 15);
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 17);
 }
 
 #[test]
@@ -287,6 +302,8 @@ fn unknown_fields_of_a_later_version_are_ignored() {
         generation: 0,
         session: None,
         ran: vec![],
+        measured: vec![],
+        clock: None,
     })
     .unwrap();
     value["mood"] = "good".into();

@@ -4,6 +4,7 @@
 //! what follows from an answer is judged by [`crate::rollout`].
 
 use super::GateRule;
+use crate::assignment::Probe;
 use serde::{Deserialize, Serialize};
 
 /// Name under which a gate keeps what it found about findings proved gone: no `[[check]]` may have it.
@@ -57,6 +58,21 @@ pub enum CheckKind {
         /// On so many of them, in percent.
         min_percent: u32,
     },
+    /// The wave's patched hosts may answer no worse than before, and than others that were not patched yet.
+    Performance(PerformanceRule),
+}
+
+/// What is measured, and how much worse it may become.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PerformanceRule {
+    /// What each host asks itself, again and again.
+    pub probe: Probe,
+    /// So much longer, and so much more often wrongly, a host may answer, in percent of what it did.
+    pub margin_percent: u32,
+    /// Fewer answers than this say nothing.
+    pub min_samples: u32,
+    /// A host counts as worse when it would look so by chance less often than one minus this.
+    pub confidence: f64,
 }
 
 /// A program that a host's administrator lets be run by name. The name is all that ever goes to the host, and a host
@@ -97,12 +113,18 @@ impl std::fmt::Display for HostTest {
 }
 
 impl CheckKind {
+    /// Is it asked of the hosts themselves, and not of somebody outside the fleet?
+    pub fn is_of_hosts(&self) -> bool {
+        matches!(self, Self::Host { .. } | Self::Performance(_))
+    }
+
     /// The word, as policy, CLI, API and web write it.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Prometheus { .. } => "prometheus",
             Self::Webhook { .. } => "webhook",
             Self::Host { .. } => "host",
+            Self::Performance(_) => "performance",
         }
     }
 }

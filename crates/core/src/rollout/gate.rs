@@ -7,15 +7,18 @@ use crate::{Hold, HostId, Timestamp, later};
 mod approve;
 mod ask;
 mod evidence;
+mod performance;
 mod ran;
+mod statistics;
 mod undo;
 
 pub use approve::{NoWord, WaveApproval};
 use ask::Gate;
 pub use evidence::{
     Answer, Came, EVIDENCE_STANDS_SECONDS, GateEvidence, HostAsk, HostProof, HostRan, Judged,
-    Question, Reading, Says, Word,
+    Question, Reading, Sample, Says, Word,
 };
+pub use performance::Measured;
 
 /// What the gate of the wave at work says.
 pub(super) enum Verdict {

@@ -12,6 +12,7 @@ mod blue_green;
 mod decide;
 mod gates;
 mod operate;
+mod performance;
 mod random;
 mod report;
 mod ring0;

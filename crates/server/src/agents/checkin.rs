@@ -12,7 +12,7 @@ use fettle_core::rollout::{HostState, Phase, Rollout};
 use fettle_core::transaction::{Progress, TransactionReport, TxEvent};
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp, TransactionId};
 use fettle_store::{Tx, assignments, hosts, transactions};
-use fettle_wire::agent::{CheckIn, CheckInReply, MOST_ASKS};
+use fettle_wire::agent::{CheckIn, CheckInReply, MOST_ASKS, MOST_WATCHES};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +22,8 @@ const MOST_ROWS: usize = 100_000;
 const MOST_ENTRIES: usize = 10_000;
 /// Agents name their session with 32 characters.
 const LONGEST_SESSION: usize = 64;
+/// A host tells some hundreds of what it measured.
+const MOST_SAMPLES: usize = 5000;
 /// Names of anything, in bytes.
 const LONGEST: usize = 4096;
 
@@ -38,6 +40,10 @@ pub(super) fn checkin(
     if said.session.as_ref().is_some_and(|session| session.len() > LONGEST_SESSION) {
         return Err(odd("a session's name beyond reason".to_owned()));
     }
+    let samples = said.measured.iter().map(|report| report.samples.len()).sum::<usize>();
+    if samples > MOST_SAMPLES || said.measured.len() > MOST_WATCHES {
+        return Err(odd(format!("{samples} samples at once")));
+    }
     if said.ran.len() > MOST_ASKS {
         return Err(odd(format!("the outcome of {} tests at once", said.ran.len())));
     }
@@ -50,6 +56,7 @@ pub(super) fn checkin(
         return Err(two_machines(app, &record.host)?);
     }
 
+    let usual = gates::measured::usual(app, &record.host);
     // Most of the time nothing is new, and nothing is written.
     let new_inventory = said.inventory.filter(|i| Some(i.digest()) != record.host.inventory_digest);
     let held = new_inventory.as_ref().map(Inventory::digest).or(record.host.inventory_digest);
@@ -72,6 +79,9 @@ pub(super) fn checkin(
     })?;
     let asks = gates::host_tests::asks(&rollouts, host, now);
     app.gates.ran.heard(host, &asks, said.ran, now);
+    let mut watches = gates::measured::watches(host, usual, &rollouts);
+    app.gates.samples.heard(host, &watches, said.measured, said.clock, now);
+    app.gates.samples.ask_for_the_rest(host, &mut watches);
     if !rollouts.is_empty() {
         // A word from a host can open a gate.
         app.drive.notify_one();
@@ -86,6 +96,7 @@ pub(super) fn checkin(
         takes_packed: true,
         epoch: app.epoch.get().cloned(),
         asks,
+        watches,
     })
 }
 

@@ -11,7 +11,9 @@ use fettle_core::transaction::{
 use fettle_core::{Digest, HostId, Problem, Timestamp};
 use fettle_server::feeds::FeedFetching;
 use fettle_server::{Running, Server, ServerOptions};
-use fettle_wire::agent::{CheckIn, CheckInReply, Enroll, Enrolled, RanReport, Redeem, RedeemReply};
+use fettle_wire::agent::{
+    CheckIn, CheckInReply, Enroll, Enrolled, MeasuredReport, RanReport, Redeem, RedeemReply,
+};
 use fettle_wire::api::{
     AddOperator, ApiProblem, MakePlan, MakeToken, OperatorAdded, PlanDetail, RolloutDetail,
     StartRollout, TokenMade,
@@ -300,6 +302,8 @@ pub(crate) struct Agent {
     pub(crate) session: String,
     /// What it says of the tests that it was asked to run.
     pub(crate) ran: Vec<RanReport>,
+    /// What it says that it measured.
+    pub(crate) measured: Vec<MeasuredReport>,
     /// The journals the server has not acknowledged to their end, by transaction.
     pub(crate) journals: Vec<(Assignment, Vec<Entry>)>,
     /// Those it has acknowledged.
@@ -345,6 +349,7 @@ impl Agent {
             generation: 0,
             session: "first".into(),
             ran: Vec::new(),
+            measured: Vec::new(),
             journals: vec![],
             sent: vec![],
             epoch: None,
@@ -377,6 +382,8 @@ impl Agent {
             generation: self.generation,
             session: Some(self.session.clone()),
             ran: self.ran.clone(),
+            measured: self.measured.clone(),
+            clock: Some(Timestamp::now().as_millisecond()),
         }
     }
 

@@ -4,12 +4,13 @@ use crate::fleet::{
     Agent, CVE, Lab, NEW, OLD, POLICY, TRACKER, finished, inventory, quick, rollout, start, until,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use fettle_core::Hold;
+use fettle_core::assignment::Probe;
 use fettle_core::operator::Role;
 use fettle_core::policy::{HostList, HostTest};
 use fettle_core::rollout::{Came, HostAsk, Judged, Phase, RolloutEvent, Says};
+use fettle_core::{Hold, Timestamp};
 use fettle_server::{Server, ServerOptions};
-use fettle_wire::agent::{CheckInReply, MOST_ASKS, RanReport};
+use fettle_wire::agent::{CheckInReply, MOST_ASKS, MeasuredReport, RanReport};
 use fettle_wire::api::{ApiProblem, ApproveWave, Because, RolloutDetail};
 use ring::hmac;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -404,4 +405,53 @@ fn more_outcomes_than_are_ever_asked_for_are_refused() {
     says.ran = (0..=MOST_ASKS).map(|n| said(&n.to_string(), Came::Well)).collect();
     let (status, problem) = agents[0].call::<CheckInReply>(&lab, "checkin", &says).unwrap_err();
     assert_eq!((status, problem.code.as_str()), (422, "odd-inventory"));
+}
+
+const SPEED: &str = "[[check]]\nname = \"speed\"\nkind = \"performance\"\nhttp = \"http://127.0.0.1:80/health\"\nmin-samples = 20\n";
+
+/// Twenty-five answers, the last of them so many seconds ago, about so long.
+fn series(ends_ago: i64, took: u32) -> Vec<(i64, Option<u32>)> {
+    let now = Timestamp::now().as_millisecond();
+    let at = |n: i64| now - ends_ago * 1000 - n * 20;
+    (0..25).rev().map(|n| (at(n), Some(took + u32::try_from(n).unwrap() * 10))).collect()
+}
+
+#[test]
+fn hosts_measure_before_anything_is_changed_and_a_canary_that_becomes_slow_is_taken_back() {
+    for (canary_takes, halts) in [(10_000, false), (40_000, true)] {
+        let (lab, mut agents) = fleet("undo = \"failed\"", SPEED);
+        // Before its rollout has changed anything, each host of the policy measures, and tells nothing.
+        for agent in &mut agents {
+            let [watch] = &agent.checkin(&lab).watches[..] else { panic!() };
+            assert!(matches!(&watch.probe, Probe::Http { url, .. } if url.ends_with("/health")));
+            assert!(!watch.send);
+        }
+        canary_patched(&lab, &mut agents);
+        let told = |agent: &mut Agent| {
+            until("somebody looks at it", || agent.checkin(&lab).watches.pop().filter(|w| w.send))
+        };
+        let watches: Vec<_> = agents.iter_mut().map(told).collect();
+        assert_eq!(watches[0].id, watches[1].id);
+        assert!(watches[0].mark.is_some());
+        at_gate(&lab, &mut agents, "samples", |it| waits_for(it, "speed", "not enough samples"));
+        // An hour before, and now; what the server has it does not want again.
+        for (agent, now) in agents.iter_mut().zip([canary_takes, 10_000]) {
+            let samples = [series(3600, 10_000), series(0, now)].concat();
+            let last = samples.last().map(|(at, _)| *at);
+            agent.measured = vec![MeasuredReport { id: watches[0].id.clone(), samples }];
+            assert_eq!(agent.checkin(&lab).watches[0].after, last);
+        }
+        if halts {
+            let it = at_gate(&lab, &mut agents, "the undo", |it| {
+                it.hosts.iter().any(|h| h.run.undo_asked.is_some())
+            });
+            let Phase::Halted { hold } = &it.row.phase else { panic!() };
+            assert!(hold.to_string().contains("check `speed`: canary-1 takes 40."), "{hold}");
+            assert_eq!(it.hosts[1].run.state.word(), "pending");
+        } else {
+            let done = finished(&lab, &mut agents);
+            let speed = judged(&done).into_iter().find(|j| j.check == "speed").unwrap();
+            assert_eq!((speed.says, speed.kind.as_str()), (Says::Passes, "performance"));
+        }
+    }
 }

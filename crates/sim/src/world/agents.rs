@@ -3,10 +3,10 @@
 use super::{Happening, Reply, Request, World};
 use crate::agent::{Agent, Doing, Work, fault};
 use crate::fleet::{after, cohort};
-use crate::gates::{self, Mood, TrulyRan};
+use crate::gates::{self, Mood, Told, TrulyMeasured, TrulyRan};
 use crate::{Sabotage, check};
 use fettle_core::assignment::Order;
-use fettle_core::rollout::{Came, HostAsk};
+use fettle_core::rollout::{Came, HostAsk, HostState};
 use fettle_core::transaction::{Next, Outcome, Step, StepFacts, TxEvent, UndoFacts};
 use fettle_core::{HostId, RolloutId};
 
@@ -18,7 +18,7 @@ impl World {
     pub(super) fn check_in(&mut self, host: &HostId) {
         let Some(agent) = self.agents.get(host) else { return };
         let busy = agent.next() != Next::Nothing;
-        let asked = !agent.ran.is_empty();
+        let asked = !agent.ran.is_empty() || !agent.looked.is_empty();
         let pause =
             if busy || asked { self.random.between(30, 90) } else { self.random.between(120, 240) };
         self.due(pause, Happening::CheckIn { host: host.clone() });
@@ -29,7 +29,8 @@ impl World {
         let Some(agent) = self.agents.get(host).filter(|a| a.up) else { return };
         let cohort = cohort(&agent.installed);
         let (reports, said) = (agent.unacknowledged(), agent.says(self.now));
-        let request = Request::CheckIn { host: host.clone(), cohort, reports, said };
+        let told = self.tell_measured(host);
+        let request = Request::CheckIn { host: host.clone(), cohort, reports, said, told };
         self.send(|| Happening::ToServer(Box::new(request.clone())));
     }
 
@@ -39,7 +40,12 @@ impl World {
         let lax = self.sabotaged(Sabotage::IgnoreGenerations);
         let Some(agent) = self.agent(host) else { return };
         match reply {
-            Reply::CheckedIn { acknowledged, assignment, asks } => {
+            Reply::CheckedIn { acknowledged, assignment, asks, looked } => {
+                let news = agent.looked != looked;
+                agent.looked = looked;
+                if news {
+                    self.speak(host);
+                }
                 self.run_asked(host, &asks);
                 let Some(agent) = self.agent(host) else { return };
                 for (id, count) in acknowledged {
@@ -78,6 +84,37 @@ impl World {
                 self.kick(host);
             }
         }
+    }
+
+    /// What it has measured since, for every gate that looks at it.
+    fn tell_measured(&mut self, host: &HostId) -> Vec<Told> {
+        let now = self.now;
+        let Some(agent) = self.agents.get(host) else { return Vec::new() };
+        let (mut out, mut truly) = (Vec::new(), Vec::new());
+        for (rollout, began) in &agent.looked {
+            let mood = self.moods.get(&(rollout.clone(), "speed".to_owned()));
+            let mut mood = gates::mood_of(host, mood.copied().unwrap_or(Mood::Good));
+            // What is not patched is as it was.
+            let patched =
+                self.store.rollouts.get(rollout).and_then(|row| row.state.hosts.get(host));
+            if mood == Mood::Bad && patched.is_none_or(|run| run.state != HostState::Patched) {
+                mood = Mood::Good;
+            }
+            let Some(samples) = gates::samples(mood, *began, now) else { continue };
+            let slow = samples.last().and_then(|s| s.microseconds).is_none_or(|took| took > 20_000);
+            let lies = matches!(mood, Mood::Old | Mood::Elsewhere | Mood::Tomorrow);
+            truly.push(TrulyMeasured { host: host.clone(), at: now, good: !lies && !slow });
+            out.push(Told { rollout: rollout.clone(), samples });
+        }
+        for one in truly {
+            self.checker.sometimes(if one.good {
+                "host measured well"
+            } else {
+                "host measured badly"
+            });
+            self.store.truly_measured.push(one);
+        }
+        out
     }
 
     /// Runs what gates ask for, where that is due, and tells it at once.

@@ -208,6 +208,7 @@ impl World {
         // What evaluators said was in its memory.
         self.store.evidence.clear();
         self.store.said.clear();
+        self.store.measured.clear();
         let p = &mut self.processes[process];
         p.up = false;
         p.boot += 1;
@@ -272,7 +273,7 @@ impl World {
     pub(super) fn serve(&mut self, request: Request) {
         let Some(process) = self.processes.iter().position(|p| p.up) else { return };
         match request {
-            Request::CheckIn { host, cohort, reports, said } => {
+            Request::CheckIn { host, cohort, reports, said, told } => {
                 let now = self.now;
                 let Some(row) = self.store.hosts.get_mut(&host) else { return };
                 row.last_seen = Some(now);
@@ -288,10 +289,11 @@ impl World {
                 }
                 let assignment = self.store.assignment_of(&host).cloned();
                 let asks = self.store.ask(&host, said, now);
-                if !asks.is_empty() {
+                let looked = self.store.measure(&host, told);
+                if !asks.is_empty() || !looked.is_empty() {
                     self.signal();
                 }
-                let reply = Reply::CheckedIn { acknowledged, assignment, asks };
+                let reply = Reply::CheckedIn { acknowledged, assignment, asks, looked };
                 self.send(|| Happening::ToAgent {
                     host: host.clone(),
                     reply: Box::new(reply.clone()),

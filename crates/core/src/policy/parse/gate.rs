@@ -2,11 +2,12 @@
 
 use super::super::{
     APPROVAL, CheckKind, CheckRule, EACH_WAVE, Expect, GateRule, HOSTS, HostList, HostTest, PROOF,
-    Policy, Strategy, UndoRule,
+    PerformanceRule, Policy, Strategy, UndoRule,
 };
 use super::Errors;
 use super::duration::MAX_SECONDS;
 use super::nearest;
+use super::read::probe;
 use super::section::{Keys, Section};
 use std::collections::BTreeMap;
 
@@ -33,6 +34,13 @@ pub(super) const CHECK: Keys = &[
     ("test", "\"shop\""),
     ("command", "\"shop\""),
     ("min-percent", "100"),
+    ("http", "\"http://127.0.0.1:80/health\""),
+    ("status", "200"),
+    ("contains", "\"ok\""),
+    ("tcp", "\"127.0.0.1:22\""),
+    ("margin-percent", "20"),
+    ("min-samples", "30"),
+    ("confidence", "0.99"),
 ];
 
 /// Longest query and address, in bytes.
@@ -47,11 +55,16 @@ enum Kind {
     Prometheus,
     Webhook,
     Host,
+    Performance,
 }
 
 impl Kind {
-    const WORDS: [(&'static str, Self); 3] =
-        [("prometheus", Self::Prometheus), ("webhook", Self::Webhook), ("host", Self::Host)];
+    const WORDS: [(&'static str, Self); 4] = [
+        ("prometheus", Self::Prometheus),
+        ("webhook", Self::Webhook),
+        ("host", Self::Host),
+        ("performance", Self::Performance),
+    ];
 
     /// The keys that mean something with this kind, beside those of every check.
     fn keys(self) -> &'static [&'static str] {
@@ -59,6 +72,16 @@ impl Kind {
             Self::Prometheus => &["url", "query", "below", "above", "equals", "for"],
             Self::Webhook => &["url"],
             Self::Host => &["test", "command", "min-percent"],
+            Self::Performance => &[
+                "http",
+                "status",
+                "contains",
+                "tcp",
+                "command",
+                "margin-percent",
+                "min-samples",
+                "confidence",
+            ],
         }
     }
 }
@@ -216,6 +239,20 @@ fn check(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Option<CheckRule> {
         Kind::Host => {
             let min_percent = s.count(e, "min-percent", 1..=100).unwrap_or(100);
             CheckKind::Host { test: host_test(e, s)?, min_percent }
+        }
+        Kind::Performance => {
+            let confidence = s.real(e, "confidence").unwrap_or(0.99);
+            if !(0.9..=0.999_999).contains(&confidence) {
+                let hint = "write one such as `confidence = 0.99`: of a hundred gates where nothing is worse, one fails";
+                e.at(s.place("confidence"), "`confidence` must be from 0.9 to 0.999999", hint);
+            }
+            CheckKind::Performance(PerformanceRule {
+                margin_percent: s.count(e, "margin-percent", 1..=1000).unwrap_or(20),
+                // As many as a host keeps of before it was changed; with very few nothing can ever be told apart.
+                min_samples: s.count(e, "min-samples", 20..=120).unwrap_or(30),
+                confidence,
+                probe: probe(e, s)?,
+            })
         }
     };
     let fail_after_seconds = s.duration(e, "fail-after", 0..=MAX_SECONDS);

@@ -531,19 +531,15 @@ fn testbed(e: &mut Errors<'_>, s: &Section<'_, '_>) -> TestbedRule {
     }
 }
 
-fn probe(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Option<Probe> {
+/// What the host is asked, or asks itself: one of the three kinds of probes.
+pub(super) fn probe(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Option<Probe> {
     let kinds: Vec<&str> = ["http", "tcp", "command"].into_iter().filter(|k| s.has(k)).collect();
     let &[kind] = &kinds[..] else {
-        let message = if kinds.is_empty() {
-            "the [[probe]] asks nothing"
-        } else {
-            "the [[probe]] asks several things"
-        };
-        e.at(
-            s.at,
-            message,
-            "write one of `http`, `tcp` and `command`, and a [[probe]] for each further one",
-        );
+        let what = if kinds.is_empty() { "nothing" } else { "several things" };
+        let title = s.title;
+        let hint =
+            format!("write one of `http`, `tcp` and `command`, and a {title} for each further one");
+        e.at(s.at, format!("the {title} asks {what}"), hint);
         return None;
     };
     if kind != "http" {

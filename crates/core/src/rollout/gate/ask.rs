@@ -57,7 +57,7 @@ impl Rollout {
     }
 
     /// What the gate at work asks now of somebody outside the fleet. What it asks of the wave's own hosts is
-    /// [`Rollout::asks_of`].
+    /// [`Rollout::asks_of`] and [`Rollout::measures`].
     pub fn questions(&self) -> Vec<Question> {
         let Some((wave, since, until)) = self.asking() else { return Vec::new() };
         let hosts: Vec<HostId> = self.patched_in(self.wave).map(|(id, _)| id.clone()).collect();
@@ -68,7 +68,7 @@ impl Rollout {
             since,
             until,
         };
-        let outside = |check: &&CheckRule| !matches!(check.asks, CheckKind::Host { .. });
+        let outside = |check: &&CheckRule| !check.asks.is_of_hosts();
         wave.gate.checks.iter().filter(outside).map(ask).collect()
     }
 
@@ -117,10 +117,11 @@ impl Rollout {
             let stale = seen.gate.get(&check.name).filter(|e| e.wave == gate.wave);
             let finding = match &check.asks {
                 // A step of the traffic has no hosts of its own that could run something.
-                CheckKind::Host { .. } if wave.hosts.is_empty() => continue,
+                kind if kind.is_of_hosts() && wave.hosts.is_empty() => continue,
                 CheckKind::Host { test, min_percent } => {
                     self.judge_ran(test, *min_percent, gate, evidence, seen)
                 }
+                CheckKind::Performance(rule) => self.judge_performance(rule, gate, evidence, seen),
                 _ => judge_check(check, gate, evidence, stale),
             };
             let finding = patience(check, baked, gate.now, finding);

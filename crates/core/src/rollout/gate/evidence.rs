@@ -75,6 +75,20 @@ pub enum Answer {
         /// Host → what it last said, where it has said something.
         hosts: BTreeMap<HostId, HostRan>,
     },
+    /// What hosts measured, the wave's own and others.
+    Measured {
+        /// Host → its samples, oldest first.
+        hosts: BTreeMap<HostId, Vec<Sample>>,
+    },
+}
+
+/// One answer of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When it was asked, by the server's clock.
+    pub at: Timestamp,
+    /// How long a good answer took. `None`: there was none, or a wrong one.
+    pub microseconds: Option<u32>,
 }
 
 /// What a gate asks of a host itself: to run a program of its own list.
@@ -217,6 +231,8 @@ impl HostRan {
 
 /// As many hosts and readings of an answer are kept with a gate's event.
 const KEPT: usize = 50;
+/// And so many of what each host measured.
+const KEPT_SAMPLES: usize = 20;
 
 impl Answer {
     /// The answer as it is kept with an event: what makes up its length is cut, the newest and what was found stays.
@@ -243,6 +259,16 @@ impl Answer {
                     let well = hosts.iter().filter(|(_, ran)| ran.is_well()).map(|(id, _)| id);
                     let well: Vec<HostId> = well.take(surplus).cloned().collect();
                     well.iter().for_each(|id| drop(hosts.remove(id)));
+                }
+            }
+            // What they amount to is in the words of the judgement.
+            Self::Measured { hosts } => {
+                while hosts.len() > KEPT {
+                    hosts.pop_last();
+                }
+                for samples in hosts.values_mut() {
+                    let surplus = samples.len().saturating_sub(KEPT_SAMPLES);
+                    samples.drain(..surplus);
                 }
             }
             Self::Word { reason, .. } => {

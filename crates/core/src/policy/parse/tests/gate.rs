@@ -1,7 +1,8 @@
 //! What a gate asks of others, and how a text that asks badly is told so.
 
 use super::*;
-use crate::policy::{CheckKind, Expect, HostList, HostTest, UndoRule};
+use crate::assignment::Probe;
+use crate::policy::{CheckKind, Expect, HostList, HostTest, PerformanceRule, UndoRule};
 
 const RINGS: &str = "[policy]\nname = \"p\"\nselect = \"all\"\n[[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\n[[ring]]\nname = \"broad\"\n";
 
@@ -75,7 +76,7 @@ line 9, column 1: the check says several times where the number has to be; write
 line 12, column 7: `url` must begin with https:// or http://; write one such as `url = "https://prometheus.example.org"`
 line 18, column 7: `url` holds a name or password; take name and password away: a policy is read by many
 line 19, column 1: `query` means nothing with `kind = "webhook"`; take it away; it goes with "prometheus"
-line 22, column 8: `kind` cannot be "promethius"; write one of "prometheus", "webhook", "host"
+line 22, column 8: `kind` cannot be "promethius"; write one of "prometheus", "webhook", "host", "performance"
 "#);
     insta::assert_snapshot!(wrong("[[check]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"https:///x\"\n[[check]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"http://h/#x\"\nfail-after = 3\n[[check]]\nname = \"n\"\nkind = \"prometheus\"\nurl = \"http://h\"\nquery = \"q\"\nbelow = nan\nfor = \"2d\"\n"), @r#"
 line 12, column 7: `url` names no host; write one such as `url = "https://prometheus.example.org"`
@@ -135,4 +136,42 @@ line 13, column 15: `min-percent` must be from 1 to 100; write one such as `min-
 line 12, column 11: `command` must be a file name; write the name of a file in the hosts' /etc/fettle/probes.d, without its directory and without arguments
 line 13, column 1: [[check]] has no key `test-percent`; did you mean `min-percent`?
 "#);
+}
+
+#[test]
+fn what_hosts_measure_and_how_much_worse_it_may_become_is_read() {
+    let check = |rest: &str| format!("[[check]]\nname = \"c\"\nkind = \"performance\"\n{rest}\n");
+    let shop = Probe::Command { name: "shop".into() };
+    let usual =
+        PerformanceRule { probe: shop, margin_percent: 20, min_samples: 30, confidence: 0.99 };
+    let http =
+        Probe::Http { url: "http://127.0.0.1:80/h".into(), status: 204, contains: String::new() };
+    let told =
+        PerformanceRule { probe: http, margin_percent: 50, min_samples: 100, confidence: 0.999 };
+    for (text, rule) in [
+        ("command = \"shop\"", usual),
+        (
+            "http = \"http://127.0.0.1:80/h\"\nstatus = 204\nmargin-percent = 50\nmin-samples = 100\nconfidence = 0.999",
+            told,
+        ),
+    ] {
+        let gate = of(&check(text));
+        assert_eq!(gate.checks[0].asks, CheckKind::Performance(rule));
+        let json = serde_json::to_string(&gate).unwrap();
+        assert_eq!(serde_json::from_str::<GateRule>(&json).unwrap(), gate, "{json}");
+    }
+    insta::assert_snapshot!(wrong(&check("")), @"line 9, column 1: the [[check]] asks nothing; write one of `http`, `tcp` and `command`, and a [[check]] for each further one");
+    insta::assert_snapshot!(wrong(&check("tcp = \"shop:80\"\nstatus = 200\nconfidence = 1\nmin-samples = 5")), @r#"
+line 12, column 7: `tcp` must be an address with a port; write address and port: `tcp = "127.0.0.1:22"` or `tcp = "[::1]:22"`
+line 13, column 10: `status` goes with `http` only; take it away
+line 14, column 14: `confidence` must be from 0.9 to 0.999999; write one such as `confidence = 0.99`: of a hundred gates where nothing is worse, one fails
+line 15, column 15: `min-samples` must be from 20 to 120; write one such as `min-samples = 30`
+"#);
+}
+
+#[test]
+fn the_example_asks_in_every_way_there_is() {
+    let gate = example("web-gated.toml").gate;
+    let kinds: Vec<&str> = gate.checks.iter().map(|check| check.asks.word()).collect();
+    assert_eq!(kinds, ["prometheus", "webhook", "host", "performance"]);
 }
