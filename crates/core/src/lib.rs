@@ -23,6 +23,7 @@
 //! | cycle: what is done by itself, and when | [`cycle`] |
 //! | emergency | [`emergency`] |
 //! | feed: where from, when again, how old | [`feed`] |
+//! | report: what a period was like | [`report`] |
 
 pub mod advisory;
 pub mod assignment;
@@ -41,6 +42,7 @@ pub mod plan;
 pub mod policy;
 pub mod problem;
 pub mod recall;
+pub mod report;
 pub mod rollout;
 pub mod testbed;
 pub mod transaction;

@@ -507,4 +507,4 @@ pub struct IllegalEvent {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -25,12 +25,12 @@ fn t0() -> Timestamp {
     Timestamp::from_second(1_795_000_000).unwrap()
 }
 
-fn gate() -> GateRule {
+pub(crate) fn gate() -> GateRule {
     GateRule { bake_seconds: 300, silent_after_seconds: 900, ..GateRule::default() }
 }
 
 /// One wave a slice; each host of the first wave in ring `canary`, of the others in `broad`.
-fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
+pub(crate) fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
     let order = ApplyOrder {
         changes: vec![PackageChange {
             name: "nginx".into(),

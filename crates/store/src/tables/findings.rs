@@ -150,6 +150,33 @@ pub struct Mark<'a> {
     pub fixed_at: Option<Timestamp>,
 }
 
+/// The columns of a [`Mark`].
+const MARK: &str =
+    "host, id, source, coalesce(body ->> 'class', ''), state, severity, rank, deadline, fixed_at";
+
+fn mark<'r>(row: &'r Row<'_>) -> Result<Mark<'r>, StoreError> {
+    let unreadable = |detail: String| StoreError::Document { what: "finding", detail };
+    let text = |at: usize| row.get_ref(at)?.as_str().map_err(|e| unreadable(e.to_string()));
+    let (state, severity) = (text(4)?, text(5)?);
+    Ok(Mark {
+        host: text(0)?,
+        id: text(1)?,
+        source: text(2)?,
+        class: text(3)?,
+        state: FindingState::ALL
+            .into_iter()
+            .find(|s| s.word() == state)
+            .ok_or_else(|| unreadable(format!("`{state}` is no state")))?,
+        severity: Severity::ALL
+            .into_iter()
+            .find(|s| s.word() == severity)
+            .ok_or_else(|| unreadable(format!("`{severity}` is no severity")))?,
+        rank: Rank(row.get(6)?),
+        deadline: row.get::<_, Option<i64>>(7)?.map(from_micros),
+        fixed_at: row.get::<_, Option<i64>>(8)?.map(from_micros),
+    })
+}
+
 /// Hands over every finding in a few words, of one host or of all, those of one host together.
 ///
 /// # Errors
@@ -159,35 +186,56 @@ pub fn each_mark(
     host: Option<&HostId>,
     mut take: impl FnMut(Mark<'_>),
 ) -> Result<(), StoreError> {
-    const SELECT: &str = "SELECT host, id, source, coalesce(body ->> 'class', ''), state, severity, rank, deadline, fixed_at FROM findings";
-    let unreadable = |detail: String| StoreError::Document { what: "finding", detail };
-    let one = |row: &Row<'_>| {
-        let text = |at: usize| row.get_ref(at)?.as_str().map_err(|e| unreadable(e.to_string()));
-        let (state, severity) = (text(4)?, text(5)?);
-        take(Mark {
-            host: text(0)?,
-            id: text(1)?,
-            source: text(2)?,
-            class: text(3)?,
-            state: FindingState::ALL
-                .into_iter()
-                .find(|s| s.word() == state)
-                .ok_or_else(|| unreadable(format!("`{state}` is no state")))?,
-            severity: Severity::ALL
-                .into_iter()
-                .find(|s| s.word() == severity)
-                .ok_or_else(|| unreadable(format!("`{severity}` is no severity")))?,
-            rank: Rank(row.get(6)?),
-            deadline: row.get::<_, Option<i64>>(7)?.map(from_micros),
-            fixed_at: row.get::<_, Option<i64>>(8)?.map(from_micros),
-        });
+    let mut one = |row: &Row<'_>| {
+        take(mark(row)?);
         Ok(())
     };
     // A map without a value costs no memory, however many rows there are.
     match host {
-        Some(host) => view.all(&format!("{SELECT} WHERE host = $1"), [host.as_str()], one)?,
-        None => view.all(&format!("{SELECT} ORDER BY host"), [], one)?,
+        Some(host) => {
+            view.all(&format!("SELECT {MARK} FROM findings WHERE host = $1"), [host.as_str()], one)?
+        }
+        None => view.all(&format!("SELECT {MARK} FROM findings ORDER BY host"), [], one)?,
     };
+    Ok(())
+}
+
+/// A finding as a report of a period looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dated<'a> {
+    /// In a few words.
+    pub mark: Mark<'a>,
+    /// When this server first saw it on the host.
+    pub first_seen: Timestamp,
+    /// Do the host's own sources offer a fix?
+    pub offered: bool,
+}
+
+/// Hands over every finding that was known before `to` and was not proved gone before `from`, those of one host together.
+///
+/// # Errors
+/// [`StoreError`] of the database, or of a row that this program cannot read.
+pub fn each_between(
+    view: &View<'_>,
+    from: Timestamp,
+    to: Timestamp,
+    mut take: impl FnMut(Dated<'_>),
+) -> Result<(), StoreError> {
+    view.all(
+        &format!(
+            "SELECT {MARK}, first_seen, coalesce(body ->> 'offered', 0) FROM findings \
+             WHERE first_seen < $1 AND (fixed_at IS NULL OR fixed_at >= $2) ORDER BY host"
+        ),
+        [micros(to), micros(from)],
+        |row| {
+            take(Dated {
+                mark: mark(row)?,
+                first_seen: from_micros(row.get(9)?),
+                offered: row.get(10)?,
+            });
+            Ok(())
+        },
+    )?;
     Ok(())
 }
 
