@@ -2,6 +2,7 @@
 
 pub(crate) mod feed;
 pub(crate) mod planning;
+pub(crate) mod report;
 mod rollouts;
 
 pub(crate) use rollouts::{Because, Plan, Recall, Rollout};
@@ -111,6 +112,8 @@ pub(crate) enum Command {
     /// Vulnerability data.
     #[command(subcommand)]
     Feed(feed::Feed),
+    /// What a period was like: compliance, times, what is overdue and why, rollouts, exceptions.
+    Report(report::ReportArgs),
     /// Who may do what here.
     #[command(subcommand)]
     Operator(Operator),

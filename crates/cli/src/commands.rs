@@ -6,7 +6,9 @@ use crate::args::{
 };
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
-use crate::{access, feed, planning, policy, policy_check, recall, show, testbed, watch, window};
+use crate::{
+    access, feed, planning, policy, policy_check, recall, report, show, testbed, watch, window,
+};
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
 use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
@@ -140,6 +142,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Rollout(rollout) => run_rollout(&ask, rollout),
         Command::Recall(it) => recall::run(&ask, it),
         Command::Feed(it) => feed::run(&ask, it),
+        Command::Report(it) => report::run(&ask, it),
         Command::Cycle(it) => planning::cycle(&ask, it),
         Command::Emergency(it) => planning::emergency(&ask, it),
         Command::Token(Token::Create { label, ttl }) => create_token(&ask, label, ttl),

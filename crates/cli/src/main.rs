@@ -11,6 +11,7 @@ mod planning;
 mod policy;
 mod policy_check;
 mod recall;
+mod report;
 mod show;
 mod testbed;
 mod watch;

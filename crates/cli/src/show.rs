@@ -10,5 +10,6 @@ pub(crate) mod plan_report;
 pub(crate) mod planning;
 pub(crate) mod policy;
 pub(crate) mod recall;
+pub(crate) mod report;
 pub(crate) mod rollout;
 pub(crate) mod testbed;

@@ -9,6 +9,7 @@ mod planning;
 mod plans;
 mod policies;
 mod recalls;
+pub(crate) mod report;
 mod rollouts;
 mod testbed;
 
@@ -127,6 +128,9 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(recalls::one)),
         (Approver, routes!(recalls::lift)),
         (Approver, routes!(rollouts::approve)),
+        (Viewer, routes!(report::report)),
+        (Viewer, routes!(report::as_csv)),
+        (Viewer, routes!(report::as_html)),
         (Viewer, routes!(feeds::list)),
         (Operator, routes!(feeds::import_bundled)),
         (Operator, routes!(feeds::import)),
@@ -473,6 +477,9 @@ mod tests {
             ("post", "/rollouts/{id}/resume"),
             ("post", "/rollouts/{id}/abort"),
             ("post", "/rollouts/{id}/undo"),
+            ("get", "/report"),
+            ("get", "/report.csv"),
+            ("get", "/report.html"),
             ("get", "/recalls"),
             ("post", "/recalls"),
             ("get", "/recalls/{package}/{version}"),

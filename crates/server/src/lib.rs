@@ -35,6 +35,7 @@ mod metrics;
 mod options;
 mod policies;
 mod recalls;
+mod reports;
 mod rollouts;
 mod router;
 mod server;

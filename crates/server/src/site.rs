@@ -2,6 +2,7 @@
 
 mod forms;
 mod lists;
+mod report;
 
 use crate::access::{Identified, Rule, Who, by_session, go_on, guard};
 use crate::agents::status_of;
@@ -89,6 +90,9 @@ fn inside() -> Vec<Place> {
         page("/policies", policies),
         page("/policies/{name}", policy),
         form("/policies/{name}/cycle/resume", Operator, forms::resume_cycle),
+        page("/reports", report::page),
+        page("/reports.csv", report::as_csv),
+        page("/reports.html", report::as_html),
         page("/feeds", feeds),
         form("/feeds/sync", Operator, forms::sync_feeds),
         form("/feeds/{name}/accept", Operator, forms::accept_feed),

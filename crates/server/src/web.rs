@@ -18,6 +18,7 @@
 //! | `GET /rollouts`, `GET /rollouts/{id}` | [`pages::rollouts`], [`pages::rollout`] | [`RolloutRow`](fettle_wire::api::RolloutRow), [`RolloutDetail`](fettle_wire::api::RolloutDetail) |
 //! | `GET /policies`, `GET /policies/{name}` | [`pages::policies`], [`pages::policy`] | [`PolicyRow`](fettle_wire::api::PolicyRow) |
 //! | `GET /recalls`, `GET /recalls/{package}/{version}` | [`pages::recalls`], [`pages::recall`] | [`RecallRow`](fettle_wire::api::RecallRow), [`RecallDetail`](fettle_wire::api::RecallDetail) |
+//! | `GET /reports?from=&to=&policy=`, `GET /reports.csv?table=`, `GET /reports.html` | [`pages::report`], CSV, [`pages::report_document`] | [`Report`](fettle_wire::api::Report) |
 //! | `GET /feeds` | [`pages::feeds`] | [`FeedRow`](fettle_wire::api::FeedRow) |
 //! | `GET /ledger?after=&limit=` | [`pages::ledger`] | entries and [`LedgerVerified`](fettle_wire::api::LedgerVerified) |
 //! | `GET /login` | [`pages::login`] | |
@@ -67,6 +68,7 @@ mod plan_report;
 mod planning;
 mod policy;
 mod recall;
+mod report;
 mod rollout;
 mod search;
 mod testbed;

@@ -96,6 +96,16 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
             pages::recall(&view("/recalls/openssl/3"), &fleet::recall()),
         ),
         (
+            "report",
+            "/reports?policy=web",
+            pages::report(
+                &view("/reports?policy=web"),
+                &fleet::month(),
+                &["web".to_owned(), fleet::HOSTILE_ATTRIBUTE.to_owned()],
+            ),
+        ),
+        ("report-empty", "/reports", pages::report(&view("/reports"), &fleet::month_empty(), &[])),
+        (
             "cves",
             "/cves?fixable=true",
             pages::cves(

@@ -3,6 +3,7 @@
 use super::{Fleet, Known};
 use crate::app::App;
 use fettle_core::finding::FindingState;
+use fettle_core::host::Host;
 use fettle_core::policy::Selector;
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
 use fettle_wire::api::{HOST_STATES, HostRow, Page};
@@ -221,6 +222,12 @@ impl Fleet {
         let presence = app.heard_by_now();
         let hosts = self.hosts.iter().flatten().map(|known| &known.record.host);
         hosts.filter(|host| presence.is_silent(host)).map(|host| host.id.clone()).collect()
+    }
+
+    /// Every host with the policy that governs it.
+    pub(crate) fn routed(&self) -> impl Iterator<Item = (&Host, Option<&str>)> {
+        let known = self.hosts.iter().flatten();
+        known.map(|known| (&known.record.host, known.route.policy.as_deref()))
     }
 
     /// One host in a list.

@@ -2,6 +2,7 @@
 
 use super::mark::Mark;
 use super::words;
+use fettle_core::report::TrendPoint;
 use maud::{Markup, html};
 
 /// One part of a chart, which is a link to the list behind it.
@@ -125,6 +126,52 @@ pub(crate) fn progress(name: &str, parts: &[(Mark, u64)]) -> Markup {
                 @if *count > 0 {
                     rect.seg.(mark.tone) x=(share(from, total)) y="0" width=(share(*count, total)) height="10" {}
                     @let () = from += count;
+                }
+            }
+        }
+    }
+}
+
+/// Height of the columns, in pixels.
+const HIGH: u64 = 140;
+
+/// One column a point, the overdue part of it told apart, on one axis; first and last point are named below.
+pub(crate) fn columns(name: &str, unit: &str, points: &[TrendPoint]) -> Markup {
+    let sum = |it: &TrendPoint| it.open.values().sum::<u64>();
+    let top = ticks(points.iter().map(sum).max().unwrap_or(0)).last().copied().unwrap_or(1).max(1);
+    let high = |n: u64| n * HIGH / top;
+    let all = points.len() as u64;
+    let told = |it: &TrendPoint| {
+        let classes = it.open.iter().map(|(class, n)| {
+            let class = if class.is_empty() { "no class" } else { class };
+            format!("{class} {}", words::number(*n))
+        });
+        let classes: Vec<String> = classes.collect();
+        let overdue = words::number(it.overdue);
+        let open = words::number(sum(it));
+        format!("{}: {open} {unit} ({}), {overdue} overdue", words::utc(it.at), classes.join(", "))
+    };
+    html! {
+        figure.chart {
+            figcaption.quiet { "Full height: " (words::number(top)) " " (unit) ". The lower part of a column is overdue." }
+            svg.columns width="100%" height=(HIGH + 4) role="img" aria-label={
+                (name) ": "
+                @if let (Some(first), Some(last)) = (points.first(), points.last()) { "from " (told(first)) " to " (told(last)) }
+            } {
+                rect.track x="0" y="4" width="100%" height=(HIGH) {}
+                @for (n, it) in (0..).zip(points) {
+                    @let (open, late) = (high(sum(it)), high(it.overdue.min(sum(it))));
+                    g {
+                        title { (told(it)) }
+                        rect.seg.work x=(share(n, all)) y=(HIGH + 4 - open) width=(share(1, all)) height=(open) {}
+                        @if late > 0 { rect.seg.bad x=(share(n, all)) y=(HIGH + 4 - late) width=(share(1, all)) height=(late) {} }
+                    }
+                }
+            }
+            svg.axis width="100%" height="22" role="presentation" {
+                @if let (Some(first), Some(last)) = (points.first(), points.last()) {
+                    text x="0" y="18" { (words::utc(first.at)) }
+                    text x="100%" y="18" text-anchor="end" { (words::utc(last.at)) }
                 }
             }
         }

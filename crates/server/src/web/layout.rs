@@ -39,7 +39,7 @@ pub struct Span {
     pub limit: u64,
 }
 
-const PLACES: [(&str, &str); 10] = [
+const PLACES: [(&str, &str); 11] = [
     ("/", "Overview"),
     ("/hosts", "Hosts"),
     ("/packages", "Packages"),
@@ -48,6 +48,7 @@ const PLACES: [(&str, &str); 10] = [
     ("/plans", "Plans"),
     ("/rollouts", "Rollouts"),
     ("/policies", "Policies"),
+    ("/reports", "Reports"),
     ("/feeds", "Feeds"),
     ("/ledger", "Ledger"),
 ];

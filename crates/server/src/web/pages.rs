@@ -12,5 +12,6 @@ pub use super::plan::{plan, plans};
 pub use super::plan_diff::plan_diff;
 pub use super::policy::{policies, policy};
 pub use super::recall::{recall, recalls};
+pub use super::report::{document as report_document, report};
 pub use super::rollout::{rollout, rollouts};
 pub use super::search::search;

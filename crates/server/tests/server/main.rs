@@ -17,6 +17,7 @@ mod operations;
 mod planning;
 mod policies;
 mod recalls;
+mod reports;
 mod rollouts;
 mod site;
 mod sources;

@@ -4,11 +4,13 @@ mod approving;
 mod lists;
 mod moving;
 mod planning;
+mod report;
 
 pub(crate) use approving::*;
 pub(crate) use lists::*;
 pub(crate) use moving::*;
 pub(crate) use planning::*;
+pub(crate) use report::{month, month_empty};
 
 use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking};
 use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange};

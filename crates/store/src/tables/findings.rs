@@ -186,7 +186,7 @@ pub fn each_mark(
     host: Option<&HostId>,
     mut take: impl FnMut(Mark<'_>),
 ) -> Result<(), StoreError> {
-    let mut one = |row: &Row<'_>| {
+    let one = |row: &Row<'_>| {
         take(mark(row)?);
         Ok(())
     };

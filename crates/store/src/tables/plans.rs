@@ -120,6 +120,17 @@ pub fn latest(view: &View<'_>, limit: u64) -> Result<Vec<PlanLine>, StoreError> 
     )
 }
 
+/// The newest plan of a policy, whether it is in force or not.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn newest_of(view: &View<'_>, policy: &str) -> Result<Option<u64>, StoreError> {
+    view.one("SELECT max(number) FROM plans WHERE policy = $1", [policy], |row| {
+        Ok(row.get::<_, Option<i64>>(0)?.map(|n| n as u64))
+    })
+    .map(Option::flatten)
+}
+
 /// The plan in force for a policy.
 ///
 /// # Errors

@@ -54,6 +54,23 @@ pub fn all(view: &View<'_>) -> Result<Vec<RolloutLine>, StoreError> {
     view.all("SELECT id, version, finished FROM rollouts ORDER BY number DESC", [], line)
 }
 
+/// Rollouts that were under way in a span of time, newest first.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn between(
+    view: &View<'_>,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<RolloutLine>, StoreError> {
+    view.all(
+        "SELECT id, version, finished FROM rollouts \
+         WHERE created_at < $1 AND (ended_at IS NULL OR ended_at >= $2) ORDER BY number DESC",
+        [micros(to), micros(from)],
+        line,
+    )
+}
+
 /// Rollouts that have not ended, oldest first.
 ///
 /// # Errors

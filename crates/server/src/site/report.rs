@@ -1,0 +1,46 @@
+//! The report of a period: all of what it shows is in the URL.
+
+use super::{Visit, refusal, show};
+use crate::api::report::{CSV, HTML, ReportQuery, TableQuery, file, made_csv, made_html};
+use crate::app::App;
+use crate::reports;
+use crate::web::pages;
+use axum::extract::Query;
+use axum::response::Response;
+use fettle_core::Problem;
+use fettle_store::View as Stored;
+
+pub(super) async fn page(visit: Visit, Query(query): Query<ReportQuery>) -> Response {
+    let look = move |app: &App, stored: &Stored<'_>| {
+        let names = app.policies().records.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
+        Ok((reports::report(app, stored, &query.wanted()?)?, names))
+    };
+    show(visit, look, |view, (report, names)| pages::report(view, report, names)).await
+}
+
+pub(super) async fn as_csv(
+    visit: Visit,
+    Query(query): Query<ReportQuery>,
+    Query(table): Query<TableQuery>,
+) -> Response {
+    let made = move |app: &App, stored: &Stored<'_>| made_csv(app, stored, &query, &table);
+    kept(visit, CSV, "fettle-report.csv", made).await
+}
+
+pub(super) async fn as_html(visit: Visit, Query(query): Query<ReportQuery>) -> Response {
+    let made = move |app: &App, stored: &Stored<'_>| made_html(app, stored, &query);
+    kept(visit, HTML, "fettle-report.html", made).await
+}
+
+async fn kept(
+    visit: Visit,
+    kind: &'static str,
+    name: &str,
+    made: impl FnOnce(&App, &Stored<'_>) -> Result<String, Problem> + Send + 'static,
+) -> Response {
+    let Visit { app, who, uri } = visit;
+    match app.blocking(move |app| app.store.read(|stored| made(app, stored))).await {
+        Ok(text) => file(kind, name, text),
+        Err(problem) => refusal(&uri, Some(&who), problem),
+    }
+}
