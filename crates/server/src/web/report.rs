@@ -26,7 +26,7 @@ pub fn report(view: &View<'_>, it: &Report, policies: &[String]) -> Markup {
                 h1 { "Report" }
                 p.lead { (period(it)) }
             }
-            form.filters method="get" action="/reports" {
+            form.start method="get" action="/reports" {
                 label { "From " input type="date" name="from" value=(day(it.from)); }
                 label { "To " input type="date" name="to" value=(day(it.to)); }
                 label { "Policy " select name="policy" {
