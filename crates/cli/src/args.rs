@@ -1,5 +1,6 @@
 //! What can be typed.
 
+pub(crate) mod evidence;
 pub(crate) mod feed;
 pub(crate) mod planning;
 pub(crate) mod report;
@@ -114,6 +115,9 @@ pub(crate) enum Command {
     Feed(feed::Feed),
     /// What a period was like: compliance, times, what is overdue and why, rollouts, exceptions.
     Report(report::ReportArgs),
+    /// Signed archives of what happened in a period, which anybody can check offline.
+    #[command(subcommand)]
+    Evidence(evidence::Evidence),
     /// Who may do what here.
     #[command(subcommand)]
     Operator(Operator),

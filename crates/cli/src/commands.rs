@@ -7,7 +7,8 @@ use crate::args::{
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
 use crate::{
-    access, feed, planning, policy, policy_check, recall, report, show, testbed, watch, window,
+    access, evidence, feed, planning, policy, policy_check, recall, report, show, testbed, watch,
+    window,
 };
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
@@ -142,6 +143,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Rollout(rollout) => run_rollout(&ask, rollout),
         Command::Recall(it) => recall::run(&ask, it),
         Command::Feed(it) => feed::run(&ask, it),
+        Command::Evidence(it) => evidence::run(&ask, it),
         Command::Report(it) => report::run(&ask, it),
         Command::Cycle(it) => planning::cycle(&ask, it),
         Command::Emergency(it) => planning::emergency(&ask, it),

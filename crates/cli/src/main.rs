@@ -4,6 +4,7 @@ mod access;
 mod args;
 mod client;
 mod commands;
+mod evidence;
 mod feed;
 mod keep;
 mod output;

@@ -107,6 +107,11 @@ impl Default for LedgerVerifier {
 }
 
 impl LedgerVerifier {
+    /// For a part of a ledger: what follows the entry with this index and hash.
+    pub fn following(index: u64, hash: Digest) -> Self {
+        Self { next: index.saturating_add(1), previous: hash }
+    }
+
     /// Takes the next entry.
     ///
     /// # Errors

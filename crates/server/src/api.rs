@@ -2,6 +2,7 @@
 
 mod approvals;
 mod events;
+mod evidence;
 mod feeds;
 mod fleet;
 mod operators;
@@ -131,6 +132,8 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(report::report)),
         (Viewer, routes!(report::as_csv)),
         (Viewer, routes!(report::as_html)),
+        (Viewer, routes!(evidence::export)),
+        (Viewer, routes!(evidence::key)),
         (Viewer, routes!(feeds::list)),
         (Operator, routes!(feeds::import_bundled)),
         (Operator, routes!(feeds::import)),
@@ -477,6 +480,8 @@ mod tests {
             ("post", "/rollouts/{id}/resume"),
             ("post", "/rollouts/{id}/abort"),
             ("post", "/rollouts/{id}/undo"),
+            ("get", "/evidence"),
+            ("get", "/evidence/key"),
             ("get", "/report"),
             ("get", "/report.csv"),
             ("get", "/report.html"),

@@ -26,6 +26,7 @@ pub mod backup;
 mod cycles;
 mod emergencies;
 mod events;
+pub mod evidence;
 pub mod feeds;
 mod fleet;
 mod gates;

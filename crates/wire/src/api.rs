@@ -24,6 +24,7 @@
 //! | `GET /recalls`, `POST /recalls` [`MakeRecall`] | [`Page`] of [`RecallRow`], [`RecallDetail`] |
 //! | `GET /recalls/{package}/{version}`, `DELETE …?reason=` | [`RecallDetail`], nothing |
 //! | `GET /report?from=&to=&policy=`, `GET /report.csv?table=`, `GET /report.html` | [`Report`], as CSV, as a page of its own |
+//! | `GET /evidence?from=&to=`, `GET /evidence/key` | a signed archive, [`EvidenceKey`] |
 //! | `POST /rollouts/{id}/approve` [`ApproveWave`] | [`RolloutDetail`] |
 //! | `GET /feeds`, `POST /feeds/{name}` (bytes), `POST /feeds/sync?name=`, `POST /feeds/{name}/accept?digest=` | [`FeedRow`] |
 //! | `PUT /feeds/{name}/source` [`SetFeedSource`], `DELETE` it | [`FeedRow`], nothing |
@@ -73,7 +74,7 @@ pub use operator::{
 pub use plan::{ApprovePlan, MakePlan, PlanDetail, PlanTests, RunTests, TestRow};
 pub use planning::{CallRow, CycleRow, DeclareEmergency, Emergencies, EmergencyPlanRow};
 pub use recall::{MakeRecall, RecallDetail, RecallRow, RecalledHost, RecalledRollout};
-pub use report::Report;
+pub use report::{EvidenceKey, Report};
 pub use rollout::{
     ApproveWave, Because, RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow, RolloutTraffic,
     StartRollout,

@@ -6,5 +6,6 @@
 pub mod agent;
 pub mod api;
 pub mod bundle;
+pub mod evidence;
 pub mod sign;
 pub mod token;

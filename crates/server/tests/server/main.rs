@@ -8,6 +8,7 @@ mod api;
 mod approvals;
 mod backup;
 mod bundles;
+mod evidence;
 mod feeds;
 mod fleet;
 mod gates;

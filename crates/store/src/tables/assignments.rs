@@ -81,6 +81,16 @@ pub fn current(
     )
 }
 
+/// An order as it was signed, whatever became of it.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn signed(view: &View<'_>, id: &AssignmentId) -> Result<Option<SignedAssignment>, StoreError> {
+    view.one("SELECT signed FROM assignments WHERE id = $1", [id.as_str()], |row| {
+        from_json("assignment", &row.get::<_, String>(0)?)
+    })
+}
+
 /// Whose assignment it is, and of which rollout.
 ///
 /// # Errors

@@ -35,3 +35,11 @@ dto! {
         pub exceptions: Vec<ExceptionLine>,
     }
 }
+
+dto! {
+    /// The key that evidence packs are signed with.
+    pub struct EvidenceKey {
+        /// Ed25519, 32 bytes in base64.
+        pub key: String,
+    }
+}
