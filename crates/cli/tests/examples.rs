@@ -1,0 +1,137 @@
+//! The scripts in `examples/`, run as they stand against a real server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use fettle_server::{Running, Server, ServerOptions};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+}
+
+struct Desk {
+    dir: tempfile::TempDir,
+    running: Running,
+}
+
+/// A server with a policy in force and no host.
+fn desk() -> Desk {
+    let dir = tempfile::tempdir().unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let running = Server::start(ServerOptions {
+        data_dir: dir.path().join("data"),
+        operator: any,
+        agents: any,
+        bundled_feeds: false,
+        announce: false,
+        ..ServerOptions::default()
+    })
+    .unwrap();
+    let desk = Desk { dir, running };
+    let (said, ok) = desk.sh("fettle policy apply \"$EXAMPLES/policies/demo.toml\"");
+    assert!(ok, "{said}");
+    desk
+}
+
+impl Desk {
+    /// What a line of shell says, both streams, and whether it went well.
+    fn sh(&self, line: &str) -> (String, bool) {
+        let program = Path::new(env!("CARGO_BIN_EXE_fettle")).parent().unwrap();
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .current_dir(self.dir.path())
+            .env("PATH", path)
+            .env("EXAMPLES", examples())
+            .env("FETTLE_SERVER", format!("http://{}", self.running.operator_addr))
+            .env("FETTLE_TOKEN_FILE", self.dir.path().join("data/operator.token"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&said).into_owned(), output.status.success())
+    }
+
+    /// What a script says that has to go well.
+    fn run(&self, line: &str) -> String {
+        let (said, ok) = self.sh(&format!("\"$EXAMPLES\"/{line}"));
+        assert!(ok, "{line}: {said}");
+        said
+    }
+}
+
+#[test]
+fn every_script_says_how_it_is_used_when_nothing_is_given() {
+    let desk = desk();
+    let mut found = 0;
+    for entry in std::fs::read_dir(examples()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.ends_with(".sh") {
+            continue;
+        }
+        found += 1;
+        let (said, ok) = desk.sh(&format!("\"$EXAMPLES\"/{name}"));
+        assert!(!ok && said.contains(&format!("usage: {name}")), "{name}: {said}");
+    }
+    assert!(found >= 7, "{found}");
+}
+
+#[test]
+fn the_first_rollout_shows_its_plan_and_starts_nothing_that_nobody_agreed_to() {
+    let desk = desk();
+    let policy = "\"$EXAMPLES/policies/demo.toml\"";
+    let (said, ok) = desk.sh(&format!("echo n | \"$EXAMPLES\"/first-rollout.sh {policy}"));
+    assert!(ok && said.contains("Start plan 1?"), "{said}");
+    assert!(desk.sh("fettle rollout list").0.contains("plan"), "nothing was started");
+    // With nobody to answer it ends, too.
+    let (said, ok) = desk.sh(&format!("\"$EXAMPLES\"/first-rollout.sh {policy}"));
+    assert!(!ok && said.contains("Start plan 2?"), "{said}");
+    // A plan without a host starts no rollout, and says so.
+    let (said, ok) = desk.sh(&format!("echo y | \"$EXAMPLES\"/first-rollout.sh {policy}"));
+    assert!(!ok && said.contains("plan 3"), "{said}");
+    let name = std::fs::read_to_string(examples().join("policies/demo.toml")).unwrap();
+    let name = name.lines().find_map(|l| l.strip_prefix("name = ")).unwrap().to_owned();
+    let (said, ok) = desk.sh(&format!("\"$EXAMPLES\"/blue-green.sh {name}"));
+    assert!(!ok && said.contains("plan 4"), "{said}");
+}
+
+#[test]
+fn a_freeze_puts_a_blackout_into_every_policy_and_is_in_force_when_it_ends() {
+    let desk = desk();
+    let said = desk.run("freeze.sh 2099-12-18 2100-01-03 'year end'");
+    assert!(said.contains("in force"), "{said}");
+    let listed = desk.sh("fettle -o json policy list").0;
+    for part in ["[[blackout]]", "from = 2099-12-18", "to = 2100-01-03", "year end"] {
+        assert!(listed.contains(part), "{part}: {listed}");
+    }
+    let (said, ok) = desk.sh("\"$EXAMPLES\"/freeze.sh 2099-12-18 2099-13-01 odd");
+    assert!(!ok, "a day that is none: {said}");
+    assert_eq!(desk.sh("fettle -o json policy list").0, listed, "nothing was applied");
+}
+
+#[test]
+fn an_emergency_is_declared_and_a_version_recalled_by_their_scripts() {
+    let desk = desk();
+    let said = desk.run("emergency.sh CVE-2026-1 'exploited since this morning'");
+    assert!(said.contains("exploited since this morning"), "{said}");
+    let said = desk.run("recall.sh openssl=3.0.15-1~deb12u1 'answers 500'");
+    assert!(said.contains("openssl 3.0.15-1~deb12u1 is recalled"), "{said}");
+    let (said, ok) = desk.sh("\"$EXAMPLES\"/recall.sh openssl 'no version'");
+    assert!(!ok && said.contains("PACKAGE=VERSION"), "{said}");
+}
+
+#[test]
+fn last_months_report_and_evidence_are_written_where_they_were_asked_for() {
+    let desk = desk();
+    let said = desk.run("monthly-report.sh .");
+    assert!(said.contains("patching-") && said.contains(" holds: "), "{said}");
+    let names: Vec<String> = std::fs::read_dir(desk.dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for begin in ["patching-20", "evidence-20"] {
+        assert_eq!(names.iter().filter(|n| n.starts_with(begin)).count(), 1, "{names:?}");
+    }
+}
