@@ -56,12 +56,24 @@ fn told(output: Output, file: &Path, it: &Verified, key: &str) -> Result<(), Pro
         it.ledger.head
     ));
     line(&format!(
-        "  rollouts      {}, each event follows from those before; {} events stand in the ledger",
-        it.rollouts, it.events_in_ledger
+        "  rollouts      {}; {} events stand in this part of the ledger, {} in others",
+        it.rollouts, it.events_in_ledger, it.events_elsewhere
     ));
-    line(&format!("  orders        {}, each signed", it.orders));
-    line(&format!("  transactions  {}, each host's journal agrees", it.transactions));
+    line(&format!(
+        "  orders        {} signed, as the rollouts gave them{}",
+        it.orders,
+        gone(it.orders_missing)
+    ));
+    line(&format!(
+        "  transactions  {} told by the hosts' own journals{}",
+        it.transactions,
+        gone(it.transactions_missing)
+    ));
     line(&format!("  proved gone   {} findings", it.fixed));
     line(&format!("→ fettle evidence verify {} --key {key}", file.display()));
     Ok(())
+}
+
+fn gone(n: u64) -> String {
+    if n == 0 { String::new() } else { format!("; {n} not here: their hosts were retired") }
 }

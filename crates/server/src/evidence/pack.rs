@@ -8,7 +8,7 @@ use fettle_core::finding::FindingState;
 use fettle_core::ledger::GENESIS;
 use fettle_core::report::Period;
 use fettle_core::rollout::RolloutEvent;
-use fettle_core::{AssignmentId, Digest, HostId, Problem, ProblemKind, Timestamp};
+use fettle_core::{AssignmentId, Digest, HostId, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::{View, assignments, findings, ledger, rollouts, transactions};
 use fettle_wire::evidence::{EvidenceFile, EvidenceManifest, LedgerPart, SignedEvidence};
 use flate2::{Compression, write::GzEncoder};
@@ -50,8 +50,8 @@ pub(crate) fn export(app: &App, wanted: &Wanted) -> Result<Vec<u8>, Problem> {
         files.put("report.json".to_owned(), &report)?;
         let html = pages::report_document(&report).into_string();
         files.0.insert("report.html".to_owned(), html.into_bytes());
-        let part = ledger_part(view, period, &mut files)?;
-        moved(view, period, &mut files)?;
+        let (part, told) = ledger_part(view, period, &mut files)?;
+        moved(view, period, told, &mut files)?;
         fixed(view, period, &mut files)?;
         Ok((files, part))
     })?;
@@ -88,54 +88,49 @@ fn archive(signed: &SignedEvidence, made_at: Timestamp, files: &Files) -> Result
     tar.into_inner().and_then(GzEncoder::finish).map_err(|e| failed(&e))
 }
 
-/// The ledger from the first entry of the period to its last; a clock that was set back in between is in it too.
-fn ledger_part(view: &View<'_>, period: Period, files: &mut Files) -> Result<LedgerPart, Problem> {
-    let mut part: Option<LedgerPart> = None;
-    let mut before = (0, GENESIS);
-    let (mut lines, mut kept) = (Vec::new(), 0);
-    let mut at = 0;
-    loop {
-        let entries = ledger::after(view, at, PIECE)?;
-        for entry in &entries {
-            let inside = period.holds(entry.at);
-            let part = match (&mut part, inside) {
-                (None, false) => {
-                    before = (entry.index, entry.hash);
-                    continue;
-                }
-                (part, _) => part.get_or_insert(LedgerPart {
-                    after: before.0,
-                    previous: before.1,
-                    last: before.0,
-                    head: before.1,
-                }),
-            };
-            serde_json::to_writer(&mut lines, entry).map_err(|e| failed(&e))?;
+/// The ledger from the first entry of the period to its last; what a clock that was set back wrote in between is in it too.
+/// And the rollouts that something is said of there.
+fn ledger_part(
+    view: &View<'_>,
+    period: Period,
+    files: &mut Files,
+) -> Result<(LedgerPart, BTreeSet<RolloutId>), Problem> {
+    let (first, last) = ledger::between(view, period.from, period.to)?.unwrap_or((1, 0));
+    let before = match first {
+        1 => (0, GENESIS),
+        first => {
+            let entry = ledger::after(view, first - 2, 1)?.pop();
+            entry.map_or((0, GENESIS), |entry| (entry.index, entry.hash))
+        }
+    };
+    let mut part =
+        LedgerPart { after: before.0, previous: before.1, last: before.0, head: before.1 };
+    let (mut lines, mut told) = (Vec::new(), BTreeSet::new());
+    while part.last < last {
+        for entry in ledger::after(view, part.last, PIECE.min(last - part.last))? {
+            serde_json::to_writer(&mut lines, &entry).map_err(|e| failed(&e))?;
             lines.push(b'\n');
-            if inside {
-                (part.last, part.head) = (entry.index, entry.hash);
-                kept = lines.len();
+            (part.last, part.head) = (entry.index, entry.hash);
+            if entry.kind == "rollout.event" {
+                told.insert(RolloutId(entry.subject));
             }
         }
-        match entries.last() {
-            Some(last) => at = last.index,
-            None => break,
-        }
     }
-    lines.truncate(kept);
     files.0.insert(LEDGER.to_owned(), lines);
-    Ok(part.unwrap_or(LedgerPart {
-        after: before.0,
-        previous: before.1,
-        last: before.0,
-        head: before.1,
-    }))
+    Ok((part, told))
 }
 
 /// Rollouts with their orders and journals.
-fn moved(view: &View<'_>, period: Period, files: &mut Files) -> Result<(), Problem> {
-    for line in rollouts::between(view, period.from, period.to)? {
-        let events = rollouts::events(view, &line.id, 0)?;
+fn moved(
+    view: &View<'_>,
+    period: Period,
+    mut told: BTreeSet<RolloutId>,
+    files: &mut Files,
+) -> Result<(), Problem> {
+    // One that ended before may have been taken back since: the ledger's part says so.
+    told.extend(rollouts::between(view, period.from, period.to)?.into_iter().map(|line| line.id));
+    for id in told {
+        let events = rollouts::events(view, &id, 0)?;
         let events: Vec<_> = events.into_iter().map(|e| (e.at, e.event)).collect();
         let mut orders: BTreeSet<(HostId, AssignmentId)> = BTreeSet::new();
         for (_, event) in &events {
@@ -148,18 +143,18 @@ fn moved(view: &View<'_>, period: Period, files: &mut Files) -> Result<(), Probl
                 _ => {}
             }
         }
-        for (host, id) in orders {
+        for (host, order) in orders {
             // Orders and journals of a host that was retired went with it; the ledger has what they came to.
-            if let Some(signed) = assignments::signed(view, &id)? {
-                files.put(format!("orders/{id}.json"), &signed)?;
+            if let Some(signed) = assignments::signed(view, &order)? {
+                files.put(format!("orders/{order}.json"), &signed)?;
             }
-            if let Some(journal) = transactions::of_assignment(view, &host, &id)? {
+            if let Some(journal) = transactions::of_assignment(view, &host, &order)? {
                 let (tx, assignment, entries) = (journal.id, journal.assignment, journal.entries);
                 let kept = Kept { host, id: tx, assignment, entries };
-                files.put(format!("transactions/{id}.json"), &kept)?;
+                files.put(format!("transactions/{order}.json"), &kept)?;
             }
         }
-        files.put(format!("rollouts/{}.json", line.id), &Told { id: line.id, events })?;
+        files.put(format!("rollouts/{id}.json"), &Told { id, events })?;
     }
     Ok(())
 }

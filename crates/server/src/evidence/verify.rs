@@ -1,29 +1,35 @@
 //! Checking a pack, offline: a function of its bytes and of the key that is trusted.
 //!
 //! What is checked, in this order; the first thing that does not hold is named:
-//! 1. the manifest's signature, by the trusted key;
+//! 1. the manifest's signature, by the trusted key; before it holds, little is read and nothing is kept;
 //! 2. every file it names is there with that hash, and no other file is;
 //! 3. the part of the ledger is one chain, from the entry before it to the head that was signed;
-//! 4. each rollout's events follow from one another by the very rules that the server decides by, and those that fell into
-//!    the part of the ledger stand there with the same words;
-//! 5. each order is signed by the server's order key, and belongs to the rollout that it is filed under;
-//! 6. each host's journal folds, and says the same end as the rollout.
+//! 4. each rollout's events are possible one after the other, from the plan on; each event of the period stands in the
+//!    ledger, at its time and with its words, approvals included; and each event that the ledger has is told;
+//! 5. each order is signed by the server's order key, and is the very order that the rollout's event gives;
+//! 6. each host's journal carries out that order, folds, and says the same end as the rollout.
 
 use super::{Gone, Kept, LEDGER, MANIFEST, Told};
+use fettle_core::assignment::Assignment;
 use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
-use fettle_core::rollout::{Rollout, RolloutEvent};
+use fettle_core::report::Period;
+use fettle_core::rollout::{Effect, Rollout, RolloutEvent, effects};
 use fettle_core::transaction::{Outcome, Progress};
-use fettle_core::{AssignmentId, Digest, HostId, Problem, ProblemKind, RolloutId, Timestamp};
+use fettle_core::{AssignmentId, Digest, HostId, Problem, ProblemKind, Timestamp};
 use fettle_wire::evidence::{EvidenceManifest, LedgerPart, SignedEvidence};
 use fettle_wire::sign::SignedAssignment;
 use flate2::read::GzDecoder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::rc::Rc;
 
-/// Largest manifest, in bytes: a million files.
-const MAX_MANIFEST: u64 = 256 << 20;
+/// Largest manifest, in bytes: some hundred thousand files.
+const MAX_MANIFEST: u64 = 64 << 20;
+/// Bytes of a block of tar(5).
+const BLOCK: u64 = 512;
 
 /// What a pack was found to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,14 +44,20 @@ pub struct Verified {
     pub ledger_entries: u64,
     /// The part of the ledger: its head is what a witness compares.
     pub ledger: LedgerPart,
-    /// Rollouts whose events follow from one another.
+    /// Rollouts whose events are possible one after the other.
     pub rollouts: u64,
-    /// Events of rollouts that stand in the ledger with the same words.
+    /// Their events that stand in the ledger with the same words and times.
     pub events_in_ledger: u64,
-    /// Orders whose signature holds.
+    /// Their events of before and after the period: another part of the ledger has them.
+    pub events_elsewhere: u64,
+    /// Orders that are signed and are what the rollout's events give.
     pub orders: u64,
-    /// Journals of hosts that fold and agree with their rollout.
+    /// Orders that were given and are not here: their host was retired.
+    pub orders_missing: u64,
+    /// Journals of hosts that agree with their rollout.
     pub transactions: u64,
+    /// Ends that a host told and that no journal here tells: the host was retired.
+    pub transactions_missing: u64,
     /// Findings that were proved gone.
     pub fixed: u64,
 }
@@ -76,7 +88,7 @@ fn damaged(why: impl std::fmt::Display) -> Problem {
 /// `evidence-transaction`: what does not hold, and where.
 pub fn verify(pack: impl Read, key: &str) -> Result<Verified, Problem> {
     let (manifest, files) = read(pack, key)?;
-    let ledger = ledger(&manifest.ledger, &files)?;
+    let mut ledger = ledger(&manifest.ledger, &files)?;
     let mut out = Verified {
         made_at: manifest.made_at,
         from: manifest.from,
@@ -85,65 +97,100 @@ pub fn verify(pack: impl Read, key: &str) -> Result<Verified, Problem> {
         ledger: manifest.ledger,
         rollouts: 0,
         events_in_ledger: 0,
+        events_elsewhere: 0,
         orders: 0,
+        orders_missing: 0,
         transactions: 0,
+        transactions_missing: 0,
         fixed: 0,
     };
-    let mut ends: BTreeMap<AssignmentId, Given> = BTreeMap::new();
+    let period = Period { from: manifest.from, to: manifest.to };
+    let mut given = Orders::new();
     for (name, told) in all::<Told>(&files, "rollouts/")? {
-        out.events_in_ledger += rollout(&told, &ledger, &mut ends)
+        let found = rollout(&told, period, &mut ledger, &mut given)
             .map_err(|why| broken("evidence-rollout", format!("{name}: {why}")))?;
+        out.events_in_ledger += found;
+        out.events_elsewhere += told.events.len() as u64 - found;
         out.rollouts += 1;
+    }
+    if let Some(((rollout, version), _)) = ledger.pop_first() {
+        let why = format!("the ledger has event {version} of {rollout}, which is not told here");
+        return Err(broken("evidence-rollout", why));
     }
     for (name, signed) in all::<SignedAssignment>(&files, "orders/")? {
         let wrong = |why: String| broken("evidence-order", format!("{name}: {why}"));
         let order = signed.open(&manifest.order_key).map_err(|e| wrong(e.to_string()))?;
-        let given = ends.get(&order.id);
-        if given.is_none_or(|it| it.rollout != order.rollout || it.host != order.host) {
-            return Err(wrong(format!("no rollout gave {} to {}", order.id, order.host)));
-        }
+        let known = given.get_mut(&order.id).filter(|it| same_order(&it.order, &order));
+        known.ok_or_else(|| wrong(format!("no rollout gave {} so", order.id)))?.signed = true;
         out.orders += 1;
     }
     for (name, kept) in all::<Kept>(&files, "transactions/")? {
-        journal(&kept, &ends)
+        journal(&kept, &mut given)
             .map_err(|why| broken("evidence-transaction", format!("{name}: {why}")))?;
         out.transactions += 1;
     }
+    let count = |of: fn(&&Given) -> bool| given.values().filter(of).count() as u64;
+    out.orders_missing = count(|it| !it.signed);
+    out.transactions_missing = count(|it| it.end.is_some() && !it.told);
     out.fixed = lines::<Gone>("fixed.jsonl", &files)?.len() as u64;
     Ok(out)
 }
 
 type Files = BTreeMap<String, Vec<u8>>;
 
+/// Reads no more than what is left, which grows when more is trusted.
+struct Bounded<R> {
+    inner: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let most = usize::try_from(self.left.get()).unwrap_or(usize::MAX).min(into.len());
+        if most == 0 && !into.is_empty() {
+            return Err(std::io::Error::other("it goes on beyond what its manifest says"));
+        }
+        let read = self.inner.read(&mut into[..most])?;
+        self.left.set(self.left.get() - read as u64);
+        Ok(read)
+    }
+}
+
+/// What a file takes in a tar archive: its header, and its bytes in whole blocks.
+fn in_tar(bytes: u64) -> u64 {
+    bytes.div_ceil(BLOCK).saturating_add(1).saturating_mul(BLOCK)
+}
+
 /// The files, once signature and hashes have held. Nothing is kept of a file that the manifest does not name.
 fn read(pack: impl Read, key: &str) -> Result<(EvidenceManifest, Files), Problem> {
-    let mut tar = tar::Archive::new(GzDecoder::new(pack));
-    let mut entries = tar.entries().map_err(damaged)?;
-    let mut first = entries.next().ok_or_else(|| damaged("it is empty"))?.map_err(damaged)?;
-    if first.path().map_err(damaged)?.to_str() != Some(MANIFEST) {
+    let left = Rc::new(Cell::new(in_tar(MAX_MANIFEST)));
+    let unpacked = Bounded { inner: GzDecoder::new(pack), left: left.clone() };
+    let mut tar = tar::Archive::new(unpacked);
+    // Raw: headers that would have a reader keep long names in memory are files of an odd kind then, and refused.
+    let mut entries = tar.entries().map_err(damaged)?.raw(true);
+    let first = entries.next().ok_or_else(|| damaged("it is empty"))?.map_err(damaged)?;
+    let (name, signed) = plain(first, MAX_MANIFEST)?;
+    if name != MANIFEST {
         return Err(damaged(format!("it does not begin with {MANIFEST}")));
     }
-    let mut signed = Vec::new();
-    first.by_ref().take(MAX_MANIFEST).read_to_end(&mut signed).map_err(damaged)?;
     let signed: SignedEvidence = serde_json::from_slice(&signed).map_err(damaged)?;
     let manifest = signed.open(key).map_err(|e| broken("evidence-signature", e))?;
     let mut named: BTreeMap<&str, (&Digest, u64)> =
         manifest.files.iter().map(|f| (f.name.as_str(), (&f.sha256, f.bytes))).collect();
+    let all = manifest.files.iter().map(|f| in_tar(f.bytes));
+    // Two empty blocks end an archive, and writers fill up to twenty.
+    left.set(all.fold(20 * BLOCK, u64::saturating_add));
     let mut files = Files::new();
     for entry in entries {
-        let mut entry = entry.map_err(damaged)?;
+        let entry = entry.map_err(damaged)?;
         let name = entry.path().map_err(damaged)?.to_string_lossy().into_owned();
-        let wrong = |why: &str| broken("evidence-files", format!("{name} {why}"));
-        if entry.header().entry_type() != tar::EntryType::Regular {
-            return Err(wrong("is no plain file"));
-        }
         let Some((sha256, length)) = named.remove(name.as_str()) else {
-            return Err(wrong("is not among the files that were signed, or is there twice"));
+            let why = format!("{name} is not among the files that were signed, or is there twice");
+            return Err(broken("evidence-files", why));
         };
-        let mut bytes = Vec::new();
-        entry.by_ref().take(length.saturating_add(1)).read_to_end(&mut bytes).map_err(damaged)?;
+        let (_, bytes) = plain(entry, length)?;
         if bytes.len() as u64 != length || Digest::of(&bytes) != *sha256 {
-            return Err(wrong("is not as it was signed"));
+            return Err(broken("evidence-files", format!("{name} is not as it was signed")));
         }
         files.insert(name, bytes);
     }
@@ -151,6 +198,21 @@ fn read(pack: impl Read, key: &str) -> Result<(EvidenceManifest, Files), Problem
         return Err(broken("evidence-files", format!("{missing} was signed and is not there")));
     }
     Ok((manifest, files))
+}
+
+/// Name and bytes of a plain file of at most so many bytes.
+fn plain(entry: tar::Entry<'_, impl Read>, most: u64) -> Result<(String, Vec<u8>), Problem> {
+    let name = entry.path().map_err(damaged)?.to_string_lossy().into_owned();
+    let wrong = |why: &str| broken("evidence-files", format!("{name} {why}"));
+    if entry.header().entry_type() != tar::EntryType::Regular {
+        return Err(wrong("is no plain file"));
+    }
+    if entry.size() > most {
+        return Err(wrong("is larger than it may be"));
+    }
+    let mut bytes = Vec::new();
+    entry.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(damaged)?;
+    Ok((name, bytes))
 }
 
 fn document<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Problem> {
@@ -170,8 +232,8 @@ fn lines<T: DeserializeOwned>(name: &str, files: &Files) -> Result<Vec<T>, Probl
     lines.map(|line| document(name, line)).collect()
 }
 
-/// Events of rollouts as the ledger has them, by rollout and version.
-type InLedger = BTreeMap<(String, u64), serde_json::Value>;
+/// Events of rollouts as the ledger has them, with their time, by rollout and version.
+type InLedger = BTreeMap<(String, u64), (Timestamp, serde_json::Value)>;
 
 fn ledger(part: &LedgerPart, files: &Files) -> Result<InLedger, Problem> {
     let wrong = |why: String| broken("evidence-ledger", why);
@@ -183,7 +245,7 @@ fn ledger(part: &LedgerPart, files: &Files) -> Result<InLedger, Problem> {
             && let Some(version) = entry.body.get("version").and_then(serde_json::Value::as_u64)
         {
             let event = entry.body.get("event").cloned().unwrap_or_default();
-            out.insert((entry.subject, version), event);
+            out.insert((entry.subject, version), (entry.at, event));
         }
     }
     if verifier.head() != (part.last, part.head) {
@@ -194,87 +256,107 @@ fn ledger(part: &LedgerPart, files: &Files) -> Result<InLedger, Problem> {
     Ok(out)
 }
 
-/// To whom an order was given, and what became of the host.
+/// An order as the rollout's event gives it, and what became of it.
 struct Given {
-    rollout: RolloutId,
-    host: HostId,
+    order: Assignment,
     end: Option<&'static str>,
+    /// The signed order is here.
+    signed: bool,
+    /// The host's journal of it is here.
+    told: bool,
 }
 
-/// Goes through a rollout's events by the server's own rules. Gives how many of them the ledger has.
+type Orders = BTreeMap<AssignmentId, Given>;
+
+/// Goes through a rollout's events. Gives how many of them the ledger has; they are taken out of it.
 fn rollout(
     told: &Told,
-    ledger: &InLedger,
-    ends: &mut BTreeMap<AssignmentId, Given>,
+    period: Period,
+    ledger: &mut InLedger,
+    given: &mut Orders,
 ) -> Result<u64, String> {
-    let Some(((at, first), rest)) = told.events.split_first() else {
-        return Err("it has no events".to_owned());
-    };
-    let mut state = Rollout::begin(&told.id, *at, first).map_err(|e| e.to_string())?;
-    for (at, event) in rest {
-        state.apply(*at, event).map_err(|e| format!("event {}: {e}", state.version + 1))?;
-    }
+    let mut state: Option<Rollout> = None;
     let mut found = 0;
-    let mut last: BTreeMap<&HostId, &AssignmentId> = BTreeMap::new();
-    for (version, (_, event)) in (1..).zip(&told.events) {
-        if let Some(written) = ledger.get(&(told.id.to_string(), version)) {
-            if !same(written, event) {
-                return Err(format!("event {version} is not what the ledger says"));
-            }
-            found += 1;
+    let mut last: BTreeMap<&HostId, AssignmentId> = BTreeMap::new();
+    for (version, (at, event)) in (1..).zip(&told.events) {
+        let wrong = |why: &dyn std::fmt::Display| format!("event {version}: {why}");
+        match &mut state {
+            None => state = Some(Rollout::begin(&told.id, *at, event).map_err(|e| wrong(&e))?),
+            Some(state) => state.apply(*at, event).map_err(|e| wrong(&e))?,
         }
-        match event {
-            RolloutEvent::Granted { host, assignment, .. }
-            | RolloutEvent::UndoAsked { host, assignment, .. }
-            | RolloutEvent::TrafficAsked { host, assignment, .. } => {
-                let (rollout, host) = (told.id.clone(), host.clone());
-                ends.insert(assignment.clone(), Given { rollout, host, end: None });
-            }
-            _ => {}
+        match ledger.remove(&(told.id.to_string(), version)) {
+            Some((written_at, written)) if written_at == *at && same(&written, event) => found += 1,
+            Some(_) => return Err(wrong(&"it is not what the ledger says")),
+            None if period.holds(*at) => return Err(wrong(&"the ledger does not have it")),
+            None => {}
         }
-        match event {
-            RolloutEvent::Granted { host, assignment, .. }
-            | RolloutEvent::UndoAsked { host, assignment, .. } => {
-                last.insert(host, assignment);
+        let follows = state.as_ref().map(|state| effects(state, *at, event)).unwrap_or_default();
+        for effect in follows {
+            let Effect::Assign(order) = effect else { continue };
+            let is_traffic = matches!(event, RolloutEvent::TrafficAsked { .. });
+            if let (false, Some((host, _))) = (is_traffic, told_of(event)) {
+                last.insert(host, order.id.clone());
             }
-            RolloutEvent::Ended { host, outcome } => {
-                let given = last.get(host).and_then(|id| ends.get_mut(*id));
-                given.ok_or("a host ended that was given no order")?.end = Some(outcome.word());
-            }
-            _ => {}
+            let it = Given { order: *order, end: None, signed: false, told: false };
+            given.insert(it.order.id.clone(), it);
         }
+        if let Some((host, Some(end))) = told_of(event) {
+            let order = last.get(host).and_then(|id| given.get_mut(id));
+            order.ok_or_else(|| wrong(&"a host ended that was given no order"))?.end = Some(end);
+        }
+    }
+    if state.is_none() {
+        return Err("it has no events".to_owned());
     }
     Ok(found)
+}
+
+/// The host that an event gives an order to, or whose order it ends, with the end.
+fn told_of(event: &RolloutEvent) -> Option<(&HostId, Option<&'static str>)> {
+    match event {
+        RolloutEvent::Granted { host, .. } | RolloutEvent::UndoAsked { host, .. } => {
+            Some((host, None))
+        }
+        RolloutEvent::Ended { host, outcome } => Some((host, Some(outcome.word()))),
+        _ => None,
+    }
 }
 
 /// Does the ledger say the same? The plan stands there by its digest.
 fn same(written: &serde_json::Value, event: &RolloutEvent) -> bool {
     match event {
-        RolloutEvent::Created { by, plan, principal, .. } => {
-            let has = |key: &str, value: serde_json::Value| written.get(key) == Some(&value);
-            has("by", by.clone().into())
-                && has("principal", principal.clone().into())
-                && has("plan", plan.number.into())
-                && has("digest", plan.digest().to_string().into())
+        RolloutEvent::Created { by, plan, principal, approvals } => {
+            let told = serde_json::json!({
+                "event": "created", "by": by, "principal": principal, "plan": plan.number,
+                "digest": plan.digest(), "approvals": approvals,
+            });
+            told == *written
         }
         other => serde_json::to_value(other).is_ok_and(|it| it == *written),
     }
 }
 
-/// The host's own record of an order: it must fold, and its end must be the one that the rollout knows.
-fn journal(kept: &Kept, ends: &BTreeMap<AssignmentId, Given>) -> Result<(), String> {
+/// The same order to the same host. Not its times, which later versions may count otherwise.
+fn same_order(a: &Assignment, b: &Assignment) -> bool {
+    (&a.id, &a.host, a.generation, &a.rollout, a.plan)
+        == (&b.id, &b.host, b.generation, &b.rollout, b.plan)
+        && a.order == b.order
+}
+
+/// The host's own record of an order: that very order, folded, with the end that the rollout knows.
+fn journal(kept: &Kept, given: &mut Orders) -> Result<(), String> {
     let progress = Progress::fold(&kept.entries).map_err(|e| e.to_string())?;
     let progress = progress.ok_or("the journal is empty")?;
     let order = &progress.assignment;
-    if order.id != kept.assignment || order.host != kept.host {
-        return Err(format!("it carries out {} of {}", order.id, order.host));
+    let known = given.get_mut(&kept.assignment).ok_or("no rollout gave its order")?;
+    if order.host != kept.host || !same_order(order, &known.order) {
+        return Err(format!("it carries out another order than {}", kept.assignment));
     }
-    let given = ends.get(&kept.assignment).ok_or("no rollout gave its order")?;
     let end = progress.outcome.as_ref().map(Outcome::word);
-    match (given.end, end) {
-        (Some(known), Some(said)) if known != said => {
-            Err(format!("the host says {said}, the rollout {known}"))
-        }
-        _ => Ok(()),
+    if known.end.is_some() && known.end != end {
+        let (said, known) = (end.unwrap_or("no end"), known.end.unwrap_or_default());
+        return Err(format!("the host says {said}, the rollout {known}"));
     }
+    known.told = true;
+    Ok(())
 }

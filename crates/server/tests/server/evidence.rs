@@ -155,6 +155,10 @@ fn a_story_that_was_made_up_does_not_hold_even_when_it_is_signed() {
     );
     assert_eq!(told("rollouts/", &|t| t.replace("slow since", "wished for")), "evidence-rollout");
     assert_eq!(told("rollouts/", &|t| t.replacen("redeemed", "ended", 1)), "evidence-files");
+    let approver = |t: &str| {
+        t.replacen(r#""approvals":[]"#, r#""approvals":[{"by":"mallory","digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000","at":"2026-01-01T00:00:00Z","comment":""}]"#, 1)
+    };
+    assert_eq!(told("rollouts/", &approver), "evidence-rollout");
     assert_eq!(told("orders/", &|t| t.replacen("\"sig\":\"", "\"sig\":\"A", 1)), "evidence-order");
     assert_eq!(
         told("transactions/", &|t| t.replace("\"sequence\":1,", "\"sequence\":7,")),
@@ -168,6 +172,71 @@ fn a_story_that_was_made_up_does_not_hold_even_when_it_is_signed() {
     }
     assert_ne!(lied, files, "some journal ends patched");
     assert_eq!(refused(&resealed(&lied, &key, &server), &key), "evidence-transaction");
+    // What was done and is not told.
+    let without = |of: &str| {
+        let mut files = files.clone();
+        files.retain(|(name, _)| !name.starts_with(of));
+        resealed(&files, &key, &server)
+    };
+    assert_eq!(refused(&without("rollouts/"), &key), "evidence-rollout");
+    let shortened = |by: usize, change: &dyn Fn(&mut Vec<serde_json::Value>)| {
+        let mut files = files.clone();
+        let found = files.iter_mut().find(|(name, _)| name.starts_with("rollouts/"));
+        let (_, bytes) = found.unwrap();
+        let mut told: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        let events = told["events"].as_array_mut().unwrap();
+        events.truncate(events.len() - by);
+        change(events);
+        *bytes = serde_json::to_vec(&told).unwrap();
+        refused(&resealed(&files, &key, &server), &key)
+    };
+    assert_eq!(shortened(1, &|_| {}), "evidence-rollout", "the end is cut off");
+    let later = |events: &mut Vec<serde_json::Value>| {
+        let last = events.len() - 1;
+        events[last][0] = "2026-01-01T00:00:00Z".into();
+    };
+    assert_eq!(shortened(0, &later), "evidence-rollout", "another time");
+    let invented = |events: &mut Vec<serde_json::Value>| {
+        let paused = serde_json::json!({"event": "resumed", "by": "mallory", "reason": ""});
+        let at = events[events.len() - 1][0].clone();
+        events.push(serde_json::json!([at, paused]));
+    };
+    assert_eq!(shortened(0, &invented), "evidence-rollout", "something was put in");
+    // Orders and journals of a retired host are not there, and that is told.
+    let gone = verify(without("orders/").as_slice(), &key).unwrap();
+    assert_eq!((gone.orders, gone.orders_missing), (0, 3));
+    let gone = verify(without("transactions/").as_slice(), &key).unwrap();
+    assert_eq!((gone.transactions, gone.transactions_missing), (0, 3));
+}
+
+#[test]
+fn a_pack_that_would_fill_the_memory_is_refused_before_it_does() {
+    let long = |kind: tar::EntryType| {
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_path("manifest.json").unwrap();
+        header.set_size(200 << 20);
+        header.set_cksum();
+        tar.append(&header, std::io::repeat(0).take(200 << 20)).unwrap();
+        tar.into_inner().unwrap().finish().unwrap()
+    };
+    for kind in [tar::EntryType::GNULongName, tar::EntryType::XHeader, tar::EntryType::GNUSparse] {
+        assert_eq!(refused(&long(kind), "AAAA"), "evidence-files", "{kind:?}");
+    }
+    assert_eq!(refused(&long(tar::EntryType::Regular), "AAAA"), "evidence-files");
+    // More behind what was signed, however it is packed.
+    let (lab, key) = moved();
+    let mut files = unpacked(&pack(&lab, ""));
+    files.push(("more".into(), vec![0; 10 << 20]));
+    assert_eq!(refused(&packed(&files), &key), "evidence-files");
+    let mut bytes = Vec::new();
+    GzDecoder::new(pack(&lab, "").as_slice()).read_to_end(&mut bytes).unwrap();
+    bytes.truncate(bytes.len() - 1024);
+    bytes.extend(std::iter::repeat_n(1, 64 << 10));
+    let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+    std::io::Write::write_all(&mut gz, &bytes).unwrap();
+    assert_eq!(refused(&gz.finish().unwrap(), &key), "evidence-damaged");
 }
 
 #[test]

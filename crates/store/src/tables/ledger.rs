@@ -89,6 +89,31 @@ pub fn latest(view: &View<'_>, limit: u64) -> Result<Vec<LedgerEntry>, StoreErro
     )
 }
 
+/// First and last index of the entries written in a span of time: `from` inclusive, `to` exclusive.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn between(
+    view: &View<'_>,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Option<(u64, u64)>, StoreError> {
+    let mut found: Option<(u64, u64)> = None;
+    // Times are kept as they are hashed, as text: they are read, for as text they do not sort.
+    view.all("SELECT idx, at FROM ledger ORDER BY idx", [], |row| {
+        let (index, at) = (row.get::<_, i64>(0)? as u64, row.get::<_, String>(1)?);
+        let at: Timestamp = at.parse().map_err(|e: jiff::Error| StoreError::Document {
+            what: "ledger entry",
+            detail: e.to_string(),
+        })?;
+        if from <= at && at < to {
+            found = Some((found.map_or(index, |(first, _)| first), index));
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// How many entries there are.
 ///
 /// # Errors
