@@ -327,7 +327,8 @@ impl Count {
         why: impl FnOnce() -> String,
     ) {
         let why = match (gone, seen.state) {
-            (Some(at), _) => format!("was proved gone after the period, {at}"),
+            // Not when: each host has a moment of its own, and what is the same reason would fall apart into as many lines.
+            (Some(_), _) => "was proved gone after the period".to_owned(),
             (None, FindingState::PendingRestart) => {
                 "fixed on disk; a process still runs the old code: restart it".to_owned()
             }

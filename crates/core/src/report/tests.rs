@@ -130,6 +130,18 @@ fn a_host_with_several_late_findings_is_late_once_and_what_is_late_says_why() {
 }
 
 #[test]
+fn what_was_fixed_after_the_period_is_one_line_whenever_each_host_was_done() {
+    let hosts: Vec<String> = (0..40).map(|n| format!("web-{n:02}")).collect();
+    let done =
+        |(n, host): (usize, &'static String)| Seen { host, ..fixed(1, Some(10), 31 + n as i64) };
+    let hosts: &'static Vec<String> = Box::leak(Box::new(hosts));
+    let owed = count(&hosts.iter().enumerate().map(done).collect::<Vec<_>>());
+    let lines: Vec<_> =
+        owed.overdue.iter().map(|l| (l.hosts, l.example.as_str(), l.why.as_str())).collect();
+    assert_eq!(lines, [(40, "web-00", "was proved gone after the period")]);
+}
+
+#[test]
 fn a_long_list_of_what_is_late_is_cut_and_says_how_much_was_left_out() {
     let ids: Vec<String> = (0..MAX_OVERDUE + 7).map(|n| format!("CVE-2026-{n}")).collect();
     let all: Vec<_> = ids.iter().map(|id| Seen { id, ..seen(FindingState::Open) }).collect();
