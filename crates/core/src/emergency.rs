@@ -130,16 +130,54 @@ fn covered_by(hosts: &BTreeMap<HostId, HostPlan>) -> BTreeMap<HostId, Digest> {
     .collect()
 }
 
-/// Does this plan have anything that the plans before it do not have?
+/// What a plan does, as older servers noted it: the changes only, in whatever order they came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CoveredBefore(BTreeMap<HostId, [Digest; 2]>);
+
+/// What a plan does on each of its hosts, as an older server would have noted it. Good for knowing again what one has
+/// planned; what is planned now is noted by [`covers`].
+pub fn covered_before(plan: &Plan) -> CoveredBefore {
+    covered_before_by(&plan.hosts)
+}
+
+fn covered_before_by(hosts: &BTreeMap<HostId, HostPlan>) -> CoveredBefore {
+    let each = hosts.iter().map(|(id, host)| {
+        let mut changes = host.order.changes.clone();
+        let as_they_come = Digest::of_json(&changes);
+        changes.sort();
+        (id.clone(), [as_they_come, Digest::of_json(&changes)])
+    });
+    CoveredBefore(each.collect())
+}
+
+/// Does this plan have anything that the plans before it do not have? `once`: the same plan, as older servers noted
+/// what one does: an upgrade of the server makes nothing new.
 ///
 /// What a plan that is open or was started covers is not planned again: it waits there, is done there, or went wrong
 /// there and needs a person. What was overtaken covers nothing.
-pub fn is_news(covers: &BTreeMap<HostId, Digest>, before: &[EmergencyPlan]) -> bool {
+pub fn is_news(
+    covers: &BTreeMap<HostId, Digest>,
+    once: &CoveredBefore,
+    before: &[EmergencyPlan],
+) -> bool {
     let standing: Vec<_> =
         before.iter().filter(|plan| plan.state != EmergencyState::Overtaken).collect();
-    covers
-        .iter()
-        .any(|(host, changes)| !standing.iter().any(|plan| plan.covers.get(host) == Some(changes)))
+    covers.iter().any(|(host, changes)| {
+        let once = once.0.get(host);
+        let is_same =
+            |known: &Digest| known == changes || once.is_some_and(|once| once.contains(known));
+        !standing.iter().any(|plan| plan.covers.get(host).is_some_and(is_same))
+    })
+}
+
+/// Those at whose word a plan was made that an older server kept without them: who had declared what it is for by then.
+/// Empty where they are kept with it, or where nobody had.
+pub fn declarers_of_older(it: &EmergencyPlan, declared: &[Declared]) -> BTreeSet<String> {
+    if !it.declared_by.is_empty() {
+        return BTreeSet::new();
+    }
+    let by_then: Vec<Declared> = declared.iter().filter(|word| word.at <= it.at).cloned().collect();
+    declarers(&by_then, &it.findings)
 }
 
 /// When to plan after calls changed. `None`: now.
@@ -214,37 +252,39 @@ mod tests {
         hosts.iter().map(one).collect()
     }
 
-    #[test]
-    fn a_plan_covers_the_very_changes_on_the_very_state_of_a_host() {
+    fn hosts(cohort: &str, changes: &[(&str, &str)]) -> BTreeMap<HostId, HostPlan> {
         use crate::assignment::{ApplyOrder, PackageChange};
         use crate::plan::Work;
-        let covered = |cohort: &str, changes: &[(&str, &str)]| {
-            let change = |(name, to): &(&str, &str)| PackageChange {
-                name: (*name).into(),
-                architecture: "amd64".into(),
-                from: "1".into(),
-                to: (*to).into(),
-                sha256: Digest::of(to.as_bytes()),
-                size: 1,
-            };
-            let changes = changes.iter().map(change).collect();
-            let work = Work {
-                order: ApplyOrder { changes, ..ApplyOrder::default() },
-                why: BTreeMap::new(),
-                restarts: vec![],
-                reboot_likely: false,
-                due: None,
-                ignore_windows: false,
-            };
-            let host = HostPlan {
-                name: "a".into(),
-                cohort: Digest::of(cohort.as_bytes()),
-                ring: "all".into(),
-                wave: 0,
-                work: work.into(),
-            };
-            covered_by(&[(HostId::from("a"), host)].into())
+        let change = |(name, to): &(&str, &str)| PackageChange {
+            name: (*name).into(),
+            architecture: "amd64".into(),
+            from: "1".into(),
+            to: (*to).into(),
+            sha256: Digest::of(to.as_bytes()),
+            size: 1,
         };
+        let changes = changes.iter().map(change).collect();
+        let work = Work {
+            order: ApplyOrder { changes, ..ApplyOrder::default() },
+            why: BTreeMap::new(),
+            restarts: vec![],
+            reboot_likely: false,
+            due: None,
+            ignore_windows: false,
+        };
+        let host = HostPlan {
+            name: "a".into(),
+            cohort: Digest::of(cohort.as_bytes()),
+            ring: "all".into(),
+            wave: 0,
+            work: work.into(),
+        };
+        [(HostId::from("a"), host)].into()
+    }
+
+    #[test]
+    fn a_plan_covers_the_very_changes_on_the_very_state_of_a_host() {
+        let covered = |cohort: &str, changes: &[(&str, &str)]| covered_by(&hosts(cohort, changes));
         let it = covered("c", &[("libssl3", "2"), ("openssl", "2")]);
         assert_eq!(it, covered("c", &[("openssl", "2"), ("libssl3", "2")]), "order is nothing");
         assert_ne!(it, covered("c", &[("libssl3", "2")]));
@@ -253,16 +293,52 @@ mod tests {
     }
 
     #[test]
+    fn what_an_older_server_planned_is_not_planned_again_after_an_upgrade() {
+        let same = hosts("c", &[("openssl", "2"), ("libssl3", "2")]);
+        let other = hosts("c", &[("openssl", "3"), ("libssl3", "2")]);
+        for state in [EmergencyState::Open, EmergencyState::Started { rollout: "ro-1".into() }] {
+            let mut old = plan(1, &[], state);
+            // As it was noted then.
+            let noted = |id: &HostId| (id.clone(), Digest::of_json(&same[id].order.changes));
+            old.covers = same.keys().map(noted).collect();
+            let news = |it: &BTreeMap<_, _>| {
+                is_news(&covered_by(it), &covered_before_by(it), std::slice::from_ref(&old))
+            };
+            assert!(!news(&same));
+            assert!(news(&other), "another change is another plan");
+        }
+    }
+
+    #[test]
+    fn a_plan_of_an_older_server_is_at_the_word_of_who_had_declared_what_it_is_for() {
+        let word = |finding: &str, by: &str, when| Declared {
+            finding: finding.into(),
+            reason: String::new(),
+            by: by.into(),
+            principal: String::new(),
+            at: at(when),
+            until: at(99),
+        };
+        let all = [word("CVE-1", "ann", -5), word("CVE-2", "bob", 5), word("CVE-3", "eve", -5)];
+        let mut old = plan(1, &[("a", "x")], EmergencyState::Open);
+        old.findings = ["CVE-1".to_owned(), "CVE-2".to_owned()].into();
+        assert_eq!(declarers_of_older(&old, &all), ["ann".to_owned()].into(), "bob came later");
+        old.declared_by = ["eve".to_owned()].into();
+        assert_eq!(declarers_of_older(&old, &all), BTreeSet::new(), "it is known");
+    }
+
+    #[test]
     fn what_another_plan_covers_is_not_planned_again() {
+        let no = CoveredBefore::default();
         let open = [plan(1, &[("a", "x"), ("b", "x")], EmergencyState::Open)];
-        assert!(!is_news(&covering(&[("a", "x")]), &open), "a host less is no news");
-        assert!(is_news(&covering(&[("a", "x"), ("c", "x")]), &open), "a host more is");
-        assert!(is_news(&covering(&[("a", "y")]), &open), "and so is another change");
+        assert!(!is_news(&covering(&[("a", "x")]), &no, &open), "a host less is no news");
+        assert!(is_news(&covering(&[("a", "x"), ("c", "x")]), &no, &open), "a host more is");
+        assert!(is_news(&covering(&[("a", "y")]), &no, &open), "and so is another change");
         let went = EmergencyState::Started { rollout: "ro-1".into() };
-        assert!(!is_news(&covering(&[("a", "x")]), &[plan(1, &[("a", "x")], went)]));
+        assert!(!is_news(&covering(&[("a", "x")]), &no, &[plan(1, &[("a", "x")], went)]));
         let overtaken = [plan(1, &[("a", "x")], EmergencyState::Overtaken)];
-        assert!(is_news(&covering(&[("a", "x")]), &overtaken));
-        assert!(!is_news(&BTreeMap::new(), &[]), "nothing to do is no news");
+        assert!(is_news(&covering(&[("a", "x")]), &no, &overtaken));
+        assert!(!is_news(&BTreeMap::new(), &no, &[]), "nothing to do is no news");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::rollouts;
 use crate::tasks::complain;
 use fettle_core::cycle::PlanStanding;
 use fettle_core::emergency::{
-    Calls, Declared, EmergencyPlan, EmergencyState, again_after, covers, declarers, is_news,
-    may_start, wait_until,
+    Calls, Declared, EmergencyPlan, EmergencyState, again_after, covered_before, covers, declarers,
+    declarers_of_older, is_news, may_start, wait_until,
 };
 use fettle_core::finding::Finding;
 use fettle_core::policy::Policy;
@@ -92,7 +92,7 @@ fn look_at(
     calls: &Calls,
 ) -> Result<Option<Timestamp>, Problem> {
     let at = now();
-    stand(app, policy)?;
+    stand(app, policy, declared)?;
     if calls.is_empty() {
         alert.known.remove(&policy.name);
         return Ok(None);
@@ -133,7 +133,7 @@ fn look_at(
     known.without_news = if news { 0 } else { known.without_news.saturating_add(1) };
     let pause = again_after(known.without_news);
     // One that may start at once does.
-    stand(app, policy)?;
+    stand(app, policy, declared)?;
     Ok(at.checked_add(pause).ok())
 }
 
@@ -164,7 +164,7 @@ fn plan(
         Ok((plan, emergencies::plans(view, Some(&policy.name), BEFORE)?))
     })?;
     let covers = covers(&plan);
-    if !is_news(&covers, &before) {
+    if !is_news(&covers, &covered_before(&plan), &before) {
         return Ok(false);
     }
     let findings =
@@ -231,7 +231,7 @@ pub(crate) fn waits_for(
 }
 
 /// Notes where the newest emergency plan stands by now, and starts it if it may start.
-fn stand(app: &App, policy: &Policy) -> Result<(), Problem> {
+fn stand(app: &App, policy: &Policy, declared: &[Declared]) -> Result<(), Problem> {
     let newest = app.store.read::<_, Problem>(|view| {
         let newest = emergencies::plans(view, Some(&policy.name), 1)?.into_iter().next();
         let Some(it) = newest.filter(|it| it.state == EmergencyState::Open) else {
@@ -241,6 +241,14 @@ fn stand(app: &App, policy: &Policy) -> Result<(), Problem> {
         Ok(Some((it, standing, backup::held(view)?)))
     })?;
     let Some((mut it, standing, restored)) = newest else { return Ok(()) };
+    // Kept by an older server, without those at whose word it was made: none of them may approve it.
+    let older = declarers_of_older(&it, declared);
+    if !older.is_empty() {
+        it.declared_by = older;
+        keep(app, &it)?;
+        // Where it stands is looked at anew: an approval may be theirs.
+        return stand(app, policy, declared);
+    }
     let lacking = match &standing {
         PlanStanding::Lacking(hold) => Some(hold),
         PlanStanding::Approved => None,
