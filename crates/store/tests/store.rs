@@ -307,6 +307,69 @@ fn findings_keep_their_first_sight_and_are_written_only_when_they_change() {
 }
 
 #[test]
+fn what_comes_back_after_it_was_fixed_counts_anew_from_then_on() {
+    let (_dir, _path, store) = store();
+    enrol(&store, "h1", "web-1").unwrap();
+    let id = HostId::from("h1");
+    let judge = |now, state| {
+        let mut counted_from = None;
+        let change = |tx: &mut Tx<'_>| {
+            findings::update(tx, &id, vec![finding("CVE-1", state)], |_, from| {
+                counted_from = Some(from);
+            })
+        };
+        store.write::<_, StoreError>("server", at(now), change).unwrap();
+        counted_from
+    };
+    let dated = |from, to| {
+        let mut all = Vec::new();
+        let take = |d: findings::Dated<'_>| all.push((d.first_seen, d.mark.fixed_at));
+        store.read(|v| findings::each_between(v, at(from), at(to), take)).unwrap();
+        all
+    };
+    assert_eq!(judge(10, FindingState::Open), Some(at(10)));
+    assert_eq!(judge(20, FindingState::Fixed), Some(at(10)));
+    assert_eq!(dated(0, 100), [(at(10), Some(at(20)))]);
+    // Ten months later an undo brings it back: what was done in time then stays done, and this is new.
+    assert_eq!(judge(300, FindingState::Open), Some(at(300)));
+    assert_eq!(dated(250, 400), [(at(300), None)]);
+    assert_eq!(dated(0, 300), [], "it is no part of the time before");
+    assert_eq!(judge(301, FindingState::PendingRestart), Some(at(300)), "it went on");
+    judge(302, FindingState::Fixed);
+    assert_eq!(dated(250, 400), [(at(300), Some(at(302)))]);
+    let known = store.read(|v| findings::of_host(v, &id)).unwrap();
+    let record = known.values().next().unwrap();
+    assert_eq!((record.first_seen, record.counts_from()), (at(10), at(300)));
+    judge(500, FindingState::Open);
+    assert_eq!(dated(250, 600), [(at(500), None)]);
+}
+
+#[test]
+fn a_report_is_told_the_binaries_of_what_is_open_and_owed_and_of_nothing_else() {
+    let (_dir, _path, store) = store();
+    enrol(&store, "h1", "web-1").unwrap();
+    let id = HostId::from("h1");
+    let owed = |cve: &str, state, by| {
+        let binaries = vec!["libssl3".to_owned(), "openssl".to_owned()];
+        Finding { deadline: Some(at(by)), binaries, ..finding(cve, state) }
+    };
+    let all = vec![
+        owed("CVE-1", FindingState::Open, 50),
+        owed("CVE-2", FindingState::Open, 100),
+        owed("CVE-3", FindingState::PendingRestart, 50),
+    ];
+    let change = |tx: &mut Tx<'_>| findings::update(tx, &id, all, |_, _| {});
+    store.write::<_, StoreError>("server", at(10), change).unwrap();
+    let mut told = Vec::new();
+    let take = |d: findings::Dated<'_>| told.push((d.mark.id.to_owned(), d.binaries.to_owned()));
+    store.read(|v| findings::each_between(v, at(0), at(100), take)).unwrap();
+    told.sort();
+    let told: Vec<_> = told.iter().map(|(id, it)| (id.as_str(), it.as_str())).collect();
+    let named = r#"["libssl3","openssl"]"#;
+    assert_eq!(told, [("CVE-1", named), ("CVE-2", ""), ("CVE-3", "")]);
+}
+
+#[test]
 fn a_locked_database_is_named_with_what_to_do() {
     let (_dir, path, store) = store();
     drop(store);

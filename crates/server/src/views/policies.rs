@@ -91,8 +91,10 @@ pub(crate) fn policy_diff(
 /// What a host is exposed to, and since when that is known.
 fn known(view: &View<'_>, host: &HostId) -> Result<Vec<Known>, Problem> {
     let all = stored_findings::of_host(view, host)?.into_values();
-    let one =
-        |r: stored_findings::FindingRecord| Known { finding: r.finding, first_seen: r.first_seen };
+    let one = |r: stored_findings::FindingRecord| {
+        let first_seen = r.counts_from();
+        Known { finding: r.finding, first_seen }
+    };
     Ok(all.map(one).filter(|k| k.finding.state.is_vulnerable()).collect())
 }
 

@@ -19,6 +19,15 @@ pub struct FindingRecord {
     pub since: Timestamp,
     /// When it was proved gone.
     pub fixed_at: Option<Timestamp>,
+    /// When it last came back after it had been proved gone: an undo, a reinstalled host.
+    pub reopened_at: Option<Timestamp>,
+}
+
+impl FindingRecord {
+    /// From when on it is owed: the first sight, or that it came back. What was done before that was done.
+    pub fn counts_from(&self) -> Timestamp {
+        self.reopened_at.unwrap_or(self.first_seen)
+    }
 }
 
 /// Which findings. `None` and `false` do not narrow.
@@ -42,6 +51,7 @@ fn record(row: &Row<'_>) -> Result<FindingRecord, StoreError> {
         first_seen: from_micros(row.get(1)?),
         since: from_micros(row.get(2)?),
         fixed_at: row.get::<_, Option<i64>>(3)?.map(from_micros),
+        reopened_at: row.get::<_, Option<i64>>(4)?.map(from_micros),
     })
 }
 
@@ -69,7 +79,7 @@ pub fn list(
     )?;
     let items = view.all(
         &format!(
-            "SELECT body, first_seen, since, fixed_at FROM findings WHERE {WHERE} \
+            "SELECT body, first_seen, since, fixed_at, reopened_at FROM findings WHERE {WHERE} \
              ORDER BY (state = 'fixed'), rank DESC, id, host LIMIT $6 OFFSET $7"
         ),
         params![host, filter.id, state, severity, due, int(limit), int(offset)],
@@ -87,7 +97,7 @@ pub fn of_host(
     host: &HostId,
 ) -> Result<BTreeMap<(String, String), FindingRecord>, StoreError> {
     let rows = view.all(
-        "SELECT body, first_seen, since, fixed_at FROM findings WHERE host = $1",
+        "SELECT body, first_seen, since, fixed_at, reopened_at FROM findings WHERE host = $1",
         [host.as_str()],
         record,
     )?;
@@ -104,7 +114,7 @@ pub fn of_host_by_id(
     id: &str,
 ) -> Result<Vec<FindingRecord>, StoreError> {
     view.all(
-        "SELECT body, first_seen, since, fixed_at FROM findings WHERE host = $1 AND id = $2 ORDER BY source",
+        "SELECT body, first_seen, since, fixed_at, reopened_at FROM findings WHERE host = $1 AND id = $2 ORDER BY source",
         [host.as_str(), id],
         record,
     )
@@ -121,7 +131,7 @@ pub fn get(
     source: &str,
 ) -> Result<Option<FindingRecord>, StoreError> {
     view.one(
-        "SELECT body, first_seen, since, fixed_at FROM findings WHERE host = $1 AND id = $2 AND source = $3",
+        "SELECT body, first_seen, since, fixed_at, reopened_at FROM findings WHERE host = $1 AND id = $2 AND source = $3",
         [host.as_str(), id, source],
         record,
     )
@@ -205,10 +215,13 @@ pub fn each_mark(
 pub struct Dated<'a> {
     /// In a few words.
     pub mark: Mark<'a>,
-    /// When this server first saw it on the host.
+    /// When this server first saw it on the host; of one that came back after it was proved gone, when it did.
     pub first_seen: Timestamp,
     /// Do the host's own sources offer a fix?
     pub offered: bool,
+    /// Of one that is open and owed before the end of the period: the installed binary packages of its source, as a
+    /// list in JSON. Empty of any other.
+    pub binaries: &'a str,
 }
 
 /// Hands over every finding that was known before `to` and was not proved gone before `from`, those of one host together.
@@ -223,8 +236,10 @@ pub fn each_between(
 ) -> Result<(), StoreError> {
     view.all(
         &format!(
-            "SELECT {MARK}, first_seen, coalesce(body ->> 'offered', 0) FROM findings \
-             WHERE first_seen < $1 AND (fixed_at IS NULL OR fixed_at >= $2) ORDER BY host"
+            "SELECT {MARK}, coalesce(reopened_at, first_seen), coalesce(body ->> 'offered', 0), \
+             CASE WHEN state = 'open' AND deadline < $1 THEN coalesce(body ->> 'binaries', '') ELSE '' END \
+             FROM findings WHERE coalesce(reopened_at, first_seen) < $1 AND (fixed_at IS NULL OR fixed_at >= $2) \
+             ORDER BY host"
         ),
         [micros(to), micros(from)],
         |row| {
@@ -232,6 +247,10 @@ pub fn each_between(
                 mark: mark(row)?,
                 first_seen: from_micros(row.get(9)?),
                 offered: row.get(10)?,
+                binaries: row.get_ref(11)?.as_str().map_err(|e| StoreError::Document {
+                    what: "finding",
+                    detail: e.to_string(),
+                })?,
             });
             Ok(())
         },
@@ -279,7 +298,8 @@ pub struct Changed {
 
 /// Puts a host's findings as they are judged now beside what was known. A finding that was vulnerable and is
 /// not among them was withdrawn and is forgotten: what is proved gone comes as `fixed`. Unchanged rows are not
-/// written. `rate` fills in class and deadline; it is given the time of the first sight.
+/// written. `rate` fills in class and deadline; it is given the time that the finding counts from:
+/// [`FindingRecord::counts_from`].
 ///
 /// # Errors
 /// [`StoreError`] of the database.
@@ -298,13 +318,17 @@ pub fn update(
     for mut finding in judged {
         let known = before.remove(&(finding.id.clone(), finding.source.clone()));
         let first_seen = known.as_ref().map_or(now, |k| k.first_seen);
-        rate(&mut finding, first_seen);
+        let comes_back = known.as_ref().is_some_and(|k| k.finding.state == FindingState::Fixed)
+            && finding.state != FindingState::Fixed;
+        let reopened_at =
+            if comes_back { Some(now) } else { known.as_ref().and_then(|k| k.reopened_at) };
+        rate(&mut finding, reopened_at.unwrap_or(first_seen));
         let next = match known {
             None if finding.state == FindingState::Fixed => continue,
             None => {
                 changed.new += 1;
                 moved("new", finding.state.word());
-                FindingRecord { finding, first_seen, since: now, fixed_at: None }
+                FindingRecord { finding, first_seen, since: now, fixed_at: None, reopened_at }
             }
             Some(known) => {
                 let state = finding.state;
@@ -320,7 +344,7 @@ pub fn update(
                 let since = if same_state { known.since } else { now };
                 let fixed_at =
                     (state == FindingState::Fixed).then(|| known.fixed_at.unwrap_or(now));
-                FindingRecord { finding, first_seen, since, fixed_at }
+                FindingRecord { finding, first_seen, since, fixed_at, reopened_at }
             }
         };
         write(tx, &next)?;
@@ -351,11 +375,11 @@ fn write(tx: &mut Tx<'_>, r: &FindingRecord) -> Result<(), StoreError> {
     let f = &r.finding;
     // A new class or rank of the same state is no decision: the policy or feed that caused it is in the ledger.
     tx.execute_unrecorded(
-        "INSERT INTO findings (host, id, source, state, severity, kev, rank, deadline, first_seen, since, fixed_at, body) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+        "INSERT INTO findings (host, id, source, state, severity, kev, rank, deadline, first_seen, since, fixed_at, \
+         reopened_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
          ON CONFLICT (host, id, source) DO UPDATE SET state = excluded.state, severity = excluded.severity, \
          kev = excluded.kev, rank = excluded.rank, deadline = excluded.deadline, since = excluded.since, \
-         fixed_at = excluded.fixed_at, body = excluded.body",
+         fixed_at = excluded.fixed_at, reopened_at = excluded.reopened_at, body = excluded.body",
         params![
             f.host.as_str(),
             f.id,
@@ -368,6 +392,7 @@ fn write(tx: &mut Tx<'_>, r: &FindingRecord) -> Result<(), StoreError> {
             micros(r.first_seen),
             micros(r.since),
             r.fixed_at.map(micros),
+            r.reopened_at.map(micros),
             to_json("finding", f)?,
         ],
     )?;
