@@ -74,7 +74,7 @@ pub(crate) fn report(app: &App, view: &View<'_>, wanted: &Wanted) -> Result<Repo
             offered: dated.offered,
         };
         let quarantined = host.quarantined.as_deref();
-        count.take(&seen, || reasons.why(&seen, mark.host, quarantined));
+        count.take(&seen, || reasons.why(&seen, mark.host, dated.binaries, quarantined));
     })?;
     let rollouts = under_way(app, view, period, only)?;
     let excepting: Vec<&Policy> = policies.parsed.iter().filter(|p| is_wanted(&p.name)).collect();
@@ -116,7 +116,7 @@ fn under_way(
         if only.is_some_and(|only| only != state.plan.policy) {
             continue;
         }
-        let events = stored_rollouts::events(view, &line.id, 0)?;
+        let events = stored_rollouts::events_of_harm(view, &line.id)?;
         let events: Vec<_> = events.into_iter().map(|e| (e.at, e.event)).collect();
         out.extend(summarise(period, &state, &events));
     }

@@ -120,15 +120,35 @@ pub fn latest(view: &View<'_>, limit: u64) -> Result<Vec<PlanLine>, StoreError> 
     )
 }
 
-/// The newest plan of a policy, whether it is in force or not.
+/// The newest plan of a policy that was made for all that it owes, whether it is in force or not: an emergency's plan
+/// has only the hosts that something called on.
 ///
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn newest_of(view: &View<'_>, policy: &str) -> Result<Option<u64>, StoreError> {
-    view.one("SELECT max(number) FROM plans WHERE policy = $1", [policy], |row| {
-        Ok(row.get::<_, Option<i64>>(0)?.map(|n| n as u64))
-    })
+    view.one(
+        "SELECT max(number) FROM plans WHERE policy = $1 AND number NOT IN (SELECT plan FROM emergency_plans)",
+        [policy],
+        |row| Ok(row.get::<_, Option<i64>>(0)?.map(|n| n as u64)),
+    )
     .map(Option::flatten)
+}
+
+/// Emergency plans of a policy that are newer than a plan and that no other was put in the place of, newest first.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn emergencies_after(
+    view: &View<'_>,
+    policy: &str,
+    number: u64,
+) -> Result<Vec<u64>, StoreError> {
+    view.all(
+        "SELECT plan FROM emergency_plans WHERE policy = $1 AND plan > $2 \
+         AND body ->> '$.state.state' <> 'overtaken' ORDER BY plan DESC",
+        params![policy, int(number)],
+        |row| Ok(row.get::<_, i64>(0)? as u64),
+    )
 }
 
 /// The plan in force for a policy.

@@ -46,6 +46,14 @@ fn line(row: &Row<'_>) -> Result<RolloutLine, StoreError> {
     })
 }
 
+fn event(row: &Row<'_>) -> Result<EventRecord, StoreError> {
+    Ok(EventRecord {
+        version: row.get::<_, i64>(0)? as u64,
+        at: from_micros(row.get(1)?),
+        event: from_json("rollout event", &row.get::<_, String>(2)?)?,
+    })
+}
+
 /// All rollouts, newest first.
 ///
 /// # Errors
@@ -112,13 +120,21 @@ pub fn events(view: &View<'_>, id: &RolloutId, after: u64) -> Result<Vec<EventRe
     view.all(
         "SELECT version, at, event FROM rollout_events WHERE rollout = $1 AND version > $2 ORDER BY version",
         params![id.as_str(), int(after)],
-        |row| {
-            Ok(EventRecord {
-                version: row.get::<_, i64>(0)? as u64,
-                at: from_micros(row.get(1)?),
-                event: from_json("rollout event", &row.get::<_, String>(2)?)?,
-            })
-        },
+        event,
+    )
+}
+
+/// Those of its events that tell of harm and of halts, oldest first: of a large rollout most tell of neither, and the
+/// first one is as large as its plan.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn events_of_harm(view: &View<'_>, id: &RolloutId) -> Result<Vec<EventRecord>, StoreError> {
+    view.all(
+        "SELECT version, at, event FROM rollout_events WHERE rollout = $1 AND event ->> '$.event' \
+         IN ('redeemed', 'ended', 'silent', 'undo-asked', 'halted') ORDER BY version",
+        [id.as_str()],
+        event,
     )
 }
 
