@@ -20,6 +20,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 
+/// For how long a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The server's shared state. Everything that must survive is in `store`; the rest can be made again from it.
 pub(crate) struct App {
     pub(crate) options: ServerOptions,
@@ -65,8 +68,56 @@ pub(crate) struct App {
     presence: Mutex<HashMap<HostId, Heard>>,
     /// Which agents speak as which host.
     pub(crate) sessions: Sessions,
-    /// Blocking work at once: more waits, so that a herd of agents does not become a herd of threads.
-    blocking: Semaphore,
+    /// Most of the work: check-ins, questions, decisions.
+    blocking: Lane,
+    /// Reports, which look at all findings of the fleet: one at a time, so that no agent waits for them.
+    reporting: Lane,
+}
+
+/// Blocking work that may go on at once: more waits, so that a herd of agents does not become a herd of threads.
+struct Lane {
+    places: Arc<Semaphore>,
+    /// For how long it waits.
+    patience: Duration,
+}
+
+impl Lane {
+    fn new(places: usize, patience: Duration) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), patience }
+    }
+
+    /// Runs `work` on a blocking thread as soon as there is a place.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let asked = self.places.clone().acquire_owned();
+        let Ok(Ok(place)) = tokio::time::timeout(self.patience, asked).await else {
+            return Err(Problem::new(
+                ProblemKind::Unavailable,
+                "overloaded",
+                "the server has more to do than it can",
+                "try again in a minute; if it stays so, give it more processors",
+            ));
+        };
+        let work = move || {
+            // Taken until the work is done: whoever asked for it may be gone before that.
+            let _place = place;
+            work()
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(out) => out,
+            Err(panic) => {
+                tracing::error!(%panic, "a request died");
+                Err(Problem::new(
+                    ProblemKind::Internal,
+                    "internal",
+                    "the request could not be carried out",
+                    "this is a defect of Fettle: please report it with the server's log",
+                ))
+            }
+        }
+    }
 }
 
 /// When a host was last heard.
@@ -135,7 +186,8 @@ impl App {
             fleet: Memory::default(),
             presence: Mutex::default(),
             sessions: Sessions::default(),
-            blocking: Semaphore::new(32),
+            blocking: Lane::new(32, PATIENCE),
+            reporting: Lane::new(1, PATIENCE),
         }
     }
 
@@ -264,28 +316,17 @@ impl App {
         self: &Arc<Self>,
         work: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let waited = tokio::time::timeout(Duration::from_secs(30), self.blocking.acquire()).await;
-        let Ok(Ok(_place)) = waited else {
-            return Err(Problem::new(
-                ProblemKind::Unavailable,
-                "overloaded",
-                "the server has more to do than it can",
-                "try again in a minute; if it stays so, give it more processors",
-            ));
-        };
         let app = self.clone();
-        match tokio::task::spawn_blocking(move || work(&app)).await {
-            Ok(out) => out,
-            Err(panic) => {
-                tracing::error!(%panic, "a request died");
-                Err(Problem::new(
-                    ProblemKind::Internal,
-                    "internal",
-                    "the request could not be carried out",
-                    "this is a defect of Fettle: please report it with the server's log",
-                ))
-            }
-        }
+        self.blocking.run(move || work(&app)).await
+    }
+
+    /// Runs `work` that looks at everything on a blocking thread: one at a time, beside all other work.
+    pub(crate) async fn reporting<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let app = self.clone();
+        self.reporting.run(move || work(&app)).await
     }
 }
 
@@ -293,4 +334,38 @@ impl App {
 pub(crate) fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_full_lane_refuses_after_its_patience_and_is_nobody_elses_loss() {
+        let reports = Arc::new(Lane::new(1, Duration::from_millis(20)));
+        let rest = Lane::new(1, Duration::from_secs(60));
+        let (begun, wait_begun) = tokio::sync::oneshot::channel();
+        let (end, wait_end) = mpsc::channel::<()>();
+        let lane = reports.clone();
+        let asked = tokio::spawn(async move {
+            let long = move || {
+                begun.send(()).unwrap();
+                wait_end.recv().unwrap();
+                Ok(1)
+            };
+            lane.run(long).await
+        });
+        wait_begun.await.unwrap();
+        let refused = reports.run(|| Ok(2)).await.unwrap_err();
+        assert_eq!((refused.kind, refused.code.as_str()), (ProblemKind::Unavailable, "overloaded"));
+        assert_eq!(rest.run(|| Ok(3)).await, Ok(3), "the others go on meanwhile");
+        // Whoever asked goes away: the work goes on, and keeps its place until it is done.
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        assert!(reports.run(|| Ok(4)).await.is_err(), "it still runs");
+        end.send(()).unwrap();
+        let patient = Lane { places: reports.places.clone(), patience: Duration::from_secs(60) };
+        assert_eq!(patient.run(|| Ok(5)).await, Ok(5));
+    }
 }

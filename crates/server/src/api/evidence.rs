@@ -18,7 +18,7 @@ pub(super) async fn export(
     Asking(query): Asking<ReportQuery>,
 ) -> Result<Response, Failure> {
     let wanted = query.wanted()?;
-    let pack = app.blocking(move |app| evidence::export(app, &wanted)).await?;
+    let pack = app.reporting(move |app| evidence::export(app, &wanted)).await?;
     let kept = "attachment; filename=\"fettle-evidence.tar.gz\"";
     let headers = [(header::CONTENT_TYPE, "application/gzip"), (header::CONTENT_DISPOSITION, kept)];
     Ok((headers, pack).into_response())

@@ -1,6 +1,6 @@
 //! Reports: what a period was like, as JSON, as CSV, as a document.
 
-use super::{Answer, Asked, Asking, Failure, Failures, given, look};
+use super::{Answer, Asked, Asking, Failure, Failures, given};
 use crate::app::App;
 use crate::reports::{self, Wanted, csv};
 use crate::web::pages;
@@ -68,7 +68,8 @@ fn moment(name: &str, text: &str, days: i64) -> Result<Timestamp, Problem> {
 )]
 pub(super) async fn report(app: Asked, Asking(query): Asking<ReportQuery>) -> Answer<Report> {
     let wanted = query.wanted()?;
-    look(&app, move |app, view| reports::report(app, view, &wanted)).await
+    let made = move |app: &App| app.store.read(|view| reports::report(app, view, &wanted));
+    Ok(axum::Json(app.reporting(made).await?))
 }
 
 /// One table of it for a spreadsheet (RFC 4180).
@@ -82,7 +83,7 @@ pub(super) async fn as_csv(
     Asking(table): Asking<TableQuery>,
 ) -> Result<Response, Failure> {
     let made = move |app: &App| app.store.read(|view| made_csv(app, view, &query, &table));
-    Ok(file(CSV, "fettle-report.csv", app.blocking(made).await?))
+    Ok(file(CSV, "fettle-report.csv", app.reporting(made).await?))
 }
 
 /// All of it as one HTML document that needs no server.
@@ -95,7 +96,7 @@ pub(super) async fn as_html(
     Asking(query): Asking<ReportQuery>,
 ) -> Result<Response, Failure> {
     let made = move |app: &App| app.store.read(|view| made_html(app, view, &query));
-    Ok(file(HTML, "fettle-report.html", app.blocking(made).await?))
+    Ok(file(HTML, "fettle-report.html", app.reporting(made).await?))
 }
 
 pub(crate) const CSV: &str = "text/csv; charset=utf-8; header=present";

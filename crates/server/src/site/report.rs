@@ -1,11 +1,12 @@
 //! The report of a period: all of what it shows is in the URL.
 
-use super::{Visit, refusal, show};
+use super::{Visit, html, path_of, refusal, user};
 use crate::api::report::{CSV, HTML, ReportQuery, TableQuery, file, made_csv, made_html};
-use crate::app::App;
+use crate::app::{App, now};
 use crate::reports;
-use crate::web::pages;
+use crate::web::{View, pages};
 use axum::extract::Query;
+use axum::http::StatusCode;
 use axum::response::Response;
 use fettle_core::Problem;
 use fettle_store::View as Stored;
@@ -15,7 +16,14 @@ pub(super) async fn page(visit: Visit, Query(query): Query<ReportQuery>) -> Resp
         let names = app.policies().records.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
         Ok((reports::report(app, stored, &query.wanted()?)?, names))
     };
-    show(visit, look, |view, (report, names)| pages::report(view, report, names)).await
+    let Visit { app, who, uri } = visit;
+    match app.reporting(move |app| app.store.read(|stored| look(app, stored))).await {
+        Ok((report, names)) => {
+            let view = View { now: now(), path: path_of(&uri), user: Some(user(&who)) };
+            html(StatusCode::OK, pages::report(&view, &report, &names))
+        }
+        Err(problem) => refusal(&uri, Some(&who), problem),
+    }
 }
 
 pub(super) async fn as_csv(
@@ -39,7 +47,7 @@ async fn kept(
     made: impl FnOnce(&App, &Stored<'_>) -> Result<String, Problem> + Send + 'static,
 ) -> Response {
     let Visit { app, who, uri } = visit;
-    match app.blocking(move |app| app.store.read(|stored| made(app, stored))).await {
+    match app.reporting(move |app| app.store.read(|stored| made(app, stored))).await {
         Ok(text) => file(kind, name, text),
         Err(problem) => refusal(&uri, Some(&who), problem),
     }
