@@ -317,6 +317,40 @@ fn nobody_at_whose_word_an_emergency_plan_was_made_approves_it_or_its_waves() {
     until("the end of it", || emergencies(&lab).plans[0].waiting.is_none().then_some(()));
 }
 
+#[test]
+fn a_plan_that_an_older_server_kept_is_still_not_approved_by_whoever_declared_what_it_is_for() {
+    let lab = Lab::furnished();
+    lab.post_bytes("/policies", urgent("approvals = 1").as_bytes());
+    lab.host("web-1", "broad");
+    let carol = lab.add("carol", &[Role::Operator, Role::Approver]);
+    let declare = |finding: &str| {
+        let reason = "seen in the wild".to_owned();
+        let asked = DeclareEmergency { finding: finding.into(), reason, seconds: 3600 };
+        let body = serde_json::to_vec(&asked).unwrap();
+        assert_eq!(lab.call_as(&carol, "carol", "POST", "/emergencies", &body).status, 200);
+    };
+    declare(CVE);
+    until("the plan", || Some(()).filter(|()| !emergencies(&lab).plans.is_empty()));
+    // As an older server kept it.
+    let raw = rusqlite::Connection::open(lab.data().join("fettle.db")).unwrap();
+    raw.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    let older = "UPDATE emergency_plans SET body = json_remove(body, '$.declared_by'); \
+                 UPDATE plans SET maker = 'server';";
+    raw.execute_batch(older).unwrap();
+    assert!(emergencies(&lab).plans[0].plan.declared_by.is_empty());
+    // Whatever happens next has it looked at.
+    declare("CVE-2099-1");
+    let word = std::collections::BTreeSet::from(["carol".to_owned()]);
+    until("the declarer", || {
+        emergencies(&lab).plans.iter().all(|it| it.plan.declared_by == word).then_some(())
+    });
+    let plan: PlanDetail = lab.get("/plans/1");
+    let approval = ApprovePlan { digest: plan.digest, comment: String::new() };
+    let body = serde_json::to_vec(&approval).unwrap();
+    let answer = lab.call_as(&carol, "carol", "POST", "/plans/1/approvals", &body);
+    assert_eq!((answer.status, answer.json::<ApiProblem>().code.as_str()), (403, "own-plan"));
+}
+
 /// The same policy, with every change to be tested on a twin first.
 fn tested(policy: &str) -> String {
     policy.replace("[gate]", "[testbed]\nrequired = true\n\n[gate]")
