@@ -12,6 +12,10 @@ use std::collections::BTreeMap;
 
 /// So many hosts that were not patched yet are measured beside the wave's own.
 const CONTROLS: usize = 20;
+/// Fewer of them than this excuse nothing: of three, one that lies is outvoted.
+const FEWEST_CONTROLS: usize = 3;
+/// A share of wrong answers that has grown by more than this is worse, whatever the margin says.
+const MOST_MORE_WRONG: f64 = 0.2;
 /// So much longer an answer may take whatever the margin says, in microseconds: below it, it is noise.
 const NOISE: u32 = 1000;
 /// Ratios are compared in thousandths.
@@ -51,6 +55,10 @@ impl Answers {
 
     fn all(&self) -> u32 {
         u32::try_from(self.took.len()).unwrap_or(u32::MAX).saturating_add(self.bad)
+    }
+
+    fn good(&self) -> u32 {
+        u32::try_from(self.took.len()).unwrap_or(u32::MAX)
     }
 
     fn share_bad(&self) -> f64 {
@@ -106,21 +114,43 @@ impl Rollout {
         samples: &BTreeMap<HostId, Vec<Sample>>,
         gate: &Gate,
         seen: &Observations,
+        needed: u32,
     ) -> Others {
-        let there = |id: &HostId| seen.hosts.contains_key(id);
         let began = self.changing_since().unwrap_or(gate.since);
-        let mut out = Others { none: !self.controls().any(there), ..Others::default() };
-        for id in self.controls().filter(|id| there(id)) {
-            let Some(samples) = samples.get(id) else { continue };
-            let usual = Answers::of(samples.iter().filter(|s| s.at < began));
-            // Whose usual is not known says nothing about what has changed.
-            let Some(middle) = median(&usual.took) else { continue };
+        let there: Vec<&HostId> =
+            self.controls().take(CONTROLS).filter(|id| seen.hosts.contains_key(*id)).collect();
+        let mut out = Others::default();
+        if there.len() < FEWEST_CONTROLS {
+            return out;
+        }
+        let (mut usual_of, mut now_of) = (Vec::new(), Vec::new());
+        for id in there {
+            let samples = samples.get(id).map_or(&[][..], Vec::as_slice).iter();
+            let usual = Answers::of(samples.clone().filter(|s| s.at < began));
             let meanwhile = |s: &&Sample| s.at >= gate.since && s.at <= gate.now;
-            let now = Answers::of(samples.iter().filter(meanwhile));
-            out.usual += usual.all();
-            out.ratios.extend(now.ratios(middle));
-            out.now.bad += now.bad;
-            out.now.took.extend(now.took);
+            let now = Answers::of(samples.filter(meanwhile));
+            usual_of.push(usual.good());
+            now_of.push(now.all());
+            // Whose usual is not known says nothing about what has changed.
+            if let Some(middle) = median(&usual.took).filter(|_| usual.good() >= needed)
+                && now.all() >= needed
+            {
+                out.hosts.push(Other { ratios: now.ratios(middle).collect(), now });
+            }
+        }
+        if out.hosts.len() < FEWEST_CONTROLS {
+            for (mut of, when) in [(usual_of, "before the wave"), (now_of, "since the wave ended")]
+            {
+                of.sort_unstable_by(|a, b| b.cmp(a));
+                let n = of.get(FEWEST_CONTROLS - 1).copied().unwrap_or_default();
+                if n < needed {
+                    out.lacking.push(format!("{n} of {needed} of hosts not patched yet, {when}"));
+                }
+            }
+            if out.lacking.is_empty() {
+                let why = "fewer than three hosts not patched yet with enough before and since";
+                out.lacking.push(why.to_owned());
+            }
         }
         out
     }
@@ -145,14 +175,10 @@ impl Rollout {
             return nothing("not a single patched host that could be measured", gate.until);
         }
         let meanwhile = |s: &&Sample| s.at >= gate.since && s.at <= gate.now;
-        let others = self.others(samples, gate, seen);
-        let (mut few_samples, mut worse, mut bad) = (Vec::new(), Vec::new(), Vec::new());
         let needed = rule.min_samples;
-        let lacking =
-            [(others.usual, "before the wave"), (others.now.all(), "since the wave ended")];
-        for (n, when) in lacking.into_iter().filter(|(n, _)| *n < needed && !others.none) {
-            few_samples.push(format!("{n} of {needed} of hosts not patched yet, {when}"));
-        }
+        let others = self.others(samples, gate, seen, needed);
+        let (mut worse, mut bad) = (Vec::new(), Vec::new());
+        let mut few_samples = others.lacking.clone();
         // Two questions of each host: the more there are, the less one of them may come out badly by chance.
         let chance = (1.0 - rule.confidence) / (2.0 * patched.len() as f64);
         let mut told = Vec::new();
@@ -162,16 +188,28 @@ impl Rollout {
             let after =
                 Answers::of(of(id).filter(meanwhile).filter(|s| Some(s.at) >= run.ended_at));
             let last = of(id).filter(meanwhile).map(|s| s.at).max();
-            for (n, when) in [(before.all(), "before its patch"), (after.all(), "since")] {
-                if n < needed {
-                    few_samples.push(format!("{n} of {needed} of {name} {when}"));
+            for (answers, when) in [(&before, "before its patch"), (&after, "since")] {
+                let (all, good) = (answers.all(), answers.good());
+                if all < needed {
+                    few_samples.push(format!("{all} of {needed} of {name} {when}"));
+                } else if good < needed {
+                    // A wrong answer is no measure of anything: it never opens a gate.
+                    few_samples.push(format!("{good} of {needed} good ones of {name} {when}"));
                 }
             }
             if last.is_none_or(|at| later(at, EVIDENCE_STANDS_SECONDS) < gate.now) {
                 few_samples.push(format!("none of {name} lately"));
             }
-            let others_say = others.none || others.now.all().min(others.usual) >= needed;
-            if before.all() < needed || after.all() < needed || !others_say {
+            if before.good() < needed || after.all() < needed {
+                continue;
+            }
+            // Nobody excuses that: where all have stopped to answer, somebody has to look.
+            if after.good() == 0 {
+                bad.push((*id).clone());
+                worse.push(format!("{name} has not answered well once in {}", after.all()));
+                continue;
+            }
+            if !others.lacking.is_empty() {
                 continue;
             }
             let margin = 1.0 + f64::from(rule.margin_percent) / 100.0;
@@ -208,17 +246,31 @@ struct Limit {
     chance: f64,
 }
 
-/// The hosts that were not patched yet, together.
+/// The hosts that were not patched yet. Each has one voice, however much it says: a single one that is ill, or that lies,
+/// excuses nobody.
 #[derive(Debug, Default)]
 struct Others {
-    /// There is none that could be compared with: what was usual on each host has to do.
-    none: bool,
-    /// So many answers before the wave was changed.
-    usual: u32,
-    /// Those since it ended.
+    /// Those that told enough. Empty, and nothing is lacking: too few are left to compare with, and what was usual on
+    /// each patched host has to do.
+    hosts: Vec<Other>,
+    /// What is missing of them, for people.
+    lacking: Vec<String>,
+}
+
+/// One host that was not patched yet.
+#[derive(Debug)]
+struct Other {
+    /// What it found since the wave ended.
     now: Answers,
-    /// The good ones, each as a share of what was usual on its host.
+    /// How long the good ones took, each as a share of what was usual on it.
     ratios: Vec<u32>,
+}
+
+impl Others {
+    /// More than half of them fare as badly.
+    fn share_it(&self, fares_as_badly: impl Fn(&&Other) -> bool) -> bool {
+        self.hosts.iter().filter(fares_as_badly).count() * 2 > self.hosts.len()
+    }
 }
 
 impl Limit {
@@ -230,23 +282,31 @@ impl Limit {
         {
             return None;
         }
+        let mine: Vec<u32> = after.ratios(was).collect();
+        let mine_now = median(&mine)?;
+        let as_slow = |other: &&Other| {
+            // Who answers nothing well tells nothing of how long it takes.
+            median(&other.ratios).is_some_and(|now| {
+                f64::from(mine_now) <= f64::from(now) * self.margin
+                    || likely_by_chance_above(&mine, &other.ratios) >= self.chance
+            })
+        };
+        if others.share_it(as_slow) {
+            return None;
+        }
         let told = format!(
             "takes {} ms, and took {} ms before its patch",
             milliseconds(now),
             milliseconds(was)
         );
-        if others.none {
-            return Some(told);
-        }
-        let mine: Vec<u32> = after.ratios(was).collect();
-        let (mine_now, others_now) = (median(&mine)?, median(&others.ratios)?);
-        if f64::from(mine_now) <= f64::from(others_now) * self.margin
-            || likely_by_chance_above(&mine, &others.ratios) >= self.chance
-        {
-            return None;
-        }
-        let share = f64::from(others_now) / WHOLE;
-        Some(format!("{told}; hosts not patched yet take {share:.2} times what they took"))
+        let middles: Vec<u32> = others.hosts.iter().filter_map(|o| median(&o.ratios)).collect();
+        Some(match median(&middles) {
+            None => told,
+            Some(middle) => {
+                let share = f64::from(middle) / WHOLE;
+                format!("{told}; hosts not patched yet take {share:.2} times what they took")
+            }
+        })
     }
 
     /// Wrong more often than before, and than the others meanwhile.
@@ -258,20 +318,29 @@ impl Limit {
     ) -> Option<String> {
         let counts = |answers: &Answers| (answers.bad, answers.all());
         let worse_than = |usual: &Answers| {
-            after.share_bad() > usual.share_bad() * self.margin
+            // Odds, since a share that is multiplied is soon above all that can be; and however wide the margin is, so
+            // many more of a hundred are worse.
+            let (mine, its) = (f64::from(after.bad), f64::from(usual.bad));
+            let odds = mine * f64::from(usual.good()) > its * f64::from(after.good()) * self.margin;
+            let far_more = after.share_bad() - usual.share_bad() > MOST_MORE_WRONG;
+            (odds || far_more)
                 && likely_by_chance_more_often(counts(after), counts(usual)) < self.chance
         };
-        if !worse_than(before) || !(others.none || worse_than(&others.now)) {
+        if !worse_than(before) || others.share_it(|other| !worse_than(&other.now)) {
             return None;
         }
-        let share = |answers: &Answers| format!("{} of {}", answers.bad, answers.all());
+        let share = |bad: u32, all: u32| format!("{bad} of {all}");
         let told = format!(
             "answers wrong {} times, and did {} times before its patch",
-            share(after),
-            share(before)
+            share(after.bad, after.all()),
+            share(before.bad, before.all())
         );
-        let of_others = format!("; hosts not patched yet do {} times", share(&others.now));
-        Some(if others.none { told } else { told + &of_others })
+        if others.hosts.is_empty() {
+            return Some(told);
+        }
+        let sum = |of: fn(&Answers) -> u32| others.hosts.iter().map(|o| of(&o.now)).sum();
+        let all = share(sum(|now| now.bad), sum(Answers::all));
+        Some(format!("{told}; hosts not patched yet do {all} times"))
     }
 }
 
