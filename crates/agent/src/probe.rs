@@ -4,7 +4,7 @@ use crate::command;
 use fettle_core::assignment::Probe;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -38,44 +38,88 @@ pub fn commands(directory: &Path) -> Vec<Probe> {
     names.into_iter().map(|name| Probe::Command { name }).collect()
 }
 
+/// The one address that a probe names by number, with its port. `None`: it names none, or a host by its name, or in an
+/// odd way. Whoever checks an address hands the same one to [`ask_at`]: nothing is read a second time.
+pub fn address_of(probe: &Probe) -> Option<SocketAddr> {
+    match probe {
+        Probe::Command { .. } => None,
+        Probe::Tcp { address } => address.parse().ok(),
+        Probe::Http { url, .. } => {
+            let (authority, _) = parts(url).ok()?;
+            with_port(authority).parse().ok()
+        }
+    }
+}
+
 /// Asks once.
 pub fn ask(probe: &Probe, commands: &Path) -> Answer {
+    answer(probe, None, commands)
+}
+
+/// Asks once, at this address and at no other.
+pub fn ask_at(probe: &Probe, address: SocketAddr, commands: &Path) -> Answer {
+    answer(probe, Some(address), commands)
+}
+
+fn answer(probe: &Probe, at: Option<SocketAddr>, commands: &Path) -> Answer {
     let begun = Instant::now();
     let (question, result) = match probe {
         Probe::Http { url, status, contains } => {
-            (format!("GET {url}"), http(url, *status, contains))
+            (format!("GET {url}"), http(url, at, *status, contains))
         }
-        Probe::Tcp { address } => (format!("connect to {address}"), connect(address).map(drop)),
+        Probe::Tcp { address } => (format!("connect to {address}"), connect(address, at).map(drop)),
         Probe::Command { name } => (format!("run {name}"), program(name, commands)),
     };
     let microseconds = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     Answer { question, wrong: result.err().map(|e| e.to_string()), microseconds }
 }
 
-fn connect(address: &str) -> io::Result<TcpStream> {
-    let address = address
-        .to_socket_addrs()?
-        .next()
-        .ok_or_else(|| io::Error::other(format!("`{address}` names no address")))?;
-    let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+fn connect(address: &str, at: Option<SocketAddr>) -> io::Result<TcpStream> {
+    let found = match at {
+        Some(at) => at,
+        None => address
+            .to_socket_addrs()?
+            .next()
+            .ok_or_else(|| io::Error::other(format!("`{address}` names no address")))?,
+    };
+    let stream = TcpStream::connect_timeout(&found, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
     Ok(stream)
 }
 
-/// RFC 9112, the little that a question to one's own host needs: one request, `Connection: close`, status line,
-/// body to the end.
-fn http(url: &str, status: u16, contains: &str) -> io::Result<()> {
+/// Authority and path of an address, read in one way by everybody.
+fn parts(url: &str) -> io::Result<(&str, &str)> {
     let wrong = |text: String| Err(io::Error::other(text));
     let Some(rest) = url.strip_prefix("http://") else {
         return wrong(format!("`{url}` is no http:// address"));
     };
-    let (host, path) = rest.find('/').map_or((rest, "/"), |i| rest.split_at(i));
     if !url.bytes().all(|b| b.is_ascii_graphic()) {
         return wrong(format!("`{url}` holds a character that may not stand in an address"));
     }
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let mut stream = connect(&if has_port { host.to_owned() } else { format!("{host}:80") })?;
+    let (authority, path) = rest.find('/').map_or((rest, "/"), |i| rest.split_at(i));
+    if authority.is_empty() || authority.contains(['?', '#', '@', '\\', '%']) {
+        return wrong(format!("`{url}` names no plain host: write `http://127.0.0.1:80/path`"));
+    }
+    Ok((authority, path))
+}
+
+fn with_port(authority: &str) -> String {
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    // What is in brackets is an IPv6 address, and its last group is no port.
+    if has_port && !authority.ends_with(']') {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    }
+}
+
+/// RFC 9112, the little that a question to one's own host needs: one request, `Connection: close`, status line,
+/// body to the end.
+fn http(url: &str, at: Option<SocketAddr>, status: u16, contains: &str) -> io::Result<()> {
+    let wrong = |text: String| Err(io::Error::other(text));
+    let (host, path) = parts(url)?;
+    let mut stream = connect(&with_port(host), at)?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: fettle-agent\r\nConnection: close\r\n\r\n"
     );
@@ -150,6 +194,35 @@ mod tests {
             http(&server(b"SSH-2.0-x\r\n"), 200, ""),
             Some("the answer is not HTTP/1.1".into())
         );
+    }
+
+    #[test]
+    fn an_address_is_read_in_one_way_and_asked_where_it_was_checked() {
+        let http = |url: &str| Probe::Http { url: url.into(), status: 200, contains: "ok".into() };
+        for (url, address) in [
+            ("http://127.0.0.1/h", Some("127.0.0.1:80")),
+            ("http://127.0.0.1:8080", Some("127.0.0.1:8080")),
+            ("http://[::1]/h", Some("[::1]:80")),
+            ("http://[::1]:81/h?a=b", Some("[::1]:81")),
+            ("http://127.0.0.1?x.evil:80/", None),
+            ("http://127.0.0.1#x.evil:80/", None),
+            ("http://127.0.0.1@x.evil:80/", None),
+            ("http://127.0.0.1\\x.evil:80/", None),
+            ("http://127.0.0.1%2f.evil:80/", None),
+            ("http://127.0.0.1 x:80/", None),
+            ("http://127.0.0.1:99999/", None),
+            ("http://0x7f.1/", None),
+            ("http:///h", None),
+            ("https://127.0.0.1/", None),
+        ] {
+            assert_eq!(address_of(&http(url)).map(|a| a.to_string()).as_deref(), address, "{url}");
+        }
+        let wrong = ask(&http("http://127.0.0.1?x.evil:80/"), Path::new("/nowhere")).wrong;
+        assert!(wrong.is_some_and(|w| w.contains("names no plain host")));
+        // Not where its text leads, but where it was told.
+        let there = server(b"HTTP/1.1 200 OK\r\n\r\nok").parse().unwrap();
+        let probe = http("http://nobody.invalid/health");
+        assert_eq!(ask_at(&probe, there, Path::new("/nowhere")).wrong, None);
     }
 
     #[test]

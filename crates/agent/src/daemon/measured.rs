@@ -6,8 +6,8 @@ use crate::{durable, probe};
 use fettle_core::assignment::Probe;
 use fettle_wire::agent::{MOST_WATCHES, MeasuredReport, Watch};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -131,9 +131,14 @@ impl Drop for Free {
 /// Asks everything once; is there anything to ask?
 fn measure(settings: &Settings, shared: &Shared) -> bool {
     let watches = lock(&shared.watches).clone();
-    for watch in watches.iter().filter(|watch| is_own(&watch.probe)) {
+    let (addresses, programs) = (Addresses::now(), settings.config_dir.join("probes.d"));
+    for watch in &watches {
+        let Some(own) = Own::of(&watch.probe, &addresses) else { continue };
         let at = clock();
-        let answer = probe::ask(&watch.probe, &settings.config_dir.join("probes.d"));
+        let answer = match own {
+            Own::Program => probe::ask(&watch.probe, &programs),
+            Own::Address(address) => probe::ask_at(&watch.probe, address, &programs),
+        };
         let took = u32::try_from(answer.microseconds).unwrap_or(u32::MAX);
         let sample = (at, answer.wrong.is_none().then_some(took));
         let mark = watch.mark.map(|mark| mark.as_millisecond());
@@ -155,21 +160,60 @@ fn file(settings: &Settings) -> PathBuf {
     settings.state_dir.join("measured.json")
 }
 
-/// Nobody but the host itself is asked, whatever the server says: its own programs, and addresses that it has.
-fn is_own(probe: &Probe) -> bool {
-    let address: Option<IpAddr> = match probe {
-        Probe::Command { .. } => return true,
-        Probe::Tcp { address } => address.parse::<SocketAddr>().ok().map(|a| a.ip()),
-        Probe::Http { url, .. } => {
-            let rest = url.strip_prefix("http://").unwrap_or_default();
-            let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            let bare = authority.trim_start_matches('[').trim_end_matches(']');
-            let with_port = authority.parse::<SocketAddr>().ok().map(|a| a.ip());
-            with_port.or_else(|| bare.parse().ok())
+/// What may be asked, whatever the server says: the host itself and nobody else.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Own {
+    /// A program of the host's own list.
+    Program,
+    /// An address that the host has.
+    Address(SocketAddr),
+}
+
+impl Own {
+    /// `None`: it would be asked of somebody else, or it is not plain of whom.
+    fn of(probe: &Probe, addresses: &Addresses) -> Option<Self> {
+        if matches!(probe, Probe::Command { .. }) {
+            return Some(Self::Program);
         }
-    };
-    // The kernel lets a socket have an address of the host and no other.
-    address.is_some_and(|ip| UdpSocket::bind((ip, 0)).is_ok())
+        let address = probe::address_of(probe)?;
+        addresses.has(address.ip()).then_some(Self::Address(address))
+    }
+}
+
+/// The addresses of this host's interfaces, as the kernel lists them. That a socket may be bound to an address says
+/// less: `ip_nonlocal_bind` lets it have any.
+#[derive(Debug, Default)]
+struct Addresses(BTreeSet<IpAddr>);
+
+impl Addresses {
+    fn now() -> Self {
+        // What cannot be read is no address of this host; loopback is without it.
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        Self::of(&read("/proc/net/fib_trie"), &read("/proc/net/if_inet6"))
+    }
+
+    fn of(fib_trie: &str, if_inet6: &str) -> Self {
+        let mut out = BTreeSet::new();
+        // `|-- 192.0.2.7` and, in the lines below it, `/32 host LOCAL`.
+        let mut last = None;
+        for line in fib_trie.lines().map(str::trim) {
+            if let Some(address) = line.strip_prefix("|-- ") {
+                last = address.trim().parse::<Ipv4Addr>().ok();
+            } else if line == "/32 host LOCAL" {
+                out.extend(last.map(IpAddr::V4));
+            }
+        }
+        // Address without colons, then the interface's number, length of prefix, scope, flags and name.
+        let words = if_inet6.lines().filter_map(|line| line.split_whitespace().next());
+        let digits = words.filter(|word| word.len() == 32);
+        let addresses = digits.filter_map(|word| u128::from_str_radix(word, 16).ok());
+        out.extend(addresses.map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))));
+        Self(out)
+    }
+
+    fn has(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.0.contains(&ip)
+    }
 }
 
 /// A thread that died in the middle leaves what was there: each sample is whole.
@@ -219,7 +263,7 @@ mod tests {
     fn nobody_but_the_host_itself_is_asked() {
         for (probe, own) in [
             (tcp("127.0.0.1:22"), true),
-            (tcp("[::1]:22"), UdpSocket::bind("[::1]:0").is_ok()),
+            (tcp("[::1]:22"), true),
             (tcp("192.0.2.7:22"), false),
             (tcp("localhost:22"), false),
             (
@@ -262,10 +306,53 @@ mod tests {
                 },
                 false,
             ),
+            (
+                Probe::Http {
+                    url: "http://127.0.0.1?x.evil:80/".into(),
+                    status: 200,
+                    contains: String::new(),
+                },
+                false,
+            ),
+            (tcp("0.0.0.0:22"), false),
+            (tcp("[::]:22"), false),
+            (tcp("[::ffff:192.0.2.7]:22"), false),
             (Probe::Command { name: "shop".into() }, true),
         ] {
-            assert_eq!(is_own(&probe), own, "{probe:?}");
+            assert_eq!(Own::of(&probe, &Addresses::now()).is_some(), own, "{probe:?}");
         }
+    }
+
+    #[test]
+    fn the_kernels_lists_say_which_addresses_a_host_has() {
+        // Of a host that is 192.0.2.7 in 192.0.2.0/24, with 198.51.100.9 as a route that leads elsewhere.
+        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n\
+             \x20    |-- 198.51.100.9\n        /32 universe UNICAST\nLocal:\n\
+             \x20          |-- 127.0.0.0\n              /8 host LOCAL\n\
+             \x20          |-- 127.0.0.1\n              /32 host LOCAL\n\
+             \x20          |-- 192.0.2.0\n              /24 link UNICAST\n\
+             \x20          |-- 192.0.2.7\n              /32 host LOCAL\n\
+             \x20          |-- 192.0.2.255\n              /32 link BROADCAST\n";
+        let six = "00000000000000000000000000000001 01 80 10 80       lo\n\
+                   20010db8000000000000000000000007 02 40 00 80     eth0\nnonsense\n";
+        let addresses = Addresses::of(trie, six);
+        for (ip, has) in [
+            ("127.0.0.1", true),
+            ("127.8.9.1", true),
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+            ("192.0.2.0", false),
+            ("192.0.2.255", false),
+            ("198.51.100.9", false),
+            ("0.0.0.0", false),
+            ("::1", true),
+            ("2001:db8::7", true),
+            ("2001:db8::8", false),
+            ("::ffff:192.0.2.7", false),
+        ] {
+            assert_eq!(addresses.has(ip.parse().unwrap()), has, "{ip}");
+        }
+        assert!(!Addresses::of("", "").has("192.0.2.7".parse().unwrap()), "nothing is known");
     }
 
     #[test]
