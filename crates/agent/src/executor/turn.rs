@@ -7,6 +7,10 @@ use crate::settings::Settings;
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::time::{Duration, Instant};
+
+/// Whoever only asks who is at work is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Held for as long as this lives; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -25,6 +29,7 @@ impl Turn {
             .and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
         let state = |source| ExecutorError::State { path: settings.turn_path(), source };
         let mut lock = opened.map_err(state)?;
+        let begun = Instant::now();
         loop {
             match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
@@ -35,6 +40,10 @@ impl Turn {
             if let Some(process) = holder(settings) {
                 return Err(ExecutorError::Busy { process });
             }
+            // One that asks, and was stopped in the middle of it, holds it for as long as somebody likes.
+            if begun.elapsed() >= PATIENCE {
+                return Err(ExecutorError::Busy { process: 0 });
+            }
             std::thread::yield_now();
         }
         // For people only: without the number they are told less.
@@ -43,12 +52,19 @@ impl Turn {
     }
 }
 
-/// The process that carries out a transaction now; 0 where it does not say. `None`: nobody does.
+/// The process that carries out a transaction now; 0 where it does not say, and where it cannot be seen whether there is
+/// one. `None`: nobody does.
 pub fn holder(settings: &Settings) -> Option<u32> {
-    let mut file = File::open(settings.turn_path()).ok()?;
+    let mut file = match File::open(settings.turn_path()) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        // Not known: whoever wants to work waits for it, and does not ask for ever.
+        Err(_) => return Some(0),
+    };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
         Err(rustix::io::Errno::WOULDBLOCK) => {}
-        _ => return None,
+        Err(_) => return Some(0),
+        Ok(()) => return None,
     }
     let mut text = String::new();
     let read: io::Result<usize> = file.read_to_string(&mut text);
@@ -105,6 +121,25 @@ mod tests {
             done.store(true, std::sync::atomic::Ordering::Release);
             assert!(taken.iter().all(Result::is_ok), "{:?}", taken.iter().find(|t| t.is_err()));
         });
+    }
+
+    #[test]
+    fn where_nobody_can_say_who_is_at_work_somebody_may_be() {
+        let state = tempfile::tempdir().unwrap();
+        let settings = settings(&state);
+        drop(Turn::take(&settings).unwrap());
+        // One that asks, and does not go on.
+        let asks = File::open(settings.turn_path()).unwrap();
+        rustix::fs::flock(&asks, FlockOperation::NonBlockingLockShared).unwrap();
+        let busy = Turn::take(&settings).unwrap_err();
+        assert!(matches!(busy, ExecutorError::Busy { process: 0 }), "{busy}");
+        drop(asks);
+        drop(Turn::take(&settings).unwrap());
+        // It cannot be looked at.
+        std::fs::remove_dir_all(&settings.state_dir).unwrap();
+        assert_eq!(holder(&settings), None, "nobody ever was");
+        std::fs::write(&settings.state_dir, "").unwrap();
+        assert_eq!(holder(&settings), Some(0));
     }
 
     #[test]
