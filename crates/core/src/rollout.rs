@@ -31,7 +31,7 @@ pub use decide::{GRANT_SECONDS, MAX_GRANTS, MIN_GRANT_SECONDS};
 pub use effects::effects;
 pub use gate::{
     Answer, Came, EVIDENCE_STANDS_SECONDS, GateEvidence, HostAsk, HostProof, HostRan, Judged,
-    Measured, NoWord, Question, Reading, Sample, Says, WaveApproval, Word,
+    Measured, NoWord, Question, Reading, Sample, Says, TESTS_AT_ONCE, WaveApproval, Word,
 };
 pub use runs::Runs;
 pub use sight::Sight;

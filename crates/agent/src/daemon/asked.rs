@@ -1,5 +1,5 @@
 //! Tests that a gate between waves wants run: programs of the host's own lists, each named and never sent. They run
-//! beside the agent's loop, one after the other, now and again while they are asked; what came of the last run of each
+//! beside the agent's loop, a few at a time, now and again while they are asked; what came of the last run of each
 //! goes with every check-in. In memory only: a restarted agent runs them anew.
 
 use crate::command::{self, command};
@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use fettle_core::policy::HostTest;
 use fettle_core::rollout::{Came, HostAsk};
 use fettle_wire::agent::{MOST_ASKS, RanReport};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -18,6 +18,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A test is run again so long after it ended: well before what it said no longer counts
 /// ([`fettle_core::rollout::EVIDENCE_STANDS_SECONDS`]), however long it takes.
 const AGAIN: Duration = Duration::from_secs(30);
+/// So many run at once, no program twice: a slow one does not make what the others said too old to count.
+const AT_ONCE: usize = fettle_core::rollout::TESTS_AT_ONCE;
 /// So many characters of what a program wrote last are told.
 const LONGEST: usize = 300;
 
@@ -32,19 +34,26 @@ struct Run {
 struct Entry {
     ask: HostAsk,
     last: Option<Run>,
+    at_work: bool,
+}
+
+impl Entry {
+    fn is_due(&self) -> bool {
+        !self.at_work && self.last.as_ref().is_none_or(|run| run.ended.elapsed() >= AGAIN)
+    }
 }
 
 /// What is asked of this host, and what came of it.
 pub(super) struct Asked {
     settings: Settings,
     news: Arc<Notify>,
-    busy: Arc<AtomicBool>,
+    workers: Arc<AtomicUsize>,
     entries: Arc<Mutex<Vec<Entry>>>,
 }
 
 impl Asked {
     pub(super) fn new(settings: &Settings, news: Arc<Notify>) -> Self {
-        Self { settings: settings.clone(), news, busy: Arc::default(), entries: Arc::default() }
+        Self { settings: settings.clone(), news, workers: Arc::default(), entries: Arc::default() }
     }
 
     /// The server asks this and no more.
@@ -53,42 +62,41 @@ impl Asked {
         entries.retain(|entry| asks.contains(&entry.ask));
         for ask in asks.iter().take(MOST_ASKS) {
             if !entries.iter().any(|entry| entry.ask == *ask) {
-                entries.push(Entry { ask: ask.clone(), last: None });
+                entries.push(Entry { ask: ask.clone(), last: None, at_work: false });
             }
         }
         entries.truncate(MOST_ASKS);
     }
 
-    /// Runs what is due, unless that is being done.
+    /// Runs what is due, beside what is being run.
     pub(super) fn run(&self) {
-        let due: Vec<HostAsk> = lock(&self.entries)
-            .iter()
-            .filter(|entry| entry.last.as_ref().is_none_or(|run| run.ended.elapsed() >= AGAIN))
-            .map(|entry| entry.ask.clone())
-            .collect();
-        if due.is_empty() || self.busy.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (settings, news) = (self.settings.clone(), self.news.clone());
-        let (busy, entries) = (self.busy.clone(), self.entries.clone());
-        let work = move || {
-            let _free = super::worker::Free(busy, news.clone());
-            for ask in due {
-                let began = Instant::now();
-                let came = run(&settings, &ask.test, DEADLINE);
-                let run = Run { began, ended: Instant::now(), came };
-                // What is asked no more is told no more.
-                let mut entries = lock(&entries);
-                if let Some(entry) = entries.iter_mut().find(|entry| entry.ask == ask) {
-                    entry.last = Some(run);
-                }
-                drop(entries);
-                news.notify_one();
+        let due = lock(&self.entries).iter().filter(|entry| entry.is_due()).count();
+        for _ in 0..due.min(AT_ONCE) {
+            if self.workers.fetch_add(1, Ordering::AcqRel) >= AT_ONCE {
+                self.workers.fetch_sub(1, Ordering::AcqRel);
+                return;
             }
-        };
-        if let Err(error) = std::thread::Builder::new().name("asked".into()).spawn(work) {
-            self.busy.store(false, Ordering::Release);
-            eprintln!("<3>no thread for a test that a gate asks for, it is tried again: {error}");
+            let mut worker = Worker {
+                workers: self.workers.clone(),
+                entries: self.entries.clone(),
+                news: self.news.clone(),
+                at: None,
+            };
+            let settings = self.settings.clone();
+            let work = move || {
+                while let Some(ask) = worker.next() {
+                    let began = Instant::now();
+                    let came = run(&settings, &ask.test, DEADLINE);
+                    worker.done(Some(Run { began, ended: Instant::now(), came }));
+                }
+            };
+            // Where there is no thread, the worker is dropped with its work.
+            if let Err(error) = std::thread::Builder::new().name("asked".into()).spawn(work) {
+                eprintln!(
+                    "<3>no thread for a test that a gate asks for, it is tried again: {error}"
+                );
+                return;
+            }
         }
     }
 
@@ -105,6 +113,48 @@ impl Asked {
             })
         };
         lock(&self.entries).iter().filter_map(report).collect()
+    }
+}
+
+/// One of those who run tests. Ends its work whatever happens in it.
+struct Worker {
+    workers: Arc<AtomicUsize>,
+    entries: Arc<Mutex<Vec<Entry>>>,
+    news: Arc<Notify>,
+    at: Option<HostAsk>,
+}
+
+impl Worker {
+    /// What was run longest ago, unless its program is being run.
+    fn next(&mut self) -> Option<HostAsk> {
+        let mut entries = lock(&self.entries);
+        let at_work: Vec<HostTest> =
+            entries.iter().filter(|e| e.at_work).map(|e| e.ask.test.clone()).collect();
+        let next = entries
+            .iter_mut()
+            .filter(|entry| entry.is_due() && !at_work.contains(&entry.ask.test))
+            .min_by_key(|entry| entry.last.as_ref().map(|run| run.ended))?;
+        next.at_work = true;
+        self.at = Some(next.ask.clone());
+        self.at.clone()
+    }
+
+    fn done(&mut self, run: Option<Run>) {
+        let Some(ask) = self.at.take() else { return };
+        // What is asked no more is told no more.
+        if let Some(entry) = lock(&self.entries).iter_mut().find(|entry| entry.ask == ask) {
+            entry.at_work = false;
+            entry.last = run.or(entry.last.take());
+        }
+        self.news.notify_one();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.done(None);
+        self.workers.fetch_sub(1, Ordering::AcqRel);
+        self.news.notify_one();
     }
 }
 
@@ -209,7 +259,7 @@ mod tests {
         let ask = |ask: &str| HostAsk { ask: ask.into(), test: test(HostList::Tests, "shop") };
         let wait = |many: usize| {
             let end = Instant::now() + Duration::from_secs(20);
-            while asked.reports().len() < many || asked.busy.load(Ordering::Acquire) {
+            while asked.reports().len() < many || asked.workers.load(Ordering::Acquire) > 0 {
                 assert!(Instant::now() < end, "{} of {many} answers", asked.reports().len());
                 std::thread::yield_now();
             }
@@ -243,5 +293,36 @@ mod tests {
         assert_eq!((ran(), asked.reports().len()), (2 + MOST_ASKS, MOST_ASKS));
         asked.take(&[]);
         assert!(asked.reports().is_empty());
+    }
+
+    #[test]
+    fn a_slow_test_does_not_keep_others_from_running_and_few_run_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = |n: usize| dir.path().join(format!("there-{n}"));
+        // Each ends when as many as may run at once have begun: one after the other they never would.
+        for n in 0..AT_ONCE {
+            let all: Vec<String> =
+                (0..AT_ONCE).map(|n| format!("-e {}", there(n).display())).collect();
+            let text = format!(
+                "touch {}; until [ {} ]; do sleep 0.05; done",
+                there(n).display(),
+                all.join(" -a ")
+            );
+            program(dir.path(), "tests.d", &format!("slow-{n}"), 0o755, &text);
+        }
+        let asked = Asked::new(&settings(dir.path()), Arc::default());
+        let ask = |n: usize| HostAsk {
+            ask: n.to_string(),
+            test: test(HostList::Tests, &format!("slow-{n}")),
+        };
+        asked.take(&(0..MOST_ASKS).map(ask).collect::<Vec<_>>());
+        let end = Instant::now() + Duration::from_secs(20);
+        let well = || asked.reports().iter().filter(|r| r.came == Came::Well).count();
+        while well() < AT_ONCE {
+            assert!(Instant::now() < end, "{} of {AT_ONCE} have run", well());
+            asked.run();
+            assert!(asked.workers.load(Ordering::Acquire) <= AT_ONCE);
+            std::thread::yield_now();
+        }
     }
 }

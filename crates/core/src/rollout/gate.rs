@@ -19,6 +19,7 @@ pub use evidence::{
     Question, Reading, Sample, Says, Word,
 };
 pub use performance::Measured;
+pub use ran::TESTS_AT_ONCE;
 
 /// What the gate of the wave at work says.
 pub(super) enum Verdict {

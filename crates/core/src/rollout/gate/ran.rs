@@ -5,10 +5,22 @@ use super::evidence::{
     Answer, Came, EVIDENCE_STANDS_SECONDS, GateEvidence, HostAsk, HostRan, Says,
 };
 use super::later;
-use crate::policy::{CheckKind, HostTest};
+use crate::policy::{CheckKind, CheckRule, HostTest};
 use crate::rollout::{Observations, Rollout};
 use crate::{HostId, Timestamp};
 use std::collections::BTreeMap;
+
+/// A host runs so many of its tests at once.
+pub const TESTS_AT_ONCE: usize = 4;
+/// A test may take so long on its host, in seconds.
+const TEST_TAKES: u64 = 60;
+
+/// So long counts what a host said of one of so many tests: where they are more than a host runs at once, the next run
+/// of each comes that much later.
+fn stands(tests: usize) -> u64 {
+    let turns = tests.div_ceil(TESTS_AT_ONCE).saturating_sub(1) as u64;
+    EVIDENCE_STANDS_SECONDS + turns * TEST_TAKES
+}
 
 impl Rollout {
     /// What the gate at work asks of this host: nothing before the bake is over, and nothing of a host that was not
@@ -56,6 +68,9 @@ impl Rollout {
             Some(Answer::Ran { hosts }) => hosts,
             _ => &none,
         };
+        let checks = self.plan.waves.get(gate.wave as usize).map_or(&[][..], |w| &w.gate.checks);
+        let is_run = |check: &&CheckRule| matches!(check.asks, CheckKind::Host { .. });
+        let stands = stands(checks.iter().filter(is_run).count());
         let (mut all, mut well) = (0_u64, 0_u64);
         let (mut bad, mut badly, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         // Who has left the fleet says nothing either way.
@@ -66,7 +81,7 @@ impl Rollout {
                 ran.began_at >= gate.until.max(run.ended_at.unwrap_or(gate.until))
                     && ran.ended_at >= ran.began_at
                     && ran.ended_at <= gate.now
-                    && later(ran.ended_at, EVIDENCE_STANDS_SECONDS) >= gate.now
+                    && later(ran.ended_at, stands) >= gate.now
             };
             match answers.get(id).filter(counts).map(|ran| &ran.came) {
                 Some(Came::Well) => well += 1,

@@ -486,6 +486,25 @@ fn each_patched_host_runs_its_own_test_after_the_bake_or_the_gate_does_not_pass(
 }
 
 #[test]
+fn where_a_host_is_asked_more_than_it_runs_at_once_what_it_said_counts_until_its_next_turn() {
+    for (tests, ago, then) in [(4, 120, true), (4, 121, false), (5, 180, true), (5, 181, false)] {
+        let name = |n: usize| format!("shop-{n}");
+        let check = |n| CheckRule { name: name(n), ..hosts_run(100, None) };
+        let rule = GateRule { checks: (0..tests).map(check).collect(), ..gate() };
+        let mut w = World::new(plan(&[&["a"], &["b"]], rule));
+        w.look();
+        w.runs("a", Outcome::Patched);
+        w.look();
+        w.pass(300);
+        w.pass(300);
+        let answer = ran(&w, &[("a", ago, ago, Came::Well)]);
+        (0..tests).for_each(|n| say(&mut w, &name(n), 0, 0, answer.clone()));
+        let passes = w.look().first().is_some_and(|event| event == "gate-passed 0");
+        assert_eq!(passes, then, "{tests} tests, {ago} s ago");
+    }
+}
+
+#[test]
 fn anothers_word_and_another_hosts_run_are_no_answer_of_the_waves_hosts() {
     let mut w = three_baked(hosts_run(100, None));
     say(&mut w, "shop", 0, 0, Answer::Word { word: Word::Pass, reason: "ok".into() });
