@@ -9,6 +9,7 @@ use super::duration::MAX_SECONDS;
 use super::nearest;
 use super::read::probe;
 use super::section::{Keys, Section};
+use crate::assignment::Probe;
 use std::collections::BTreeMap;
 
 pub(super) const GATE: Keys = &[
@@ -43,6 +44,10 @@ pub(super) const CHECK: Keys = &[
     ("confidence", "0.99"),
 ];
 
+/// As many tests a host is asked at once.
+const MAX_TESTS: usize = 16;
+/// And it measures so many things.
+const MAX_PROBES: usize = 8;
 /// Longest query and address, in bytes.
 const MAX_QUERY: usize = 8192;
 /// Longest name of a file, in bytes (`NAME_MAX`).
@@ -116,6 +121,35 @@ pub(super) fn gate(e: &mut Errors<'_>, s: &Section<'_, '_>) -> GateRule {
     }
 }
 
+/// What hosts are asked beyond this is not asked at all: a gate would wait for it for ever.
+fn bound(
+    e: &mut Errors<'_>,
+    s: &Section<'_, '_>,
+    rule: &CheckRule,
+    tests: &mut usize,
+    probes: &mut Vec<Probe>,
+) {
+    match &rule.asks {
+        CheckKind::Host { .. } => {
+            *tests += 1;
+            if *tests > MAX_TESTS {
+                let message =
+                    format!("the policy has more than {MAX_TESTS} checks of kind \"host\"");
+                e.at(s.at, message, "let one program of the hosts run several of the tests");
+            }
+        }
+        // The same probe of several checks is asked once.
+        CheckKind::Performance(rule) if !probes.contains(&rule.probe) => {
+            probes.push(rule.probe.clone());
+            if probes.len() > MAX_PROBES {
+                let message = format!("the policy measures more than {MAX_PROBES} things");
+                e.at(s.at, message, "take a check away, or let it ask what another one asks");
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Reads the `[[check]]`s, and whose word the gate waits for, which names rings: the policy's other sections are there
 /// already.
 pub(super) fn asks(
@@ -140,8 +174,10 @@ pub(super) fn asks(
         policy.gate.approval = approval(e, section, policy);
     }
     let mut seen = BTreeMap::new();
+    let (mut tests, mut probes) = (0, Vec::new());
     for section in checks {
         let Some(rule) = check(e, section) else { continue };
+        bound(e, section, &rule, &mut tests, &mut probes);
         let own = [HOSTS, PROOF, APPROVAL].contains(&rule.name.as_str());
         if own {
             let message = format!("`{}` is the gate's own word", rule.name);

@@ -175,3 +175,25 @@ fn the_example_asks_in_every_way_there_is() {
     let kinds: Vec<&str> = gate.checks.iter().map(|check| check.asks.word()).collect();
     assert_eq!(kinds, ["prometheus", "webhook", "host", "performance"]);
 }
+
+#[test]
+fn what_hosts_would_never_be_asked_is_refused() {
+    let tests = |many: usize| {
+        let one = |n| format!("[[check]]\nname = \"t{n}\"\nkind = \"host\"\ntest = \"t{n}\"\n");
+        (0..many).map(one).collect::<String>()
+    };
+    let probes = |many: usize, same: bool| {
+        let one = |n: usize| {
+            let asked = if same { 0 } else { n };
+            format!("[[check]]\nname = \"p{n}\"\nkind = \"performance\"\ncommand = \"p{asked}\"\n")
+        };
+        (0..many).map(one).collect::<String>()
+    };
+    assert_eq!(of(&tests(16)).checks.len(), 16);
+    assert_eq!(of(&probes(8, false)).checks.len(), 8);
+    assert_eq!(of(&probes(9, true)).checks.len(), 9, "one probe of several checks");
+    let told = wrong(&tests(17));
+    assert!(told.contains("more than 16 checks of kind \"host\""), "{told}");
+    let told = wrong(&probes(9, false));
+    assert!(told.contains("measures more than 8 things"), "{told}");
+}
