@@ -47,8 +47,10 @@ impl Rollout {
     pub(super) fn asking(&self) -> Option<(&Wave, Timestamp, Timestamp)> {
         let wave = self.plan.waves.get(self.wave as usize)?;
         let ended_at = self.wave_ended_at?;
-        // After the last wave nothing begins, and the first step of the traffic only makes sure of what was there.
-        let none = self.wave as usize + 1 >= self.plan.waves.len() || wave.traffic == Some(0);
+        // After the last wave of hosts nothing begins; after the last step of the traffic the way back ends, so its gate is
+        // judged. The first step only makes sure of what was there.
+        let last = self.wave as usize + 1 >= self.plan.waves.len();
+        let none = (last && wave.traffic.is_none()) || wave.traffic == Some(0);
         if self.phase != Phase::Running || none || self.excused_wave == Some(self.wave) {
             return None;
         }

@@ -557,3 +557,19 @@ fn hosts_are_asked_after_the_bake_and_by_another_word_for_each_gate() {
     w.take(&paused);
     assert!(asks(&w, "b").is_empty(), "it stands");
 }
+
+#[test]
+fn the_last_step_of_the_traffic_asks_also_where_no_wave_follows_for_the_way_back_ends_with_it() {
+    let rule = GateRule { checks: vec![word()], ..gate() };
+    let mut plan = (*blue_green::world(&[100], rule).rollout.plan).clone();
+    // The pool that serves has nothing to be patched.
+    for id in plan.waves.pop().unwrap().hosts {
+        plan.hosts.remove(&id);
+    }
+    let mut w = World::new(plan);
+    let mut asked = |wave: u32| {
+        (w.rollout.wave, w.rollout.wave_ended_at) = (wave, Some(w.now));
+        w.rollout.questions().len()
+    };
+    assert_eq!([asked(0), asked(1), asked(2)], [0, 1, 1]);
+}
