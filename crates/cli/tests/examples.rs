@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use fettle_server::{Running, Server, ServerOptions};
-use std::net::SocketAddr;
+mod desk;
+
+use desk::Desk;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,25 +12,9 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
 }
 
-struct Desk {
-    dir: tempfile::TempDir,
-    running: Running,
-}
-
 /// A server with a policy in force and no host.
 fn desk() -> Desk {
-    let dir = tempfile::tempdir().unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let running = Server::start(ServerOptions {
-        data_dir: dir.path().join("data"),
-        operator: any,
-        agents: any,
-        bundled_feeds: false,
-        announce: false,
-        ..ServerOptions::default()
-    })
-    .unwrap();
-    let desk = Desk { dir, running };
+    let desk = desk::start();
     let (said, ok) = desk.sh("fettle policy apply \"$EXAMPLES/policies/demo.toml\"");
     assert!(ok, "{said}");
     desk

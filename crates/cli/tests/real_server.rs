@@ -2,14 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use fettle_server::{Running, Server, ServerOptions};
-use std::net::SocketAddr;
-use std::process::Command;
+mod desk;
 
-struct Desk {
-    dir: tempfile::TempDir,
-    running: Running,
-}
+use desk::Desk;
+use std::process::Command;
 
 /// A tracker with this many vulnerabilities of one package.
 fn tracker(count: usize) -> String {
@@ -23,23 +19,13 @@ fn tracker(count: usize) -> String {
 }
 
 fn desk() -> Desk {
-    let dir = tempfile::tempdir().unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let running = Server::start(ServerOptions {
-        data_dir: dir.path().join("data"),
-        operator: any,
-        agents: any,
-        bundled_feeds: false,
-        announce: false,
-        ..ServerOptions::default()
-    })
-    .unwrap();
+    let desk = desk::start();
     for (name, count) in [("many.json", 400), ("few.json", 2)] {
-        std::fs::write(dir.path().join(name), tracker(count)).unwrap();
+        std::fs::write(desk.dir.path().join(name), tracker(count)).unwrap();
     }
     let policy = include_str!("../../../examples/policies/web-production.toml");
-    std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
-    Desk { dir, running }
+    std::fs::write(desk.dir.path().join("policy.toml"), policy).unwrap();
+    desk
 }
 
 impl Desk {

@@ -229,6 +229,40 @@ fn a_bad_patch_hits_the_canary_only_is_undone_byte_for_byte_and_barred() {
 }
 
 #[test]
+fn the_next_ring_waits_for_the_test_that_the_canary_has_of_its_own_and_runs_it_after_the_patch() {
+    in_a_lab(|lab, bins| {
+        let mut setup = fleet(lab, bins, 2);
+        setup.hold_the_rest();
+        setup.publish("1.1", AcmeWeb::Good);
+        let file = setup.fleet.data().join("asking.toml");
+        let check = "\n[[check]]\nname = \"shop-answers\"\nkind = \"host\"\ntest = \"shop\"\n";
+        std::fs::write(&file, format!("{POLICY}{check}")).unwrap();
+        setup.fleet.run(&["policy", "apply", &file.to_string_lossy()]).unwrap().ok().unwrap();
+        let id = setup.start();
+        // The canary is patched and has no such test: that is no data, and it is said.
+        let lacking = || {
+            let it: RolloutDetail = setup.fleet.json(&["rollout", "show", &id])?;
+            let why = it.gate.iter().find(|j| j.check == "shop-answers").map(|j| j.why.clone());
+            Ok(why.filter(|why| why.contains("it has no program `shop`")))
+        };
+        setup.fleet.wait("the canary to say that it lacks the test", PATIENCE, lacking).unwrap();
+        assert_eq!(version(&setup.hosts[0], "acme-web"), "1.1");
+        assert_eq!(version(&setup.hosts[1], "acme-web"), "1.0", "its ring waits");
+        let test =
+            "#!/bin/sh\ncurl -sf http://127.0.0.1:8080/ | grep 1.1 && echo ran >>/root/shop-ran\n";
+        let give = format!(
+            "install -d /etc/fettle/tests.d && printf '{}' >/etc/fettle/tests.d/shop && chmod 755 /etc/fettle/tests.d/shop",
+            test.replace('\n', "\\n")
+        );
+        setup.hosts[0].sh(&give).unwrap().ok().unwrap();
+        let done = setup.fleet.wait_rollout(&id, PATIENCE).unwrap();
+        assert_eq!(states(&done), ["patched", "patched"], "{:?}", done.row.phase);
+        setup.hosts[0].sh("grep -q ran /root/shop-ran").unwrap().ok().unwrap();
+        assert!(setup.hosts[1].sh("test -e /root/shop-ran").unwrap().ok().is_err(), "not asked");
+    });
+}
+
+#[test]
 fn a_server_killed_in_the_middle_of_a_rollout_resumes_it_and_repeats_nothing() {
     in_a_lab(|lab, bins| {
         let mut setup = fleet(lab, bins, 3);

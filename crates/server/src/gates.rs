@@ -99,8 +99,12 @@ pub(crate) async fn ask_all(app: &Arc<App>) -> Result<usize, Problem> {
 
 fn open_questions(app: &App, view: &View<'_>) -> Result<Vec<Asked>, Problem> {
     let mut out = Vec::new();
-    for line in stored::unfinished(view)? {
-        let rollout = load(app, view, &line.id)?;
+    let lines = stored::unfinished(view)?.into_iter();
+    let rollouts = lines.map(|line| load(app, view, &line.id)).collect::<Result<Vec<_>, _>>()?;
+    let hosts = rollouts.iter().flat_map(|rollout| rollout.plan.hosts.keys()).collect();
+    app.gates.ran.only(&hosts);
+    app.gates.samples.only(&hosts);
+    for rollout in &rollouts {
         let questions = rollout.questions();
         out.extend(
             questions.into_iter().map(|question| Asked { rollout: rollout.clone(), question }),

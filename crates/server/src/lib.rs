@@ -34,6 +34,7 @@ mod judging;
 mod listener;
 mod metrics;
 mod options;
+mod plain;
 mod policies;
 mod recalls;
 mod reports;

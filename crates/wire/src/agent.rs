@@ -89,9 +89,10 @@ pub struct CheckIn {
 pub struct MeasuredReport {
     /// [`Watch::id`].
     pub id: String,
-    /// When it was asked, by the host's clock in milliseconds since 1970, and after how many microseconds a good answer
-    /// came; `None`: there was none, or a wrong one. Oldest first.
-    pub samples: Vec<(i64, Option<u32>)>,
+    /// Its number, one more than that of the sample before; when it was asked, by the host's clock in milliseconds since
+    /// 1970; and after how many microseconds a good answer came; `None`: there was none, or a wrong one. By their
+    /// numbers: a clock may be set back, a count is not.
+    pub samples: Vec<(u64, i64, Option<u32>)>,
 }
 
 /// A probe that a host asks itself every few seconds.
@@ -107,9 +108,10 @@ pub struct Watch {
     /// Tell what was found.
     #[serde(default)]
     pub send: bool,
-    /// As far as it is later than this, by the host's clock in milliseconds.
+    /// From the sample on that follows the one with this number. A host that has not come so far has begun to count anew,
+    /// and tells all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<i64>,
+    pub after: Option<u64>,
 }
 
 /// What came of a test that the host ran because the server asked for it.

@@ -211,7 +211,7 @@ fn every_message_is_what_its_golden_file_says() {
             watches: vec![],
         },
     );
-    let samples = vec![(1_795_000_000_000, Some(12_500)), (1_795_000_010_000, None)];
+    let samples = vec![(41, 1_795_000_000_000, Some(12_500)), (42, 1_795_000_010_000, None)];
     golden("measured", &MeasuredReport { id: "shop".into(), samples });
     golden(
         "watch",
@@ -220,7 +220,7 @@ fn every_message_is_what_its_golden_file_says() {
             probe: Probe::Tcp { address: "127.0.0.1:8080".into() },
             mark: Some(at(5)),
             send: true,
-            after: Some(1_795_000_000_000),
+            after: Some(41),
         },
     );
     let test = HostTest { list: HostList::Tests, name: "shop".into() };

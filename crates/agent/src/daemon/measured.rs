@@ -21,25 +21,38 @@ const KEEP_EVERY: Duration = Duration::from_secs(60);
 const BEFORE: usize = 120;
 const AFTER: usize = 240;
 
-/// When, in milliseconds since 1970 by this host's clock, and after how many microseconds it was answered well.
-type Sample = (i64, Option<u32>);
+/// Its number; when, in milliseconds since 1970 by this host's clock; after how many microseconds it was answered well.
+type Sample = (u64, i64, Option<u32>);
 
-/// The answers of one probe, oldest first.
+/// The answers of one probe, in the order in which they came: the clock may be set back between two of them.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct Ring {
+    /// The number of the next.
+    next: u64,
     samples: Vec<Sample>,
 }
 
 impl Ring {
-    fn push(&mut self, sample: Sample, mark: Option<i64>) {
-        self.samples.push(sample);
-        // Where the clock was set back, the newest is not the last.
-        self.samples.sort_by_key(|(at, _)| *at);
-        let split = mark.map_or(0, |mark| self.samples.partition_point(|(at, _)| *at < mark));
-        let after = self.samples.split_off(split);
-        let first = self.samples.len().saturating_sub(BEFORE);
-        self.samples.drain(..first);
-        self.samples.extend_from_slice(&after[after.len().saturating_sub(AFTER)..]);
+    fn push(&mut self, at: i64, took: Option<u32>, mark: Option<i64>) {
+        self.samples.push((self.next, at, took));
+        self.next += 1;
+        let is_before = |(_, at, _): &Sample| mark.is_some_and(|mark| *at < mark);
+        let before = self.samples.iter().filter(|sample| is_before(sample)).count();
+        let mut spare_before = before.saturating_sub(BEFORE);
+        let mut spare_after = (self.samples.len() - before).saturating_sub(AFTER);
+        self.samples.retain(|sample| {
+            let spare = if is_before(sample) { &mut spare_before } else { &mut spare_after };
+            let stays = *spare == 0;
+            *spare = spare.saturating_sub(1);
+            stays
+        });
+    }
+
+    /// What came after the sample with that number; all, where the numbers have begun anew since.
+    fn since(&self, after: Option<u64>) -> Vec<Sample> {
+        let after = after.filter(|after| *after < self.next);
+        let lacks = |(number, ..): &&Sample| after.is_none_or(|after| *number > after);
+        self.samples.iter().filter(lacks).copied().collect()
     }
 }
 
@@ -105,8 +118,7 @@ impl Measured {
         let (watches, rings) = (lock(&self.shared.watches), lock(&self.shared.rings));
         let report = |watch: &Watch| {
             let ring = rings.get(&watch.id).filter(|_| watch.send)?;
-            let lacks = |(at, _): &&Sample| watch.after.is_none_or(|after| *at > after);
-            let samples: Vec<Sample> = ring.samples.iter().filter(lacks).copied().collect();
+            let samples = ring.since(watch.after);
             (!samples.is_empty()).then(|| MeasuredReport { id: watch.id.clone(), samples })
         };
         watches.iter().filter_map(report).collect()
@@ -140,9 +152,9 @@ fn measure(settings: &Settings, shared: &Shared) -> bool {
             Own::Address(address) => probe::ask_at(&watch.probe, address, &programs),
         };
         let took = u32::try_from(answer.microseconds).unwrap_or(u32::MAX);
-        let sample = (at, answer.wrong.is_none().then_some(took));
+        let took = answer.wrong.is_none().then_some(took);
         let mark = watch.mark.map(|mark| mark.as_millisecond());
-        lock(&shared.rings).entry(watch.id.clone()).or_default().push(sample, mark);
+        lock(&shared.rings).entry(watch.id.clone()).or_default().push(at, took, mark);
     }
     !watches.is_empty()
 }
@@ -238,25 +250,43 @@ mod tests {
     fn the_newest_answers_of_before_and_after_the_change_are_kept_and_no_more() {
         let mut ring = Ring::default();
         for at in 0..1000 {
-            ring.push((at, Some(1)), None);
+            ring.push(at, Some(1), None);
         }
         let kept = |ring: &Ring| {
-            let times = || ring.samples.iter().map(|(at, _)| *at);
+            let times = || ring.samples.iter().map(|(_, at, _)| *at);
             (ring.samples.len(), times().min().unwrap(), times().max().unwrap())
         };
         assert_eq!(kept(&ring), (AFTER, 760, 999));
         for at in 1000..3000 {
-            ring.push((at, None), Some(1000));
+            ring.push(at, None, Some(1000));
         }
-        let usual = ring.samples.iter().filter(|(at, took)| *at < 1000 && took.is_some());
+        let usual = ring.samples.iter().filter(|(_, at, took)| *at < 1000 && took.is_some());
         assert_eq!(usual.count(), BEFORE, "what was usual stays however long it is watched");
         assert_eq!(kept(&ring), (BEFORE + AFTER, 880, 2999));
         // The next change: what was after the one before is before this.
-        ring.push((3000, None), Some(3000));
+        ring.push(3000, None, Some(3000));
         assert_eq!(kept(&ring), (BEFORE + 1, 2880, 3000));
-        // Its clock was set back.
-        ring.push((2990, None), Some(3000));
-        assert!(ring.samples.is_sorted());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_silences_no_host_and_pushes_out_nothing_new() {
+        let mut ring = Ring::default();
+        let hour = 3_600_000;
+        // After the reboot the clock is an hour ahead, for longer than the ring is.
+        for n in 0..2 * AFTER as i64 {
+            ring.push(hour + n, Some(1), Some(0));
+        }
+        let known = ring.samples.last().map(|(number, ..)| *number);
+        assert_eq!(ring.since(known), []);
+        ring.push(7, Some(2), Some(0));
+        ring.push(8, None, Some(0));
+        let told: Vec<_> = ring.since(known).iter().map(|(_, at, took)| (*at, *took)).collect();
+        assert_eq!(told, [(7, Some(2)), (8, None)], "told by number, whatever the clock says");
+        assert_eq!(ring.samples.len(), AFTER);
+        // The host that has lost what it kept counts anew: the server knows a number that it has not come to.
+        let mut anew = Ring::default();
+        anew.push(9, Some(3), None);
+        assert_eq!(anew.since(known), [(0, 9, Some(3))]);
     }
 
     #[test]
@@ -371,7 +401,7 @@ mod tests {
         }
         assert!(measure(&settings, &measured.shared));
         let told = measured.reports();
-        let took: Vec<bool> = told[0].samples.iter().map(|(_, took)| took.is_some()).collect();
+        let took: Vec<bool> = told[0].samples.iter().map(|(.., took)| took.is_some()).collect();
         assert_eq!(took, [true, false]);
         keep(&settings, &measured.shared);
         let again = Measured::new(&settings);

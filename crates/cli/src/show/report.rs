@@ -1,7 +1,7 @@
 //! A report on the terminal.
 
 use crate::output::{line, print, severity, table};
-use fettle_core::report::{Compliance, TimeToPatch};
+use fettle_core::report::Compliance;
 use fettle_server::web::words;
 use fettle_wire::api::Report;
 
@@ -25,14 +25,6 @@ pub(crate) fn one(it: &Report) {
     line("→ fettle report --html FILE | --pdf FILE | --csv TABLE");
 }
 
-fn share(permille: Option<u32>) -> String {
-    permille.map_or("-".to_owned(), |n| format!("{}.{} %", n / 10, n % 10))
-}
-
-fn took(it: &TimeToPatch, of: fn(&TimeToPatch) -> u64) -> String {
-    if it.fixed == 0 { "-".to_owned() } else { words::seconds(of(it)) }
-}
-
 fn compliance(it: &Report) {
     let mut out = table(&[
         "POLICY",
@@ -54,7 +46,7 @@ fn compliance(it: &Report) {
         vec![
             policy,
             class,
-            share(c.in_time_permille),
+            words::share(c.in_time_permille),
             (c.in_time + c.fixed_undated).to_string(),
             c.late.to_string(),
             c.overdue.to_string(),
@@ -62,9 +54,9 @@ fn compliance(it: &Report) {
             c.no_fix_yet.to_string(),
             c.accepted.to_string(),
             format!("{}/{}", c.hosts_late, c.hosts),
-            took(&c.time_to_patch, |t| t.median_seconds),
-            took(&c.time_to_patch, |t| t.p90_seconds),
-            took(&c.time_to_patch, |t| t.worst_seconds),
+            words::took(&c.time_to_patch, |t| t.median_seconds),
+            words::took(&c.time_to_patch, |t| t.p90_seconds),
+            words::took(&c.time_to_patch, |t| t.worst_seconds),
         ]
     };
     for c in &it.owed.lines {

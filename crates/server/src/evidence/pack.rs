@@ -2,6 +2,7 @@
 
 use super::{Gone, Kept, LEDGER, MANIFEST, Told};
 use crate::app::{App, now};
+use crate::plain;
 use crate::reports::{self, Wanted};
 use crate::web::pages;
 use fettle_core::finding::FindingState;
@@ -75,11 +76,7 @@ fn archive(signed: &SignedEvidence, made_at: Timestamp, files: &Files) -> Result
     let signed = serde_json::to_vec_pretty(signed).map_err(|e| failed(&e))?;
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
     let mut put = |name: &str, bytes: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        header.set_mtime(u64::try_from(made_at.as_second()).unwrap_or(0));
-        tar.append_data(&mut header, name, bytes).map_err(|e| failed(&e))
+        plain::put(&mut tar, name, bytes, made_at).map_err(|e| failed(&e))
     };
     put(MANIFEST, &signed)?;
     for (name, bytes) in &files.0 {

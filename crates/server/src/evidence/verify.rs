@@ -10,6 +10,7 @@
 //! 6. each host's journal carries out that order, folds, and says the same end as the rollout.
 
 use super::{Gone, Kept, LEDGER, MANIFEST, Told};
+use crate::plain::{self, NotTaken};
 use fettle_core::assignment::Assignment;
 use fettle_core::ledger::{LedgerEntry, LedgerVerifier};
 use fettle_core::report::Period;
@@ -169,10 +170,10 @@ fn read(pack: impl Read, key: &str) -> Result<(EvidenceManifest, Files), Problem
     // Raw: headers that would have a reader keep long names in memory are files of an odd kind then, and refused.
     let mut entries = tar.entries().map_err(damaged)?.raw(true);
     let first = entries.next().ok_or_else(|| damaged("it is empty"))?.map_err(damaged)?;
-    let (name, signed) = plain(first, MAX_MANIFEST)?;
-    if name != MANIFEST {
+    if first.path().map_err(damaged)?.to_str() != Some(MANIFEST) {
         return Err(damaged(format!("it does not begin with {MANIFEST}")));
     }
+    let signed = taken(MANIFEST, first, MAX_MANIFEST)?;
     let signed: SignedEvidence = serde_json::from_slice(&signed).map_err(damaged)?;
     let manifest = signed.open(key).map_err(|e| broken("evidence-signature", e))?;
     let mut named: BTreeMap<&str, (&Digest, u64)> =
@@ -188,7 +189,7 @@ fn read(pack: impl Read, key: &str) -> Result<(EvidenceManifest, Files), Problem
             let why = format!("{name} is not among the files that were signed, or is there twice");
             return Err(broken("evidence-files", why));
         };
-        let (_, bytes) = plain(entry, length)?;
+        let bytes = taken(&name, entry, length)?;
         if bytes.len() as u64 != length || Digest::of(&bytes) != *sha256 {
             return Err(broken("evidence-files", format!("{name} is not as it was signed")));
         }
@@ -200,19 +201,11 @@ fn read(pack: impl Read, key: &str) -> Result<(EvidenceManifest, Files), Problem
     Ok((manifest, files))
 }
 
-/// Name and bytes of a plain file of at most so many bytes.
-fn plain(entry: tar::Entry<'_, impl Read>, most: u64) -> Result<(String, Vec<u8>), Problem> {
-    let name = entry.path().map_err(damaged)?.to_string_lossy().into_owned();
-    let wrong = |why: &str| broken("evidence-files", format!("{name} {why}"));
-    if entry.header().entry_type() != tar::EntryType::Regular {
-        return Err(wrong("is no plain file"));
-    }
-    if entry.size() > most {
-        return Err(wrong("is larger than it may be"));
-    }
-    let mut bytes = Vec::new();
-    entry.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(damaged)?;
-    Ok((name, bytes))
+fn taken(name: &str, entry: tar::Entry<'_, impl Read>, most: u64) -> Result<Vec<u8>, Problem> {
+    plain::take(entry, most).map_err(|why| match why {
+        NotTaken::Unreadable(error) => damaged(format!("{name}: {error}")),
+        why => broken("evidence-files", format!("{name}: {why}")),
+    })
 }
 
 fn document<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Problem> {

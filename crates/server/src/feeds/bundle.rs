@@ -6,12 +6,11 @@
 
 use super::{Given, Way, import, named};
 use crate::app::{App, now};
-use crate::views;
+use crate::{plain, views};
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_store::{feeds, settings};
 use fettle_wire::bundle::{BundleManifest, BundledFeed, SignedManifest};
 use std::borrow::Cow;
-use std::io::Read as _;
 
 /// Largest bundle, in bytes.
 pub(crate) const MAX_BUNDLE: usize = 256 << 20;
@@ -87,11 +86,7 @@ pub(crate) fn export(app: &App) -> Result<Vec<u8>, Problem> {
     let signed = serde_json::to_vec_pretty(&signed).map_err(|e| failed(&e))?;
     let mut tar = tar::Builder::new(Vec::new());
     let mut put = |name: &str, bytes: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        header.set_mtime(u64::try_from(manifest.made_at.as_second()).unwrap_or(0));
-        tar.append_data(&mut header, name, bytes).map_err(|e| failed(&e))
+        plain::put(&mut tar, name, bytes, manifest.made_at).map_err(|e| failed(&e))
     };
     put(MANIFEST, &signed)?;
     for (name, body) in &bodies {
@@ -120,7 +115,8 @@ fn open(bundle: &[u8], key: &str) -> Result<(BundleManifest, Contents), Problem>
     if first.path().map_err(damaged)?.to_str() != Some(MANIFEST) {
         return Err(damaged("it does not begin with its manifest: is it a bundle of feeds?"));
     }
-    let text = plain(first, MANIFEST, MAX_MANIFEST)?;
+    let text =
+        plain::take(first, MAX_MANIFEST).map_err(|e| damaged(format!("`{MANIFEST}`: {e}")))?;
     let signed: SignedManifest = serde_json::from_slice(&text).map_err(damaged)?;
     let manifest = signed.open(key).map_err(|e| {
         let hint = "pin the key of the server that made it: `fettle feed bundle trust KEY`, where `fettle feed bundle key` prints it there";
@@ -136,7 +132,8 @@ fn open(bundle: &[u8], key: &str) -> Result<(BundleManifest, Contents), Problem>
         if found.iter().any(|(f, _)| f.name == feed.name) {
             return Err(damaged(format!("`{path}` is there twice")));
         }
-        let bytes = plain(entry, &path, feed.bytes)?;
+        let bytes =
+            plain::take(entry, feed.bytes).map_err(|e| damaged(format!("`{path}`: {e}")))?;
         if bytes.len() as u64 != feed.bytes || Digest::of(&bytes) != feed.sha256 {
             return Err(damaged(format!("`{path}` is not what its manifest says")));
         }
@@ -147,23 +144,6 @@ fn open(bundle: &[u8], key: &str) -> Result<(BundleManifest, Contents), Problem>
         Some(feed) => Err(damaged(format!("{} is missing", feed.name))),
         None => Ok((manifest, found)),
     }
-}
-
-/// A plain file of a bundle, of at most that many bytes. A sparse one, or a header that lies, is not what fills the memory.
-fn plain(
-    entry: tar::Entry<'_, impl std::io::Read>,
-    path: &str,
-    most: u64,
-) -> Result<Vec<u8>, Problem> {
-    if !entry.header().entry_type().is_file() {
-        return Err(damaged(format!("`{path}` is no plain file")));
-    }
-    if entry.size() > most {
-        return Err(damaged(format!("`{path}` has more than {most} bytes")));
-    }
-    let mut bytes = Vec::new();
-    entry.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(damaged)?;
-    Ok(bytes)
 }
 
 /// Takes a bundle in, all of it or nothing. `key`: in place of the pinned one. `force`: also where it is older than what

@@ -6,7 +6,7 @@ use fettle_core::rollout::{Answer, Came, GateEvidence, HostAsk, HostRan, Rollout
 use fettle_core::{HostId, Timestamp};
 use fettle_wire::agent::{MOST_ASKS, RanReport};
 use jiff::SignedDuration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// As many characters of what a host says are kept.
@@ -34,6 +34,12 @@ impl Ran {
             true => all.remove(host),
             false => all.insert(host.clone(), said),
         };
+    }
+
+    /// Forgets hosts that no gate can ask.
+    pub(super) fn only(&self, hosts: &BTreeSet<&HostId>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|host, _| hosts.contains(host));
     }
 
     fn of(&self, host: &HostId, ask: &str) -> Option<HostRan> {

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// As many samples of one probe are kept of a host: more than an agent keeps.
 const MOST_SAMPLES: usize = 500;
 
-/// The samples of one probe of a host, by the host's own clock in milliseconds.
-type Series = BTreeMap<i64, Sample>;
+/// The samples of one probe of a host, by the numbers that the host gave them.
+type Series = BTreeMap<u64, Sample>;
 
 /// What hosts measured, while a gate looks at it. In memory only: hosts tell it again.
 #[derive(Default)]
@@ -77,7 +77,15 @@ pub(crate) fn watches(host: &HostId, usual: Vec<Probe>, rollouts: &[Arc<Rollout>
             }
         }
     }
-    out.into_values().take(MOST_WATCHES).collect()
+    most_wanted(out.into_values().collect())
+}
+
+/// As many as an agent takes: what a gate looks at, before what the host's rollouts will look at, before what the policy in
+/// force may look at one day.
+fn most_wanted(mut all: Vec<Watch>) -> Vec<Watch> {
+    all.sort_by_key(|watch| (!watch.send, watch.mark.is_none()));
+    all.truncate(MOST_WATCHES);
+    all
 }
 
 impl Samples {
@@ -102,11 +110,16 @@ impl Samples {
         let Some(clock) = clock else { return };
         for report in told.into_iter().filter(|report| wanted.contains(report.id.as_str())) {
             let series = of_host.entry(report.id).or_default();
-            for (at, microseconds) in report.samples {
+            let newest = report.samples.iter().map(|(number, ..)| *number).max();
+            if series.last_key_value().is_some_and(|(known, _)| newest < Some(*known)) {
+                // The host has begun to count anew.
+                series.clear();
+            }
+            for (number, at, microseconds) in report.samples {
                 // By the server's clock, whatever the host's says.
                 let ago = SignedDuration::from_millis(clock.saturating_sub(at));
                 if let Ok(when) = now.checked_sub(ago) {
-                    series.insert(at, Sample { at: when, microseconds });
+                    series.insert(number, Sample { at: when, microseconds });
                 }
             }
             while series.len() > MOST_SAMPLES {
@@ -118,10 +131,16 @@ impl Samples {
     /// A host is to tell what it has measured since what is known.
     pub(crate) fn ask_for_the_rest(&self, host: &HostId, watches: &mut [Watch]) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = |id: &str| all.get(host)?.get(id)?.last_key_value().map(|(at, _)| *at);
+        let last = |id: &str| all.get(host)?.get(id)?.last_key_value().map(|(number, _)| *number);
         for watch in watches.iter_mut().filter(|watch| watch.send) {
             watch.after = last(&watch.id);
         }
+    }
+
+    /// Forgets hosts that no gate can ask for.
+    pub(super) fn only(&self, hosts: &BTreeSet<&HostId>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|host, _| hosts.contains(host));
     }
 
     fn of(&self, host: &HostId, id: &str) -> Option<Vec<Sample>> {
@@ -143,4 +162,53 @@ pub(crate) fn evidence(
         let (check, answer) = (measured.check.to_owned(), Answer::Measured { hosts });
         GateEvidence { check, wave: state.wave, asked_at: now, answer }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(id: &str, mark: Option<Timestamp>, send: bool) -> Watch {
+        let probe = Probe::Tcp { address: "127.0.0.1:1".into() };
+        Watch { id: id.into(), probe, mark, send, after: None }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_795_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn what_a_gate_looks_at_is_never_what_is_left_out() {
+        let mut all: Vec<Watch> =
+            (0..MOST_WATCHES).map(|n| watch(&format!("a{n}"), None, false)).collect();
+        all.push(watch("y", Some(at(0)), false));
+        all.push(watch("z", Some(at(0)), true));
+        let found = most_wanted(all);
+        assert_eq!(found.len(), MOST_WATCHES);
+        assert_eq!((found[0].id.as_str(), found[1].id.as_str()), ("z", "y"));
+    }
+
+    #[test]
+    fn what_a_host_told_is_kept_by_number_until_it_counts_anew_or_nobody_looks() {
+        let (samples, host) = (Samples::default(), HostId::from("h"));
+        let mut wanted = [watch("w", None, true)];
+        let mut tell = |told: &[(u64, i64)], now: i64| {
+            let told = told.iter().map(|(number, at)| (*number, *at, Some(1))).collect();
+            let told = vec![MeasuredReport { id: "w".into(), samples: told }];
+            samples.heard(&host, &wanted, told, Some(now * 1000), at(now));
+            samples.ask_for_the_rest(&host, &mut wanted);
+            let seen = samples.of(&host, "w").unwrap();
+            (seen.iter().map(|s| s.at).collect::<Vec<_>>(), wanted[0].after)
+        };
+        assert_eq!(tell(&[(3, 90_000), (4, 100_000)], 100), (vec![at(90), at(100)], Some(4)));
+        // The same once more, its answer was lost, and one more; its clock was set back by half.
+        let back = tell(&[(4, 100_000), (5, 50_000)], 50);
+        assert_eq!(back, (vec![at(90), at(100), at(50)], Some(5)));
+        // It has lost what it kept.
+        assert_eq!(tell(&[(0, 60_000)], 60), (vec![at(60)], Some(0)));
+        samples.only(&BTreeSet::from([&host]));
+        assert!(samples.of(&host, "w").is_some());
+        samples.only(&BTreeSet::new());
+        assert!(samples.of(&host, "w").is_none());
+    }
 }

@@ -4,7 +4,7 @@ use super::chart;
 use super::layout::{View, command, empty, encoded, section};
 use super::words;
 use fettle_core::finding::Severity;
-use fettle_core::report::{Compliance, ExceptionKind, Owed, Standing, TimeToPatch};
+use fettle_core::report::{Compliance, ExceptionKind, Owed, Standing};
 use fettle_wire::api::Report;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::fmt::Display;
@@ -88,12 +88,12 @@ fn body(it: &Report, view: Option<&View<'_>>, most: usize) -> Markup {
     let total = &it.owed.total;
     html! {
         p.figures {
-            (figure(share(total.in_time_permille), "of what was owed done in time"))
+            (figure(words::share(total.in_time_permille), "of what was owed done in time"))
             (figure(words::number(total.overdue), "overdue"))
             (figure(words::number(total.hosts_late), "hosts late"))
-            (figure(took(&total.time_to_patch, |t| t.median_seconds), "median time to patch"))
-            (figure(took(&total.time_to_patch, |t| t.p90_seconds), "for nine of ten"))
-            (figure(share(it.rollout_totals.success_permille), "of hosts patched at the first go"))
+            (figure(words::took(&total.time_to_patch, |t| t.median_seconds), "median time to patch"))
+            (figure(words::took(&total.time_to_patch, |t| t.p90_seconds), "for nine of ten"))
+            (figure(words::share(it.rollout_totals.success_permille), "of hosts patched at the first go"))
         }
         (section("Compliance", None, compliance(&it.owed)))
         (section("Exposure over time", None, chart::columns("Findings not proved gone", "findings", &it.owed.trend)))
@@ -107,14 +107,6 @@ fn figure(value: impl Display, what: &str) -> Markup {
     html! { span { b { (value) } (what) } " " }
 }
 
-fn share(permille: Option<u32>) -> String {
-    permille.map_or("–".to_owned(), |n| format!("{}.{} %", n / 10, n % 10))
-}
-
-fn took(it: &TimeToPatch, of: fn(&TimeToPatch) -> u64) -> String {
-    if it.fixed == 0 { "–".to_owned() } else { words::seconds(of(it)) }
-}
-
 fn compliance(owed: &Owed) -> Markup {
     if owed.lines.is_empty() {
         return empty(
@@ -125,7 +117,7 @@ fn compliance(owed: &Owed) -> Markup {
     let line = |it: &Compliance, name: Markup| {
         html! { tr {
             (name)
-            td.n { (share(it.in_time_permille)) }
+            td.n { (words::share(it.in_time_permille)) }
             td.n { (words::number(it.in_time)) }
             td.n { (words::number(it.late)) }
             td.n { @if it.overdue > 0 { strong.bad { (words::number(it.overdue)) } } @else { span.quiet { "0" } } }
@@ -134,9 +126,9 @@ fn compliance(owed: &Owed) -> Markup {
             td.n { (words::number(it.no_fix_yet)) }
             td.n { (words::number(it.accepted)) }
             td.n { (words::number(it.hosts_late)) " / " (words::number(it.hosts)) }
-            td.n { (took(&it.time_to_patch, |t| t.median_seconds)) }
-            td.n { (took(&it.time_to_patch, |t| t.p90_seconds)) }
-            td.n { (took(&it.time_to_patch, |t| t.worst_seconds)) }
+            td.n { (words::took(&it.time_to_patch, |t| t.median_seconds)) }
+            td.n { (words::took(&it.time_to_patch, |t| t.p90_seconds)) }
+            td.n { (words::took(&it.time_to_patch, |t| t.worst_seconds)) }
         } }
     };
     html! {

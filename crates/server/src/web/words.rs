@@ -1,5 +1,6 @@
 //! How numbers, times and events read, for every face: the web pages and the command line print from here.
 
+use fettle_core::report::TimeToPatch;
 use fettle_core::rollout::{Phase, RolloutEvent, Waiting};
 use fettle_core::transaction::{Outcome, Progress, Step};
 use fettle_core::{HostId, Timestamp};
@@ -48,6 +49,16 @@ pub fn bytes(n: u64) -> String {
         _ if value < 9.95 => format!("{value:.1} {}", UNITS[unit]),
         _ => format!("{value:.0} {}", UNITS[unit]),
     }
+}
+
+/// `97.3 %` of thousandths; `–`: of nothing.
+pub fn share(permille: Option<u32>) -> String {
+    permille.map_or("–".to_owned(), |n| format!("{}.{} %", n / 10, n % 10))
+}
+
+/// One of the times to patch, as a span; `–`: nothing was patched.
+pub fn took(it: &TimeToPatch, of: fn(&TimeToPatch) -> u64) -> String {
+    if it.fixed == 0 { "–".to_owned() } else { seconds(of(it)) }
 }
 
 /// A span in its two largest units: `850 ms`, `4.2 s`, `3 min 20 s`, `2 h`, `3 d 4 h`.

@@ -409,11 +409,12 @@ fn more_outcomes_than_are_ever_asked_for_are_refused() {
 
 const SPEED: &str = "[[check]]\nname = \"speed\"\nkind = \"performance\"\nhttp = \"http://127.0.0.1:80/health\"\nmin-samples = 20\n";
 
-/// Twenty-five answers, the last of them so many seconds ago, about so long.
-fn series(ends_ago: i64, took: u32) -> Vec<(i64, Option<u32>)> {
+/// Twenty-five answers, numbered from `first` on, the last of them so many seconds ago, about so long.
+fn series(first: u64, ends_ago: i64, took: u32) -> Vec<(u64, i64, Option<u32>)> {
     let now = Timestamp::now().as_millisecond();
     let at = |n: i64| now - ends_ago * 1000 - n * 20;
-    (0..25).rev().map(|n| (at(n), Some(took + u32::try_from(n).unwrap() * 10))).collect()
+    let took = |n: i64| Some(took + u32::try_from(n).unwrap() * 10);
+    (first..).zip((0..25).rev()).map(|(number, n)| (number, at(n), took(n))).collect()
 }
 
 #[test]
@@ -436,11 +437,11 @@ fn hosts_measure_before_anything_is_changed_and_a_canary_that_becomes_slow_is_ta
         at_gate(&lab, &mut agents, "samples", |it| waits_for(it, "speed", "not enough samples"));
         // An hour before, and now; what the server has it does not want again.
         let told = |now| {
-            let samples = [series(3600, 10_000), series(0, now)].concat();
+            let samples = [series(0, 3600, 10_000), series(25, 0, now)].concat();
             vec![MeasuredReport { id: watches[0].id.clone(), samples }]
         };
         agents[1].measured = told(10_000);
-        let last = agents[1].measured[0].samples.last().map(|(at, _)| *at);
+        let last = agents[1].measured[0].samples.last().map(|(number, ..)| *number);
         assert_eq!(agents[1].checkin(&lab).watches[0].after, last);
         // With the canary's word the gate has all it needs, and nobody looks at the hosts any more.
         agents[0].measured = told(canary_takes);
