@@ -45,8 +45,26 @@ pub(crate) fn agent() -> Result<PathBuf> {
         .arg(format!("-Clink-arg=-Wl,-T,{}", script.display()))
         .arg("-Clink-arg=-Wl,--no-eh-frame-hdr")
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    if relocates_by_relr() {
+        // Three bytes in a hundred of the program, all of which every start would read.
+        command.arg("-Clink-arg=-Wl,--pack-dyn-relocs=relr");
+    }
     run(&mut command)?;
     Ok(target().join(triple).join("agent/fettle-agent"))
+}
+
+/// Does the C library of this machine, which becomes part of the program, read `DT_RELR`? glibc does from 2.36 on.
+fn relocates_by_relr() -> bool {
+    let said = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
+    let said = said.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    is_at_least_2_36(&said.unwrap_or_default())
+}
+
+/// Of `glibc 2.36`.
+fn is_at_least_2_36(said: &str) -> bool {
+    let version = said.trim().strip_prefix("glibc ").unwrap_or_default();
+    let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(2), Some(36))
 }
 
 /// What this compiler builds for when nothing is said.
@@ -59,4 +77,16 @@ pub(crate) fn host_triple() -> Result<String> {
 
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_a_c_library_that_reads_packed_relocations_is_given_them() {
+        let cases =
+            [("glibc 2.36\n", true), ("glibc 2.35", false), ("glibc 3.0", true), ("musl", false)];
+        for (said, reads) in cases {
+            assert_eq!(super::is_at_least_2_36(said), reads, "{said}");
+        }
+    }
 }

@@ -1,11 +1,10 @@
 //! What the host reports about itself. Each part is read on its own; a part that cannot be read becomes a gap,
 //! told in words, and the rest still stands.
 
-use crate::packages::index;
+use crate::packages::{index, pins};
 use crate::settings::Settings;
 use fettle_core::Timestamp;
-use fettle_core::inventory::{Inventory, Kernel, Os, Package};
-use std::collections::BTreeMap;
+use fettle_core::inventory::{Inventory, Os, Package};
 use std::io;
 
 mod configuration;
@@ -31,19 +30,9 @@ pub fn of_packages(os: Os, packages: Vec<Package>, gap: &str) -> Inventory {
         schema: 1,
         architecture: kernel::architecture(&packages),
         os,
-        kernel: Kernel::default(),
-        boot_id: String::new(),
         packages,
-        upgrades: vec![],
-        services: vec![],
-        listeners: vec![],
-        stale: vec![],
-        in_use: vec![],
-        exposed: vec![],
-        reboot_needed: vec![],
-        configuration: BTreeMap::new(),
-        held: vec![],
         gaps: vec![gap.to_owned()],
+        ..Inventory::default()
     }
 }
 
@@ -70,6 +59,7 @@ pub fn collect(settings: &Settings) -> Inventory {
         &mut gaps,
     );
     gaps.extend(upgrades.gaps);
+    let pinned = pins::of_installed(settings, &database.packages);
     gaps.extend(index::read(&settings.host(index::LISTS)).gaps(Timestamp::now()));
     let mut reboot_needed = kernel::reboot_needed(settings, &kernel);
     reboot_needed.sort();
@@ -93,6 +83,7 @@ pub fn collect(settings: &Settings) -> Inventory {
         reboot_needed,
         configuration,
         held: database.held,
+        pinned,
         gaps,
     }
 }

@@ -10,6 +10,7 @@ pub mod apt;
 mod fetch;
 pub mod index;
 pub mod names;
+pub mod pins;
 pub mod repack;
 pub(crate) mod simulation;
 mod tool;

@@ -65,6 +65,13 @@ pub enum Hold {
         /// Binary package.
         package: String,
     },
+    /// The administrator of the host pins the package, and its sources offer no newer version so.
+    PackagePinned {
+        /// Binary package.
+        package: String,
+        /// What the pin says.
+        pin: String,
+    },
     /// The policy does not allow the source that offers it.
     SourceNotAllowed {
         /// Binary package.
@@ -309,6 +316,11 @@ impl Hold {
     /// Code of [`Hold::OnlyRehearsed`].
     pub const ONLY_REHEARSED: &'static str = "only-rehearsed";
 
+    /// Of an entry of an inventory's pins.
+    pub fn pinned((package, pin): (&String, &String)) -> Self {
+        Self::PackagePinned { package: package.clone(), pin: pin.clone() }
+    }
+
     /// A stable word for programs: `window-closed`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -324,6 +336,7 @@ impl Hold {
             Self::Blackout { .. } => "blackout",
             Self::Excluded { .. } => "excluded",
             Self::PackageHeld { .. } => "package-held",
+            Self::PackagePinned { .. } => "package-pinned",
             Self::SourceNotAllowed { .. } => "source-not-allowed",
             Self::NotSecurity { .. } => "not-security",
             Self::VersionBarred { .. } => "version-barred",
@@ -401,6 +414,9 @@ impl fmt::Display for Hold {
             }
             Self::PackageHeld { package } => {
                 write!(f, "{package} is held on the host (apt-mark hold)")
+            }
+            Self::PackagePinned { package, pin } => {
+                write!(f, "{package} is pinned on the host ({pin})")
             }
             Self::SourceNotAllowed { package, origin } => {
                 write!(f, "{package} comes from {origin}, a source the policy does not allow")

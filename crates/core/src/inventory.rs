@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// Everything Fettle knows of a host from the host itself. Lists are sorted by their first fields, so
 /// that equal hosts give equal bytes and [`Inventory::digest`] can stand for the whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     /// Layout version, 1. Unknown fields of later versions are ignored.
     pub schema: u32,
@@ -38,6 +38,10 @@ pub struct Inventory {
     pub configuration: BTreeMap<String, Digest>,
     /// Packages the administrator holds (`apt-mark hold`). Binary names.
     pub held: Vec<String>,
+    /// Installed packages that the administrator's preferences name (`apt_preferences(5)`), and what these say. Binary
+    /// names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pinned: BTreeMap<String, String>,
     /// What the agent could not find out, in words. Absence of data is told, never guessed.
     pub gaps: Vec<String>,
 }

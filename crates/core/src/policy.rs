@@ -116,6 +116,46 @@ pub struct Policy {
     pub digest: Digest,
 }
 
+impl Policy {
+    /// What holds where a document says nothing: every host, security updates, at any time, without rings. Its name is
+    /// empty.
+    pub fn bare(digest: Digest) -> Self {
+        Self {
+            name: String::new(),
+            description: String::new(),
+            priority: 0,
+            select: Selector::All,
+            take: Take::default(),
+            sources: Vec::new(),
+            classes: Vec::new(),
+            strategy: Strategy::default(),
+            rings: Vec::new(),
+            windows: Vec::new(),
+            blackouts: Vec::new(),
+            exclusions: Vec::new(),
+            restart: RestartRule::default(),
+            reboot: RebootRule::default(),
+            conffiles: ConffileRule::default(),
+            budgets: Vec::new(),
+            gate: GateRule::default(),
+            probes: Vec::new(),
+            latency_margin_percent: None,
+            deadman_seconds: None,
+            hung_after_seconds: None,
+            half_configured: HalfConfiguredRule::default(),
+            acceptances: Vec::new(),
+            accept_missing: Vec::new(),
+            testbed: None,
+            approvals: 0,
+            emergency_approvals: None,
+            emergency_start: CycleStart::default(),
+            cycle: None,
+            inventory_max_age_seconds: 86_400,
+            digest,
+        }
+    }
+}
+
 /// Which upgrades are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -150,7 +150,7 @@ fn inventory(cohort: usize) -> Inventory {
         reboot_needed: vec![],
         configuration: BTreeMap::new(),
         held: if cohort.is_multiple_of(10) { vec![package_name(8)] } else { vec![] },
-        gaps: vec![],
+        ..Inventory::default()
     }
 }
 

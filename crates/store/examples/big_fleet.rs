@@ -89,7 +89,7 @@ fn inventory(cohort: usize) -> Inventory {
         reboot_needed: vec![],
         configuration: BTreeMap::new(),
         held: vec![],
-        gaps: vec![],
+        ..Inventory::default()
     }
 }
 

@@ -138,7 +138,7 @@ fn cohort(number: u64) -> Inventory {
         reboot_needed: vec![],
         configuration: BTreeMap::new(),
         held: vec![],
-        gaps: vec![],
+        ..Inventory::default()
     }
 }
 

@@ -214,6 +214,11 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
         let bare = unknown.split(':').next().unwrap_or(unknown);
         let is_here = inventory.packages.iter().any(|p| p.name == bare);
         let refusal = is_here.then(|| apt.refusal(unknown)).flatten();
+        if let (None, Some(pinned)) = (&refusal, inventory.pinned.get_key_value(bare)) {
+            let hold = Hold::pinned(pinned);
+            let hint = "change /etc/apt/preferences and /etc/apt/preferences.d, then try again";
+            return Err(Problem::new(ProblemKind::NotFound, hold.code(), hold.to_string(), hint));
+        }
         let (why, hint) = match (is_here, refusal) {
             (false, _) => ("is not installed here".to_owned(), "fettle-agent plan"),
             (true, None) => (

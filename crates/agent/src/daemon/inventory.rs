@@ -21,6 +21,7 @@ const WATCHED: &[&str] = &[
     "/var/lib/apt/extended_states",
     "/etc/apt/sources.list",
     "/etc/apt/sources.list.d",
+    "/etc/apt/preferences",
     "/etc/apt/preferences.d",
     "/etc/os-release",
     "/etc/systemd/system",

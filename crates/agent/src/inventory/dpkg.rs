@@ -56,7 +56,7 @@ fn first_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn is_blank(line: &[u8]) -> bool {
-    line.iter().all(|b| b" \t\r".contains(b))
+    line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r'))
 }
 
 impl<'a> Paragraph<'a> {
@@ -108,7 +108,11 @@ impl<'a> Paragraph<'a> {
 }
 
 fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    // Nearly all is plain text, which is looked at many bytes at a time.
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+    }
 }
 
 /// The file that lists what a package owns: `info/NAME:ARCH.list` for co-installable ones, else `info/NAME.list`.

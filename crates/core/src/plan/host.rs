@@ -437,6 +437,8 @@ fn without_fix<'a>(
         let held = inventory.held.iter().filter(|h| binaries.contains(h.as_str()));
         let mut reasons: Vec<Hold> =
             held.map(|h| Hold::PackageHeld { package: h.clone() }).collect();
+        let pinned = inventory.pinned.iter().filter(|(name, _)| binaries.contains(name.as_str()));
+        reasons.extend(pinned.map(Hold::pinned));
         reasons.push(Hold::FixNotOffered { finding: first(&ids), fixed_version: fixed.to_owned() });
         out.push((source, ids, reasons));
     }

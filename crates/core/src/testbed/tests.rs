@@ -263,7 +263,7 @@ fn a_twin_is_told_what_its_host_is_and_nothing_that_a_container_has_not() {
         reboot_needed: vec![],
         configuration: BTreeMap::new(),
         held: vec!["less".into()],
-        gaps: vec![],
+        ..Inventory::default()
     };
     let (_, mut plan) = host("a", "x", "1.1");
     assert_eq!(TestOrder::of(&plan, &inventory), None, "the host has changed since");

@@ -54,6 +54,37 @@ fn archive(stand: &mut Stand<'_>, what: &str, harm: &str) -> Result<(), LabError
     })
 }
 
+/// dpkg is told not to write safely, which some images made for containers do. It is said, with the file.
+pub(super) fn unsafe_io(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const FILE: &str = "/etc/dpkg/dpkg.cfg.d/speed";
+    stand.host().write_file(FILE, "force-unsafe-io\n")?;
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.run(&to, "by dpkg's configuration", |s| {
+        Ok(s.patch(&[], &[])?.stdout.contains(&format!("{FILE} sets force-unsafe-io")))
+    })?;
+    stand.touched();
+    stand.host().sh(&format!("rm {FILE}"))?.ok().map(drop)
+}
+
+/// The administrator pins another version than the plan's: before it is made, and after.
+pub(super) fn pinned(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const FILE: &str = "/etc/apt/preferences.d/acme";
+    const PIN: &str = "Package: acme-web\nPin: version 1.0\nPin-Priority: 1001\n";
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.run(&to, "before it is planned", |s| {
+        s.host().write_file(FILE, PIN)?;
+        let said = s.patch(&[], &[])?;
+        s.host().sh(&format!("rm {FILE}"))?.ok()?;
+        Ok(!said.success() && format!("{}{}", said.stdout, said.stderr).contains("pinned"))
+    })?;
+    stand.run(&to, "after it was planned", |s| {
+        let fired = s.patch_with_fault_at("preflight:before", |host| host.write_file(FILE, PIN))?;
+        s.host().sh(&format!("rm {FILE}"))?.ok()?;
+        let said = s.status()?["last"].to_string();
+        Ok(fired && said.contains("pinned to another version on this host: acme-web"))
+    })
+}
+
 /// A script asks a person, who is not there.
 pub(super) fn question(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     let to = stand.offer(AcmeWeb::AsksPerson)?;

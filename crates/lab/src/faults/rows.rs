@@ -42,6 +42,7 @@ pub fn battery() -> Vec<Row> {
         ),
         ext4("H5", "disk full from a step on", true, &[Refused, Undone], disk_full),
         ext4("H7", "inodes used up from a step on", false, &[Refused, Undone], inodes_used_up),
+        row("H1u", "dpkg is told not to synchronise", false, &[Patched], around::unsafe_io),
         row(
             "H2",
             "agent killed at steps and journal records",
@@ -104,6 +105,7 @@ pub fn battery() -> Vec<Row> {
         ),
         row("H18", "the solver wants to remove a package, or needs one", false, &[Refused], solver),
         row("H19", "package held by the administrator", false, &[Refused], held),
+        row("H19a", "package pinned by the administrator", false, &[Refused], around::pinned),
         row("H20", "the clock is wrong, or steps", false, &[Patched, Refused], clocks::wrong),
         row(
             "H21",
@@ -122,6 +124,7 @@ pub fn battery() -> Vec<Row> {
         ),
         row("H24", "service does not come back", true, &[Undone], service_dies),
         row("H25", "service comes back sick", false, &[Undone], service_sick),
+        row("H25a", "service comes back slower than allowed", false, &[Undone], service_slow),
         row(
             "H26",
             "agent killed after the change, nobody at the terminal",
@@ -424,6 +427,20 @@ fn service_dies(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
 }
 
 fn service_sick(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    probed(stand, |stand| bad_patch(stand, AcmeWeb::AnswersWrong, &[], "probe"))
+}
+
+/// Every answer is right, and takes half a second where it took a few milliseconds.
+fn service_slow(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const MARGIN: [&str; 2] = ["--latency-margin", "50"];
+    probed(stand, |stand| bad_patch(stand, AcmeWeb::AnswersSlowly(500), &MARGIN, "ms now"))
+}
+
+/// The operator's probe asks the service, during `faults`.
+fn probed(
+    stand: &mut Stand<'_>,
+    faults: impl FnOnce(&mut Stand<'_>) -> Result<(), LabError>,
+) -> Result<(), LabError> {
     const PROBE: &str = "/etc/fettle/probes.d/acme-web";
     let host = stand.host();
     host.sh("mkdir -p /etc/fettle/probes.d")?.ok()?;
@@ -432,7 +449,7 @@ fn service_sick(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
         "#!/bin/sh\nexec curl -sf --max-time 5 http://127.0.0.1:8080/ >/dev/null\n",
     )?;
     host.sh(&format!("chmod 755 {PROBE}"))?.ok()?;
-    bad_patch(stand, AcmeWeb::AnswersWrong, &[], "probe")?;
+    faults(stand)?;
     stand.host().sh(&format!("rm -f {PROBE}"))?.ok().map(drop)
 }
 

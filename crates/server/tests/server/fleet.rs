@@ -287,7 +287,7 @@ pub(crate) fn inventory(version: &str) -> Inventory {
         reboot_needed: vec![],
         configuration: BTreeMap::new(),
         held: vec![],
-        gaps: vec![],
+        ..Inventory::default()
     }
 }
 

@@ -445,7 +445,7 @@ fn inventory() -> Inventory {
         reboot_needed: vec![],
         configuration: BTreeMap::new(),
         held: vec!["perl".into()],
-        gaps: vec![],
+        ..Inventory::default()
     }
 }
 

@@ -362,17 +362,9 @@ fn summary(inventory: &Inventory) -> Inventory {
         architecture: inventory.architecture.clone(),
         kernel: inventory.kernel.clone(),
         boot_id: inventory.boot_id.clone(),
-        packages: Vec::new(),
-        upgrades: Vec::new(),
-        services: Vec::new(),
-        listeners: Vec::new(),
-        stale: Vec::new(),
-        in_use: Vec::new(),
-        exposed: Vec::new(),
         reboot_needed: inventory.reboot_needed.clone(),
-        configuration: BTreeMap::new(),
-        held: Vec::new(),
         gaps: inventory.gaps.clone(),
+        ..Inventory::default()
     }
 }
 

@@ -407,6 +407,11 @@ fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement
         .filter(|b| inventory.held.contains(b))
         .map(String::as_str)
         .collect();
+    let pinned: Vec<String> = finding
+        .binaries
+        .iter()
+        .filter_map(|b| inventory.pinned.get(b).map(|pin| format!("{b} ({pin})")))
+        .collect();
     match finding.state {
         FindingState::Fixed => "Nothing to do: proved gone, on disk and in memory.".to_owned(),
         FindingState::NotAffected => {
@@ -452,6 +457,11 @@ fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement
             };
             format!("Offered by the host's own sources: install {}{more}{then}.", names.join(", "))
         }
+        _ if !pinned.is_empty() => format!(
+            "The administrator pins {}, and the host's sources offer no fixed version so: see /etc/apt/preferences and \
+             /etc/apt/preferences.d.",
+            pinned.join(", ")
+        ),
         _ => format!(
             "Version {} is not offered by the host's own sources: a mirror that lags, a source (such as the security \
              suite) that is not configured, or a pin. Look with `{} {}`.",

@@ -99,7 +99,7 @@ pub fn bookworm() -> Inventory {
         reboot_needed: vec![],
         configuration: BTreeMap::new(),
         held: vec![],
-        gaps: vec![],
+        ..Inventory::default()
     }
 }
 

@@ -173,15 +173,16 @@ fn each_record(bytes: &[u8], last: bool, mut each: impl FnMut(Record<'_>)) -> us
         };
         at = next;
         match line.first() {
+            // Lines of blanks only also end a paragraph (deb-control(5) tells parsers to accept them).
+            None => {}
+            Some(b' ' | b'\t' | b'\r') if is_blank(line) => {}
             // Long descriptions and lists of conffiles: nothing that is wanted goes over several lines.
-            Some(b' ' | b'\t') if !is_blank(line) => continue,
-            Some(_) if !is_blank(line) => {
+            Some(b' ' | b'\t' | b'\r') => continue,
+            Some(_) => {
                 record.take(line);
                 begun = true;
                 continue;
             }
-            // Lines of blanks only also end a paragraph (deb-control(5) tells parsers to accept them).
-            _ => {}
         }
         if begun {
             each(record);
@@ -200,20 +201,27 @@ fn each_record(bytes: &[u8], last: bool, mut each: impl FnMut(Record<'_>)) -> us
 impl<'a> Record<'a> {
     /// Takes what a field says, where it is one of those wanted. Of a field that stands twice the later counts.
     fn take(&mut self, line: &'a [u8]) {
-        const FIELDS: [&[u8]; 5] = [b"Package", b"Version", b"Source", b"Architecture", b"Status"];
-        let is = |name: &&&[u8]| {
-            line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name)
+        // Most lines are of fields that nobody wants, and there are twenty of them to a package.
+        let wanted: &[u8] = match (line[0] | 0x20, line.get(1).map(|b| b | 0x20)) {
+            (b'p', _) => b"Package",
+            (b'v', _) => b"Version",
+            (b'a', _) => b"Architecture",
+            (b's', Some(b'o')) => b"Source",
+            (b's', Some(b't')) => b"Status",
+            _ => return,
         };
-        if !matches!(line[0] | 0x20, b'p' | b'v' | b's' | b'a') {
+        if line.get(wanted.len()) != Some(&b':') {
             return;
         }
-        let Some(name) = FIELDS.iter().find(is) else { return };
-        let value = line[name.len() + 1..].trim_ascii();
-        match name[..2] {
-            [b'P', _] => self.name = value,
-            [b'V', _] => self.version = value,
-            [b'A', _] => self.architecture = value,
-            [b'S', b'o'] => self.source = value,
+        let (name, value) = (&line[..wanted.len()], line[wanted.len() + 1..].trim_ascii());
+        if name != wanted && !name.eq_ignore_ascii_case(wanted) {
+            return;
+        }
+        match wanted {
+            b"Package" => self.name = value,
+            b"Version" => self.version = value,
+            b"Architecture" => self.architecture = value,
+            b"Source" => self.source = value,
             _ => {
                 let mut words = value.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
                 let mut word = || words.next().unwrap_or_default();

@@ -1,7 +1,8 @@
 //! What the host's own settings say: pins, tools that change packages on their own, unsafe writing.
 
+use crate::packages::pins;
 use crate::settings::Settings;
-use crate::transaction::{fault, glob};
+use crate::transaction::fault;
 use fettle_core::assignment::PackageChange;
 use fettle_core::transaction::Fault;
 use std::fs;
@@ -17,78 +18,16 @@ const OTHERS: [&str; 6] = [
     "dnf-automatic.timer",
 ];
 
-/// The files of a directory with this ending, in the order of their names, after `first`.
-fn files(settings: &Settings, first: &str, directory: &str) -> Vec<PathBuf> {
-    let mut more: Vec<PathBuf> = fs::read_dir(settings.host(directory))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| e.path())
-        .collect();
-    more.sort();
-    more.insert(0, settings.host(first));
-    more
-}
-
-/// A stanza of `apt_preferences(5)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Pin {
-    packages: Vec<String>,
-    pin: String,
-    priority: i64,
-}
-
-fn pins(text: &str) -> Vec<Pin> {
-    let mut out = Vec::new();
-    for stanza in text.split("\n\n") {
-        let field = |name: &str| {
-            let line = |l: &&str| {
-                l.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
-            };
-            stanza.lines().find(line).map(|l| l[name.len()..].trim().to_owned())
-        };
-        if let (Some(packages), Some(pin), Some(priority)) =
-            (field("Package:"), field("Pin:"), field("Pin-Priority:"))
-            && let Ok(priority) = priority.parse()
-        {
-            let packages = packages.split_whitespace().map(str::to_owned).collect();
-            out.push(Pin { packages, pin, priority });
-        }
-    }
-    out
-}
-
-impl Pin {
-    /// Does it name the package, and not everything? Sources (`src:`) and regular expressions are left out.
-    fn names(&self, change: &PackageChange) -> bool {
-        self.packages.iter().any(|pattern| {
-            let bare = pattern
-                .split_once(':')
-                .filter(|(n, _)| *n != "src")
-                .map_or(pattern.as_str(), |(n, _)| n);
-            bare != "*" && !pattern.starts_with('/') && glob(bare, &change.name)
-        })
-    }
-}
-
 /// Refuses when the administrator has pinned a package to another version, naming each; gives the other pins
 /// that name a package, for people. Asking for an exact version would go over the pin without a word.
 pub(super) fn pinned(settings: &Settings, changes: &[PackageChange]) -> Result<Vec<String>, Fault> {
     let (mut against, mut notes) = (Vec::new(), Vec::new());
-    for file in files(settings, "/etc/apt/preferences", "/etc/apt/preferences.d") {
-        // apt reads names without an ending and those that end in .pref.
-        if file.extension().is_some_and(|e| e != "pref") {
-            continue;
-        }
-        for pin in pins(&fs::read_to_string(&file).unwrap_or_default()) {
-            for change in changes.iter().filter(|c| pin.names(c)) {
-                let says = format!("{} (Pin: {}, priority {})", change.name, pin.pin, pin.priority);
-                let version = pin.pin.strip_prefix("version ").map(|v| glob(v.trim(), &change.to));
-                match version {
-                    Some(true) if pin.priority < 0 => against.push(says),
-                    Some(false) if pin.priority > 0 => against.push(says),
-                    _ => notes.push(format!("pinned on this host: {says}")),
-                }
+    for pin in pins::read(settings) {
+        for change in changes.iter().filter(|c| pin.names(&c.name)) {
+            let says = format!("{} ({pin})", change.name);
+            match pin.forbids(&change.to) {
+                Some(true) => against.push(says),
+                _ => notes.push(format!("pinned on this host: {says}")),
             }
         }
     }
@@ -117,7 +56,7 @@ pub(super) fn interrupted(settings: &Settings) -> Vec<String> {
 
 /// Where dpkg is told not to sync what it writes.
 pub(super) fn unsafe_io(settings: &Settings) -> Vec<String> {
-    files(settings, "/etc/dpkg/dpkg.cfg", "/etc/dpkg/dpkg.cfg.d")
+    pins::files(settings, "/etc/dpkg/dpkg.cfg", "/etc/dpkg/dpkg.cfg.d")
         .into_iter()
         .filter(|file| {
             fs::read_to_string(file).is_ok_and(|text| {

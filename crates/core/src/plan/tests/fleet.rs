@@ -121,7 +121,7 @@ pub(crate) fn host(id: &str, labels: &[(&str, &str)]) -> Host {
         reboot_needed: vec![],
         configuration: BTreeMap::new(),
         held: vec![],
-        gaps: vec![],
+        ..Inventory::default()
     };
     Host {
         id: id.into(),

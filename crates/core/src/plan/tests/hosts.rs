@@ -299,6 +299,21 @@ fn a_held_package_is_named_where_its_fix_is_not_offered() {
 }
 
 #[test]
+fn a_pinned_package_is_named_with_its_pin_where_its_fix_is_not_offered() {
+    let mut late = finding("h", "CVE-3", "vim", &["vim", "vim-tiny"], Some("9"));
+    late.offered = false;
+    let pin = ("vim-tiny".to_owned(), "Pin: version 8.*, priority 1001".to_owned());
+    let pinned = |h: &mut crate::host::Host| {
+        inventory(h).pinned.extend([pin.clone(), ("other".into(), "Pin: version 1".into())]);
+    };
+    let plan = World::one(policy(""), pinned).with(late).plan();
+    let reasons = held(&plan, "vim");
+    assert_eq!(reasons[0], Hold::PackagePinned { package: pin.0.clone(), pin: pin.1.clone() });
+    assert!(matches!(reasons[1], Hold::FixNotOffered { .. }));
+    assert_eq!(reasons.len(), 2);
+}
+
+#[test]
 fn what_has_no_fix_is_in_the_report_once_for_its_source() {
     let plan = World::one(policy(""), |h| inventory(h).upgrades.clear())
         .with(finding("h", "CVE-5", "glibc", &["libc6"], None))

@@ -248,39 +248,7 @@ pub(super) fn policy(e: &mut Errors<'_>, root: &DeTable<'_>) -> Policy {
 }
 
 fn head(e: &mut Errors<'_>, document: &Document<'_, '_>) -> Policy {
-    let mut policy = Policy {
-        name: String::new(),
-        description: String::new(),
-        priority: 0,
-        select: Selector::All,
-        take: Take::default(),
-        sources: Vec::new(),
-        classes: Vec::new(),
-        strategy: Strategy::default(),
-        rings: Vec::new(),
-        windows: Vec::new(),
-        blackouts: Vec::new(),
-        exclusions: Vec::new(),
-        restart: RestartRule::default(),
-        reboot: RebootRule::default(),
-        conffiles: ConffileRule::default(),
-        budgets: Vec::new(),
-        gate: GateRule::default(),
-        probes: Vec::new(),
-        latency_margin_percent: None,
-        deadman_seconds: None,
-        hung_after_seconds: None,
-        half_configured: HalfConfiguredRule::default(),
-        acceptances: Vec::new(),
-        accept_missing: Vec::new(),
-        testbed: None,
-        approvals: 0,
-        emergency_approvals: None,
-        emergency_start: CycleStart::default(),
-        cycle: None,
-        inventory_max_age_seconds: 86_400,
-        digest: Digest::of(e.text.as_bytes()),
-    };
+    let mut policy = Policy::bare(Digest::of(e.text.as_bytes()));
     let Some(s) = document.one(e, "policy") else {
         if !document.root.contains_key("policy") {
             e.at(

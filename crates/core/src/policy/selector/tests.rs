@@ -34,7 +34,7 @@ fn host(labels: &[(&str, &str)]) -> Host {
             reboot_needed: vec![],
             configuration: BTreeMap::new(),
             held: vec![],
-            gaps: vec![],
+            ..Inventory::default()
         })),
         inventory_digest: None,
         quarantined: None,
