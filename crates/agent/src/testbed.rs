@@ -224,7 +224,7 @@ fn go_on(end: &AtomicBool) -> Result<(), Stopped> {
     match end.load(Ordering::Acquire) {
         false => Ok(()),
         true => Err(Stopped::new(
-            "interrupted",
+            fettle_core::testbed::INTERRUPTED,
             "the test was ended: something else was wanted of its worker",
             "ask for the test again",
         )),

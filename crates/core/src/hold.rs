@@ -262,6 +262,13 @@ pub enum Hold {
         /// Which one.
         rollout: RolloutId,
     },
+    /// Another rollout leads the traffic of the same hosts, and was there first.
+    TrafficLed {
+        /// Which one.
+        rollout: RolloutId,
+        /// The word of its phase: `running`, `paused`, `halted`, `aborted`.
+        phase: String,
+    },
     /// The host left the fleet or is silent.
     HostSilent {
         /// When it last spoke.
@@ -362,6 +369,7 @@ impl Hold {
             Self::Paused { .. } => "paused",
             Self::Aborted { .. } => "aborted",
             Self::Busy { .. } => "busy",
+            Self::TrafficLed { .. } => "traffic-led",
             Self::HostSilent { .. } => "host-silent",
             Self::HostChanged => "host-changed",
             Self::GrantGone { .. } => "grant-gone",
@@ -499,7 +507,25 @@ impl fmt::Display for Hold {
             }
             Self::Paused { by, reason } => write!(f, "paused by {by}: {reason}"),
             Self::Aborted { by, reason } => write!(f, "aborted by {by}: {reason}"),
-            Self::Busy { rollout } => write!(f, "rollout {rollout} is at work on this host"),
+            Self::Busy { rollout } => write!(
+                f,
+                "rollout {rollout} is at work on this host, or has yet to be: `fettle rollout show {rollout}`; \
+                 `fettle rollout abort {rollout} --reason WHY` ends it"
+            ),
+            Self::TrafficLed { rollout, phase } => {
+                write!(f, "rollout {rollout} leads the traffic of these hosts and is {phase}")?;
+                match phase.as_str() {
+                    "halted" | "paused" => write!(
+                        f,
+                        ": end it with `fettle rollout abort {rollout} --reason WHY`, or let it go on with `fettle rollout resume {rollout} --reason WHY`"
+                    ),
+                    "aborted" => write!(
+                        f,
+                        ": this one begins when that one has given the requests back (`fettle rollout show {rollout}` says what it waits for)"
+                    ),
+                    _ => write!(f, ": this one begins when that one has ended"),
+                }
+            }
             Self::HostSilent { last_seen: Some(at) } => write!(f, "the host is silent since {at}"),
             Self::HostSilent { last_seen: None } => {
                 write!(f, "the host has left the fleet, or has never spoken")

@@ -26,6 +26,9 @@ pub struct Recall {
     pub by: String,
     /// When.
     pub at: Timestamp,
+    /// Whoever a rollout has given it to is taken back; who was at work when it was recalled, when that has ended.
+    #[serde(default)]
+    pub undo: bool,
 }
 
 /// Why a recall cannot be taken.
@@ -152,6 +155,7 @@ mod tests {
             reason: "eats ext4".into(),
             by: "alice".into(),
             at: Timestamp::UNIX_EPOCH,
+            undo: false,
         };
         let change = |name: &str, to: &str| PackageChange {
             name: name.into(),

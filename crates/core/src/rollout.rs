@@ -70,6 +70,9 @@ pub struct Rollout {
     pub hosts: Runs,
     /// Hosts that failed, were undone by fault, fell silent or are quarantined, over all waves.
     pub failures: u32,
+    /// Blue/green: what hosts were told before may have been forgotten by their balancers, and is told again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares_from: Option<Timestamp>,
     /// Blue/green: what each host was last told about its traffic.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub traffic: BTreeMap<HostId, TrafficRun>,
@@ -448,13 +451,22 @@ pub struct Observations {
     pub listening_since: Option<Timestamp>,
     /// Blue/green: a rollout that was created before this one, has not ended, and leads the traffic of some of the same
     /// hosts. Two that lead at once could each take out what the other relies on.
-    pub pools_busy: Option<RolloutId>,
+    pub pools_busy: Option<Leader>,
     /// Ring 0: the newest test of each work. Needed only while a plan that asks for tests has not been seen tested.
     pub tests: Tests,
     /// Versions that nobody is to get.
     pub recalls: Vec<Recall>,
     /// What evaluators found last, by the check's name.
     pub gate: BTreeMap<String, GateEvidence>,
+}
+
+/// A rollout that leads the traffic of hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    /// Which.
+    pub rollout: RolloutId,
+    /// The word of its phase.
+    pub phase: &'static str,
 }
 
 /// One host, as it is now.

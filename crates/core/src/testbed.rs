@@ -23,6 +23,12 @@ pub use coverage::{Coverage, Covered, Standing, coverage};
 /// The label that makes a host a worker where a policy does not say otherwise: `fettle.worker=true`.
 pub const WORKER_LABEL: (&str, &str) = ("fettle.worker", "true");
 
+/// Code of a test that was ended because something else was wanted of its worker: it says nothing about the change.
+pub const INTERRUPTED: &str = "interrupted";
+
+/// A test that was interrupted is asked for again by itself, so often in a row; then a person decides.
+pub const ASKED_AGAIN: u32 = 3;
+
 /// What a policy asks of the test environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestbedRule {
@@ -203,6 +209,16 @@ impl TestReport {
             delta_files: None,
             restarted: Vec::new(),
             compared: 0,
+        }
+    }
+}
+
+impl TestReport {
+    /// Why it was ended before it had come to its end, where something else was wanted of its worker.
+    pub fn interruption(&self) -> Option<&str> {
+        match &self.verdict {
+            Verdict::NotTested { code, message, .. } if code == INTERRUPTED => Some(message),
+            _ => None,
         }
     }
 }

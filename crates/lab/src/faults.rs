@@ -12,9 +12,11 @@ mod kills;
 mod lines;
 mod machines;
 mod rows;
+mod servers;
 mod stand;
 
 pub use rows::battery;
+pub use servers::{Hall, ServerReport, ServerRow, run_servers, server_battery};
 pub use stand::{End, Stand};
 
 use serde::Serialize;

@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use fettle_core::host::Labels;
@@ -118,6 +118,26 @@ impl Fleet {
     /// # Errors
     /// When it ends or is not ready within a minute; with what it printed.
     pub fn start_server(&mut self) -> Result<(), LabError> {
+        self.begin_server(&[])?;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.is_ready()? {
+            if self.server_ended()?.is_some() || Instant::now() >= deadline {
+                self.kill_server();
+                return Err(LabError::Fleet {
+                    what: format!("the server did not become ready:\n{}", self.server_log()),
+                });
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Starts the server's process and does not wait for it. `under`: a program that starts it in its own place, with
+    /// its arguments.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn begin_server(&mut self, under: &[&str]) -> Result<(), LabError> {
         let log_path = state(&self.lab).join("server.log");
         let log = File::options()
             .create(true)
@@ -125,7 +145,16 @@ impl Fleet {
             .open(&log_path)
             .map_err(LabError::io("open", &log_path))?;
         let log2 = log.try_clone().map_err(LabError::io("open", &log_path))?;
-        let mut child = Command::new(self.programs.join("fettle"))
+        let program = self.programs.join("fettle");
+        let mut command = match under.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&program);
+                command
+            }
+            None => Command::new(&program),
+        };
+        let child = command
             .args(["server", "--data"])
             .arg(self.data())
             .args(["--operator-listen", &self.operator(), "--agents-listen"])
@@ -138,22 +167,32 @@ impl Fleet {
             .stderr(log2)
             .process_group(0)
             .spawn()
-            .map_err(LabError::io("start", &self.programs.join("fettle")))?;
+            .map_err(LabError::io("start", &program))?;
         record(&self.lab, child.id())?;
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while self.run(&["-o", "json", "feed", "list"])?.code != 0 {
-            let ended = matches!(child.try_wait(), Ok(Some(_)));
-            if ended || Instant::now() >= deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(LabError::Fleet {
-                    what: format!("the server did not become ready:\n{}", self.server_log()),
-                });
-            }
-            std::thread::sleep(POLL);
-        }
         self.server = Some(child);
         Ok(())
+    }
+
+    /// Does the server answer?
+    ///
+    /// # Errors
+    /// When the command line cannot be started.
+    pub fn is_ready(&self) -> Result<bool, LabError> {
+        Ok(self.run(&["-o", "json", "feed", "list"])?.code == 0)
+    }
+
+    /// How the server's process has ended, if it has.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn server_ended(&mut self) -> Result<Option<ExitStatus>, LabError> {
+        let program = self.programs.join("fettle");
+        let Some(child) = &mut self.server else { return Ok(None) };
+        let ended = child.try_wait().map_err(LabError::io("look at", &program))?;
+        if ended.is_some() {
+            self.server = None;
+        }
+        Ok(ended)
     }
 
     /// Kills the server at once (SIGKILL), as a crash would.

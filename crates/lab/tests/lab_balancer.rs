@@ -3,18 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/client.rs"]
+mod client;
 mod support;
 
+use client::Client;
 use fettle_core::host::Labels;
 use fettle_core::rollout::Phase;
 use fettle_lab::repo::{ACME_PORT, AcmeWeb, Serve, Vendor, acme_web};
 use fettle_lab::{Fleet, HostSpec, Lab, LabHost, Output};
 use fettle_wire::api::{HostDetail, PlanDetail, RolloutDetail};
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{in_a_lab, say};
 
@@ -36,47 +35,6 @@ backend acme
   option httpchk GET /
   default-server check inter 300ms fall 2 rise 1 weight 100
 ";
-
-/// Asks through the balancer, again and again.
-struct Client {
-    stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<(u32, Vec<String>)>,
-}
-
-impl Client {
-    fn start(balancer: Ipv4Addr) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = stop.clone();
-        let thread = std::thread::spawn(move || {
-            let (mut good, mut failed) = (0, Vec::new());
-            while !told.load(Ordering::Acquire) {
-                match ask(balancer) {
-                    Ok(answer) if answer.starts_with("HTTP/1.1 200") => good += 1,
-                    Ok(answer) => failed.push(answer.lines().next().unwrap_or("").to_owned()),
-                    Err(error) => failed.push(error.to_string()),
-                }
-            }
-            (good, failed)
-        });
-        Self { stop, thread }
-    }
-
-    /// Requests answered, and those that were not.
-    fn end(self) -> (u32, Vec<String>) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.join().unwrap()
-    }
-}
-
-fn ask(balancer: Ipv4Addr) -> std::io::Result<String> {
-    let limit = Duration::from_secs(15);
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((balancer, 80)), limit)?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: acme\r\nConnection: close\r\n\r\n")?;
-    let mut said = String::new();
-    stream.read_to_string(&mut said)?;
-    Ok(said)
-}
 
 fn agent(host: &LabHost, arguments: &[&str]) -> Output {
     host.command("fettle-agent").args(arguments).timeout(PATIENCE).run().unwrap()

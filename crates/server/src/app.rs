@@ -59,6 +59,8 @@ pub(crate) struct App {
     asked: AtomicU64,
     /// The loops are up and what the store holds is loaded.
     pub(crate) ready: watch::Sender<bool>,
+    /// Another server has taken the database: this one ends.
+    pub(crate) superseded: watch::Sender<bool>,
     /// Says when to end what would go on for ever.
     pub(crate) stopped: watch::Receiver<bool>,
     catalogue: RwLock<Arc<Catalogue>>,
@@ -180,6 +182,7 @@ impl App {
             judged: watch::Sender::new(0),
             asked: AtomicU64::new(1),
             ready: watch::Sender::new(false),
+            superseded: watch::Sender::new(false),
             stopped,
             catalogue: RwLock::default(),
             policies: RwLock::default(),

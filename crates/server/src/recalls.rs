@@ -93,7 +93,7 @@ fn brings(state: &Rollout, host: &HostId, recall: &Recall) -> bool {
 }
 
 /// Which rollout brought the version to which of these hosts, the newest for each, and whether that is being undone.
-/// Whoever has it was given it lately in most cases: older rollouts are not read for nobody.
+/// Only rollouts that bring it are read, and older ones not for nobody.
 fn brought(
     app: &App,
     view: &View<'_>,
@@ -101,15 +101,15 @@ fn brought(
     mut wanted: BTreeSet<HostId>,
 ) -> Result<BTreeMap<HostId, (RolloutId, bool)>, Problem> {
     let mut out = BTreeMap::new();
-    for line in rollouts::all(view)? {
+    for id in rollouts::that_bring(view, &recall.package, &recall.version)? {
         if wanted.is_empty() {
             break;
         }
-        let state = load(app, view, &line.id)?;
+        let state = load(app, view, &id)?;
         wanted.retain(|host| {
             let run = state.hosts.get(host).filter(|run| run.state == HostState::Patched);
             let Some(run) = run.filter(|_| brings(&state, host, recall)) else { return true };
-            out.insert(host.clone(), (line.id.clone(), run.undo_at_work()));
+            out.insert(host.clone(), (id.clone(), run.undo_at_work()));
             false
         });
     }
@@ -127,7 +127,7 @@ pub(crate) fn recall_now(
     recall::check_reason(&asked.reason).map_err(|e| bad(&e))?;
     let reason = asked.reason.trim();
     app.store.write::<_, Problem>(actor, now(), |tx| {
-        Ok(stored::add(tx, &asked.package, &asked.version, by, reason)?)
+        Ok(stored::add(tx, &asked.package, &asked.version, by, reason, asked.undo)?)
     })?;
     app.events.tell("recall", &format!("{}={}", asked.package, asked.version));
     let under_way = app.store.read::<_, Problem>(|view| Ok(rollouts::unfinished(view)?))?;
@@ -154,7 +154,8 @@ pub(crate) fn recall_now(
     Ok(found)
 }
 
-/// Asks every host that a rollout has brought the version to for the undo. Gives whom it could not be asked of, and why.
+/// Asks every host that a rollout has brought the version to for the undo. Who is at work is asked by its rollout, when
+/// its change has ended. Gives whom it could not be asked of, and why.
 fn take_back(
     app: &App,
     actor: &str,

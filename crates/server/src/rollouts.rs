@@ -8,8 +8,8 @@ use crate::app::{App, now};
 use crate::gates;
 use fettle_core::policy::{Policy, Pool};
 use fettle_core::rollout::{
-    Decision, Effect, HostObservation, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
-    Sight, effects,
+    Decision, Effect, HostObservation, IllegalEvent, Leader, Observations, Phase, Rollout,
+    RolloutEvent, Sight, effects,
 };
 use fettle_core::testbed::Tests;
 use fettle_core::transaction::Outcome;
@@ -219,16 +219,17 @@ pub(crate) fn observe(
 }
 
 /// The rollout that was created before this one, has not ended, and leads the traffic of some of the same hosts.
-fn leads_before(app: &App, view: &View<'_>, state: &Rollout) -> Result<Option<RolloutId>, Problem> {
-    let Some(pools) = &state.plan.pools else { return Ok(None) };
+fn leads_before(app: &App, view: &View<'_>, state: &Rollout) -> Result<Option<Leader>, Problem> {
+    if state.plan.pools.is_none() {
+        return Ok(None);
+    }
     for line in rollouts::unfinished(view)? {
         if line.id == state.id {
             break;
         }
         let other = load(app, view, &line.id)?;
-        let theirs = other.plan.pools.as_ref();
-        if other.ended_at.is_none() && theirs.is_some_and(|p| p.hosts().any(|h| pools.has(h))) {
-            return Ok(Some(line.id));
+        if other.ended_at.is_none() && other.leads_with(state) {
+            return Ok(Some(Leader { rollout: line.id, phase: other.phase.word() }));
         }
     }
     Ok(None)

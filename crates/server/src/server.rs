@@ -54,6 +54,8 @@ impl Server {
         let agents = bind(options.agents, "--agents-listen")?;
         let (operator_addr, agents_addr) = (local(&operator)?, local(&agents)?);
 
+        // The last thing before it serves: a start that fails takes the database from nobody.
+        store.take(now()).map_err(Problem::from)?;
         let (stop, stopped) = watch::channel(false);
         let app = Arc::new(App::new(options, store, trust, stopped.clone()));
         policies::load(&app)?;
@@ -142,7 +144,7 @@ impl Drop for Running {
 /// Runs a server until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// As [`Server::start`].
+/// As [`Server::start`]; or another server has taken the database meanwhile.
 pub fn run(options: ServerOptions) -> Result<(), Problem> {
     let announce = options.announce;
     let running = Server::start(options)?;
@@ -153,6 +155,7 @@ pub fn run(options: ServerOptions) -> Result<(), Problem> {
     });
     let (mut terminate, mut interrupt) = signals.map_err(|e| no_system("signals", &e))?;
     let mut ready = running.app.ready.subscribe();
+    let mut superseded = running.app.superseded.subscribe();
     let told = runtime.block_on(async {
         tokio::select! {
             _ = ready.wait_for(|ready| *ready) => true,
@@ -172,12 +175,14 @@ pub fn run(options: ServerOptions) -> Result<(), Problem> {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = superseded.wait_for(|superseded| *superseded) => {}
             }
         });
     }
     notify_systemd("STOPPING=1");
+    let ends = running.app.store.is_mine().map_err(Problem::from);
     running.stop();
-    Ok(())
+    ends
 }
 
 /// Plain HTTP with a bearer token must not leave the machine.

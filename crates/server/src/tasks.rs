@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const PLAN: Duration = Duration::from_secs(15);
 /// Who was heard is written down so often.
 const PRESENCE: Duration = Duration::from_secs(5);
+/// Whether another server has taken the database is looked at so often: until then this one still answers questions.
+const MINE: Duration = Duration::from_secs(2);
 /// Old things are forgotten so often.
 const RETENTION: Duration = Duration::from_secs(3600);
 /// Expired tokens are kept so long, so that a late user is told what is wrong with his.
@@ -41,6 +43,7 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
     loops.spawn(until(stop.clone(), forget(app.clone())));
     loops.spawn(until(stop.clone(), feeds::watch(app.clone())));
     loops.spawn(until(stop.clone(), plan_by_itself(app.clone())));
+    loops.spawn(until(stop.clone(), mind_the_other(app.clone())));
     loops
 }
 
@@ -190,6 +193,20 @@ async fn mind_presence(app: Arc<App>) -> std::convert::Infallible {
                 silent = now_silent;
             }
             Err(problem) => complain("who was heard is not written down", &problem),
+        }
+    }
+}
+
+/// A server that was stopped while another took its place writes nothing when it wakes; it need not go on answering
+/// questions either.
+async fn mind_the_other(app: Arc<App>) -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(MINE).await;
+        if let Err(problem) = app.blocking(|app| Ok(app.store.is_mine()?)).await {
+            complain("the database cannot be looked at", &problem);
+            if problem.code == "superseded" {
+                app.superseded.send_replace(true);
+            }
         }
     }
 }

@@ -9,7 +9,8 @@ use fettle_core::assignment::{Assignment, Order};
 use fettle_core::host::Host;
 use fettle_core::plan::Plan;
 use fettle_core::testbed::{
-    self, Coverage, TestOrder, TestReport, TestState, TestbedRule, Tested, Tests, Verdict, Work,
+    self, ASKED_AGAIN, Coverage, TestOrder, TestReport, TestState, TestbedRule, Tested, Tests,
+    Verdict, Work,
 };
 use fettle_core::{AssignmentId, HostId, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::tests::{self as stored, TestRecord};
@@ -42,7 +43,7 @@ pub(crate) fn tests_of(app: &App, view: &View<'_>, plan: &Plan) -> Result<Tests,
         if workers.is_none() && record.ended.is_none() {
             workers = Some(Workers::look(app, view)?);
         }
-        let state = state(&record, workers.as_ref(), &rule_of(plan));
+        let state = state(view, &record, workers.as_ref(), &rule_of(plan))?;
         tests.insert(work, Tested { test: name(record.number), state });
     }
     Ok(tests)
@@ -59,8 +60,13 @@ fn name(number: u64) -> AssignmentId {
     AssignmentId(format!("test-{number}"))
 }
 
-fn state(record: &TestRecord, workers: Option<&Workers>, rule: &TestbedRule) -> TestState {
-    match (&record.ended, &record.worker, record.ordered_at) {
+fn state(
+    view: &View<'_>,
+    record: &TestRecord,
+    workers: Option<&Workers>,
+    rule: &TestbedRule,
+) -> Result<TestState, Problem> {
+    Ok(match (&record.ended, &record.worker, record.ordered_at) {
         (Some((at, report)), ..) => TestState::Ended { at: *at, report: Box::new(report.clone()) },
         (None, Some(worker), Some(since)) => {
             let named = workers.and_then(|w| w.hosts.get(worker)).map(|w| w.host.name.clone());
@@ -72,9 +78,16 @@ fn state(record: &TestRecord, workers: Option<&Workers>, rule: &TestbedRule) -> 
                 Some(Err(why)) => why,
                 _ => "waits to be given to a worker".to_owned(),
             };
+            let before = record.number.saturating_sub(1);
+            let why = match stored::interruptions(view, &record.work, before)? {
+                (times, Some(because)) => {
+                    format!("{times} tests before it were interrupted ({because}); {why}")
+                }
+                _ => why,
+            };
             TestState::Waiting { why }
         }
-    }
+    })
 }
 
 /// The fleet as whoever looks for a worker sees it: by labels, without inventories.
@@ -165,7 +178,7 @@ pub(crate) fn plan_tests(app: &App, view: &View<'_>, number: u64) -> Result<Plan
     let mut tests = Vec::new();
     for covered in &coverage.works {
         if let Some(record) = stored::of_work(view, &covered.work)? {
-            tests.push(row(&record, &workers, &rule_of(&plan)));
+            tests.push(row(view, &record, &workers, &rule_of(&plan))?);
         }
     }
     Ok(PlanTests {
@@ -191,17 +204,22 @@ pub(crate) fn rows(
 ) -> Result<Vec<TestRow>, Problem> {
     let workers = Workers::look(app, view)?;
     let records = stored::latest(view, plan, limit)?;
-    Ok(records.iter().map(|r| row(r, &workers, &TestbedRule::default())).collect())
+    records.iter().map(|r| row(view, r, &workers, &TestbedRule::default())).collect()
 }
 
 /// One test, by its number.
 pub(crate) fn one(app: &App, view: &View<'_>, number: u64) -> Result<TestRow, Problem> {
     let record = stored::get(view, number)?;
-    Ok(row(&record, &Workers::look(app, view)?, &TestbedRule::default()))
+    row(view, &record, &Workers::look(app, view)?, &TestbedRule::default())
 }
 
-fn row(record: &TestRecord, workers: &Workers, rule: &TestbedRule) -> TestRow {
-    TestRow {
+fn row(
+    view: &View<'_>,
+    record: &TestRecord,
+    workers: &Workers,
+    rule: &TestbedRule,
+) -> Result<TestRow, Problem> {
+    Ok(TestRow {
         number: record.number,
         work: record.work,
         plan: record.plan,
@@ -211,8 +229,8 @@ fn row(record: &TestRecord, workers: &Workers, rule: &TestbedRule) -> TestRow {
         worker: record.worker.as_ref().map(|id| {
             workers.hosts.get(id).map_or_else(|| id.to_string(), |w| w.host.name.clone())
         }),
-        state: state(record, Some(workers), rule),
-    }
+        state: state(view, record, Some(workers), rule)?,
+    })
 }
 
 /// Asks for what rollouts wait for, takes back what no worker answers for, and gives the rest to those that are free.
@@ -379,6 +397,12 @@ pub(crate) fn tested(app: &App, host: &HostId, told: &Told) -> Result<TestedRepl
         let Some(record) = stored::of_assignment(tx, &told.assignment)? else { return Ok(None) };
         if !stored::end(tx, record.number, &told.report)? {
             return Ok(None);
+        }
+        // It says nothing about the change: asked again by itself, but not for ever.
+        if told.report.interruption().is_some()
+            && stored::interruptions(tx, &record.work, record.number)?.0 <= ASKED_AGAIN
+        {
+            stored::ask(tx, record.plan, &record.work, &record.host, &record.like)?;
         }
         let plan = plans::get(tx, record.plan)?;
         if let Verdict::Failed { phase, reason } = &told.report.verdict {

@@ -6,8 +6,8 @@ use crate::gates::{self, Given, Said, Told, TrulyMeasured, TrulyRan};
 use fettle_core::assignment::Assignment;
 use fettle_core::recall::Recall;
 use fettle_core::rollout::{
-    Effect, GateEvidence, HostAsk, HostObservation, HostRan, HostState, IllegalEvent, Observations,
-    Phase, Rollout, RolloutEvent, Sample, effects,
+    Effect, GateEvidence, HostAsk, HostObservation, HostRan, HostState, IllegalEvent, Leader,
+    Observations, Phase, Rollout, RolloutEvent, Sample, effects,
 };
 use fettle_core::testbed::{Tests, Verdict, Work};
 use fettle_core::transaction::{Entry, Outcome, TxEvent};
@@ -192,7 +192,8 @@ impl Store {
         let pools_busy = if sabotage == Some(Sabotage::LeadTogether) {
             None
         } else {
-            self.leads_before(rollout).cloned()
+            let leads = self.leads_before(rollout).and_then(|id| self.rollouts.get(id));
+            leads.map(|row| Leader { rollout: row.state.id.clone(), phase: row.state.phase.word() })
         };
         let tests = if sabotage == Some(Sabotage::SkipTests) {
             let plan = self.rollouts.get(rollout).map(|row| &row.state.plan);
@@ -237,11 +238,8 @@ impl Store {
 
     /// The rollout before this one that leads the same traffic and has not ended.
     pub(crate) fn leads_before(&self, rollout: &RolloutId) -> Option<&RolloutId> {
-        let pools = self.rollouts.get(rollout)?.state.plan.pools.as_ref()?;
-        let leads = |row: &RolloutRow| {
-            let theirs = row.state.plan.pools.as_ref();
-            row.state.ended_at.is_none() && theirs.is_some_and(|p| p.hosts().any(|h| pools.has(h)))
-        };
+        let own = &self.rollouts.get(rollout)?.state;
+        let leads = |row: &RolloutRow| row.state.ended_at.is_none() && row.state.leads_with(own);
         // They are named in the order in which they were created.
         self.rollouts.iter().find(|(id, row)| *id < rollout && leads(row)).map(|(id, _)| id)
     }

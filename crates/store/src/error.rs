@@ -14,6 +14,14 @@ pub enum StoreError {
         /// How long was waited.
         waited_seconds: u64,
     },
+    /// Another server has taken the database since.
+    #[error("another server has taken this database over (term {term}; this one had term {mine})")]
+    Superseded {
+        /// The term of this server.
+        mine: u64,
+        /// The term in force.
+        term: u64,
+    },
     /// The file or its directory cannot be written.
     #[error("the database cannot be written: {detail}")]
     ReadOnly {
@@ -108,6 +116,11 @@ impl From<StoreError> for Problem {
                 Kind::Unavailable,
                 "database-locked",
                 "end the program that holds it (`fuser DATA/fettle.db` names it) and try again",
+            ),
+            StoreError::Superseded { .. } => (
+                Kind::Unavailable,
+                "superseded",
+                "nothing was written; ask the other server, and see to it that only one is started with this data directory",
             ),
             StoreError::ReadOnly { .. } => (
                 Kind::Environment,

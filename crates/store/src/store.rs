@@ -1,12 +1,14 @@
 //! Opening the file, one writer, some readers.
 
 use crate::error::BUSY_SECONDS;
+use crate::tables::settings;
 use crate::view::{Tx, View};
 use crate::{StoreError, migrations};
 use fettle_core::{HostId, Timestamp};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +42,12 @@ pub struct Store {
     readers: Mutex<Vec<Connection>>,
     /// Hosts changed by commits since they were last asked for.
     touched: Mutex<BTreeSet<HostId>>,
+    /// The term that this server was given; 0: it has not asked for one, and is no server.
+    term: AtomicU64,
 }
+
+/// Setting: how often a server has taken the database. Whoever does so last may write.
+const TERM: &str = "server-term";
 
 /// Readers kept at rest; more are opened when more are needed.
 const READERS_KEPT: usize = 4;
@@ -83,7 +90,42 @@ impl Store {
             writer: Mutex::new(writer),
             readers: Mutex::new(Vec::new()),
             touched: Mutex::default(),
+            term: AtomicU64::new(0),
         })
+    }
+
+    /// From now on this process is the server of the database: whoever was it before writes nothing any more, however
+    /// late it wakes. The lock on the data directory keeps two servers apart where file locks hold; this holds also
+    /// where they do not, and for a process that was stopped while another took its place.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the database.
+    pub fn take(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let term = self.write::<_, StoreError>("server", now, |tx| {
+            let term = term_of(tx)? + 1;
+            settings::set(tx, TERM, &term.to_string())?;
+            Ok(term)
+        })?;
+        self.term.store(term, Ordering::SeqCst);
+        Ok(term)
+    }
+
+    /// Is this process still the one that took the database last?
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] when it is not; or of the database.
+    pub fn is_mine(&self) -> Result<(), StoreError> {
+        self.read(|view| self.fence(view))
+    }
+
+    fn fence(&self, view: &View<'_>) -> Result<(), StoreError> {
+        match self.term.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            mine => match term_of(view)? {
+                term if term == mine => Ok(()),
+                term => Err(StoreError::Superseded { mine, term }),
+            },
+        }
     }
 
     /// Runs one transaction. `actor` (`operator:alice`, `host:ID`, `server`) and `now` go into the ledger.
@@ -102,6 +144,7 @@ impl Store {
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .map_err(|e| E::from(e.into()))?;
         let mut tx = Tx::new(&sql, actor, now);
+        self.fence(&tx).map_err(E::from)?;
         let out = change(&mut tx)?;
         tx.seal()?;
         let touched = std::mem::take(&mut tx.touched);
@@ -172,6 +215,11 @@ impl Store {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn term_of(view: &View<'_>) -> Result<u64, StoreError> {
+    let known = settings::get(view, TERM)?;
+    Ok(known.and_then(|term| term.parse().ok()).unwrap_or(0))
 }
 
 /// A panic in a transaction rolled it back, so what the lock guards is whole.

@@ -521,3 +521,30 @@ fn a_finding_in_a_few_words_says_the_same_as_the_whole() {
     let got = store.read(|v| findings::get(v, &id, "CVE-1", &whole.source)).unwrap();
     assert_eq!(got.map(|r| r.finding), Some(whole));
 }
+
+#[test]
+fn a_server_that_another_has_superseded_reads_on_and_writes_nothing() {
+    let (_dir, path, first) = store();
+    assert_eq!(first.take(at(1)).unwrap(), 1);
+    enrol(&first, "h1", "web-1").unwrap();
+    first.is_mine().unwrap();
+    let second = Store::open(&path).unwrap();
+    // Looking at the database, or repairing it, takes it from nobody.
+    enrol(&first, "h2", "web-2").unwrap();
+    assert_eq!(second.take(at(2)).unwrap(), 2);
+    let before = entries(&first);
+    for late in [enrol(&first, "h3", "web-3"), first.is_mine()] {
+        assert!(matches!(late, Err(StoreError::Superseded { mine: 1, term: 2 })), "{late:?}");
+    }
+    assert_eq!(entries(&first), before);
+    assert!(first.read(|v| hosts::find(v, "web-1")).is_ok());
+    enrol(&second, "h3", "web-3").unwrap();
+    // Whoever is superseded can come back only as a new one.
+    assert_eq!(
+        first.take(at(3)).map_err(|e| e.to_string()).unwrap_err().split(' ').next(),
+        Some("another")
+    );
+    assert_eq!(Store::open(&path).unwrap().take(at(3)).unwrap(), 3);
+    let ledger = second.read(ledger::verify).unwrap();
+    assert_eq!(ledger.broken, None);
+}

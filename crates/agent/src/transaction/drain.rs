@@ -29,7 +29,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
                 facts.notes.push(format!("{name} was out already ({}), and stays so", seen.status));
                 continue;
             }
-            if !place.has_another().map_err(|e| unwilling(place, "drain", &e))? {
+            if !seen.others {
                 return Err(last_server(&name));
             }
             ours.push(name.clone());
@@ -100,7 +100,7 @@ pub fn switch(tx: &Transaction<'_>, share: u32) -> StepResult {
         }
         let seen = place.look().map_err(|e| unwilling(place, "drain", &e))?;
         // The server has seen to it that others serve; this is for the day on which it is wrong.
-        if !seen.is_out() && !place.has_another().map_err(|e| unwilling(place, "drain", &e))? {
+        if !seen.is_out() && !seen.others {
             return Err(last_server(&place.to_string()));
         }
         let left = place.drain().map_err(|e| unwilling(place, "drain", &e))?;
@@ -121,7 +121,7 @@ fn last_server(place: &str) -> Fault {
 }
 
 fn places(tx: &Transaction<'_>) -> Result<Vec<Place>, Fault> {
-    balancer::places(&tx.settings.config_dir.join("balancers.d"))
+    balancer::places(&tx.settings.config_dir)
         .map_err(|e| fault("balancer", e, "mend the file, or remove it"))
 }
 
@@ -129,7 +129,7 @@ fn unwilling(place: &Place, what: &str, error: &std::io::Error) -> Fault {
     fault(
         "balancer",
         format!("cannot {what} {place}: {error}"),
-        "see that the balancer runs, and that its stats socket has `level admin` and is open to this host",
+        "see that the balancer runs, and that it can be reached from here: HAProxy by a stats socket with `level admin`, another by its program in hooks.d",
     )
 }
 

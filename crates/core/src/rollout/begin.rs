@@ -64,6 +64,7 @@ impl Rollout {
             wave_ended_at: None,
             wave_not_before: None,
             hosts,
+            shares_from: None,
             traffic: BTreeMap::new(),
             failures: 0,
             pardoned: 0,

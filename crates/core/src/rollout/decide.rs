@@ -9,9 +9,9 @@ use super::{
     Waiting,
 };
 use crate::plan::Wave;
-use crate::recall;
+use crate::recall::{self, Recall};
 use crate::{AssignmentId, Digest, Hold, HostId, Timestamp, later};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A grant dies after so many seconds unless it is redeemed; sooner when the host's window closes sooner.
@@ -45,7 +45,9 @@ impl Rollout {
     ///    Ring 0: nothing starts before each work of the plan has a good test, where the plan asks for that. Nor before
     ///    somebody has let the wave begin, where its policy asks for that and no gate before it did.
     /// 5. All hosts of the wave ended: bake, gate, soak, next wave. A step of the traffic ends when every host of both
-    ///    pools has what it should; after a halt or an abort the traffic goes back, as long as there is a way back.
+    ///    pools has what it should; after a halt or an abort the traffic goes back, as long as there is a way back. Before
+    ///    each step, and before hosts of a pool are started, hosts are told again what they were told: a balancer that
+    ///    was reloaded since has forgotten it.
     /// 6. Otherwise the wave's hosts are granted, in the plan's order, as windows and budgets allow. In a rolling wave,
     ///    a patched host keeps its place until it was watched; one that does badly meanwhile halts the rollout.
     pub fn decide(&self, now: Timestamp, seen: &Observations) -> Decision {
@@ -82,6 +84,10 @@ impl Rollout {
             }
             decision.events.extend(self.mind_host(id, run, now, seen, &mut decision.wake_at));
         }
+        let mut owed = false;
+        if decision.events.is_empty() {
+            owed = self.take_back_recalled(seen, &mut decision);
+        }
         if decision.events.is_empty() {
             match &self.phase {
                 Phase::Running => self.advance(now, seen, by, &mut decision),
@@ -110,10 +116,44 @@ impl Rollout {
                 }
             }
         }
+        if owed {
+            // It has not ended as long as somebody is to be taken back.
+            decision.events.retain(|event| *event != RolloutEvent::Done);
+        }
         if !decision.events.is_empty() {
             decision.wake_at = Some(now);
         }
         decision
+    }
+
+    /// Rule 4: whoever was patched with a version that was recalled, to be taken back, is asked for the undo; so is who was
+    /// at work then. Once: an undo that a host refuses is for a person. Gives whether somebody cannot be asked yet.
+    fn take_back_recalled(&self, seen: &Observations, decision: &mut Decision) -> bool {
+        let undone: Vec<Recall> = seen.recalls.iter().filter(|r| r.undo).cloned().collect();
+        if undone.is_empty() {
+            return false;
+        }
+        let mut known = BTreeMap::new();
+        let mut owed = false;
+        for (id, run) in &self.hosts {
+            let Some(host) = self.plan.hosts.get(id) else { continue };
+            if run.state != HostState::Patched
+                || run.undo_asked.is_some()
+                || !seen.hosts.contains_key(id)
+            {
+                continue;
+            }
+            // What is the same for many hosts is asked once; by where it is kept, and only ever asked for.
+            let stops = known
+                .entry(Arc::as_ptr(&host.work))
+                .or_insert_with(|| recall::stops(&undone, &host.order.changes));
+            let Some(Hold::Recalled { reason, .. }) = stops else { continue };
+            match self.undo_event(id, &format!("recalled: {reason}"), seen) {
+                Ok(event) => decision.events.push(event),
+                Err(_) => owed = true,
+            }
+        }
+        owed
     }
 
     /// Every host has ended.
@@ -269,6 +309,17 @@ impl Rollout {
         }
         if self.all_over() && !self.way_back_stands() {
             return decision.events.push(RolloutEvent::Done);
+        }
+        if let Some(pools) = &self.plan.pools
+            && self.unfinished(self.wave) > 0
+            && self.is_untouched(self.wave)
+            && self.wave_not_before.is_none_or(|at| now >= at)
+        {
+            match self.confirm(pools, now, seen, decision) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(hold) => return decision.events.push(Verdict::halts(hold, Vec::new())),
+            }
         }
         let unfinished = self.unfinished(self.wave);
         if unfinished > 0 {

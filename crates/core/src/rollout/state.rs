@@ -146,6 +146,10 @@ impl Rollout {
                     );
                 }
                 self.gates.insert(*wave, at);
+                // The first step has no bake: what was told in it was told a moment ago.
+                if self.plan.waves.get(*wave as usize).is_none_or(|w| w.traffic != Some(0)) {
+                    self.forget_shares(at);
+                }
                 self.wave += 1;
                 self.wave_ended_at = None;
                 self.wave_not_before = Some(*next_not_before);
@@ -163,6 +167,7 @@ impl Rollout {
                 // What somebody had seen when they let the next ring begin was not this.
                 self.approved.remove(&(self.wave + 1));
                 self.withdraw_grants();
+                self.forget_shares(at);
                 // A step of the traffic is taken back, and has to be gone again.
                 if self.plan.waves.get(self.wave as usize).is_some_and(|w| w.traffic.is_some()) {
                     self.wave_ended_at = None;
@@ -175,7 +180,10 @@ impl Rollout {
                 self.phase = Phase::Paused { by: by.clone(), reason: reason.clone() };
                 self.withdraw_grants();
             }
-            (Phase::Paused { .. }, RolloutEvent::Resumed { .. }) => self.phase = Phase::Running,
+            (Phase::Paused { .. }, RolloutEvent::Resumed { .. }) => {
+                self.phase = Phase::Running;
+                self.forget_shares(at);
+            }
             (Phase::Halted { hold }, RolloutEvent::Resumed { .. }) => {
                 // A recall that was lifted says nothing about the wave: its gate judges as ever.
                 if !matches!(hold, Hold::Recalled { .. }) {
@@ -183,6 +191,7 @@ impl Rollout {
                     self.excused_wave = Some(self.wave);
                 }
                 self.phase = Phase::Running;
+                self.forget_shares(at);
                 self.faulted.clear();
                 // Somebody has seen to it: what could not be done is tried again.
                 self.traffic.retain(|_, run| !matches!(run.state, TrafficState::Failed { .. }));
@@ -193,6 +202,7 @@ impl Rollout {
             ) => {
                 let hold = Hold::Aborted { by: by.clone(), reason: reason.clone() };
                 self.phase = Phase::Aborted { by: by.clone(), reason: reason.clone() };
+                self.forget_shares(at);
                 let waiting = |(_, run): &(usize, &HostRun)| {
                     matches!(run.state, HostState::Pending | HostState::Granted)
                 };
@@ -275,6 +285,13 @@ impl Rollout {
         self.hosts
             .get_mut(host)
             .ok_or_else(|| illegal(event, &format!("host {host} is not in the plan")))
+    }
+
+    /// What hosts were told about their traffic before is told again before it is built on.
+    fn forget_shares(&mut self, at: Timestamp) {
+        if self.plan.pools.is_some() {
+            self.shares_from = Some(at);
+        }
     }
 
     /// Stopping is cheap: unredeemed grants die with pause and halt, and are given anew when it goes on.

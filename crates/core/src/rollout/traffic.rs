@@ -164,8 +164,9 @@ impl Rollout {
         seen: &Observations,
         decision: &mut Decision,
     ) -> Steered {
-        if let Some(rollout) = seen.pools_busy.clone() {
-            decision.wait(None, Hold::Busy { rollout });
+        if let Some(leader) = &seen.pools_busy {
+            let (rollout, phase) = (leader.rollout.clone(), leader.phase.to_owned());
+            decision.wait(None, Hold::TrafficLed { rollout, phase });
             return Steered::Moving;
         }
         let shares = self.shares(pools, aim, now, seen);
@@ -208,6 +209,42 @@ impl Rollout {
         }
     }
 
+    /// Has no host of the wave been started yet?
+    pub(super) fn is_untouched(&self, wave: u32) -> bool {
+        let hosts = self.plan.waves.get(wave as usize).map(|w| &w.hosts);
+        hosts.into_iter().flatten().filter_map(|id| self.hosts.get(id)).all(|run| run.grants == 0)
+    }
+
+    /// Before hosts of a pool are started: the requests are where the last step has brought them. `false`: hosts were told
+    /// so again, and have not answered.
+    ///
+    /// # Errors
+    /// Why the traffic cannot be set.
+    pub(super) fn confirm(
+        &self,
+        pools: &Pools,
+        now: Timestamp,
+        seen: &Observations,
+        decision: &mut Decision,
+    ) -> Result<bool, Hold> {
+        let Some(aim) = self.traffic_aim().filter(|_| !self.traffic.is_empty()) else {
+            return Ok(true);
+        };
+        match self.steer(pools, aim, false, now, seen, decision) {
+            Steered::Reached | Steered::ReachedButSilent => Ok(true),
+            Steered::Moving => Ok(false),
+            Steered::Stuck(hold) => Err(hold),
+        }
+    }
+
+    /// Both lead the traffic of some host.
+    pub fn leads_with(&self, other: &Self) -> bool {
+        let (Some(ours), Some(theirs)) = (&self.plan.pools, &other.plan.pools) else {
+            return false;
+        };
+        ours.hosts().any(|host| theirs.has(host))
+    }
+
     fn traffic_failed(&self, id: &HostId, reason: &str) -> Hold {
         let reason = format!("the traffic of host {} cannot be set: {reason}", self.name_of(id));
         Hold::GateFailed { wave: self.wave, reason }
@@ -224,11 +261,18 @@ impl Rollout {
         let host = seen.hosts.get(id);
         let heard = host.and_then(|h| h.last_seen);
         let told = self.traffic.get(id).filter(|run| run.share == share);
-        if told.is_some_and(|run| run.state == TrafficState::Set) {
+        let set = told.is_some_and(|run| run.state == TrafficState::Set);
+        let asked_at = told.map(|run| run.asked_at);
+        // Who fell silent at work may be at it still: an order beside that would overtake its end.
+        let may_work = self.hosts.get(id).is_some_and(|run| run.silent);
+        if set && (may_work || asked_at >= self.shares_from) {
             return Led::There;
         }
-        let asked_at = told.map(|run| run.asked_at);
         if self.is_silent(heard.max(asked_at), now, seen) {
+            // It had done what it was told, and cannot be told again.
+            if set {
+                return Led::There;
+            }
             decision.wait(Some(id), Hold::HostSilent { last_seen: heard });
             return Led::Mute;
         }
@@ -415,7 +459,9 @@ impl Rollout {
                 if self.highest_generation(host) >= *generation {
                     return refuse("the generation does not grow");
                 }
-                let before = self.traffic.get(host).filter(|run| run.share == *share);
+                let failed = |run: &&TrafficRun| matches!(run.state, TrafficState::Failed { .. });
+                let before =
+                    self.traffic.get(host).filter(|run| run.share == *share).filter(failed);
                 let run = TrafficRun {
                     share: *share,
                     assignment: assignment.clone(),

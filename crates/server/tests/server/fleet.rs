@@ -21,6 +21,7 @@ use fettle_wire::api::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -325,10 +326,24 @@ pub(crate) fn agent_call<T: DeserializeOwned>(
     what: &str,
     body: &impl Serialize,
 ) -> Result<T, (u16, Problem)> {
+    try_agent_call(lab, identity, what, body).unwrap()
+}
+
+/// The same of a server that may be gone before it has answered, or in the middle of it.
+pub(crate) fn try_agent_call<T: DeserializeOwned>(
+    lab: &Lab,
+    identity: Option<&Identity>,
+    what: &str,
+    body: &impl Serialize,
+) -> io::Result<Result<T, (u16, Problem)>> {
     let path = format!("/agent/v1/{what}");
-    let stream = tls(lab.agents, &lab.ca, identity).unwrap();
-    let answer = ask(stream, "POST", &path, &[], &serde_json::to_vec(body).unwrap()).unwrap();
-    if answer.status == 200 { Ok(answer.json()) } else { Err((answer.status, answer.json())) }
+    let stream = tls(lab.agents, &lab.ca, identity)?;
+    let answer = ask(stream, "POST", &path, &[], &serde_json::to_vec(body).unwrap())?;
+    Ok(if answer.status == 200 {
+        Ok(serde_json::from_slice(&answer.body)?)
+    } else {
+        Err((answer.status, serde_json::from_slice(&answer.body)?))
+    })
 }
 
 impl Agent {
@@ -389,9 +404,18 @@ impl Agent {
 
     /// Speaks, sends its inventory if it is wanted, and takes an assignment as a real agent would.
     pub(crate) fn checkin(&mut self, lab: &Lab) -> CheckInReply {
-        let mut reply: CheckInReply = self.call(lab, "checkin", &self.says(false)).unwrap();
+        self.try_checkin(lab).unwrap()
+    }
+
+    /// The same with a server that may be gone before it has answered: then nothing has changed here.
+    pub(crate) fn try_checkin(&mut self, lab: &Lab) -> io::Result<CheckInReply> {
+        let call = |whole| {
+            try_agent_call(lab, Some(&self.identity), "checkin", &self.says(whole))?
+                .map_err(|(status, problem)| io::Error::other(format!("{status} {problem}")))
+        };
+        let mut reply: CheckInReply = call(false)?;
         if reply.want_inventory {
-            reply = self.call(lab, "checkin", &self.says(true)).unwrap();
+            reply = call(true)?;
             assert!(!reply.want_inventory);
         }
         for (assignment, entries) in std::mem::take(&mut self.journals) {
@@ -414,7 +438,7 @@ impl Agent {
                 self.note(&assignment.clone(), TxEvent::Begun { assignment });
             }
         }
-        reply
+        Ok(reply)
     }
 
     /// The assignment it works on.
@@ -478,7 +502,7 @@ impl Agent {
         self.undo(assignment, &reason);
     }
 
-    fn undo(&mut self, assignment: &Assignment, reason: &str) {
+    pub(crate) fn undo(&mut self, assignment: &Assignment, reason: &str) {
         self.note(assignment, TxEvent::UndoStarted { reason: reason.into() });
         self.note(assignment, TxEvent::UndoFinished { facts: UndoFacts::default() });
         self.note(

@@ -173,3 +173,35 @@ fn a_recall_outlives_the_server_and_is_made_and_lifted_by_the_pages_too() {
     assert!(page(&lab, "/recalls", &cookie).text().contains("Nothing is recalled"));
     assert_eq!(plan(&lab).plan.hosts.len(), 1);
 }
+
+#[test]
+fn a_host_that_was_at_work_when_the_version_was_recalled_is_taken_back_when_it_has_ended() {
+    let mut lab = Lab::furnished();
+    let mut agents = fleet(&lab);
+    start(&lab);
+    until("an assignment", || {
+        agents[0].checkin(&lab);
+        agents[0].at_work()
+    });
+    let assignment = agents[0].at_work().unwrap();
+    agents[0].prepare(&assignment);
+    assert_eq!(agents[0].redeem(&lab, &assignment), RedeemReply::Go);
+    let told: RecallDetail = lab.post("/recalls", &recall("eats files", true));
+    assert!(told.row.recall.undo, "it stands for those who have not ended too");
+    assert_eq!(told.rollouts[0].at_work, 1);
+    lab.restart();
+    agents[0].patch(&assignment);
+    agents[0].checkin(&lab);
+    let undone = until("the undo", || {
+        for agent in &mut agents {
+            agent.checkin(&lab);
+            agent.work(&lab, true);
+        }
+        Some(rollout(&lab)).filter(|r| r.row.hosts_by_state.get("undone") == Some(&1))
+    });
+    assert!(matches!(undone.row.phase, Phase::Halted { hold: Hold::Recalled { .. } }));
+    let asked = undone.hosts.iter().find_map(|h| h.run.undo_asked.clone());
+    assert_eq!(asked.as_deref(), Some("recalled: eats files"));
+    assert_eq!(one(&lab).row.hosts, 0);
+    assert_eq!(lab.get::<LedgerVerified>("/ledger/verify").broken, None);
+}

@@ -291,7 +291,7 @@ fn two_pools_change_places_though_the_server_dies_before_every_order() {
     let mut agents = vec![lab.host("blue-1", "blue"), lab.host("green-1", "green")];
     start(&lab);
     let mut told = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..10 {
         let at = next_at_work(&lab, &mut agents);
         let assignment = agents[at].at_work().unwrap();
         lab.restart();
@@ -309,7 +309,11 @@ fn two_pools_change_places_though_the_server_dies_before_every_order() {
     told[3..5].sort();
     assert_eq!(
         told,
-        ["0: 100 %", "1: 0 %", "1: patch", "0: 50 %", "1: 50 %", "1: 100 %", "0: 0 %", "0: patch"]
+        [
+            "0: 100 %", "1: 0 %", "1: patch", "0: 50 %", "1: 50 %", "1: 100 %", "0: 0 %",
+            // Whatever the balancer has forgotten while the step baked is set again before blue is touched.
+            "1: 100 %", "0: 0 %", "0: patch"
+        ]
     );
     let done = finished(&lab, &mut agents);
     let last: Vec<_> = done.traffic.iter().map(|t| (t.pool.as_str(), t.share)).collect();

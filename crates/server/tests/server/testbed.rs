@@ -178,3 +178,34 @@ fn nobody_ends_a_change_of_a_host_by_telling_of_a_test() {
     let again = host.checkin(&lab).assignment.expect("its order stands");
     assert_eq!(again.open(&host.assignment_key).unwrap().id, assignment.id);
 }
+
+#[test]
+fn an_interrupted_test_is_asked_again_by_itself_three_times_and_says_why() {
+    let (lab, _hosts, mut worker) = furnished();
+    let made = plan(&lab);
+    let why = "something else was wanted of its worker";
+    let interrupted = TestReport::not_tested("interrupted", why, "ask for the test again").verdict;
+    for time in 1..=4 {
+        let (assignment, _) = told(&lab, &mut worker);
+        tells(&lab, &worker, &assignment, interrupted.clone()).unwrap();
+        tells(&lab, &worker, &assignment, interrupted.clone()).unwrap();
+        let all: Page<TestRow> = lab.get("/tests");
+        assert_eq!(all.total, u64::min(time + 1, 4), "once for each end, said twice or not");
+    }
+    assert!(worker.checkin(&lab).assignment.is_none(), "now a person decides");
+    let tests: PlanTests = lab.get(&format!("/plans/{}/tests", made.number));
+    let hold = tests.hold.unwrap().to_string();
+    assert!(hold.contains(why), "{hold}");
+    // Who asks again begins anew, and is told why it waits.
+    let again = RunTests { again: true };
+    let asked: PlanTests = lab.post(&format!("/plans/{}/tests", made.number), &again);
+    let fettle_core::testbed::TestState::Waiting { why: said } = &asked.tests[0].state else {
+        panic!("{:?}", asked.tests)
+    };
+    assert!(said.contains(why), "{said}");
+    let (assignment, _) = told(&lab, &mut worker);
+    tells(&lab, &worker, &assignment, Verdict::Passed).unwrap();
+    let tests: PlanTests = lab.get(&format!("/plans/{}/tests", made.number));
+    assert_eq!((tests.percent, tests.hold), (100, None));
+    assert_eq!(lab.get::<LedgerVerified>("/ledger/verify").broken, None);
+}

@@ -374,6 +374,7 @@ pub(crate) fn recall() -> RecallDetail {
         reason: "handshakes with old clients fail since this version".into(),
         by: "alice".into(),
         at: now() - jiff::SignedDuration::from_mins(12),
+        undo: false,
     };
     let hold = recall.hold("openssl");
     RecallDetail {

@@ -166,6 +166,7 @@ impl World {
             reason: "eats file systems".to_owned(),
             by: "alice".to_owned(),
             at: self.now,
+            undo: false,
         });
         self.signal();
         true
@@ -196,7 +197,7 @@ impl World {
             // Nor does a rollout whose pools another one holds ever go on while that one stands halted.
             let full = |w: &fettle_core::rollout::Waiting| {
                 matches!(w.hold, Hold::BudgetUsed { .. })
-                    || (w.host.is_none() && matches!(w.hold, Hold::Busy { .. }))
+                    || (w.host.is_none() && matches!(w.hold, Hold::TrafficLed { .. }))
             };
             if row.state.ended_at.is_none()
                 && holds.iter().any(full)

@@ -104,7 +104,7 @@ impl World {
                 Hold::Bake { .. } if waiting.host.is_some() => "host watched",
                 Hold::BudgetUsed { .. } => "budget reached",
                 Hold::WindowClosed { .. } => "window held",
-                Hold::Busy { .. } if waiting.host.is_none() => "pools busy",
+                Hold::TrafficLed { .. } => "pools busy",
                 Hold::Busy { .. } => "busy elsewhere",
                 Hold::NoData { .. } => "no data yet",
                 Hold::NotTested { .. } => "no good test yet",

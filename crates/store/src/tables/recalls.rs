@@ -12,7 +12,7 @@ use serde_json::json;
 /// [`StoreError`] of the database.
 pub fn all(view: &View<'_>) -> Result<Vec<Recall>, StoreError> {
     view.all(
-        "SELECT package, version, reason, by, at FROM recalls ORDER BY at DESC, package, version",
+        "SELECT package, version, reason, by, at, undo FROM recalls ORDER BY at DESC, package, version",
         [],
         |row| {
             Ok(Recall {
@@ -21,12 +21,14 @@ pub fn all(view: &View<'_>) -> Result<Vec<Recall>, StoreError> {
                 reason: row.get(2)?,
                 by: row.get(3)?,
                 at: from_micros(row.get(4)?),
+                undo: row.get(5)?,
             })
         },
     )
 }
 
-/// Recalls a version. Recalled again it has the new reason; who first recalled it and when stays in the ledger.
+/// Recalls a version. Recalled again it has the new reason; who first recalled it and when stays in the ledger, and who is
+/// to be taken back is not forgotten by it.
 ///
 /// # Errors
 /// [`StoreError`] of the database.
@@ -36,15 +38,18 @@ pub fn add(
     version: &str,
     by: &str,
     reason: &str,
+    undo: bool,
 ) -> Result<(), StoreError> {
     let now = micros(tx.now());
     tx.execute(
-        "INSERT INTO recalls (package, version, reason, by, at) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (package, version) DO UPDATE \
-         SET reason = excluded.reason, by = excluded.by, at = excluded.at",
-        params![package, version, reason, by, now],
+        "INSERT INTO recalls (package, version, reason, by, at, undo) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (package, version) DO UPDATE SET reason = excluded.reason, by = excluded.by, at = excluded.at, \
+         undo = max(undo, excluded.undo)",
+        params![package, version, reason, by, now, undo],
     )?;
-    let body = json!({ "package": package, "version": version, "by": by, "reason": reason });
+    let body = json!({
+        "package": package, "version": version, "by": by, "reason": reason, "undo": undo,
+    });
     tx.record("version.recalled", &format!("{package}={version}"), body);
     Ok(())
 }

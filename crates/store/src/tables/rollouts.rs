@@ -2,10 +2,12 @@
 
 use crate::view::{from_json, from_micros, int, micros, to_json};
 use crate::{StoreError, Tx, View};
+use fettle_core::policy::glob;
 use fettle_core::rollout::{Rollout, RolloutEvent};
 use fettle_core::{RolloutId, Timestamp};
 use rusqlite::{Row, params};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// An event with its place and time.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,7 +162,40 @@ pub fn create(
          VALUES ($1, $2, $3, $4, 0, '', 0, $5)",
         params![state.id.as_str(), int(number), int(state.plan.number), state.plan.policy, now],
     )?;
+    let changes = state.plan.hosts.values().flat_map(|host| &host.order.changes);
+    let versions: BTreeSet<(&str, &str)> =
+        changes.map(|change| (change.to.as_str(), change.name.as_str())).collect();
+    for (version, package) in versions {
+        tx.execute(
+            "INSERT OR IGNORE INTO rollout_versions (version, package, rollout) VALUES ($1, $2, $3)",
+            params![version, package, state.id.as_str()],
+        )?;
+    }
     append(tx, state, std::slice::from_ref(event))
+}
+
+/// Rollouts that bring a version of one of these packages (a glob), newest first.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn that_bring(
+    view: &View<'_>,
+    packages: &str,
+    version: &str,
+) -> Result<Vec<RolloutId>, StoreError> {
+    let found = view.all(
+        "SELECT package, rollout FROM rollout_versions JOIN rollouts ON rollouts.id = rollout \
+         WHERE rollout_versions.version = $1 ORDER BY rollouts.number DESC, package",
+        [version],
+        |row| Ok((row.get::<_, String>(0)?, RolloutId(row.get(1)?))),
+    )?;
+    let mut ids: Vec<RolloutId> = found
+        .into_iter()
+        .filter(|(package, _)| glob::matches(packages, package))
+        .map(|(_, id)| id)
+        .collect();
+    ids.dedup();
+    Ok(ids)
 }
 
 /// Keeps events. `state` is the fold *with* them; the rollout must stand where they were decided on.

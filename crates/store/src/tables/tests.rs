@@ -2,7 +2,7 @@
 
 use crate::view::{from_json, from_micros, int, micros, to_digest, to_json};
 use crate::{StoreError, Tx, View};
-use fettle_core::testbed::{TestReport, Work};
+use fettle_core::testbed::{ASKED_AGAIN, TestReport, Work};
 use fettle_core::{AssignmentId, HostId, Timestamp};
 use rusqlite::{Row, params};
 use serde_json::json;
@@ -92,6 +92,35 @@ pub fn of_work(view: &View<'_>, work: &Work) -> Result<Option<TestRecord>, Store
         params![work.cohort.to_string(), work.changes.to_string()],
         read,
     )
+}
+
+/// How many tests of some work in a row were interrupted, the last of them being the newest that has ended, up to test
+/// `number`; and why that one was.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn interruptions(
+    view: &View<'_>,
+    work: &Work,
+    number: u64,
+) -> Result<(u32, Option<String>), StoreError> {
+    let ended = view.all(
+        &format!(
+            "SELECT {COLUMNS} FROM tests WHERE cohort = $1 AND changes = $2 AND number <= $3 AND ended_at IS NOT NULL \
+             ORDER BY number DESC LIMIT $4"
+        ),
+        params![
+            work.cohort.to_string(),
+            work.changes.to_string(),
+            int(number),
+            // One more than is ever asked again by itself tells enough.
+            ASKED_AGAIN + 1
+        ],
+        read,
+    )?;
+    let reports = ended.iter().filter_map(|test| test.ended.as_ref()).map(|(_, report)| report);
+    let why: Vec<&str> = reports.map_while(|report| report.interruption()).collect();
+    Ok((why.len() as u32, why.first().map(|why| (*why).to_owned())))
 }
 
 /// Tests that have not ended, oldest first.

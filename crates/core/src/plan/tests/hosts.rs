@@ -133,6 +133,7 @@ fn a_recalled_version_is_held_for_every_cohort_and_says_who_recalled_it() {
         reason: "answers 500".into(),
         by: "alice".into(),
         at: at(NOW),
+        undo: false,
     };
     for harmless in [recall("nginx", "1.22.9"), recall("nginx-common", "1.22.2")] {
         world.recalls = vec![harmless];
@@ -161,6 +162,7 @@ fn a_recall_holds_for_each_of_the_hosts_that_are_decided_about_once() {
         reason: "answers 500".into(),
         by: "alice".into(),
         at: at(NOW),
+        undo: false,
     }];
     let plan = world.plan();
     for host in ["h", "i"] {

@@ -53,6 +53,14 @@ impl World {
         self.report(id, &assignment, vec![TxEvent::Ended { outcome: refused("balancer") }]);
     }
 
+    /// Everybody is told again what they were told, and says that it is so; gives what follows.
+    fn made_sure(&mut self) -> Vec<String> {
+        assert_eq!(self.traffic(), ["g1 100", "g2 100"], "nobody is out before somebody is in");
+        assert_eq!(self.look(), ["traffic-asked", "traffic-asked"]);
+        assert_eq!(self.traffic(), ["b1 0", "b2 0"]);
+        self.look()
+    }
+
     /// Up to green being patched and watched.
     fn patch_green(&mut self) {
         self.look();
@@ -80,7 +88,8 @@ fn green_is_patched_then_gets_the_requests_in_steps_and_blue_is_the_way_back_unt
     assert_eq!(w.traffic(), ["b1 0", "b2 0"]);
     assert_eq!(w.look(), ["wave-ended 3"]);
     assert_eq!(w.word("b1"), "pending");
-    assert_eq!(w.pass(300), ["gate-passed 3", "granted b1", "granted b2"]);
+    assert_eq!(w.pass(300), ["gate-passed 3", "traffic-asked", "traffic-asked"]);
+    assert_eq!(w.made_sure(), ["granted b1", "granted b2"]);
     assert!(!w.rollout.way_back_stands());
     BLUE.iter().for_each(|id| w.runs(id, Outcome::Patched));
     assert_eq!(w.look(), ["done"]);
@@ -150,8 +159,11 @@ fn an_order_that_fails_is_given_three_times_then_the_traffic_turns_back() {
         assert_eq!(w.look(), ["traffic-asked"]);
     }
     w.refuses_traffic("g1");
-    assert_eq!(w.look()[0], "halted gate-failed");
-    assert_eq!(w.traffic(), ["g1 0", "g2 0"], "blue has it all the time");
+    assert_eq!(w.pass(1)[0], "halted gate-failed");
+    // Blue has had it all the time, as far as is known; what g2 was told before is still on its way.
+    assert_eq!(w.traffic(), ["b1 100", "b2 100", "g2 100"]);
+    w.look();
+    assert_eq!(w.traffic(), ["g1 0", "g2 0"]);
     let resume = w.rollout.resume("alice", "the balancer is mended").unwrap();
     w.take(&resume);
     w.look();
@@ -185,6 +197,7 @@ fn once_blue_is_being_patched_there_is_no_way_back_and_green_keeps_the_traffic()
     w.traffic();
     w.look();
     w.pass(300);
+    w.made_sure();
     w.runs("b1", undone());
     assert_eq!(w.look(), ["halted too-many-failures"]);
     assert_eq!(w.rollout.traffic_aim(), Some(100));
@@ -194,9 +207,19 @@ fn once_blue_is_being_patched_there_is_no_way_back_and_green_keeps_the_traffic()
 #[test]
 fn a_rollout_leads_no_traffic_while_an_earlier_one_leads_it() {
     let mut w = world(&[100], gate());
-    w.seen.pools_busy = Some("ro-0".into());
-    assert_eq!(w.look(), [""; 0]);
-    assert!(matches!(w.waits_for(), Some(Hold::Busy { .. })));
+    for (phase, to_do) in [
+        ("running", "begins when that one has ended"),
+        ("halted", "fettle rollout abort ro-0 --reason WHY"),
+        ("paused", "fettle rollout resume ro-0 --reason WHY"),
+        ("aborted", "has given the requests back"),
+    ] {
+        w.seen.pools_busy = Some(Leader { rollout: "ro-0".into(), phase });
+        assert_eq!(w.look(), [""; 0]);
+        let hold = w.waits_for().unwrap();
+        assert_eq!(hold.code(), "traffic-led");
+        let said = hold.to_string();
+        assert!(said.contains("ro-0") && said.contains(phase) && said.contains(to_do), "{said}");
+    }
     w.seen.pools_busy = None;
     assert_eq!(w.look(), ["traffic-asked", "traffic-asked"]);
 }
@@ -282,4 +305,64 @@ fn an_abort_stays_open_for_a_silent_host_that_has_requests_and_ends_where_nobody
     let said = w.look();
     assert!(said.contains(&"done".to_owned()), "{said:?}");
     assert!(!said.contains(&"traffic-asked".to_owned()), "green serves: nobody else is there");
+}
+
+#[test]
+fn a_step_makes_sure_of_what_was_set_before_for_a_balancer_forgets_it_when_it_is_reloaded() {
+    let mut w = world(&[100], gate());
+    w.patch_green();
+    assert_eq!(w.traffic(), ["g1 100", "g2 100"]);
+    w.look();
+    assert_eq!(w.traffic(), ["b1 0", "b2 0"]);
+    assert_eq!(w.look(), ["wave-ended 2"]);
+    // While it baked, the balancer may have been reloaded: blue is not patched before it is out for sure.
+    let said = w.pass(301);
+    assert_eq!(said, ["gate-passed 2", "traffic-asked", "traffic-asked"]);
+    assert_eq!(w.made_sure(), ["granted b1", "granted b2"]);
+    // Each host once: who is at work is not told again.
+    w.runs("b1", Outcome::Patched);
+    assert_eq!(w.look(), [""; 0]);
+    w.runs("b2", Outcome::Patched);
+    assert_eq!(w.look(), ["done"]);
+}
+
+#[test]
+fn after_a_halt_whoever_has_had_the_requests_all_the_time_is_told_so_again() {
+    let mut w = world(&[100], gate());
+    w.look();
+    w.traffic();
+    w.look();
+    w.traffic();
+    w.look();
+    w.try_redeem("g2").unwrap();
+    w.runs("g1", undone());
+    let said = w.pass(1);
+    assert_eq!(said.last().map(String::as_str), Some("traffic-asked"), "{said:?}");
+    assert_eq!(w.traffic(), ["b1 100", "b2 100"]);
+    w.look();
+    // The one that is still at work is left alone until it has ended.
+    assert_eq!(w.traffic(), ["g1 0"]);
+    w.runs("g2", Outcome::Patched);
+    w.look();
+    assert_eq!(w.traffic(), ["g2 0"]);
+    assert_eq!(w.look(), [""; 0]);
+    let phase = w.rollout.phase.clone();
+    assert!(matches!(phase, Phase::Halted { .. }), "{phase:?}");
+}
+
+#[test]
+fn a_host_that_did_what_it_was_told_and_fell_silent_keeps_nobody_waiting() {
+    let mut w = world(&[100], gate());
+    w.patch_green();
+    w.traffic();
+    w.look();
+    w.traffic();
+    w.look();
+    w.mute.push("b2".into());
+    let said = w.pass(1301);
+    assert!(said.contains(&"gate-passed 2".to_owned()), "{said:?}");
+    w.traffic();
+    w.look();
+    assert_eq!(w.traffic(), ["b1 0"], "b2 was out when it fell silent");
+    assert_eq!(w.look(), ["granted b1"]);
 }

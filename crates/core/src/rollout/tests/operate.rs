@@ -174,6 +174,7 @@ fn whatever_a_host_is_answered_but_yes_is_not_now_and_no_failure_and_nothing_els
             reason: "it eats files".into(),
             by: "alice".into(),
             at: t0(),
+            undo: false,
         }
     }
     fn closed(w: &mut World, hold: Hold) {
@@ -499,6 +500,7 @@ fn recall(version: &str) -> Recall {
         reason: "answers 500".into(),
         by: "bob".into(),
         at: t0(),
+        undo: false,
     }
 }
 
@@ -535,4 +537,36 @@ fn a_recall_leaves_a_rollout_alone_whose_hosts_all_have_the_version() {
     assert_eq!(w.look(), [] as [&str; 0]);
     w.ends("a", Outcome::Patched);
     assert_eq!(w.look(), ["done"]);
+}
+
+#[test]
+fn a_recall_that_takes_back_reaches_who_was_at_work_once_and_keeps_the_rollout_open_for_it() {
+    let taken_back = || Recall { undo: true, ..recall("1.1") };
+    let mut w = World::new(plan(&[&["a"]], gate()));
+    w.look();
+    w.try_redeem("a").unwrap();
+    w.seen.recalls = vec![Recall { undo: true, ..recall("1.2") }, taken_back()];
+    assert_eq!(w.look(), [] as [&str; 0], "it is never left half changed");
+    w.ends("a", Outcome::Patched);
+    // Somebody else is at work on it for a moment: the rollout stays open.
+    w.host("a").busy = Some("ro-9".into());
+    assert_eq!(w.look(), [] as [&str; 0]);
+    assert_eq!(w.rollout.ended_at, None);
+    w.host("a").busy = None;
+    assert_eq!(w.look(), ["undo-asked a"]);
+    assert_eq!(w.run("a").undo_asked.as_deref(), Some("recalled: answers 500"));
+    // It touched nothing, and says so: it is not asked again.
+    let undo = w.run("a").undo.clone().unwrap().assignment;
+    w.report("a", &undo, vec![TxEvent::Ended { outcome: refused("no-space") }]);
+    assert_eq!(w.look(), ["done"]);
+    assert_eq!(w.word("a"), "patched");
+
+    // Where others wait, it halts as ever; a host that has left is nobody to take back.
+    let mut w = world();
+    w.try_redeem("a").unwrap();
+    w.seen.recalls = vec![taken_back()];
+    assert_eq!(w.look(), ["halted recalled"]);
+    w.ends("a", Outcome::Patched);
+    w.seen.hosts.remove(&HostId::from("a"));
+    assert_eq!(w.look(), [] as [&str; 0]);
 }
