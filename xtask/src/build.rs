@@ -44,9 +44,24 @@ pub(crate) fn agent() -> Result<PathBuf> {
         .args(["--bin", "fettle-agent", "--target", &triple, "--"])
         .arg(format!("-Clink-arg=-Wl,-T,{}", script.display()))
         .arg("-Clink-arg=-Wl,--no-eh-frame-hdr")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        .env("RUSTFLAGS", format!("-Ctarget-feature=+crt-static {}", same_paths()));
     run(&mut command)?;
     Ok(target().join(triple).join("agent/fettle-agent"))
+}
+
+/// Flags under which a program is the same wherever it is built: messages of panics name source files, and those of
+/// libraries lie below somebody's home.
+pub(crate) fn same_paths() -> String {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
+        // As cargo itself finds it.
+        std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"))
+    });
+    let cargo = home.unwrap_or_default().join("registry/src");
+    format!(
+        "--remap-path-prefix={}=/fettle --remap-path-prefix={}=/cargo",
+        root().display(),
+        cargo.display()
+    )
 }
 
 /// What this compiler builds for when nothing is said.
