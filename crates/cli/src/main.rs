@@ -5,6 +5,8 @@ mod args;
 mod client;
 mod commands;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod evidence;
 mod feed;
 mod keep;
