@@ -7,7 +7,7 @@ use crate::trust::{SERVER_CERTIFICATE_SECONDS, authority_end};
 use crate::{rollouts, views};
 use fettle_core::rollout::Rollout;
 use fettle_core::{Problem, Timestamp};
-use fettle_store::{Store, StoreOptions, View, hosts, ledger, rollouts as stored_rollouts};
+use fettle_store::{View, hosts, ledger, rollouts as stored_rollouts};
 use fettle_wire::api::Health;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -61,8 +61,7 @@ pub fn offline(data: &Path, backups: &Path) -> Health {
 const DATABASE: &str = "fettle.db";
 
 fn by_file(database: &Path) -> Result<Told, Problem> {
-    let store = Store::open_with(database, StoreOptions { check: false, ..Default::default() })?;
-    store.read::<_, Problem>(|view| {
+    fettle_store::look_at::<_, Problem>(database, |view| {
         let all = hosts::all(view)?;
         let lost = all.iter().filter(|record| record.host.quarantined.is_some());
         let lost: Vec<String> = lost.map(|record| record.host.name.clone()).collect();
