@@ -44,7 +44,7 @@ pub(crate) fn agent() -> Result<PathBuf> {
         .args(["--bin", "fettle-agent", "--target", &triple, "--"])
         .arg(format!("-Clink-arg=-Wl,-T,{}", script.display()))
         .arg("-Clink-arg=-Wl,--no-eh-frame-hdr")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        .env("RUSTFLAGS", format!("-Ctarget-feature=+crt-static {}", same_paths()));
     if relocates_by_relr() {
         // Three bytes in a hundred of the program, all of which every start would read.
         command.arg("-Clink-arg=-Wl,--pack-dyn-relocs=relr");
@@ -65,6 +65,21 @@ fn is_at_least_2_36(said: &str) -> bool {
     let version = said.trim().strip_prefix("glibc ").unwrap_or_default();
     let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
     (numbers.next(), numbers.next()) >= (Some(2), Some(36))
+}
+
+/// Flags under which a program is the same wherever it is built: messages of panics name source files, and those of
+/// libraries lie below somebody's home.
+pub(crate) fn same_paths() -> String {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
+        // As cargo itself finds it.
+        std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"))
+    });
+    let cargo = home.unwrap_or_default().join("registry/src");
+    format!(
+        "--remap-path-prefix={}=/fettle --remap-path-prefix={}=/cargo",
+        root().display(),
+        cargo.display()
+    )
 }
 
 /// What this compiler builds for when nothing is said.

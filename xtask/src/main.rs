@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod deps;
+mod dist;
 mod faults;
 mod figures;
 mod fuzz;
@@ -34,6 +35,8 @@ enum Task {
     Bench(bench::Bench),
     /// Build the agent as it ships: one small static program.
     Agent,
+    /// Build the packages that people install.
+    Dist(dist::Dist),
     /// Real hosts to try things on.
     Lab(lab::LabCommand),
     /// The product's own rollout code under random events.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Test(test) => test.run(),
         Task::Bench(bench) => bench.run(),
         Task::Agent => build::agent().map(|program| println!("{}", program.display())),
+        Task::Dist(dist) => dist.run(),
         Task::Lab(command) => command.run(),
         Task::Sim(sim) => sim.run(),
         Task::Faults(faults) => faults.run(),

@@ -1,11 +1,13 @@
 //! `cargo xtask test`: everything that guards the main branch, in one command.
 
 use crate::build::{cargo, programs, run};
+use crate::dist::{self, Packing, Programs};
 use crate::{deps, lab};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use fettle_lab::requirements::{Requirement, needs};
 use fettle_lab::{Lab, LabConfig, requirements};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -66,10 +68,12 @@ impl Test {
                 Ok(())
             })?;
         }
+        timed("packages of two versions", || packages(&bins))?;
         let tested = timed("tests", || {
             let which = if self.long { "all" } else { "default" };
             run(cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--run-ignored", which])
                 .env("FETTLE_BIN_DIR", &bins)
+                .env("FETTLE_PACKAGES", bins.join("packages"))
                 .env("FETTLE_LAB", if lab_wanted { "1" } else { "0" }))
         });
         if lab_wanted {
@@ -88,6 +92,15 @@ impl Test {
         );
         Ok(())
     }
+}
+
+/// The programs as they were just built, packed as two versions: what upgrades and downgrades are tried with.
+fn packages(bins: &Path) -> Result<()> {
+    for (directory, version) in [("older", "0.0.1"), ("newer", "0.0.2")] {
+        let how = Packing { version, epoch: dist::epoch()?, fast: true };
+        dist::pack(&Programs::built(bins), &how, &bins.join("packages").join(directory))?;
+    }
+    Ok(())
 }
 
 fn timed<T>(what: &str, task: impl FnOnce() -> Result<T>) -> Result<T> {

@@ -174,7 +174,7 @@ fn run(mut words: Words) -> Result<(), Problem> {
             Ok(())
         }
         "enroll" => enroll::run(&settings, words),
-        "run" => crate::daemon::run(&settings),
+        "run" => words.nothing_more().and_then(|()| crate::daemon::run(&settings)),
         "check-order" => enroll::check_order(&settings, words),
         "inventory" => scan::inventory(&settings, words),
         "scan" => scan::run(&settings, words),

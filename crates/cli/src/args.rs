@@ -129,6 +129,8 @@ pub(crate) enum Command {
     Audit(Audit),
     /// Where the web pages are, and how to log in.
     Web,
+    /// What is wrong with the server, and what to do.
+    Doctor(Doctor),
     /// Copies of everything the server knows; on its own machine, whether it runs or not.
     #[command(subcommand)]
     Backup(Backup),
@@ -139,28 +141,51 @@ pub(crate) enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// Write the manual, a page for each command, into a directory.
+    Manual {
+        /// It is made where it is missing.
+        directory: PathBuf,
+    },
 }
 
-/// How the server runs.
+/// How the server runs. What has a variable can be set in `/etc/fettle/server.env` too.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
     /// Where database and keys are.
-    #[arg(long, default_value = "/var/lib/fettle", value_name = "DIR")]
+    #[arg(long, env = "FETTLE_SERVER_DATA", default_value = "/var/lib/fettle", value_name = "DIR")]
     pub(crate) data: PathBuf,
+    /// Where backups are made; looked at by `fettle doctor`.
+    #[arg(
+        long,
+        env = "FETTLE_SERVER_BACKUPS",
+        default_value = "/var/backups/fettle",
+        value_name = "DIR"
+    )]
+    pub(crate) backups: PathBuf,
     /// Address of API and web pages; loopback only.
-    #[arg(long, default_value = "127.0.0.1:8440", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "FETTLE_SERVER_OPERATOR_LISTEN",
+        default_value = "127.0.0.1:8440",
+        value_name = "ADDRESS"
+    )]
     pub(crate) operator_listen: SocketAddr,
     /// Address for agents.
-    #[arg(long, default_value = "0.0.0.0:8441", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "FETTLE_SERVER_AGENTS_LISTEN",
+        default_value = "0.0.0.0:8441",
+        value_name = "ADDRESS"
+    )]
     pub(crate) agents_listen: SocketAddr,
-    /// Another name or address that agents know the server by.
-    #[arg(long = "name", value_name = "NAME")]
+    /// Other names or addresses that agents know the server by, with commas.
+    #[arg(long = "name", env = "FETTLE_SERVER_NAMES", value_delimiter = ',', value_name = "NAME")]
     pub(crate) names: Vec<String>,
     /// Seconds between check-ins of an idle agent.
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    #[arg(long, env = "FETTLE_SERVER_CHECKIN_IDLE", default_value_t = 60, value_name = "SECONDS")]
     pub(crate) checkin_idle: u32,
     /// Seconds between check-ins of an agent at work.
-    #[arg(long, default_value_t = 1, value_name = "SECONDS")]
+    #[arg(long, env = "FETTLE_SERVER_CHECKIN_BUSY", default_value_t = 1, value_name = "SECONDS")]
     pub(crate) checkin_busy: u32,
 }
 
@@ -169,6 +194,7 @@ impl ServerArgs {
     pub(crate) fn options(&self) -> ServerOptions {
         ServerOptions {
             data_dir: self.data.clone(),
+            backups_dir: self.backups.clone(),
             operator: self.operator_listen,
             agents: self.agents_listen,
             names: self.names.clone(),
@@ -177,6 +203,17 @@ impl ServerArgs {
             ..ServerOptions::default()
         }
     }
+}
+
+/// What is looked at.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Look at this directory in place of asking a server: for one that does not come up. On its own machine.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// With --data: where its backups are.
+    #[arg(long, requires = "data", default_value = "/var/backups/fettle", value_name = "DIR")]
+    pub(crate) backups: PathBuf,
 }
 
 /// Backups.

@@ -35,6 +35,8 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             clap_complete::generate(*shell, &mut Cli::command(), "fettle", &mut std::io::stdout());
             Ok(())
         }
+        Command::Doctor(it) => crate::doctor::run(&ask, it),
+        Command::Manual { directory } => crate::manual::manual(directory),
         Command::Audit(Audit::Verify { file: Some(file) }) => verify_file(file, cli.globals.output),
         Command::Host(Host::List(it)) => {
             let limit = it.limit.to_string();

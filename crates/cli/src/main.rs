@@ -4,9 +4,13 @@ mod access;
 mod args;
 mod client;
 mod commands;
+mod doctor;
+#[cfg(test)]
+mod documents;
 mod evidence;
 mod feed;
 mod keep;
+mod manual;
 mod output;
 mod planning;
 mod policy;
@@ -19,7 +23,7 @@ mod watch;
 mod window;
 
 use args::{Cli, Command};
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use fettle_core::{Problem, ProblemKind};
 use std::process::ExitCode;
 
@@ -48,6 +52,7 @@ fn serve(options: &args::ServerArgs) -> Result<(), Problem> {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
+    known_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
     if options.checkin_busy == 0 || options.checkin_idle < options.checkin_busy {
         return Err(Problem::new(
             ProblemKind::Usage,
@@ -60,4 +65,43 @@ fn serve(options: &args::ServerArgs) -> Result<(), Problem> {
         ));
     }
     fettle_server::run(options.options())
+}
+
+/// What every variable of the server's settings begins with.
+const SETTING: &str = "FETTLE_SERVER_";
+
+/// A setting that is misspelt would be no setting, and nobody would know.
+fn known_variables(names: impl Iterator<Item = String>) -> Result<(), Problem> {
+    let cli = Cli::command();
+    let server = cli.find_subcommand("server");
+    let known: Vec<String> = server
+        .into_iter()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()))
+        .filter(|name| name.starts_with(SETTING))
+        .collect();
+    let mut unknown = names.filter(|name| name.starts_with(SETTING) && !known.contains(name));
+    match unknown.next() {
+        None => Ok(()),
+        Some(name) => Err(Problem::new(
+            ProblemKind::Usage,
+            "unknown-setting",
+            format!("{name} in the environment is no setting of the server"),
+            format!("it takes {}; the package reads /etc/fettle/server.env", known.join(", ")),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_nobody_knows_is_refused_by_its_name_and_others_are_nobodys_business() {
+        let names = |all: &[&str]| known_variables(all.iter().map(|n| (*n).to_owned()));
+        assert_eq!(names(&["PATH", "FETTLE_SERVER", "FETTLE_LOG", "FETTLE_SERVER_NAMES"]), Ok(()));
+        let problem = names(&["FETTLE_SERVER_AGENT_LISTEN"]).unwrap_err();
+        assert!(problem.message.contains("FETTLE_SERVER_AGENT_LISTEN"), "{problem:?}");
+        assert!(problem.hint.contains("FETTLE_SERVER_AGENTS_LISTEN"), "{problem:?}");
+    }
 }

@@ -262,3 +262,47 @@ fn feeds_cycles_and_emergencies_are_led_from_the_command_line() {
     assert_eq!(ended, 0, "{said}");
     assert!(said.contains("bundle of "), "{said}");
 }
+
+#[test]
+fn the_doctor_says_what_to_type_to_people_and_to_programs_with_or_without_a_server() {
+    let desk = desk();
+    let (said, ended) = desk.fettle(&["doctor"]);
+    assert_eq!(ended, 9, "{said}");
+    assert!(said.starts_with("✗ feeds"), "what is wrong comes first: {said}");
+    assert!(said.ends_with("→ fettle feed import --bundled\n"), "{said}");
+    assert_eq!(desk.fettle(&["feed", "import", "debian-tracker", "many.json"]).1, 0);
+    let (said, ended) = desk.fettle(&["doctor"]);
+    assert_eq!(ended, 0, "what is only odd is no failure: {said}");
+    assert!(said.contains("✓ ledger") && said.contains("! hosts"), "{said}");
+    let (said, ended) = desk.fettle(&["doctor", "-o", "json"]);
+    let health: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(ended, 0, "{said}");
+    assert!(health["symptoms"].as_array().unwrap().len() >= 10, "{said}");
+    // Beside it, without its token.
+    let (said, ended) = desk.fettle_as("nowhere", &["doctor", "--data", "data"]);
+    assert_eq!(ended, 0, "{said}");
+    assert!(said.contains("a server runs on these data"), "{said}");
+    let Desk { dir, running } = desk;
+    let address = running.operator_addr;
+    running.stop();
+    let desk = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_fettle"))
+            .args(["--server", &format!("http://{address}"), "--token-file", "data/operator.token"])
+            .args(args)
+            .current_dir(dir.path())
+            .env_clear()
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&said).into_owned(), output.status.code().unwrap())
+    };
+    let (said, ended) = desk(&["doctor"]);
+    assert_eq!(ended, 8, "{said}");
+    assert!(
+        said.ends_with("→ on the server: sudo fettle doctor --data /var/lib/fettle\n"),
+        "{said}"
+    );
+    let (said, ended) = desk(&["doctor", "--data", "data"]);
+    assert_eq!(ended, 9, "{said}");
+    assert!(said.contains("systemctl start fettle"), "{said}");
+}

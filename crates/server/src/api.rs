@@ -1,6 +1,7 @@
 //! The operator's API below `/api/v1`: JSON, described by OpenAPI, every failure a typed problem.
 
 mod approvals;
+mod doctor;
 mod events;
 mod evidence;
 mod feeds;
@@ -158,6 +159,7 @@ fn calls() -> Vec<Call> {
         (Admin, routes!(operators::revoke)),
         (Viewer, routes!(fleet::ledger)),
         (Viewer, routes!(fleet::verify_ledger)),
+        (Viewer, routes!(doctor::doctor)),
         (Viewer, routes!(events::events)),
         (Viewer, routes!(openapi)),
     ]

@@ -15,6 +15,7 @@ use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
 use fettle_store::Store;
 use fettle_vuln::exposure::Catalogue;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) trust: Trust,
     pub(crate) started_at: Timestamp,
+    /// Where agents are served, once they are.
+    pub(crate) agents_addr: OnceLock<SocketAddr>,
     /// Names the time since the last restore.
     pub(crate) epoch: OnceLock<String>,
     pub(crate) events: Hub,
@@ -165,6 +168,7 @@ impl App {
             store,
             trust,
             started_at: now(),
+            agents_addr: OnceLock::new(),
             epoch: OnceLock::new(),
             events: Hub::new(now()),
             counters: Counters::default(),

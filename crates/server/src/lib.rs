@@ -15,6 +15,7 @@
 //! | `tasks` | loops by timer and signal: rollouts, judging, presence, retention |
 //! | `rollouts` | events persisted with what follows from them, in one transaction |
 //! | [`backup`] | copies of all of it, and the way back from one |
+//! | [`doctor`] | what is wrong with this server, and what to do |
 //! | `cycles`, `emergencies` | what policies do by themselves, at their time and at once |
 //! | `feeds`, `judging` | vendors' data in force, and hosts judged by it |
 
@@ -24,6 +25,7 @@ mod api;
 mod app;
 pub mod backup;
 mod cycles;
+pub mod doctor;
 mod emergencies;
 mod events;
 pub mod evidence;

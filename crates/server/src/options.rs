@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub struct ServerOptions {
     /// Where database and keys are.
     pub data_dir: PathBuf,
+    /// Where backups are made: looked at, never written to.
+    pub backups_dir: PathBuf,
     /// API and web pages; plain HTTP, so on a loopback address only.
     pub operator: SocketAddr,
     /// Agents; mTLS.
@@ -39,6 +41,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from("/var/lib/fettle"),
+            backups_dir: PathBuf::from("/var/backups/fettle"),
             operator: SocketAddr::from((Ipv4Addr::LOCALHOST, 8440)),
             agents: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8441)),
             names: Vec::new(),

@@ -58,6 +58,8 @@ impl Server {
         store.take(now()).map_err(Problem::from)?;
         let (stop, stopped) = watch::channel(false);
         let app = Arc::new(App::new(options, store, trust, stopped.clone()));
+        // Set once: this is called once.
+        let _ = app.agents_addr.set(agents_addr);
         policies::load(&app)?;
         backup::settle(&app)?;
         load_feeds(&app)?;

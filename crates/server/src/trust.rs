@@ -5,6 +5,7 @@ mod authority;
 mod files;
 mod tls;
 
+pub(crate) use authority::{SERVER_CERTIFICATE_SECONDS, authority_end};
 pub(crate) use files::{claim_data_dir, read_or_make};
 pub(crate) use tls::{Peer, agent_tls};
 

@@ -7,6 +7,7 @@
 
 mod copy;
 mod error;
+mod examine;
 mod migrations;
 mod store;
 mod tables;
@@ -14,6 +15,7 @@ mod view;
 
 pub use copy::copy;
 pub use error::StoreError;
+pub use examine::{Examined, examine, look_at};
 pub use store::{Store, StoreOptions};
 pub use tables::{
     approvals, assignments, barred, cycles, emergencies, feed_sources, feeds, findings, hosts,

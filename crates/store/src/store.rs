@@ -243,7 +243,7 @@ pub(crate) fn connect(
     Ok(connection)
 }
 
-fn check(connection: &Connection) -> Result<(), StoreError> {
+pub(crate) fn check(connection: &Connection) -> Result<(), StoreError> {
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt { detail: verdict }) }
 }

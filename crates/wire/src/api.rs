@@ -34,6 +34,7 @@
 //! | `POST /tokens` [`MakeToken`] | [`TokenMade`] |
 //! | `GET /operators`, `POST /operators` [`AddOperator`], `DELETE /operators/{name}` | [`OperatorRow`], [`OperatorAdded`], nothing |
 //! | `POST /operators/{name}/token` [`RenewOperator`] | [`OperatorAdded`] |
+//! | `GET /doctor` | [`Health`] |
 //! | `GET /ledger?after=&limit=` , `GET /ledger/verify` | entries, [`LedgerVerified`] |
 //!
 //! Hosts are named by id or by name wherever a `{host}` stands. Errors are [`ApiProblem`].
@@ -59,6 +60,7 @@ macro_rules! dto {
     };
 }
 
+mod doctor;
 mod feeds;
 mod operator;
 mod plan;
@@ -67,6 +69,7 @@ mod recall;
 mod report;
 mod rollout;
 
+pub use doctor::{Health, Level, Symptom};
 pub use feeds::{BundleKeys, FeedHeldRow, FeedRow, FeedSourceRow, SetFeedSource, TrustBundleKey};
 pub use operator::{
     AddOperator, LedgerVerified, MakeToken, OperatorAdded, OperatorRow, RenewOperator, TokenMade,

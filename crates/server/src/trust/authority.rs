@@ -15,6 +15,8 @@ use std::time::Duration;
 pub(crate) const CLOCK_SLACK_SECONDS: u64 = 3600;
 /// The authority lives that long: to change it means to enrol every host again.
 const AUTHORITY_SECONDS: u64 = 20 * 365 * 86_400;
+/// The server's own certificate lives that long, and is made afresh at every start.
+pub(crate) const SERVER_CERTIFICATE_SECONDS: u64 = 366 * 86_400;
 
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -98,11 +100,22 @@ impl Authority {
         now: Timestamp,
     ) -> Result<(Certificate, KeyPair), Problem> {
         let key = KeyPair::generate().map_err(defect)?;
-        let year = 366 * 86_400;
-        let params =
-            leaf_params("fettle-server", names, ExtendedKeyUsagePurpose::ServerAuth, now, year)?;
+        let use_ = ExtendedKeyUsagePurpose::ServerAuth;
+        let params = leaf_params("fettle-server", names, use_, now, SERVER_CERTIFICATE_SECONDS)?;
         Ok((params.signed_by(&key, &self.issuer).map_err(defect)?, key))
     }
+}
+
+/// When the authority whose certificate is below `data` ends.
+pub(crate) fn authority_end(data: &Path) -> Result<Timestamp, String> {
+    let path = data.join("keys/ca.pem");
+    let shown = path.display();
+    let pem = std::fs::read_to_string(&path).map_err(|e| format!("{shown}: {e}"))?;
+    let der = pem_to_der(&pem).ok_or_else(|| format!("{shown} is no PEM certificate"))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der)
+        .map_err(|e| format!("{shown} is no certificate ({e})"))?;
+    let end = parsed.validity().not_after.timestamp();
+    Timestamp::from_second(end).map_err(|e| format!("{shown}: {e}"))
 }
 
 fn authority_params() -> Result<CertificateParams, Problem> {
