@@ -11,6 +11,7 @@ use std::io;
 mod configuration;
 pub mod dpkg;
 pub mod kernel;
+pub mod languages;
 mod os;
 pub mod processes;
 pub mod sockets;
@@ -34,6 +35,7 @@ pub fn of_packages(os: Os, packages: Vec<Package>, gap: &str) -> Inventory {
         kernel: Kernel::default(),
         boot_id: String::new(),
         packages,
+        languages: vec![],
         upgrades: vec![],
         services: vec![],
         listeners: vec![],
@@ -64,6 +66,8 @@ pub fn collect(settings: &Settings) -> Inventory {
     let listeners = or_gap(sockets::listeners(), "listening sockets", &mut gaps);
     let mapped = or_gap(processes::survey(settings), "files that processes map", &mut gaps);
     gaps.extend(mapped.gaps);
+    let languages = languages::installed(settings, languages::Limits::default());
+    gaps.extend(languages.gaps);
     let upgrades = or_gap(
         upgrades::offered(settings, &database, &architecture),
         "pending upgrades",
@@ -84,6 +88,7 @@ pub fn collect(settings: &Settings) -> Inventory {
         boot_id: or_gap(kernel::boot_id(), "boot id", &mut gaps),
         kernel,
         packages: database.packages,
+        languages: languages.packages,
         upgrades: upgrades.upgrades,
         services,
         listeners,
