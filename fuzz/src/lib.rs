@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// The targets, each with a directory of its name in `corpus/`.
-pub const TARGETS: [&str; 13] = [
+pub const TARGETS: [&str; 14] = [
     "csaf_redhat",
     "cve",
     "debian_advisories",
@@ -23,6 +23,7 @@ pub const TARGETS: [&str; 13] = [
     "kev",
     "nvd",
     "osv",
+    "sbom",
     "secdb",
     "updateinfo",
     "vex",
@@ -90,6 +91,14 @@ pub fn try_target(target: &str, bytes: &[u8]) {
             let parsed = feed::osv::parse(publisher, bytes);
             input.add_osv(records(Feed::Osv(publisher), bytes, parsed));
         }
+        "sbom" => {
+            let Ok(read) = fettle_vuln::sbom::parse(bytes) else { return };
+            let graphic =
+                |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+            assert!(read.packages.iter().all(|p| graphic(&p.name) && graphic(&p.version)));
+            assert!(read.languages.iter().all(|p| graphic(&p.name) && graphic(&p.version)));
+            return;
+        }
         other => panic!("there is no target {other}"),
     }
     for said in &input.advisories {
@@ -101,6 +110,14 @@ pub fn try_target(target: &str, bytes: &[u8]) {
         );
         if let AdvisoryStatus::Fixed { version } = &said.status {
             assert!(!version.is_empty() && version.len() <= MAX_VERSION, "{version:?}");
+        }
+        if let AdvisoryStatus::Ranges { ranges } = &said.status {
+            assert!(!ranges.is_empty());
+            for range in ranges {
+                let bounds = [Some(&range.introduced), range.fixed.as_ref(), range.last.as_ref()];
+                let mut bounds = bounds.into_iter().flatten();
+                assert!(bounds.all(|v| !v.is_empty() && v.len() <= MAX_VERSION), "{range}");
+            }
         }
         assert!(!said.id.contains(char::is_control) && !said.release.contains(char::is_control));
     }

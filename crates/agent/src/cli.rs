@@ -45,8 +45,9 @@ fettle-agent: the host side of Fettle
     check-order FILE        say whether a signed assignment would be obeyed, and why not
 
   on this host alone
-    scan [--feeds DIR] [--status FILE [--release NAME]]
-                            where this host is exposed; --status: judge the packages of a dpkg status file alone
+    scan [--feeds DIR] [--status FILE | --sbom FILE] [--release NAME] [-o json|sarif|cyclonedx]
+                            where this host is exposed; --status: judge the packages of a dpkg status file alone;
+                            --sbom: those that a CycloneDX or SPDX document lists
     feeds compile [DIR]     make the file that scan reads of a directory of feeds (scan does so by itself)
     plan [PACKAGE...] [--only security] [--feeds DIR]
                             what patch would change, and why not the rest; touches nothing
@@ -79,6 +80,15 @@ fettle-agent: the host side of Fettle
 struct Words {
     words: Vec<String>,
     json: bool,
+    /// A format that only `scan` writes.
+    format: Option<Format>,
+}
+
+/// Formats in which other programs take findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Sarif,
+    CycloneDx,
 }
 
 impl Words {
@@ -134,13 +144,20 @@ pub fn main() -> ExitCode {
     {
         return code;
     }
-    let mut words = Words { words: arguments, json: false };
+    let mut words = Words { words: arguments, json: false, format: None };
     let mut json = false;
     let result = words.option("-o").and_then(|output| match output.as_deref() {
         None | Some("table" | "text") => run(words),
         Some("json") => {
             json = true;
             run(Words { json, ..words })
+        }
+        Some(format @ ("sarif" | "cyclonedx")) => {
+            let format = if format == "sarif" { Format::Sarif } else { Format::CycloneDx };
+            match words.words.first().map(String::as_str) {
+                Some("scan") => run(Words { format: Some(format), ..words }),
+                _ => Err(usage("-o sarif and -o cyclonedx go with scan".into())),
+            }
         }
         Some(other) => Err(usage(format!("-o takes json or text, not `{other}`"))),
     });

@@ -10,6 +10,7 @@ use std::io;
 mod configuration;
 pub mod dpkg;
 pub mod kernel;
+pub mod languages;
 mod os;
 pub mod processes;
 pub mod sockets;
@@ -53,6 +54,8 @@ pub fn collect(settings: &Settings) -> Inventory {
     let listeners = or_gap(sockets::listeners(), "listening sockets", &mut gaps);
     let mapped = or_gap(processes::survey(settings), "files that processes map", &mut gaps);
     gaps.extend(mapped.gaps);
+    let languages = languages::installed(settings, languages::Limits::default());
+    gaps.extend(languages.gaps);
     let upgrades = or_gap(
         upgrades::offered(settings, &database, &architecture),
         "pending upgrades",
@@ -74,6 +77,7 @@ pub fn collect(settings: &Settings) -> Inventory {
         boot_id: or_gap(kernel::boot_id(), "boot id", &mut gaps),
         kernel,
         packages: database.packages,
+        languages: languages.packages,
         upgrades: upgrades.upgrades,
         services,
         listeners,

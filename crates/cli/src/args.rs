@@ -76,6 +76,9 @@ pub(crate) enum Command {
     /// Packages over the fleet.
     #[command(subcommand)]
     Package(Package),
+    /// Software bills of materials.
+    #[command(subcommand)]
+    Sbom(Sbom),
     /// Find a host, package, CVE, policy, plan or rollout by a part of its name.
     Search {
         /// The text.
@@ -373,6 +376,18 @@ pub(crate) enum Finding {
         /// Source package, where several are concerned.
         #[arg(long)]
         source: Option<String>,
+    },
+}
+
+/// Software bills of materials.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sbom {
+    /// What a host has and what was found on it, as CycloneDX 1.6 with VEX.
+    Export {
+        /// Name or id.
+        host: String,
+        /// Where to; standard output where none is named.
+        file: Option<PathBuf>,
     },
 }
 

@@ -1,8 +1,8 @@
 //! Each command: ask the API, print the answer.
 
 use crate::args::{
-    Audit, Because, Cli, Command, Finding, Host, Operator, Output, Package, Plan, Rollout, Token,
-    Window,
+    Audit, Because, Cli, Command, Finding, Host, Operator, Output, Package, Plan, Rollout, Sbom,
+    Token, Window,
 };
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
@@ -74,6 +74,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             let path = format!("/packages/{}", escape(name));
             ask.get(&path, |package: &PackageDetail| show::package::one(package))
         }
+        Command::Sbom(Sbom::Export { host, file }) => sbom(&ask, host, file.as_deref()),
         Command::Search { q } => {
             let path = with_query("/search", &[("q", Some(q))]);
             ask.get(&path, |found: &Found| show::package::found(found))
@@ -306,6 +307,21 @@ fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
                 show::rollout::one(detail)
             }),
     }
+}
+
+/// The document itself is what is asked for, whatever `-o` says.
+fn sbom(ask: &Ask<'_>, host: &str, file: Option<&Path>) -> Result<(), Problem> {
+    let document: serde_json::Value =
+        ask.client()?.get(&format!("/hosts/{}/sbom", escape(host)))?;
+    let Some(file) = file else { return json(&document) };
+    std::fs::write(file, format!("{document:#}\n")).map_err(|e| {
+        let message = format!("{} cannot be written: {e}", file.display());
+        Problem::new(ProblemKind::Environment, "file", message, "name a file that you may write")
+    })?;
+    let count = |of: &str| document[of].as_array().map_or(0, Vec::len);
+    let (components, found) = (count("components"), count("vulnerabilities"));
+    line(&format!("{}: {components} components, {found} findings", file.display()));
+    Ok(())
 }
 
 fn retire(ask: &Ask<'_>, host: &str, confirm: &str) -> Result<(), Problem> {

@@ -2,6 +2,7 @@
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A vendor's statement, with what others say about the same vulnerability.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,10 +39,44 @@ pub enum AdvisoryStatus {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         elsewhere: Option<String>,
     },
+    /// Versions in any of these ranges are affected, others are not: what is said of packages of languages, of which
+    /// several lines are kept up side by side.
+    Ranges {
+        /// Each by itself; they may overlap.
+        ranges: Vec<VersionRange>,
+    },
     /// The release never was affected (Debian writes `fixed_version` `0`).
     NotAffected,
     /// The vendor has not decided.
     Undetermined,
+}
+
+/// Versions from one to another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VersionRange {
+    /// First affected version. `0`: from the beginning.
+    pub introduced: String,
+    /// First version that is not affected any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<String>,
+    /// Last affected version, where no fixed one is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+}
+
+impl fmt::Display for VersionRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { introduced, fixed, last } = self;
+        match (introduced.as_str(), fixed, last) {
+            ("0", None, None) => write!(f, "all versions"),
+            (from, None, None) => write!(f, "from {from} on"),
+            ("0", Some(fixed), _) => write!(f, "below {fixed}"),
+            (from, Some(fixed), _) => write!(f, "from {from} to below {fixed}"),
+            ("0", None, Some(last)) => write!(f, "up to {last}"),
+            (from, None, Some(last)) if from == last => write!(f, "{from}"),
+            (from, None, Some(last)) => write!(f, "from {from} to {last}"),
+        }
+    }
 }
 
 /// What the world says about a vulnerability: only for ranking, never for deciding who is affected.

@@ -1,6 +1,7 @@
 //! What a host reports about itself.
 
 use crate::Digest;
+use crate::language::LanguagePackage;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,6 +21,9 @@ pub struct Inventory {
     pub boot_id: String,
     /// Installed packages, by name and architecture.
     pub packages: Vec<Package>,
+    /// Packages of languages that no package of the distribution owns, by ecosystem, name and version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<LanguagePackage>,
     /// Upgrades that the host's own sources offer now, by name and architecture.
     pub upgrades: Vec<Upgrade>,
     /// systemd services that are active, failed or enabled, by name.
@@ -28,7 +32,8 @@ pub struct Inventory {
     pub listeners: Vec<Listener>,
     /// Processes that still map or run files since replaced: patched on disk, not yet in memory.
     pub stale: Vec<StaleProcess>,
-    /// Names of installed packages of which some file is mapped by a running process. Binary names.
+    /// Names of installed packages of which some file is mapped by a running process. Binary names; of packages of
+    /// languages their locations.
     pub in_use: Vec<String>,
     /// Names of installed packages mapped by a process that listens beyond loopback. Subset of `in_use`.
     pub exposed: Vec<String>,

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | host, label | [`host`] |
 //! | inventory, cohort | [`inventory`] |
+//! | packages of languages | [`language`] |
 //! | advisory | [`advisory`] |
 //! | finding | [`finding`] |
 //! | policy, selector, window | [`policy`] |
@@ -36,6 +37,7 @@ pub mod hold;
 pub mod host;
 pub mod id;
 pub mod inventory;
+pub mod language;
 pub mod ledger;
 pub mod operator;
 pub mod plan;

@@ -15,9 +15,13 @@
 //! | `vercmp(8)` | [`pacman`] | Arch Linux |
 //! | Semantic Versioning 2.0.0 | [`semver`] | npm, crates.io, Go and others |
 //! | Python's version specifiers (PEP 440) | [`pep440`] | PyPI |
+//! | RubyGems | [`gem`] | RubyGems |
+//! | Maven's POM reference | [`maven`] | Maven |
 
 pub mod apk;
 pub mod deb;
+pub mod gem;
+pub mod maven;
 pub mod pacman;
 pub mod pep440;
 pub mod rpm;

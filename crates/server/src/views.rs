@@ -9,7 +9,7 @@ mod rollouts;
 mod search;
 
 pub(crate) use feeds::feed_rows;
-pub(crate) use findings::{cve, explain, findings};
+pub(crate) use findings::{cve, explain, findings, sbom};
 pub(crate) use hosts::host;
 pub(crate) use planning::{cycle_row, cycle_rows, emergencies};
 pub(crate) use policies::{explained, policies, policy, policy_diff, policy_versions};

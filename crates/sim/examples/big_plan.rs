@@ -126,6 +126,7 @@ fn inventory(cohort: usize) -> Inventory {
         kernel: Kernel { running: "6.1.0-28-amd64".into(), ..Kernel::default() },
         boot_id: String::new(),
         packages: (0..PACKAGES).map(package).collect(),
+        languages: vec![],
         upgrades: (0..UPGRADES).map(upgrade).collect(),
         services: (0..20)
             .map(|n| Service {

@@ -77,6 +77,7 @@ fn inventory(cohort: usize) -> Inventory {
         kernel: Kernel { running: "6.1.0-28-amd64".into(), ..Kernel::default() },
         boot_id: String::new(),
         packages: (0..PACKAGES).map(package).collect(),
+        languages: vec![],
         upgrades: (0..PACKAGES)
             .filter(|n| drawn(cohort, n + 1000).is_multiple_of(10))
             .map(upgrade)

@@ -129,6 +129,7 @@ fn cohort(number: u64) -> Inventory {
         kernel: Kernel::default(),
         boot_id: String::new(),
         packages: packages.into_values().collect(),
+        languages: vec![],
         upgrades: vec![],
         services: vec![],
         listeners: vec![],

@@ -6,8 +6,10 @@
 //! release: counts · sources · statements · vulnerabilities · scores · publications · texts
 //! ```
 //!
+//! Packages of languages have releases of their own, by their ecosystem's word, beside those of systems.
+//!
 //! All numbers are little-endian, all records of one table have one length, and every text is a place and a length in the
-//! texts of its release. A release stands by itself, so that a host reads its own and no other; of that, [`Section::judge`]
+//! texts of its release. A release stands by itself, so that a host reads its own and no other; of that, [`judge`]
 //! looks up the sources that are installed and makes statements of those alone that say something of an installed version.
 //! Version keys are in the file: nothing is compared by a package manager's rules that was not before.
 //!
@@ -23,13 +25,13 @@ mod checksum;
 mod read;
 mod write;
 
-pub use read::Section;
+pub use read::{Section, judge, languages};
 pub use write::write;
 
 /// First bytes of the file.
 pub const MAGIC: [u8; 8] = *b"fettleVD";
 /// The layout that this program writes and reads.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 /// Length of what stands before the head.
 pub const PREFIX: usize = 24;
 /// A longer head is refused: 1 MiB. With every release of every vendor it has about 50 kB.

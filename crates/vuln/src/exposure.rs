@@ -35,14 +35,15 @@ mod pockets;
 mod signed;
 mod vendor;
 
+pub(crate) use catalogue::KeyedRange;
 pub use catalogue::{Catalogue, CatalogueInput, Cvss, Publication, Statement};
 pub use explain::{Explanation, Reason, Topic};
 pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Totals, Worst};
 pub use guard::Sudden;
-pub(crate) use part::{CompactStatement, CompactVulnerability, Wanted};
+pub(crate) use part::{CompactPart, CompactStatement, CompactVulnerability, Wanted};
 pub use signed::vendor_source;
 pub use vendor::release_name;
-pub(crate) use vendor::{is_modular, scheme_of};
+pub(crate) use vendor::{Rules, is_modular, release_of, scheme_of};
 
 /// An inventory's gap (`Inventory::gaps`) that begins with one of these says that processes could not be looked
 /// at. Then an empty list of stale processes proves nothing, and a finding that is fixed on disk stays
@@ -52,6 +53,10 @@ pub const MEMORY_GAPS: [&str; 2] = ["processes", "files that processes map"];
 /// An inventory's gap that begins with this says that the package database could not be read. Then, as with a
 /// list without any package, nothing is judged anew and what was found before stays as it was.
 pub const PACKAGES_GAP: &str = "installed packages";
+
+/// An inventory's gap that begins with this says that not every place of packages of languages could be looked at. Then one
+/// that is not listed is not taken for removed.
+pub const LANGUAGES_GAP: &str = "packages of languages";
 
 /// One host as it is to be judged.
 #[derive(Debug, Clone, Copy)]

@@ -23,6 +23,8 @@ mod document;
 mod xml;
 
 use debian_list::List;
+use fettle_core::language::Ecosystem;
+pub(crate) use osv::debian_codename;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use updateinfo::RpmVendor;
@@ -33,6 +35,8 @@ pub const MAX_FEED_BYTES: usize = 512 << 20;
 pub const MAX_ERRORS_KEPT: usize = 200;
 /// Longest name (package, release, vulnerability), in bytes.
 pub const MAX_NAME: usize = 128;
+/// Longest name of a package of a language, in bytes.
+pub const MAX_LANGUAGE_NAME: usize = 214;
 /// Longest version, in bytes.
 pub const MAX_VERSION: usize = 256;
 /// Longest free text that is kept, in bytes; more is cut.
@@ -89,11 +93,13 @@ pub enum Publisher {
     Suse,
     /// Ubuntu.
     Ubuntu,
+    /// All who publish about packages of a language: GitHub, PyPA, RustSec and others.
+    Language(Ecosystem),
 }
 
 impl Publisher {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::AlmaLinux,
         Self::Alpine,
         Self::Chainguard,
@@ -102,7 +108,17 @@ impl Publisher {
         Self::Rocky,
         Self::Suse,
         Self::Ubuntu,
+        Self::Language(Ecosystem::Cargo),
+        Self::Language(Ecosystem::Gem),
+        Self::Language(Ecosystem::Maven),
+        Self::Language(Ecosystem::Npm),
+        Self::Language(Ecosystem::Pypi),
     ];
+
+    /// Who speaks of packages of a language.
+    pub fn of(ecosystem: Ecosystem) -> Self {
+        Self::Language(ecosystem)
+    }
 
     /// First words of the OSV ecosystems it speaks of.
     pub fn ecosystems(self) -> &'static [&'static str] {
@@ -115,13 +131,18 @@ impl Publisher {
             Self::Rocky => &["Rocky Linux"],
             Self::Suse => &["SUSE", "openSUSE"],
             Self::Ubuntu => &["Ubuntu"],
+            Self::Language(Ecosystem::Cargo) => &["crates.io"],
+            Self::Language(Ecosystem::Gem) => &["RubyGems"],
+            Self::Language(Ecosystem::Maven) => &["Maven"],
+            Self::Language(Ecosystem::Npm) => &["npm"],
+            Self::Language(Ecosystem::Pypi) => &["PyPI"],
         }
     }
 }
 
 impl Feed {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 32] = [
         Self::DebianTracker,
         Self::DebianAdvisories,
         Self::DebianList(List::Cve),
@@ -149,6 +170,11 @@ impl Feed {
         Self::Osv(Publisher::Rocky),
         Self::Osv(Publisher::Suse),
         Self::Osv(Publisher::Ubuntu),
+        Self::Osv(Publisher::Language(Ecosystem::Cargo)),
+        Self::Osv(Publisher::Language(Ecosystem::Gem)),
+        Self::Osv(Publisher::Language(Ecosystem::Maven)),
+        Self::Osv(Publisher::Language(Ecosystem::Npm)),
+        Self::Osv(Publisher::Language(Ecosystem::Pypi)),
     ];
 
     /// The word, as CLI, API and manifests write it.
@@ -181,6 +207,11 @@ impl Feed {
             Self::Osv(Publisher::Rocky) => "osv-rocky",
             Self::Osv(Publisher::Suse) => "osv-suse",
             Self::Osv(Publisher::Ubuntu) => "osv-ubuntu",
+            Self::Osv(Publisher::Language(Ecosystem::Cargo)) => "osv-cargo",
+            Self::Osv(Publisher::Language(Ecosystem::Gem)) => "osv-gem",
+            Self::Osv(Publisher::Language(Ecosystem::Maven)) => "osv-maven",
+            Self::Osv(Publisher::Language(Ecosystem::Npm)) => "osv-npm",
+            Self::Osv(Publisher::Language(Ecosystem::Pypi)) => "osv-pypi",
         }
     }
 
@@ -256,6 +287,11 @@ impl fmt::Display for Feed {
             Self::Osv(Publisher::Rocky) => "Rocky Linux OSV feed",
             Self::Osv(Publisher::Suse) => "SUSE OSV feed",
             Self::Osv(Publisher::Ubuntu) => "Ubuntu OSV feed",
+            Self::Osv(Publisher::Language(Ecosystem::Cargo)) => "crates.io OSV feed",
+            Self::Osv(Publisher::Language(Ecosystem::Gem)) => "RubyGems OSV feed",
+            Self::Osv(Publisher::Language(Ecosystem::Maven)) => "Maven OSV feed",
+            Self::Osv(Publisher::Language(Ecosystem::Npm)) => "npm OSV feed",
+            Self::Osv(Publisher::Language(Ecosystem::Pypi)) => "PyPI OSV feed",
         })
     }
 }
@@ -384,6 +420,21 @@ pub(crate) fn check_vulnerability(id: &str) -> Result<(), String> {
 /// Is this a source package or release name?
 pub(crate) fn check_package(kind: &str, name: &str) -> Result<(), String> {
     check_name(kind, name, |c| c.is_ascii_alphanumeric() || "+-._".contains(c))
+}
+
+/// Is this the name of a package of a language? npm's are the longest, with 214 characters.
+pub(crate) fn check_language_package(ecosystem: Ecosystem, name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > MAX_LANGUAGE_NAME {
+        return Err(format!("a package name of {} bytes", name.len()));
+    }
+    if let Some(odd) = name.chars().find(|c| !c.is_ascii_graphic() || "\"\\<>".contains(*c)) {
+        return Err(format!("the package name holds {odd:?}"));
+    }
+    if ecosystem == Ecosystem::Maven && name.split(':').filter(|part| !part.is_empty()).count() != 2
+    {
+        return Err("the package name is no `group:artifact`".to_owned());
+    }
+    Ok(())
 }
 
 fn check_name(kind: &str, name: &str, allowed: impl Fn(char) -> bool) -> Result<(), String> {

@@ -6,8 +6,10 @@
 mod support;
 
 use fettle_core::HostId;
+use fettle_core::advisory::{Advisory, AdvisoryStatus, VersionRange};
 use fettle_core::inventory::{Inventory, Kernel};
-use fettle_vuln::compact::{Head, PREFIX, Section, Unusable};
+use fettle_core::language::{Ecosystem, LanguagePackage};
+use fettle_vuln::compact::{self, Head, PREFIX, Section, Unusable};
 use fettle_vuln::exposure::{
     Catalogue, CatalogueInput, Coverage, HostView, Judgement, KernelCoverage, release_name,
 };
@@ -20,13 +22,18 @@ use support::*;
 fn by_file(file: &[u8], view: &HostView<'_>) -> Result<(Judgement, Catalogue), Unusable> {
     let head = Head::parse(file)?;
     let release = release_name(&view.inventory.os);
-    let part = |extent: &fettle_vuln::compact::Extent| {
+    let part = |extent: &compact::Extent| {
         let bytes = &file[extent.offset as usize..(extent.offset + extent.length) as usize];
         extent.verify(bytes).map(|()| bytes)
     };
     let own: Vec<VexStatement> = serde_json::from_slice(part(&head.own)?).unwrap();
-    let bytes = part(&head.releases[&release])?;
-    Section::open(bytes)?.judge(&head, &release, own, view)
+    let mut sections = vec![(release.as_str(), Section::open(part(&head.releases[&release])?)?)];
+    for ecosystem in compact::languages(view) {
+        if let Some(extent) = head.releases.get(ecosystem.word()) {
+            sections.push((ecosystem.word(), Section::open(part(extent)?)?));
+        }
+    }
+    compact::judge(&sections, &head, own, view)
 }
 
 fn view<'a>(
@@ -85,22 +92,27 @@ fn a_file_with_any_byte_changed_or_cut_is_refused_or_gives_no_wrong_word() {
     let (id, none) = (HostId::new("h"), BTreeMap::new());
     let good = by_file(&file, &view(&id, &host, &none)).unwrap().0;
     assert_eq!(good, catalogue.judge(&view(&id, &host, &none)));
-    let other = Head::parse(&file).unwrap().releases["trixie"];
-    let unread = other.offset as usize..(other.offset + other.length) as usize;
+    let releases = Head::parse(&file).unwrap().releases;
+    let is_unread = |at: &usize| {
+        let others = releases.iter().filter(|(name, _)| *name != "bookworm");
+        others
+            .map(|(_, e)| e.offset as usize..(e.offset + e.length) as usize)
+            .any(|r| r.contains(at))
+    };
     for at in 0..file.len() {
         let mut broken = file.clone();
         broken[at] ^= 0x41;
         match by_file(&broken, &view(&id, &host, &none)) {
             Ok((judgement, _)) => {
-                assert!(unread.contains(&at), "byte {at} changed, and nobody saw it");
+                assert!(is_unread(&at), "byte {at} changed, and nobody saw it");
                 assert_eq!(judgement, good);
             }
-            Err(why) => assert!(!unread.contains(&at), "byte {at}: {why}"),
+            Err(why) => assert!(!is_unread(&at), "byte {at}: {why}"),
         }
     }
     assert_eq!(
-        Head::length(b"fettleVD\x02\0\0\0\x40\0\0\0\0\0\0\0\0\0\0\0"),
-        Err(Unusable::Layout(2))
+        Head::length(b"fettleVD\x03\0\0\0\x40\0\0\0\0\0\0\0\0\0\0\0"),
+        Err(Unusable::Layout(3))
     );
     assert_eq!(Head::length(&[0; PREFIX]), Err(Unusable::Magic));
     for end in 0..PREFIX {
@@ -112,6 +124,21 @@ const SOURCES: [&str; 3] = ["p", "q", "linux"];
 const STATUSES: [&str; 7] = ["0", "?", "", "1-2", "2-1", "3-1", "^2-1"];
 const VERSIONS: [&str; 4] = ["1-1", "1-2", "2-1", "3-1"];
 
+/// A statement about a package of a language: of one CVE that a source of Debian may have, too.
+fn ranges(id: &str) -> Advisory {
+    let range = |introduced: &str, fixed: Option<&str>| VersionRange {
+        introduced: introduced.into(),
+        fixed: fixed.map(Into::into),
+        last: None,
+    };
+    let ranges =
+        vec![range("0", Some("1.5")), range("2.0", if id == "CVE-7" { None } else { Some("2.2") })];
+    Advisory {
+        status: AdvisoryStatus::Ranges { ranges },
+        ..advisory("pypi", ("pypi/x", id, "", "high"))
+    }
+}
+
 fn small(statements: &[(usize, usize, usize)]) -> Catalogue {
     let said = |&(source, id, status): &(usize, usize, usize)| {
         advisory("bookworm", (SOURCES[source], &format!("CVE-{id}"), STATUSES[status], "low"))
@@ -121,7 +148,7 @@ fn small(statements: &[(usize, usize, usize)]) -> Catalogue {
         advisories: statements
             .iter()
             .map(said)
-            .chain([advisory("trixie", ("p", "CVE-9", "", ""))])
+            .chain([advisory("trixie", ("p", "CVE-9", "", "")), ranges("CVE-1"), ranges("CVE-7")])
             .collect(),
         vex: vex::parse(own.as_bytes()).unwrap().records,
         ..CatalogueInput::default()
@@ -137,11 +164,19 @@ proptest! {
         installed in prop::collection::vec(prop::option::of(0..VERSIONS.len()), 3),
         before in prop::collection::vec(prop::option::of(0..VERSIONS.len()), 3),
         offered in prop::option::of(0..VERSIONS.len()),
+        languages in prop::collection::vec(0..4usize, 0..3),
+        languages_before in prop::collection::vec(0..4usize, 0..3),
     ) {
         let catalogue = small(&statements);
-        let of = |versions: &[Option<usize>]| {
+        let of = |versions: &[Option<usize>], languages: &[usize]| {
             let packages: Vec<_> = SOURCES.iter().zip(versions).filter_map(|(s, v)| Some(package(s, VERSIONS[(*v)?]))).collect();
             let mut host = with(&packages);
+            host.languages = languages.iter().enumerate().map(|(at, v)| LanguagePackage {
+                ecosystem: Ecosystem::Pypi,
+                name: "X".into(),
+                version: ["1.0", "1.5", "2.1", "3.0"][*v].into(),
+                location: format!("/opt/{at}"),
+            }).collect();
             if let Some(to) = offered {
                 host.upgrades = vec![upgrade("p", "1-1", VERSIONS[to], VERSIONS[to])];
             }
@@ -150,7 +185,7 @@ proptest! {
         let file = catalogue.compact("");
         prop_assume!(Head::parse(&file).unwrap().releases.contains_key("bookworm"));
         let (id, none) = (HostId::new("h"), BTreeMap::new());
-        let (earlier, now) = (of(&before), of(&installed));
+        let (earlier, now) = (of(&before, &languages_before), of(&installed, &languages));
         let previous = catalogue.judge(&view(&id, &earlier, &none)).findings;
         for previous in [&[][..], &previous] {
             let view = HostView { previous, ..view(&id, &now, &none) };

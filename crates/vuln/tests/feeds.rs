@@ -6,6 +6,7 @@
 mod support;
 
 use fettle_core::advisory::{Advisory, AdvisoryStatus};
+use fettle_core::language::Ecosystem;
 use fettle_vuln::feed::debian_list::List;
 use fettle_vuln::feed::updateinfo::RpmVendor;
 use fettle_vuln::feed::{
@@ -110,7 +111,11 @@ fn sample(feed: Feed) -> String {
         Feed::DebianList(List::Cve) => CVE_LIST.to_owned(),
         Feed::DebianList(List::Dsa) => DSA_LIST.to_owned(),
         Feed::DebianList(List::Dla) => DSA_LIST.replace("DSA", "DLA"),
-        Feed::Osv(publisher) => OSV.replace("ECOSYSTEM_OF_IT", ecosystem(publisher)),
+        Feed::Osv(publisher) => {
+            let maven = publisher == Publisher::Language(Ecosystem::Maven);
+            let named = if maven { OSV.replace("curl", "se.haxx:curl") } else { OSV.to_owned() };
+            named.replace("ECOSYSTEM_OF_IT", ecosystem(publisher))
+        }
     }
 }
 
@@ -124,6 +129,7 @@ fn ecosystem(publisher: Publisher) -> &'static str {
         Publisher::Rocky => "Rocky Linux:9",
         Publisher::Suse => "openSUSE:Leap 15.5",
         Publisher::Ubuntu => "Ubuntu:22.04:LTS",
+        Publisher::Language(ecosystem) => ecosystem.osv(),
     }
 }
 

@@ -53,6 +53,7 @@ fn row(a: &Advisory) -> (String, String, String, String) {
         AdvisoryStatus::NotAffected => "never".to_owned(),
         AdvisoryStatus::Undetermined => "undetermined".to_owned(),
         AdvisoryStatus::Open { .. } => "open".to_owned(),
+        AdvisoryStatus::Ranges { .. } => "ranges".to_owned(),
     };
     (a.id.clone(), a.release.clone(), a.source.clone(), status)
 }

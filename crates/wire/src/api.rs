@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /overview` | [`Overview`] |
 //! | `GET /hosts?q=&state=&label=&select=&policy=&ring=&package=&cve=&sort=&limit=&offset=`, `GET /hosts/{host}` | [`Page`] of [`HostRow`], [`HostDetail`] |
+//! | `GET /hosts/{host}/sbom` | CycloneDX 1.6 |
 //! | `GET /findings?host=&id=&state=&severity=&limit=&offset=` | [`Page`] of [`FindingRow`] |
 //! | `GET /findings/{host}/{id}/{source}` | [`FindingExplained`] |
 //! | `GET /packages?q=&exposed=&sort=`, `GET /packages/{name}` | [`Page`] of [`PackageRow`], [`PackageDetail`] |

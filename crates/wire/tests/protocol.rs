@@ -105,6 +105,7 @@ fn inventory() -> Inventory {
             healthy: true,
             module: String::new(),
         }],
+        languages: vec![],
         upgrades: vec![Upgrade {
             name: "libssl3".into(),
             architecture: "amd64".into(),

@@ -7,7 +7,7 @@
 
 use super::{Words, scan};
 use fettle_core::{Problem, ProblemKind, Timestamp};
-use fettle_vuln::compact::{Extent, Head, PREFIX, Section, Unusable};
+use fettle_vuln::compact::{self, Extent, Head, PREFIX, Section, Unusable};
 use fettle_vuln::exposure::{Catalogue, HostView, Judgement, release_name};
 use fettle_vuln::feed::Feed;
 use fettle_vuln::feed::vex::VexStatement;
@@ -176,9 +176,17 @@ impl Opened {
             let Some(extent) = head.releases.get(&release) else {
                 return Ok((of_own.judge(&view), of_own));
             };
-            let bytes = part(file, extent)?;
-            let section = Section::open(&bytes).map_err(damaged)?;
-            section.judge(head, &release, of_own.own().to_vec(), &view).map_err(damaged)
+            let mut parts = vec![(release.as_str(), part(file, extent)?)];
+            for ecosystem in compact::languages(&view) {
+                if let Some(extent) = head.releases.get(ecosystem.word()) {
+                    parts.push((ecosystem.word(), part(file, extent)?));
+                }
+            }
+            let mut sections = Vec::with_capacity(parts.len());
+            for (release, bytes) in &parts {
+                sections.push((*release, Section::open(bytes).map_err(damaged)?));
+            }
+            compact::judge(&sections, head, of_own.own().to_vec(), &view).map_err(damaged)
         };
         let catalogue = match self {
             Self::File { file, head, path, known } => match by_file(&file, &head) {

@@ -1,11 +1,13 @@
 //! Looking at this host: inventory, and where it is exposed.
 
-use super::{Words, feeds, proof, usage};
+use super::{Format, Words, feeds, proof, usage};
 use crate::inventory;
 use crate::settings::Settings;
 use fettle_core::finding::{Finding, FindingState, Severity};
-use fettle_core::inventory::Inventory;
+use fettle_core::inventory::{Inventory, Os};
+use fettle_core::language::Ecosystem;
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
+use fettle_vuln::export::{self, Subject};
 use fettle_vuln::exposure::{Catalogue, HostView, Judgement, Reason};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,26 +66,34 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
     out.flush().map_err(io)
 }
 
-/// `scan [--feeds DIR] [--status FILE [--release NAME]]`: where this host is exposed, worst first.
+/// `scan [--feeds DIR] [--status FILE | --sbom FILE] [--release NAME]`: where this host is exposed, worst first.
 pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> {
-    let json = words.json;
+    let (json, format) = (words.json, words.format);
     let directory = words.option("--feeds")?.unwrap_or_else(|| FEEDS.to_owned());
     let status = words.option("--status")?;
-    let release = words.option("--release")?;
+    let (release, sbom) = (words.option("--release")?, words.option("--sbom")?);
     words.nothing_more()?;
-    let inventory = match &status {
-        Some(file) => packages_alone(settings, Path::new(file), release)?,
-        None if release.is_some() => return Err(usage("--release goes with --status".into())),
-        None => inventory::collect(settings),
+    if status.is_some() && sbom.is_some() {
+        return Err(usage("--status or --sbom, one at a time".into()));
+    }
+    let elsewhere = status.is_some() || sbom.is_some();
+    let inventory = match (&status, &sbom) {
+        (Some(file), _) => packages_alone(settings, Path::new(file), release)?,
+        (None, Some(file)) => listed(Path::new(file), release)?,
+        (None, None) if release.is_some() => {
+            return Err(usage("--release goes with --status or --sbom".into()));
+        }
+        (None, None) => inventory::collect(settings),
     };
     // What was found here before says nothing of another system.
-    let before = if status.is_some() { Vec::new() } else { proof::known_before(settings) };
+    let before = if elsewhere { Vec::new() } else { proof::known_before(settings) };
     // A file is of a system of which only the packages are known, and not the name.
-    let name = if status.is_some() { super::LOCAL.to_owned() } else { own_name() };
+    let name = if elsewhere { super::LOCAL.to_owned() } else { own_name() };
     let (mut judgement, catalogue) = judge(&inventory, &name, Path::new(&directory), &before)?;
     judgement.findings.sort_by_cached_key(|f| std::cmp::Reverse(f.rank()));
-    let text = match json {
-        true => {
+    let text = match (format, json) {
+        (Some(format), _) => formatted(format, &name, &inventory, judgement, &catalogue),
+        (None, true) => {
             let explain = |finding| Explained {
                 finding,
                 severity: finding.severity(),
@@ -92,12 +102,40 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
             let explained: Vec<_> = judgement.findings.iter().map(explain).collect();
             serde_json::to_string_pretty(&explained).unwrap_or_default()
         }
-        false => table(&judgement, &inventory),
+        (None, false) => table(&judgement, &inventory),
     };
     // Whoever read may be gone.
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
     Ok(())
+}
+
+/// What is found, as other programs take it.
+fn formatted(
+    format: Format,
+    name: &str,
+    inventory: &Inventory,
+    judgement: Judgement,
+    catalogue: &Catalogue,
+) -> String {
+    let explained = judgement.findings.into_iter().map(|finding| {
+        let why = catalogue.explain_named(&finding, &[name], inventory).reasons;
+        (finding, why)
+    });
+    let findings: Vec<(Finding, Vec<Reason>)> = explained.collect();
+    let subject = Subject {
+        name,
+        inventory,
+        findings: &findings,
+        at: Timestamp::now(),
+        tool: "fettle-agent",
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let document = match format {
+        Format::Sarif => export::sarif(&subject),
+        Format::CycloneDx => export::cyclonedx(&subject),
+    };
+    format!("{document:#}")
 }
 
 /// What is found, one line each, how many, and what to do.
@@ -172,17 +210,48 @@ fn packages_alone(
     let packages = inventory::dpkg::parse_status(&std::fs::read(file).map_err(unreadable)?);
     let mut os = inventory::system(settings).unwrap_or_default();
     if let Some(release) = release {
-        os.pretty = format!("{release}, as told");
-        match release.split_once(':') {
-            Some((id, version)) => {
-                (os.id, os.version, os.codename) = (id.into(), version.into(), String::new());
-            }
-            None => (os.id, os.codename) = ("debian".into(), release),
-        }
+        os = as_told(release);
     }
-    let gap =
-        "what runs, which kernel, what is offered: only the packages of that file were looked at";
-    Ok(inventory::of_packages(os, packages, gap))
+    Ok(inventory::of_packages(os, packages, ONLY_PACKAGES))
+}
+
+/// What is not known of another system.
+const ONLY_PACKAGES: &str =
+    "what runs, which kernel, what is offered: only the packages of that file were looked at";
+
+/// A release as it is typed: `bookworm`, `almalinux:9`.
+fn as_told(release: String) -> Os {
+    let pretty = format!("{release}, as told");
+    match release.split_once(':') {
+        Some((id, version)) => {
+            Os { id: id.into(), version: version.into(), codename: String::new(), pretty }
+        }
+        None => Os { id: "debian".into(), codename: release, pretty, version: String::new() },
+    }
+}
+
+/// An inventory of what a bill of materials lists.
+fn listed(file: &Path, release: Option<String>) -> Result<Inventory, Problem> {
+    let unusable = |what: String| {
+        let message = format!("{}: {what}", file.display());
+        let hint = "name a CycloneDX or SPDX 2 document in JSON, as syft and trivy write it";
+        Problem::new(ProblemKind::BadInput, "sbom-unusable", message, hint)
+    };
+    let bytes = std::fs::read(file).map_err(|e| unusable(e.to_string()))?;
+    let sbom = fettle_vuln::sbom::parse(&bytes).map_err(|e| unusable(e.to_string()))?;
+    let os = release.map_or(sbom.os, as_told);
+    if os.id.is_empty() {
+        let what = "it does not say of which system its packages are";
+        let hint = "say it: --release bookworm, --release almalinux:9";
+        return Err(Problem::new(ProblemKind::BadInput, "sbom-without-system", what, hint));
+    }
+    let mut inventory = inventory::of_packages(os, sbom.packages, ONLY_PACKAGES);
+    inventory.languages = sbom.languages;
+    if sbom.left_out > 0 {
+        let gap = format!("{} components without a package URL that can be judged", sbom.left_out);
+        inventory.gaps.push(gap);
+    }
+    Ok(inventory)
 }
 
 /// A finding with its reasons, as `-o json` prints it.
@@ -199,6 +268,9 @@ fn why(finding: &Finding, inventory: &Inventory) -> String {
     let fixed = finding.fixed_version.as_deref().unwrap_or("none");
     let mut why = vec![format!("{} → {fixed}", finding.installed)];
     match finding.state {
+        FindingState::Open if Ecosystem::of_subject(&finding.source).is_some() => {
+            why.push(format!("in {}", finding.binaries.join(", ")));
+        }
         FindingState::Open if !finding.offered => why.push("no source here offers it".into()),
         FindingState::PendingRestart => {
             let runs_it = |p: &&fettle_core::inventory::StaleProcess| {

@@ -1,6 +1,7 @@
 //! Hosts.
 
 use crate::output::{ago, line, now, print, state, table};
+use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_core::transaction::Progress;
 use fettle_wire::api::{HostDetail, HostRow, Page};
 
@@ -68,6 +69,9 @@ pub(crate) fn one(host: &HostDetail) {
             inventory.listeners.len(),
             inventory.stale.len()
         ));
+        if !inventory.languages.is_empty() {
+            line(&format!("  languages {}", languages(&inventory.languages)));
+        }
         for gap in &inventory.gaps {
             line(&format!("  not known: {gap}"));
         }
@@ -79,6 +83,16 @@ pub(crate) fn one(host: &HostDetail) {
         line(&describe(transaction, now));
     }
     line(&format!("→ fettle finding list --host {}", row.name));
+}
+
+/// How many packages of which ecosystem.
+fn languages(packages: &[LanguagePackage]) -> String {
+    let of = |ecosystem: Ecosystem| {
+        let count = packages.iter().filter(|p| p.ecosystem == ecosystem).count();
+        (count > 0).then(|| format!("{count} of {ecosystem}"))
+    };
+    let counts: Vec<String> = Ecosystem::ALL.into_iter().filter_map(of).collect();
+    counts.join(", ")
 }
 
 fn describe(transaction: &Progress, now: fettle_core::Timestamp) -> String {

@@ -254,6 +254,7 @@ fn a_twin_is_told_what_its_host_is_and_nothing_that_a_container_has_not() {
         kernel: Kernel::default(),
         boot_id: String::new(),
         packages: vec![package("1.0")],
+        languages: vec![],
         upgrades: vec![],
         services: vec![service("nginx.service", "enabled"), service("dbus.service", "static")],
         listeners: vec![],

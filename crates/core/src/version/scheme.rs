@@ -1,6 +1,6 @@
 //! Which scheme a version is written in, and every scheme by one name.
 
-use super::{apk, deb, pacman, pep440, rpm, semver};
+use super::{apk, deb, gem, maven, pacman, pep440, rpm, semver};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
@@ -21,6 +21,10 @@ pub enum Scheme {
     Semver,
     /// Python packages: [`pep440`].
     Pep440,
+    /// Ruby's packages: [`gem`].
+    Gem,
+    /// Java's packages: [`maven`].
+    Maven,
 }
 
 /// Why a text is no version of its scheme.
@@ -44,12 +48,26 @@ pub enum BadVersion {
     /// Of [`Scheme::Pep440`].
     #[error(transparent)]
     Pep440(#[from] pep440::BadVersion),
+    /// Of [`Scheme::Gem`].
+    #[error(transparent)]
+    Gem(#[from] gem::BadVersion),
+    /// Of [`Scheme::Maven`].
+    #[error(transparent)]
+    Maven(#[from] maven::BadVersion),
 }
 
 impl Scheme {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Deb, Self::Rpm, Self::Apk, Self::Pacman, Self::Semver, Self::Pep440];
+    pub const ALL: [Self; 8] = [
+        Self::Deb,
+        Self::Rpm,
+        Self::Apk,
+        Self::Pacman,
+        Self::Semver,
+        Self::Pep440,
+        Self::Gem,
+        Self::Maven,
+    ];
 
     /// The scheme of a system's packages, by `ID` of its `os-release(5)`. `None` where it is not known: to guess would
     /// be to judge by the wrong order.
@@ -84,6 +102,8 @@ impl Scheme {
             "Arch Linux" => Self::Pacman,
             "npm" | "crates.io" | "Go" | "Hex" | "Pub" | "SwiftURL" => Self::Semver,
             "PyPI" => Self::Pep440,
+            "RubyGems" => Self::Gem,
+            "Maven" => Self::Maven,
             _ => return None,
         })
     }
@@ -100,6 +120,8 @@ impl Scheme {
             Self::Pacman => drop(pacman::Version::parse(version)?),
             Self::Semver => drop(semver::Version::parse(version)?),
             Self::Pep440 => drop(pep440::Version::parse(version)?),
+            Self::Gem => drop(gem::Version::parse(version)?),
+            Self::Maven => drop(maven::Version::parse(version)?),
         }
         Ok(())
     }
@@ -116,6 +138,8 @@ impl Scheme {
             Self::Pacman => pacman::compare(a, b)?,
             Self::Semver => semver::compare(a, b)?,
             Self::Pep440 => pep440::compare(a, b)?,
+            Self::Gem => gem::compare(a, b)?,
+            Self::Maven => maven::compare(a, b)?,
         })
     }
 
@@ -129,6 +153,8 @@ impl Scheme {
             Self::Pacman => pacman::compare_lenient(a, b),
             Self::Semver => semver::compare_lenient(a, b),
             Self::Pep440 => pep440::compare_lenient(a, b),
+            Self::Gem => gem::compare_lenient(a, b),
+            Self::Maven => maven::compare_lenient(a, b),
         }
     }
 
@@ -142,6 +168,8 @@ impl Scheme {
             Self::Pacman => pacman::key_lenient(version),
             Self::Semver => semver::key_lenient(version),
             Self::Pep440 => pep440::key_lenient(version),
+            Self::Gem => gem::key_lenient(version),
+            Self::Maven => maven::key_lenient(version),
         }
     }
 
@@ -154,6 +182,8 @@ impl Scheme {
             Self::Pacman => "pacman",
             Self::Semver => "Semantic Versioning",
             Self::Pep440 => "Python",
+            Self::Gem => "RubyGems",
+            Self::Maven => "Maven",
         }
     }
 }
@@ -198,7 +228,9 @@ mod tests {
             ("Wolfi", Some(Scheme::Apk)),
             ("npm", Some(Scheme::Semver)),
             ("PyPI", Some(Scheme::Pep440)),
-            ("Maven", None),
+            ("RubyGems", Some(Scheme::Gem)),
+            ("Maven", Some(Scheme::Maven)),
+            ("NuGet", None),
             ("", None),
         ] {
             assert_eq!(Scheme::of_osv(ecosystem), scheme, "{ecosystem}");
@@ -215,6 +247,8 @@ mod tests {
             (Scheme::Pacman, "1.0~1-1", "1.0-1", Ordering::Greater),
             (Scheme::Semver, "1.0.0-1", "1.0.0", Ordering::Less),
             (Scheme::Pep440, "1.0-1", "1.0", Ordering::Greater),
+            (Scheme::Gem, "1.0-1", "1.0", Ordering::Less),
+            (Scheme::Maven, "1.0-1", "1.0", Ordering::Greater),
         ] {
             assert_eq!(scheme.compare(a, b), Ok(order), "{scheme}");
             assert_eq!(scheme.compare_lenient(a, b), order, "{scheme}");

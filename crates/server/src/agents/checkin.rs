@@ -263,6 +263,7 @@ fn check_reports(reports: &[TransactionReport]) -> Result<(), Problem> {
 fn check_inventory(inventory: &Inventory) -> Result<(), Problem> {
     let rows = [
         ("packages", inventory.packages.len()),
+        ("packages of languages", inventory.languages.len()),
         ("upgrades", inventory.upgrades.len()),
         ("services", inventory.services.len()),
         ("listeners", inventory.listeners.len()),
@@ -283,7 +284,8 @@ fn check_inventory(inventory: &Inventory) -> Result<(), Problem> {
                 .upgrades
                 .iter()
                 .flat_map(|u| [&u.name, &u.architecture, &u.from, &u.to, &u.source_version]),
-        );
+        )
+        .chain(inventory.languages.iter().flat_map(|p| [&p.name, &p.version]));
     let plain = |text: &str| text.len() <= 256 && text.chars().all(|c| c.is_ascii_graphic());
     if let Some(bad) = named.into_iter().find(|text| !plain(text)) {
         return Err(odd(format!("a package name or version `{}`", shown(bad))));
@@ -295,7 +297,8 @@ fn check_inventory(inventory: &Inventory) -> Result<(), Problem> {
         &inventory.os.pretty,
         &inventory.kernel.running,
     ];
-    if let Some(bad) = texts.into_iter().find(|text| text.len() > LONGEST) {
+    let mut texts = texts.into_iter().chain(inventory.languages.iter().map(|p| &p.location));
+    if let Some(bad) = texts.find(|text| text.len() > LONGEST) {
         return Err(odd(format!("a name of {} bytes", bad.len())));
     }
     Ok(())

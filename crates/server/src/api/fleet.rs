@@ -183,6 +183,15 @@ pub(super) async fn host(app: Asked, At(host): At<String>) -> Answer<HostDetail>
     look(&app, move |app, view| views::host(app, view, &host)).await
 }
 
+/// What a host has and what was found on it: CycloneDX 1.6, an SBOM that carries VEX.
+#[utoipa::path(
+    get, path = "/hosts/{host}/sbom", tag = "fleet", params(("host" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Object, description = "CycloneDX 1.6"), Failures)
+)]
+pub(super) async fn sbom(app: Asked, At(host): At<String>) -> Answer<serde_json::Value> {
+    look(&app, move |app, view| views::sbom(app, view, &host)).await
+}
+
 /// The host leaves the fleet: its certificate is worth nothing from now on.
 #[utoipa::path(
     delete, path = "/hosts/{host}", tag = "fleet", params(("host" = String, Path, description = "Id or name")),

@@ -79,6 +79,14 @@ impl Software {
             (counted.source, counted.scheme) = (source, scheme.or(counted.scheme));
             installed.push((package, self.versions.number(&it.version)));
         }
+        for it in &brief.languages {
+            let name = it.ecosystem.subject(&it.name);
+            let package = self.package(&name);
+            let source = self.sources.number(&name);
+            let counted = &mut self.packages[package as usize];
+            (counted.source, counted.scheme) = (source, Some(it.ecosystem.scheme()));
+            installed.push((package, self.versions.number(&it.version)));
+        }
         let mut offered = Vec::with_capacity(brief.upgrades.len());
         for it in &brief.upgrades {
             offered.push((self.package(&it.name), self.versions.number(&it.to)));

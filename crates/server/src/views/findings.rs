@@ -1,12 +1,15 @@
 //! Findings, as lists and pages show them.
 
 use crate::app::{App, now};
-use fettle_core::Problem;
 use fettle_core::finding::{Finding, FindingState};
+use fettle_core::language::Ecosystem;
 use fettle_core::policy::Acceptance;
+use fettle_core::{Problem, ProblemKind};
 use fettle_store::findings::{self as stored, Filter};
 use fettle_store::{StoreError, View, hosts};
+use fettle_vuln::export::{Subject, cyclonedx};
 use fettle_wire::api::{CveDetail, FindingExplained, FindingRow, Page};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A part of the findings that pass the filter, worst first.
@@ -130,6 +133,31 @@ pub(crate) fn explain(
     Ok(FindingExplained { row: finding_row(host.name, record.finding), lines })
 }
 
+/// What a host has and what was found on it, as CycloneDX.
+pub(crate) fn sbom(app: &App, view: &View<'_>, id_or_name: &str) -> Result<Value, Problem> {
+    let host = hosts::find(view, id_or_name)?.host;
+    let inventory = hosts::inventory(view, &host.id)?.ok_or_else(|| {
+        let message = format!("{} has not reported what is installed there", host.name);
+        let hint = format!("fettle host show {}", host.name);
+        Problem::new(ProblemKind::NotFound, "no-inventory", message, hint)
+    })?;
+    let catalogue = app.catalogue();
+    let names = [host.name.as_str(), host.id.as_str()];
+    let explained = stored::of_host(view, &host.id)?.into_values().map(|record| {
+        let why = catalogue.explain_named(&record.finding, &names, &inventory).reasons;
+        (record.finding, why)
+    });
+    let findings: Vec<_> = explained.collect();
+    Ok(cyclonedx(&Subject {
+        name: &host.name,
+        inventory: &inventory,
+        findings: &findings,
+        at: now(),
+        tool: "fettle",
+        version: env!("CARGO_PKG_VERSION"),
+    }))
+}
+
 /// Findings that the page of a vulnerability names.
 const FINDINGS: u64 = 1000;
 
@@ -160,7 +188,9 @@ pub(crate) fn cve(app: &App, view: &View<'_>, id: &str, shown: u64) -> Result<Cv
     let worst = row.as_ref().map(|r| r.severity);
     let severity = worst.or_else(|| said.iter().map(|s| s.severity).max());
     let severity = severity.unwrap_or_else(|| fettle_core::finding::Severity::judge(&ranking, ""));
-    let here = said.iter().filter(|s| releases.contains(s.release.as_ref()));
+    let is_here =
+        |release: &str| releases.contains(release) || Ecosystem::from_word(release).is_some();
+    let here = said.iter().filter(|s| is_here(s.release.as_ref()));
     let advisories = here
         .map(|s| fettle_core::advisory::Advisory {
             id: s.id.to_string(),

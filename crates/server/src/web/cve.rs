@@ -291,6 +291,9 @@ fn answers(view: &View<'_>, it: &CveDetail, row: &CveRow) -> Markup {
     }
 }
 
+/// So many ranges of versions are shown of a statement.
+const RANGES: usize = 8;
+
 fn status(status: &AdvisoryStatus) -> Markup {
     html! {
         @match status {
@@ -298,6 +301,11 @@ fn status(status: &AdvisoryStatus) -> Markup {
             AdvisoryStatus::Open { reason, elsewhere } => {
                 "affected, no fix" @if !reason.is_empty() { " " span.quiet { (reason) } }
                 @if let Some(version) = elsewhere { " " span.quiet { "(elsewhere in " span.ver { (version) } ")" } }
+            },
+            AdvisoryStatus::Ranges { ranges } => {
+                "affected: "
+                @for (at, range) in ranges.iter().take(RANGES).enumerate() { @if at > 0 { ", " } span.ver { (range) } }
+                @if ranges.len() > RANGES { " " span.quiet { "and " (ranges.len() - RANGES) " more" } }
             },
             AdvisoryStatus::NotAffected => { "never affected" },
             AdvisoryStatus::Undetermined => { "not decided" },

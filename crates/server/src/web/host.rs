@@ -340,6 +340,23 @@ fn inventory(it: &Inventory) -> Markup {
                     p.quiet { (words::number((it.packages.len() - PACKAGES) as u64)) " more: " code { "fettle -o json host show NAME" } " lists them all." }
                 }
             }
+            @if !it.languages.is_empty() {
+                details id="i-languages" {
+                    summary { "Packages of languages " b { (words::number(it.languages.len() as u64)) } }
+                    div.scroll { table {
+                        thead { tr { th { "Package" } th { "From" } th { "Installed" } th.wide { "Where" } } }
+                        tbody { @for p in it.languages.iter().take(PACKAGES) { tr {
+                            td { a.pkg href={ "/packages/" (encoded(&p.subject())) } { (p.name) } }
+                            td { (p.ecosystem) }
+                            td.ver { (p.version) }
+                            td.wide.ver { (p.location) }
+                        } } }
+                    } }
+                    @if it.languages.len() > PACKAGES {
+                        p.quiet { (words::number((it.languages.len() - PACKAGES) as u64)) " more: " code { "fettle -o json host show NAME" } " lists them all." }
+                    }
+                }
+            }
         },
     )
 }

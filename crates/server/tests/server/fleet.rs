@@ -275,6 +275,7 @@ pub(crate) fn inventory(version: &str) -> Inventory {
         kernel: Kernel { running: "6.1.0".into(), ..Kernel::default() },
         boot_id: "b".into(),
         packages: vec![package("libssl3", "openssl"), package("openssl", "openssl")],
+        languages: vec![],
         upgrades: if version == NEW {
             vec![]
         } else {

@@ -402,6 +402,7 @@ fn inventory() -> Inventory {
                 module: String::new(),
             })
             .collect(),
+        languages: vec![],
         upgrades: order(6)
             .changes
             .into_iter()

@@ -4,6 +4,7 @@ use crate::view::{from_json, from_micros, int, micros, to_digest, to_json};
 use crate::{StoreError, Tx, View};
 use fettle_core::host::{Host, Labels, Quarantine};
 use fettle_core::inventory::Inventory;
+use fettle_core::language::Ecosystem;
 use fettle_core::plan::Alike;
 use fettle_core::{Digest, HostId, Timestamp};
 use flate2::Compression;
@@ -211,9 +212,25 @@ pub struct InventoryBrief<'a> {
     /// Installed packages.
     #[serde(borrow)]
     pub packages: Vec<PackageBrief<'a>>,
+    /// Packages of languages.
+    #[serde(borrow, default)]
+    pub languages: Vec<LanguageBrief<'a>>,
     /// Upgrades on offer.
     #[serde(borrow)]
     pub upgrades: Vec<UpgradeBrief<'a>>,
+}
+
+/// A package of a language, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LanguageBrief<'a> {
+    /// Whose.
+    pub ecosystem: Ecosystem,
+    /// Its name, as it spells it itself.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// Installed version.
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
 }
 
 /// Packages and upgrades of a host: a fraction of the work of reading its whole inventory.

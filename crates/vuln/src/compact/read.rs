@@ -3,15 +3,16 @@
 use super::write::NONE;
 use super::{Extent, Head, Unusable};
 use crate::exposure::{
-    Catalogue, CompactStatement, CompactVulnerability, Cvss, HostView, Judgement, Publication,
-    Wanted,
+    Catalogue, CompactPart, CompactStatement, CompactVulnerability, Cvss, HostView, Judgement,
+    KeyedRange, Publication, Wanted, release_of, scheme_of,
 };
 use crate::feed::cve::{Exploitation, Ssvc};
 use crate::feed::vex::VexStatement;
 use fettle_core::advisory::{AdvisoryStatus, Kev};
 use fettle_core::finding::Severity;
+use fettle_core::language::Ecosystem;
 use jiff::civil::Date;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Reads numbers and texts one after the other.
@@ -100,6 +101,33 @@ const VULNERABILITY: usize = 6 + 4 + 4 + 4 + 4 + 1 + 1;
 const SCORE: usize = 1 + 4 + 4 + 6 + 6;
 const PUBLICATION: usize = 6 + 4;
 
+/// The languages whose sections are wanted beside that of a host's own release: those it has packages of, and those something
+/// was found in before.
+pub fn languages(view: &HostView<'_>) -> BTreeSet<Ecosystem> {
+    let installed = view.inventory.languages.iter().map(|p| p.ecosystem);
+    let known = view.previous.iter().filter_map(|f| Some(Ecosystem::of_subject(&f.source)?.0));
+    installed.chain(known).collect()
+}
+
+/// Judges a host by the sections of its own release and of [`languages`], and gives the part of the
+/// catalogue that says something of it, to explain by. The same as judging by the whole catalogue.
+///
+/// # Errors
+/// [`Unusable::Damaged`].
+pub fn judge(
+    sections: &[(&str, Section<'_>)],
+    head: &Head,
+    own: Vec<VexStatement>,
+    view: &HostView<'_>,
+) -> Result<(Judgement, Catalogue), Unusable> {
+    let wanted = Wanted::of(view);
+    let parts = sections.iter().map(|(release, section)| section.wanted(release, &wanted));
+    let parts = parts.collect::<Result<Vec<_>, _>>()?;
+    let catalogue = Catalogue::of_some(parts, own, head.as_of.clone(), head.releases.keys());
+    let judgement = wanted.judge(&catalogue, view);
+    Ok((judgement, catalogue))
+}
+
 /// Texts that come again and again, each once.
 #[derive(Default)]
 struct Shared(BTreeMap<(u32, u16), Arc<str>>);
@@ -142,23 +170,12 @@ impl<'a> Section<'a> {
         self.len() == 0
     }
 
-    /// Judges a host of this release, and gives the part of the catalogue that says something of it, to explain by. The same
-    /// as judging by the whole catalogue.
-    ///
-    /// # Errors
-    /// [`Unusable::Damaged`].
-    pub fn judge(
-        &self,
-        head: &Head,
-        release: &str,
-        own: Vec<VexStatement>,
-        view: &HostView<'_>,
-    ) -> Result<(Judgement, Catalogue), Unusable> {
-        let wanted = Wanted::of(view);
+    /// What it says of the sources that are wanted of its release, by source and vulnerability.
+    fn wanted(&self, release: &str, wanted: &Wanted) -> Result<CompactPart, Unusable> {
         let mut statements = Vec::new();
         let mut shared = Shared::default();
-        let release: Arc<str> = release.into();
-        for name in wanted.sources() {
+        let of_release = |name: &&str| release_of(release, name) == release;
+        for name in wanted.sources().filter(of_release) {
             let Some((first, count)) = self.source(name)? else { continue };
             let source: Arc<str> = name.into();
             for place in first..first.saturating_add(count) {
@@ -187,8 +204,17 @@ impl<'a> Section<'a> {
                         reason: reason.to_owned(),
                         elsewhere: Some(version.to_owned()),
                     },
+                    5 => {
+                        let ranges = serde_json::from_str(version);
+                        let none = |_| Unusable::Damaged("a list of ranges is none");
+                        AdvisoryStatus::Ranges { ranges: ranges.map_err(none)? }
+                    }
                     _ => return Err(Unusable::Damaged("a status is none")),
                 };
+                let ranges = KeyedRange::of(scheme_of(release), &status);
+                if !ranges.is_empty() && !wanted.everything() && !wanted.is_within(name, &ranges) {
+                    continue;
+                }
                 let urgency = self.shared(&mut record, &mut shared)?;
                 let evidence = self.shared(&mut record, &mut shared)?;
                 let publication = match record.u32()? {
@@ -205,6 +231,7 @@ impl<'a> Section<'a> {
                     publication,
                     severity: *severity.ok_or(Unusable::Damaged("a severity is none"))?,
                     key: key.into(),
+                    ranges,
                 });
             }
         }
@@ -215,16 +242,7 @@ impl<'a> Section<'a> {
         for place in used {
             vulnerabilities.push(self.vulnerability(place, &mut shared)?);
         }
-        let catalogue = Catalogue::of_release(
-            &release,
-            statements,
-            vulnerabilities,
-            own,
-            head.as_of.clone(),
-            head.releases.keys(),
-        );
-        let judgement = wanted.judge(&catalogue, view);
-        Ok((judgement, catalogue))
+        Ok(CompactPart { release: release.into(), statements, vulnerabilities })
     }
 
     /// Places of the statements about a source.

@@ -177,7 +177,13 @@ fn put(
     vulnerability: u32,
     publication: u32,
 ) {
+    let ranges;
     let (kind, version, reason) = match &statement.status {
+        AdvisoryStatus::Ranges { ranges: listed } => {
+            // Texts alone: nothing of it cannot be written. Its length is bounded by the parser.
+            ranges = serde_json::to_string(listed).unwrap_or_default();
+            (5, ranges.as_str(), "")
+        }
         AdvisoryStatus::NotAffected => (0u8, "", ""),
         AdvisoryStatus::Undetermined => (1, "", ""),
         AdvisoryStatus::Fixed { version } => (2, version.as_str(), ""),

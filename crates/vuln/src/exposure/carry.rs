@@ -2,8 +2,11 @@
 
 use super::catalogue::Catalogue;
 use super::facts::{HostFacts, SourceFacts, is_kernel_image};
+use super::vendor::{release_of, scheme_for};
 use super::{Withdrawal, Withdrawn};
+use fettle_core::advisory::AdvisoryStatus;
 use fettle_core::finding::{Finding, FindingState};
+use fettle_core::language::Ecosystem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -108,11 +111,15 @@ fn decide(
     facts: &HostFacts,
     known: &Known,
 ) -> Result<Carried, Withdrawal> {
-    if !catalogue.covers(release) {
+    if !catalogue.covers(release_of(release, &known.source)) {
         return Err(Withdrawal::NotCovered);
     }
     let now = facts.source(&known.source);
-    if !facts.packages_known && now.is_none_or(|n| n.groups.is_empty()) {
+    let listed = match Ecosystem::of_subject(&known.source) {
+        Some(_) => facts.languages_known,
+        None => facts.packages_known,
+    };
+    if !listed && now.is_none_or(|n| n.groups.is_empty()) {
         return Ok(kept(known));
     }
     if known.binaries.iter().any(|b| is_kernel_image(b)) && now.is_none_or(|n| n.kernel.is_none()) {
@@ -148,23 +155,34 @@ fn decide(
     };
     let statement =
         catalogue.statement(release, &known.source, &known.id).ok_or(Withdrawal::StatementGone)?;
-    let Some(version) = statement.unaffected_from() else {
-        return Err(Withdrawal::StatementChanged { now: statement.status.clone() });
+    let changed = || Withdrawal::StatementChanged { now: statement.status.clone() };
+    let scheme = scheme_for(facts.scheme, &known.source);
+    let version = match (&statement.status, &known.fixed_version) {
+        // The very version that was in one of the ranges is in none any more.
+        (AdvisoryStatus::Ranges { .. }, _)
+            if known.state != FindingState::Fixed
+                && here.has_version(facts.scheme, &known.installed) =>
+        {
+            return Err(changed());
+        }
+        (AdvisoryStatus::Ranges { .. }, fixed) => fixed.as_deref().unwrap_or_default(),
+        _ => statement.unaffected_from().ok_or_else(changed)?,
     };
     // Still the very version that was vulnerable by another statement: the vendor moved the fix, nobody patched.
     let was_below = known.fixed_version.as_ref().is_none_or(|f| {
-        facts.scheme.compare_lenient(&known.installed, f).is_lt()
-            && facts.scheme.compare_lenient(f, version).is_ne()
+        scheme.compare_lenient(&known.installed, f).is_lt()
+            && scheme.compare_lenient(f, version).is_ne()
     });
     if was_below
         && known.state != FindingState::Fixed
         && here.has_version(facts.scheme, &known.installed)
     {
-        return Err(Withdrawal::StatementChanged { now: statement.status.clone() });
+        return Err(changed());
     }
     let lowest =
         here.kernel.iter().map(|k| &k.version).chain(here.groups.iter().map(|g| &g.version)).min();
-    Ok(carried(proved(now), lowest.map_or("", |v| v.text.as_ref()), Some(version)))
+    let version = Some(version).filter(|v| !v.is_empty());
+    Ok(carried(proved(now), lowest.map_or("", |v| v.text.as_ref()), version))
 }
 
 /// A finding of a host that could not say what it has installed.

@@ -2,7 +2,7 @@
 //! vulnerability beside it.
 
 use super::pockets;
-use super::vendor::scheme_of;
+use super::vendor::{release_of, scheme_of};
 use crate::feed::cve::{CveFacts, Ssvc};
 use crate::feed::cvss::CvssScore;
 use crate::feed::debian_list::{self, Resolved};
@@ -12,7 +12,7 @@ use crate::feed::kev::KevEntry;
 use crate::feed::osv::OsvRecord;
 use crate::feed::vex::VexStatement;
 use crate::feed::{Feed, debian};
-use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking};
+use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking, VersionRange};
 use fettle_core::finding::Severity;
 use fettle_core::version::Scheme;
 use jiff::civil::Date;
@@ -99,6 +99,8 @@ pub struct Statement {
     pub severity: Severity,
     /// Byte key of [`Statement::unaffected_from`]; empty where there is none.
     pub(crate) fixed_key: Box<[u8]>,
+    /// The affected ranges by their keys; empty unless the status is of ranges.
+    pub(crate) ranges: Box<[KeyedRange]>,
     /// Place in [`Catalogue::vulnerabilities`].
     pub(crate) vulnerability: u32,
 }
@@ -107,6 +109,24 @@ impl Statement {
     /// Does the vendor say that no version is affected?
     pub(crate) fn is_never_affected(&self) -> bool {
         self.status == AdvisoryStatus::NotAffected
+    }
+
+    /// Is the version with this key in one of the ranges?
+    pub(crate) fn holds(&self, key: &[u8]) -> bool {
+        self.ranges.iter().any(|range| range.holds(key))
+    }
+
+    /// The first version above the one with this key that is not affected, where the vendor names one.
+    pub fn fix_for(&self, key: &[u8]) -> Option<&str> {
+        let AdvisoryStatus::Ranges { ranges } = &self.status else { return self.unaffected_from() };
+        // Ranges may overlap: out of one is not out of all.
+        let mut at: &[u8] = key;
+        let mut fix = None;
+        while let Some(place) = self.ranges.iter().position(|range| range.holds(at)) {
+            fix = Some(ranges[place].fixed.as_deref()?);
+            at = self.ranges[place].fixed.as_deref()?;
+        }
+        fix
     }
 
     /// The first version of this release that is not affected, where the vendor names one.
@@ -124,6 +144,38 @@ impl Statement {
             AdvisoryStatus::Open { elsewhere, .. } => elsewhere.as_deref(),
             _ => None,
         }
+    }
+}
+
+/// A range of versions by their keys.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeyedRange {
+    /// First affected version; empty: from the beginning.
+    introduced: Box<[u8]>,
+    fixed: Option<Box<[u8]>>,
+    last: Option<Box<[u8]>>,
+}
+
+impl KeyedRange {
+    /// The ranges of a status; none where it is not of ranges.
+    pub(crate) fn of(scheme: Scheme, status: &AdvisoryStatus) -> Box<[Self]> {
+        let AdvisoryStatus::Ranges { ranges } = status else { return Box::default() };
+        let key = |version: &String| scheme.key(version).into();
+        let of = |range: &VersionRange| Self {
+            introduced: match range.introduced.as_str() {
+                "0" => Box::default(),
+                _ => key(&range.introduced),
+            },
+            fixed: range.fixed.as_ref().map(key),
+            last: range.last.as_ref().map(key),
+        };
+        ranges.iter().map(of).collect()
+    }
+
+    pub(crate) fn holds(&self, key: &[u8]) -> bool {
+        *self.introduced <= *key
+            && self.fixed.as_ref().is_none_or(|fixed| *key < **fixed)
+            && self.last.as_ref().is_none_or(|last| *key <= **last)
     }
 }
 
@@ -228,8 +280,13 @@ impl Catalogue {
                     (&a.urgency, &a.evidence, &a.status).cmp(&(&b.urgency, &b.evidence, &b.status))
                 })
         });
-        advisories
-            .dedup_by(|b, a| (&a.release, &a.source, &a.id) == (&b.release, &b.source, &b.id));
+        advisories.dedup_by(|b, a| {
+            let same = (&a.release, &a.source, &a.id) == (&b.release, &b.source, &b.id);
+            if same {
+                unite(a, b);
+            }
+            same
+        });
 
         let ids: BTreeSet<&str> = advisories.iter().map(|a| a.id.as_str()).collect();
         let mut vulnerabilities: Vec<Vulnerability> = ids
@@ -273,6 +330,7 @@ impl Catalogue {
                 }
                 _ => Box::default(),
             };
+            let ranges = KeyedRange::of(scheme_of(&release), &advisory.status);
             let published = (release.clone(), source.clone(), facts.id.clone());
             statements.push(Statement {
                 severity: Severity::judge(&ranking, &advisory.urgency),
@@ -284,6 +342,7 @@ impl Catalogue {
                 evidence: words.share(&advisory.evidence),
                 status: advisory.status,
                 fixed_key,
+                ranges,
                 vulnerability: vulnerability as u32,
             });
         }
@@ -403,8 +462,9 @@ impl Catalogue {
         self.releases.contains_key(release)
     }
 
-    /// Places of the statements about a source package of a release.
+    /// Places of the statements about a source package of a release; about a package of a language, whatever the release.
     pub(crate) fn range(&self, release: &str, source: &str) -> Range<usize> {
+        let release = release_of(release, source);
         self.releases.get(release).and_then(|sources| sources.get(source)).cloned().unwrap_or(0..0)
     }
 
@@ -424,11 +484,31 @@ impl Catalogue {
     }
 }
 
+/// Several records about one vulnerability of one package of a language (GitHub's and PyPA's): what either calls affected is.
+fn unite(kept: &mut Advisory, other: &Advisory) {
+    let (AdvisoryStatus::Ranges { ranges }, AdvisoryStatus::Ranges { ranges: more }) =
+        (&mut kept.status, &other.status)
+    else {
+        return;
+    };
+    ranges.extend(more.iter().cloned());
+    ranges.sort();
+    ranges.dedup();
+    if kept.urgency.is_empty() {
+        kept.urgency.clone_from(&other.urgency);
+    }
+    let name = other.evidence.rsplit(' ').next().unwrap_or_default();
+    if !kept.evidence.split([' ', ',']).any(|known| known == name) {
+        kept.evidence = format!("{}, {name}", kept.evidence);
+    }
+}
+
 /// Of two statements about the same thing the one with the larger value counts.
 fn worse(scheme: Scheme, status: &AdvisoryStatus) -> (u8, Vec<u8>) {
     match status {
         AdvisoryStatus::NotAffected => (0, Vec::new()),
         AdvisoryStatus::Undetermined => (1, Vec::new()),
+        AdvisoryStatus::Ranges { .. } => (2, Vec::new()),
         AdvisoryStatus::Fixed { version } => (2, scheme.key(version)),
         AdvisoryStatus::Open { elsewhere: Some(version), .. } => (3, scheme.key(version)),
         AdvisoryStatus::Open { elsewhere: None, .. } => (4, Vec::new()),

@@ -11,9 +11,10 @@ use crate::feed::dsa::CHANGELOG;
 use crate::feed::updateinfo::{self, RpmVendor};
 use crate::feed::vex::VexStatement;
 use crate::feed::{Feed, csaf, debian, secdb};
-use fettle_core::advisory::AdvisoryStatus;
+use fettle_core::advisory::{AdvisoryStatus, VersionRange};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, StaleProcess};
+use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_core::version::Scheme;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -136,6 +137,9 @@ impl Catalogue {
                     "; outside {release} it is fixed from {version} on"
                 ))
             ),
+            AdvisoryStatus::Ranges { ranges } => {
+                format!("{} is affected {}", statement.source, listed(ranges))
+            }
             AdvisoryStatus::NotAffected => {
                 format!("{} was never affected in {release}", statement.source)
             }
@@ -282,7 +286,64 @@ fn no_fix_reason(reason: &str) -> String {
     }
 }
 
+/// The ranges that are affected, the first ones of many.
+fn listed(ranges: &[VersionRange]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = ranges.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = ranges.len().saturating_sub(SHOWN);
+    let more =
+        if more > 0 { format!(", and {more} more ranges or versions") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// The packages of a language that a finding is about.
+fn of_language<'a>(
+    finding: &'a Finding,
+    inventory: &'a Inventory,
+) -> impl Iterator<Item = &'a LanguagePackage> {
+    let is_its = |p: &&LanguagePackage| {
+        finding.binaries.contains(&p.location) && p.subject() == finding.source
+    };
+    inventory.languages.iter().filter(is_its)
+}
+
+/// Which versions of a package of a language are where.
+fn language_versions(
+    ecosystem: Ecosystem,
+    finding: &Finding,
+    inventory: &Inventory,
+) -> Vec<String> {
+    const SHOWN: usize = 6;
+    let mut its: Vec<&LanguagePackage> = of_language(finding, inventory).collect();
+    its.sort_by_cached_key(|p| ecosystem.scheme().key(&p.version));
+    let places: Vec<String> =
+        its.iter().map(|p| format!("{} in {}", p.version, p.location)).collect();
+    let more = places.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let mut lines = Vec::new();
+    if places.is_empty() {
+        lines.push(format!(
+            "No affected version of this {ecosystem} package is installed any more."
+        ));
+    } else {
+        lines.push(format!(
+            "Installed: {}{more}. No package of the distribution owns it, so its own version counts.",
+            places[..places.len().min(SHOWN)].join(", ")
+        ));
+    }
+    lines.push(match &finding.fixed_version {
+        Some(fixed) => {
+            format!("In {}'s order the next version without it is {fixed}.", ecosystem.scheme())
+        }
+        None => "No version without it is named.".to_owned(),
+    });
+    lines
+}
+
 fn versions(finding: &Finding, inventory: &Inventory) -> Vec<String> {
+    if let Some((ecosystem, _)) = Ecosystem::of_subject(&finding.source) {
+        return language_versions(ecosystem, finding, inventory);
+    }
     let rules = Rules::of(&inventory.os);
     let mut lines = Vec::new();
     let kernel = finding.binaries.first().filter(|b| is_kernel_image(b));
@@ -376,7 +437,12 @@ fn running(finding: &Finding, inventory: &Inventory) -> Vec<String> {
         names.join(", ")
     };
     let kernel_runs = finding.binaries.first().is_some_and(|b| is_kernel_image(b));
+    let language = Ecosystem::of_subject(&finding.source).is_some();
     match finding.state {
+        _ if language && !finding.in_use => lines.push(
+            "What runs does not show which packages of languages it has loaded: restart what may have it."
+                .to_owned(),
+        ),
         FindingState::Fixed => lines.push(if kernel_runs {
             "The running kernel is a fixed one.".to_owned()
         } else {
@@ -399,6 +465,23 @@ fn running(finding: &Finding, inventory: &Inventory) -> Vec<String> {
     lines
 }
 
+/// What brings another version of a package of a language: its own installer, which no plan runs.
+fn language_remedy(ecosystem: Ecosystem, name: &str, finding: &Finding) -> String {
+    let fixed = finding.fixed_version.as_deref().unwrap_or_default();
+    let how = match ecosystem {
+        Ecosystem::Pypi => format!("`pip install '{name}>={fixed}'`"),
+        Ecosystem::Npm => format!("`npm install --global {name}@{fixed}`, or what brings it along"),
+        Ecosystem::Gem => {
+            format!("`gem install {name} --version {fixed}`, then `gem cleanup {name}`")
+        }
+        Ecosystem::Cargo => format!("`cargo install {name} --version {fixed}`"),
+        Ecosystem::Maven => format!("{name} {fixed}, by a newer release of what holds the archive"),
+    };
+    format!(
+        "No plan brings it: it was not installed by the package manager. As it was installed: {how}."
+    )
+}
+
 fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement>) -> String {
     let rules = Rules::of(&inventory.os);
     let held: Vec<&str> = finding
@@ -412,7 +495,11 @@ fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement
         .iter()
         .filter_map(|b| inventory.pinned.get(b).map(|pin| format!("{b} ({pin})")))
         .collect();
+    let language = Ecosystem::of_subject(&finding.source);
     match finding.state {
+        FindingState::Fixed if language.is_some() => {
+            "It is gone on disk: restart what may have loaded it before.".to_owned()
+        }
         FindingState::Fixed => "Nothing to do: proved gone, on disk and in memory.".to_owned(),
         FindingState::NotAffected => {
             "Nothing to do while your own statement holds; the fix comes with the ordinary updates."
@@ -431,6 +518,9 @@ fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement
                 "No version to install exists in this release: reduce its use or exposure, or accept it with an expiry.".to_owned()
             }
         }
+        _ if language.is_some() => language
+            .map(|(ecosystem, name)| language_remedy(ecosystem, name, finding))
+            .unwrap_or_default(),
         _ if !held.is_empty() => format!(
             "The administrator holds {}: {} lets it be fixed.",
             held.join(", "),

@@ -1,8 +1,8 @@
 //! What of an inventory decides about exposure: per source package of the vendor, which versions are installed,
 //! which kernel runs, what is offered, in use, exposed, stale.
 
-use super::vendor::Rules;
-use super::{KernelCoverage, MEMORY_GAPS, PACKAGES_GAP};
+use super::vendor::{Rules, scheme_for};
+use super::{KernelCoverage, LANGUAGES_GAP, MEMORY_GAPS, PACKAGES_GAP};
 use fettle_core::inventory::{Inventory, Package};
 use fettle_core::version::Scheme;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ impl Keyed {
 pub(super) struct Group {
     /// Version of the source package.
     pub(super) version: Keyed,
-    /// Names, sorted.
+    /// Names, sorted. Of packages of languages the places where they lie.
     pub(super) binaries: Vec<Arc<str>>,
     /// A process maps a file of one of them.
     pub(super) in_use: bool,
@@ -70,7 +70,7 @@ impl SourceFacts {
 
     /// Is this version installed or running?
     pub(super) fn has_version(&self, scheme: Scheme, text: &str) -> bool {
-        let key = scheme.key(text);
+        let key = scheme_for(scheme, &self.source).key(text);
         self.groups.iter().any(|g| *g.version.key == *key)
             || self.kernel.as_ref().is_some_and(|k| *k.version.key == *key)
     }
@@ -92,6 +92,8 @@ pub(super) struct HostFacts {
     pub(super) memory_known: bool,
     /// Could the package database be read?
     pub(super) packages_known: bool,
+    /// Could packages of languages be looked for everywhere?
+    pub(super) languages_known: bool,
     /// What the host says it could not find out.
     pub(super) gaps: Vec<String>,
 }
@@ -152,6 +154,15 @@ impl HostFacts {
             entry.stale |= stale_packages.contains(package.name.as_str());
             source_of.insert(&package.name, (name, package));
         }
+        for package in &inventory.languages {
+            let scheme = package.ecosystem.scheme();
+            if scheme.check(&package.version).is_err() {
+                odd_versions.insert(format!("{} {}", package.subject(), package.version));
+            }
+            let entry = building.entry(package.subject().into()).or_default();
+            let version = Keyed::new(scheme, &package.version);
+            entry.groups.entry(version).or_default().insert(&package.location);
+        }
         for upgrade in &inventory.upgrades {
             let Some((name, package)) = source_of.get(upgrade.name.as_str()) else { continue };
             let offered = rules.offered(package, &upgrade.to, &upgrade.source_version);
@@ -190,6 +201,7 @@ impl HostFacts {
             stale_packages,
             memory_known: !has_gap(inventory, &MEMORY_GAPS),
             packages_known: !inventory.packages.is_empty() && !has_gap(inventory, &[PACKAGES_GAP]),
+            languages_known: !has_gap(inventory, &[LANGUAGES_GAP]),
             gaps: inventory.gaps.clone(),
         }
     }

@@ -2,13 +2,14 @@
 
 use super::carry::{Carried, Known, carry};
 use super::catalogue::{Catalogue, Statement};
-use super::facts::{HostFacts, SourceFacts};
+use super::facts::{Group, HostFacts, SourceFacts};
 use super::vendor::release_name;
 use super::{Coverage, Doubt, Exception, HostView, Judgement, Verdict};
 use fettle_core::HostId;
 use fettle_core::advisory::{AdvisoryStatus, Ranking};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::Os;
+use fettle_core::language::Ecosystem;
 
 /// One vulnerability of one source package, as it stands for every host with these facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,15 @@ fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Option<Hit> {
         AdvisoryStatus::Open { elsewhere: None, .. } => {
             (all, facts.kernel.is_some(), FindingState::NoFixYet)
         }
+        AdvisoryStatus::Ranges { .. } => {
+            let mut affected = affected(statement, facts, all).peekable();
+            let has_fix = |g: &Group| statement.fix_for(&g.version.key).is_some();
+            let state = match affected.peek() {
+                Some(lowest) if has_fix(lowest) => FindingState::Open,
+                _ => FindingState::NoFixYet,
+            };
+            (affected.count() as u32, false, state)
+        }
         AdvisoryStatus::Fixed { .. } | AdvisoryStatus::Open { elsewhere: Some(_), .. } => {
             let fixed = &statement.fixed_key;
             let groups = facts.groups.partition_point(|g| g.version.key < *fixed) as u32;
@@ -63,6 +73,17 @@ fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Option<Hit> {
     Some(Hit { statement: place, state, groups, kernel, offered: is_offered(statement, facts) })
 }
 
+/// The installed versions that a statement is about, of which there are so many: the lowest ones, or those in its ranges.
+pub(super) fn affected<'a>(
+    statement: &'a Statement,
+    facts: &'a SourceFacts,
+    groups: u32,
+) -> impl Iterator<Item = &'a Group> {
+    let ranges = !statement.ranges.is_empty();
+    let listed = if ranges { &facts.groups[..] } else { &facts.groups[..groups as usize] };
+    listed.iter().filter(move |g| !ranges || statement.holds(&g.version.key))
+}
+
 /// Do the hosts' own sources offer a version that is not affected?
 fn is_offered(statement: &Statement, facts: &SourceFacts) -> bool {
     statement.unaffected_from().is_some()
@@ -83,7 +104,7 @@ pub(super) fn finding(
     accepted: &[Exception],
 ) -> Finding {
     let statement = catalogue.at(hit.statement);
-    let groups = &facts.groups[..hit.groups as usize];
+    let groups: Vec<&Group> = affected(statement, facts, hit.groups).collect();
     let kernel = facts.kernel.as_ref().filter(|_| hit.kernel);
     let installed = kernel.map(|k| &k.version).or(groups.first().map(|g| &g.version));
     let mut binaries: Vec<String> =
@@ -101,8 +122,8 @@ pub(super) fn finding(
         binaries,
         state: state_with(hit.state, &statement.id, &statement.source, accepted),
         // A version that cannot be had in this release is no fix.
-        fixed_version: statement
-            .unaffected_from()
+        fixed_version: installed
+            .and_then(|version| statement.fix_for(&version.key))
             .filter(|_| hit.state != FindingState::NoFixYet)
             .map(str::to_owned),
         offered: hit.offered,
@@ -170,7 +191,8 @@ impl Catalogue {
     pub(super) fn coverage(&self, os: &Os, facts: &HostFacts) -> Coverage {
         let release = release_name(os);
         if !self.covers(&release) {
-            let known = self.releases().map(str::to_owned).collect();
+            let is_system = |release: &&str| Ecosystem::from_word(release).is_none();
+            let known = self.releases().filter(is_system).map(str::to_owned).collect();
             return Coverage::UnknownRelease { os: os.clone(), known };
         }
         if !facts.packages_known {

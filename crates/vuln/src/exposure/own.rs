@@ -12,6 +12,7 @@ use crate::feed::purl::Purl;
 use crate::feed::vex::{PackageSelector, Selector, VexStatement};
 use fettle_core::Timestamp;
 use fettle_core::inventory::{Inventory, Package};
+use fettle_core::language::{Ecosystem, LanguagePackage};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Catalogue {
@@ -67,7 +68,13 @@ impl Catalogue {
         let of = about.map(|statement| {
             let fits =
                 |p: &&&Package| statement.products.iter().any(|s| selects(s, names, inventory, p));
-            let binaries = installed.iter().filter(fits).map(|p| p.name.clone()).collect();
+            let mut binaries: BTreeSet<String> =
+                installed.iter().filter(fits).map(|p| p.name.clone()).collect();
+            let of_language = inventory.languages.iter().filter(|p| {
+                p.subject() == source
+                    && statement.products.iter().any(|s| selects_language(s, names, p))
+            });
+            binaries.extend(of_language.map(|p| p.location.clone()));
             (statement, binaries)
         });
         of.filter(|(_, binaries): &(_, BTreeSet<String>)| !binaries.is_empty()).collect()
@@ -88,6 +95,13 @@ fn newest<'s>(
         };
         let newest = statements.iter().filter(fits).max_by_key(|s| (s.issued, s.status)).copied();
         by_source.entry(rules.subject(package).0.into_owned()).or_default().push(newest);
+    }
+    for package in &inventory.languages {
+        let fits = |s: &&&VexStatement| {
+            s.products.iter().any(|selector| selects_language(selector, names, package))
+        };
+        let newest = statements.iter().filter(fits).max_by_key(|s| (s.issued, s.status)).copied();
+        by_source.entry(package.subject()).or_default().push(newest);
     }
     by_source.retain(|_, found| found.iter().any(Option::is_some));
     by_source
@@ -118,16 +132,38 @@ fn selects(selector: &Selector, names: &[&str], inventory: &Inventory, package: 
         }
 }
 
+/// Is this package of a language, on the host with these names, what a statement is about?
+fn selects_language(selector: &Selector, names: &[&str], package: &LanguagePackage) -> bool {
+    let is_host = |pattern: &str| names.iter().any(|name| fits(pattern, name));
+    let ecosystem = package.ecosystem;
+    let scheme = ecosystem.scheme();
+    let at = |version: &str| {
+        version.is_empty() || scheme.compare_lenient(&package.version, version).is_eq()
+    };
+    selector.host.as_deref().is_none_or(is_host)
+        && match &selector.package {
+            None => true,
+            Some(PackageSelector::Name { name, version }) => {
+                let called = [package.name.clone(), package.subject()];
+                called.contains(name) && at(version)
+            }
+            Some(PackageSelector::Purl(purl)) => {
+                let name = match (purl.namespace.as_str(), ecosystem) {
+                    ("", _) => purl.name.clone(),
+                    (group, Ecosystem::Maven) => format!("{group}:{}", purl.name),
+                    (scope, _) => format!("{scope}/{}", purl.name),
+                };
+                purl.kind == ecosystem.word()
+                    && ecosystem.canonical(&name) == ecosystem.canonical(&package.name)
+                    && at(&purl.version)
+            }
+        }
+}
+
 fn is_package(purl: &Purl, inventory: &Inventory, package: &Package) -> bool {
     let rules = Rules::of(&inventory.os);
-    let kind = match rules.scheme {
-        fettle_core::version::Scheme::Deb => "deb",
-        fettle_core::version::Scheme::Rpm => "rpm",
-        fettle_core::version::Scheme::Apk => "apk",
-        fettle_core::version::Scheme::Pacman => "alpm",
-        _ => return false,
-    };
     let os = &inventory.os;
+    let Some(kind) = Purl::kind_of(os) else { return false };
     let vendor = match purl.namespace.as_str() {
         "" => true,
         "redhat" => os.id == "rhel",

@@ -1,6 +1,6 @@
 //! A part of a catalogue: what it says of one host, and nothing else.
 
-use super::catalogue::{Catalogue, Cvss, Publication, Statement, Vulnerability};
+use super::catalogue::{Catalogue, Cvss, KeyedRange, Publication, Statement, Vulnerability};
 use super::facts::{HostFacts, SourceFacts};
 use super::{HostView, Judgement};
 use crate::feed::Feed;
@@ -53,6 +53,12 @@ impl Wanted {
         self.facts.source(source).is_some_and(lowest)
     }
 
+    /// Is some installed version of this source in one of these ranges?
+    pub(crate) fn is_within(&self, source: &str, ranges: &[KeyedRange]) -> bool {
+        let holds = |key: &[u8]| ranges.iter().any(|range| range.holds(key));
+        self.facts.source(source).is_some_and(|s| s.groups.iter().any(|g| holds(&g.version.key)))
+    }
+
     pub(crate) fn judge(&self, catalogue: &Catalogue, view: &HostView<'_>) -> Judgement {
         catalogue.judge_by(&self.facts, view)
     }
@@ -70,6 +76,16 @@ pub(crate) struct CompactStatement {
     pub(crate) severity: Severity,
     /// Of the version from which on nothing is affected.
     pub(crate) key: Box<[u8]>,
+    pub(crate) ranges: Box<[KeyedRange]>,
+}
+
+/// What is said of some sources of one release, and of the vulnerabilities that are spoken of.
+pub(crate) struct CompactPart {
+    pub(crate) release: Arc<str>,
+    /// By source and vulnerability.
+    pub(crate) statements: Vec<CompactStatement>,
+    /// By id and place.
+    pub(crate) vulnerabilities: Vec<CompactVulnerability>,
 }
 
 /// What the world says of a vulnerability.
@@ -83,43 +99,55 @@ pub(crate) struct CompactVulnerability {
 }
 
 impl Catalogue {
-    /// Puts together what is said of one release: statements by source and vulnerability, vulnerabilities by id and place.
-    pub(crate) fn of_release<'r>(
-        release: &Arc<str>,
-        statements: Vec<CompactStatement>,
-        vulnerabilities: Vec<CompactVulnerability>,
+    /// Puts together what is said of some releases. What is known of a vulnerability is the same in each.
+    pub(crate) fn of_some<'r>(
+        mut parts: Vec<CompactPart>,
         own: Vec<VexStatement>,
         as_of: BTreeMap<Feed, Date>,
         releases: impl Iterator<Item = &'r String>,
     ) -> Self {
-        let mut places: Vec<Vec<u32>> = vec![Vec::new(); vulnerabilities.len()];
-        let known: Vec<u32> = vulnerabilities.iter().map(|v| v.place).collect();
-        let mut kept = Vec::with_capacity(statements.len());
-        for said in statements {
-            let Ok(vulnerability) = known.binary_search(&said.vulnerability) else { continue };
-            places[vulnerability].push(kept.len() as u32);
-            kept.push(Statement {
-                id: vulnerabilities[vulnerability].id.clone(),
-                source: said.source,
-                release: release.clone(),
-                status: said.status,
-                urgency: said.urgency,
-                evidence: said.evidence,
-                publication: said.publication,
-                severity: said.severity,
-                fixed_key: said.key,
-                vulnerability: vulnerability as u32,
-            });
+        parts.sort_by(|a, b| a.release.cmp(&b.release));
+        let ids = parts.iter().flat_map(|part| part.vulnerabilities.iter().map(|v| v.id.clone()));
+        let mut ids: Vec<Arc<str>> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut vulnerabilities: Vec<Option<Vulnerability>> = vec![None; ids.len()];
+        let mut kept = Vec::with_capacity(parts.iter().map(|part| part.statements.len()).sum());
+        for part in parts {
+            let known: Vec<u32> = part.vulnerabilities.iter().map(|v| v.place).collect();
+            // Invariant: `ids` was made from these very vulnerabilities.
+            let at = |v: &CompactVulnerability| ids.binary_search(&v.id).unwrap_or_default();
+            let places: Vec<usize> = part.vulnerabilities.iter().map(at).collect();
+            for (place, v) in places.iter().zip(part.vulnerabilities) {
+                vulnerabilities[*place].get_or_insert_with(|| Vulnerability {
+                    id: v.id,
+                    cvss: v.cvss,
+                    epss: v.epss,
+                    kev: v.kev,
+                    ssvc: v.ssvc,
+                    statements: Vec::new(),
+                });
+            }
+            for said in part.statements {
+                let Ok(found) = known.binary_search(&said.vulnerability) else { continue };
+                let Some(vulnerability) = &mut vulnerabilities[places[found]] else { continue };
+                vulnerability.statements.push(kept.len() as u32);
+                kept.push(Statement {
+                    id: vulnerability.id.clone(),
+                    source: said.source,
+                    release: part.release.clone(),
+                    status: said.status,
+                    urgency: said.urgency,
+                    evidence: said.evidence,
+                    publication: said.publication,
+                    severity: said.severity,
+                    fixed_key: said.key,
+                    ranges: said.ranges,
+                    vulnerability: places[found] as u32,
+                });
+            }
         }
-        let of = |(v, statements): (CompactVulnerability, Vec<u32>)| Vulnerability {
-            id: v.id,
-            cvss: v.cvss,
-            epss: v.epss,
-            kev: v.kev,
-            ssvc: v.ssvc,
-            statements,
-        };
-        let vulnerabilities = vulnerabilities.into_iter().zip(places).map(of).collect();
+        let vulnerabilities = vulnerabilities.into_iter().flatten().collect();
         let releases = releases.map(|r| r.as_str().into());
         Self::of_parts(releases.collect(), kept, vulnerabilities, own, as_of)
     }

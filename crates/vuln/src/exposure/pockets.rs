@@ -26,7 +26,9 @@ pub(super) fn spread(advisories: &mut Vec<Advisory>) {
                 AdvisoryStatus::Open { reason: REASON.to_owned(), elsewhere: Some(version.clone()) }
             }
             open @ AdvisoryStatus::Open { .. } => open.clone(),
-            AdvisoryStatus::NotAffected | AdvisoryStatus::Undetermined => continue,
+            AdvisoryStatus::NotAffected
+            | AdvisoryStatus::Undetermined
+            | AdvisoryStatus::Ranges { .. } => continue,
         };
         let new = Advisory { release: release.clone(), status, ..said.clone() };
         let known = pro.entry((release, said.source.clone(), said.id.clone()));

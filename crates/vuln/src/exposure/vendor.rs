@@ -4,6 +4,7 @@
 use super::signed::vendor_source;
 use crate::feed::Publisher;
 use fettle_core::inventory::{Os, Package};
+use fettle_core::language::Ecosystem;
 use fettle_core::version::Scheme;
 use std::borrow::Cow;
 
@@ -37,14 +38,31 @@ pub fn release_name(os: &Os) -> String {
 
 /// Whose order the versions of a release have ([`release_name`]). Releases without a vendor in front are Debian's.
 pub(crate) fn scheme_of(release: &str) -> Scheme {
+    if let Some(ecosystem) = Ecosystem::from_word(release) {
+        return ecosystem.scheme();
+    }
     let vendor = release.split(':').next().unwrap_or_default();
     // `rhel-eus:9.2` is a release of `rhel`.
     let family = vendor.split('-').next().unwrap_or_default();
     Scheme::of_os(vendor).or_else(|| Scheme::of_os(family)).unwrap_or(Scheme::Deb)
 }
 
+/// Where statements about a package of a host of this release are kept: those about packages of a language in a release of
+/// their own, which has the ecosystem's word for a name.
+pub(crate) fn release_of<'a>(release: &'a str, source: &str) -> &'a str {
+    Ecosystem::of_subject(source).map_or(release, |(ecosystem, _)| ecosystem.word())
+}
+
+/// Whose order the versions of a package have, on a host whose distribution's have the order of `own`.
+pub(crate) fn scheme_for(own: Scheme, source: &str) -> Scheme {
+    Ecosystem::of_subject(source).map_or(own, |(ecosystem, _)| ecosystem.scheme())
+}
+
 /// Whose OSV feed speaks of a release ([`release_name`]).
 pub(crate) fn publisher_of(release: &str) -> Option<Publisher> {
+    if let Some(ecosystem) = Ecosystem::from_word(release) {
+        return Some(Publisher::of(ecosystem));
+    }
     let Some((vendor, _)) = release.split_once(':') else {
         return Some(match release {
             "wolfi" | "chainguard" => Publisher::Chainguard,

@@ -11,6 +11,7 @@
 //! | Alpine | a source | `upstream` | |
 //! | Wolfi, Chainguard | an installed package | `related` | |
 //! | SUSE, openSUSE | a source | `related` | |
+//! | crates.io, Maven, npm, PyPI, RubyGems | a package of that name | `aliases`, `upstream` | `severity`, `database_specific.severity` |
 //!
 //! * A range without `fixed` is open: affected, and no fix. `fixed` 0 says never affected.
 //! * A record that names no CVE counts under its own name.
@@ -21,7 +22,7 @@
 //!   patches (`LSN`), which no package's version shows.
 //! * A feed speaks for its own publisher's releases: what it says of another's is refused and named.
 //! * Ranges that begin elsewhere than at 0, or have several parts, are refused one by one and named: no distribution
-//!   writes them.
+//!   writes them. Those about packages of languages are read as they are.
 
 use super::cvss::CvssScore;
 use super::document::{Document, record_error};
@@ -39,8 +40,10 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+mod language;
 mod release;
 
+pub(crate) use release::debian_codename;
 use release::release;
 
 /// More statements are not made of one record. The largest in use, a kernel's, gives about 20,000.
@@ -73,6 +76,10 @@ impl OsvRecord {
             .iter()
             .filter_map(|s| match &s.status {
                 AdvisoryStatus::Fixed { version } => Some((&s.release, &s.source, version)),
+                AdvisoryStatus::Ranges { ranges } => {
+                    let fixed = ranges.iter().find_map(|range| range.fixed.as_ref())?;
+                    Some((&s.release, &s.source, fixed))
+                }
                 _ => None,
             })
             .collect();
@@ -109,6 +116,8 @@ struct Record<'a> {
     severity: Vec<Severity<'a>>,
     #[serde(borrow, default)]
     affected: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    database_specific: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +134,9 @@ struct Affected<'a> {
     package: Option<Package<'a>>,
     #[serde(borrow, default)]
     ranges: Vec<Range<'a>>,
+    /// Affected versions one by one.
+    #[serde(borrow)]
+    versions: Option<&'a RawValue>,
     #[serde(borrow)]
     ecosystem_specific: Option<EcosystemSpecific<'a>>,
     #[serde(borrow)]
@@ -167,6 +179,9 @@ struct EcosystemSpecific<'a> {
 struct DatabaseSpecific<'a> {
     #[serde(borrow)]
     cves_map: Option<CvesMap<'a>>,
+    /// RustSec's word for what is no vulnerability: `unmaintained`.
+    #[serde(borrow)]
+    informational: Option<Cow<'a, str>>,
 }
 
 /// Which of an Ubuntu notice's vulnerabilities are about this package in this release.
@@ -192,20 +207,20 @@ struct MappedCve<'a> {
 /// # Errors
 /// [`FeedError`] where the document is empty, not text, cut off, or holds nothing usable.
 pub fn parse(publisher: Publisher, bytes: &[u8]) -> Result<Parsed<OsvRecord>, FeedError> {
-    read_document(Feed::Osv(publisher), publisher.ecosystems(), bytes)
+    read_document(publisher, publisher.ecosystems(), bytes)
 }
 
 /// `ecosystems`: first words of those that may be spoken of.
 fn read_document(
-    feed: Feed,
+    publisher: Publisher,
     ecosystems: &[&str],
     bytes: &[u8],
 ) -> Result<Parsed<OsvRecord>, FeedError> {
-    let mut document = Document::open(feed, bytes)?;
+    let mut document = Document::open(Feed::Osv(publisher), bytes)?;
     for line in document.lines()?.filter(|l| !l.trim().is_empty()) {
         match serde_json::from_str::<Record<'_>>(line) {
             Err(e) => document.reject(line, || "record".to_owned(), record_error(&e)),
-            Ok(record) => read(&mut document, ecosystems, line, &record),
+            Ok(record) => read(&mut document, (publisher, ecosystems), line, &record),
         }
     }
     document.close()
@@ -218,7 +233,7 @@ fn is_other(id: &str) -> bool {
 
 fn read<'a>(
     document: &mut Document<'a, OsvRecord>,
-    ecosystems: &[&str],
+    (publisher, ecosystems): (Publisher, &[&str]),
     line: &'a str,
     record: &Record<'a>,
 ) {
@@ -229,7 +244,7 @@ fn read<'a>(
     if record.withdrawn.is_some() || is_other(&record.id) {
         return;
     }
-    let vulnerabilities = match vulnerabilities(record) {
+    let vulnerabilities = match vulnerabilities(publisher, record) {
         Ok(found) => found,
         Err(what) => return document.reject(line, place, what),
     };
@@ -247,7 +262,8 @@ fn read<'a>(
             .map_err(|e| (String::new(), record_error(&e)));
         let said = read.and_then(|a| {
             let name = a.package.as_ref().map(|p| p.name.to_string()).unwrap_or_default();
-            self::statements(ecosystems, record, &vulnerabilities, &a).map_err(|what| (name, what))
+            self::statements((publisher, ecosystems), record, &vulnerabilities, &a)
+                .map_err(|what| (name, what))
         });
         match said {
             Ok(said) => statements.extend(said),
@@ -263,7 +279,11 @@ fn read<'a>(
     if !statements.is_empty() {
         let published = record.published.map(|t| t.to_zoned(TimeZone::UTC).date());
         let id = record.id.to_string();
-        document.keep(OsvRecord { id, published, statements, scores: Vec::new() });
+        let scores = match publisher {
+            Publisher::Language(_) => language::scores(record, &vulnerabilities),
+            _ => Vec::new(),
+        };
+        document.keep(OsvRecord { id, published, statements, scores });
     }
 }
 
@@ -296,8 +316,11 @@ fn is_page(id: &str) -> bool {
 
 /// The CVEs a record is about, or its own name. `related` counts in advisories, many of which have their CVEs there; in
 /// the page of a vulnerability it names what is merely near.
-fn vulnerabilities<'r>(record: &'r Record<'_>) -> Result<BTreeSet<&'r str>, String> {
-    let related = !is_page(&record.id);
+fn vulnerabilities<'r>(
+    publisher: Publisher,
+    record: &'r Record<'_>,
+) -> Result<BTreeSet<&'r str>, String> {
+    let related = !is_page(&record.id) && !matches!(publisher, Publisher::Language(_));
     let named = record.aliases.iter().chain(&record.upstream);
     let named = named.chain(record.related.iter().filter(|_| related)).map(AsRef::as_ref);
     let own = record.id.find("CVE-").map_or(record.id.as_ref(), |at| &record.id[at..]);
@@ -312,20 +335,28 @@ fn vulnerabilities<'r>(record: &'r Record<'_>) -> Result<BTreeSet<&'r str>, Stri
 
 /// Statements about one affected package.
 fn statements(
-    ecosystems: &[&str],
+    (publisher, ecosystems): (Publisher, &[&str]),
     record: &Record<'_>,
     vulnerabilities: &BTreeSet<&str>,
     affected: &Affected<'_>,
 ) -> Result<Vec<Advisory>, String> {
     let package = affected.package.as_ref().ok_or("`package` is missing")?;
+    let vendor = package.ecosystem.split(':').next().unwrap_or_default();
+    let others = || {
+        let own = ecosystems.join(", ");
+        format!("this feed does not speak for {}: it does for {own}", clean_text(vendor))
+    };
+    let is_own = ecosystems.contains(&vendor);
+    if let Publisher::Language(ecosystem) = publisher {
+        if !is_own {
+            return Err(others());
+        }
+        return language::statements(ecosystem, record, vulnerabilities, affected);
+    }
     check_package("package", &package.name)?;
     let release = release(&package.ecosystem)?;
-    let vendor = package.ecosystem.split(':').next().unwrap_or_default();
-    if !ecosystems.contains(&vendor) {
-        return Err(format!(
-            "this feed does not speak for {vendor}: it does for {}",
-            ecosystems.join(", ")
-        ));
+    if !is_own {
+        return Err(others());
     }
     let ubuntu = |list: &[Severity<'_>]| {
         list.iter().find(|s| s.kind == "Ubuntu").map(|s| s.score.to_string())

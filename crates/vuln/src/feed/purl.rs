@@ -1,8 +1,13 @@
 //! Package URLs (ECMA-427, <https://github.com/package-url/purl-spec>): `pkg:deb/debian/openssl@3.0.11-1?arch=source`.
 
 use super::{MAX_NAME, MAX_VERSION, check_package};
+use crate::exposure::Rules;
+use fettle_core::inventory::{Os, Package};
+use fettle_core::language::{Ecosystem, LanguagePackage};
+use fettle_core::version::Scheme;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A package URL, taken apart and decoded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -70,6 +75,70 @@ impl Purl {
         Ok(Self { kind, namespace, name, version, qualifiers })
     }
 
+    /// The type of the packages of a system.
+    pub fn kind_of(os: &Os) -> Option<&'static str> {
+        Some(match Rules::of(os).scheme {
+            Scheme::Deb => "deb",
+            Scheme::Rpm => "rpm",
+            Scheme::Apk => "apk",
+            Scheme::Pacman => "alpm",
+            _ => return None,
+        })
+    }
+
+    /// That of an installed package of a distribution.
+    pub fn of_package(os: &Os, package: &Package) -> Self {
+        let kind = Self::kind_of(os).unwrap_or("generic");
+        let namespace = match os.id.as_str() {
+            "rhel" => "redhat",
+            "amzn" => "amazon",
+            "ol" => "oracle",
+            "arch" => "archlinux",
+            id if id.starts_with("sle") => "suse",
+            id if id.starts_with("opensuse") => "opensuse",
+            id => id,
+        };
+        let mut qualifiers = BTreeMap::new();
+        let (mut version, mut add) = (package.version.as_str(), |key: &str, value: String| {
+            if !value.is_empty() {
+                qualifiers.insert(key.to_owned(), value);
+            }
+        });
+        if let Some((epoch, rest)) = version.split_once(':').filter(|_| kind == "rpm") {
+            add("epoch", epoch.to_owned());
+            version = rest;
+        }
+        add("arch", package.architecture.clone());
+        let distro = format!("{}-{}", os.id, os.version);
+        add("distro", distro.trim_matches('-').to_owned());
+        add("rpmmod", package.module.clone());
+        Self {
+            kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
+            name: package.name.clone(),
+            version: version.to_owned(),
+            qualifiers,
+        }
+    }
+
+    /// That of a package of a language.
+    pub fn of_language(package: &LanguagePackage) -> Self {
+        let name = package.ecosystem.canonical(&package.name);
+        let parts = match package.ecosystem {
+            Ecosystem::Maven => name.split_once(':'),
+            Ecosystem::Npm => name.split_once('/'),
+            _ => None,
+        };
+        let (namespace, name) = parts.unwrap_or(("", &name));
+        Self {
+            kind: package.ecosystem.word().to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            version: package.version.clone(),
+            qualifiers: BTreeMap::new(),
+        }
+    }
+
     /// The version as the package manager writes it: rpm's epoch stands in a qualifier.
     pub fn full_version(&self) -> String {
         match self.qualifiers.get("epoch").filter(|e| !e.is_empty() && *e != "0") {
@@ -82,6 +151,38 @@ impl Purl {
     pub fn qualifier(&self, key: &str) -> &str {
         self.qualifiers.get(key).map_or("", String::as_str)
     }
+}
+
+impl fmt::Display for Purl {
+    /// In the canonical form, which [`Purl::parse`] reads back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pkg:{}/", self.kind)?;
+        for segment in self.namespace.split('/').filter(|s| !s.is_empty()) {
+            write!(f, "{}/", encoded(segment))?;
+        }
+        f.write_str(&encoded(&self.name))?;
+        if !self.version.is_empty() {
+            write!(f, "@{}", encoded(&self.version))?;
+        }
+        for (at, (key, value)) in self.qualifiers.iter().enumerate() {
+            write!(f, "{}{key}={}", if at == 0 { '?' } else { '&' }, encoded(value))?;
+        }
+        Ok(())
+    }
+}
+
+/// Percent-encoding of everything but unreserved characters (RFC 3986, section 2.3).
+fn encoded(text: &str) -> String {
+    use fmt::Write as _;
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // What goes into a text cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
 }
 
 /// Percent-decoding (RFC 3986, section 2.1).
@@ -135,6 +236,7 @@ mod tests {
             ("pkg:cargo/rand@0.7.2#src/lib.rs", "cargo", "", "rand", "0.7.2"),
         ] {
             let purl = Purl::parse(text).unwrap();
+            assert_eq!(Purl::parse(&purl.to_string()), Ok(purl.clone()), "{purl}");
             assert_eq!(
                 (
                     purl.kind.as_str(),

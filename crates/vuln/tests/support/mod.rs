@@ -90,6 +90,7 @@ pub fn bookworm() -> Inventory {
         kernel: Kernel { running: "6.12.0-cloud".into(), ..Kernel::default() },
         boot_id: "b".into(),
         packages: vec![],
+        languages: vec![],
         upgrades: vec![],
         services: vec![],
         listeners: vec![],

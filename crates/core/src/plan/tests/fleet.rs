@@ -105,6 +105,7 @@ pub(crate) fn host(id: &str, labels: &[(&str, &str)]) -> Host {
             package("nginx", "nginx", "1.22.1"),
             package("openssl", "openssl", "3.0.1"),
         ],
+        languages: vec![],
         upgrades: vec![
             upgrade("libssl3", "3.0.1", "3.0.2"),
             upgrade("nginx", "1.22.1", "1.22.2"),

@@ -25,6 +25,7 @@ fn host(labels: &[(&str, &str)]) -> Host {
             kernel: Kernel::default(),
             boot_id: String::new(),
             packages: vec![],
+            languages: vec![],
             upgrades: vec![],
             services: vec![],
             listeners: vec![],

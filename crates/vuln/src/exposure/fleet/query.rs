@@ -6,7 +6,7 @@ use super::{FleetIndex, HostRecord};
 use crate::exposure::Coverage;
 use crate::exposure::carry::Carried;
 use crate::exposure::catalogue::Catalogue;
-use crate::exposure::judge::{Hit, carried_finding, finding, state_with};
+use crate::exposure::judge::{Hit, affected, carried_finding, finding, state_with};
 use crate::exposure::vendor::release_name;
 use fettle_core::HostId;
 use fettle_core::advisory::Ranking;
@@ -196,13 +196,14 @@ impl FleetIndex {
         let mut sums: BTreeMap<u32, Sum> = BTreeMap::new();
         for (_, subject) in self.subjects.all() {
             for hit in &subject.hits {
-                let groups = &subject.facts.groups[..hit.groups as usize];
+                let statement = self.catalogue.at(hit.statement);
+                let groups = || affected(statement, &subject.facts, hit.groups);
                 let hosts = self.not_accepting(subject, hit.statement);
                 let sum = sums.entry(hit.statement).or_default();
-                if hit.kernel || groups.iter().any(|g| g.in_use) {
+                if hit.kernel || groups().any(|g| g.in_use) {
                     sum.in_use |= &*hosts;
                 }
-                if groups.iter().any(|g| g.exposed) {
+                if groups().any(|g| g.exposed) {
                     sum.exposed |= &*hosts;
                 }
                 if hit.offered && hit.state == FindingState::Open {

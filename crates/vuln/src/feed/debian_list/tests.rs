@@ -15,6 +15,7 @@ fn statements(text: &str) -> Vec<String> {
             AdvisoryStatus::Fixed { version } => version.clone(),
             AdvisoryStatus::NotAffected => "never".to_owned(),
             AdvisoryStatus::Undetermined => "undetermined".to_owned(),
+            AdvisoryStatus::Ranges { .. } => "ranges".to_owned(),
             AdvisoryStatus::Open { reason, elsewhere } => {
                 [Some("open"), Some(reason.as_str()), elsewhere.as_deref()]
                     .into_iter()

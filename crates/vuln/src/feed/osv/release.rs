@@ -18,6 +18,11 @@ const DEBIAN: [(&str, &str); 14] = [
     ("15", "duke"),
 ];
 
+/// Debian's codename of a release by its number.
+pub(crate) fn debian_codename(number: &str) -> Option<&'static str> {
+    DEBIAN.iter().find(|(known, _)| *known == number).map(|(_, codename)| *codename)
+}
+
 /// The release that an ecosystem is.
 ///
 /// | ecosystem | release |

@@ -27,7 +27,7 @@ fn with(mut record: Value, fields: Value) -> Value {
 /// Records of all publishers in one document.
 fn parse_all(bytes: &[u8]) -> Result<Parsed<OsvRecord>, FeedError> {
     let all: Vec<&str> = Publisher::ALL.iter().flat_map(|p| p.ecosystems()).copied().collect();
-    read_document(Feed::Osv(Publisher::Alpine), &all, bytes)
+    read_document(Publisher::Alpine, &all, bytes)
 }
 
 fn parsed(records: &[Value]) -> Parsed<OsvRecord> {
@@ -45,6 +45,7 @@ fn said(records: &[Value]) -> Vec<String> {
             AdvisoryStatus::Open { reason, .. } => format!("open{reason}"),
             AdvisoryStatus::NotAffected => "never".to_owned(),
             AdvisoryStatus::Undetermined => "?".to_owned(),
+            AdvisoryStatus::Ranges { .. } => "ranges".to_owned(),
         };
         format!("{} {} {} {status} {}", s.id, s.release, s.source, s.urgency).trim().to_owned()
     };

@@ -1,0 +1,213 @@
+//! CycloneDX 1.6 (ECMA-424, <https://cyclonedx.org/docs/1.6/json/>): what a host has, as components, and what was found on it,
+//! as vulnerabilities with an analysis each, which is what makes it a VEX document.
+//!
+//! | state | `analysis.state` | `analysis.response` |
+//! |---|---|---|
+//! | open | `exploitable` | `update` |
+//! | no fix yet | `exploitable` | `can_not_fix` |
+//! | pending restart, pending reboot | `exploitable` | `update` |
+//! | accepted | `exploitable` | `will_not_fix` |
+//! | not affected | `not_affected` | |
+//! | fixed | `resolved` | |
+//!
+//! Every component is named by its package URL, every statement by these. The serial number is made of what the document
+//! says: the same again is the same document.
+
+use super::{Subject, common_severity, moment, reasons, sentence};
+use crate::exposure::Rules;
+use crate::feed::purl::Purl;
+use fettle_core::Digest;
+use fettle_core::finding::{Finding, FindingState};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The whole document.
+pub fn cyclonedx(subject: &Subject<'_>) -> Value {
+    let inventory = subject.inventory;
+    let os = &inventory.os;
+    let mut components: BTreeMap<String, Value> = BTreeMap::new();
+    // What findings call a package: for those of a distribution by name, for those of languages by place.
+    let mut called: BTreeMap<&str, Vec<(String, String, &str)>> = BTreeMap::new();
+    let rules = Rules::of(os);
+    for package in &inventory.packages {
+        let purl = Purl::of_package(os, package).to_string();
+        let source = rules.subject(package).0.into_owned();
+        let mut properties = vec![property("source", &package.source)];
+        properties.push(property("source-version", &package.source_version));
+        if inventory.in_use.contains(&package.name) {
+            properties.push(property("in-use", "true"));
+        }
+        if inventory.exposed.contains(&package.name) {
+            properties.push(property("exposed", "true"));
+        }
+        components.insert(
+            purl.clone(),
+            json!({
+                "type": "library", "bom-ref": purl, "name": package.name, "version": package.version,
+                "purl": purl, "properties": properties,
+            }),
+        );
+        called.entry(&package.name).or_default().push((source, purl, &package.version));
+    }
+    for package in &inventory.languages {
+        let purl = Purl::of_language(package).to_string();
+        let (group, name) = match package.name.split_once([':', '/']) {
+            Some((group, name)) => (group, name),
+            None => ("", package.name.as_str()),
+        };
+        let place = json!({"location": package.location});
+        let known = components.entry(purl.clone()).or_insert_with(|| {
+            let mut it = json!({
+                "type": "library", "bom-ref": purl, "name": name, "version": package.version,
+                "purl": purl, "evidence": {"occurrences": []},
+            });
+            if !group.is_empty() {
+                it["group"] = json!(group);
+            }
+            it
+        });
+        if let Some(places) = known["evidence"]["occurrences"].as_array_mut() {
+            places.push(place);
+        }
+        called.entry(&package.location).or_default().push((
+            package.subject(),
+            purl,
+            &package.version,
+        ));
+    }
+    let mut listed = vec![json!({
+        "type": "operating-system", "bom-ref": "os", "name": os.id, "version": os.version,
+        "description": os.pretty,
+    })];
+    let known: BTreeSet<String> = components.keys().cloned().collect();
+    listed.extend(components.into_values());
+
+    let mut vulnerabilities: Vec<Value> = Vec::with_capacity(subject.findings.len());
+    for (finding, why) in subject.findings {
+        let mut affects: BTreeMap<String, &str> = BTreeMap::new();
+        for binary in &finding.binaries {
+            for (source, purl, version) in called.get(binary.as_str()).into_iter().flatten() {
+                if *source == finding.source && known.contains(purl) {
+                    affects.insert(purl.clone(), version);
+                }
+            }
+        }
+        vulnerabilities.push(vulnerability(finding, &reasons(why), &affects));
+    }
+    let body = json!({
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "timestamp": moment(subject.at),
+            "tools": {"components": [
+                {"type": "application", "name": subject.tool, "version": subject.version}
+            ]},
+            "component": {"type": "device", "bom-ref": "host", "name": subject.name},
+            "properties": inventory.gaps.iter().map(|gap| property("not-known", gap)).collect::<Vec<_>>(),
+        },
+        "components": listed,
+        "vulnerabilities": vulnerabilities,
+    });
+    let mut document = Map::new();
+    document.insert("$schema".into(), json!("http://cyclonedx.org/schema/bom-1.6.schema.json"));
+    document.insert("serialNumber".into(), json!(serial(&Digest::of_json(&body))));
+    if let Value::Object(fields) = body {
+        document.extend(fields);
+    }
+    Value::Object(document)
+}
+
+/// A property of Fettle's own.
+fn property(name: &str, value: &str) -> Value {
+    json!({"name": format!("fettle:{name}"), "value": value})
+}
+
+fn vulnerability(finding: &Finding, detail: &str, affects: &BTreeMap<String, &str>) -> Value {
+    let (state, response) = match finding.state {
+        FindingState::Open | FindingState::PendingRestart | FindingState::PendingReboot => {
+            ("exploitable", Some("update"))
+        }
+        FindingState::NoFixYet => ("exploitable", Some("can_not_fix")),
+        FindingState::Accepted => ("exploitable", Some("will_not_fix")),
+        FindingState::NotAffected => ("not_affected", None),
+        FindingState::Fixed => ("resolved", None),
+    };
+    let mut analysis = json!({"state": state, "detail": detail});
+    if let Some(response) = response {
+        analysis["response"] = json!([response]);
+    }
+    let status = match finding.state {
+        FindingState::NotAffected | FindingState::Fixed => "unaffected",
+        _ => "affected",
+    };
+    let affects: Vec<Value> = affects
+        .iter()
+        .map(|(purl, version)| {
+            json!({"ref": purl, "versions": [{"version": version, "status": status}]})
+        })
+        .collect();
+    let mut rating = json!({"severity": common_severity(finding.severity())});
+    if let (Some(score), Some(vector)) = (finding.ranking.cvss, &finding.ranking.cvss_vector) {
+        // A float's nearest decimals are more than its one.
+        rating["score"] = json!((f64::from(score) * 10.0).round() / 10.0);
+        rating["vector"] = json!(vector);
+        rating["method"] = json!(match vector.get(..8) {
+            Some("CVSS:4.0") => "CVSSv4",
+            Some("CVSS:3.1") => "CVSSv31",
+            Some("CVSS:3.0") => "CVSSv3",
+            _ => "CVSSv2",
+        });
+    }
+    let mut properties = vec![property("state", finding.state.word())];
+    properties.push(property("source", &finding.source));
+    properties.push(property("installed", &finding.installed));
+    if let Some(fixed) = &finding.fixed_version {
+        properties.push(property("fixed-version", fixed));
+    }
+    for (name, holds) in [
+        ("offered", finding.offered),
+        ("in-use", finding.in_use),
+        ("exposed", finding.exposed),
+        ("known-exploited", finding.ranking.kev.is_some()),
+    ] {
+        if holds {
+            properties.push(property(name, "true"));
+        }
+    }
+    if let Some(epss) = finding.ranking.epss {
+        properties.push(property("epss", &epss.to_string()));
+    }
+    let mut it = json!({
+        "bom-ref": format!("{}@{}", finding.id, finding.source),
+        "id": finding.id,
+        "ratings": [rating],
+        "description": sentence(finding),
+        "analysis": analysis,
+        "properties": properties,
+    });
+    if !affects.is_empty() {
+        it["affects"] = json!(affects);
+    }
+    if let Some(day) = finding.ranking.published {
+        it["published"] = json!(format!("{day}T00:00:00Z"));
+    }
+    it
+}
+
+/// A name for the document, made of what it says (RFC 9562, version 8).
+fn serial(digest: &Digest) -> String {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.0[..16]);
+    bytes[6] = (bytes[6] & 0x0f) | 0x80;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    format!(
+        "urn:uuid:{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}

@@ -1,0 +1,107 @@
+use super::*;
+use serde_json::json;
+
+fn read(document: &serde_json::Value) -> Sbom {
+    parse(document.to_string().as_bytes()).unwrap()
+}
+
+fn cyclonedx(components: serde_json::Value) -> serde_json::Value {
+    json!({
+        "bomFormat": "CycloneDX", "specVersion": "1.6", "components": components,
+        "metadata": {"component": {"type": "container", "name": "shop:1.2"}},
+    })
+}
+
+fn told(package: &Package) -> String {
+    let Package { name, version, source, source_version, .. } = package;
+    format!("{name} {version} {source} {source_version}")
+}
+
+#[test]
+fn what_syft_trivy_and_fettle_write_is_read_with_its_sources() {
+    let sbom = read(&cyclonedx(json!([
+        {"type": "library", "purl": "pkg:deb/debian/libssl3@3.0.11-1~deb12u2?arch=amd64&upstream=openssl&distro=debian-12"},
+        {"type": "library", "purl": "pkg:deb/debian/libc6@2.36-9%2Bdeb12u3?upstream=glibc%402.36-9"},
+        {"type": "library", "purl": "pkg:deb/debian/bash@5.2.15-2%2Bb2?arch=amd64"},
+        {"type": "library", "purl": "pkg:deb/debian/libpam0g@1.5.2-6?distro=debian-12.4", "properties": [
+            {"name": "aquasecurity:trivy:SrcName", "value": "pam"}, {"name": "aquasecurity:trivy:SrcVersion", "value": "1.5.2"},
+            {"name": "aquasecurity:trivy:SrcRelease", "value": "6"}, {"name": "aquasecurity:trivy:SrcEpoch", "value": "1"}]},
+        {"type": "library", "purl": "pkg:deb/debian/perl-base@5.36.0-7", "properties": [
+            {"name": "fettle:source", "value": "perl"}, {"name": "fettle:source-version", "value": "5.36.0-7"}]},
+        {"type": "library", "name": "own"},
+        {"type": "library", "purl": "pkg:golang/example.org/x@v1.0"},
+        {"type": "operating-system", "name": "debian", "version": "12.4"},
+        {"type": "application", "name": "app", "components": [
+            {"type": "library", "purl": "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1",
+             "evidence": {"occurrences": [{"location": "/app/a.jar"}]}},
+            {"type": "library", "purl": "pkg:npm/%40babel/core@7.0.0"}]},
+    ])));
+    assert_eq!(sbom.name, "shop:1.2");
+    assert_eq!((sbom.os.id.as_str(), sbom.os.codename.as_str()), ("debian", "bookworm"));
+    assert_eq!(
+        sbom.packages.iter().map(told).collect::<Vec<_>>(),
+        [
+            "bash 5.2.15-2+b2 bash 5.2.15-2",
+            "libc6 2.36-9+deb12u3 glibc 2.36-9",
+            "libpam0g 1.5.2-6 pam 1:1.5.2-6",
+            "libssl3 3.0.11-1~deb12u2 openssl 3.0.11-1~deb12u2",
+            "perl-base 5.36.0-7 perl 5.36.0-7",
+        ]
+    );
+    let languages: Vec<String> = sbom
+        .languages
+        .iter()
+        .map(|p| format!("{} {} {}", p.subject(), p.version, p.location))
+        .collect();
+    assert_eq!(
+        languages,
+        [
+            "maven/org.apache.logging.log4j:log4j-core 2.14.1 /app/a.jar",
+            "npm/@babel/core 7.0.0 pkg:npm/%40babel/core@7.0.0",
+        ]
+    );
+    assert_eq!(sbom.left_out, 3, "one without a URL, one of Go, and the application");
+}
+
+#[test]
+fn spdx_is_read_by_its_external_references_and_rpm_keeps_its_epoch() {
+    let sbom = read(&json!({
+        "spdxVersion": "SPDX-2.3", "name": "alma",
+        "packages": [
+            {"name": "openssl-libs", "externalRefs": [
+                {"referenceCategory": "SECURITY", "referenceType": "cpe23Type", "referenceLocator": "cpe:2.3:a:x"},
+                {"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl",
+                 "referenceLocator": "pkg:rpm/almalinux/openssl-libs@3.0.7-25.el9?arch=x86_64&epoch=1&distro=almalinux-9.3"}]},
+            {"name": "the image itself"},
+        ],
+    }));
+    assert_eq!(
+        (sbom.os.id.as_str(), sbom.os.version.as_str(), sbom.left_out),
+        ("almalinux", "9.3", 1)
+    );
+    assert_eq!(told(&sbom.packages[0]), "openssl-libs 1:3.0.7-25.el9 openssl-libs 1:3.0.7-25.el9");
+}
+
+#[test]
+fn what_is_no_bill_of_materials_is_refused_and_says_why() {
+    for (bytes, expected) in [
+        (&b""[..], "it is malformed at line 1, column 0"),
+        (b"{", "it is malformed at line 1, column 1"),
+        (b"{}", "it is neither CycloneDX"),
+        (br#"{"spdxVersion":"SPDX-3.0"}"#, "it is neither CycloneDX"),
+        (
+            br#"{"bomFormat":"CycloneDX","components":[{"purl":1}]}"#,
+            "it is malformed at line 1, column 5",
+        ),
+    ] {
+        let error = parse(bytes).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    // As deep as it likes: refused, and nothing falls over.
+    let deep = format!(
+        "{}{}",
+        "{\"bomFormat\":\"CycloneDX\",\"components\":[".repeat(100_000),
+        "]}".repeat(100_000)
+    );
+    assert!(matches!(parse(deep.as_bytes()), Err(SbomError::Malformed { .. })));
+}

@@ -1,0 +1,190 @@
+//! What is written for other programs says what was found, and names it as others do.
+
+// The lint spares tests, not the functions they share.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use fettle_core::finding::{Finding, FindingState};
+use fettle_core::inventory::Inventory;
+use fettle_core::language::{Ecosystem, LanguagePackage};
+use fettle_vuln::export::{Subject, cyclonedx, sarif};
+use fettle_vuln::exposure::Reason;
+use fettle_vuln::feed::purl::Purl;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use support::*;
+
+fn host() -> Inventory {
+    Inventory {
+        packages: vec![
+            built("libssl3", "3.0.11-1+b1", "openssl", "3.0.11-1"),
+            package("openssl", "3.0.11-1"),
+            package("perl", "1:5.36.0-7"),
+            package("zlib1g", "1.2.13-1"),
+        ],
+        languages: vec![
+            LanguagePackage {
+                ecosystem: Ecosystem::Maven,
+                name: "org.apache.logging.log4j:log4j-core".into(),
+                version: "2.14.1".into(),
+                location: "/opt/my app/app.jar!/lib/log4j.jar".into(),
+            },
+            LanguagePackage {
+                ecosystem: Ecosystem::Npm,
+                name: "@babel/core".into(),
+                version: "7.0.0".into(),
+                location: "/usr/local/lib/node_modules/@babel/core".into(),
+            },
+        ],
+        gaps: vec!["services: no systemd".into()],
+        in_use: vec!["libssl3".into()],
+        ..bookworm()
+    }
+}
+
+/// One finding in each state, with its reasons.
+fn found(host: &Inventory) -> Vec<(Finding, Vec<Reason>)> {
+    let catalogue = catalogue(&[
+        ("openssl", "CVE-2024-1", "3.0.15-1", "high"),
+        ("openssl", "CVE-2024-2", "<no-dsa> Minor", "low"),
+        ("perl", "CVE-2024-3", "1:5.36.0-8", "unimportant"),
+        ("zlib1g", "CVE-2024-4", "1.3-1", ""),
+    ]);
+    let mut accepted = exception("CVE-2024-3", None);
+    accepted.verdict = fettle_vuln::exposure::Verdict::NotAffected;
+    let judgement = judge_with(&catalogue, host, &[], &[accepted, exception("CVE-2024-4", None)]);
+    let mut findings = judgement.findings;
+    let log4j = Finding {
+        id: "CVE-2021-44228".into(),
+        source: "maven/org.apache.logging.log4j:log4j-core".into(),
+        binaries: vec!["/opt/my app/app.jar!/lib/log4j.jar".into()],
+        fixed_version: Some("2.15.0".into()),
+        ..findings[0].clone()
+    };
+    let gone =
+        Finding { id: "CVE-2023-9".into(), state: FindingState::Fixed, ..findings[0].clone() };
+    findings.extend([log4j, gone]);
+    findings[0].ranking.cvss = Some(9.8);
+    findings[0].ranking.cvss_vector = Some("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H".into());
+    findings
+        .into_iter()
+        .map(|f| {
+            let why = catalogue.explain(&f, host).reasons;
+            (f, why)
+        })
+        .collect()
+}
+
+fn written(write: fn(&Subject<'_>) -> Value) -> Value {
+    let host = host();
+    let findings = found(&host);
+    let states: BTreeSet<FindingState> = findings.iter().map(|(f, _)| f.state).collect();
+    assert_eq!(states.len(), 5, "{states:?}");
+    write(&Subject {
+        name: "web-1",
+        inventory: &host,
+        findings: &findings,
+        at: "2026-11-29T12:00:00.5Z".parse().unwrap(),
+        tool: "fettle-agent",
+        version: "0.1.0",
+    })
+}
+
+#[test]
+fn cyclonedx_names_every_component_by_its_package_url_and_every_finding_with_its_analysis() {
+    let it = written(cyclonedx);
+    assert_eq!((&it["bomFormat"], &it["specVersion"]), (&json!("CycloneDX"), &json!("1.6")));
+    assert_eq!(it["metadata"]["timestamp"], "2026-11-29T12:00:00Z");
+    let components = it["components"].as_array().unwrap();
+    let purls: Vec<&str> = components.iter().filter_map(|c| c["purl"].as_str()).collect();
+    assert_eq!(
+        purls,
+        [
+            "pkg:deb/debian/libssl3@3.0.11-1%2Bb1?arch=amd64&distro=debian-12",
+            "pkg:deb/debian/openssl@3.0.11-1?arch=amd64&distro=debian-12",
+            "pkg:deb/debian/perl@1%3A5.36.0-7?arch=amd64&distro=debian-12",
+            "pkg:deb/debian/zlib1g@1.2.13-1?arch=amd64&distro=debian-12",
+            "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1",
+            "pkg:npm/%40babel/core@7.0.0",
+        ]
+    );
+    for purl in &purls {
+        Purl::parse(purl).unwrap();
+    }
+    let refs: BTreeSet<&str> = components.iter().map(|c| c["bom-ref"].as_str().unwrap()).collect();
+    assert_eq!(refs.len(), components.len());
+    let vulnerabilities = it["vulnerabilities"].as_array().unwrap();
+    let said: Vec<(&str, &str, Value)> = vulnerabilities
+        .iter()
+        .map(|v| {
+            let response = v["analysis"]["response"][0].clone();
+            (v["id"].as_str().unwrap(), v["analysis"]["state"].as_str().unwrap(), response)
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("CVE-2024-1", "exploitable", json!("update")),
+            ("CVE-2024-2", "exploitable", json!("can_not_fix")),
+            ("CVE-2024-3", "not_affected", Value::Null),
+            ("CVE-2024-4", "exploitable", json!("will_not_fix")),
+            ("CVE-2021-44228", "exploitable", json!("update")),
+            ("CVE-2023-9", "resolved", Value::Null),
+        ]
+    );
+    for vulnerability in vulnerabilities {
+        assert!(vulnerability["analysis"]["detail"].as_str().unwrap().len() > 20);
+        for affected in vulnerability["affects"].as_array().unwrap() {
+            assert!(refs.contains(affected["ref"].as_str().unwrap()), "{affected}");
+        }
+    }
+    let openssl = &vulnerabilities[0];
+    let affected: Vec<&str> =
+        openssl["affects"].as_array().unwrap().iter().map(|a| a["ref"].as_str().unwrap()).collect();
+    assert_eq!(affected, [purls[0], purls[1]]);
+    assert_eq!(
+        openssl["ratings"],
+        json!([{"severity": "critical", "score": 9.8, "method": "CVSSv31",
+                "vector": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}])
+    );
+    assert_eq!(vulnerabilities[4]["affects"][0]["ref"], purls[4]);
+    assert_eq!(it, written(cyclonedx), "the same again is the same document");
+    let serial = it["serialNumber"].as_str().unwrap();
+    assert!(serial.starts_with("urn:uuid:") && serial.len() == 45 && serial.as_bytes()[23] == b'8');
+}
+
+#[test]
+fn sarif_has_one_rule_for_each_vulnerability_and_one_result_for_each_finding_that_is_not_gone() {
+    let it = written(sarif);
+    assert_eq!(it["version"], "2.1.0");
+    let run = &it["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let results = run["results"].as_array().unwrap();
+    assert_eq!((rules.len(), results.len()), (5, 5));
+    let mut prints = BTreeSet::new();
+    for result in results {
+        let rule = &rules[result["ruleIndex"].as_u64().unwrap() as usize];
+        assert_eq!(rule["id"], result["ruleId"]);
+        assert!(prints.insert(result["partialFingerprints"]["findingHash/v1"].as_str().unwrap()));
+        assert!(!result["locations"].as_array().unwrap().is_empty(), "{result}");
+    }
+    let of = |id: &str| results.iter().find(|r| r["ruleId"] == id).unwrap();
+    assert_eq!(of("CVE-2024-1")["level"], "error");
+    assert_eq!(of("CVE-2024-3")["level"], "note");
+    assert_eq!(of("CVE-2024-3")["suppressions"][0]["status"], "accepted");
+    assert_eq!(of("CVE-2024-1")["suppressions"], json!([]));
+    let places = of("CVE-2021-44228")["locations"].clone();
+    assert_eq!(
+        places[0]["physicalLocation"]["artifactLocation"]["uri"],
+        "file:///opt/my%20app/app.jar"
+    );
+    assert_eq!(
+        places[0]["logicalLocations"][0]["fullyQualifiedName"],
+        "pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1"
+    );
+    let first = rules.iter().find(|r| r["id"] == "CVE-2024-1").unwrap();
+    assert_eq!(first["properties"]["security-severity"], "9.8");
+    let notes = &run["invocations"][0]["toolExecutionNotifications"];
+    assert_eq!(notes[0]["message"]["text"], "not known: services: no systemd");
+}
