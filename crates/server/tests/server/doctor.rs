@@ -62,10 +62,15 @@ fn the_data_of_a_server_that_is_down_are_looked_at_without_it_and_stay_as_they_a
     assert!(good(&doctor::offline(&data, &backups), "listeners"));
     running.stop();
 
-    // A file that is torn.
-    let mut torn = before.clone();
-    torn.truncate(before.len() / 2);
-    fs::write(data.join("fettle.db"), torn).unwrap();
+    // A file that something else was written into, and whose log is gone.
+    for log in ["fettle.db-wal", "fettle.db-shm"] {
+        let _ = fs::remove_file(data.join(log));
+    }
+    fs::write(
+        data.join("fettle.db"),
+        "something else, and long enough to have a header".repeat(200),
+    )
+    .unwrap();
     let health = doctor::offline(&data, &backups);
     assert_eq!(of(&health, "database")[0].level, Level::Bad, "{health:?}");
     assert!(of(&health, "ledger").is_empty(), "nothing is said of what was not seen");
