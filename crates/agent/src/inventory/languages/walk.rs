@@ -106,7 +106,7 @@ impl Walk<'_> {
         let mut names: Vec<(String, fs::FileType)> = Vec::new();
         for entry in entries.flatten() {
             self.entries += 1;
-            if self.entries % 256 == 0 && self.is_over() {
+            if self.entries.is_multiple_of(256) && self.is_over() {
                 return;
             }
             if let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) {
