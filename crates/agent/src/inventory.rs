@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 mod configuration;
+mod dependents;
 pub mod dpkg;
+mod filesystems;
 pub mod kernel;
 mod os;
 pub mod processes;
@@ -33,7 +35,7 @@ pub fn of_packages(os: Os, packages: Vec<Package>, gap: &str) -> Inventory {
         os,
         kernel: Kernel::default(),
         boot_id: String::new(),
-        packages,
+        packages: packages.into_iter().map(Into::into).collect(),
         upgrades: vec![],
         services: vec![],
         listeners: vec![],
@@ -44,6 +46,8 @@ pub fn of_packages(os: Os, packages: Vec<Package>, gap: &str) -> Inventory {
         configuration: BTreeMap::new(),
         held: vec![],
         gaps: vec![gap.to_owned()],
+        filesystems: vec![],
+        dependents: None,
     }
 }
 
@@ -71,6 +75,10 @@ pub fn collect(settings: &Settings) -> Inventory {
     );
     gaps.extend(upgrades.gaps);
     gaps.extend(index::read(&settings.host(index::LISTS)).gaps(Timestamp::now()));
+    let upgraded = upgrades.upgrades.iter().map(|upgrade| upgrade.name.as_str()).collect();
+    let dependents =
+        or_gap(dependents::of(settings, &upgraded).map(Some), "dependencies", &mut gaps);
+    let filesystems = filesystems::read(settings);
     let mut reboot_needed = kernel::reboot_needed(settings, &kernel);
     reboot_needed.sort();
     reboot_needed.dedup();
@@ -83,8 +91,8 @@ pub fn collect(settings: &Settings) -> Inventory {
         architecture,
         boot_id: or_gap(kernel::boot_id(), "boot id", &mut gaps),
         kernel,
-        packages: database.packages,
-        upgrades: upgrades.upgrades,
+        packages: database.packages.into_iter().map(Into::into).collect(),
+        upgrades: upgrades.upgrades.into_iter().map(Into::into).collect(),
         services,
         listeners,
         stale: mapped.stale,
@@ -94,6 +102,8 @@ pub fn collect(settings: &Settings) -> Inventory {
         configuration,
         held: database.held,
         gaps,
+        filesystems,
+        dependents,
     }
 }
 

@@ -253,7 +253,7 @@ fn a_twin_is_told_what_its_host_is_and_nothing_that_a_container_has_not() {
         architecture: "amd64".into(),
         kernel: Kernel::default(),
         boot_id: String::new(),
-        packages: vec![package("1.0")],
+        packages: vec![package("1.0").into()],
         upgrades: vec![],
         services: vec![service("nginx.service", "enabled"), service("dbus.service", "static")],
         listeners: vec![],
@@ -264,6 +264,8 @@ fn a_twin_is_told_what_its_host_is_and_nothing_that_a_container_has_not() {
         configuration: BTreeMap::new(),
         held: vec!["less".into()],
         gaps: vec![],
+        filesystems: vec![],
+        dependents: None,
     };
     let (_, mut plan) = host("a", "x", "1.1");
     assert_eq!(TestOrder::of(&plan, &inventory), None, "the host has changed since");

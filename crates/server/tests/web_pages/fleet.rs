@@ -401,6 +401,7 @@ fn inventory() -> Inventory {
                 healthy: n != 17,
                 module: String::new(),
             })
+            .map(Into::into)
             .collect(),
         upgrades: order(6)
             .changes
@@ -417,6 +418,7 @@ fn inventory() -> Inventory {
                 brings: vec![],
                 removes: vec![],
             })
+            .map(Into::into)
             .collect(),
         services: ["nginx.service", "ssh.service", "cron.service"]
             .map(|unit| Service {
@@ -446,6 +448,8 @@ fn inventory() -> Inventory {
         configuration: BTreeMap::new(),
         held: vec!["perl".into()],
         gaps: vec![],
+        filesystems: vec![],
+        dependents: None,
     }
 }
 

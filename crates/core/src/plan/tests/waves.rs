@@ -192,3 +192,36 @@ fn a_ring_in_which_nobody_has_anything_to_do_hands_the_word_it_waits_for_on_to_t
     assert_eq!(asks("\"before:early\", \"before:broad\"", &["canary", "broad"]), "broad");
     assert_eq!(asks("\"each-wave\"", &["broad"]), "each-wave");
 }
+
+#[test]
+fn canaries_stand_for_roles_and_services_as_well_as_for_cohorts() {
+    let rules = "[[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\nwave-percent = 25\n[[ring]]\nname = \"broad\"\n";
+    let serving = |id: &str, ring: &str, role: &str, unit: &str| {
+        let mut h = host(id, &[("ring", ring), ("role", role)]);
+        inventory(&mut h).listeners = vec![listener(unit, "x", "0.0.0.0")];
+        h
+    };
+    // All of one cohort: by their packages, one would stand for everybody.
+    let mut fleet = vec![
+        serving("c1", "canary", "web", "nginx.service"),
+        serving("c2", "canary", "web", "nginx.service"),
+        serving("c3", "canary", "db", "postgres.service"),
+        serving("c4", "canary", "mail", "nginx.service"),
+    ];
+    fleet.extend((0..5).map(|n| serving(&format!("w{n}"), "broad", "web", "nginx.service")));
+    fleet.extend((0..3).map(|n| serving(&format!("d{n}"), "broad", "db", "postgres.service")));
+    fleet.extend([serving("m", "broad", "mail", "nginx.service")]);
+    fleet.push(serving("x", "broad", "cache", "redis.service"));
+    for seed in 0..10 {
+        let mut world = World::new(policy(rules), fleet.clone());
+        world.seed = seed;
+        let plan = world.plan();
+        let order: Vec<&str> = plan.waves[..4].iter().map(|w| w.hosts[0].as_str()).collect();
+        assert!(order[0] == "c1" || order[0] == "c2", "most others are web: {order:?}");
+        assert_eq!((order[1], order[2]), ("c3", "c4"), "the other web host adds nothing");
+    }
+    let mut world = World::new(policy(rules), fleet);
+    world.seed = 1;
+    let why: Vec<String> = world.plan().waves[..4].iter().map(|w| w.why.clone()).collect();
+    insta::assert_snapshot!(why.join("\n"), @"");
+}

@@ -35,6 +35,8 @@ fn host(labels: &[(&str, &str)]) -> Host {
             configuration: BTreeMap::new(),
             held: vec![],
             gaps: vec![],
+            filesystems: vec![],
+            dependents: None,
         })),
         inventory_digest: None,
         quarantined: None,
