@@ -52,7 +52,7 @@ fn nor_does_any_order_of_more_events() {
 #[test]
 fn each_guard_that_is_taken_away_is_missed() {
     for (guard, invariant) in Guard::ALL {
-        let world = World::new(FAR.0, Some(guard));
+        let world = World::new(LOOKS[1].0, Some(guard));
         let checker = world.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
         let broken: Vec<&str> = Broken::ALL
             .into_iter()

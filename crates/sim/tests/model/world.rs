@@ -36,12 +36,8 @@ pub(crate) struct Bounds {
 /// A guard outside the core, to be taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Guard {
-    /// A write counts only while the rollout is as it was decided on.
-    Versions,
     /// The plan's budget.
     Budget,
-    /// What the gate asks.
-    Gate,
     /// The agent asks right before it changes the host.
     Asking,
     /// The server looks before it says yes.
@@ -52,10 +48,8 @@ pub(crate) enum Guard {
 
 impl Guard {
     /// Each, with the invariant that is broken without it.
-    pub(crate) const ALL: [(Self, Broken); 6] = [
-        (Self::Versions, Broken::Budget),
+    pub(crate) const ALL: [(Self, Broken); 4] = [
         (Self::Budget, Broken::Budget),
-        (Self::Gate, Broken::Gate),
         (Self::Asking, Broken::Halt),
         (Self::Answering, Broken::Halt),
         (Self::Ledger, Broken::Once),
@@ -216,10 +210,6 @@ fn plan(without: Option<Guard>) -> Plan {
         silent_after_seconds: SILENT_AFTER_SECONDS,
         undo: Some(UndoRule::None),
         ..GateRule::default()
-    };
-    let gate = match without {
-        Some(Guard::Gate) => GateRule { min_success_percent: 0, max_failures: 9, ..gate },
-        _ => gate,
     };
     let change = PackageChange {
         name: "nginx".into(),
@@ -474,9 +464,9 @@ impl World {
         }
     }
 
-    fn writes(&self, state: &mut State, server: usize) {
+    fn writes(state: &mut State, server: usize) {
         if let Decided::On(version, events) = std::mem::take(&mut state.servers[server])
-            && (version == state.rollout.version || self.lacks(Guard::Versions))
+            && version == state.rollout.version
         {
             state.persist(&events);
         }
@@ -543,7 +533,7 @@ impl Model for World {
                 }
                 state.servers[server] = Decided::On(state.rollout.version, decision.events);
             }
-            Action::Write(server) => self.writes(&mut state, server),
+            Action::Write(server) => Self::writes(&mut state, server),
             Action::CheckIn(host) => {
                 state.heard[host] = state.tick;
                 let stands = state.rollout.standing_assignment(&id(host)).is_some();
@@ -574,7 +564,7 @@ impl Model for World {
         let version = state.rollout.version;
         for decided in &mut state.servers {
             let stale = matches!(decided, Decided::On(on, _) if *on < version);
-            if stale && !self.lacks(Guard::Versions) {
+            if stale {
                 *decided = Decided::Stale;
             }
         }
