@@ -8,7 +8,9 @@ use fettle_core::inventory::{Inventory, Os, Package};
 use std::io;
 
 mod configuration;
+mod dependents;
 pub mod dpkg;
+mod filesystems;
 pub mod kernel;
 pub mod languages;
 mod os;
@@ -31,7 +33,7 @@ pub fn of_packages(os: Os, packages: Vec<Package>, gap: &str) -> Inventory {
         schema: 1,
         architecture: kernel::architecture(&packages),
         os,
-        packages,
+        packages: packages.into_iter().map(Into::into).collect(),
         gaps: vec![gap.to_owned()],
         ..Inventory::default()
     }
@@ -64,6 +66,10 @@ pub fn collect(settings: &Settings) -> Inventory {
     gaps.extend(upgrades.gaps);
     let pinned = pins::of_installed(settings, &database.packages);
     gaps.extend(index::read(&settings.host(index::LISTS)).gaps(Timestamp::now()));
+    let upgraded = upgrades.upgrades.iter().map(|upgrade| upgrade.name.as_str()).collect();
+    let dependents =
+        or_gap(dependents::of(settings, &upgraded).map(Some), "dependencies", &mut gaps);
+    let filesystems = filesystems::read(settings);
     let mut reboot_needed = kernel::reboot_needed(settings, &kernel);
     reboot_needed.sort();
     reboot_needed.dedup();
@@ -76,9 +82,9 @@ pub fn collect(settings: &Settings) -> Inventory {
         architecture,
         boot_id: or_gap(kernel::boot_id(), "boot id", &mut gaps),
         kernel,
-        packages: database.packages,
+        packages: database.packages.into_iter().map(Into::into).collect(),
         languages: languages.packages,
-        upgrades: upgrades.upgrades,
+        upgrades: upgrades.upgrades.into_iter().map(Into::into).collect(),
         services,
         listeners,
         stale: mapped.stale,
@@ -89,6 +95,8 @@ pub fn collect(settings: &Settings) -> Inventory {
         held: database.held,
         pinned,
         gaps,
+        filesystems,
+        dependents,
     }
 }
 

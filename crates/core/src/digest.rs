@@ -20,30 +20,42 @@ impl Digest {
     /// Canonical because this crate's types have fields in a fixed order and ordered maps only
     /// (`clippy.toml` bans the unordered ones).
     pub fn of_json<T: Serialize>(value: &T) -> Self {
-        struct Sink(Sha256);
+        // JSON is written in bits of a few bytes, and the hash is quick with many at once.
+        struct Sink(Sha256, Vec<u8>);
+        const ENOUGH: usize = 4096;
         impl std::io::Write for Sink {
             fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-                self.0.update(bytes);
+                self.1.extend_from_slice(bytes);
+                if self.1.len() >= ENOUGH {
+                    self.flush()?;
+                }
                 Ok(bytes.len())
             }
             fn flush(&mut self) -> std::io::Result<()> {
+                self.0.update(&self.1);
+                self.1.clear();
                 Ok(())
             }
         }
-        let mut sink = Sink(Sha256::new());
+        let mut sink = Sink(Sha256::new(), Vec::with_capacity(ENOUGH));
         // Invariant: our types serialise to JSON (no maps with non-string keys), and the sink cannot fail.
         #[allow(clippy::expect_used)]
         serde_json::to_writer(&mut sink, value).expect("core types serialise to JSON");
-        Self(sink.0.finalize().into())
+        let Sink(mut hash, rest) = sink;
+        hash.update(&rest);
+        Self(hash.finalize().into())
     }
 
     /// 64 lower-case hexadecimal digits, without the `sha256:` in front.
     pub fn hex(&self) -> String {
-        use std::fmt::Write as _;
-        self.0.iter().fold(String::with_capacity(64), |mut s, b| {
-            let _ = write!(s, "{b:02x}");
-            s
-        })
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |four: u8| char::from(DIGITS[usize::from(four & 15)]);
+        let mut out = String::with_capacity(64);
+        for byte in self.0 {
+            out.push(digit(byte >> 4));
+            out.push(digit(byte));
+        }
+        out
     }
 
     /// The first 12 digits: enough for a person to tell plans apart, never for a program.

@@ -1,7 +1,7 @@
 //! What a host reports about itself.
 
-use crate::Digest;
 use crate::language::LanguagePackage;
+use crate::{Digest, Shared};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ pub struct Inventory {
     pub kernel: Kernel,
     /// Changes at every boot (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
-    /// Installed packages, by name and architecture.
-    pub packages: Vec<Package>,
+    /// Installed packages, by name and architecture. Hosts that are alike may share them.
+    pub packages: Vec<Shared<Package>>,
     /// Packages of languages that no package of the distribution owns, by ecosystem, name and version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub languages: Vec<LanguagePackage>,
     /// Upgrades that the host's own sources offer now, by name and architecture.
-    pub upgrades: Vec<Upgrade>,
+    pub upgrades: Vec<Shared<Upgrade>>,
     /// systemd services that are active, failed or enabled, by name.
     pub services: Vec<Service>,
     /// Sockets that wait for peers.
@@ -49,6 +49,37 @@ pub struct Inventory {
     pub pinned: BTreeMap<String, String>,
     /// What the agent could not find out, in words. Absence of data is told, never guessed.
     pub gaps: Vec<String>,
+    /// File systems that package changes write to, by mount point. Empty: the agent does not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filesystems: Vec<Filesystem>,
+    /// Package with an upgrade → installed packages whose `Depends` or `Pre-Depends` name it (deb-control(5)). Binary
+    /// names. `None`: the agent does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependents: Option<BTreeMap<String, Vec<String>>>,
+}
+
+/// A file system, and what is free on it: statvfs(3), rounded down so that an inventory does not change with every log
+/// line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Filesystem {
+    /// Where it is mounted: `/`, `/var`.
+    pub mount: String,
+    /// Bytes that it has.
+    pub size: u64,
+    /// Bytes free for everybody, as [`Filesystem::rounded`] has them.
+    pub free: u64,
+    /// Inodes free, rounded alike. `None`: it does not count them (btrfs).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes_free: Option<u64>,
+}
+
+impl Filesystem {
+    /// Rounds down to an eighth of the power of two that it lies above: never more than there is, and at least seven
+    /// eighths of it.
+    pub fn rounded(amount: u64) -> u64 {
+        let eighth = amount.checked_ilog2().map_or(1, |power| 1 << power.saturating_sub(3));
+        amount - amount % eighth
+    }
 }
 
 /// Operating system, as `os-release(5)` names it.
@@ -224,7 +255,7 @@ impl Inventory {
 
     /// The installed package of that binary name (the host's own architecture first).
     pub fn package(&self, name: &str) -> Option<&Package> {
-        let mut found = self.packages.iter().filter(|p| p.name == name);
+        let mut found = self.packages.iter().map(|p| &**p).filter(|p| p.name == name);
         let first = found.next()?;
         if first.architecture == self.architecture {
             return Some(first);

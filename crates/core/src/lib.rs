@@ -25,6 +25,7 @@
 //! | emergency | [`emergency`] |
 //! | feed: where from, when again, how old | [`feed`] |
 //! | report: what a period was like | [`report`] |
+//! | what many hosts have in common, kept once | [`shared`] |
 
 pub mod advisory;
 pub mod assignment;
@@ -46,6 +47,7 @@ pub mod problem;
 pub mod recall;
 pub mod report;
 pub mod rollout;
+pub mod shared;
 pub mod testbed;
 pub mod transaction;
 pub mod version;
@@ -55,6 +57,7 @@ pub use hold::Hold;
 pub use id::{AssignmentId, HostId, RolloutId, TransactionId};
 pub use jiff::Timestamp;
 pub use problem::{Problem, ProblemKind};
+pub use shared::Shared;
 
 /// `at` and so many seconds; the end of time where that is beyond it.
 pub(crate) fn later(at: Timestamp, seconds: u64) -> Timestamp {

@@ -20,6 +20,8 @@ mod make;
 mod order;
 mod report;
 mod restarts;
+pub mod space;
+pub mod spent;
 mod strategy;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -29,10 +31,10 @@ pub use alone::{AloneInput, AlonePlan, Asked, LeftOut, alone};
 pub use difference::{Brings, PackageMove, PlanDiff, ReasonMove, SomeHosts, WaveMove, diff};
 pub use document::SCHEMA;
 pub use held::{Held, HeldHosts, HeldOn, NotDone};
-pub use make::{Barred, PlanInput, make};
+pub use make::{Barred, PlanInput, ROLE, make};
 pub use report::{
-    BudgetHit, CohortLine, Deadlines, Fixed, HeldLine, PlanReport, ReportInput, Restarted,
-    WaveLine, report,
+    BudgetHit, CohortLine, Deadlines, Fixed, GroupHit, HeldLine, NeededBy, Needs, PlanReport,
+    ReportInput, Restarted, ShortOfSpace, Space, WaveLine, report,
 };
 
 /// An immutable, numbered plan. Its digest is over everything in it.

@@ -159,7 +159,7 @@ impl TestOrder {
             like: host.name.clone(),
             os: inventory.os.clone(),
             architecture: inventory.architecture.clone(),
-            packages: inventory.packages.iter().map(TwinPackage::from).collect(),
+            packages: inventory.packages.iter().map(|p| TwinPackage::from(&**p)).collect(),
             held: inventory.held.clone(),
             enabled: enabled.map(|s| s.unit.clone()).collect(),
             order: ApplyOrder {

@@ -23,23 +23,22 @@ use fettle_core::operator::{BOOTSTRAP, Operator, Standing};
 use fettle_core::plan::approval::{
     ApprovalInput, ApprovalVerdict, Discount, Discounted, Stage, judge,
 };
-use fettle_core::plan::{Plan, PlanDiff, ReportInput, diff, report};
+use fettle_core::plan::{Needs, Plan, PlanDiff, ROLE, ReportInput, diff, report};
 use fettle_core::policy::Policy;
-use fettle_core::{Problem, ProblemKind, Timestamp};
+use fettle_core::{Digest, HostId, Problem, ProblemKind, Timestamp};
 use fettle_store::{
     StoreError, View, approvals as stored_approvals, emergencies as stored_emergencies,
     findings as stored_findings, hosts as stored_hosts, ledger, operators as stored_operators,
-    plans, policies as stored_policies,
+    plans, policies as stored_policies, transactions,
 };
 use fettle_wire::api::{
     LateRow, LedgerVerified, OperatorRow, Overview, PackageDetail, Page, PlanDetail, WindowRow,
 };
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is owed within this time is owed soon.
 pub(crate) const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
-/// The label that says what a host is for.
-const ROLE: &str = "role";
 /// How many findings the overview names.
 const WORST: u64 = 10;
 
@@ -130,9 +129,43 @@ pub(crate) fn plan(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> 
     let record = stored_policies::by_digest(view, &plan.policy, plan.policy_digest)?;
     let policy = record.map(|r| crate::policies::parse(&r.text)).transpose()?;
     let roles = stored_hosts::labelled(view, ROLE)?;
-    let input = ReportInput { plan, policy: policy.as_ref(), roles: &roles, now: now() };
+    let filesystems = stored_hosts::filesystems(view)?;
+    let (needs, spent) = (needs(view, plan)?, transactions::spent(view, LEARNED_FROM)?);
+    let input = ReportInput {
+        plan,
+        policy: policy.as_ref(),
+        roles: &roles,
+        needs: &needs,
+        filesystems: &filesystems,
+        spent: &spent,
+        now: now(),
+    };
     detail.report = Some(report(input));
     Ok(detail)
+}
+
+/// The latest transactions from which is learned how long a change takes.
+const LEARNED_FROM: u64 = 300;
+/// Cohorts that are asked who needs what there: the largest.
+const COHORTS_ASKED: usize = 50;
+
+/// Who needs what on the hosts of the plan's largest cohorts: one of each tells for all.
+fn needs(view: &View<'_>, plan: &Plan) -> Result<BTreeMap<Digest, Needs>, Problem> {
+    let mut cohorts: BTreeMap<Digest, (u64, &HostId)> = BTreeMap::new();
+    for (id, host) in &plan.hosts {
+        cohorts.entry(host.cohort).or_insert((0, id)).0 += 1;
+    }
+    let mut largest: Vec<(Digest, (u64, &HostId))> = cohorts.into_iter().collect();
+    largest.sort_by_key(|(cohort, (hosts, _))| (Reverse(*hosts), *cohort));
+    let mut out = BTreeMap::new();
+    for (cohort, (_, id)) in largest.into_iter().take(COHORTS_ASKED) {
+        let Some(inventory) = stored_hosts::inventory(view, id)? else { continue };
+        let in_use = inventory.in_use.into_iter().collect();
+        if let Some(dependents) = inventory.dependents {
+            out.insert(cohort, Needs { dependents, in_use });
+        }
+    }
+    Ok(out)
 }
 
 /// What one plan does that another does not. Each is a number, or `latest`.

@@ -7,7 +7,7 @@ use fettle_core::advisory::{Kev, Ranking};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::host::Labels;
 use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, Upgrade};
-use fettle_core::{Digest, HostId, Timestamp};
+use fettle_core::{Digest, HostId, Shared, Timestamp};
 use fettle_store::{Store, StoreError, findings, hosts};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -39,31 +39,35 @@ fn version(n: usize, step: usize) -> String {
 
 fn inventory(cohort: usize) -> Inventory {
     let step = |n: usize| 1 + drawn(cohort, n) % 3;
-    let package = |n: usize| Package {
-        name: package_name(n),
-        architecture: "amd64".into(),
-        version: version(n, step(n)),
-        source: format!("source-{}", n / 2),
-        source_version: version(n, step(n)),
-        healthy: true,
-        module: String::new(),
+    let package = |n: usize| {
+        Shared::from(Package {
+            name: package_name(n),
+            architecture: "amd64".into(),
+            version: version(n, step(n)),
+            source: format!("source-{}", n / 2),
+            source_version: version(n, step(n)),
+            healthy: true,
+            module: String::new(),
+        })
     };
-    let upgrade = |n: usize| Upgrade {
-        name: package_name(n),
-        architecture: "amd64".into(),
-        from: version(n, step(n)),
-        to: version(n, 4),
-        origin: Origin {
-            origin: "Debian".into(),
-            label: "Debian-Security".into(),
-            suite: "stable-security".into(),
-            codename: "bookworm-security".into(),
-        },
-        sha256: Digest::of(package_name(n).as_bytes()),
-        size: 100_000,
-        source_version: version(n, 4),
-        brings: vec![],
-        removes: vec![],
+    let upgrade = |n: usize| {
+        Shared::from(Upgrade {
+            name: package_name(n),
+            architecture: "amd64".into(),
+            from: version(n, step(n)),
+            to: version(n, 4),
+            origin: Origin {
+                origin: "Debian".into(),
+                label: "Debian-Security".into(),
+                suite: "stable-security".into(),
+                codename: "bookworm-security".into(),
+            },
+            sha256: Digest::of(package_name(n).as_bytes()),
+            size: 100_000,
+            source_version: version(n, 4),
+            brings: vec![],
+            removes: vec![],
+        })
     };
     Inventory {
         schema: 1,

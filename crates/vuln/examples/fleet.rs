@@ -128,7 +128,7 @@ fn cohort(number: u64) -> Inventory {
         architecture: "amd64".into(),
         kernel: Kernel::default(),
         boot_id: String::new(),
-        packages: packages.into_values().collect(),
+        packages: packages.into_values().map(Into::into).collect(),
         languages: vec![],
         upgrades: vec![],
         services: vec![],
@@ -226,7 +226,7 @@ fn main() {
             let (host, own, next) = step(n);
             // A tenth of its packages is upgraded.
             let (mut now, next) = (cohort(own), cohort(next));
-            let newer: BTreeMap<&str, &Package> =
+            let newer: BTreeMap<&str, _> =
                 next.packages.iter().map(|p| (p.name.as_str(), p)).collect();
             for package in now.packages.iter_mut().step_by(10) {
                 if let Some(newer) = newer.get(package.name.as_str()) {

@@ -23,7 +23,7 @@ fn running(release: &str, version: &str) -> Kernel {
 }
 
 /// An image package as Debian signs it: version `6.1.119-1` comes from source version `6.1.119+1`.
-fn image(release: &str, version: &str) -> fettle_core::inventory::Package {
+fn image(release: &str, version: &str) -> fettle_core::Shared<fettle_core::inventory::Package> {
     let name = format!("linux-image-{release}");
     built(&name, version, "linux-signed-amd64", &version.replacen('-', "+", 1))
 }

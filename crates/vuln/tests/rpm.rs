@@ -6,7 +6,7 @@
 mod support;
 
 use fettle_core::advisory::{Advisory, AdvisoryStatus};
-use fettle_core::inventory::{Inventory, Os, Package};
+use fettle_core::inventory::{Inventory, Os};
 use fettle_vuln::exposure::{Catalogue, CatalogueInput, Coverage};
 use fettle_vuln::feed::csaf::redhat;
 use fettle_vuln::feed::osv::OsvRecord;
@@ -344,7 +344,8 @@ fn a_module_counts_within_its_stream_alone_and_without_one_is_said_not_to_be_jud
     let catalogue = load(&Feeds { bytes, ..Feeds::default() }).unwrap().catalogue;
     let host = |module: &str, version: &str| {
         let version = format!("1:{version}-1.module_el9.1.0+16+91bc168f");
-        let package = Package { module: module.into(), ..package("nodejs", &version) };
+        let mut package = package("nodejs", &version);
+        package.module = module.into();
         Inventory { os: os("almalinux", "9.4", ""), ..with(&[package]) }
     };
     for (module, version, expected) in [

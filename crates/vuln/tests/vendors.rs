@@ -5,6 +5,7 @@
 
 mod support;
 
+use fettle_core::Shared;
 use fettle_core::finding::Severity;
 use fettle_core::inventory::{Inventory, Kernel, Os, Package};
 use fettle_vuln::exposure::{Catalogue, CatalogueInput, Coverage};
@@ -16,7 +17,7 @@ fn a_host_is_judged_by_its_own_package_managers_order_and_by_what_its_vendor_spe
     let speak = |release: &str, package: &str, fixed: &str| {
         catalogue_of(vec![advisory(release, (package, "CVE-1", fixed, ""))])
     };
-    let host = |os: Os, packages: &[Package]| Inventory { os, ..with(packages) };
+    let host = |os: Os, packages: &[Shared<Package>]| Inventory { os, ..with(packages) };
     // To rpm a caret is after the end, to dpkg it is no version at all; AlmaLinux speaks of binaries, Rocky of sources.
     let packages = [built("openssl-libs", "1:3.0.7^2-1.el9", "openssl", "1:3.0.7^2-1.el9")];
     let (alma, rocky) = (os("almalinux", "9.4", ""), os("rocky", "9.4", ""));

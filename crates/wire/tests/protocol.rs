@@ -10,7 +10,7 @@ use fettle_core::policy::{HostList, HostTest};
 use fettle_core::rollout::{Came, HostAsk};
 use fettle_core::testbed::{Limit, Mirror, NotMirrored, Phase, TestReport, TwinPackage, Verdict};
 use fettle_core::transaction::{Entry, Step, StepFacts, TransactionReport, TxEvent};
-use fettle_core::{Digest, Hold, Timestamp};
+use fettle_core::{Digest, Hold, Shared, Timestamp};
 use fettle_wire::agent::{
     CheckIn, CheckInReply, Enroll, Enrolled, MeasuredReport, RanReport, Redeem, RedeemReply, Renew,
     Renewed, Tested, TestedReply, Watch,
@@ -96,7 +96,7 @@ fn inventory() -> Inventory {
         architecture: "amd64".into(),
         kernel: Kernel { running: "6.1.0-28-amd64".into(), ..Kernel::default() },
         boot_id: "5b1e0c1e-0000-4000-8000-000000000000".into(),
-        packages: vec![Package {
+        packages: vec![Shared::from(Package {
             name: "libssl3".into(),
             architecture: "amd64".into(),
             version: "3.0.15-1~deb12u1".into(),
@@ -104,9 +104,9 @@ fn inventory() -> Inventory {
             source_version: "3.0.15-1~deb12u1".into(),
             healthy: true,
             module: String::new(),
-        }],
+        })],
         languages: vec![],
-        upgrades: vec![Upgrade {
+        upgrades: vec![Shared::from(Upgrade {
             name: "libssl3".into(),
             architecture: "amd64".into(),
             from: "3.0.15-1~deb12u1".into(),
@@ -122,7 +122,7 @@ fn inventory() -> Inventory {
             source_version: "3.0.17-1~deb12u3".into(),
             brings: vec![],
             removes: vec![],
-        }],
+        })],
         services: vec![],
         listeners: vec![],
         stale: vec![],

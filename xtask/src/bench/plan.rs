@@ -11,6 +11,13 @@ const MAKE: f64 = 1000.0;
 const PEAK: f64 = 1024.0;
 /// One event of a rollout applied and decided on, in µs.
 const EVENT: f64 = 50.0;
+/// Hosts that have ended when events are timed, in percent.
+const ENDED: [&str; 3] = ["0", "50", "95"];
+/// As many hosts are what the bars are about.
+const FULL: usize = 100_000;
+/// Cohorts that the largest fleet has at least, and upgrades that pend on each host.
+const COHORTS: f64 = 2000.0;
+const PENDING: f64 = 300.0;
 /// Times each plan is made; the median counts.
 const RUNS: &str = "7";
 
@@ -23,15 +30,22 @@ pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
             figures.push(match name.rsplit(": ").next() {
                 Some("make") if size == hosts => Figure::at_most(&name, value, &unit, MAKE),
                 Some("peak") if size == hosts => Figure::at_most(&name, value, &unit, PEAK),
+                // What is measured is what the bars are about.
+                Some("cohorts") if size == hosts && size >= FULL && value < COHORTS => {
+                    bail!("{value} cohorts: the fleet is too simple")
+                }
+                Some("pending upgrades") if value < PENDING => {
+                    bail!("{value} pending upgrades on a host: the fleet is too simple")
+                }
                 _ => Figure::plain(&name, value, &unit),
             });
         }
     }
     for size in [hosts / 100, hosts / 10, hosts] {
         // Does it grow with the hosts that have ended?
-        for ended in ["0", "50", "95"] {
-            for (name, value, unit) in told(&["rollout", &size.to_string(), ended])? {
-                let figure = format!("{size} hosts, {ended} % ended: {name}");
+        for (shape, ended) in ["rings", "rolling"].into_iter().flat_map(|s| ENDED.map(|e| (s, e))) {
+            for (name, value, unit) in told(&["rollout", shape, &size.to_string(), ended])? {
+                let figure = format!("{size} hosts, {shape}, {ended} % ended: {name}");
                 figures.push(match name.as_str() {
                     "event applied and decided" if size == hosts / 10 => {
                         Figure::at_most(&figure, value, &unit, EVENT)
@@ -39,6 +53,13 @@ pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
                     _ => Figure::plain(&figure, value, &unit),
                 });
             }
+        }
+        for (name, value, unit) in told(&["gate", &size.to_string(), "95"])? {
+            let figure = format!("{size} hosts, 95 % ended: {name}");
+            figures.push(match unit.as_str() {
+                "us" if size == hosts / 10 => Figure::at_most(&figure, value, &unit, EVENT),
+                _ => Figure::plain(&figure, value, &unit),
+            });
         }
     }
     Ok(figures)

@@ -289,6 +289,7 @@ fn in_step(
         let missing: Vec<String> = inventory
             .upgrades
             .iter()
+            .map(|u| &**u)
             .filter(is_missing)
             .map(qualified)
             .filter(|name| !along.contains(name))
@@ -381,8 +382,8 @@ pub(super) fn order(settings: &Settings, words: Words) -> Result<Ordered, Proble
 mod tests {
     use super::*;
     use crate::packages::ResolvedChange;
-    use fettle_core::Digest;
     use fettle_core::inventory::Origin;
+    use fettle_core::{Digest, Shared};
 
     fn upgrade(name: &str) -> Upgrade {
         Upgrade {
@@ -404,8 +405,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let settings = Settings { root: root.path().to_owned(), ..Settings::default() };
         let mut inventory = inventory::collect(&settings);
-        inventory.upgrades =
-            ["bash", "held", "libssl3", "nginx", "nginx-common"].map(upgrade).into();
+        inventory.upgrades = ["bash", "held", "libssl3", "nginx", "nginx-common"]
+            .map(|n| Shared::from(upgrade(n)))
+            .into();
         inventory.held = vec!["held".into()];
         // nginx needs nginx-common, that needs libssl3; whatever is asked for, apt would touch `held` too.
         let resolve = |changes: &[PackageChange]| {

@@ -164,7 +164,7 @@ fn source_version(source: &str, version: &str) -> String {
 }
 
 /// Package names of a relation field: `libc6 (>= 2.36), foo | bar:any` gives libc6, foo, bar.
-fn names_in(relation: &str) -> impl Iterator<Item = &str> {
+pub(super) fn names_in(relation: &str) -> impl Iterator<Item = &str> {
     relation
         .split([',', '|'])
         .filter_map(|part| part.trim().split([' ', ':', '(']).next())

@@ -10,6 +10,7 @@ use crate::packages::{Apt, Driver, PackagesError, Resolution, apt, index};
 use crate::settings::Settings;
 use fettle_core::Timestamp;
 use fettle_core::assignment::{HalfConfiguredRule, PackageChange};
+use fettle_core::plan::space;
 use fettle_core::transaction::{Fault, StepFacts};
 use room::Need;
 use std::path::Path;
@@ -19,10 +20,6 @@ use std::time::{Duration, Instant};
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
 /// And asked for again after so long.
 const LOCK_PAUSE: Duration = Duration::from_millis(250);
-/// An archive unpacks to so many times its size, with what dpkg keeps beside it meanwhile.
-const UNPACKED: u64 = 5;
-/// Room that stays free in any case, in bytes.
-const MARGIN: u64 = 64 << 20;
 
 /// Runs the step.
 ///
@@ -267,19 +264,11 @@ fn space(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
 
 /// Every place that a change of packages writes to.
 fn estimate(changes: &[PackageChange], state: &Path) -> Vec<Need> {
-    let archives: u64 = changes.iter().map(|c| c.size).sum();
-    // State: new and old archives, preimage. Elsewhere: what is unpacked beside what it replaces.
-    let mut needs = vec![
-        Need::new(state, archives * (2 + UNPACKED) + MARGIN, 2000),
-        Need::new(Path::new("/usr"), archives * UNPACKED + MARGIN, 2000),
-        Need::new(Path::new("/var"), archives + MARGIN, 500),
-        Need::new(Path::new("/etc"), 1 << 20, 100),
-    ];
-    if changes.iter().any(|c| c.name.starts_with("linux-image-")) {
-        // A kernel with its initramfs: the old ones stay.
-        needs.push(Need::new(Path::new("/boot"), 150 << 20, 10));
-    }
-    needs
+    let need = |it: space::Need| {
+        let path = if it.place == space::STATE { state } else { Path::new(it.place) };
+        Need::new(path, it.bytes, it.inodes)
+    };
+    space::needs(changes).into_iter().map(need).collect()
 }
 
 #[cfg(test)]

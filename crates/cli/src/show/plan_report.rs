@@ -13,13 +13,15 @@ pub(crate) fn coverage(it: &PlanReport) {
         return;
     }
     line("\ntimetable, and what each wave is good for:");
-    let mut out = table(&["WAVE", "RING", "EARLIEST", "HOSTS", "ROLES", "TRIED BEFORE", "NEW"]);
+    let mut out =
+        table(&["WAVE", "RING", "EARLIEST", "LASTS", "HOSTS", "ROLES", "TRIED BEFORE", "NEW"]);
     for (n, wave) in it.waves.iter().enumerate() {
         let earliest = wave.earliest.map(|at| at.to_string());
         out.add_row(vec![
             (n + 1).to_string(),
             wave.ring.clone(),
             earliest.unwrap_or_else(|| "no window within a year".to_owned()),
+            lasts(wave),
             wave.hosts.to_string(),
             roles(&wave.roles),
             tried(wave),
@@ -102,8 +104,89 @@ pub(crate) fn effects(it: &PlanReport) {
             budget.name, budget.hosts, budget.members, budget.in_a_wave, budget.limit
         ));
     }
+    groups(it);
+    for needed in it.needed_by.iter().flatten().take(FEW) {
+        let rest = needed.dependents.saturating_sub(needed.names.len() as u64);
+        let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        let in_use = match needed.in_use.as_slice() {
+            [] => String::new(),
+            some => format!("; in use: {}", some.join(", ")),
+        };
+        line(&format!(
+            "`{}` changes on {} hosts; needed by {}{rest}{in_use}",
+            needed.package,
+            needed.hosts,
+            needed.names.join(", ")
+        ));
+    }
+    if let Some(more) = it.needed_by.as_ref().and_then(|all| all.len().checked_sub(FEW))
+        && more > 0
+    {
+        line(&format!("  {more} more changed packages that others need: -o json"));
+    }
+    space(it);
     for what in &it.unknown {
         line(&format!("not known here: {what}"));
+    }
+}
+
+/// Packages that others need, as a terminal shows them.
+const FEW: usize = 10;
+
+/// Hosts that stand in for each other.
+fn groups(it: &PlanReport) {
+    for group in &it.groups {
+        let whole = match (group.is_whole(), group.has_budget) {
+            (true, _) => " - ALL OF THEM AT ONCE",
+            (false, true) => "",
+            (false, false) => " (no budget counts them)",
+        };
+        let unit = |(unit, hosts): &(String, u64)| format!("{unit} on {hosts}");
+        let units: Vec<String> = group.restarts.iter().map(unit).collect();
+        let restarts = match units.as_slice() {
+            [] => String::new(),
+            some => format!("; likely to restart: {}", super::plan::some(some)),
+        };
+        line(&format!(
+            "hosts for `{}`: changes {} of {}, {} at once{whole}{restarts}",
+            group.role, group.hosts, group.members, group.at_once
+        ));
+    }
+}
+
+/// Hosts that may refuse for lack of room.
+fn space(it: &PlanReport) {
+    if it.space.short.is_empty() {
+        return;
+    }
+    line("\nhosts that may have too little room, and would refuse:");
+    let mut out = table(&["HOST", "WAVE", "FILE SYSTEM", "FREE", "MAY NEED"]);
+    let amount = |of: u64, what: &str| match what {
+        "bytes" => format!("{} MiB", of >> 20),
+        other => format!("{of} {other}"),
+    };
+    for short in it.space.short.iter().take(SHOWN) {
+        out.add_row(vec![
+            short.name.clone(),
+            (short.wave + 1).to_string(),
+            short.mount.clone(),
+            amount(short.free, &short.of),
+            amount(short.needs, &short.of),
+        ]);
+    }
+    print(&out);
+    more(it.space.short.len(), "hosts");
+}
+
+/// How long a wave may be at work, and what that is learned from.
+fn lasts(wave: &WaveLine) -> String {
+    match (wave.lasts_seconds, wave.takes) {
+        (Some(seconds), Some(takes)) => format!(
+            "about {} s (a host {} to {} s, by {} changes)",
+            seconds, takes.usual_seconds, takes.long_seconds, takes.learned_from
+        ),
+        _ if wave.hosts == 0 => "–".to_owned(),
+        _ => "unknown".to_owned(),
     }
 }
 

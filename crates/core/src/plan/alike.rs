@@ -2,9 +2,9 @@
 
 use super::Work;
 use crate::finding::Finding;
-use crate::inventory::Inventory;
-use crate::{Digest, HostId};
-use std::collections::BTreeMap;
+use crate::inventory::{Inventory, Package, Upgrade};
+use crate::{Digest, HostId, Shared};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Keeps what plans are made from once for all hosts that are alike, so that a fleet fits into memory, and is
@@ -14,29 +14,62 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Alike {
     inventories: BTreeMap<Digest, Arc<Inventory>>,
-    findings: BTreeMap<Digest, Arc<[Finding]>>,
+    findings: BTreeMap<Digest, Arc<[Shared<Finding>]>>,
+    /// What inventories of different kinds have in common: most of their packages.
+    packages: BTreeSet<Shared<Package>>,
+    upgrades: BTreeSet<Shared<Upgrade>>,
+    /// By vulnerability.
+    each: BTreeMap<String, Vec<Shared<Finding>>>,
 }
 
 impl Alike {
     /// The inventory as plans look at it: without what differs from host to host and changes no plan (the boot's id,
-    /// stale processes, configuration, gaps, reasons to reboot).
+    /// stale processes, configuration, gaps, reasons to reboot, room, who depends on what).
     pub fn inventory(&mut self, mut inventory: Inventory) -> Arc<Inventory> {
         inventory.boot_id.clear();
         inventory.stale.clear();
         inventory.configuration.clear();
         inventory.gaps.clear();
         inventory.reboot_needed.clear();
+        inventory.filesystems.clear();
+        inventory.dependents = None;
         let digest = Digest::of_json(&inventory);
-        self.inventories.entry(digest).or_insert_with(|| Arc::new(inventory)).clone()
+        let (packages, upgrades) = (&mut self.packages, &mut self.upgrades);
+        let new = || {
+            inventory.packages.iter_mut().for_each(|it| once(packages, it));
+            inventory.upgrades.iter_mut().for_each(|it| once(upgrades, it));
+            Arc::new(inventory)
+        };
+        self.inventories.entry(digest).or_insert_with(new).clone()
     }
 
     /// The findings of a host, without the host: plans know whose they are.
-    pub fn findings(&mut self, mut findings: Vec<Finding>) -> Arc<[Finding]> {
+    pub fn findings(&mut self, mut findings: Vec<Finding>) -> Arc<[Shared<Finding>]> {
         for finding in &mut findings {
             finding.host = HostId::new("");
         }
         let digest = Digest::of_json(&findings);
-        self.findings.entry(digest).or_insert_with(|| findings.into()).clone()
+        let each = &mut self.each;
+        let mut one = |finding: Finding| {
+            let alike = each.entry(finding.id.clone()).or_default();
+            let known = alike.iter().find(|known| ***known == finding).cloned();
+            known.unwrap_or_else(|| {
+                alike.push(finding.into());
+                alike[alike.len() - 1].clone()
+            })
+        };
+        let new = || findings.into_iter().map(&mut one).collect();
+        self.findings.entry(digest).or_insert_with(new).clone()
+    }
+}
+
+/// Puts the one that is kept in the place of an equal one.
+fn once<T: Ord>(kept: &mut BTreeSet<Shared<T>>, it: &mut Shared<T>) {
+    match kept.get(it) {
+        Some(known) => *it = known.clone(),
+        None => {
+            kept.insert(it.clone());
+        }
     }
 }
 

@@ -124,7 +124,7 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
     type Key<'k> = (&'k str, &'k str);
     let of = |u: &'_ Upgrade| (u.name.clone(), u.architecture.clone());
     let offered: BTreeMap<(String, String), &Upgrade> =
-        inventory.upgrades.iter().map(|u| (of(u), u)).collect();
+        inventory.upgrades.iter().map(|u| (of(u), &**u)).collect();
     let holds = not_done.into_iter().zip(held_architectures);
     let mut left_out: Vec<LeftOut> = holds
         .filter_map(|(held, architecture)| {
@@ -177,7 +177,13 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
         .collect();
 
     let is_brought = |u: &&Upgrade| is_changed(u) && (!asked.names(u) || is_among(u, asked.along));
-    let brought = inventory.upgrades.iter().filter(is_brought).map(|u| u.name.clone()).collect();
+    let brought = inventory
+        .upgrades
+        .iter()
+        .map(|u| &**u)
+        .filter(is_brought)
+        .map(|u| u.name.clone())
+        .collect();
     let reboot_likely =
         inventory.kernel.from_package && changes.iter().any(|c| is_kernel_image(&c.name));
     let (why, restarts, fixes) = (work.why, work.restarts, work.order.fixes);

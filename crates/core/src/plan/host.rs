@@ -8,7 +8,7 @@ use super::restarts::{is_kernel_image, restarts};
 use super::{NotDone, Work};
 use crate::assignment::{ApplyOrder, PackageChange, RebootRule};
 use crate::finding::{Finding, FindingState};
-use crate::inventory::{Inventory, Upgrade};
+use crate::inventory::{Inventory, Package, Upgrade};
 use crate::policy::{Policy, Take, glob};
 use crate::recall::Recall;
 use crate::version::deb;
@@ -18,7 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::make::Barred;
 
 /// What was decided for a host.
-pub(super) struct Verdict {
+pub(super) struct Verdict<'a> {
+    /// Upgrades that are taken, in the order of the changes.
+    pub(super) taken: Vec<&'a Upgrade>,
     /// Without changes: nothing happens.
     pub(super) work: Work,
     /// What is owed and not done: first the upgrades, then what no upgrade fixes.
@@ -86,14 +88,14 @@ pub(super) struct Unwanted<'a> {
 }
 
 /// Decides about every upgrade that hosts of a kind are offered. `findings` are sorted.
-pub(super) fn decide(
+pub(super) fn decide<'a>(
     policy: &Policy,
-    inventory: &Inventory,
-    findings: &[&Finding],
+    inventory: &'a Inventory,
+    findings: &[&'a Finding],
     unwanted: Unwanted<'_>,
     now: Timestamp,
     wish: Wish<'_>,
-) -> Verdict {
+) -> Verdict<'a> {
     let mut offers = offers(policy, inventory, findings, unwanted, now);
     want(wish, &mut offers);
     hold_together(&mut offers);
@@ -115,16 +117,22 @@ pub(super) fn decide(
         not_done.push(entry(package, findings, reasons));
     }
 
-    let mut why: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    // By name, as the upgrades are; of several architectures together.
+    let mut whys: Vec<(String, Vec<String>)> = Vec::with_capacity(taken.len());
     let mut fixed: Vec<&Finding> = Vec::new();
     for offer in &taken {
-        let ids: BTreeSet<&str> = offer.fixes.iter().map(|f| f.id.as_str()).collect();
-        let whys = why.entry(offer.upgrade.name.clone()).or_default();
-        whys.extend(ids.into_iter().map(str::to_owned));
-        whys.sort();
-        whys.dedup();
+        let ids = offer.fixes.iter().map(|f| f.id.clone());
+        match whys.last_mut().filter(|(name, _)| *name == offer.upgrade.name) {
+            Some((_, known)) => known.extend(ids),
+            None => whys.push((offer.upgrade.name.clone(), ids.collect())),
+        }
         fixed.extend(&offer.fixes);
     }
+    for (_, ids) in &mut whys {
+        ids.sort();
+        ids.dedup();
+    }
+    let why: BTreeMap<String, Vec<String>> = whys.into_iter().collect();
     let classes = || fixed.iter().filter_map(|f| policy.classify(f));
     let changes: Vec<PackageChange> = taken.iter().map(|o| o.upgrade.into()).collect();
     let names: BTreeSet<&str> = changes.iter().map(|c| c.name.as_str()).collect();
@@ -161,7 +169,8 @@ pub(super) fn decide(
         },
     };
     let soak_cap = classes().filter_map(|c| c.soak_seconds).min();
-    Verdict { work, not_done, held_architectures, soak_cap }
+    let taken = taken.into_iter().map(|offer| offer.upgrade).collect();
+    Verdict { taken, work, not_done, held_architectures, soak_cap }
 }
 
 /// Which open findings each upgrade would bring to their fixed version, in the order of the upgrades.
@@ -181,16 +190,22 @@ fn offers<'a>(
     unwanted: Unwanted<'_>,
     now: Timestamp,
 ) -> Vec<Offer<'a>> {
-    let source_of: BTreeMap<&str, &str> =
-        inventory.packages.iter().map(|p| (p.name.as_str(), p.source.as_str())).collect();
+    // Sorted by name, as upgrades are: they are gone through side by side. Of two architectures the last counts.
+    let mut installed: Vec<&Package> = inventory.packages.iter().map(|p| &**p).collect();
+    installed.sort_by(|a, b| a.name.cmp(&b.name));
+    let is_installed =
+        |name: &str| installed.binary_search_by(|p| p.name.as_str().cmp(name)).is_ok();
+    let mut beside = installed.iter().peekable();
     let held: BTreeSet<&str> = inventory.held.iter().map(String::as_str).collect();
-    let mut upgrades: Vec<&Upgrade> = inventory.upgrades.iter().collect();
+    let mut upgrades: Vec<&Upgrade> = inventory.upgrades.iter().map(|u| &**u).collect();
     upgrades.sort();
     upgrades.dedup_by(|a, b| (&a.name, &a.architecture) == (&b.name, &b.architecture));
-    let offered: BTreeSet<&str> = upgrades.iter().map(|u| u.name.as_str()).collect();
-    let installed = |name: &str| source_of.contains_key(name);
+    let offers = |name: &str| upgrades.binary_search_by(|u| u.name.as_str().cmp(name)).is_ok();
     let by_binary = by_binary(findings);
-    let one = |upgrade: &'a Upgrade| {
+    let mut one = |upgrade: &'a Upgrade| {
+        while beside.next_if(|p| p.name < upgrade.name).is_some() {}
+        let same = beside.clone().take_while(|p| p.name == upgrade.name);
+        let source = same.last().map_or("", |p| p.source.as_str());
         let name = &upgrade.name;
         let mut holds = Vec::new();
         for exclusion in
@@ -227,22 +242,16 @@ fn offers<'a>(
                 removes: upgrade.removes.clone(),
             });
         }
-        let unknown = |b: &&String| !offered.contains(b.as_str()) && !installed(b);
+        let unknown = |b: &&String| !offers(b) && !is_installed(b);
         let unknown: Vec<String> = upgrade.brings.iter().filter(unknown).cloned().collect();
         if !unknown.is_empty() {
             holds.push(Hold::WouldBring { package: name.clone(), brings: unknown });
         }
         holds.dedup();
         let fixes = fixed_by(upgrade, &by_binary);
-        Offer {
-            upgrade,
-            source: source_of.get(name.as_str()).unwrap_or(&""),
-            fixes,
-            wanted: false,
-            holds,
-        }
+        Offer { upgrade, source, fixes, wanted: false, holds }
     };
-    upgrades.into_iter().map(one).collect()
+    upgrades.iter().copied().map(&mut one).collect()
 }
 
 /// Open findings that some offer fixes, by the binary they are about. Those about a running kernel stand under

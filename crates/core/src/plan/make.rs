@@ -8,12 +8,14 @@ use super::strategy::{budget_of, lay_out, pools_of};
 use super::{Budget, HeldHosts, HostPlan, NotDone, Plan, SCHEMA, Work};
 use crate::finding::Finding;
 use crate::host::Host;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Upgrade};
 use crate::policy::{Policy, Pool, Strategy, choose};
 use crate::recall::Recall;
-use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
+use crate::{Digest, Hold, HostId, RolloutId, Shared, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 /// A version that is not given to hosts of a cohort: it was undone on one of them.
@@ -46,7 +48,7 @@ pub struct PlanInput<'a> {
     pub only: Option<&'a BTreeSet<HostId>>,
     /// What each host is exposed to, with class and deadline filled in ([`Policy::rate`]). Hosts that are alike may
     /// share a list: [`Finding::host`] is not looked at.
-    pub findings: &'a BTreeMap<HostId, Arc<[Finding]>>,
+    pub findings: &'a BTreeMap<HostId, Arc<[Shared<Finding>]>>,
     /// Versions not to be given.
     pub barred: &'a [Barred],
     /// Versions that nobody is to get.
@@ -77,8 +79,12 @@ pub fn make(input: PlanInput<'_>) -> Plan {
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut candidates: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
     let mut governed: Vec<&Host> = Vec::new();
-    let mut soak_cap: Option<u64> = None;
+    // Both are sorted by id: they are gone through side by side.
+    let mut known = input.findings.iter().peekable();
+    let mut fit: Vec<Fit<'_>> = Vec::new();
     for &host in &fleet {
+        while known.next_if(|(id, _)| **id < host.id).is_some() {}
+        let findings = known.next_if(|(id, _)| **id == host.id).map(|(_, findings)| findings);
         let asked = input.only.is_none_or(|only| only.contains(&host.id));
         let is_ours = governs(&input, host);
         let stage = policy.stage_of(host);
@@ -98,7 +104,6 @@ pub fn make(input: PlanInput<'_>) -> Plan {
             }
             continue;
         }
-        let findings = input.findings.get(&host.id);
         let reasons = holds(&input, host, stage);
         let (Some(inventory), Some(stage), true) = (&host.inventory, stage, reasons.is_empty())
         else {
@@ -108,7 +113,13 @@ pub fn make(input: PlanInput<'_>) -> Plan {
             report.add(host, [NotDone::whole(open, reasons)]);
             continue;
         };
-        let number = kinds.of(inventory, findings, &mut report, now);
+        let kind = kinds.of(inventory, findings);
+        let role = host.labels.get(ROLE).map(|role| kinds.role(role));
+        fit.push(Fit { host, stage, kind, role });
+    }
+    kinds.decide(now, &mut report);
+    let mut soak_cap: Option<u64> = None;
+    for Fit { host, stage, kind: number, role } in fit {
         let kind = &kinds.list[number];
         soak_cap = soak_cap.into_iter().chain(kind.soak_cap).min();
         if !kind.work.order.changes.is_empty() {
@@ -120,12 +131,12 @@ pub fn make(input: PlanInput<'_>) -> Plan {
                 work: kind.work.clone(),
             };
             let candidate =
-                Candidate { id: &host.id, plan, kind: number, lot: lot(seed, &host.id) };
+                Candidate { id: &host.id, plan, kind: number, role, lot: lot(seed, &host.id) };
             candidates.entry(stage).or_default().push(candidate);
         }
         report.add_to(kind.group, host);
     }
-    let laid = Kinds::laid(&kinds.list);
+    let laid = kinds.laid();
     let (waves, hosts) = lay_out(policy, &laid, candidates, &sizes, soak_cap, input.serving);
     let mut budgets = budgets(policy, &fleet);
     budgets.extend(budget_of(policy, governed.iter().copied()));
@@ -150,6 +161,20 @@ pub fn make(input: PlanInput<'_>) -> Plan {
     }
 }
 
+/// A host that nothing keeps out as a whole.
+struct Fit<'a> {
+    host: &'a Host,
+    stage: &'a str,
+    kind: usize,
+    role: Option<usize>,
+}
+
+/// What hosts of a kind have in common: what is decided about.
+struct Alike<'a> {
+    inventory: &'a Inventory,
+    findings: Option<&'a Arc<[Shared<Finding>]>>,
+}
+
 /// What is decided about hosts with the very same inventory and findings, once for all of them.
 struct Kind {
     cohort: Digest,
@@ -158,17 +183,36 @@ struct Kind {
     soak_cap: Option<u64>,
     /// In the report: the group of hosts on which the same is not done.
     group: usize,
+    /// Numbers of what it changes, as its risk is known: package and version on either side.
+    changes: Arc<[usize]>,
+    /// Numbers of the services that it offers.
+    duties: Arc<[usize]>,
 }
+
+/// Fewer kinds are decided about one after another.
+const WORTH_THREADS: usize = 64;
+/// Else in so many parts at once.
+const THREADS: usize = 4;
+
+/// The label that says what a host is for.
+pub const ROLE: &str = "role";
 
 struct Kinds<'a> {
     policy: &'a Policy,
     recalls: &'a [Recall],
     barred: BTreeMap<Digest, Vec<&'a Barred>>,
+    /// By number.
+    alike: Vec<Alike<'a>>,
+    /// The same, once it is decided about.
     list: Vec<Kind>,
     /// By where inventory and findings are kept: only ever asked for, never gone through. What is alike and kept
     /// twice is decided about twice, and comes out the same.
-    known: BTreeMap<(*const Inventory, *const Finding), usize>,
+    known: BTreeMap<(*const Inventory, *const Shared<Finding>), usize>,
     works: Works,
+    changes: BTreeMap<(&'a str, &'a str, &'a str), usize>,
+    /// By where the upgrade is kept: most hosts share most of them.
+    known_changes: BTreeMap<*const Upgrade, usize>,
+    duties: BTreeMap<Duty<'a>, usize>,
 }
 
 impl<'a> Kinds<'a> {
@@ -177,44 +221,116 @@ impl<'a> Kinds<'a> {
         for bar in input.barred {
             barred.entry(bar.cohort).or_default().push(bar);
         }
-        let (list, known, works) = (Vec::new(), BTreeMap::new(), Works::default());
-        Self { policy: input.policy, recalls: input.recalls, barred, list, known, works }
+        Self {
+            policy: input.policy,
+            recalls: input.recalls,
+            barred,
+            alike: Vec::new(),
+            list: Vec::new(),
+            known: BTreeMap::new(),
+            works: Works::default(),
+            changes: BTreeMap::new(),
+            known_changes: BTreeMap::new(),
+            duties: BTreeMap::new(),
+        }
+    }
+
+    /// The number of a role.
+    fn role(&mut self, role: &'a str) -> usize {
+        let next = self.duties.len();
+        *self.duties.entry(Duty::Role(role)).or_insert(next)
+    }
+
+    /// The number of a change.
+    fn change(&mut self, upgrade: &'a Upgrade) -> usize {
+        let Upgrade { name, from, to, .. } = upgrade;
+        let changes = &mut self.changes;
+        *self.known_changes.entry(std::ptr::from_ref(upgrade)).or_insert_with(|| {
+            let next = changes.len();
+            *changes.entry((name, from, to)).or_insert(next)
+        })
+    }
+
+    /// The numbers of the services that wait for peers on hosts of this kind.
+    fn services(&mut self, inventory: &'a Inventory) -> Arc<[usize]> {
+        let units = inventory.listeners.iter().map(|listener| listener.unit.as_str());
+        let units: BTreeSet<&str> = units.filter(|unit| !unit.is_empty()).collect();
+        let duties = &mut self.duties;
+        let number = |unit| {
+            let next = duties.len();
+            *duties.entry(Duty::Service(unit)).or_insert(next)
+        };
+        units.into_iter().map(number).collect()
     }
 
     /// The number of the host's kind.
     fn of(
         &mut self,
-        inventory: &Arc<Inventory>,
-        findings: Option<&Arc<[Finding]>>,
-        report: &mut Report<'_>,
-        now: Timestamp,
+        inventory: &'a Arc<Inventory>,
+        findings: Option<&'a Arc<[Shared<Finding>]>>,
     ) -> usize {
         let place = findings.map_or(std::ptr::null(), |all| all.as_ptr());
         let key = (Arc::as_ptr(inventory), place);
         // Where nothing is found, the place is nobody's own.
         let has_some = findings.is_some_and(|all| !all.is_empty());
         let key = if has_some { key } else { (key.0, std::ptr::null()) };
-        if let Some(&known) = self.known.get(&key) {
-            return known;
+        let next = self.alike.len();
+        let number = *self.known.entry(key).or_insert(next);
+        if number == next {
+            self.alike.push(Alike { inventory, findings });
         }
-        let cohort = inventory.cohort();
-        let barred = self.barred.get(&cohort).map_or(&[][..], Vec::as_slice);
-        let unwanted = Unwanted { barred, recalls: self.recalls };
-        let wish = wish_of(self.policy);
-        let Verdict { work, mut not_done, soak_cap, .. } =
-            decide(self.policy, inventory, &sorted(findings), unwanted, now, &wish);
-        if work.order.changes.is_empty() && !not_done.iter().any(NotDone::is_of_an_upgrade) {
-            not_done.push(NotDone::whole(Vec::new(), vec![Hold::NothingToDo]));
+        number
+    }
+
+    /// Decides about every kind. Each is decided about by itself, so several are at once.
+    fn decide(&mut self, now: Timestamp, report: &mut Report<'_>) {
+        let (policy, recalls, barred) = (self.policy, self.recalls, &self.barred);
+        let one = |alike: &Alike<'a>| {
+            let cohort = alike.inventory.cohort();
+            let barred = barred.get(&cohort).map_or(&[][..], Vec::as_slice);
+            let unwanted = Unwanted { barred, recalls };
+            let (findings, wish) = (sorted(alike.findings), wish_of(policy));
+            (cohort, decide(policy, alike.inventory, &findings, unwanted, now, &wish))
+        };
+        let decided: Vec<(Digest, Verdict<'a>)> = if self.alike.len() < WORTH_THREADS {
+            self.alike.iter().map(one).collect()
+        } else {
+            let (size, one) = (self.alike.len().div_ceil(THREADS), &one);
+            std::thread::scope(|scope| {
+                let parts: Vec<_> = self
+                    .alike
+                    .chunks(size)
+                    .map(|part| scope.spawn(move || part.iter().map(one).collect::<Vec<_>>()))
+                    .collect();
+                // What one of them panics at, all of it panics at.
+                let decided = parts
+                    .into_iter()
+                    .map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)));
+                decided.flatten().collect()
+            })
+        };
+        for (number, (cohort, verdict)) in decided.into_iter().enumerate() {
+            let Verdict { taken, work, mut not_done, soak_cap, .. } = verdict;
+            if work.order.changes.is_empty() && !not_done.iter().any(NotDone::is_of_an_upgrade) {
+                not_done.push(NotDone::whole(Vec::new(), vec![Hold::NothingToDo]));
+            }
+            let group = report.group(not_done);
+            let changes = taken.into_iter().map(|upgrade| self.change(upgrade)).collect();
+            let duties = self.services(self.alike[number].inventory);
+            let work = self.works.keep(work);
+            self.list.push(Kind { cohort, work, soak_cap, group, changes, duties });
         }
-        let group = report.group(not_done);
-        self.list.push(Kind { cohort, work: self.works.keep(work), soak_cap, group });
-        self.known.insert(key, self.list.len() - 1);
-        self.list.len() - 1
     }
 
     /// As waves are laid out by them.
-    fn laid(list: &[Kind]) -> Laid {
-        Laid::new(list.iter().map(|kind| (kind.cohort, &kind.work)))
+    fn laid(&self) -> Laid {
+        let kinds = self.list.iter();
+        let kinds = kinds.map(|kind| (kind.cohort, kind.changes.clone(), kind.duties.clone()));
+        let mut duties: Vec<(usize, String)> =
+            self.duties.iter().map(|(duty, number)| (*number, duty.to_string())).collect();
+        duties.sort_unstable();
+        let duties = duties.into_iter().map(|(_, duty)| duty).collect();
+        Laid::new(kinds, self.changes.len(), duties)
     }
 }
 
@@ -329,8 +445,27 @@ fn holds(input: &PlanInput<'_>, host: &Host, stage: Option<&str>) -> Vec<Hold> {
     out
 }
 
-fn sorted(findings: Option<&Arc<[Finding]>>) -> Vec<&Finding> {
-    let mut out: Vec<&Finding> = findings.into_iter().flat_map(|all| all.iter()).collect();
+/// What a host is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Duty<'a> {
+    /// What its label says.
+    Role(&'a str),
+    /// A unit that waits for peers.
+    Service(&'a str),
+}
+
+impl fmt::Display for Duty<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role(role) => write!(f, "role {role}"),
+            Self::Service(unit) => f.write_str(unit),
+        }
+    }
+}
+
+fn sorted(findings: Option<&Arc<[Shared<Finding>]>>) -> Vec<&Finding> {
+    let all = findings.into_iter().flat_map(|all| all.iter());
+    let mut out: Vec<&Finding> = all.map(|finding| &**finding).collect();
     out.sort_by(|a, b| (&a.source, &a.id, &a.installed).cmp(&(&b.source, &b.id, &b.installed)));
     out
 }

@@ -3,7 +3,7 @@
 //! Hosts of one kind (of one cohort, with the same to be done) stand for each other, so what is counted is counted by
 //! kind, and only who of a kind goes first is a question about hosts.
 
-use super::{HostPlan, Wave, Work};
+use super::{HostPlan, Wave};
 use crate::policy::{GateRule, Policy, RingRule};
 use crate::{Digest, HostId, Timestamp};
 use std::cmp::Reverse;
@@ -16,6 +16,8 @@ pub(super) struct Candidate<'a> {
     pub(super) plan: HostPlan,
     /// Number of its kind.
     pub(super) kind: usize,
+    /// Number of its role among what hosts are for.
+    pub(super) role: Option<usize>,
     /// Its place among equals.
     pub(super) lot: Digest,
 }
@@ -29,6 +31,8 @@ pub(super) fn lot(seed: u64, id: &HostId) -> Digest {
 pub(super) struct Laid {
     cohorts: Vec<Digest>,
     changes: usize,
+    /// What hosts are for, in words.
+    duties: Vec<String>,
     kinds: Vec<LaidKind>,
 }
 
@@ -36,33 +40,29 @@ struct LaidKind {
     cohort: usize,
     /// A change as its risk is known: package and version on either side. Tried once, it is tried for all.
     changes: Arc<[usize]>,
+    /// The services that it offers.
+    duties: Arc<[usize]>,
 }
 
 impl Laid {
-    pub(super) fn new<'k>(kinds: impl Iterator<Item = (Digest, &'k Arc<Work>)>) -> Self {
-        let mut changes: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+    /// `changes`: how many there are; `duties`: by number.
+    pub(super) fn new(
+        kinds: impl Iterator<Item = (Digest, Arc<[usize]>, Arc<[usize]>)>,
+        changes: usize,
+        duties: Vec<String>,
+    ) -> Self {
         let mut cohorts: BTreeMap<Digest, usize> = BTreeMap::new();
-        let mut works: BTreeMap<*const Work, Arc<[usize]>> = BTreeMap::new();
-        let laid = kinds.map(|(cohort, work)| {
+        let laid = kinds.map(|(cohort, changes, duties)| {
             let next = cohorts.len();
             let cohort = *cohorts.entry(cohort).or_insert(next);
-            let numbers = works.entry(Arc::as_ptr(work)).or_insert_with(|| {
-                let all = work.order.changes.iter();
-                all.map(|c| {
-                    let next = changes.len();
-                    let change = (c.name.as_str(), c.from.as_str(), c.to.as_str());
-                    *changes.entry(change).or_insert(next)
-                })
-                .collect()
-            });
-            LaidKind { cohort, changes: numbers.clone() }
+            LaidKind { cohort, changes, duties }
         });
         let kinds = laid.collect();
         let mut by_number: Vec<(usize, Digest)> =
             cohorts.into_iter().map(|(d, n)| (n, d)).collect();
         by_number.sort_unstable();
         let cohorts = by_number.into_iter().map(|(_, digest)| digest).collect();
-        Self { cohorts, changes: changes.len(), kinds }
+        Self { cohorts, changes, duties, kinds }
     }
 
     fn cohort(&self, kind: usize) -> usize {
@@ -76,10 +76,22 @@ impl Laid {
     /// How many of the hosts are of each kind.
     fn count<'c, 'a: 'c>(&self, hosts: impl IntoIterator<Item = &'c Candidate<'a>>) -> Crowd {
         let mut of = vec![0; self.kinds.len()];
+        let mut duties = vec![0; self.duties.len()];
         for host in hosts {
             of[host.kind] += 1;
+            if let Some(role) = host.role {
+                duties[role] += 1;
+            }
         }
-        Crowd { of }
+        for (kind, hosts) in of.iter().enumerate().filter(|(_, hosts)| **hosts > 0) {
+            self.kinds[kind].duties.iter().for_each(|duty| duties[*duty] += hosts);
+        }
+        Crowd { of, duties }
+    }
+
+    /// What a host of the kind and role is for.
+    fn duties_of(&self, kind: usize, role: Option<usize>) -> impl Iterator<Item = usize> {
+        self.kinds[kind].duties.iter().copied().chain(role)
     }
 }
 
@@ -87,6 +99,8 @@ impl Laid {
 #[derive(Clone)]
 struct Crowd {
     of: Vec<usize>,
+    /// How many of them are for what.
+    duties: Vec<usize>,
 }
 
 impl Crowd {
@@ -100,7 +114,9 @@ impl Crowd {
     }
 
     fn minus(&self, other: &Self) -> Self {
-        Self { of: self.of.iter().zip(&other.of).map(|(a, b)| a - b).collect() }
+        let less =
+            |all: &[usize], other: &[usize]| all.iter().zip(other).map(|(a, b)| a - b).collect();
+        Self { of: less(&self.of, &other.of), duties: less(&self.duties, &other.duties) }
     }
 }
 
@@ -136,10 +152,12 @@ pub(super) fn by_rings(
         let everyone = others.clone();
         others = others.minus(&laid.count(hosts));
         let first = canaries == Some(&ring.name);
-        let (order, scouts) = if first {
-            (by_cover(hosts, &everyone, &Tried::new(laid)), 0)
+        let (order, adds, scouts) = if first {
+            let (order, adds) = by_cover(hosts, &everyone, &Tried::new(laid));
+            (order, adds, 0)
         } else {
-            ahead_then_urgent(hosts, &tried)
+            let (order, scouts) = ahead_then_urgent(hosts, &tried);
+            (order, Vec::new(), scouts)
         };
         let batches = batches(&order, scouts, limit);
         let batch_count = batches.len();
@@ -149,7 +167,10 @@ pub(super) fn by_rings(
             let new = tried.new_changes(&crowd);
             tried.add(&crowd);
             let why = if first {
-                tried.report(b, &others, new)
+                let begin = (b * limit).min(adds.len());
+                let mine = begin..(begin + limit).min(adds.len());
+                let chosen = chosen(laid, hosts, &order[mine.clone()], &adds[mine]);
+                tried.report(b, &others, new) + &chosen
             } else if b * limit < scouts {
                 format!(
                     "goes ahead of ring {}: tries {} that no ring before did",
@@ -217,16 +238,26 @@ pub(super) struct Tried<'k> {
     laid: &'k Laid,
     cohorts: Vec<bool>,
     changes: Vec<bool>,
+    duties: Vec<bool>,
 }
 
 impl<'k> Tried<'k> {
     pub(super) fn new(laid: &'k Laid) -> Self {
-        Self { laid, cohorts: vec![false; laid.cohorts.len()], changes: vec![false; laid.changes] }
+        Self {
+            laid,
+            cohorts: vec![false; laid.cohorts.len()],
+            changes: vec![false; laid.changes],
+            duties: vec![false; laid.duties.len()],
+        }
     }
 
     fn add(&mut self, crowd: &Crowd) {
         for (kind, _) in crowd.kinds() {
             self.add_kind(kind);
+        }
+        for (known, _) in self.duties.iter_mut().zip(&crowd.duties).filter(|(_, hosts)| **hosts > 0)
+        {
+            *known = true;
         }
     }
 
@@ -268,6 +299,7 @@ impl<'k> Tried<'k> {
         if total == 0 {
             return format!("no ring after this one; tries {} first", count(new, "change"));
         }
+        let duties = self.duties_told(others);
         let mut cohorts: BTreeMap<Digest, (usize, usize)> = BTreeMap::new();
         for (kind, hosts) in others.kinds() {
             let cohort = self.laid.cohort(kind);
@@ -301,13 +333,75 @@ impl<'k> Tried<'k> {
                 ),
             };
         }
+        text + &duties
+    }
+
+    /// For which of their roles and services.
+    fn duties_told(&self, others: &Crowd) -> String {
+        let theirs = others.duties.iter().enumerate().filter(|(_, hosts)| **hosts > 0);
+        let (yes, no): (Vec<_>, Vec<_>) = theirs.partition(|(duty, _)| self.duties[*duty]);
+        let all = yes.len() + no.len();
+        if all == 0 {
+            return String::new();
+        }
+        let mut text = format!(
+            "; for {} of their {}",
+            yes.len(),
+            if all == 1 {
+                "1 role or service".to_owned()
+            } else {
+                format!("{all} roles and services")
+            }
+        );
+        if !no.is_empty() {
+            let one = |(duty, hosts): &(usize, &usize)| {
+                format!("{} ({})", self.laid.duties[*duty], count(**hosts, "host"))
+            };
+            let mut named: Vec<String> = no.iter().take(SHOWN).map(one).collect();
+            if no.len() > SHOWN {
+                named.push(format!("{} more", no.len() - SHOWN));
+            }
+            text += &format!(", not for {}", named.join(", "));
+        }
         text
     }
 }
 
+/// As many are named in one sentence.
+const SHOWN: usize = 5;
+
+/// For what each of these was chosen.
+fn chosen(laid: &Laid, hosts: &[Candidate<'_>], order: &[usize], adds: &[Adds]) -> String {
+    let one = |(&i, adds): (&usize, &Adds)| {
+        let mut what = Vec::new();
+        if let Some((cohort, hosts)) = adds.cohort {
+            what.push(format!(
+                "cohort {} ({})",
+                laid.cohorts[cohort].short(),
+                count(hosts, "host")
+            ));
+        }
+        let duty = |(duty, hosts): &(usize, usize)| {
+            format!("{} ({})", laid.duties[*duty], count(*hosts, "host"))
+        };
+        what.extend(adds.duties.iter().take(SHOWN).map(duty));
+        if adds.duties.len() > SHOWN {
+            what.push(format!("{} more", adds.duties.len() - SHOWN));
+        }
+        if adds.changes > 0 {
+            what.push(count(adds.changes, "change"));
+        }
+        format!("{} for {}", hosts[i].plan.name, what.join(", "))
+    };
+    let mut told: Vec<String> = order.iter().zip(adds).take(SHOWN).map(one).collect();
+    if adds.len() > SHOWN {
+        told.push(format!("{} more", adds.len() - SHOWN));
+    }
+    if told.is_empty() { String::new() } else { format!("; chosen: {}", told.join("; ")) }
+}
+
 /// Cohorts with their number of hosts; the first few of them.
 fn listed(cohorts: &[(Digest, (usize, usize))]) -> String {
-    const SHOWN: usize = 5;
     let one = |(digest, (_, hosts)): &(Digest, (usize, usize))| {
         format!("{} ({})", digest.short(), count(*hosts, "host"))
     };
@@ -322,17 +416,39 @@ pub(super) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// How much a host adds: hosts in cohorts not yet stood for, then hosts with changes not yet tried.
+/// How much a host adds: hosts in cohorts not yet stood for and hosts that are for what none before it is, then hosts
+/// with changes not yet tried.
 type Gain = (usize, usize);
+
+/// What a host adds to those before it.
+pub(super) struct Adds {
+    /// Its cohort, with how many hosts are of it.
+    cohort: Option<(usize, usize)>,
+    /// What it is for, with how many hosts are for the same; most of them first.
+    duties: Vec<(usize, usize)>,
+    /// Changes that nobody before it tries.
+    changes: usize,
+}
 
 /// Hosts that each add something to what those before them stand for, the one that adds most first: the greedy answer
 /// to set cover, which is never worse than ln(n) times the best. Gains only fall as others are chosen, so one whose
 /// gain, looked at again, is still on top of the heap is the best one (Minoux's lazy greedy). Of a kind, only the
-/// first by lot can be among them: once it is chosen, the others add nothing.
-fn who_adds(hosts: &[Candidate<'_>], everyone: &Crowd, already: &Tried<'_>) -> Vec<usize> {
+/// first by lot can be among them: once it is chosen, the others add nothing. Nor does what a host is for count where only
+/// changes do.
+fn who_adds(
+    hosts: &[Candidate<'_>],
+    everyone: &Crowd,
+    already: &Tried<'_>,
+    only_changes: bool,
+) -> Vec<(usize, Adds)> {
     let laid = already.laid;
     let mut cohorts = vec![0; laid.cohorts.len()];
     let mut wanted = vec![0; laid.changes];
+    let mut duties = everyone.duties.clone();
+    for (hosts, _) in duties.iter_mut().zip(&already.duties).filter(|(_, is)| only_changes || **is)
+    {
+        *hosts = 0;
+    }
     for (kind, hosts) in everyone.kinds() {
         let cohort = laid.cohort(kind);
         if !already.cohorts[cohort] {
@@ -342,24 +458,29 @@ fn who_adds(hosts: &[Candidate<'_>], everyone: &Crowd, already: &Tried<'_>) -> V
             wanted[change] += hosts;
         }
     }
-    let mut first: BTreeMap<usize, usize> = BTreeMap::new();
+    // Of those who are alike in all that counts.
+    let role = |host: &Candidate<'_>| host.role.filter(|_| !only_changes);
+    let mut first: BTreeMap<(usize, Option<usize>), usize> = BTreeMap::new();
     for (i, host) in hosts.iter().enumerate() {
-        let known = first.entry(host.kind).or_insert(i);
+        let known = first.entry((host.kind, role(host))).or_insert(i);
         if host.lot < hosts[*known].lot {
             *known = i;
         }
     }
-    let gain = |kind: usize, cohorts: &[usize], wanted: &[usize]| -> Gain {
-        (cohorts[laid.cohort(kind)], laid.changes(kind).iter().map(|c| wanted[*c]).sum())
+    let gain = |i: usize, cohorts: &[usize], wanted: &[usize], duties: &[usize]| -> Gain {
+        let kind = hosts[i].kind;
+        let is_for: usize = laid.duties_of(kind, role(&hosts[i])).map(|duty| duties[duty]).sum();
+        let tries = laid.changes(kind).iter().map(|c| wanted[*c]).sum();
+        (cohorts[laid.cohort(kind)] + is_for, tries)
     };
     let mut heap: BinaryHeap<(Gain, Reverse<Digest>, usize)> = first
-        .into_iter()
-        .map(|(kind, i)| (gain(kind, &cohorts, &wanted), Reverse(hosts[i].lot), i))
+        .into_values()
+        .map(|i| (gain(i, &cohorts, &wanted, &duties), Reverse(hosts[i].lot), i))
         .collect();
     let mut out = Vec::new();
     while let Some((then, lot, i)) = heap.pop() {
         let kind = hosts[i].kind;
-        let now = gain(kind, &cohorts, &wanted);
+        let now = gain(i, &cohorts, &wanted, &duties);
         if now == (0, 0) {
             if then == now {
                 // So it is with everybody who is left.
@@ -371,30 +492,49 @@ fn who_adds(hosts: &[Candidate<'_>], everyone: &Crowd, already: &Tried<'_>) -> V
             heap.push((now, lot, i));
             continue;
         }
-        cohorts[laid.cohort(kind)] = 0;
-        for &change in laid.changes(kind) {
-            wanted[change] = 0;
+        let cohort = laid.cohort(kind);
+        let stands = Some(std::mem::take(&mut cohorts[cohort])).filter(|hosts| *hosts > 0);
+        let mut adds =
+            Adds { cohort: stands.map(|hosts| (cohort, hosts)), duties: Vec::new(), changes: 0 };
+        for duty in laid.duties_of(kind, role(&hosts[i])) {
+            let others = std::mem::take(&mut duties[duty]);
+            adds.duties.extend((others > 0).then_some((duty, others)));
         }
-        out.push(i);
+        adds.duties.sort_unstable_by_key(|(duty, hosts)| (Reverse(*hosts), *duty));
+        for &change in laid.changes(kind) {
+            adds.changes += usize::from(std::mem::take(&mut wanted[change]) > 0);
+        }
+        out.push((i, adds));
     }
     out
 }
 
 /// First [who adds](who_adds) something, then the others by lot.
-fn by_cover(hosts: &[Candidate<'_>], everyone: &Crowd, already: &Tried<'_>) -> Vec<usize> {
-    let mut out = who_adds(hosts, everyone, already);
+fn by_cover(
+    hosts: &[Candidate<'_>],
+    everyone: &Crowd,
+    already: &Tried<'_>,
+) -> (Vec<usize>, Vec<Adds>) {
+    let (mut out, adds): (Vec<usize>, Vec<Adds>) =
+        who_adds(hosts, everyone, already, false).into_iter().unzip();
     let chosen: BTreeSet<usize> = out.iter().copied().collect();
     let mut rest: Vec<usize> = (0..hosts.len()).filter(|i| !chosen.contains(i)).collect();
     rest.sort_unstable_by_key(|&i| (hosts[i].lot, Reverse(i)));
     out.extend(rest);
-    out
+    (out, adds)
 }
 
-/// The first so many hosts of those who stand for most of the others.
-pub(super) fn stand_for_most(laid: &Laid, hosts: &[Candidate<'_>], size: usize) -> Vec<usize> {
-    let mut out = by_cover(hosts, &laid.count(hosts), &Tried::new(laid));
+/// The first so many hosts of those who stand for most of the others, and for what they were chosen.
+pub(super) fn stand_for_most(
+    laid: &Laid,
+    hosts: &[Candidate<'_>],
+    size: usize,
+) -> (Vec<usize>, String) {
+    let (mut out, mut adds) = by_cover(hosts, &laid.count(hosts), &Tried::new(laid));
     out.truncate(size);
-    out
+    adds.truncate(size);
+    let chosen = chosen(laid, hosts, &out, &adds);
+    (out, chosen)
 }
 
 /// First the fewest hosts that try every change not tried before (and how many these are), then the others as
@@ -404,7 +544,7 @@ pub(super) fn ahead_then_urgent(hosts: &[Candidate<'_>], tried: &Tried<'_>) -> (
     let mut missing = tried.new_changes(&everyone);
     let mut then = tried.clone();
     let mut ahead = Vec::new();
-    for i in who_adds(hosts, &everyone, tried) {
+    for (i, _) in who_adds(hosts, &everyone, tried, true) {
         if missing == 0 {
             break;
         }

@@ -1,13 +1,19 @@
 //! What somebody wants to know of a plan before they approve it: what it fixes, whom it may hurt and when, who tries it
 //! first and for whom, and why the rest is left. By cohort, so that it can be read whatever the fleet's size.
 
+use super::spent::{Expected, Spent};
 use super::{HostPlan, NotDone, Plan, Wave, Work};
+use crate::inventory::Filesystem;
 use crate::policy::Policy;
 use crate::{Digest, HostId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+mod reach;
+
+pub use reach::{GroupHit, NeededBy, Needs, ShortOfSpace, Space};
 
 /// Hosts that are named as examples.
 const NAMED: usize = 5;
@@ -21,6 +27,12 @@ pub struct ReportInput<'a> {
     pub policy: Option<&'a Policy>,
     /// What each host is for, where a label says so.
     pub roles: &'a BTreeMap<HostId, String>,
+    /// Cohort → who needs what there, where a host of it has told.
+    pub needs: &'a BTreeMap<Digest, Needs>,
+    /// Room that each host has, where it has told.
+    pub filesystems: &'a BTreeMap<HostId, Vec<Filesystem>>,
+    /// Earlier changes that ended well.
+    pub spent: &'a [Spent],
     /// Now: no wave begins earlier.
     pub now: Timestamp,
 }
@@ -42,6 +54,15 @@ pub struct PlanReport {
     pub reboots_at_once: u64,
     /// Groups of hosts that stand in for each other, and what they lose.
     pub budgets: Vec<BudgetHit>,
+    /// Hosts that are for the same, and what they lose.
+    #[serde(default)]
+    pub groups: Vec<GroupHit>,
+    /// Which other packages need what is changed, most needed first. `None`: no host has told.
+    #[serde(default)]
+    pub needed_by: Option<Vec<NeededBy>>,
+    /// Room on the hosts.
+    #[serde(default)]
+    pub space: Space,
     /// When each wave may begin, and what it is good for.
     pub waves: Vec<WaveLine>,
     /// The cohorts, largest first.
@@ -128,6 +149,12 @@ pub struct WaveLine {
     pub new_changes: u64,
     /// Hosts that get one of these.
     pub new_hosts: u64,
+    /// How long its slowest kind of host may take. `None`: nothing was changed yet.
+    #[serde(default)]
+    pub takes: Option<Expected>,
+    /// How long it may be at work, bake and soak not counted, in seconds.
+    #[serde(default)]
+    pub lasts_seconds: Option<u64>,
 }
 
 /// Hosts with the same packages.
@@ -178,6 +205,21 @@ pub fn report(input: ReportInput<'_>) -> PlanReport {
     let waves = timetable(&input);
     let starts: Vec<Option<Timestamp>> = waves.iter().map(|wave| wave.earliest).collect();
     let (restarts, reboots_at_once) = restarts(plan);
+    let (needed_by, space) = (reach::needed_by(&input), reach::space(&input));
+    let mut unknown = Vec::new();
+    if needed_by.is_none() {
+        unknown.push("which packages need those that change: no host has told".to_owned());
+    }
+    unknown.push("which host calls which: no inventory tells".to_owned());
+    if space.untold > 0 {
+        unknown.push(format!(
+            "room on {} of the hosts, which have not told: each looks before it changes anything",
+            space.untold
+        ));
+    }
+    if input.spent.is_empty() {
+        unknown.push("how long the changes take: nothing was changed yet".to_owned());
+    }
     PlanReport {
         at: now,
         fixes: fixes(plan),
@@ -186,16 +228,13 @@ pub fn report(input: ReportInput<'_>) -> PlanReport {
         reboots: plan.hosts.values().filter(|h| h.reboot_likely).count() as u64,
         reboots_at_once,
         budgets: budgets(plan),
+        groups: reach::groups(&input),
+        needed_by,
+        space,
         waves,
         cohorts: cohorts(&input),
         held: held(plan),
-        unknown: [
-            "what else needs the services that restart: no inventory says which host calls which",
-            "space: each host looks before it changes anything, and refuses where there is too little",
-            "how long the changes take: the times are those of bakes, soaks and windows alone",
-        ]
-        .map(str::to_owned)
-        .into(),
+        unknown,
     }
 }
 
@@ -300,13 +339,14 @@ fn budgets(plan: &Plan) -> Vec<BudgetHit> {
 type Change<'a> = (&'a str, &'a str, &'a str);
 
 fn timetable(input: &ReportInput<'_>) -> Vec<WaveLine> {
-    let ReportInput { plan, policy, roles, now } = *input;
+    let ReportInput { plan, policy, roles, now, .. } = *input;
+    let durations = reach::durations(input);
     let mut cohorts: BTreeSet<Digest> = BTreeSet::new();
     let mut changes: BTreeSet<Change<'_>> = BTreeSet::new();
     let mut known: BTreeSet<*const Work> = BTreeSet::new();
     let mut begin = Some(now);
     let mut out = Vec::new();
-    for wave in &plan.waves {
+    for (wave, takes) in plan.waves.iter().zip(durations) {
         let hosts: Vec<&HostPlan> = wave.hosts.iter().filter_map(|id| plan.hosts.get(id)).collect();
         let opens = |at: Timestamp| {
             let all_urgent = !hosts.is_empty() && hosts.iter().all(|h| h.ignore_windows);
@@ -350,6 +390,8 @@ fn timetable(input: &ReportInput<'_>) -> Vec<WaveLine> {
             tried_hosts,
             new_changes: new.len() as u64,
             new_hosts,
+            takes,
+            lasts_seconds: takes.map(|takes| reach::lasts(plan, wave, takes)),
         });
         cohorts.extend(here.into_keys());
         known.extend(works.into_keys());

@@ -20,16 +20,19 @@ pub(super) fn is_kernel_image(binary: &str) -> bool {
 /// - the C library changes: everything that runs maps it.
 ///
 /// Units that the policy spares are left out.
-pub(super) fn restarts(
+pub(super) fn restarts<'a>(
     policy: &Policy,
-    inventory: &Inventory,
+    inventory: &'a Inventory,
     changed: &BTreeSet<&str>,
-    sources: &BTreeSet<&str>,
+    sources: &BTreeSet<&'a str>,
 ) -> Vec<String> {
     let in_use: BTreeSet<&str> =
         inventory.in_use.iter().map(String::as_str).filter(|p| changed.contains(p)).collect();
-    let names: Vec<&str> =
-        in_use.iter().chain(sources.iter().filter(|_| !in_use.is_empty())).copied().collect();
+    // `openssh` is `ssh`.
+    let called = |p: &&'a str| p.strip_prefix("open").unwrap_or(p);
+    let mut names: Vec<&str> =
+        in_use.iter().chain(sources.iter().filter(|_| !in_use.is_empty())).map(called).collect();
+    names.sort_unstable();
     let libc = in_use.contains("libc6") || in_use.contains("musl");
     let library_exposed =
         inventory.exposed.iter().any(|p| p.starts_with("lib") && in_use.contains(p.as_str()));
@@ -50,15 +53,38 @@ pub(super) fn restarts(
     out.into_iter().map(str::to_owned).collect()
 }
 
-/// Is one of the packages named like the program, or begins with its name and a hyphen? `openssh` is `ssh`, and a
-/// `d` at the end of a program's name stands for daemon.
+/// Is one of the packages (sorted) named like the program, or begins with its name and a hyphen? A `d` at the end of a
+/// program's name stands for daemon.
 fn named_alike(packages: &[&str], program: &str) -> bool {
     let short = program.strip_suffix('d').filter(|s| s.len() >= 3).unwrap_or(program);
     [program, short].iter().any(|stem| {
-        !stem.is_empty()
-            && packages.iter().any(|p| {
-                let p = p.strip_prefix("open").unwrap_or(p);
-                p == *stem || p.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-'))
-            })
+        // What begins with it comes after it in one run: first the name itself, then what goes on with a byte before the
+        // hyphen, then with the hyphen.
+        let from = packages.partition_point(|p| p < stem);
+        let run = packages[from..].iter().map_while(|p| p.strip_prefix(stem));
+        let mut near = run.take_while(|rest| rest.as_bytes().first() <= Some(&b'-'));
+        !stem.is_empty() && near.any(|rest| rest.is_empty() || rest.starts_with('-'))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named_alike;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_search_in_sorted_names_finds_what_going_through_them_does(
+            names in prop::collection::btree_set("[ad+.-]{0,4}", 0..12),
+            program in "[ad+.-]{0,4}",
+        ) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let short = program.strip_suffix('d').filter(|s| s.len() >= 3).unwrap_or(&program);
+            let alike = |stem: &str| {
+                let goes_on = |rest: &str| rest.is_empty() || rest.starts_with('-');
+                !stem.is_empty() && names.iter().any(|n| n.strip_prefix(stem).is_some_and(goes_on))
+            };
+            prop_assert_eq!(named_alike(&names, &program), alike(&program) || alike(short));
+        }
+    }
 }

@@ -63,7 +63,8 @@ fn by_shares(
     let end_of = |share: u32| (total * share as usize).div_ceil(100);
     let size = end_of(shares.first().copied().unwrap_or(100));
     let mut places: Vec<Option<usize>> = vec![None; total];
-    for (place, i) in stand_for_most(laid, &hosts, size).into_iter().enumerate() {
+    let (standing, chosen) = stand_for_most(laid, &hosts, size);
+    for (place, i) in standing.into_iter().enumerate() {
         places[i] = Some(place);
     }
     let mut first = Vec::new();
@@ -98,7 +99,11 @@ fn by_shares(
     let mut placed = begin.len();
     if !begin.is_empty() {
         let share = shares.first().copied().unwrap_or(100);
-        let stand = if rest.is_empty() { "" } else { "; they stand for most of the others" };
+        let stand = if rest.is_empty() {
+            String::new()
+        } else {
+            format!("; they stand for most of the others{chosen}")
+        };
         add(&begin, format!("the first {share} % of {}{stand}", count(total, "host")));
     }
     for &share in shares.iter().skip(1) {

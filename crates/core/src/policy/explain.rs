@@ -13,7 +13,7 @@ use crate::finding::{Finding, FindingState};
 use crate::host::{Host, Labels};
 use crate::plan::{Barred, Held, HeldOn, PlanInput, make};
 use crate::recall::Recall;
-use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
+use crate::{Digest, Hold, HostId, RolloutId, Shared, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -259,8 +259,8 @@ fn rules(out: &mut Explained, policy: &Policy, input: &ExplainInput<'_>) {
     out.accept_missing = policy.accept_missing.iter().filter(|a| now < a.until).cloned().collect();
 
     let only = BTreeSet::from([host.id.clone()]);
-    let known = input.findings.iter().map(|known| known.finding.clone());
-    let findings: BTreeMap<HostId, Arc<[Finding]>> =
+    let known = input.findings.iter().map(|known| Shared::from(known.finding.clone()));
+    let findings: BTreeMap<HostId, Arc<[Shared<Finding>]>> =
         BTreeMap::from([(host.id.clone(), known.collect())]);
     let busy = input.busy.map(|id| (host.id.clone(), id.clone())).into_iter().collect();
     let plan = make(PlanInput {

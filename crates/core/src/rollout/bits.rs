@@ -48,6 +48,12 @@ impl Bits {
         self
     }
 
+    /// In the first and not in the second.
+    pub(super) fn without(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a &= !b);
+        self
+    }
+
     /// Ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
         self.0.iter().enumerate().flat_map(|(place, &word)| {
@@ -85,6 +91,7 @@ mod tests {
             prop_assert_eq!(bits(&a).is_empty(), a.is_empty());
             prop_assert_eq!(list(bits(&a).or(&bits(&b))), &a | &b);
             prop_assert_eq!(list(bits(&a).and(&bits(&b))), &a & &b);
+            prop_assert_eq!(list(bits(&a).without(&bits(&b))), &a - &b);
             prop_assert!((0..310).all(|n| bits(&a).has(n) == a.contains(&n)));
             let mut less = bits(&a);
             b.iter().for_each(|n| less.put(*n, false));

@@ -8,6 +8,7 @@
 use super::bits::Bits;
 use super::gate::Watch;
 use super::roster::Roster;
+use super::sight::Index;
 use super::{HostRun, HostState, Observations, Rollout};
 use crate::plan::Budget;
 use crate::{Hold, HostId, Timestamp};
@@ -32,18 +33,17 @@ impl<'a> Budgets<'a> {
         rollout: &'a Rollout,
         now: Timestamp,
         seen: &Observations,
+        index: &Index,
         mut all: Bits,
     ) -> Self {
         let roster = rollout.roster();
-        if rollout.plan.waves.iter().any(|wave| wave.rolling) {
-            for place in rollout.hosts.marks().patched.iter() {
-                let watched = matches!(
-                    rollout.watch(roster.id(place), now, seen),
-                    Some(Watch::Until(_) | Watch::Mute(_) | Watch::Failed(_))
-                );
-                if watched {
-                    all.put(place, true);
-                }
+        for place in index.watched(rollout).iter() {
+            let watched = matches!(
+                rollout.watch(place, now, seen, index),
+                Some(Watch::Until(_) | Watch::Mute(_) | Watch::Failed(_))
+            );
+            if watched {
+                all.put(place, true);
             }
         }
         let disrupted: Vec<Bits> = roster.members.iter().map(|m| m.clone().and(&all)).collect();
@@ -60,8 +60,20 @@ impl<'a> Budgets<'a> {
         })
     }
 
-    pub(super) fn is_full_for(&self, place: usize) -> bool {
-        self.full(place).is_some()
+    /// All for whom some budget has no room.
+    pub(super) fn full_for_whom(&self) -> Bits {
+        let mut out = Bits::default();
+        let budgets = self.rollout.plan.budgets.iter().zip(&self.used).enumerate();
+        for (number, (budget, &used)) in budgets {
+            let (limit, members) = (budget.max_unavailable as usize, &self.roster.members[number]);
+            // Whoever is disrupted already takes no more room than it has.
+            out = match used {
+                used if used > limit => out.or(members),
+                used if used == limit => out.or(&members.clone().without(&self.disrupted[number])),
+                _ => out,
+            };
+        }
+        out
     }
 
     /// The budget that has no room for this host, if one has not.
@@ -84,13 +96,17 @@ impl<'a> Budgets<'a> {
         })
     }
 
-    /// The host was granted: it counts from now on.
-    pub(super) fn take(&mut self, place: usize) {
+    /// The host was granted: it counts from now on. Gives whether a budget has no room any more.
+    pub(super) fn take(&mut self, place: usize) -> bool {
+        let mut is_full = false;
         for &budget in self.roster.budgets_of(place) {
             self.used[budget] += usize::from(!self.disrupted[budget].has(place));
+            is_full |=
+                self.used[budget] >= self.rollout.plan.budgets[budget].max_unavailable as usize;
             self.disrupted[budget].put(place, true);
             self.first[budget] = OnceCell::new();
         }
+        is_full
     }
 }
 

@@ -1,5 +1,6 @@
 //! State, observations and now → what happens next. Makes no choice that the plan has not made.
 
+use super::bits::Bits;
 use super::budget::Budgets;
 use super::gate::{Judged, Verdict, Watch};
 use super::sight::{By, Index, Sight};
@@ -8,7 +9,6 @@ use super::{
     Decision, HostObservation, HostRun, HostState, Observations, Phase, Rollout, RolloutEvent,
     Waiting,
 };
-use crate::plan::Wave;
 use crate::recall::{self, Recall};
 use crate::{AssignmentId, Digest, Hold, HostId, Timestamp, later};
 use std::collections::{BTreeMap, BTreeSet};
@@ -335,7 +335,7 @@ impl Rollout {
         let Some(ended_at) = self.wave_ended_at else {
             return decision.events.push(RolloutEvent::WaveEnded { wave: self.wave });
         };
-        match self.judge_gate(ended_at, now, seen) {
+        match self.judge_gate(ended_at, now, seen, by) {
             Verdict::Passes(judged) => {
                 let soak = wave.map_or(0, |w| w.soak_seconds);
                 let (wave, next_not_before) = (self.wave, later(now, soak));
@@ -401,51 +401,62 @@ impl Rollout {
             return decision.wait(None, Hold::Soak { ring, until });
         }
         if wave.rolling
-            && let Some((hold, judged)) = self.watch_all(wave, now, seen, decision)
+            && let Some((hold, judged)) = self.watch_all(now, seen, by, decision)
         {
             return decision.events.push(Verdict::halts(hold, vec![judged]));
         }
         let marks = self.hosts.marks();
-        let mut budgets = Budgets::look(self, now, seen, by.disrupted().or(&marks.disrupted));
-        let order = self.roster().orders.get(self.wave as usize);
-        let mut at_work = 0;
-        let mut silent = Vec::new();
-        for &place in order.into_iter().flatten().filter(|place| marks.open.has(**place)) {
-            if !marks.pending.has(place) {
-                at_work += 1;
+        let disrupted = by.disrupted().or(&marks.disrupted);
+        let mut budgets = Budgets::look(self, now, seen, by.index, disrupted);
+        let roster = self.roster();
+        let pending = roster.wave(self.wave).and(&marks.pending);
+        let at_work = unfinished as usize - pending.len();
+        let silent = if self.is_unheard(seen.listening_since, now) {
+            pending.clone().and(&by.unheard).and(&by.index.there)
+        } else {
+            // Nobody is to blame for silence while nobody listened.
+            Bits::default()
+        };
+        let mut left = pending;
+        if !by.tell {
+            // Of those who cannot start only who is silent counts. Somebody's window that has opened since it was looked
+            // at is no reason to sleep through it and the others.
+            let closed = left.clone().without(&by.unheard).and(&by.index.closed);
+            if !closed.is_empty() {
+                wake(&mut decision.wake_at, by.index.opens_at);
+            }
+            let away = by.unheard.clone().or(&by.index.closed).or(&budgets.full_for_whom());
+            left = left.without(&away);
+        }
+        let mut missing = left.len();
+        let order = roster.orders.get(self.wave as usize).map_or(&[][..], Vec::as_slice);
+        for &place in order {
+            if missing == 0 {
+                break;
+            }
+            if !left.has(place) {
                 continue;
             }
-            // Whoever is silent has to be found; of the others only those count that might start.
-            if !by.tell && !by.unheard.has(place) {
-                if by.index.closed.has(place) {
-                    // One that has opened since it was looked at is no reason to sleep through it and the others.
-                    wake(&mut decision.wake_at, by.index.opens_at);
-                    continue;
-                }
-                if budgets.is_full_for(place) {
-                    continue;
-                }
-            }
-            let id = &self.hosts.ids()[place];
+            left.put(place, false);
+            missing -= 1;
+            let id = roster.id(place);
             let Some(host) = seen.hosts.get(id) else { continue };
             match self.may_start(id, place, host, now, &budgets) {
                 Ok(expires_at) => {
                     let generation = host.generation.max(self.highest_generation(id)) + 1;
                     let assignment = self.assignment_id(id, generation);
-                    budgets.take(place);
                     decision.events.push(RolloutEvent::Granted {
                         host: id.clone(),
                         assignment,
                         generation,
                         expires_at,
                     });
+                    if budgets.take(place) && !by.tell {
+                        left = left.without(&budgets.full_for_whom());
+                        missing = left.len();
+                    }
                 }
                 Err(hold) => {
-                    if matches!(hold, Hold::HostSilent { .. })
-                        && self.is_silent(host.last_seen, now, seen)
-                    {
-                        silent.push((id, hold.clone()));
-                    }
                     wake(&mut decision.wake_at, hold.ends_at());
                     if by.tell {
                         decision.wait(Some(id), hold);
@@ -455,11 +466,11 @@ impl Rollout {
         }
         if silent.len() == unfinished as usize {
             // Nobody else is left to wait for: the wave ends without them, and a later plan finds them.
-            decision.events.extend(
-                silent
-                    .into_iter()
-                    .map(|(id, hold)| RolloutEvent::Cancelled { host: id.clone(), hold }),
-            );
+            decision.events.extend(roster.in_order(&silent).into_iter().map(|place| {
+                let id = roster.id(place);
+                let last_seen = seen.hosts.get(id).and_then(|host| host.last_seen);
+                RolloutEvent::Cancelled { host: id.clone(), hold: Hold::HostSilent { last_seen } }
+            }));
         } else if at_work > 0 {
             decision.wait(None, Hold::WaveRunning { wave: self.wave, unfinished });
         }
@@ -468,27 +479,32 @@ impl Rollout {
     /// Rule 6 in a rolling wave: waits for whoever is watched. Gives why it cannot go on.
     fn watch_all(
         &self,
-        wave: &Wave,
         now: Timestamp,
         seen: &Observations,
+        by: &By<'_>,
         decision: &mut Decision,
     ) -> Option<(Hold, Judged)> {
-        for id in &wave.hosts {
-            match self.watch(id, now, seen) {
-                None | Some(Watch::Well) => {}
+        let roster = self.roster();
+        let here = by.index.watched(self).and(&roster.wave(self.wave));
+        for place in roster.in_order(&here) {
+            let id = roster.id(place);
+            let hold = match self.watch(place, now, seen, by.index) {
+                None | Some(Watch::Well) => continue,
                 Some(Watch::Failed(reason)) => {
                     let judged = Judged::of_host(id, &reason);
                     return Some((Hold::GateFailed { wave: self.wave, reason }, judged));
                 }
                 Some(Watch::Until(until)) => {
                     wake(&mut decision.wake_at, Some(until));
-                    decision.wait(Some(id), Hold::Bake { wave: self.wave, until });
+                    Hold::Bake { wave: self.wave, until }
                 }
                 Some(Watch::Mute(silent_at)) => {
                     wake(&mut decision.wake_at, silent_at);
-                    let what = "a word from this host since it was watched".to_owned();
-                    decision.wait(Some(id), Hold::NoData { what });
+                    Hold::NoData { what: "a word from this host since it was watched".to_owned() }
                 }
+            };
+            if by.tell {
+                decision.wait(Some(id), hold);
             }
         }
         None

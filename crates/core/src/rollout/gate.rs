@@ -1,6 +1,8 @@
 //! What must hold before the next wave starts. A gate fails closed: no data never passes.
 
-use super::{HostState, Observations, Rollout, RolloutEvent};
+use super::bits::Bits;
+use super::sight::{By, Index};
+use super::{HostRun, Observations, Rollout, RolloutEvent};
 use crate::policy::HOSTS;
 use crate::{Hold, HostId, Timestamp, later};
 
@@ -51,28 +53,45 @@ pub(super) enum Watch {
 }
 
 impl Rollout {
+    /// Was a host of a rolling wave that was patched heard of after its bake?
+    pub(super) fn was_watched(&self, run: &HostRun, last_seen: Option<Timestamp>) -> bool {
+        let wave = self.plan.waves.get(run.wave as usize).filter(|wave| wave.rolling);
+        let until = wave.zip(run.ended_at).map(|(wave, at)| later(at, wave.gate.bake_seconds));
+        until.is_some_and(|until| last_seen > run.ended_at && last_seen >= Some(until))
+    }
+
     /// Looks after one host of a rolling wave, where no gate waits for the others. `None`: there is nothing to watch,
     /// or a gate watches it. A host that has spoken after its bake has done well for good. In a wave that an
     /// operator's resume excused, the bake alone counts.
-    pub(super) fn watch(&self, id: &HostId, now: Timestamp, seen: &Observations) -> Option<Watch> {
-        let run = self.hosts.get(id).filter(|run| run.state == HostState::Patched)?;
+    pub(super) fn watch(
+        &self,
+        place: usize,
+        now: Timestamp,
+        seen: &Observations,
+        index: &Index,
+    ) -> Option<Watch> {
+        let there = index.there.has(place) && self.hosts.marks().patched.has(place);
+        let run = there.then(|| self.hosts.at(place))?;
         let wave = self.plan.waves.get(run.wave as usize).filter(|wave| wave.rolling)?;
-        let host = seen.hosts.get(id)?;
+        let last_seen = index.heard(place);
         let until = run.ended_at.map_or(now, |at| later(at, wave.gate.bake_seconds));
-        let name = self.name_of(id);
+        let failed = |what: &str| {
+            let name = self.name_of(self.roster().id(place));
+            Watch::Failed(format!("host {name} {what} after it was patched"))
+        };
         if self.excused_wave == Some(run.wave) {
             return Some(if now < until { Watch::Until(until) } else { Watch::Well });
         }
-        Some(if host.quarantined {
-            Watch::Failed(format!("host {name} was quarantined after it was patched"))
-        } else if host.last_seen > run.ended_at && host.last_seen.is_some_and(|at| at >= until) {
+        Some(if index.quarantined.has(place) {
+            failed("was quarantined")
+        } else if last_seen > run.ended_at && last_seen.is_some_and(|at| at >= until) {
             Watch::Well
-        } else if self.is_silent(host.last_seen, now, seen) {
-            Watch::Failed(format!("host {name} fell silent after it was patched"))
+        } else if self.is_silent(last_seen, now, seen) {
+            failed("fell silent")
         } else if now < until {
             Watch::Until(until)
         } else {
-            let heard = host.last_seen.max(seen.listening_since);
+            let heard = last_seen.max(seen.listening_since);
             let silent = wave.gate.silent_after_seconds.saturating_add(1);
             Watch::Mute(heard.map(|at| later(at, silent)))
         })
@@ -90,6 +109,7 @@ impl Rollout {
         ended_at: Timestamp,
         now: Timestamp,
         seen: &Observations,
+        by: &By<'_>,
     ) -> Verdict {
         let number = self.wave;
         if self.plan.waves.get(number as usize).is_none_or(|w| w.hosts.is_empty()) {
@@ -104,7 +124,7 @@ impl Rollout {
             // A resume says that the wave's failure was seen to; it is nobody's word for the next ring.
             return self.sum_up(&gate, Vec::new());
         }
-        match self.judge_hosts(number, now, seen) {
+        match self.judge_hosts(number, now, seen, by) {
             Err(other) => *other,
             Ok(hosts) => {
                 let mut judged = vec![hosts];
@@ -192,6 +212,7 @@ impl Rollout {
         number: u32,
         now: Timestamp,
         seen: &Observations,
+        by: &By<'_>,
     ) -> Result<Judged, Box<Verdict>> {
         let own = |says, why: String, bad: Vec<HostId>| Judged {
             check: HOSTS.to_owned(),
@@ -210,10 +231,10 @@ impl Rollout {
         let Some(wave) = self.plan.waves.get(number as usize) else {
             return fails("the plan has no such wave".to_owned(), Vec::new());
         };
-        let runs = || wave.hosts.iter().filter_map(|id| Some((id, self.hosts.get(id)?)));
-        let started =
-            runs().filter(|(_, r)| !matches!(r.state, HostState::Cancelled { .. })).count() as u64;
-        let patched = self.patched_in(number).count() as u64;
+        let roster = self.roster();
+        let here = roster.wave(number);
+        let started = here.len() as u64 - u64::from(self.hosts.cancelled(number));
+        let patched = u64::from(self.hosts.patched(number));
         let needed = u64::from(wave.gate.min_success_percent);
         let counted = format!(
             "{patched} of {started} hosts are patched and verified, {needed} percent are needed"
@@ -221,34 +242,32 @@ impl Rollout {
         if patched * 100 < started * needed {
             return fails(counted, Vec::new());
         }
-        let mut witnesses = 0;
-        let mut mute: Vec<&HostId> = Vec::new();
-        for (id, run) in self.patched_in(number) {
-            let Some(host) = seen.hosts.get(id) else { continue };
-            if host.quarantined {
-                let why = format!("host {} was quarantined after it was patched", self.name_of(id));
-                return fails(why, vec![id.clone()]);
-            }
-            if self.is_silent(host.last_seen, now, seen) {
-                let why = format!("host {} fell silent after it was patched", self.name_of(id));
-                return fails(why, vec![id.clone()]);
-            }
-            if host.last_seen > run.ended_at && !self.is_unheard(host.last_seen, now) {
-                witnesses += 1;
-            } else {
-                mute.push(id);
-            }
+        // Who has left the fleet says nothing either way.
+        let here = here.and(&self.hosts.marks().patched).and(&by.index.there);
+        let quarantined = here.clone().and(&by.index.quarantined);
+        // Nobody is to blame for silence while nobody listened.
+        let listened = self.is_unheard(seen.listening_since, now);
+        let unheard = here.clone().and(&by.unheard);
+        let silent = if listened { unheard.clone() } else { Bits::default() };
+        if let Some(place) = roster.first(&quarantined.clone().or(&silent)) {
+            let (id, is_quarantined) = (roster.id(place), quarantined.has(place));
+            let what = if is_quarantined { "was quarantined" } else { "fell silent" };
+            let why = format!("host {} {what} after it was patched", self.name_of(id));
+            return fails(why, vec![id.clone()]);
         }
-        if let Some(first) = mute.first() {
+        let spoke = by.index.spoke(self).without(&unheard);
+        let mute = here.clone().without(&spoke);
+        let witnesses = here.and(&spoke).len();
+        if let Some(first) = roster.first(&mute) {
             let what = format!(
                 "a word from {} host(s) since they were patched, first of them {}",
                 mute.len(),
-                self.name_of(first)
+                self.name_of(roster.id(first))
             );
             // Whoever stays mute becomes silent: look again then.
-            let wake = mute
-                .iter()
-                .filter_map(|id| seen.hosts.get(id)?.last_seen.max(seen.listening_since))
+            let heard = mute.iter().map(|place| by.index.heard(place).max(seen.listening_since));
+            let wake = heard
+                .flatten()
                 .min()
                 .map(|at| later(at, wave.gate.silent_after_seconds.saturating_add(1)));
             return Err(Box::new(Verdict::Waits { hold: Hold::NoData { what }, wake }));

@@ -21,6 +21,12 @@ pub(super) struct Roster {
     pub(super) members: Vec<Bits>,
     /// Wave → places, in the order in which they start.
     pub(super) orders: Vec<Vec<usize>>,
+    /// The same as sets.
+    pub(super) waves: Vec<Bits>,
+    /// Place → its place in the order of its wave.
+    ranks: Vec<u32>,
+    /// Those whose waves go one after another.
+    pub(super) rolling: Bits,
 }
 
 impl Roster {
@@ -35,10 +41,13 @@ impl Roster {
             budgets_of: Vec::new(),
             members: Vec::new(),
             orders: Vec::new(),
+            waves: Vec::new(),
+            ranks: vec![u32::MAX; runs.len()],
+            rolling: Bits::default(),
         };
         let places =
             |ids: &[HostId]| ids.iter().filter_map(|id| out.place(id)).collect::<Vec<usize>>();
-        let orders = plan.waves.iter().map(|wave| places(&wave.hosts)).collect();
+        let orders: Vec<Vec<usize>> = plan.waves.iter().map(|wave| places(&wave.hosts)).collect();
         let members: Vec<Bits> =
             plan.budgets.iter().map(|b| places(&b.hosts).into_iter().collect()).collect();
         out.budgets_of = vec![Vec::new(); out.len()];
@@ -47,7 +56,34 @@ impl Roster {
                 out.budgets_of[place].push(budget);
             }
         }
-        Self { members, orders, ..out }
+        for order in &orders {
+            for (rank, place) in (0..).zip(order) {
+                if let Some(known) = out.ranks.get_mut(*place) {
+                    *known = rank;
+                }
+            }
+        }
+        let waves: Vec<Bits> = orders.iter().map(|order| order.iter().copied().collect()).collect();
+        let rolling = plan.waves.iter().zip(&waves).filter(|(wave, _)| wave.rolling);
+        let rolling = rolling.fold(Bits::default(), |all, (_, wave)| all.or(wave));
+        Self { members, orders, waves, rolling, ..out }
+    }
+
+    /// The places, in the order in which they start.
+    pub(super) fn in_order(&self, places: &Bits) -> Vec<usize> {
+        let mut out: Vec<usize> = places.iter().collect();
+        out.sort_unstable_by_key(|place| self.ranks.get(*place).copied().unwrap_or(u32::MAX));
+        out
+    }
+
+    /// The first of the places to start.
+    pub(super) fn first(&self, places: &Bits) -> Option<usize> {
+        places.iter().min_by_key(|place| self.ranks.get(*place).copied().unwrap_or(u32::MAX))
+    }
+
+    /// The places of a wave.
+    pub(super) fn wave(&self, number: u32) -> Bits {
+        self.waves.get(number as usize).cloned().unwrap_or_default()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -6,11 +6,11 @@
 
 use super::bits::Bits;
 use super::{HostRun, HostState, MAX_GRANTS};
-use crate::HostId;
+use crate::{HostId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut, Index};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Hosts that are copied together when one of them changes.
 const CHUNK: usize = 32;
@@ -42,21 +42,41 @@ pub(super) struct Marks {
     pub(super) patched: Bits,
     /// Its end says that the change is bad.
     pub(super) at_fault: Bits,
-    /// Wave → hosts that are not over.
-    unfinished: Vec<u32>,
+    /// Cancelled.
+    cancelled: Bits,
+    /// By wave.
+    waves: Vec<OfWave>,
+}
+
+/// What is counted of a wave.
+#[derive(Clone, Default)]
+struct OfWave {
+    /// Hosts that are not over.
+    unfinished: u32,
+    patched: u32,
+    cancelled: u32,
+    /// When the last of the patched ended. Not known: one of them changed, or nobody has asked.
+    last_end: OnceLock<Option<Timestamp>>,
 }
 
 impl Marks {
     fn put(&mut self, place: usize, run: &HostRun) {
-        let (was_open, is_open) = (self.open.has(place), !run.is_over());
         let wave = run.wave as usize;
-        if self.unfinished.len() <= wave {
-            self.unfinished.resize(wave + 1, 0);
+        if self.waves.len() <= wave {
+            self.waves.resize(wave + 1, OfWave::default());
         }
-        match (was_open, is_open) {
-            (false, true) => self.unfinished[wave] += 1,
-            (true, false) => self.unfinished[wave] -= 1,
-            _ => {}
+        let of = &mut self.waves[wave];
+        let count =
+            |count: &mut u32, was: bool, is: bool| *count = *count + u32::from(is) - u32::from(was);
+        let is_open = !run.is_over();
+        count(&mut of.unfinished, self.open.has(place), is_open);
+        let is_cancelled = matches!(run.state, HostState::Cancelled { .. });
+        count(&mut of.cancelled, self.cancelled.has(place), is_cancelled);
+        let (was_patched, is_patched) = (self.patched.has(place), run.state == HostState::Patched);
+        count(&mut of.patched, was_patched, is_patched);
+        let known = if was_patched || is_patched { of.last_end.take() } else { None };
+        if let Some(last) = known.filter(|_| !was_patched) {
+            of.last_end = last.max(run.ended_at).into();
         }
         self.open.put(place, is_open);
         self.pending.put(place, run.state == HostState::Pending);
@@ -64,7 +84,8 @@ impl Marks {
         self.disrupted.put(place, run.is_disrupted());
         self.changing.put(place, run.may_be_changing());
         self.spent.put(place, run.state == HostState::Pending && run.grants >= MAX_GRANTS);
-        self.patched.put(place, run.state == HostState::Patched);
+        self.patched.put(place, is_patched);
+        self.cancelled.put(place, is_cancelled);
         self.at_fault.put(place, run.fault().is_some());
     }
 }
@@ -88,7 +109,25 @@ impl Runs {
 
     /// Hosts of the wave that are not over.
     pub(super) fn unfinished(&self, wave: u32) -> u32 {
-        self.marks.unfinished.get(wave as usize).copied().unwrap_or(0)
+        self.marks.waves.get(wave as usize).map_or(0, |of| of.unfinished)
+    }
+
+    /// Hosts of the wave that are patched.
+    pub(super) fn patched(&self, wave: u32) -> u32 {
+        self.marks.waves.get(wave as usize).map_or(0, |of| of.patched)
+    }
+
+    /// Hosts of the wave that were cancelled.
+    pub(super) fn cancelled(&self, wave: u32) -> u32 {
+        self.marks.waves.get(wave as usize).map_or(0, |of| of.cancelled)
+    }
+
+    /// When the last of the wave's patched hosts ended.
+    pub(super) fn last_end(&self, wave: u32) -> Option<Timestamp> {
+        let of = self.marks.waves.get(wave as usize)?;
+        let patched = || self.marks.patched.iter().map(|place| self.at(place));
+        let find = || patched().filter(|run| run.wave == wave).filter_map(|run| run.ended_at).max();
+        *of.last_end.get_or_init(find)
     }
 
     pub(super) fn ids(&self) -> &Arc<[HostId]> {

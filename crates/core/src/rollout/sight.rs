@@ -37,6 +37,15 @@ impl Sight {
 /// Who stands out, by place.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
+    /// The rollout's version when it was made: what depends on where hosts stand holds for that one only.
+    version: u64,
+    /// Of the fleet.
+    pub(super) there: Bits,
+    pub(super) quarantined: Bits,
+    /// Patched, and heard of since.
+    spoke: Bits,
+    /// Patched in a rolling wave, and heard of after it was watched: it does well for good.
+    well: Bits,
     /// Would be cancelled before it starts: left, quarantined, or changed since the plan.
     pub(super) cancels: Bits,
     /// Quarantined, or at work in another rollout.
@@ -53,7 +62,11 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn of(rollout: &Rollout, seen: &Observations) -> Self {
         let roster = rollout.roster();
-        let mut out = Self { heard: vec![i64::MAX; roster.len()], ..Self::default() };
+        let mut out = Self {
+            version: rollout.version,
+            heard: vec![i64::MAX; roster.len()],
+            ..Self::default()
+        };
         for (first, ids) in roster.parts() {
             // Both are sorted: gone through side by side.
             let mut observed = seen.hosts.iter().peekable();
@@ -73,6 +86,15 @@ impl Index {
         self.cancels.put(place, cancels);
         let busy = |h: &HostObservation| h.busy.as_ref().is_some_and(|r| *r != rollout.id);
         self.away.put(place, host.is_some_and(|h| h.quarantined || busy(h)));
+        self.there.put(place, host.is_some());
+        let quarantined = host.is_some_and(|h| h.quarantined);
+        self.quarantined.put(place, quarantined);
+        if let Some(host) = host.filter(|_| rollout.hosts.marks().patched.has(place)) {
+            let run = rollout.hosts.at(place);
+            let spoke = host.last_seen > run.ended_at;
+            self.spoke.put(place, spoke);
+            self.well.put(place, spoke && !quarantined && rollout.was_watched(run, host.last_seen));
+        }
         let window = host.and_then(|h| h.window.as_ref());
         self.closed.put(place, window.is_some());
         self.opens_at = self.opens_at.into_iter().chain(window.and_then(|w| w.ends_at())).min();
@@ -80,6 +102,27 @@ impl Index {
         if let Some(known) = self.heard.get_mut(place) {
             *known = heard;
         }
+    }
+
+    /// Patched hosts that were heard of since they ended.
+    pub(super) fn spoke(&self, rollout: &Rollout) -> Bits {
+        if self.version == rollout.version {
+            return self.spoke.clone();
+        }
+        let since = |place: &usize| self.heard(*place) > rollout.hosts.at(*place).ended_at;
+        rollout.hosts.marks().patched.clone().and(&self.there).iter().filter(since).collect()
+    }
+
+    /// Patched hosts of rolling waves that have to be looked at: all but those that have shown that they do well.
+    pub(super) fn watched(&self, rollout: &Rollout) -> Bits {
+        let roster = rollout.roster();
+        let all = rollout.hosts.marks().patched.clone().and(&roster.rolling).and(&self.there);
+        if self.version != rollout.version {
+            return all;
+        }
+        // In a wave that an operator's resume excused, the bake alone counts.
+        let excused = rollout.excused_wave.map(|wave| roster.wave(wave)).unwrap_or_default();
+        all.without(&self.well.clone().without(&excused))
     }
 
     /// When the host in this place was last heard of.

@@ -43,9 +43,85 @@ pub(super) fn effects(view: &View<'_>, it: &PlanReport) -> Markup {
                     } } }
                 } }
             }
-            p.quiet { "Not known here: " (it.unknown.join("; ")) "." }
+            (groups(it))
+            (needed_by(it))
+            (space(it))
+            @if !it.unknown.is_empty() { p.quiet { "Not known here: " (it.unknown.join("; ")) "." } }
         },
     )
+}
+
+/// Hosts that stand in for each other.
+fn groups(it: &PlanReport) -> Markup {
+    html! { @if !it.groups.is_empty() {
+        div.scroll { table {
+            thead { tr { th { "Hosts for" } th.n { "Hosts" } th.n { "Changed" } th.n { "At once" } th { "Restarts on them" } } }
+            tbody { @for group in it.groups.iter().take(SHOWN) { tr {
+                td { (group.role) }
+                td.n { (group.members) } td.n { (group.hosts) }
+                td.n { (group.at_once) @if group.is_whole() { " " b { "all of them" } } @else if !group.has_budget { " " span.quiet { "no budget" } } }
+                td { (units(&group.restarts)) }
+            } } }
+        } }
+    } }
+}
+
+fn units(of: &[(String, u64)]) -> String {
+    const FEW: usize = 5;
+    let mut all: Vec<String> =
+        of.iter().take(FEW).map(|(unit, hosts)| format!("{unit} on {hosts}")).collect();
+    if of.len() > FEW {
+        all.push(format!("{} more", of.len() - FEW));
+    }
+    if all.is_empty() { "–".to_owned() } else { all.join(", ") }
+}
+
+/// Who needs what changes.
+fn needed_by(it: &PlanReport) -> Markup {
+    html! { @if let Some(all) = it.needed_by.as_ref().filter(|all| !all.is_empty()) {
+        div.scroll { table {
+            thead { tr { th { "Changed package" } th.n { "Hosts" } th.n { "Needed by" } th { "For example" } th { "Of these in use" } } }
+            tbody { @for line in all.iter().take(SHOWN) { tr {
+                td { a href={ "/packages/" (line.package) } { (line.package) } }
+                td.n { (line.hosts) } td.n { (words::counted(line.dependents, "package")) }
+                td { (line.names.join(", ")) @if line.dependents > line.names.len() as u64 { ", …" } }
+                td { @if line.in_use.is_empty() { "–" } @else { (line.in_use.join(", ")) } }
+            } } }
+        } }
+        @if all.len() > SHOWN { p.quiet { (all.len() - SHOWN) " more packages." } }
+    } }
+}
+
+/// Hosts that may refuse.
+fn space(it: &PlanReport) -> Markup {
+    html! { @if !it.space.short.is_empty() {
+        p { b { (words::counted(it.space.short.len() as u64, "host")) " may have too little room" } " and would refuse before anything is changed:" }
+        div.scroll { table {
+            thead { tr { th { "Host" } th.n { "Wave" } th { "File system" } th.n { "Free" } th.n { "May need" } } }
+            tbody { @for line in it.space.short.iter().take(SHOWN) { tr {
+                td { a href={ "/hosts/" (line.name) } { (line.name) } }
+                td.n { (line.wave + 1) } td { (line.mount) }
+                td.n { (amount(line.free, &line.of)) } td.n { (amount(line.needs, &line.of)) }
+            } } }
+        } }
+        @if it.space.short.len() > SHOWN { p.quiet { (it.space.short.len() - SHOWN) " more hosts." } }
+    } }
+}
+
+fn amount(of: u64, what: &str) -> String {
+    if what == "bytes" { words::bytes(of) } else { format!("{of} {what}") }
+}
+
+/// How long a wave may be at work, and what that is learned from.
+fn lasts(wave: &WaveLine) -> Markup {
+    html! { @match (wave.lasts_seconds, wave.takes) {
+        (Some(seconds), Some(takes)) => {
+            "about " (words::seconds(seconds))
+            span.quiet { " (a host " (words::seconds(takes.usual_seconds)) " to " (words::seconds(takes.long_seconds)) ", learned from " (words::counted(takes.learned_from, "change")) @if takes.same_change { " of this very kind" } ")" }
+        }
+        _ if wave.hosts == 0 => "–",
+        _ => span.quiet { "unknown" },
+    } }
 }
 
 /// When each wave may begin, and whom it stands for.
@@ -53,11 +129,12 @@ pub(super) fn coverage(view: &View<'_>, it: &PlanReport) -> Markup {
     html! {
         (section("Timetable and coverage", None, html! {
             div.scroll { table {
-                thead { tr { th.n { "Wave" } th { "Ring" } th { "Begins at the earliest" } th.n { "Hosts" } th { "Roles" } th.n { "Cohorts" } th { "Tried by a wave before" } th { "New here" } } }
+                thead { tr { th.n { "Wave" } th { "Ring" } th { "Begins at the earliest" } th { "Lasts" } th.n { "Hosts" } th { "Roles" } th.n { "Cohorts" } th { "Tried by a wave before" } th { "New here" } } }
                 tbody { @for (n, wave) in it.waves.iter().enumerate() { tr {
                     td.n { (n + 1) }
                     td { (wave.ring) }
                     td { @match wave.earliest { Some(at) => { (view.ago(at)) }, None => { "no window within a year" } } }
+                    td { (lasts(wave)) }
                     td.n { (wave.hosts) }
                     td { (roles(&wave.roles)) }
                     td.n { (wave.cohorts) }

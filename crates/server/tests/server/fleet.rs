@@ -8,7 +8,7 @@ use fettle_core::rollout::Phase;
 use fettle_core::transaction::{
     Entry, Fault, Outcome, Step, StepFacts, TransactionReport, TxEvent, UndoFacts,
 };
-use fettle_core::{Digest, HostId, Problem, Timestamp};
+use fettle_core::{Digest, HostId, Problem, Shared, Timestamp};
 use fettle_server::feeds::FeedFetching;
 use fettle_server::{Running, Server, ServerOptions};
 use fettle_wire::agent::{
@@ -237,31 +237,35 @@ pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
 }
 
 pub(crate) fn inventory(version: &str) -> Inventory {
-    let package = |name: &str, source: &str| Package {
-        name: name.into(),
-        architecture: "amd64".into(),
-        version: version.into(),
-        source: source.into(),
-        source_version: version.into(),
-        healthy: true,
-        module: String::new(),
+    let package = |name: &str, source: &str| {
+        Shared::from(Package {
+            name: name.into(),
+            architecture: "amd64".into(),
+            version: version.into(),
+            source: source.into(),
+            source_version: version.into(),
+            healthy: true,
+            module: String::new(),
+        })
     };
-    let upgrade = |name: &str| Upgrade {
-        name: name.into(),
-        architecture: "amd64".into(),
-        from: version.into(),
-        to: NEW.into(),
-        origin: Origin {
-            origin: "Debian".into(),
-            label: "Debian-Security".into(),
-            suite: "stable-security".into(),
-            codename: "bookworm-security".into(),
-        },
-        sha256: Digest::of(name.as_bytes()),
-        size: 1000,
-        source_version: NEW.into(),
-        brings: vec![],
-        removes: vec![],
+    let upgrade = |name: &str| {
+        Shared::from(Upgrade {
+            name: name.into(),
+            architecture: "amd64".into(),
+            from: version.into(),
+            to: NEW.into(),
+            origin: Origin {
+                origin: "Debian".into(),
+                label: "Debian-Security".into(),
+                suite: "stable-security".into(),
+                codename: "bookworm-security".into(),
+            },
+            sha256: Digest::of(name.as_bytes()),
+            size: 1000,
+            source_version: NEW.into(),
+            brings: vec![],
+            removes: vec![],
+        })
     };
     Inventory {
         schema: 1,

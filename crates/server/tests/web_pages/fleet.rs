@@ -401,6 +401,7 @@ fn inventory() -> Inventory {
                 healthy: n != 17,
                 module: String::new(),
             })
+            .map(Into::into)
             .collect(),
         languages: vec![],
         upgrades: order(6)
@@ -418,6 +419,7 @@ fn inventory() -> Inventory {
                 brings: vec![],
                 removes: vec![],
             })
+            .map(Into::into)
             .collect(),
         services: ["nginx.service", "ssh.service", "cron.service"]
             .map(|unit| Service {

@@ -99,8 +99,15 @@ pub(crate) fn plan() -> PlanDetail {
         ],
     };
     let approvals = judged(&plan, "operator", &[]);
-    let report =
-        report(ReportInput { plan: &plan, policy: None, roles: &BTreeMap::new(), now: now() });
+    let report = report(ReportInput {
+        plan: &plan,
+        policy: None,
+        roles: &BTreeMap::new(),
+        needs: &BTreeMap::new(),
+        filesystems: &BTreeMap::new(),
+        spent: &[],
+        now: now(),
+    });
     PlanDetail {
         number: 12,
         digest: plan.digest(),

@@ -3,7 +3,7 @@
 use crate::view::{from_json, from_micros, int, micros, to_digest, to_json};
 use crate::{StoreError, Tx, View};
 use fettle_core::host::{Host, Labels, Quarantine};
-use fettle_core::inventory::Inventory;
+use fettle_core::inventory::{Filesystem, Inventory};
 use fettle_core::language::Ecosystem;
 use fettle_core::plan::Alike;
 use fettle_core::{Digest, HostId, Timestamp};
@@ -265,6 +265,24 @@ fn unpacked(view: &View<'_>, id: &HostId) -> Result<Option<Vec<u8>>, StoreError>
     .transpose()
 }
 
+/// Room on the file systems of each host that has told.
+///
+/// # Errors
+/// [`StoreError`] of the database, or of a document that cannot be read.
+pub fn filesystems(view: &View<'_>) -> Result<BTreeMap<HostId, Vec<Filesystem>>, StoreError> {
+    #[derive(Deserialize)]
+    struct Told {
+        #[serde(default)]
+        filesystems: Vec<Filesystem>,
+    }
+    let sql = "SELECT id, summary FROM hosts WHERE summary IS NOT NULL";
+    let rows = view.all(sql, [], |row| {
+        let told: Told = from_json("inventory summary", &row.get::<_, String>(1)?)?;
+        Ok((HostId(row.get(0)?), told.filesystems))
+    })?;
+    Ok(rows.into_iter().filter(|(_, told)| !told.is_empty()).collect())
+}
+
 /// All hosts with their inventories as plans look at them, each kept once: what a plan is made from.
 ///
 /// # Errors
@@ -381,6 +399,7 @@ fn summary(inventory: &Inventory) -> Inventory {
         boot_id: inventory.boot_id.clone(),
         reboot_needed: inventory.reboot_needed.clone(),
         gaps: inventory.gaps.clone(),
+        filesystems: inventory.filesystems.clone(),
         ..Inventory::default()
     }
 }

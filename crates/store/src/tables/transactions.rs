@@ -2,7 +2,9 @@
 
 use crate::view::{from_json, int, micros, to_json};
 use crate::{StoreError, Tx, View};
-use fettle_core::transaction::{Entry, TransactionReport};
+use fettle_core::assignment::Order;
+use fettle_core::plan::spent::{Spent, work_key};
+use fettle_core::transaction::{Entry, Outcome, TransactionReport, TxEvent};
 use fettle_core::{AssignmentId, HostId, TransactionId};
 use rusqlite::params;
 use serde_json::json;
@@ -113,6 +115,33 @@ pub fn of_assignment(
     )?
     .map(|tx| journal(view, host, tx, id.clone()))
     .transpose()
+}
+
+/// How long the latest changes that ended well took, at most `limit` of the latest transactions looked at.
+///
+/// # Errors
+/// [`StoreError`] of the database, or of a record that cannot be read.
+pub fn spent(view: &View<'_>, limit: u64) -> Result<Vec<Spent>, StoreError> {
+    let rows = view.all(
+        "SELECT begun.entry, last.entry FROM transactions AS t \
+         JOIN transaction_entries AS begun ON begun.host = t.host AND begun.id = t.id AND begun.sequence = 0 \
+         JOIN transaction_entries AS last ON last.host = t.host AND last.id = t.id AND last.sequence = t.next - 1 \
+         ORDER BY t.begun_at DESC, t.id DESC LIMIT $1",
+        [int(limit)],
+        |row| {
+            let entry = |text: String| from_json::<Entry>("journal entry", &text);
+            Ok((entry(row.get(0)?)?, entry(row.get(1)?)?))
+        },
+    )?;
+    let of = |(begun, last): (Entry, Entry)| {
+        let TxEvent::Begun { assignment } = begun.event else { return None };
+        let Order::Apply(order) = assignment.order else { return None };
+        let well = matches!(last.event, TxEvent::Ended { outcome: Outcome::Patched });
+        let seconds = u64::try_from(last.at.duration_since(begun.at).as_secs()).ok()?;
+        let (packages, work) = (order.changes.len() as u64, work_key(&order.changes));
+        well.then_some(Spent { seconds, packages, work })
+    };
+    Ok(rows.into_iter().filter_map(of).collect())
 }
 
 fn journal(

@@ -62,8 +62,12 @@ impl Catalogue {
         inventory: &Inventory,
     ) -> Vec<(&'c VexStatement, BTreeSet<String>)> {
         let rules = Rules::of(&inventory.os);
-        let installed: Vec<&Package> =
-            inventory.packages.iter().filter(|p| rules.subject(p).0 == source).collect();
+        let installed: Vec<&Package> = inventory
+            .packages
+            .iter()
+            .map(|p| &**p)
+            .filter(|p| rules.subject(p).0 == source)
+            .collect();
         let about = self.own().iter().filter(|s| s.id == id);
         let of = about.map(|statement| {
             let fits =

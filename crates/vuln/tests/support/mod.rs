@@ -4,7 +4,7 @@
 use fettle_core::advisory::{Advisory, AdvisoryStatus};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, StaleProcess, Upgrade};
-use fettle_core::{Digest, HostId};
+use fettle_core::{Digest, HostId, Shared};
 use fettle_vuln::exposure::{Catalogue, CatalogueInput, Exception, HostView, Judgement, Verdict};
 use fettle_vuln::snapshot::{Feeds, Loaded, Manifest, load};
 use std::collections::BTreeMap;
@@ -114,8 +114,8 @@ pub fn os(id: &str, version: &str, codename: &str) -> Os {
 }
 
 /// A package of a source with another name or version.
-pub fn built(name: &str, version: &str, source: &str, source_version: &str) -> Package {
-    Package {
+pub fn built(name: &str, version: &str, source: &str, source_version: &str) -> Shared<Package> {
+    Shared::from(Package {
         name: name.into(),
         architecture: "amd64".into(),
         version: version.into(),
@@ -123,15 +123,15 @@ pub fn built(name: &str, version: &str, source: &str, source_version: &str) -> P
         source_version: source_version.into(),
         healthy: true,
         module: String::new(),
-    }
+    })
 }
 
 /// A package of a source with its name and version.
-pub fn package(name: &str, version: &str) -> Package {
+pub fn package(name: &str, version: &str) -> Shared<Package> {
     built(name, version, name, version)
 }
 
-pub fn with(packages: &[Package]) -> Inventory {
+pub fn with(packages: &[Shared<Package>]) -> Inventory {
     Inventory { packages: packages.to_vec(), ..bookworm() }
 }
 
@@ -146,14 +146,14 @@ pub fn stale(process: &str, package: &str) -> StaleProcess {
     }
 }
 
-pub fn upgrade(name: &str, from: &str, to: &str, source_version: &str) -> Upgrade {
+pub fn upgrade(name: &str, from: &str, to: &str, source_version: &str) -> Shared<Upgrade> {
     let origin = Origin {
         origin: "Debian".into(),
         label: "Debian-Security".into(),
         suite: "stable-security".into(),
         codename: "bookworm-security".into(),
     };
-    Upgrade {
+    Shared::from(Upgrade {
         name: name.into(),
         architecture: "amd64".into(),
         from: from.into(),
@@ -164,7 +164,7 @@ pub fn upgrade(name: &str, from: &str, to: &str, source_version: &str) -> Upgrad
         source_version: source_version.into(),
         brings: vec![],
         removes: vec![],
-    }
+    })
 }
 
 /// `(source, id, status, urgency)`: status `3.0-1` fixed there, `0` not affected, `?` undetermined, `` or
@@ -247,7 +247,7 @@ pub fn exception(id: &str, source: Option<&str>) -> Exception {
 }
 
 /// Installed packages of a dpkg `status` file: `Package`, `Version`, `Architecture`, `Source: name (version)`.
-pub fn dpkg_status(text: &str) -> Vec<Package> {
+pub fn dpkg_status(text: &str) -> Vec<Shared<Package>> {
     let mut packages = Vec::new();
     for paragraph in text.split("\n\n") {
         let field = |name: &str| {

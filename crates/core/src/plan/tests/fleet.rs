@@ -7,7 +7,7 @@ use crate::inventory::{Inventory, Kernel, Listener, Origin, Os, Package, Service
 use crate::plan::{Barred, Plan, PlanInput, make};
 use crate::policy::{Policy, Pool};
 use crate::recall::Recall;
-use crate::{Digest, Hold, HostId, RolloutId, Timestamp};
+use crate::{Digest, Hold, HostId, RolloutId, Shared, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ pub(crate) fn policy(more: &str) -> Policy {
     Policy::parse(&text).unwrap_or_else(|e| panic!("{e:?}"))
 }
 
-pub(crate) fn package(name: &str, source: &str, version: &str) -> Package {
-    Package {
+pub(crate) fn package(name: &str, source: &str, version: &str) -> Shared<Package> {
+    Shared::from(Package {
         name: name.into(),
         architecture: "amd64".into(),
         version: version.into(),
@@ -33,7 +33,7 @@ pub(crate) fn package(name: &str, source: &str, version: &str) -> Package {
         source_version: version.into(),
         healthy: true,
         module: String::new(),
-    }
+    })
 }
 
 pub(crate) fn debian(security: bool) -> Origin {
@@ -47,8 +47,8 @@ pub(crate) fn debian(security: bool) -> Origin {
     }
 }
 
-pub(crate) fn upgrade(name: &str, from: &str, to: &str) -> Upgrade {
-    Upgrade {
+pub(crate) fn upgrade(name: &str, from: &str, to: &str) -> Shared<Upgrade> {
+    Shared::from(Upgrade {
         name: name.into(),
         architecture: "amd64".into(),
         from: from.into(),
@@ -59,7 +59,7 @@ pub(crate) fn upgrade(name: &str, from: &str, to: &str) -> Upgrade {
         source_version: to.into(),
         brings: vec![],
         removes: vec![],
-    }
+    })
 }
 
 pub(crate) fn service(unit: &str) -> Service {
@@ -211,7 +211,9 @@ impl World {
     }
 
     pub(crate) fn plan(&self) -> Plan {
-        let shared = |(id, all): (&HostId, &Vec<Finding>)| (id.clone(), all.clone().into());
+        let shared = |(id, all): (&HostId, &Vec<Finding>)| {
+            (id.clone(), all.iter().cloned().map(Shared::from).collect())
+        };
         let findings = self.findings.iter().map(shared).collect();
         make(PlanInput {
             number: 1,

@@ -467,3 +467,27 @@ fn a_container_has_no_kernel_to_reboot_into() {
     .plan();
     assert!(!plan.hosts[&"h".into()].reboot_likely);
 }
+
+#[test]
+fn kinds_that_are_decided_about_at_once_get_what_each_gets_alone() {
+    let fleet: Vec<_> = (0..100)
+        .map(|n| {
+            let mut h = host(&format!("h{n:03}"), &[]);
+            let name = format!("p{n}");
+            inventory(&mut h).packages.push(package(&name, &name, "1"));
+            inventory(&mut h).upgrades.push(upgrade(&name, "1", "2"));
+            inventory(&mut h).held.extend((n % 3 == 0).then(|| name.clone()));
+            h
+        })
+        .collect();
+    let together = World::new(policy(""), fleet.clone()).plan();
+    assert_eq!(together.works().len(), 67, "those that hold the odd one do the same");
+    for h in fleet {
+        let alone = World::new(policy(""), vec![h.clone()]).plan();
+        assert_eq!(together.hosts[&h.id].work, alone.hosts[&h.id].work);
+        let held = |plan: &crate::plan::Plan| -> Vec<_> {
+            plan.held().filter(|it| *it.host == h.id).map(|it| it.what.clone()).collect()
+        };
+        assert_eq!(held(&together), held(&alone));
+    }
+}

@@ -102,13 +102,19 @@ fn canaries_come_in_the_order_in_which_they_stand_for_most_of_the_rest() {
     }
     let mut world = World::new(policy(rules), fleet);
     world.seed = 1;
+    let plan = world.plan();
+    let before = |w: &crate::plan::Wave| w.why.split("; chosen: ").next().unwrap().to_owned();
     let why: Vec<String> =
-        world.plan().waves.iter().map(|w| format!("{}: {}", w.ring, w.why)).collect();
+        plan.waves.iter().map(|w| format!("{}: {}", w.ring, before(w))).collect();
+    let first = "; chosen: c3.example.org for cohort c1821ec3f65f (6 hosts), nginx.service (13 hosts), \
+                 ssh.service (13 hosts), 4 changes";
+    assert!(plan.waves[0].why.ends_with(first), "{}", plan.waves[0].why);
+    assert!(!plan.waves[3].why.contains("chosen"), "it adds nothing: {}", plan.waves[3].why);
     insta::assert_snapshot!(why.join("\n"), @r#"
-canary: stands for 1 of 3 cohorts of later rings (5 of 9 hosts): c1821ec3f65f (5 hosts); not for 6cddb5b3e610 (3 hosts), f615f76fbfeb (1 host), of whose changes 2 are not tried here
-canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here
-canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here
-canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here
+canary: stands for 1 of 3 cohorts of later rings (5 of 9 hosts): c1821ec3f65f (5 hosts); not for 6cddb5b3e610 (3 hosts), f615f76fbfeb (1 host), of whose changes 2 are not tried here; for 2 of their 2 roles and services
+canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here; for 2 of their 2 roles and services
+canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here; for 2 of their 2 roles and services
+canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here; for 2 of their 2 roles and services
 broad: goes ahead of ring broad: tries 1 change that no ring before did
 broad: most urgent first
 "#);
@@ -191,4 +197,49 @@ fn a_ring_in_which_nobody_has_anything_to_do_hands_the_word_it_waits_for_on_to_t
     assert_eq!(asks(early, &["canary"]), "early", "nothing comes after it");
     assert_eq!(asks("\"before:early\", \"before:broad\"", &["canary", "broad"]), "broad");
     assert_eq!(asks("\"each-wave\"", &["broad"]), "each-wave");
+}
+
+#[test]
+fn canaries_stand_for_roles_and_services_as_well_as_for_cohorts() {
+    let rules = "[[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\nwave-percent = 25\n[[ring]]\nname = \"broad\"\n";
+    let serving = |id: &str, ring: &str, role: &str, unit: &str| {
+        let mut h = host(id, &[("ring", ring), ("role", role)]);
+        inventory(&mut h).listeners = vec![listener(unit, "x", "0.0.0.0")];
+        h
+    };
+    // All of one cohort: by their packages, one would stand for everybody.
+    let mut fleet = vec![
+        serving("c1", "canary", "web", "nginx.service"),
+        serving("c2", "canary", "web", "nginx.service"),
+        serving("c3", "canary", "db", "postgres.service"),
+        serving("c4", "canary", "mail", "nginx.service"),
+    ];
+    fleet.extend((0..5).map(|n| serving(&format!("w{n}"), "broad", "web", "nginx.service")));
+    fleet.extend((0..3).map(|n| serving(&format!("d{n}"), "broad", "db", "postgres.service")));
+    fleet.extend([serving("m", "broad", "mail", "nginx.service")]);
+    fleet.push(serving("x", "broad", "cache", "redis.service"));
+    for seed in 0..10 {
+        let mut world = World::new(policy(rules), fleet.clone());
+        world.seed = seed;
+        let plan = world.plan();
+        let order: Vec<&str> = plan.waves[..4].iter().map(|w| w.hosts[0].as_str()).collect();
+        assert!(order[0] == "c1" || order[0] == "c2", "most others are web: {order:?}");
+        assert_eq!((order[1], order[2]), ("c3", "c4"), "the other web host adds nothing");
+    }
+    let mut world = World::new(policy(rules), fleet);
+    world.seed = 1;
+    let why: Vec<String> = world.plan().waves[..4].iter().map(|w| w.why.clone()).collect();
+    assert!(why[0].contains("role web (7 hosts)"), "{}", why[0]);
+    assert!(
+        why[1].contains("c3.example.org for ") && why[1].contains("role db (4 hosts)"),
+        "{}",
+        why[1]
+    );
+    assert!(why[2].contains("c4.example.org for role mail (2 hosts)"), "{}", why[2]);
+    assert!(
+        why[3].contains("not for redis.service (1 host)")
+            || why[3].contains("not for role cache (1 host)"),
+        "{}",
+        why[3]
+    );
 }

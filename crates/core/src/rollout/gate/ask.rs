@@ -8,7 +8,7 @@ use crate::assignment::{ApplyOrder, RebootRule};
 use crate::finding::FindingState;
 use crate::plan::Wave;
 use crate::policy::{APPROVAL, CheckKind, CheckRule, Expect, PROOF, glob};
-use crate::rollout::{HostState, Observations, Phase, Rollout};
+use crate::rollout::{Observations, Phase, Rollout};
 use crate::{HostId, Timestamp};
 
 /// As many hosts are named in one sentence.
@@ -86,8 +86,7 @@ impl Rollout {
     /// Since when the wave's hosts have all ended, and until when they bake. The true end of a host that had fallen
     /// silent may come after the wave's: it has to bake as well.
     pub(super) fn bake_of(&self, wave: u32, ended_at: Timestamp) -> (Timestamp, Timestamp) {
-        let last = self.patched_in(wave).filter_map(|(_, run)| run.ended_at).max();
-        let since = last.map_or(ended_at, |at| at.max(ended_at));
+        let since = self.hosts.last_end(wave).map_or(ended_at, |at| at.max(ended_at));
         let bake = self.plan.waves.get(wave as usize).map_or(0, |w| w.gate.bake_seconds);
         (since, later(since, bake))
     }
@@ -97,10 +96,9 @@ impl Rollout {
         &self,
         wave: u32,
     ) -> impl Iterator<Item = (&HostId, &crate::rollout::HostRun)> {
-        let ids = self.plan.waves.get(wave as usize).map_or(&[][..], |w| &w.hosts[..]);
-        ids.iter()
-            .filter_map(|id| Some((id, self.hosts.get(id)?)))
-            .filter(|(_, run)| run.state == HostState::Patched)
+        let order = self.roster().orders.get(wave as usize).map_or(&[][..], Vec::as_slice);
+        let patched = order.iter().filter(|place| self.hosts.marks().patched.has(**place));
+        patched.map(|place| (&self.hosts.ids()[*place], self.hosts.at(*place)))
     }
 
     /// Everything that this gate asks of others, judged. Proof is asked of the wave's hosts, where there are some.

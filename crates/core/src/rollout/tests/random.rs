@@ -118,6 +118,17 @@ fn check_step(
             prop_assert!(all, "2. {host} while an earlier wave is at work");
         }
     }
+    for wave in 0..after.plan.waves.len() as u32 {
+        let of_wave = || after.hosts.values().filter(|run| run.wave == wave);
+        let count =
+            |is: fn(&HostState) -> bool| of_wave().filter(|run| is(&run.state)).count() as u32;
+        let patched = |state: &HostState| *state == HostState::Patched;
+        prop_assert_eq!(after.hosts.patched(wave), count(patched));
+        let cancelled = |state: &HostState| matches!(state, HostState::Cancelled { .. });
+        prop_assert_eq!(after.hosts.cancelled(wave), count(cancelled));
+        let ends = of_wave().filter(|run| patched(&run.state)).filter_map(|run| run.ended_at);
+        prop_assert_eq!(after.hosts.last_end(wave), ends.max());
+    }
     if matches!(before.phase, Phase::Halted { .. }) && after.phase == Phase::Running {
         let resumed = matches!(event, RolloutEvent::Resumed { .. });
         prop_assert!(resumed, "7. a halt cleared by {event:?}");

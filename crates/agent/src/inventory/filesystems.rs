@@ -1,0 +1,59 @@
+//! Room on the file systems that package changes write to.
+
+use crate::settings::Settings;
+use fettle_core::inventory::Filesystem;
+use fettle_core::plan::space;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Each file system once, by mount point. What cannot be looked at is left out: nobody can say how full it is.
+pub(super) fn read(settings: &Settings) -> Vec<Filesystem> {
+    let places = space::PLACES.iter().map(|place| settings.host(place));
+    let mut found: BTreeMap<u64, Filesystem> = BTreeMap::new();
+    for place in places.chain([settings.state_dir.clone()]) {
+        let near = place.ancestors().find_map(|path| Some((path, path.metadata().ok()?.dev())));
+        let Some((path, device)) = near.filter(|(_, device)| !found.contains_key(device)) else {
+            continue;
+        };
+        let Ok(it) = rustix::fs::statvfs(path) else { continue };
+        let mount = mount_point(path, device);
+        let mount =
+            mount.strip_prefix(&settings.root).map_or(mount.clone(), |p| Path::new("/").join(p));
+        found.insert(
+            device,
+            Filesystem {
+                mount: mount.display().to_string(),
+                size: it.f_blocks.saturating_mul(it.f_frsize),
+                free: Filesystem::rounded(it.f_bavail.saturating_mul(it.f_frsize)),
+                inodes_free: (it.f_files > 0).then(|| Filesystem::rounded(it.f_favail)),
+            },
+        );
+    }
+    let mut out: Vec<Filesystem> = found.into_values().collect();
+    out.sort();
+    out
+}
+
+/// The highest directory above that is still on the same device.
+fn mount_point(path: &Path, device: u64) -> PathBuf {
+    let same = |path: &&Path| path.metadata().is_ok_and(|found| found.dev() == device);
+    path.ancestors().take_while(same).last().unwrap_or(path).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_among_the_file_systems_and_none_stands_twice() {
+        let found = read(&Settings::default());
+        let root = found.iter().find(|it| it.mount == "/").expect("there is a root");
+        let now = rustix::fs::statvfs("/").unwrap();
+        assert_eq!(root.size, now.f_blocks * now.f_frsize);
+        assert!(root.free <= root.size);
+        let mut mounts: Vec<&str> = found.iter().map(|it| it.mount.as_str()).collect();
+        mounts.dedup();
+        assert_eq!(mounts.len(), found.len());
+    }
+}
