@@ -1,5 +1,5 @@
 //! What is wrong with this server, and what to do. What is looked at and what is made of it are apart: `look` asks the
-//! machine and the store, [`judge`] is a pure function of the answers. A running server is asked by the API; the data of
+//! machine and the store, `judge` is a pure function of the answers. A running server is asked by the API; the data of
 //! one that does not run, or does not come up, are looked at by [`offline`].
 
 mod look;

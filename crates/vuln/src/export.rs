@@ -1,4 +1,4 @@
-//! What was found, for other programs: [`cyclonedx`] (an SBOM that carries VEX) and [`sarif`]. Pure: values in, JSON out.
+//! What was found, for other programs: [`cyclonedx()`] (an SBOM that carries VEX) and [`sarif()`]. Pure: values in, JSON out.
 
 use crate::exposure::Reason;
 use fettle_core::Timestamp;

@@ -88,7 +88,7 @@ fn switch_off_at_work(hall: &mut Hall, id: &str, which: &[usize]) -> Result<(), 
         let mut still = Vec::new();
         for at in left {
             let host = hall.hosts[at].clone();
-            let working = "pgrep -f 'dpkg.*--configure|acme-web.postinst' > /dev/null";
+            let working = "pgrep -f '[d]pkg.*--configure|[a]cme-web.postinst' > /dev/null";
             if host.sh(working)?.success() {
                 host.kill()?;
                 hall.count(!host.is_running(), &format!("{} switched off", host.name()));
