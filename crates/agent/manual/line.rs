@@ -23,9 +23,9 @@ pub(crate) fn command() -> Command {
         .disable_version_flag(true)
         .arg(Arg::new("version").long("version").action(ArgAction::Version).help("Print the version"))
         .arg(
-            place("output", "FORMAT", "For people, or JSON for programs")
+            place("output", "FORMAT", "For people, or JSON for programs; scan writes SARIF and CycloneDX too")
                 .short('o')
-                .value_parser(["text", "json"])
+                .value_parser(["text", "json", "sarif", "cyclonedx"])
                 .global(true),
         )
         .subcommands(with_a_server())
@@ -56,7 +56,8 @@ fn alone() -> [Command; 8] {
         Command::new("scan").about("Where this host is exposed").args([
             feeds(),
             option("status", "FILE", "Judge the packages of a dpkg status file alone"),
-            option("release", "NAME", "The release that status file is of"),
+            option("sbom", "FILE", "Judge what a CycloneDX or SPDX document lists"),
+            option("release", "NAME", "The release that file is of"),
         ]),
         Command::new("feeds")
             .about("Vulnerability data of this host")

@@ -91,7 +91,7 @@ fn what_is_no_bill_of_materials_is_refused_and_says_why() {
         (br#"{"spdxVersion":"SPDX-3.0"}"#, "it is neither CycloneDX"),
         (
             br#"{"bomFormat":"CycloneDX","components":[{"purl":1}]}"#,
-            "it is malformed at line 1, column 5",
+            "it is malformed at line 1, column 48",
         ),
     ] {
         let error = parse(bytes).unwrap_err().to_string();
