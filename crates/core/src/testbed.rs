@@ -211,15 +211,19 @@ impl TestReport {
             compared: 0,
         }
     }
-}
 
-impl TestReport {
     /// Why it was ended before it had come to its end, where something else was wanted of its worker.
     pub fn interruption(&self) -> Option<&str> {
         match &self.verdict {
             Verdict::NotTested { code, message, .. } if code == INTERRUPTED => Some(message),
             _ => None,
         }
+    }
+
+    /// Is its work asked for again by itself, where with it so many tests in a row were interrupted? One that was says
+    /// nothing about the change; but not for ever.
+    pub fn is_asked_again(&self, interrupted: u32) -> bool {
+        self.interruption().is_some() && interrupted <= ASKED_AGAIN
     }
 }
 

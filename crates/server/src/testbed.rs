@@ -9,8 +9,7 @@ use fettle_core::assignment::{Assignment, Order};
 use fettle_core::host::Host;
 use fettle_core::plan::Plan;
 use fettle_core::testbed::{
-    self, ASKED_AGAIN, Coverage, TestOrder, TestReport, TestState, TestbedRule, Tested, Tests,
-    Verdict, Work,
+    self, Coverage, TestOrder, TestReport, TestState, TestbedRule, Tested, Tests, Verdict, Work,
 };
 use fettle_core::{AssignmentId, HostId, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::tests::{self as stored, TestRecord};
@@ -398,10 +397,8 @@ pub(crate) fn tested(app: &App, host: &HostId, told: &Told) -> Result<TestedRepl
         if !stored::end(tx, record.number, &told.report)? {
             return Ok(None);
         }
-        // It says nothing about the change: asked again by itself, but not for ever.
-        if told.report.interruption().is_some()
-            && stored::interruptions(tx, &record.work, record.number)?.0 <= ASKED_AGAIN
-        {
+        let (interrupted, _) = stored::interruptions(tx, &record.work, record.number)?;
+        if told.report.is_asked_again(interrupted) {
             stored::ask(tx, record.plan, &record.work, &record.host, &record.like)?;
         }
         let plan = plans::get(tx, record.plan)?;

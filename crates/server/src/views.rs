@@ -129,7 +129,7 @@ pub(crate) fn plan(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> 
     let record = stored_policies::by_digest(view, &plan.policy, plan.policy_digest)?;
     let policy = record.map(|r| crate::policies::parse(&r.text)).transpose()?;
     let roles = stored_hosts::labelled(view, ROLE)?;
-    let filesystems = stored_hosts::filesystems(view)?;
+    let filesystems = stored_hosts::filesystems(view, |id| plan.hosts.contains_key(id))?;
     let (needs, spent) = (needs(view, plan)?, transactions::spent(view, LEARNED_FROM)?);
     let input = ReportInput {
         plan,

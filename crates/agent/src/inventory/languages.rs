@@ -10,7 +10,7 @@
 //! | PyPI | `*.dist-info/METADATA`, `*.egg-info` | `dist-packages` and `site-packages` of `/usr/lib/python*`, of root's own |
 //! | npm | `package.json` below `node_modules` | `/usr/lib/node_modules` |
 //! | RubyGems | `specifications/*.gemspec` | `/var/lib/gems`, `/usr/lib/ruby/gems` |
-//! | crates.io | `.crates2.json` | `/root/.cargo` |
+//! | crates.io | `.crates2.json` | `.cargo` in root's home |
 //! | Maven | `META-INF/maven/…/pom.properties` in jar, war and ear files, and in those inside of them | `/usr/share/java`, Tomcat's directories |
 //!
 //! and all of them anywhere below `/usr/local`, `/opt` and `/srv`.

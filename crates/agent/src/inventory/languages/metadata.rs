@@ -55,13 +55,14 @@ pub(super) fn cargo(bytes: &[u8]) -> Vec<(String, String)> {
         installs: BTreeMap<String, serde::de::IgnoredAny>,
     }
     let Ok(Installs { installs }) = serde_json::from_slice(bytes) else { return Vec::new() };
-    // `ripgrep 13.0.0 (registry+https://github.com/rust-lang/crates.io-index)`
+    // `ripgrep 13.0.0 (registry+URL)`; older ones have the URL of a git index, later ones `sparse+URL`. Both, and mirrors
+    // under their name, have the registry's own name in it; what comes from elsewhere is nobody's advisory's.
     let read = |key: &String| {
         let mut words = key.split(' ');
         let (name, version, from) = (words.next()?, words.next()?, words.next()?);
         let from = from.trim_matches(['(', ')']);
-        let public = (from.starts_with("registry+") && from.ends_with("/crates.io-index"))
-            || from == "sparse+https://index.crates.io/";
+        let by_index = from.starts_with("registry+") || from.starts_with("sparse+");
+        let public = by_index && from.contains("crates.io");
         public.then(|| (name.to_owned(), version.to_owned()))
     };
     installs.keys().filter_map(read).collect()
@@ -101,9 +102,9 @@ mod tests {
         let said = b"  s.name = 'puma'\n  s.version = Gem::Version.new(\"6.0.0\")\n";
         assert_eq!(gem(said), pair("puma", "6.0.0"));
         let said = br#"{"installs": {
-            "ripgrep 13.0.0 (registry+https://github.com/rust-lang/crates.io-index)": {"bins": ["rg"]},
-            "own 0.1.0 (path+file:///src/own)": {}, "odd": {},
-            "fd-find 8.7.0 (sparse+https://index.crates.io/)": {} }}"#;
+            "ripgrep 13.0.0 (registry+https://git.example.org/crates.io-index)": {"bins": ["rg"]},
+            "own 0.1.0 (path+file:///src/own)": {}, "odd": {}, "ours 1.0.0 (sparse+https://cargo.example.org/)": {},
+            "fd-find 8.7.0 (sparse+https://crates.io.example.org/)": {} }}"#;
         assert_eq!(
             cargo(said),
             [pair("fd-find", "8.7.0").unwrap(), pair("ripgrep", "13.0.0").unwrap()]

@@ -89,29 +89,51 @@ fn what_every_installer_left_is_found_where_it_is_installed_for_all() {
         pom("org.a", "b", "1.0").as_bytes(),
         true,
     )]);
-    host.write("usr/local/lib/python3.11/dist-packages/Jinja2-3.1.2.dist-info/METADATA", python("Jinja2", "3.1.2"))
-        .write("usr/lib/python3/dist-packages/six-1.16.0.egg-info/PKG-INFO", python("six", "1.16.0"))
-        .write("usr/lib/python3/dist-packages/old-1.egg-info", python("old", "1"))
-        .write("opt/app/venv/lib/python3.9/site-packages/requests-2.19.1.dist-info/METADATA", python("requests", "2.19.1"))
-        .write("usr/local/lib/node_modules/lodash/package.json", node("lodash", "4.17.20"))
-        .write("usr/lib/node_modules/@babel/core/package.json", node("@babel/core", "7.0.0"))
-        .write("opt/web/node_modules/a/node_modules/b/package.json", node("b", "1.0.0"))
-        // No package: a directory of its sources.
-        .write("opt/web/node_modules/a/lib/package.json", node("nothing", "1.0.0"))
-        .write("opt/web/package.json", node("the-app-itself", "1.0.0"))
-        .write("var/lib/gems/3.1.0/specifications/rack-2.2.4.gemspec", "  s.name = \"rack\".freeze\n  s.version = \"2.2.4\"\n")
-        .write("var/lib/gems/3.1.0/specifications/default/json-2.6.1.gemspec", "  s.name = \"json\"\n  s.version = \"2.6.1\"\n")
-        .write("root/.cargo/.crates2.json", r#"{"installs":{"ripgrep 13.0.0 (registry+https://github.com/rust-lang/crates.io-index)":{}}}"#)
-        .write("opt/app/lib/app.jar", zip(&[
+    host.write(
+        "usr/local/lib/python3.11/dist-packages/Jinja2-3.1.2.dist-info/METADATA",
+        python("Jinja2", "3.1.2"),
+    )
+    .write("usr/lib/python3/dist-packages/six-1.16.0.egg-info/PKG-INFO", python("six", "1.16.0"))
+    .write("usr/lib/python3/dist-packages/old-1.egg-info", python("old", "1"))
+    .write(
+        "opt/app/venv/lib/python3.9/site-packages/requests-2.19.1.dist-info/METADATA",
+        python("requests", "2.19.1"),
+    )
+    .write("usr/local/lib/node_modules/lodash/package.json", node("lodash", "4.17.20"))
+    .write("usr/lib/node_modules/@babel/core/package.json", node("@babel/core", "7.0.0"))
+    .write("opt/web/node_modules/a/node_modules/b/package.json", node("b", "1.0.0"))
+    // No package: a directory of its sources.
+    .write("opt/web/node_modules/a/lib/package.json", node("nothing", "1.0.0"))
+    .write("opt/web/package.json", node("the-app-itself", "1.0.0"))
+    .write(
+        "var/lib/gems/3.1.0/specifications/rack-2.2.4.gemspec",
+        "  s.name = \"rack\".freeze\n  s.version = \"2.2.4\"\n",
+    )
+    .write(
+        "var/lib/gems/3.1.0/specifications/default/json-2.6.1.gemspec",
+        "  s.name = \"json\"\n  s.version = \"2.6.1\"\n",
+    )
+    .write(
+        &format!("{}/.crates2.json", walk::CARGO),
+        r#"{"installs":{"ripgrep 13.0.0 (registry+https://git.example.org/crates.io-index)":{}}}"#,
+    )
+    .write(
+        "opt/app/lib/app.jar",
+        zip(&[
             ("META-INF/MANIFEST.MF", b"Manifest-Version: 1.0\n", true),
-            ("META-INF/maven/org.apache.logging.log4j/log4j-core/pom.properties", log4j.as_bytes(), true),
+            (
+                "META-INF/maven/org.apache.logging.log4j/log4j-core/pom.properties",
+                log4j.as_bytes(),
+                true,
+            ),
             ("BOOT-INF/lib/b-1.0.jar", &inner, false),
             ("BOOT-INF/lib/packed.jar", &inner, true),
-        ]));
+        ]),
+    );
     assert_eq!(
         host.names(),
         [
-            "cargo/ripgrep 13.0.0 /root/.cargo/.crates2.json",
+            &format!("cargo/ripgrep 13.0.0 /{}/.crates2.json", walk::CARGO),
             "gem/json 2.6.1 /var/lib/gems/3.1.0/specifications/default/json-2.6.1.gemspec",
             "gem/rack 2.2.4 /var/lib/gems/3.1.0/specifications/rack-2.2.4.gemspec",
             "maven/org.a:b 1.0 /opt/app/lib/app.jar!/BOOT-INF/lib/b-1.0.jar",

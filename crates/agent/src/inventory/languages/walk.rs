@@ -10,6 +10,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// Where `cargo install` puts what root installs.
+pub(super) const CARGO: &str = "root/.cargo";
+
 /// Directories, and how many levels of directories below them are looked into. A last part `NAME*` stands for all that begin so.
 const ROOTS: &[(&str, usize)] = &[
     ("usr/lib/python*", 1),
@@ -19,7 +22,7 @@ const ROOTS: &[(&str, usize)] = &[
     ("usr/share/java", 2),
     ("usr/share/tomcat*", 3),
     ("var/lib/tomcat*", 6),
-    ("root/.cargo", 0),
+    (CARGO, 0),
     ("root/.local/lib", 2),
     ("usr/local", 16),
     ("opt", 16),

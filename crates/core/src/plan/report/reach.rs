@@ -220,20 +220,10 @@ pub(super) fn durations(input: &ReportInput<'_>) -> Vec<Option<Expected>> {
         let it = expected(input.spent, changes.len() as u64, work_key(changes));
         for wave in waves.keys() {
             let Some(known) = out.get_mut(*wave as usize) else { continue };
-            *known = (*known).max_by_long(it);
+            *known = [*known, it].into_iter().flatten().max_by_key(|it| it.long_seconds);
         }
     }
     out
-}
-
-trait Longer {
-    fn max_by_long(self, other: Self) -> Self;
-}
-
-impl Longer for Option<Expected> {
-    fn max_by_long(self, other: Self) -> Self {
-        [self, other].into_iter().flatten().max_by_key(|it| it.long_seconds)
-    }
 }
 
 /// How long a wave may be at work, its bake not counted: its hosts go together as far as budgets let them, and in a
