@@ -19,6 +19,8 @@ pub mod sockets;
 pub mod units;
 pub mod upgrades;
 
+pub use languages::Age;
+
 /// What this system calls itself.
 ///
 /// # Errors
@@ -39,8 +41,9 @@ pub fn of_packages(os: Os, packages: Vec<Package>, gap: &str) -> Inventory {
     }
 }
 
-/// Takes the whole inventory. Sorted throughout: a host that did not change gives the same bytes again.
-pub fn collect(settings: &Settings) -> Inventory {
+/// Takes the whole inventory. Sorted throughout: a host that did not change gives the same bytes again. `age`: of what
+/// takes long to look for, the packages of languages.
+pub fn collect(settings: &Settings, age: Age) -> Inventory {
     let mut gaps = Vec::new();
     let os = or_gap(os::read(settings), "operating system", &mut gaps);
     let database = or_gap(dpkg::Database::read(settings), "installed packages", &mut gaps);
@@ -56,7 +59,7 @@ pub fn collect(settings: &Settings) -> Inventory {
     let listeners = or_gap(sockets::listeners(), "listening sockets", &mut gaps);
     let mapped = or_gap(processes::survey(settings), "files that processes map", &mut gaps);
     gaps.extend(mapped.gaps);
-    let languages = languages::installed(settings, languages::Limits::default());
+    let languages = languages::installed(settings, languages::Limits::default(), age);
     gaps.extend(languages.gaps);
     let upgrades = or_gap(
         upgrades::offered(settings, &database, &architecture),

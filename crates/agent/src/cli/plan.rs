@@ -191,7 +191,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
         accept_missing.push(missing_symbol(&text)?);
     }
     let names: Vec<String> = words.rest()?;
-    let inventory = inventory::collect(settings);
+    let inventory = inventory::collect(settings, inventory::Age::Recent);
     let feeds = proof::absolute(Path::new(feeds.as_deref().unwrap_or(scan::FEEDS)));
     let (findings, blind) = exposed(&inventory, &feeds, names_feeds)?;
     let apt = Apt::new(settings);
@@ -404,7 +404,7 @@ mod tests {
     fn what_the_named_ones_need_comes_along_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let settings = Settings { root: root.path().to_owned(), ..Settings::default() };
-        let mut inventory = inventory::collect(&settings);
+        let mut inventory = inventory::collect(&settings, inventory::Age::Recent);
         inventory.upgrades = ["bash", "held", "libssl3", "nginx", "nginx-common"]
             .map(|n| Shared::from(upgrade(n)))
             .into();

@@ -81,7 +81,7 @@ pub(super) fn known_before(settings: &Settings) -> Vec<Finding> {
 /// Judges again, after a change. `None`: nothing was known that it could have fixed.
 pub(super) fn judge(settings: &Settings, id: &TransactionId) -> Option<Result<Proof, Problem>> {
     let exposed = Exposed::read(settings, id.as_str()).filter(|e| !e.findings.is_empty())?;
-    let inventory = inventory::collect(settings);
+    let inventory = inventory::collect(settings, inventory::Age::Recent);
     let judged = scan::judge(&inventory, &scan::own_name(), &exposed.feeds, &exposed.findings);
     Some(judged.map(|(now, _)| compare(&exposed.findings, &now.findings, &inventory)))
 }
@@ -201,7 +201,7 @@ mod tests {
         use FindingState::{Fixed, Open, PendingReboot, PendingRestart};
         let root = tempfile::tempdir().unwrap();
         let settings = Settings { root: root.path().to_owned(), ..Settings::default() };
-        let mut inventory = inventory::collect(&settings);
+        let mut inventory = inventory::collect(&settings, inventory::Age::Recent);
         inventory.stale = vec![StaleProcess {
             unit: "db.service".into(),
             process: "db".into(),

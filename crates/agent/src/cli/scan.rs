@@ -55,11 +55,16 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
         Some(other) => {
             return Err(usage(format!("--only takes packages or processes, not `{other}`")));
         }
-        None if compact => serde_json::to_writer(&mut out, &inventory::collect(settings))
-            .map_err(|e| io(e.into()))?,
+        None if compact => {
+            serde_json::to_writer(&mut out, &inventory::collect(settings, inventory::Age::Recent))
+                .map_err(|e| io(e.into()))?
+        }
         None => {
-            serde_json::to_writer_pretty(&mut out, &inventory::collect(settings))
-                .map_err(|e| io(e.into()))?;
+            serde_json::to_writer_pretty(
+                &mut out,
+                &inventory::collect(settings, inventory::Age::Now),
+            )
+            .map_err(|e| io(e.into()))?;
             writeln!(out).map_err(io)?;
         }
     }
@@ -83,7 +88,7 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
         (None, None) if release.is_some() => {
             return Err(usage("--release goes with --status or --sbom".into()));
         }
-        (None, None) => inventory::collect(settings),
+        (None, None) => inventory::collect(settings, inventory::Age::Now),
     };
     // What was found here before says nothing of another system.
     let before = if elsewhere { Vec::new() } else { proof::known_before(settings) };

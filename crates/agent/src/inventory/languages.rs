@@ -19,12 +19,14 @@ use super::dpkg::Owners;
 use crate::settings::Settings;
 use fettle_core::language::LanguagePackage;
 use fettle_vuln::exposure::LANGUAGES_GAP;
+use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 mod archive;
 mod metadata;
+mod recent;
 mod walk;
 
 /// How much is looked at.
@@ -63,7 +65,17 @@ pub struct Found {
     pub gaps: Vec<String>,
 }
 
+/// How old what is told may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// It is looked at now: for somebody who asks.
+    Now,
+    /// The last look does, for a hundred times as long as it took: for what is asked often.
+    Recent,
+}
+
 /// A package, and the file on this host that says so.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Candidate {
     package: LanguagePackage,
     /// As the host calls it.
@@ -71,8 +83,13 @@ struct Candidate {
 }
 
 /// Looks for them.
-pub fn installed(settings: &Settings, limits: Limits) -> Found {
-    let (candidates, mut gaps) = walk::all(settings, limits);
+pub fn installed(settings: &Settings, limits: Limits, age: Age) -> Found {
+    let place = recent::place(settings);
+    let look = match age {
+        Age::Now => recent::anew(settings, limits, place.as_deref()),
+        Age::Recent => recent::last(settings, limits, place.as_deref()),
+    };
+    let recent::Look { found: candidates, mut gaps, .. } = look;
     let wanted = candidates.iter().map(|c| c.file.as_os_str().as_bytes());
     let owners = match Owners::find(settings, wanted) {
         Ok(owners) => owners,

@@ -63,7 +63,7 @@ fn test(settings: &Settings, order: &TestOrder) -> TestReport {
 impl Test<'_> {
     /// Gives the verdict, either way.
     fn run(&mut self) -> Result<Verdict, Verdict> {
-        let seen = inventory::collect(self.settings);
+        let seen = inventory::collect(self.settings, inventory::Age::Recent);
         self.report.mirror = mirror(self.order, &seen);
         self.changed_are_mirrored()?;
         if !self.order.held.is_empty() {

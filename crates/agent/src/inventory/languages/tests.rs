@@ -17,7 +17,8 @@ impl Host {
         self
     }
     fn find(&self, limits: Limits) -> Found {
-        installed(&Settings { root: self.root.path().to_owned(), ..Settings::default() }, limits)
+        let settings = Settings { root: self.root.path().to_owned(), ..Settings::default() };
+        installed(&settings, limits, Age::Now)
     }
     fn names(&self) -> Vec<String> {
         let found = self.find(Limits::default());
