@@ -44,7 +44,11 @@ pub(crate) fn agent() -> Result<PathBuf> {
         .args(["--bin", "fettle-agent", "--target", &triple, "--"])
         .arg(format!("-Clink-arg=-Wl,-T,{}", script.display()))
         .arg("-Clink-arg=-Wl,--no-eh-frame-hdr")
-        .env("RUSTFLAGS", format!("-Ctarget-feature=+crt-static {}", same_paths()));
+        // The script sorts code by the names of its modules, and only these names say them for every function.
+        .env(
+            "RUSTFLAGS",
+            format!("-Ctarget-feature=+crt-static -Csymbol-mangling-version=v0 {}", same_paths()),
+        );
     if relocates_by_relr() {
         // Three bytes in a hundred of the program, all of which every start would read.
         command.arg("-Clink-arg=-Wl,--pack-dyn-relocs=relr");
