@@ -247,6 +247,7 @@ fn listed(file: &Path, release: Option<String>) -> Result<Inventory, Problem> {
     }
     let mut inventory = inventory::of_packages(os, sbom.packages, ONLY_PACKAGES);
     inventory.languages = sbom.languages;
+    inventory.roots = sbom.roots;
     if sbom.left_out > 0 {
         let gap = format!("{} components without a package URL that can be judged", sbom.left_out);
         inventory.gaps.push(gap);

@@ -103,7 +103,8 @@ pub(super) fn is_kernel_image(binary: &str) -> bool {
     binary.starts_with("linux-image-")
 }
 
-fn has_gap(inventory: &Inventory, beginnings: &[&str]) -> bool {
+/// Is there a gap that begins with one of these?
+pub(super) fn has_gap(inventory: &Inventory, beginnings: &[&str]) -> bool {
     inventory.gaps.iter().any(|gap| beginnings.iter().any(|b| gap.starts_with(b)))
 }
 

@@ -3,6 +3,7 @@
 use super::carry::{Carried, Known, carry};
 use super::catalogue::{Catalogue, Statement};
 use super::facts::{Group, HostFacts, SourceFacts};
+use super::roots::{systems, together};
 use super::vendor::release_name;
 use super::{Coverage, Doubt, Exception, HostView, Judgement, Verdict};
 use fettle_core::HostId;
@@ -10,6 +11,7 @@ use fettle_core::advisory::{AdvisoryStatus, Ranking};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::Os;
 use fettle_core::language::Ecosystem;
+use std::collections::BTreeMap;
 
 /// One vulnerability of one source package, as it stands for every host with these facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,12 +207,20 @@ impl Catalogue {
         }
     }
 
-    /// Judges one host. Deterministic: equal input, equal output.
+    /// Judges one host and the roots on it. Deterministic: equal input, equal output.
     pub fn judge(&self, view: &HostView<'_>) -> Judgement {
-        self.judge_by(&HostFacts::read(view.inventory), view)
+        let nothing = BTreeMap::new();
+        let judged = systems(view).into_iter().map(|system| {
+            let view = system.view(view, &nothing);
+            let judgement = self.judge_by(&HostFacts::read(view.inventory), &view);
+            (system.root.map(Into::into), judgement)
+        });
+        // Invariant: the host itself is among its systems.
+        together(view, judged.collect::<Vec<_>>())
+            .unwrap_or_else(|| self.judge_by(&HostFacts::read(view.inventory), view))
     }
 
-    /// The same, by facts that were read before.
+    /// Judges one system by facts that were read before.
     pub(super) fn judge_by(&self, facts: &HostFacts, view: &HostView<'_>) -> Judgement {
         let release = release_name(&view.inventory.os);
         let (mut findings, mut doubts, mut judged) = (Vec::new(), Vec::new(), Vec::new());
@@ -233,6 +243,7 @@ impl Catalogue {
         findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
         Judgement {
             coverage: self.coverage(&view.inventory.os, facts),
+            roots: BTreeMap::new(),
             findings,
             withdrawn,
             doubts,

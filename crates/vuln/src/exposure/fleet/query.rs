@@ -7,6 +7,7 @@ use crate::exposure::Coverage;
 use crate::exposure::carry::Carried;
 use crate::exposure::catalogue::Catalogue;
 use crate::exposure::judge::{Hit, affected, carried_finding, finding, state_with};
+use crate::exposure::roots::named;
 use crate::exposure::vendor::release_name;
 use fettle_core::HostId;
 use fettle_core::advisory::Ranking;
@@ -85,6 +86,17 @@ impl FleetIndex {
         &self.catalogue
     }
 
+    /// Slots of hosts: a root on a host stands for the host.
+    fn of_hosts(&self, mut slots: RoaringBitmap) -> RoaringBitmap {
+        let roots = &slots & &self.roots;
+        if !roots.is_empty() {
+            slots -= &roots;
+            let owner = |slot| Some(self.hosts.get(slot as usize)?.as_ref()?.owner);
+            slots.extend(roots.iter().filter_map(owner));
+        }
+        slots
+    }
+
     /// How many hosts there are.
     pub fn host_count(&self) -> usize {
         self.slots.len()
@@ -115,6 +127,11 @@ impl FleetIndex {
     pub fn totals_of(&self, host: &HostId) -> Option<Totals> {
         let mut totals = Totals::default();
         totals.add(&self.part_of(self.record(host)?));
+        for (_, slot) in self.roots_of(host) {
+            if let Some(root) = self.hosts.get(slot as usize).and_then(Option::as_ref) {
+                totals.add(&self.part_of(root));
+            }
+        }
         Some(totals)
     }
 
@@ -141,7 +158,7 @@ impl FleetIndex {
                 hosts.insert(slot as u32);
             }
         }
-        hosts
+        self.of_hosts(hosts)
     }
 
     /// Is a vulnerability ruled out in every source package of a host that has it?
@@ -162,7 +179,13 @@ impl FleetIndex {
                 subject.hosts.iter().filter_map(|slot| self.hosts.get(slot as usize)?.as_ref())
             {
                 found.extend(self.hits_about(subject, id).map(|hit| {
-                    finding(&self.catalogue, &record.id, &subject.facts, hit, &record.accepted)
+                    record.named(finding(
+                        &self.catalogue,
+                        &record.id,
+                        &subject.facts,
+                        hit,
+                        &record.accepted,
+                    ))
                 }));
             }
         }
@@ -170,7 +193,8 @@ impl FleetIndex {
             let release = release_name(&record.os);
             let about = record.carried.iter().filter(|c| c.id.as_ref() == id);
             found.extend(about.map(|c| {
-                carried_finding(&self.catalogue, &release, &record.id, c, &record.accepted)
+                let (id, accepted) = (&record.id, &record.accepted);
+                record.named(carried_finding(&self.catalogue, &release, id, c, accepted))
             }));
         }
         found.sort_by(|a, b| (&a.host, &a.source).cmp(&(&b.host, &b.source)));
@@ -210,6 +234,11 @@ impl FleetIndex {
                     sum.fixable |= &*hosts;
                 }
                 sum.hosts |= &*hosts;
+            }
+        }
+        for sum in sums.values_mut() {
+            for slots in [&mut sum.hosts, &mut sum.in_use, &mut sum.exposed, &mut sum.fixable] {
+                *slots = self.of_hosts(std::mem::take(slots));
             }
         }
         let mut order: Vec<(u32, Sum)> =
@@ -287,6 +316,16 @@ impl FleetIndex {
             }),
         );
         findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
-        findings
+        findings.into_iter().map(|f| record.named(f)).collect()
+    }
+}
+
+impl HostRecord {
+    /// A finding under the name that it has on the host.
+    fn named(&self, finding: Finding) -> Finding {
+        match self.root.as_deref() {
+            None => finding,
+            root => Finding { source: named(root, &finding.source), ..finding },
+        }
     }
 }
