@@ -8,7 +8,7 @@
 use super::{Words, scan};
 use fettle_core::{Problem, ProblemKind, Timestamp};
 use fettle_vuln::compact::{self, Extent, Head, PREFIX, Section, Unusable};
-use fettle_vuln::exposure::{Catalogue, HostView, Judgement, release_name};
+use fettle_vuln::exposure::{Catalogue, HostView, Judgement};
 use fettle_vuln::feed::Feed;
 use fettle_vuln::feed::vex::VexStatement;
 use fettle_vuln::snapshot::{self, Feeds};
