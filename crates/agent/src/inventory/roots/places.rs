@@ -15,7 +15,9 @@ pub(super) fn machines(settings: &Settings, gaps: &mut Vec<String>) -> Vec<Candi
     let mut found = Vec::new();
     for name in names(&directory, "machines", gaps) {
         if let Some(image) = name.strip_suffix(".raw") {
-            gaps.push(format!("{ROOTS_GAP}: machine {image} is an image file, which is not opened"));
+            gaps.push(format!(
+                "{ROOTS_GAP}: machine {image} is an image file, which is not opened"
+            ));
         } else if !name.starts_with('.') && directory.join(&name).is_dir() {
             found.push(candidate(RootKind::Nspawn, &name, directory.join(&name)));
         }

@@ -1,7 +1,7 @@
 //! Processes that have another root than this host's, and whose that is.
 
-use super::tree::identity;
 use super::Candidate;
+use super::tree::identity;
 use crate::inventory::processes;
 use fettle_core::root::RootKind;
 use std::collections::BTreeMap;
@@ -46,9 +46,8 @@ pub(super) fn join(candidates: &mut Vec<Candidate>) {
         }
         let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         let Some(keeper) = keeper(&cgroup) else { continue };
-        let (processes, _) = found
-            .entry(keeper)
-            .or_insert_with(|| (Processes { pid, began: Vec::new() }, root));
+        let (processes, _) =
+            found.entry(keeper).or_insert_with(|| (Processes { pid, began: Vec::new() }, root));
         if processes.began.len() < MOST {
             processes.began.extend(began(pid, booted));
         }
@@ -102,9 +101,8 @@ fn keeper(cgroup: &str) -> Option<Keeper> {
         return Some(Keeper { kind, id });
     }
     let machine = parts().find_map(|part| {
-        let of_template = |p: &str| {
-            Some(p.strip_prefix("systemd-nspawn@")?.strip_suffix(".service")?.to_owned())
-        };
+        let of_template =
+            |p: &str| Some(p.strip_prefix("systemd-nspawn@")?.strip_suffix(".service")?.to_owned());
         let of_scope =
             |p: &str| Some(p.strip_prefix("machine-")?.strip_suffix(".scope")?.to_owned());
         of_template(part).or_else(|| of_scope(part))

@@ -8,7 +8,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 const RELEASE: &str = "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n";
 
 fn status(name: &str, version: &str) -> String {
-    format!("Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n\n")
+    format!(
+        "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {version}\n\n"
+    )
 }
 
 fn write(root: &Path, path: &str, text: impl AsRef<[u8]>) {
@@ -72,7 +74,10 @@ fn a_container_of_docker_that_does_not_run_is_read_from_its_layers() {
         [("docker:web example/web:1 12".to_owned(), vec!["libssl3 3.0.11-1".to_owned()])]
     );
     let root = &found(&settings).roots[0];
-    assert_eq!((root.location.as_str(), root.running), ("/var/lib/docker/overlay2/own/diff", false));
+    assert_eq!(
+        (root.location.as_str(), root.running),
+        ("/var/lib/docker/overlay2/own/diff", false)
+    );
     assert_eq!(root.architecture, "amd64");
     // What an upper layer has counts, and the container's own most.
     write(&layers, "upper/diff/var/lib/dpkg/status", status("libssl3", "3.0.14-1"));
@@ -158,7 +163,10 @@ fn a_hostile_root_does_not_lead_out_of_itself() {
     write(&machine, "etc/os-release", RELEASE);
     let outside = dir.path().join("outside");
     let tries: [(&str, Box<dyn Fn(&Path)>); 7] = [
-        ("a link to an absolute path", Box::new(|m: &Path| symlink(&outside, m.join("var")).unwrap())),
+        (
+            "a link to an absolute path",
+            Box::new(|m: &Path| symlink(&outside, m.join("var")).unwrap()),
+        ),
         (
             "a link that climbs",
             Box::new(|m: &Path| symlink("../../../../outside/var", m.join("var")).unwrap()),
@@ -176,7 +184,8 @@ fn a_hostile_root_does_not_lead_out_of_itself() {
                 fs::create_dir_all(m.join("var/lib/dpkg")).unwrap();
                 let kind = rustix::fs::FileType::Fifo;
                 let mode = rustix::fs::Mode::RWXU;
-                rustix::fs::mknodat(rustix::fs::CWD, m.join("var/lib/dpkg/status"), kind, mode, 0).unwrap();
+                rustix::fs::mknodat(rustix::fs::CWD, m.join("var/lib/dpkg/status"), kind, mode, 0)
+                    .unwrap();
             }),
         ),
         (

@@ -46,7 +46,8 @@ impl Tree {
         let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let mount = rustix::fs::statx(&root, "", how, StatxFlags::MNT_ID)?.stx_mnt_id;
         let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
-        let kind = file_system(&mounts, mount).ok_or_else(|| other("its root is no mount of its"))?;
+        let kind =
+            file_system(&mounts, mount).ok_or_else(|| other("its root is no mount of its"))?;
         if DISTANT_NAMES.contains(&kind.split('.').next().unwrap_or_default()) {
             return Err(other(&format!("its root is on {kind}, which is not looked at")));
         }

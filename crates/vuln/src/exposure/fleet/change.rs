@@ -1,6 +1,6 @@
 //! Changes in, deltas out.
 
-use super::subjects::{Subject, Subjects};
+use super::subjects::{Sharing, Subject, Subjects};
 use super::{FleetIndex, HostRecord, Totals};
 use crate::exposure::carry::{Carried, Known, carry, kept as kept_as_it_was};
 use crate::exposure::catalogue::Catalogue;
@@ -266,8 +266,9 @@ impl FleetIndex {
     /// Takes the inventory of one system: a host without its roots, or a root.
     fn set_system(&mut self, root: Option<&Arc<str>>, view: &HostView<'_>) -> HostChange {
         let catalogue = self.catalogue.clone();
-        let facts = HostFacts::read(view.inventory);
         let release: Arc<str> = release_name(&view.inventory.os).into();
+        let mut sharing = Sharing { subjects: &self.subjects, release: &release };
+        let facts = HostFacts::read_by(view.inventory, &mut sharing);
         let owner = self.slot(view.host, None);
         let slot = self.slot(view.host, root);
         let old = self.hosts[slot as usize].take();
