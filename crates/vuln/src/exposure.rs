@@ -39,7 +39,7 @@ mod vendor;
 pub(crate) use catalogue::KeyedRange;
 pub use catalogue::{Catalogue, CatalogueInput, Cvss, Publication, Statement};
 pub use explain::{Explanation, Reason, Topic};
-pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Totals, Worst};
+pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Risk, Totals, Worst};
 pub use guard::Sudden;
 pub(crate) use part::{CompactPart, CompactStatement, CompactVulnerability, Wanted};
 pub use signed::vendor_source;

@@ -437,6 +437,11 @@ impl Catalogue {
         })
     }
 
+    /// Is a statement's vulnerability known to be exploited?
+    pub(crate) fn is_exploited(&self, statement: &Statement) -> bool {
+        self.vulnerabilities[statement.vulnerability as usize].kev.is_some()
+    }
+
     /// CISA's decision on a vulnerability.
     pub fn ssvc(&self, id: &str) -> Option<Ssvc> {
         let found = self.vulnerabilities.binary_search_by(|v| v.id.as_ref().cmp(id)).ok()?;

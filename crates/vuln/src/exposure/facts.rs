@@ -198,7 +198,9 @@ impl<'a> Told<'a> {
         let mut number = Number::default();
         number.text(&facts.source);
         let mut packages = 0_u64;
-        for (group, name) in facts.groups.iter().flat_map(|g| g.binaries.iter().map(move |b| (g, b))) {
+        for (group, name) in
+            facts.groups.iter().flat_map(|g| g.binaries.iter().map(move |b| (g, b)))
+        {
             let mut one = Number::default();
             one.text(&group.version.text);
             one.text(name);
@@ -225,7 +227,8 @@ impl<'a> Told<'a> {
             count += group.binaries.len();
             let mut names = group.binaries.iter();
             let (mut in_use, mut exposed) = (false, false);
-            for (_, name, its) in self.packages.iter().filter(|(v, ..)| **v == *group.version.text) {
+            for (_, name, its) in self.packages.iter().filter(|(v, ..)| **v == *group.version.text)
+            {
                 same = same && names.next().is_some_and(|known| **known == **name);
                 in_use |= its.in_use;
                 exposed |= its.exposed;
@@ -241,9 +244,14 @@ impl<'a> Told<'a> {
         let mut odd = BTreeSet::new();
         let mut keyed: BTreeMap<&str, Keyed> = BTreeMap::new();
         for (version, name, its) in &self.packages {
-            let key = keyed.entry(version.as_ref()).or_insert_with(|| Keyed::new(self.scheme, version));
+            let key =
+                keyed.entry(version.as_ref()).or_insert_with(|| Keyed::new(self.scheme, version));
             if self.scheme.check(version).is_err() {
-                let called = if Ecosystem::of_subject(&self.source).is_some() { &*self.source } else { *name };
+                let called = if Ecosystem::of_subject(&self.source).is_some() {
+                    &*self.source
+                } else {
+                    *name
+                };
                 odd.insert(Arc::from(format!("{called} {version}")));
             }
             let (names, uses) = groups.entry(key.clone()).or_default();

@@ -17,10 +17,12 @@ use std::sync::Arc;
 
 mod change;
 mod query;
+mod risk;
 mod subjects;
 
 pub use change::{CatalogueChange, FindingDelta, HostChange};
 pub use query::{Totals, Worst};
+pub use risk::Risk;
 
 use subjects::Subjects;
 
@@ -59,4 +61,6 @@ struct HostRecord {
     /// Sorted by source and vulnerability. Never a hit of one of the subjects.
     carried: Vec<Carried>,
     accepted: Vec<Exception>,
+    /// [`FleetIndex::risk_of`] it.
+    risk: Risk,
 }

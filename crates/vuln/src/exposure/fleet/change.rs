@@ -1,7 +1,7 @@
 //! Changes in, deltas out.
 
 use super::subjects::{Sharing, Subject, Subjects};
-use super::{FleetIndex, HostRecord, Totals};
+use super::{FleetIndex, HostRecord, Risk, Totals};
 use crate::exposure::carry::{Carried, Known, carry, kept as kept_as_it_was};
 use crate::exposure::catalogue::Catalogue;
 use crate::exposure::facts::HostFacts;
@@ -238,16 +238,20 @@ impl FleetIndex {
             self.totals.add(&after);
             self.note_exceptions(slot, !accepted.is_empty());
             let owner = self.slot(view.host, None);
-            self.hosts[slot as usize] = Some(HostRecord {
-                id: view.host.clone(),
-                root: Some(root.clone()),
-                owner,
-                os,
-                facts: HostFacts::read(&Inventory::default()),
-                subjects: Vec::new(),
-                carried,
-                accepted,
-            });
+            self.keep(
+                slot,
+                HostRecord {
+                    id: view.host.clone(),
+                    root: Some(root.clone()),
+                    owner,
+                    os,
+                    facts: HostFacts::read(&Inventory::default()),
+                    subjects: Vec::new(),
+                    carried,
+                    accepted,
+                    risk: Risk::default(),
+                },
+            );
             all.push((root, deltas(&before, &after)));
         }
         all
@@ -321,18 +325,28 @@ impl FleetIndex {
         }
         let coverage = catalogue.coverage(&view.inventory.os, &facts);
         self.note_exceptions(slot, !view.accepted.is_empty());
-        self.hosts[slot as usize] = Some(HostRecord {
-            id: view.host.clone(),
-            root: root.cloned(),
-            owner,
-            os: view.inventory.os.clone(),
-            facts: self.shared(facts, &joined),
-            subjects: joined,
-            carried,
-            accepted: view.accepted.to_vec(),
-        });
+        self.keep(
+            slot,
+            HostRecord {
+                id: view.host.clone(),
+                root: root.cloned(),
+                owner,
+                os: view.inventory.os.clone(),
+                facts: self.shared(facts, &joined),
+                subjects: joined,
+                carried,
+                accepted: view.accepted.to_vec(),
+                risk: Risk::default(),
+            },
+        );
         let deltas = deltas(&before, &after);
         HostChange { coverage, roots: BTreeMap::new(), deltas, withdrawn }
+    }
+
+    /// Puts a record into its slot, with its risk.
+    fn keep(&mut self, slot: u32, mut record: HostRecord) {
+        record.risk = self.risk_of(&record);
+        self.hosts[slot as usize] = Some(record);
     }
 
     /// Replaces a host's facts by the equal ones its subjects hold.
@@ -430,7 +444,7 @@ impl FleetIndex {
         record.accepted = accepted;
         self.note_exceptions(slot, !record.accepted.is_empty());
         let after = self.part_of(&record);
-        self.hosts[slot as usize] = Some(record);
+        self.keep(slot, record);
         self.totals.subtract(&before);
         self.totals.add(&after);
         Some(deltas(&before, &after))
@@ -490,8 +504,12 @@ impl FleetIndex {
                 let key = (named(root, &d.source), d.id, d.before, d.after);
                 grouped.entry(key).or_default().insert(record.owner);
             }
+            let same = places.is_empty() && carried == record.carried && carried.is_empty();
             record.carried = carried;
-            self.hosts[slot as usize] = Some(record);
+            match same {
+                true => self.hosts[slot as usize] = Some(record),
+                false => self.keep(slot, record),
+            }
         }
         self.totals = self.recount();
         let changes = grouped.into_iter().map(|((source, id, before, after), hosts)| {

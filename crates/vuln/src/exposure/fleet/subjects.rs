@@ -1,5 +1,6 @@
 //! Subjects: one source package as some hosts have it, judged once for all of them.
 
+use super::risk::{self, Risk};
 use crate::exposure::catalogue::Catalogue;
 use crate::exposure::facts::{Known, SourceFacts, Told};
 use crate::exposure::judge::{Hit, hits};
@@ -16,6 +17,8 @@ pub(super) struct Subject {
     pub(super) hits: Box<[Hit]>,
     /// Slots of the hosts.
     pub(super) hosts: RoaringBitmap,
+    /// What it adds to the risk of each of them.
+    pub(super) risk: Risk,
 }
 
 /// All subjects, each distinct one once.
@@ -54,12 +57,14 @@ impl Subjects {
         let place = match known {
             Some(place) => place,
             None => {
-                let subject = Subject {
+                let mut subject = Subject {
                     release: release.clone(),
                     facts: facts.clone(),
                     hits: hits(catalogue, release, facts).into(),
                     hosts: RoaringBitmap::new(),
+                    risk: Risk::default(),
                 };
+                subject.risk = risk::of_subject(catalogue, &subject);
                 let place = self.free.pop().unwrap_or(self.list.len() as u32);
                 for hit in &subject.hits {
                     self.by_vulnerability[catalogue.at(hit.statement).vulnerability as usize]
@@ -147,6 +152,11 @@ impl Subjects {
                     .insert(place as u32);
             }
             subject.hits = hits;
+            let before = std::mem::replace(&mut subject.risk, Risk::default());
+            subject.risk = risk::of_subject(new, subject);
+            if subject.risk != before {
+                changed.insert(place as u32);
+            }
         }
         changed
     }

@@ -272,6 +272,24 @@ fn a_real_database_of_berkeley_db_is_read() {
 }
 
 #[test]
+fn what_the_fuzzer_begins_with_is_read() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/rpm_database");
+    let names = |file: &str| {
+        let bytes = std::fs::read(corpus.join(file)).unwrap();
+        let at = bytes.windows(9).position(|w| w == b"LOG OF IT");
+        let (file, log) =
+            at.map_or((&bytes[..], None), |at| (&bytes[..at], Some(&bytes[at + 9..])));
+        let read = read(file, log).unwrap();
+        assert_eq!(read.left_out, 0);
+        read.packages.into_iter().map(|p| p.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names("berkeley-db"), ["zlib"]);
+    assert_eq!(names("ndb"), ["libz1", "long", "zlib"]);
+    assert_eq!(names("sqlite"), ["libz1", "long", "zlib"]);
+    assert_eq!(names("sqlite-with-log"), ["libz1", "zlib"]);
+}
+
+#[test]
 fn what_is_no_database_is_refused() {
     for bytes in [&b""[..], b"SQLite format 3\0", b"RpmP", &[0; 600], &[0xff; 600]] {
         assert!(read(bytes, None).is_err(), "{bytes:?}");
