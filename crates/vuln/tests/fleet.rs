@@ -505,7 +505,6 @@ proptest! {
         events in prop::collection::vec(
             prop_oneof![
                 6 => report_with_roots(),
-                1 => (0..3usize, exceptions()).prop_map(|(h, e)| Event::Exceptions(h, e)),
                 1 => (0..3usize).prop_map(Event::Remove),
             ],
             1..12,

@@ -92,7 +92,7 @@ pub fn installed(settings: &Settings, limits: Limits) -> Found {
     candidates.extend(places::machines(settings, &mut gaps));
     candidates.extend(places::schroot(settings));
     if settings.root == Path::new("/") {
-        running::join(&mut candidates);
+        running::join(&mut candidates, &mut gaps);
     }
     candidates.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     // One that is told twice runs in one of the two.

@@ -26,6 +26,10 @@ pub(super) struct Hit {
     pub(super) kernel: bool,
     /// Do the host's own sources offer a fixed version?
     pub(super) offered: bool,
+    /// Does something of what is affected run?
+    pub(super) in_use: bool,
+    /// Does it listen beyond loopback?
+    pub(super) exposed: bool,
 }
 
 /// Judges the statements of a release against the facts about one source package. By vulnerability.
@@ -72,7 +76,16 @@ fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Option<Hit> {
     if groups == 0 && !kernel {
         return None;
     }
-    Some(Hit { statement: place, state, groups, kernel, offered: is_offered(statement, facts) })
+    let its = || affected(statement, facts, groups);
+    Some(Hit {
+        statement: place,
+        state,
+        groups,
+        kernel,
+        offered: is_offered(statement, facts),
+        in_use: kernel || its().any(|g| g.in_use),
+        exposed: its().any(|g| g.exposed),
+    })
 }
 
 /// The installed versions that a statement is about, of which there are so many: the lowest ones, or those in its ranges.
@@ -129,8 +142,8 @@ pub(super) fn finding(
             .filter(|_| hit.state != FindingState::NoFixYet)
             .map(str::to_owned),
         offered: hit.offered,
-        in_use: kernel.is_some() || groups.iter().any(|g| g.in_use),
-        exposed: groups.iter().any(|g| g.exposed),
+        in_use: hit.in_use,
+        exposed: hit.exposed,
         urgency: statement.urgency.to_string(),
         ranking: catalogue.ranking(statement),
         class: String::new(),

@@ -35,7 +35,8 @@ pub(super) fn contents(
     let mut release = None;
     for path in ["etc/os-release", "usr/lib/os-release"] {
         if release.is_none() {
-            release = tree.bytes(path, OS_RELEASE)?;
+            // Where one of the two is a link to what cannot be had, the other counts.
+            release = tree.bytes(path, OS_RELEASE).unwrap_or_default();
         }
     }
     let Some(release) = release else { return Ok(None) };

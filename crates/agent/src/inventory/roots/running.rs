@@ -35,8 +35,9 @@ struct Keeper {
 }
 
 /// Says of each candidate whether it runs, and adds those that are known by their processes alone.
-pub(super) fn join(candidates: &mut Vec<Candidate>) {
+pub(super) fn join(candidates: &mut Vec<Candidate>, gaps: &mut Vec<String>) {
     let Some(own) = identity(Path::new("/")) else { return };
+    let mut nobodys: BTreeMap<(u32, u32, u64), u32> = BTreeMap::new();
     let booted = boot_time();
     let mut found: BTreeMap<Keeper, (Processes, Option<(u32, u32, u64)>)> = BTreeMap::new();
     for pid in processes::all() {
@@ -45,12 +46,28 @@ pub(super) fn join(candidates: &mut Vec<Candidate>) {
             continue;
         }
         let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        let Some(keeper) = keeper(&cgroup) else { continue };
+        let keeper = keeper(&cgroup);
+        // A service of this host counts its processes with the host. What counts its own is a system in itself, and the
+        // services in it are its own affair.
+        let is_system = || keeper.as_ref().is_none_or(|k| k.kind == RootKind::Chroot);
+        if is_system() && counts_its_own(pid) {
+            nobodys.extend(root.map(|root| (root, pid)));
+            continue;
+        }
+        let Some(keeper) = keeper else { continue };
         let (processes, _) =
             found.entry(keeper).or_insert_with(|| (Processes { pid, began: Vec::new() }, root));
         if processes.began.len() < MOST {
             processes.began.extend(began(pid, booted));
         }
+    }
+    if let Some(pid) = nobodys.values().next() {
+        // Without a name that lasts they cannot be listed: at every start they would be others.
+        gaps.push(format!(
+            "roots of no engine that is known: {}, one of them that of process {pid} ({})",
+            nobodys.len(),
+            processes::name(*pid)
+        ));
     }
     for (keeper, (processes, root)) in found {
         let known = candidates.iter_mut().find(|it| match it.kind {
@@ -80,6 +97,18 @@ pub(super) fn join(candidates: &mut Vec<Candidate>) {
     }
 }
 
+/// Is a process in a namespace of processes below this host's (pid_namespaces(7))? Then it has a number in each.
+fn counts_its_own(pid: u32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    has_several_numbers(&text)
+}
+
+/// By `NSpid` of proc_pid_status(5).
+fn has_several_numbers(status: &str) -> bool {
+    let told = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    told.is_some_and(|numbers| numbers.split_whitespace().count() > 1)
+}
+
 /// Whose a process is, by its control group (cgroups(7)).
 fn keeper(cgroup: &str) -> Option<Keeper> {
     let parts = || cgroup.lines().flat_map(|line| line.rsplit('/'));
@@ -105,7 +134,9 @@ fn keeper(cgroup: &str) -> Option<Keeper> {
             |p: &str| Some(p.strip_prefix("systemd-nspawn@")?.strip_suffix(".service")?.to_owned());
         let of_scope =
             |p: &str| Some(p.strip_prefix("machine-")?.strip_suffix(".scope")?.to_owned());
-        of_template(part).or_else(|| of_scope(part))
+        // LXC's is told like a machine of nspawn: it has a name, and no image.
+        let of_lxc = |p: &str| Some(p.strip_prefix("lxc.payload.")?.to_owned());
+        of_template(part).or_else(|| of_scope(part)).or_else(|| of_lxc(part))
     });
     if let Some(name) = machine {
         return Some(Keeper { kind: RootKind::Nspawn, id: unescaped(&name) });
@@ -174,6 +205,7 @@ mod tests {
                 of(RootKind::Nspawn, "build"),
             ),
             ("0::/machine.slice/machine-a\\x2db.scope\n".into(), of(RootKind::Nspawn, "a-b")),
+            ("0::/lxc.payload.mail/system.slice/x.service\n".into(), of(RootKind::Nspawn, "mail")),
             ("0::/system.slice/chrony.service\n".into(), of(RootKind::Chroot, "chrony.service")),
             ("0::/user.slice/session-1.scope\n".into(), None),
             (String::new(), None),
@@ -181,5 +213,12 @@ mod tests {
             assert_eq!(keeper(&cgroup), expected, "{cgroup}");
         }
         assert_eq!(unescaped("a\\x2db\\xzz\\x"), "a-b\\xzz\\x");
+    }
+
+    #[test]
+    fn what_counts_its_processes_itself_is_told_by_their_numbers() {
+        assert!(!has_several_numbers("Name:\tx\nNSpid:\t71\nThreads:\t1\n"));
+        assert!(has_several_numbers("Name:\tx\nNSpid:\t71\t1\n"));
+        assert!(!has_several_numbers(""));
     }
 }

@@ -125,6 +125,7 @@ impl Tree {
             return match within(only, path, ResolveFlags::IN_ROOT) {
                 Ok(there) => Ok(Place::Found(there)),
                 Err(Errno::NOENT | Errno::NOTDIR) => Ok(Place::Below),
+                Err(Errno::XDEV) => Err(other(&format!("{path} is on another mount"))),
                 Err(e) => Err(e.into()),
             };
         }

@@ -5,7 +5,7 @@ use super::{FleetIndex, HostRecord, Risk, Totals};
 use crate::exposure::carry::{Carried, Known, carry, kept as kept_as_it_was};
 use crate::exposure::catalogue::Catalogue;
 use crate::exposure::facts::HostFacts;
-use crate::exposure::judge::{finding, has_hit, state_with};
+use crate::exposure::judge::{Hit, finding, has_hit, state_with};
 use crate::exposure::roots::{self, named, roots_unknown, systems};
 use crate::exposure::vendor::release_name;
 use crate::exposure::{Coverage, Exception, HostView, Withdrawn};
@@ -14,6 +14,7 @@ use fettle_core::finding::{Finding, FindingState, Severity};
 use fettle_core::inventory::{Inventory, Os};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -55,10 +56,67 @@ pub struct CatalogueChange {
 /// Source and vulnerability → state and severity.
 pub(super) type Part = BTreeMap<(Arc<str>, Arc<str>), (FindingState, Severity)>;
 
+/// Hits of a subject: all of them, or those that another subject does not have alike.
+struct Hits<'a> {
+    subject: &'a Subject,
+    hits: Cow<'a, [Hit]>,
+}
+
+impl<'a> Hits<'a> {
+    fn all(subject: &'a Subject) -> Self {
+        Self { subject, hits: Cow::Borrowed(&subject.hits) }
+    }
+
+    /// Takes away what two subjects of the same source have alike: most of what a package had it has after its upgrade.
+    fn without_same(&mut self, other: &mut Hits<'a>) {
+        let (mut mine, mut its) = (Vec::new(), Vec::new());
+        let mut theirs = other.hits.iter().peekable();
+        for hit in self.hits.iter() {
+            while let Some(before) = theirs.next_if(|h| h.statement < hit.statement) {
+                its.push(*before);
+            }
+            match theirs.next_if(|h| h.statement == hit.statement) {
+                Some(same) if same.state == hit.state => {}
+                Some(changed) => {
+                    its.push(*changed);
+                    mine.push(*hit);
+                }
+                None => mine.push(*hit),
+            }
+        }
+        its.extend(theirs);
+        self.hits = mine.into();
+        other.hits = its.into();
+    }
+}
+
+/// Takes away what stays as it was, source by source.
+fn without_same<'a>(was: &mut [Hits<'a>], is: &mut [Hits<'a>]) {
+    let by = |hits: &Hits<'_>| (hits.subject.release.clone(), hits.subject.facts.source.clone());
+    let places: BTreeMap<(Arc<str>, Arc<str>), usize> =
+        is.iter().enumerate().map(|(place, hits)| (by(hits), place)).collect();
+    for was in was {
+        if let Some(place) = places.get(&by(was)) {
+            was.without_same(&mut is[*place]);
+        }
+    }
+}
+
 /// The findings of some subjects and of what is carried over.
 pub(super) fn part<'a>(
     catalogue: &Catalogue,
     subjects: impl Iterator<Item = &'a Subject>,
+    release: &str,
+    carried: &[Carried],
+    accepted: &[Exception],
+) -> Part {
+    let subjects: Vec<Hits<'_>> = subjects.map(Hits::all).collect();
+    part_by(catalogue, &subjects, release, carried, accepted)
+}
+
+fn part_by(
+    catalogue: &Catalogue,
+    subjects: &[Hits<'_>],
     release: &str,
     carried: &[Carried],
     accepted: &[Exception],
@@ -72,7 +130,7 @@ pub(super) fn part<'a>(
         part.insert((carried.source.clone(), carried.id.clone()), (state, severity));
     }
     for subject in subjects {
-        for hit in &subject.hits {
+        for hit in subject.hits.iter() {
             let statement = catalogue.at(hit.statement);
             let state = state_with(hit.state, &statement.id, &statement.source, accepted);
             part.insert(
@@ -120,9 +178,9 @@ fn deltas(before: &Part, after: &Part) -> Vec<FindingDelta> {
 }
 
 /// What is known of a host's findings in these subjects.
-fn known(catalogue: &Catalogue, record: &HostRecord, subjects: &[&Subject]) -> Vec<Known> {
-    let of = |s: &Subject, hit| {
-        Known::from(&finding(catalogue, &record.id, &s.facts, hit, &record.accepted))
+fn known(catalogue: &Catalogue, record: &HostRecord, subjects: &[Hits<'_>]) -> Vec<Known> {
+    let of = |s: &Hits<'_>, hit| {
+        Known::from(&finding(catalogue, &record.id, &s.subject.facts, hit, &record.accepted))
     };
     let mut known: Vec<Known> =
         subjects.iter().flat_map(|s| s.hits.iter().map(|h| of(s, h))).collect();
@@ -200,8 +258,8 @@ impl FleetIndex {
             let old = self.hosts[slot as usize].take();
             let (os, known, before) = match &old {
                 Some(old) => {
-                    let subjects: Vec<&Subject> =
-                        old.subjects.iter().filter_map(|&p| self.subjects.get(p)).collect();
+                    let subjects = old.subjects.iter().filter_map(|&p| self.subjects.get(p));
+                    let subjects: Vec<Hits<'_>> = subjects.map(Hits::all).collect();
                     let before = self.part_of(old);
                     self.totals.subtract(&before);
                     (old.os.clone(), known(&self.catalogue, old, &subjects), before)
@@ -290,16 +348,20 @@ impl FleetIndex {
         let differs = |mine: &BTreeSet<u32>, other: &BTreeSet<u32>| -> Vec<u32> {
             mine.iter().filter(|p| !same_exceptions || !other.contains(p)).copied().collect()
         };
-        let (was, is) = (differs(&old_places, &new_places), differs(&new_places, &old_places));
+        let hits = |places: Vec<u32>| -> Vec<Hits<'_>> {
+            places.into_iter().filter_map(|p| self.subjects.get(p)).map(Hits::all).collect()
+        };
+        let mut was = hits(differs(&old_places, &new_places));
+        let mut is = hits(differs(&new_places, &old_places));
+        if same_exceptions {
+            without_same(&mut was, &mut is);
+        }
 
         let (mut before, mut known_before) = (Part::new(), Vec::new());
         if let Some(old) = &old {
-            let subjects: Vec<&Subject> =
-                was.iter().filter_map(|&p| self.subjects.get(p)).collect();
             let release = release_name(&old.os);
-            before =
-                part(&catalogue, subjects.iter().copied(), &release, &old.carried, &old.accepted);
-            known_before = known(&catalogue, old, &subjects);
+            before = part_by(&catalogue, &was, &release, &old.carried, &old.accepted);
+            known_before = known(&catalogue, old, &was);
             self.totals.subtract(&before);
         } else {
             known_before.extend(view.previous.iter().map(Known::from));
@@ -317,8 +379,7 @@ impl FleetIndex {
         };
         let (carried, withdrawn) =
             carry(&catalogue, &release, &facts, known_before, view.ran_before, is_hit);
-        let changed = is.iter().filter_map(|&p| self.subjects.get(p));
-        let after = part(&catalogue, changed, &release, &carried, view.accepted);
+        let after = part_by(&catalogue, &is, &release, &carried, view.accepted);
         self.totals.add(&after);
         for &place in old_places.difference(&new_places) {
             self.subjects.leave(&catalogue, place, slot);
@@ -481,9 +542,9 @@ impl FleetIndex {
             let places: Vec<u32> =
                 record.subjects.iter().copied().filter(|&p| changed.contains(p)).collect();
             let release = release_name(&record.os);
-            let was: Vec<&Subject> = places.iter().filter_map(|&p| previous.get(p)).collect();
-            let before =
-                part(&old, was.iter().copied(), &release, &record.carried, &record.accepted);
+            let was = places.iter().filter_map(|&p| previous.get(p));
+            let was: Vec<Hits<'_>> = was.map(Hits::all).collect();
+            let before = part_by(&old, &was, &release, &record.carried, &record.accepted);
             let known_before = known(&old, &record, &was);
             let is_hit = |source: &str, id: &str| {
                 let found =

@@ -6,7 +6,7 @@ use super::{FleetIndex, HostRecord};
 use crate::exposure::Coverage;
 use crate::exposure::carry::Carried;
 use crate::exposure::catalogue::Catalogue;
-use crate::exposure::judge::{Hit, affected, carried_finding, finding, state_with};
+use crate::exposure::judge::{Hit, carried_finding, finding, state_with};
 use crate::exposure::roots::named;
 use crate::exposure::vendor::release_name;
 use fettle_core::HostId;
@@ -217,17 +217,48 @@ impl FleetIndex {
             exposed: RoaringBitmap,
             fixable: RoaringBitmap,
         }
-        let mut sums: BTreeMap<u32, Sum> = BTreeMap::new();
+        // Bitmaps are made of those alone that can be among the worst by what is known of them without.
+        let mut seen: Vec<Option<(bool, bool)>> = vec![None; self.catalogue.len()];
         for (_, subject) in self.subjects.all() {
-            for hit in &subject.hits {
-                let statement = self.catalogue.at(hit.statement);
-                let groups = || affected(statement, &subject.facts, hit.groups);
-                let hosts = self.not_accepting(subject, hit.statement);
-                let sum = sums.entry(hit.statement).or_default();
-                if hit.kernel || groups().any(|g| g.in_use) {
+            let all_accept = |hit: &Hit| {
+                !self.excepted.is_empty() && self.not_accepting(subject, hit.statement).is_empty()
+            };
+            for hit in subject.hits.iter().filter(|hit| !all_accept(hit)) {
+                let (in_use, exposed) = seen[hit.statement as usize].get_or_insert_default();
+                *in_use |= hit.in_use;
+                *exposed |= hit.exposed;
+            }
+        }
+        let mil = |x: Option<f32>| (x.unwrap_or(0.0).max(0.0) * 1000.0) as u32;
+        let rank = |place: u32, (in_use, exposed): (bool, bool)| {
+            let statement = self.catalogue.at(place);
+            let (epss, cvss) = self.catalogue.scores(statement);
+            let exploited = self.catalogue.is_exploited(statement);
+            Reverse((exploited, statement.severity, exposed, mil(epss), mil(cvss), in_use))
+        };
+        let ranked = seen.iter().enumerate().filter_map(|(place, flags)| {
+            let place = place as u32;
+            Some((rank(place, (*flags)?), place))
+        });
+        let mut ranked: Vec<_> = ranked.collect();
+        if let Some(last) = n.checked_sub(1).filter(|last| *last < ranked.len()) {
+            // What is as bad as the last of them may have more hosts.
+            let bound = ranked.select_nth_unstable(last).1.0;
+            ranked.retain(|(rank, _)| *rank <= bound);
+        }
+        let mut order = Vec::with_capacity(ranked.len());
+        for (rank, place) in ranked {
+            let vulnerability = self.catalogue.at(place).vulnerability as usize;
+            let mut sum = Sum::default();
+            for subject in self.subjects.with_vulnerability(vulnerability) {
+                let found = subject.hits.binary_search_by_key(&place, |hit| hit.statement);
+                let Some(hit) = found.ok().map(|at| &subject.hits[at]) else { continue };
+                // Of other releases and sources the same vulnerability is another statement.
+                let hosts = self.not_accepting(subject, place);
+                if hit.in_use {
                     sum.in_use |= &*hosts;
                 }
-                if groups().any(|g| g.exposed) {
+                if hit.exposed {
                     sum.exposed |= &*hosts;
                 }
                 if hit.offered && hit.state == FindingState::Open {
@@ -235,30 +266,14 @@ impl FleetIndex {
                 }
                 sum.hosts |= &*hosts;
             }
-        }
-        for sum in sums.values_mut() {
             for slots in [&mut sum.hosts, &mut sum.in_use, &mut sum.exposed, &mut sum.fixable] {
                 *slots = self.of_hosts(std::mem::take(slots));
             }
+            order.push((rank, Reverse(sum.hosts.len()), place, sum));
         }
-        let mut order: Vec<(u32, Sum)> =
-            sums.into_iter().filter(|(_, sum)| !sum.hosts.is_empty()).collect();
-        order.sort_by_cached_key(|(place, sum)| {
-            let statement = self.catalogue.at(*place);
-            let ranking = self.catalogue.ranking(statement);
-            let mil = |x: Option<f32>| (x.unwrap_or(0.0).max(0.0) * 1000.0) as u32;
-            let rank = (
-                ranking.kev.is_some(),
-                statement.severity,
-                !sum.exposed.is_empty(),
-                mil(ranking.epss),
-                mil(ranking.cvss),
-                !sum.in_use.is_empty(),
-                sum.hosts.len(),
-            );
-            (Reverse(rank), *place)
-        });
-        let top = order.into_iter().take(n);
+        order.sort_unstable_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+        let order = order.into_iter().map(|(_, _, place, sum)| (place, sum));
+        let top = order.take(n);
         top.filter_map(|(place, sum)| {
             let statement = self.catalogue.at(place);
             Some(Worst {

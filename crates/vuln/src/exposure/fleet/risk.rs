@@ -6,7 +6,7 @@
 use super::subjects::Subject;
 use super::{FleetIndex, HostRecord};
 use crate::exposure::catalogue::Catalogue;
-use crate::exposure::judge::{affected, state_with};
+use crate::exposure::judge::state_with;
 use fettle_core::HostId;
 use fettle_core::finding::{FindingState, Severity};
 use serde::{Deserialize, Serialize};
@@ -65,8 +65,7 @@ fn of_hits(catalogue: &Catalogue, subject: &Subject, counts: impl Fn(&str) -> bo
     for hit in &subject.hits {
         let statement = catalogue.at(hit.statement);
         if counts(&statement.id) {
-            let exposed = affected(statement, &subject.facts, hit.groups).any(|g| g.exposed);
-            risk.take(statement.severity, catalogue.is_exploited(statement), exposed);
+            risk.take(statement.severity, catalogue.is_exploited(statement), hit.exposed);
         }
     }
     risk
