@@ -269,7 +269,7 @@ fn main() {
 
     // What is asked of one host, and of one finding.
     let asked: Vec<(HostId, Inventory)> =
-        (0..runs).map(|n| step(n)).map(|(host, own, _)| (id(host), cohort(own))).collect();
+        (0..runs).map(step).map(|(host, own, _)| (id(host), cohort(own))).collect();
     let mut of_host = Vec::new();
     let all = middle(runs, |n| of_host = fleet.findings_of(&asked[n].0).unwrap_or_default());
     figure("all findings of a host", all, "ms", f64::NAN);

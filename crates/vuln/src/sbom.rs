@@ -6,6 +6,7 @@
 
 use crate::feed::purl::Purl;
 use crate::feed::{MAX_NAME, MAX_VERSION, clean_text, debian_codename};
+use crate::installed::is_sound;
 use fettle_core::inventory::{Os, Package};
 use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_core::root::{self, Root, RootKind};
@@ -286,6 +287,11 @@ impl Sbom {
                 (group, Ecosystem::Maven) => format!("{group}:{}", it.name),
                 (scope, _) => format!("{scope}/{}", it.name),
             };
+            // A group or scope may hold what a name may not.
+            if !graphic(&name) {
+                self.left_out += 1;
+                return;
+            }
             let location = clean_text(place.unwrap_or(purl));
             self.languages.push(LanguagePackage { ecosystem, name, version: it.version, location });
             return;
@@ -294,8 +300,14 @@ impl Sbom {
             self.left_out += 1;
             return;
         }
+        // What properties say of the source, anybody may have written.
+        let package = package(&it, properties);
+        if !is_sound(&package) {
+            self.left_out += 1;
+            return;
+        }
         self.distro(&it);
-        self.packages.push(package(&it, properties));
+        self.packages.push(package);
     }
 
     /// What the package URL of a distribution's package says of the system: `debian-12`, `ubuntu-22.04`, `bookworm`.

@@ -64,7 +64,11 @@ fn one_host(dir: &Path) -> Result<Vec<Figure>> {
             let (mine, its) = median(&mut ours, Some(theirs), runs)?;
             let with = format!("{count} packages");
             figures.push(Figure::plain(&format!("{name}, {with}"), its, "ms"));
-            figures.push(Figure::plain(&format!("fettle-agent scan beside {name}, {with}"), mine, "ms"));
+            figures.push(Figure::plain(
+                &format!("fettle-agent scan beside {name}, {with}"),
+                mine,
+                "ms",
+            ));
             let ratio = format!("scan / {name}, {with}");
             figures.push(Figure::at_most(&ratio, mine / its, "ratio", 1.0 / times));
             figures.push(Figure::plain(&format!("{name} / scan, {with}"), its / mine, "times"));
@@ -84,8 +88,23 @@ fn one_host(dir: &Path) -> Result<Vec<Figure>> {
             fs::write(tree.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n")?;
             fs::write(tree.join("etc/debian_version"), "12.0\n")?;
             let mut theirs = Command::new("unshare");
-            theirs.args(["--net", "trivy", "rootfs", "--quiet", "--scanners", "vuln", "--pkg-types", "os"]);
-            theirs.args(["--skip-db-update", "--skip-java-db-update", "--offline-scan", "-f", "json"]);
+            theirs.args([
+                "--net",
+                "trivy",
+                "rootfs",
+                "--quiet",
+                "--scanners",
+                "vuln",
+                "--pkg-types",
+                "os",
+            ]);
+            theirs.args([
+                "--skip-db-update",
+                "--skip-java-db-update",
+                "--offline-scan",
+                "-f",
+                "json",
+            ]);
             theirs.arg("--cache-dir").arg(cache).arg(&tree);
             beside("trivy", &mut theirs, RUNS_OF_SLOW, TIMES)?;
         }
@@ -98,7 +117,10 @@ fn one_host(dir: &Path) -> Result<Vec<Figure>> {
     let own = Path::new("/var/lib/dpkg/status");
     if let Some(definitions) = oscap(dir, &feeds, own)? {
         let mut ours = Command::new(&agent);
-        ours.args(["scan", "--release", "bookworm", "--feeds"]).arg(&feeds).arg("--status").arg(own);
+        ours.args(["scan", "--release", "bookworm", "--feeds"])
+            .arg(&feeds)
+            .arg("--status")
+            .arg(own);
         let mut theirs = Command::new("oscap");
         theirs.args(["oval", "eval"]).arg(&definitions);
         let (mine, its) = median(&mut ours, Some(&mut theirs), RUNS_OF_SLOW)?;
@@ -155,7 +177,9 @@ fn trivy(dir: &Path, feeds: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let Ok(script) = fs::read_to_string(script) else {
-        say("its database cannot be made: no ../shared/data/tools/mk-trivy-db.py; scan is measured without trivy");
+        say(
+            "its database cannot be made: no ../shared/data/tools/mk-trivy-db.py; scan is measured without trivy",
+        );
         return Ok(None);
     };
     let (tracker, out) = (feeds.join("debian-tracker.json"), dir.join("trivy"));

@@ -271,7 +271,7 @@ impl FleetIndex {
             }
             order.push((rank, Reverse(sum.hosts.len()), place, sum));
         }
-        order.sort_unstable_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+        order.sort_unstable_by_key(|it| (it.0, it.1, it.2));
         let order = order.into_iter().map(|(_, _, place, sum)| (place, sum));
         let top = order.take(n);
         top.filter_map(|(place, sum)| {

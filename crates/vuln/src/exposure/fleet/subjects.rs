@@ -152,7 +152,7 @@ impl Subjects {
                     .insert(place as u32);
             }
             subject.hits = hits;
-            let before = std::mem::replace(&mut subject.risk, Risk::default());
+            let before = std::mem::take(&mut subject.risk);
             subject.risk = risk::of_subject(new, subject);
             if subject.risk != before {
                 changed.insert(place as u32);
