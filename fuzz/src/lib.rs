@@ -2,17 +2,20 @@
 //! replay the corpus through it.
 
 use fettle_core::advisory::AdvisoryStatus;
+use fettle_core::root;
 use fettle_vuln::exposure::{Catalogue, CatalogueInput};
 use fettle_vuln::feed::debian_list::{self, List, Lists};
 use fettle_vuln::feed::updateinfo::RpmVendor;
 use fettle_vuln::feed::{
     self, Feed, FeedError, MAX_ERRORS_KEPT, MAX_NAME, MAX_TEXT, MAX_VERSION, Parsed, Publisher,
 };
+use fettle_vuln::installed::{self, Installed};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// The targets, each with a directory of its name in `corpus/`.
-pub const TARGETS: [&str; 14] = [
+pub const TARGETS: [&str; 16] = [
+    "apk_installed",
     "csaf_redhat",
     "cve",
     "debian_advisories",
@@ -23,6 +26,7 @@ pub const TARGETS: [&str; 14] = [
     "kev",
     "nvd",
     "osv",
+    "rpm_database",
     "sbom",
     "secdb",
     "updateinfo",
@@ -97,6 +101,28 @@ pub fn try_target(target: &str, bytes: &[u8]) {
                 |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
             assert!(read.packages.iter().all(|p| graphic(&p.name) && graphic(&p.version)));
             assert!(read.languages.iter().all(|p| graphic(&p.name) && graphic(&p.version)));
+            assert!(read.roots.iter().all(|root| root::is_name(&root.name)));
+            let mut in_roots = read.roots.iter().flat_map(|root| &root.packages);
+            assert!(in_roots.all(|p| graphic(&p.name) && graphic(&p.version)));
+            return;
+        }
+        "apk_installed" => return sound(&installed::apk::parse(bytes)),
+        "rpm_database" => {
+            // A database, and one with what follows the last of these words as its log.
+            let word = b"LOG OF IT";
+            let at = bytes.windows(word.len()).rposition(|w| w == word);
+            let (file, log) = match at {
+                Some(at) => (&bytes[..at], Some(&bytes[at + word.len()..])),
+                None => (bytes, None),
+            };
+            let mut packages = 0;
+            let mut go_on = || {
+                packages += 1;
+                packages < 10_000
+            };
+            if let Ok(read) = installed::rpm::parse(file, log, &mut go_on) {
+                sound(&read);
+            }
             return;
         }
         other => panic!("there is no target {other}"),
@@ -131,6 +157,11 @@ pub fn try_target(target: &str, bytes: &[u8]) {
     };
     assert_eq!(said(&one), said(&other));
     assert_eq!(one.sudden_change(&other), None);
+}
+
+/// What a database lists can be told to others.
+fn sound(read: &Installed) {
+    assert!(read.packages.is_sorted() && read.packages.iter().all(installed::is_sound));
 }
 
 /// The publisher whose ecosystem stands first in the bytes.

@@ -15,6 +15,7 @@ pub mod kernel;
 pub mod languages;
 mod os;
 pub mod processes;
+pub mod roots;
 pub mod sockets;
 pub mod units;
 pub mod upgrades;
@@ -61,6 +62,8 @@ pub fn collect(settings: &Settings, age: Age) -> Inventory {
     gaps.extend(mapped.gaps);
     let languages = languages::installed(settings, languages::Limits::default(), age);
     gaps.extend(languages.gaps);
+    let roots = roots::installed(settings, roots::Limits::default());
+    gaps.extend(roots.gaps);
     let upgrades = or_gap(
         upgrades::offered(settings, &database, &architecture),
         "pending upgrades",
@@ -87,6 +90,7 @@ pub fn collect(settings: &Settings, age: Age) -> Inventory {
         kernel,
         packages: database.packages.into_iter().map(Into::into).collect(),
         languages: languages.packages,
+        roots: roots.roots,
         upgrades: upgrades.upgrades.into_iter().map(Into::into).collect(),
         services,
         listeners,

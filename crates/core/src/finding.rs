@@ -1,6 +1,6 @@
 //! Advisory × host: is this host exposed to this vulnerability, and what is known about it.
 
-use crate::{HostId, Timestamp, advisory::Ranking};
+use crate::{HostId, Timestamp, advisory::Ranking, root};
 use serde::{Deserialize, Serialize};
 
 /// One vulnerability on one host.
@@ -10,7 +10,7 @@ pub struct Finding {
     pub host: HostId,
     /// The vulnerability: `CVE-2024-5535`.
     pub id: String,
-    /// Source package.
+    /// Source package. In another root on the host with that before it: [`root::subject`].
     pub source: String,
     /// Installed version of the source package that was judged (for kernels: the running one).
     pub installed: String,
@@ -141,6 +141,16 @@ impl Severity {
 }
 
 impl Finding {
+    /// The root on the host that it is in ([`root::Root::id`]); `None`: the host itself.
+    pub fn root(&self) -> Option<&str> {
+        root::of_subject(&self.source).0
+    }
+
+    /// Its source package, by the plain name.
+    pub fn package(&self) -> &str {
+        root::of_subject(&self.source).1
+    }
+
     /// How bad.
     pub fn severity(&self) -> Severity {
         Severity::judge(&self.ranking, &self.urgency)

@@ -1,7 +1,7 @@
 //! "Not now", as data. Everything that stops progress is one of these; CLI, API and web print it from
 //! this one type, and tests assert the reason instead of the absence of an effect.
 
-use crate::{HostId, RolloutId, Timestamp};
+use crate::{HostId, RolloutId, Timestamp, root};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -137,6 +137,17 @@ pub enum Hold {
     FixNotOffered {
         /// The vulnerability.
         finding: String,
+        /// First fixed version.
+        fixed_version: String,
+    },
+    /// What is affected is in another root on the host, a container say, which no plan reaches into.
+    InRoot {
+        /// The vulnerability.
+        finding: String,
+        /// Which root: [`crate::root::Root::id`].
+        root: String,
+        /// The image it was made of; empty where it has none.
+        image: String,
         /// First fixed version.
         fixed_version: String,
     },
@@ -353,6 +364,7 @@ impl Hold {
             Self::KeptInStep { .. } => "kept-in-step",
             Self::NoFix { .. } => "no-fix",
             Self::FixNotOffered { .. } => "fix-not-offered",
+            Self::InRoot { .. } => "in-root",
             Self::NoSpace { .. } => "no-space",
             Self::BudgetUsed { .. } => "budget-used",
             Self::Soak { .. } => "soak",
@@ -460,6 +472,12 @@ impl fmt::Display for Hold {
             Self::FixNotOffered { finding, fixed_version } => {
                 write!(f, "{finding}: fixed in {fixed_version}, which no source of the host offers")
             }
+            Self::InRoot { finding, root, image, fixed_version } => write!(
+                f,
+                "{finding}: in {}, fixed in {fixed_version}: {}",
+                root::called(root, image),
+                root::remedy(root)
+            ),
             Self::NoSpace { mount, needs, free } => {
                 write!(f, "{mount} has {free} bytes free, the change needs {needs}")
             }

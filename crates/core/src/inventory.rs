@@ -1,6 +1,7 @@
 //! What a host reports about itself.
 
 use crate::language::LanguagePackage;
+use crate::root::Root;
 use crate::{Digest, Shared};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +25,9 @@ pub struct Inventory {
     /// Packages of languages that no package of the distribution owns, by ecosystem, name and version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub languages: Vec<LanguagePackage>,
+    /// Other roots on the host, by kind and name: what is installed in containers, machines and chroots.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roots: Vec<Root>,
     /// Upgrades that the host's own sources offer now, by name and architecture.
     pub upgrades: Vec<Shared<Upgrade>>,
     /// systemd services that are active, failed or enabled, by name.

@@ -9,6 +9,7 @@
 //! | host, label | [`host`] |
 //! | inventory, cohort | [`inventory`] |
 //! | packages of languages | [`language`] |
+//! | other roots on a host: containers, machines, chroots | [`root`] |
 //! | advisory | [`advisory`] |
 //! | finding | [`finding`] |
 //! | policy, selector, window | [`policy`] |
@@ -47,6 +48,7 @@ pub mod problem;
 pub mod recall;
 pub mod report;
 pub mod rollout;
+pub mod root;
 pub mod shared;
 pub mod testbed;
 pub mod transaction;

@@ -264,6 +264,26 @@ fn main() {
     );
     figure("100 worst vulnerabilities", middle(5, |_| drop(fleet.worst(100))), "ms", 20.0);
 
+    let top = middle(11, |_| drop(fleet.riskiest(100)));
+    figure("100 hosts worst off", top, "ms", 20.0);
+
+    // What is asked of one host, and of one finding.
+    let asked: Vec<(HostId, Inventory)> =
+        (0..runs).map(step).map(|(host, own, _)| (id(host), cohort(own))).collect();
+    let mut of_host = Vec::new();
+    let all = middle(runs, |n| of_host = fleet.findings_of(&asked[n].0).unwrap_or_default());
+    figure("all findings of a host", all, "ms", f64::NAN);
+    let mut lines = 0;
+    let mut findings = asked.iter().map(|(host, inventory)| {
+        (fleet.findings_of(host).unwrap_or_default().into_iter().next(), inventory)
+    });
+    let asked: Vec<_> = findings.by_ref().collect();
+    let explained = middle(asked.len(), |n| {
+        let (finding, inventory) = &asked[n];
+        lines += finding.as_ref().map_or(0, |f| first.explain(f, inventory).reasons.len());
+    });
+    figure("explaining a finding", explained, "ms", 1.0);
+
     // A new advisory for a package that every host of a distribution has.
     let mut affected = 0;
     let mut samples = Vec::new();

@@ -25,7 +25,7 @@ mod checksum;
 mod read;
 mod write;
 
-pub use read::{Section, judge, languages};
+pub use read::{Section, judge, releases};
 pub use write::write;
 
 /// First bytes of the file.

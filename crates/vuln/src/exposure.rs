@@ -32,18 +32,19 @@ mod judge;
 mod own;
 mod part;
 mod pockets;
+mod roots;
 mod signed;
 mod vendor;
 
 pub(crate) use catalogue::KeyedRange;
 pub use catalogue::{Catalogue, CatalogueInput, Cvss, Publication, Statement};
 pub use explain::{Explanation, Reason, Topic};
-pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Totals, Worst};
+pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Risk, Totals, Worst};
 pub use guard::Sudden;
 pub(crate) use part::{CompactPart, CompactStatement, CompactVulnerability, Wanted};
 pub use signed::vendor_source;
 pub use vendor::release_name;
-pub(crate) use vendor::{Rules, is_modular, release_of, scheme_of};
+pub(crate) use vendor::{Rules, is_modular, scheme_of};
 
 /// An inventory's gap (`Inventory::gaps`) that begins with one of these says that processes could not be looked
 /// at. Then an empty list of stale processes proves nothing, and a finding that is fixed on disk stays
@@ -118,7 +119,10 @@ impl Exception {
 pub struct Judgement {
     /// What could be judged at all. Look here first: without coverage, no findings mean nothing.
     pub coverage: Coverage,
-    /// By source package, then vulnerability. Class and deadline are empty: policy fills them in.
+    /// What of each root on the host could be judged, by [`fettle_core::root::Root::id`].
+    pub roots: BTreeMap<String, Coverage>,
+    /// By source package, then vulnerability; those in roots under their names there
+    /// ([`fettle_core::root::subject`]). Class and deadline are empty: policy fills them in.
     pub findings: Vec<Finding>,
     /// Findings of before that went without anything on the host having fixed them.
     pub withdrawn: Vec<Withdrawn>,

@@ -6,10 +6,13 @@
 
 use crate::feed::purl::Purl;
 use crate::feed::{MAX_NAME, MAX_VERSION, clean_text, debian_codename};
+use crate::installed::is_sound;
 use fettle_core::inventory::{Os, Package};
 use fettle_core::language::{Ecosystem, LanguagePackage};
+use fettle_core::root::{self, Root, RootKind};
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// Larger documents are refused unread: 256 MiB.
 pub const MAX_SBOM_BYTES: usize = 256 << 20;
@@ -27,6 +30,8 @@ pub struct Sbom {
     pub packages: Vec<Package>,
     /// Packages of languages.
     pub languages: Vec<LanguagePackage>,
+    /// Containers that are listed with what they hold.
+    pub roots: Vec<Root>,
     /// Components without a package URL that can be used.
     pub left_out: usize,
 }
@@ -167,17 +172,7 @@ pub fn parse(bytes: &[u8]) -> Result<Sbom, SbomError> {
     } else {
         return Err(SbomError::Unknown);
     }
-    if sbom.os.id == "debian" && sbom.os.codename.is_empty() {
-        let number = sbom.os.version.split('.').next().unwrap_or_default();
-        sbom.os.codename = debian_codename(number).unwrap_or_default().to_owned();
-    }
-    if sbom.os.pretty.is_empty() {
-        sbom.os.pretty = format!("{} {}", sbom.os.id, sbom.os.version).trim().to_owned();
-    }
-    sbom.packages.sort();
-    sbom.packages.dedup();
-    sbom.languages.sort();
-    sbom.languages.dedup();
+    sbom.complete();
     Ok(sbom)
 }
 
@@ -187,6 +182,11 @@ impl Sbom {
             *count += 1;
             if *count > MAX_COMPONENTS {
                 return Err(SbomError::TooMany);
+            }
+            // What stands in a container is not what stands beside it.
+            if component.kind == "container" && !component.components.is_empty() {
+                self.roots(component, count)?;
+                continue;
             }
             match &component.purl {
                 _ if component.kind == "operating-system" => self.system(component),
@@ -200,6 +200,66 @@ impl Sbom {
             self.components(&component.components, count)?;
         }
         Ok(())
+    }
+
+    /// A container with what it holds.
+    fn roots(&mut self, component: &Component<'_>, count: &mut usize) -> Result<(), SbomError> {
+        let mut within = Self::default();
+        within.components(&component.components, count)?;
+        within.complete();
+        let told = |name: &str| component.properties.iter().find(|p| p.name == name);
+        let kind = told("fettle:root").and_then(|p| RootKind::from_word(&p.value));
+        let name = clean_text(&component.name);
+        self.left_out += within.left_out;
+        // Containers in containers are listed beside them.
+        self.roots.append(&mut within.roots);
+        if !root::is_name(&name) || within.os.id.is_empty() {
+            self.left_out += within.packages.len() + 1;
+            return Ok(());
+        }
+        let gap = (!within.languages.is_empty())
+            .then(|| format!("{} packages of languages", within.languages.len()));
+        self.roots.push(Root {
+            kind: kind.unwrap_or(RootKind::Container),
+            name,
+            image: clean_text(&component.version),
+            location: String::new(),
+            running: told("fettle:running").is_some_and(|p| p.value == "true"),
+            architecture: within.architecture(),
+            os: within.os,
+            packages: within.packages.into_iter().map(Into::into).collect(),
+            gaps: gap.into_iter().collect(),
+        });
+        Ok(())
+    }
+
+    /// The architecture of most packages.
+    fn architecture(&self) -> String {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for package in &self.packages {
+            if !matches!(package.architecture.as_str(), "" | "all" | "noarch") {
+                *counts.entry(&package.architecture).or_default() += 1;
+            }
+        }
+        let most = counts.into_iter().max_by_key(|(name, n)| (*n, std::cmp::Reverse(*name)));
+        most.map(|(name, _)| name.to_owned()).unwrap_or_default()
+    }
+
+    /// Fills in what follows from the rest, and brings it into order.
+    fn complete(&mut self) {
+        if self.os.id == "debian" && self.os.codename.is_empty() {
+            let number = self.os.version.split('.').next().unwrap_or_default();
+            self.os.codename = debian_codename(number).unwrap_or_default().to_owned();
+        }
+        if self.os.pretty.is_empty() {
+            self.os.pretty = format!("{} {}", self.os.id, self.os.version).trim().to_owned();
+        }
+        self.packages.sort();
+        self.packages.dedup();
+        self.languages.sort();
+        self.languages.dedup();
+        self.roots.sort();
+        self.roots.dedup_by(|b, a| (a.kind, &a.name) == (b.kind, &b.name));
     }
 
     /// What a component says of the system.
@@ -227,6 +287,11 @@ impl Sbom {
                 (group, Ecosystem::Maven) => format!("{group}:{}", it.name),
                 (scope, _) => format!("{scope}/{}", it.name),
             };
+            // A group or scope may hold what a name may not.
+            if !graphic(&name) {
+                self.left_out += 1;
+                return;
+            }
             let location = clean_text(place.unwrap_or(purl));
             self.languages.push(LanguagePackage { ecosystem, name, version: it.version, location });
             return;
@@ -235,8 +300,14 @@ impl Sbom {
             self.left_out += 1;
             return;
         }
+        // What properties say of the source, anybody may have written.
+        let package = package(&it, properties);
+        if !is_sound(&package) {
+            self.left_out += 1;
+            return;
+        }
         self.distro(&it);
-        self.packages.push(package(&it, properties));
+        self.packages.push(package);
     }
 
     /// What the package URL of a distribution's package says of the system: `debian-12`, `ubuntu-22.04`, `bookworm`.

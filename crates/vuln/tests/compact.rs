@@ -11,7 +11,7 @@ use fettle_core::inventory::{Inventory, Kernel};
 use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_vuln::compact::{self, Head, PREFIX, Section, Unusable};
 use fettle_vuln::exposure::{
-    Catalogue, CatalogueInput, Coverage, HostView, Judgement, KernelCoverage, release_name,
+    Catalogue, CatalogueInput, Coverage, HostView, Judgement, KernelCoverage,
 };
 use fettle_vuln::feed::vex::{self, VexStatement};
 use proptest::prelude::*;
@@ -21,16 +21,15 @@ use support::*;
 /// Judges by the file, as a program does that reads only the parts it needs.
 fn by_file(file: &[u8], view: &HostView<'_>) -> Result<(Judgement, Catalogue), Unusable> {
     let head = Head::parse(file)?;
-    let release = release_name(&view.inventory.os);
     let part = |extent: &compact::Extent| {
         let bytes = &file[extent.offset as usize..(extent.offset + extent.length) as usize];
         extent.verify(bytes).map(|()| bytes)
     };
     let own: Vec<VexStatement> = serde_json::from_slice(part(&head.own)?).unwrap();
-    let mut sections = vec![(release.as_str(), Section::open(part(&head.releases[&release])?)?)];
-    for ecosystem in compact::languages(view) {
-        if let Some(extent) = head.releases.get(ecosystem.word()) {
-            sections.push((ecosystem.word(), Section::open(part(extent)?)?));
+    let mut sections = Vec::new();
+    for release in compact::releases(view) {
+        if let Some((release, extent)) = head.releases.get_key_value(&release) {
+            sections.push((release.as_str(), Section::open(part(extent)?)?));
         }
     }
     compact::judge(&sections, &head, own, view)

@@ -8,9 +8,10 @@ mod support;
 use fettle_core::HostId;
 use fettle_core::finding::{Finding, FindingState::*, Severity};
 use fettle_core::inventory::{Inventory, Kernel};
+use fettle_core::root::{Root, RootKind};
 use fettle_vuln::exposure::{
-    Catalogue, CatalogueInput, Exception, FindingDelta, FleetIndex, HostChange, HostView, Totals,
-    Verdict, Withdrawn,
+    Catalogue, CatalogueInput, Exception, FindingDelta, FleetIndex, HostChange, HostView, Risk,
+    Totals, Verdict, Withdrawn,
 };
 use fettle_vuln::feed::epss::EpssScore;
 use fettle_vuln::feed::kev::KevEntry;
@@ -356,6 +357,137 @@ fn apply(
     }
 }
 
+/// The risk of a host by its findings.
+fn risk(findings: &[Finding]) -> Risk {
+    let mut risk = Risk::default();
+    for f in findings.iter().filter(|f| f.state.is_vulnerable() && f.state != Accepted) {
+        risk.exploited += u32::from(f.ranking.kev.is_some());
+        risk.exposed += u32::from(f.exposed && f.severity() >= Severity::High);
+        *match f.severity() {
+            Severity::Critical => &mut risk.critical,
+            Severity::High => &mut risk.high,
+            Severity::Medium => &mut risk.medium,
+            Severity::Low | Severity::Negligible => &mut risk.low,
+        } += 1;
+    }
+    risk
+}
+
+/// Lets all of it happen, and compares after each event.
+fn happens(first: &[(usize, usize, usize, bool)], events: Vec<Event>) -> Result<(), TestCaseError> {
+    let mut catalogue = built_from(first);
+    let mut fleet = FleetIndex::new(catalogue.clone());
+    let names: Vec<HostId> = ["a", "b", "c"].map(HostId::new).to_vec();
+    let mut alone = vec![Alone::default(); 3];
+    let mut followed = vec![BTreeMap::new(); 3];
+    for event in events {
+        match event {
+            Event::Report(h, inventory, accepted) => {
+                let change = set(&mut fleet, names[h].as_str(), &inventory, &accepted);
+                alone[h].inventory = Some(inventory);
+                alone[h].accepted = accepted;
+                let withdrawn = alone[h].judge(&names[h], &catalogue);
+                prop_assert_eq!(&change.withdrawn, &withdrawn);
+                apply(&mut followed[h], &change.deltas);
+            }
+            Event::Exceptions(h, accepted) => {
+                if let Some(deltas) = fleet.set_exceptions(&names[h], accepted.clone()) {
+                    alone[h].accepted = accepted;
+                    alone[h].judge(&names[h], &catalogue);
+                    apply(&mut followed[h], &deltas);
+                }
+            }
+            Event::Remove(h) => {
+                if let Some(deltas) = fleet.remove_host(&names[h]) {
+                    apply(&mut followed[h], &deltas);
+                }
+                alone[h] = Alone::default();
+            }
+            Event::Feed(statements) => {
+                catalogue = built_from(&statements);
+                let (changes, mut withdrawn) = fleet.replace_catalogue(catalogue.clone());
+                let mut expected = Vec::new();
+                for (h, name) in names.iter().enumerate() {
+                    expected.extend(
+                        alone[h].judge(name, &catalogue).into_iter().map(|w| (name.clone(), w)),
+                    );
+                }
+                withdrawn.sort_by(|a, b| {
+                    (&a.0, &a.1.source, &a.1.id).cmp(&(&b.0, &b.1.source, &b.1.id))
+                });
+                prop_assert_eq!(withdrawn, expected);
+                for change in &changes {
+                    for slot in &change.hosts {
+                        let h = names.iter().position(|n| Some(n) == fleet.host_at(slot)).unwrap();
+                        apply(&mut followed[h], std::slice::from_ref(&change.delta));
+                    }
+                }
+            }
+        }
+        let mut totals = BTreeMap::new();
+        for (h, name) in names.iter().enumerate() {
+            let findings = fleet.findings_of(name).unwrap_or_default();
+            prop_assert_eq!(&findings, &alone[h].findings);
+            let states: BTreeMap<_, _> =
+                findings.iter().map(|f| ((f.source.clone(), f.id.clone()), f.state)).collect();
+            prop_assert_eq!(&states, &followed[h], "deltas do not add up");
+            for f in &findings {
+                *totals.entry((f.severity(), f.state)).or_insert(0u64) += 1;
+            }
+        }
+        let counted: BTreeMap<_, _> =
+            fleet.totals().iter().map(|(severity, state, n)| ((severity, state), n)).collect();
+        prop_assert_eq!(counted, totals);
+        let by_risk: BTreeMap<HostId, Risk> = fleet.riskiest(3).into_iter().collect();
+        for (h, name) in names.iter().enumerate() {
+            let expected = risk(&alone[h].findings);
+            prop_assert_eq!(by_risk.get(name).copied().unwrap_or_default(), expected);
+        }
+        for id in IDS {
+            let has = |a: &Alone| a.findings.iter().any(|f| f.id == id && f.state.is_vulnerable());
+            let expected: Vec<String> =
+                (0..3).filter(|&h| has(&alone[h])).map(|h| names[h].to_string()).collect();
+            prop_assert_eq!(hosts_with(&fleet, id), expected);
+            let mut about: Vec<Finding> =
+                alone.iter().flat_map(|a| &a.findings).filter(|f| f.id == id).cloned().collect();
+            about.sort_by(|a, b| (&a.host, &a.source).cmp(&(&b.host, &b.source)));
+            prop_assert_eq!(fleet.findings_about(id), about);
+        }
+    }
+    Ok(())
+}
+
+/// A report of a host with containers on it: one of its own release, one of another.
+fn report_with_roots() -> impl Strategy<Value = Event> {
+    let root = || prop::option::weighted(0.6, (0..VERSIONS.len(), any::<bool>()));
+    (0..3usize, inventory(), exceptions(), root(), root(), 0..8u8).prop_map(
+        |(h, mut host, accepted, web, db, gap)| {
+            for (name, root) in [("db", db), ("web", web)] {
+                let Some((version, trixie)) = root else { continue };
+                let version = VERSIONS[version];
+                host.roots.push(Root {
+                    kind: RootKind::Docker,
+                    name: name.into(),
+                    image: String::new(),
+                    location: String::new(),
+                    running: true,
+                    os: os("debian", "x", if trixie { "trixie" } else { "bookworm" }),
+                    architecture: "amd64".into(),
+                    packages: vec![
+                        built("p", version, "p", version),
+                        built("q", "1-2", "q", "1-2"),
+                    ],
+                    gaps: if gap == 1 { vec!["processes: 1 of 1".into()] } else { vec![] },
+                });
+            }
+            if gap == 0 {
+                host.gaps.push("other roots: not all".into());
+            }
+            Event::Report(h, host, accepted)
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -364,74 +496,20 @@ proptest! {
         first in statements(),
         events in prop::collection::vec(event(), 1..20),
     ) {
-        let mut catalogue = built_from(&first);
-        let mut fleet = FleetIndex::new(catalogue.clone());
-        let names: Vec<HostId> = ["a", "b", "c"].map(HostId::new).to_vec();
-        let mut alone = vec![Alone::default(); 3];
-        let mut followed = vec![BTreeMap::new(); 3];
-        for event in events {
-            match event {
-                Event::Report(h, inventory, accepted) => {
-                    let change = set(&mut fleet, names[h].as_str(), &inventory, &accepted);
-                    alone[h].inventory = Some(inventory);
-                    alone[h].accepted = accepted;
-                    let withdrawn = alone[h].judge(&names[h], &catalogue);
-                    prop_assert_eq!(&change.withdrawn, &withdrawn);
-                    apply(&mut followed[h], &change.deltas);
-                }
-                Event::Exceptions(h, accepted) => {
-                    if let Some(deltas) = fleet.set_exceptions(&names[h], accepted.clone()) {
-                        alone[h].accepted = accepted;
-                        alone[h].judge(&names[h], &catalogue);
-                        apply(&mut followed[h], &deltas);
-                    }
-                }
-                Event::Remove(h) => {
-                    if let Some(deltas) = fleet.remove_host(&names[h]) {
-                        apply(&mut followed[h], &deltas);
-                    }
-                    alone[h] = Alone::default();
-                }
-                Event::Feed(statements) => {
-                    catalogue = built_from(&statements);
-                    let (changes, mut withdrawn) = fleet.replace_catalogue(catalogue.clone());
-                    let mut expected = Vec::new();
-                    for (h, name) in names.iter().enumerate() {
-                        expected.extend(alone[h].judge(name, &catalogue).into_iter().map(|w| (name.clone(), w)));
-                    }
-                    withdrawn.sort_by(|a, b| (&a.0, &a.1.source, &a.1.id).cmp(&(&b.0, &b.1.source, &b.1.id)));
-                    prop_assert_eq!(withdrawn, expected);
-                    for change in &changes {
-                        for slot in &change.hosts {
-                            let h = names.iter().position(|n| Some(n) == fleet.host_at(slot)).unwrap();
-                            apply(&mut followed[h], std::slice::from_ref(&change.delta));
-                        }
-                    }
-                }
-            }
-            let mut totals = BTreeMap::new();
-            for (h, name) in names.iter().enumerate() {
-                let findings = fleet.findings_of(name).unwrap_or_default();
-                prop_assert_eq!(&findings, &alone[h].findings);
-                let states: BTreeMap<_, _> =
-                    findings.iter().map(|f| ((f.source.clone(), f.id.clone()), f.state)).collect();
-                prop_assert_eq!(&states, &followed[h], "deltas do not add up");
-                for f in &findings {
-                    *totals.entry((f.severity(), f.state)).or_insert(0u64) += 1;
-                }
-            }
-            let counted: BTreeMap<_, _> = fleet.totals().iter().map(|(severity, state, n)| ((severity, state), n)).collect();
-            prop_assert_eq!(counted, totals);
-            for id in IDS {
-                let has = |a: &Alone| a.findings.iter().any(|f| f.id == id && f.state.is_vulnerable());
-                let expected: Vec<String> =
-                    (0..3).filter(|&h| has(&alone[h])).map(|h| names[h].to_string()).collect();
-                prop_assert_eq!(hosts_with(&fleet, id), expected);
-                let mut about: Vec<Finding> =
-                    alone.iter().flat_map(|a| &a.findings).filter(|f| f.id == id).cloned().collect();
-                about.sort_by(|a, b| (&a.host, &a.source).cmp(&(&b.host, &b.source)));
-                prop_assert_eq!(fleet.findings_about(id), about);
-            }
-        }
+        happens(&first, events)?;
+    }
+
+    #[test]
+    fn whatever_happens_in_containers_the_index_says_what_judging_each_host_alone_says(
+        first in statements(),
+        events in prop::collection::vec(
+            prop_oneof![
+                6 => report_with_roots(),
+                1 => (0..3usize).prop_map(Event::Remove),
+            ],
+            1..12,
+        ),
+    ) {
+        happens(&first, events)?;
     }
 }

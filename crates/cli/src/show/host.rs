@@ -72,6 +72,18 @@ pub(crate) fn one(host: &HostDetail) {
         if !inventory.languages.is_empty() {
             line(&format!("  languages {}", languages(&inventory.languages)));
         }
+        for root in &inventory.roots {
+            line(&format!(
+                "  root      {}, {}, {} packages{}",
+                root.called(),
+                root.os.pretty,
+                root.packages.len(),
+                if root.running { ", runs" } else { "" }
+            ));
+            for gap in &root.gaps {
+                line(&format!("    not known: {gap}"));
+            }
+        }
         for gap in &inventory.gaps {
             line(&format!("  not known: {gap}"));
         }

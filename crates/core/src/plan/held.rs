@@ -83,6 +83,8 @@ impl NotDone {
 
     /// Is an upgrade held that could be taken otherwise?
     pub(super) fn is_of_an_upgrade(&self) -> bool {
-        !self.reasons.iter().any(|r| matches!(r, Hold::NoFix { .. } | Hold::FixNotOffered { .. }))
+        !self.reasons.iter().any(|r| {
+            matches!(r, Hold::NoFix { .. } | Hold::FixNotOffered { .. } | Hold::InRoot { .. })
+        })
     }
 }

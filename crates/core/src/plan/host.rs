@@ -12,7 +12,7 @@ use crate::inventory::{Inventory, Package, Upgrade};
 use crate::policy::{Policy, Take, glob};
 use crate::recall::Recall;
 use crate::version::deb;
-use crate::{Hold, Timestamp};
+use crate::{Hold, Timestamp, root};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::make::Barred;
@@ -258,7 +258,9 @@ fn offers<'a>(
 /// every name that an image has.
 fn by_binary<'a>(findings: &[&'a Finding]) -> BTreeMap<&'a str, Vec<&'a Finding>> {
     let mut out: BTreeMap<&str, Vec<&Finding>> = BTreeMap::new();
-    for finding in findings.iter().filter(|f| f.state == FindingState::Open && f.offered) {
+    // What is in another root is none of the host's own packages, though its binaries have the same names.
+    let fixable = |f: &&&Finding| f.state == FindingState::Open && f.offered && f.root().is_none();
+    for finding in findings.iter().filter(fixable) {
         for binary in &finding.binaries {
             let key = if is_kernel_image(binary) { KERNEL } else { binary };
             let known = out.entry(key).or_default();
@@ -423,10 +425,14 @@ fn without_fix<'a>(
     let mut no_fix: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     type Names<'n> = BTreeSet<&'n str>;
     let mut not_offered: BTreeMap<(&str, &str), (Names<'_>, Names<'_>)> = BTreeMap::new();
+    let mut in_roots: BTreeMap<(&str, &str), Names<'_>> = BTreeMap::new();
     for &finding in findings {
         match (finding.state, &finding.fixed_version) {
             (FindingState::NoFixYet, _) | (FindingState::Open, None) => {
                 no_fix.entry(&finding.source).or_default().insert(&finding.id);
+            }
+            (FindingState::Open, Some(fixed)) if finding.root().is_some() => {
+                in_roots.entry((&finding.source, fixed)).or_default().insert(&finding.id);
             }
             (FindingState::Open, Some(fixed)) if !helped(finding) => {
                 let (ids, binaries) = not_offered.entry((&finding.source, fixed)).or_default();
@@ -441,6 +447,16 @@ fn without_fix<'a>(
     for (source, ids) in no_fix {
         let reasons = vec![Hold::NoFix { finding: first(&ids) }];
         out.push((source, ids, reasons));
+    }
+    for ((source, fixed), ids) in in_roots {
+        let id = root::of_subject(source).0.unwrap_or_default();
+        let reason = Hold::InRoot {
+            finding: first(&ids),
+            root: id.to_owned(),
+            image: inventory.root(id).map_or(String::new(), |root| root.image.clone()),
+            fixed_version: fixed.to_owned(),
+        };
+        out.push((source, ids, vec![reason]));
     }
     for ((source, fixed), (ids, binaries)) in not_offered {
         let held = inventory.held.iter().filter(|h| binaries.contains(h.as_str()));

@@ -9,6 +9,7 @@ use crate::trust::{Peer, random};
 use fettle_core::host::Host;
 use fettle_core::inventory::Inventory;
 use fettle_core::rollout::{HostState, Phase, Rollout};
+use fettle_core::root::is_name;
 use fettle_core::transaction::{Progress, TransactionReport, TxEvent};
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp, TransactionId};
 use fettle_store::{Tx, assignments, hosts, transactions};
@@ -264,6 +265,8 @@ fn check_inventory(inventory: &Inventory) -> Result<(), Problem> {
     let rows = [
         ("packages", inventory.packages.len()),
         ("packages of languages", inventory.languages.len()),
+        ("roots", inventory.roots.len()),
+        ("packages in roots", inventory.roots.iter().map(|root| root.packages.len()).sum()),
         ("upgrades", inventory.upgrades.len()),
         ("services", inventory.services.len()),
         ("listeners", inventory.listeners.len()),
@@ -275,9 +278,14 @@ fn check_inventory(inventory: &Inventory) -> Result<(), Problem> {
     if let Some((what, n)) = rows.into_iter().find(|(_, n)| *n > MOST_ROWS) {
         return Err(odd(format!("{n} {what}")));
     }
+    let in_roots = inventory.roots.iter().flat_map(|root| &root.packages);
+    if let Some(bad) = inventory.roots.iter().map(|root| &root.name).find(|name| !is_name(name)) {
+        return Err(odd(format!("a root with the name `{}`", shown(bad))));
+    }
     let named = inventory
         .packages
         .iter()
+        .chain(in_roots)
         .flat_map(|p| [&p.name, &p.architecture, &p.version, &p.source, &p.source_version])
         .chain(
             inventory
@@ -297,7 +305,13 @@ fn check_inventory(inventory: &Inventory) -> Result<(), Problem> {
         &inventory.os.pretty,
         &inventory.kernel.running,
     ];
-    let mut texts = texts.into_iter().chain(inventory.languages.iter().map(|p| &p.location));
+    let of_roots = inventory.roots.iter().flat_map(|root| {
+        let os = &root.os;
+        let names = [&os.id, &os.version, &os.codename, &os.pretty, &root.image, &root.location];
+        names.into_iter().chain(&root.gaps)
+    });
+    let of_languages = inventory.languages.iter().map(|p| &p.location);
+    let mut texts = texts.into_iter().chain(of_languages).chain(of_roots);
     if let Some(bad) = texts.find(|text| text.len() > LONGEST) {
         return Err(odd(format!("a name of {} bytes", bad.len())));
     }

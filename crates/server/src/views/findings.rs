@@ -4,7 +4,7 @@ use crate::app::{App, now};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::language::Ecosystem;
 use fettle_core::policy::Acceptance;
-use fettle_core::{Problem, ProblemKind};
+use fettle_core::{Problem, ProblemKind, root};
 use fettle_store::findings::{self as stored, Filter};
 use fettle_store::{StoreError, View, hosts};
 use fettle_vuln::export::{Subject, cyclonedx};
@@ -40,6 +40,9 @@ fn finding_row(host_name: String, finding: Finding) -> FindingRow {
 fn reason(finding: &Finding) -> String {
     let fixed = finding.fixed_version.as_deref().unwrap_or_default();
     let what = match finding.state {
+        FindingState::Open if let Some(id) = finding.root() => {
+            format!("in {}, fixed in {fixed}: {}", root::called(id, ""), root::remedy(id))
+        }
         FindingState::Open if finding.offered => format!("upgrade {} to {fixed}", finding.source),
         FindingState::Open => format!("fixed in {fixed}, which no source of the host offers"),
         FindingState::NoFixYet => "the vendor has no fix yet".to_owned(),

@@ -5,7 +5,7 @@ use fettle_core::transaction::Progress;
 use fettle_core::{Hold, HostId, Problem};
 use fettle_store::hosts::HostRecord;
 use fettle_store::{StoreError, View, findings, hosts as stored, transactions};
-use fettle_vuln::exposure::HostView;
+use fettle_vuln::exposure::{Coverage, HostView};
 use fettle_wire::api::HostDetail;
 use std::collections::BTreeMap;
 
@@ -26,8 +26,11 @@ pub(crate) fn host(app: &App, view: &View<'_>, id_or_name: &str) -> Result<HostD
         let nothing = BTreeMap::new();
         let by =
             HostView { host: &id, inventory, previous: &[], ran_before: &nothing, accepted: &[] };
-        let warning = app.catalogue().judge(&by).coverage.warning();
-        inventory.gaps.extend(warning);
+        let judged = app.catalogue().judge(&by);
+        inventory.gaps.extend(judged.coverage.warning());
+        for root in &mut inventory.roots {
+            root.gaps.extend(judged.roots.get(&root.id()).and_then(Coverage::warning));
+        }
     }
     let mut journals = Vec::new();
     for journal in transactions::of_host(view, &id, TRANSACTIONS)? {

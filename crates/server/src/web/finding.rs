@@ -171,10 +171,11 @@ pub fn finding(view: &View<'_>, it: &FindingExplained) -> Markup {
                                 None => { span.quiet { "the vendor has no fix for this release" } },
                             }
                         }
-                        dt { "Offered" } dd { @if finding.offered { "yes, by the host's own sources" } @else { "not by any source of the host" } }
+                        dt { "Offered" } dd { @if finding.offered { "yes, by the host's own sources" } @else if finding.root().is_some() { "what is in another root, the host's sources do not offer" } @else { "not by any source of the host" } }
                         dt { "Packages" } dd { @for (i, binary) in finding.binaries.iter().enumerate() { @if i > 0 { ", " } span.pkg { (binary) } } }
-                        dt { "In use" } dd { @if finding.in_use { "yes: a process maps its files" } @else { "no process maps its files" } }
-                        dt { "Exposed" } dd { @if finding.exposed { "yes: such a process listens beyond loopback" } @else { "no" } }
+                        @if let Some(id) = finding.root() { dt { "Where" } dd { (fettle_core::root::called(id, "")) ": " (fettle_core::root::remedy(id)) } }
+                        dt { "In use" } dd { @if finding.in_use { "yes: a process maps its files" } @else if finding.root().is_some() { "not looked at" } @else { "no process maps its files" } }
+                        dt { "Exposed" } dd { @if finding.root().is_some() { "not looked at" } @else if finding.exposed { "yes: such a process listens beyond loopback" } @else { "no" } }
                     }
                 }))
                 (section("How it ranks", None, html! {

@@ -7,6 +7,7 @@ use super::{transaction, words};
 use fettle_core::finding::FindingState;
 use fettle_core::host::Labels;
 use fettle_core::inventory::Inventory;
+use fettle_core::root::Root;
 use fettle_wire::api::{FindingRow, HostDetail, HostRow, Page};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -340,6 +341,7 @@ fn inventory(it: &Inventory) -> Markup {
                     p.quiet { (words::number((it.packages.len() - PACKAGES) as u64)) " more: " code { "fettle -o json host show NAME" } " lists them all." }
                 }
             }
+            @if !it.roots.is_empty() { (roots(&it.roots)) }
             @if !it.languages.is_empty() {
                 details id="i-languages" {
                     summary { "Packages of languages " b { (words::number(it.languages.len() as u64)) } }
@@ -359,4 +361,24 @@ fn inventory(it: &Inventory) -> Markup {
             }
         },
     )
+}
+
+/// Other roots on the host: what each is, and what is not known of it.
+fn roots(roots: &[Root]) -> Markup {
+    html! {
+        details id="i-roots" {
+            summary { "Other roots " b { (words::number(roots.len() as u64)) } }
+            div.scroll { table {
+                thead { tr { th { "Root" } th { "Image" } th { "System" } th.n { "Packages" } th { "Runs" } th.wide { "Not known" } } }
+                tbody { @for root in roots { tr {
+                    td.pkg { (root.id()) }
+                    td.ver { (root.image) }
+                    td { (root.os.pretty) }
+                    td.n { (words::number(root.packages.len() as u64)) }
+                    td { @if root.running { "yes" } @else { span.quiet { "no" } } }
+                    td.wide.why { (root.gaps.join("; ")) }
+                } } }
+            } }
+        }
+    }
 }

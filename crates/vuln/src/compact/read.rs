@@ -4,7 +4,7 @@ use super::write::NONE;
 use super::{Extent, Head, Unusable};
 use crate::exposure::{
     Catalogue, CompactPart, CompactStatement, CompactVulnerability, Cvss, HostView, Judgement,
-    KeyedRange, Publication, Wanted, release_of, scheme_of,
+    KeyedRange, Publication, Wanted, release_name, scheme_of,
 };
 use crate::feed::cve::{Exploitation, Ssvc};
 use crate::feed::vex::VexStatement;
@@ -101,15 +101,18 @@ const VULNERABILITY: usize = 6 + 4 + 4 + 4 + 4 + 1 + 1;
 const SCORE: usize = 1 + 4 + 4 + 6 + 6;
 const PUBLICATION: usize = 6 + 4;
 
-/// The languages whose sections are wanted beside that of a host's own release: those it has packages of, and those something
-/// was found in before.
-pub fn languages(view: &HostView<'_>) -> BTreeSet<Ecosystem> {
-    let installed = view.inventory.languages.iter().map(|p| p.ecosystem);
-    let known = view.previous.iter().filter_map(|f| Some(Ecosystem::of_subject(&f.source)?.0));
-    installed.chain(known).collect()
+/// The releases whose sections are wanted: a host's own, those of the roots on it, and those of the languages it has
+/// packages of or something was found in before.
+pub fn releases(view: &HostView<'_>) -> BTreeSet<String> {
+    let inventory = view.inventory;
+    let systems = inventory.roots.iter().map(|root| &root.os).chain([&inventory.os]);
+    let installed = inventory.languages.iter().map(|p| p.ecosystem);
+    let known = view.previous.iter().filter_map(|f| Some(Ecosystem::of_subject(f.package())?.0));
+    let languages = installed.chain(known).map(|ecosystem| ecosystem.word().to_owned());
+    systems.map(release_name).chain(languages).collect()
 }
 
-/// Judges a host by the sections of its own release and of [`languages`], and gives the part of the
+/// Judges a host and the roots on it by the sections of its [`releases`], and gives the part of the
 /// catalogue that says something of it, to explain by. The same as judging by the whole catalogue.
 ///
 /// # Errors
@@ -171,11 +174,10 @@ impl<'a> Section<'a> {
     }
 
     /// What it says of the sources that are wanted of its release, by source and vulnerability.
-    fn wanted(&self, release: &str, wanted: &Wanted) -> Result<CompactPart, Unusable> {
+    fn wanted(&self, release: &str, wanted: &Wanted<'_>) -> Result<CompactPart, Unusable> {
         let mut statements = Vec::new();
         let mut shared = Shared::default();
-        let of_release = |name: &&str| release_of(release, name) == release;
-        for name in wanted.sources().filter(of_release) {
+        for name in wanted.sources(release) {
             let Some((first, count)) = self.source(name)? else { continue };
             let source: Arc<str> = name.into();
             for place in first..first.saturating_add(count) {
@@ -187,7 +189,7 @@ impl<'a> Section<'a> {
                     // With what was found before, every word counts: it may take something back.
                     _ if wanted.everything() => true,
                     0 => false,
-                    2 | 4 => wanted.is_below(name, key),
+                    2 | 4 => wanted.is_below(release, name, key),
                     _ => true,
                 };
                 if !says {
@@ -212,7 +214,10 @@ impl<'a> Section<'a> {
                     _ => return Err(Unusable::Damaged("a status is none")),
                 };
                 let ranges = KeyedRange::of(scheme_of(release), &status);
-                if !ranges.is_empty() && !wanted.everything() && !wanted.is_within(name, &ranges) {
+                if !ranges.is_empty()
+                    && !wanted.everything()
+                    && !wanted.is_within(release, name, &ranges)
+                {
                     continue;
                 }
                 let urgency = self.shared(&mut record, &mut shared)?;

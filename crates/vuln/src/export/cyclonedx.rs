@@ -10,6 +10,7 @@
 //! | not affected | `not_affected` | |
 //! | fixed | `resolved` | |
 //!
+//! A root on the host (a container, a machine, a chroot) is a component of type `container` that holds components of its own.
 //! Every component is named by its package URL, every statement by these. The serial number is made of what the document
 //! says: the same again is the same document.
 
@@ -18,78 +19,40 @@ use crate::exposure::Rules;
 use crate::feed::purl::Purl;
 use fettle_core::Digest;
 use fettle_core::finding::{Finding, FindingState};
+use fettle_core::inventory::Inventory;
+use fettle_core::root;
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The whole document.
 pub fn cyclonedx(subject: &Subject<'_>) -> Value {
     let inventory = subject.inventory;
-    let os = &inventory.os;
-    let mut components: BTreeMap<String, Value> = BTreeMap::new();
-    // What findings call a package: for those of a distribution by name, for those of languages by place.
-    let mut called: BTreeMap<&str, Vec<(String, String, &str)>> = BTreeMap::new();
-    let rules = Rules::of(os);
-    for package in &inventory.packages {
-        let purl = Purl::of_package(os, package).to_string();
-        let source = rules.subject(package).0.into_owned();
-        let mut properties = vec![property("source", &package.source)];
-        properties.push(property("source-version", &package.source_version));
-        if inventory.in_use.contains(&package.name) {
-            properties.push(property("in-use", "true"));
-        }
-        if inventory.exposed.contains(&package.name) {
-            properties.push(property("exposed", "true"));
-        }
-        components.insert(
-            purl.clone(),
-            json!({
-                "type": "library", "bom-ref": purl, "name": package.name, "version": package.version,
-                "purl": purl, "properties": properties,
-            }),
-        );
-        called.entry(&package.name).or_default().push((source, purl, &package.version));
-    }
-    for package in &inventory.languages {
-        let purl = Purl::of_language(package).to_string();
-        let (group, name) = match package.name.split_once([':', '/']) {
-            Some((group, name)) => (group, name),
-            None => ("", package.name.as_str()),
-        };
-        let place = json!({"location": package.location});
-        let known = components.entry(purl.clone()).or_insert_with(|| {
-            let mut it = json!({
-                "type": "library", "bom-ref": purl, "name": name, "version": package.version,
-                "purl": purl, "evidence": {"occurrences": []},
-            });
-            if !group.is_empty() {
-                it["group"] = json!(group);
-            }
-            it
+    let (mut listed, mut called) = components(None, inventory);
+    for root in &inventory.roots {
+        let id = root.id();
+        let (within, of_root) = components(Some(&id), &root.inventory());
+        let mut it = json!({
+            "type": "container", "bom-ref": id, "name": root.name, "description": root.called(),
+            "properties": [property("root", root.kind.word())], "components": within,
         });
-        if let Some(places) = known["evidence"]["occurrences"].as_array_mut() {
-            places.push(place);
+        if !root.image.is_empty() {
+            it["version"] = json!(root.image);
         }
-        called.entry(&package.location).or_default().push((
-            package.subject(),
-            purl,
-            &package.version,
-        ));
+        if let Some(told) = it["properties"].as_array_mut() {
+            told.push(property("running", if root.running { "true" } else { "false" }));
+            told.extend(root.gaps.iter().map(|gap| property("not-known", gap)));
+        }
+        listed.push(it);
+        called.extend(of_root);
     }
-    let mut listed = vec![json!({
-        "type": "operating-system", "bom-ref": "os", "name": os.id, "version": os.version,
-        "description": os.pretty,
-    })];
-    let known: BTreeSet<String> = components.keys().cloned().collect();
-    listed.extend(components.into_values());
 
     let mut vulnerabilities: Vec<Value> = Vec::with_capacity(subject.findings.len());
     for (finding, why) in subject.findings {
         let mut affects: BTreeMap<String, &str> = BTreeMap::new();
         for binary in &finding.binaries {
-            for (source, purl, version) in called.get(binary.as_str()).into_iter().flatten() {
-                if *source == finding.source && known.contains(purl) {
-                    affects.insert(purl.clone(), version);
-                }
+            let its = (finding.source.clone(), binary.clone());
+            for (reference, version) in called.get(&its).into_iter().flatten() {
+                affects.insert(reference.clone(), version);
             }
         }
         vulnerabilities.push(vulnerability(finding, &reasons(why), &affects));
@@ -116,6 +79,71 @@ pub fn cyclonedx(subject: &Subject<'_>) -> Value {
         document.extend(fields);
     }
     Value::Object(document)
+}
+
+/// What findings call a package (source, and name or place) → references of components, with their versions.
+type Called = BTreeMap<(String, String), Vec<(String, String)>>;
+
+/// The components of one system: a host without its roots, or a root, whose components are referred to with its name
+/// before theirs.
+fn components(root: Option<&str>, inventory: &Inventory) -> (Vec<Value>, Called) {
+    let os = &inventory.os;
+    let reference = |text: &str| root.map_or_else(|| text.to_owned(), |id| format!("{id}#{text}"));
+    let named =
+        |source: &str| root.map_or_else(|| source.to_owned(), |id| root::subject(id, source));
+    let mut components: BTreeMap<String, Value> = BTreeMap::new();
+    let mut called = Called::new();
+    let rules = Rules::of(os);
+    for package in &inventory.packages {
+        let purl = Purl::of_package(os, package).to_string();
+        let source = rules.subject(package).0;
+        let mut properties = vec![property("source", &package.source)];
+        properties.push(property("source-version", &package.source_version));
+        if inventory.in_use.contains(&package.name) {
+            properties.push(property("in-use", "true"));
+        }
+        if inventory.exposed.contains(&package.name) {
+            properties.push(property("exposed", "true"));
+        }
+        components.insert(
+            purl.clone(),
+            json!({
+                "type": "library", "bom-ref": reference(&purl), "name": package.name,
+                "version": package.version, "purl": purl, "properties": properties,
+            }),
+        );
+        let its = called.entry((named(&source), package.name.clone())).or_default();
+        its.push((reference(&purl), package.version.clone()));
+    }
+    for package in &inventory.languages {
+        let purl = Purl::of_language(package).to_string();
+        let (group, name) = match package.name.split_once([':', '/']) {
+            Some((group, name)) => (group, name),
+            None => ("", package.name.as_str()),
+        };
+        let place = json!({"location": package.location});
+        let known = components.entry(purl.clone()).or_insert_with(|| {
+            let mut it = json!({
+                "type": "library", "bom-ref": reference(&purl), "name": name,
+                "version": package.version, "purl": purl, "evidence": {"occurrences": []},
+            });
+            if !group.is_empty() {
+                it["group"] = json!(group);
+            }
+            it
+        });
+        if let Some(places) = known["evidence"]["occurrences"].as_array_mut() {
+            places.push(place);
+        }
+        let its = called.entry((named(&package.subject()), package.location.clone())).or_default();
+        its.push((reference(&purl), package.version.clone()));
+    }
+    let mut listed = vec![json!({
+        "type": "operating-system", "bom-ref": reference("os"), "name": os.id,
+        "version": os.version, "description": os.pretty,
+    })];
+    listed.extend(components.into_values());
+    (listed, called)
 }
 
 /// A property of Fettle's own.

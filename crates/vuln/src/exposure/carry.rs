@@ -2,6 +2,7 @@
 
 use super::catalogue::Catalogue;
 use super::facts::{HostFacts, SourceFacts, is_kernel_image};
+use super::roots::without_exception;
 use super::vendor::{release_of, scheme_for};
 use super::{Withdrawal, Withdrawn};
 use fettle_core::advisory::AdvisoryStatus;
@@ -186,15 +187,8 @@ fn decide(
 }
 
 /// A finding of a host that could not say what it has installed.
-fn kept(known: &Known) -> Carried {
-    let state = match known.state {
-        // What the exception covered is not known here; if it ends, the worst is assumed.
-        FindingState::Accepted | FindingState::NotAffected if known.fixed_version.is_some() => {
-            FindingState::Open
-        }
-        FindingState::Accepted | FindingState::NotAffected => FindingState::NoFixYet,
-        state => state,
-    };
+pub(super) fn kept(known: &Known) -> Carried {
+    let state = without_exception(known.state, known.fixed_version.is_some());
     Carried {
         source: known.source.clone(),
         id: known.id.clone(),

@@ -437,6 +437,17 @@ impl Catalogue {
         })
     }
 
+    /// Is a statement's vulnerability known to be exploited?
+    pub(crate) fn is_exploited(&self, statement: &Statement) -> bool {
+        self.vulnerabilities[statement.vulnerability as usize].kev.is_some()
+    }
+
+    /// EPSS and CVSS of a statement's vulnerability.
+    pub(crate) fn scores(&self, statement: &Statement) -> (Option<f32>, Option<f32>) {
+        let known = &self.vulnerabilities[statement.vulnerability as usize];
+        (known.epss, known.cvss.as_ref().map(|c| c.score))
+    }
+
     /// CISA's decision on a vulnerability.
     pub fn ssvc(&self, id: &str) -> Option<Ssvc> {
         let found = self.vulnerabilities.binary_search_by(|v| v.id.as_ref().cmp(id)).ok()?;

@@ -15,6 +15,7 @@ use fettle_core::advisory::{AdvisoryStatus, VersionRange};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, StaleProcess};
 use fettle_core::language::{Ecosystem, LanguagePackage};
+use fettle_core::root::{self, Root};
 use fettle_core::version::Scheme;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -83,6 +84,9 @@ impl Catalogue {
         names: &[&str],
         inventory: &Inventory,
     ) -> Explanation {
+        if let Some(id) = finding.root() {
+            return self.explain_in_root(finding, id, names, inventory);
+        }
         let release = release_name(&inventory.os);
         let release = release.as_str();
         let statement = self.statement(release, &finding.source, &finding.id);
@@ -112,6 +116,58 @@ impl Catalogue {
             finding.severity().word()
         );
         Explanation { headline, reasons }
+    }
+
+    /// Explains a finding in a root on the host, as of a host of its own, and says what is different there.
+    fn explain_in_root(
+        &self,
+        finding: &Finding,
+        id: &str,
+        names: &[&str],
+        inventory: &Inventory,
+    ) -> Explanation {
+        let root = inventory.root(id);
+        let called = root.map_or_else(|| root::called(id, ""), Root::called);
+        let plain = Finding { source: finding.package().to_owned(), ..finding.clone() };
+        let names: Vec<&str> = names.iter().copied().chain([id]).collect();
+        let within = root.map(Root::inventory).unwrap_or_default();
+        let mut explained = self.explain_named(&plain, &names, &within);
+        explained.headline = format!("{}, in {called}", explained.headline);
+        let Some(root) = root else {
+            explained.reasons.retain(|r| matches!(r.topic, Topic::Ranking));
+            let text = format!("There is no {called} on the host any more.");
+            explained.reasons.insert(0, Reason { topic: Topic::Running, text });
+            return explained;
+        };
+        let system = if root.os.pretty.is_empty() { &root.os.id } else { &root.os.pretty };
+        let runs = match root.running {
+            true => "It runs; what of it is in use was not looked at",
+            false => "It does not run",
+        };
+        let place = match root.location.as_str() {
+            "" => String::new(),
+            place => format!(" at {place}"),
+        };
+        let text =
+            format!("In {called}{place} ({system}), not in the host's own packages. {runs}.");
+        let is_running = |r: &Reason| r.topic == Topic::Running;
+        let at = explained.reasons.iter().position(is_running).unwrap_or_default();
+        explained.reasons.retain(|r| !is_running(r));
+        explained.reasons.insert(at, Reason { topic: Topic::Running, text });
+        let mends = match (finding.state, &finding.fixed_version) {
+            (FindingState::Open | FindingState::Accepted, Some(fixed)) => format!(
+                "No plan of the host reaches into it: {}, with {} {fixed} or newer.",
+                root.kind.remedy(),
+                finding.package()
+            ),
+            (FindingState::PendingRestart, _) => {
+                format!("The fix is on disk there: start {called} anew.")
+            }
+            _ => return explained,
+        };
+        explained.reasons.retain(|r| r.topic != Topic::Remedy);
+        explained.reasons.push(Reason { topic: Topic::Remedy, text: mends });
+        explained
     }
 
     fn dated(&self, feed: Feed) -> String {

@@ -4,8 +4,10 @@
 use super::vendor::{Rules, scheme_for};
 use super::{KernelCoverage, LANGUAGES_GAP, MEMORY_GAPS, PACKAGES_GAP};
 use fettle_core::inventory::{Inventory, Package};
+use fettle_core::language::Ecosystem;
 use fettle_core::version::Scheme;
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A version with its byte key.
@@ -60,6 +62,8 @@ pub(super) struct SourceFacts {
     pub(super) offered: Option<Keyed>,
     /// A process still maps replaced files of one of the binaries.
     pub(super) stale: bool,
+    /// `name version` of its packages whose version is not well-formed. Follows from the rest.
+    pub(super) odd: Vec<Arc<str>>,
 }
 
 impl SourceFacts {
@@ -103,7 +107,8 @@ pub(super) fn is_kernel_image(binary: &str) -> bool {
     binary.starts_with("linux-image-")
 }
 
-fn has_gap(inventory: &Inventory, beginnings: &[&str]) -> bool {
+/// Is there a gap that begins with one of these?
+pub(super) fn has_gap(inventory: &Inventory, beginnings: &[&str]) -> bool {
     inventory.gaps.iter().any(|gap| beginnings.iter().any(|b| gap.starts_with(b)))
 }
 
@@ -111,27 +116,231 @@ fn is_kernel_package(package: &Package, source: &str) -> bool {
     is_kernel_image(&package.name) && (source == "linux" || source.starts_with("linux-"))
 }
 
-#[derive(Default)]
-struct Building<'a> {
-    groups: BTreeMap<Keyed, BTreeSet<&'a str>>,
-    offered: Option<Keyed>,
-    images: Vec<(&'a str, Keyed, bool)>,
+/// What an inventory says of one source package, as it stands there. Nothing is copied and no version made a key of: many
+/// hosts say the same, and [`Told::says`] finds the facts that were made of it before.
+#[derive(Debug)]
+pub(super) struct Told<'a> {
+    source: Cow<'a, str>,
+    scheme: Scheme,
+    /// Version and name of each package that is no kernel image, in the order of names; of packages of languages the place.
+    packages: Vec<(Cow<'a, str>, &'a str, Use)>,
+    /// Kernel images: name, version, well installed.
+    images: Vec<(&'a str, Cow<'a, str>, bool)>,
+    /// Versions on offer, each once.
+    offered: Vec<Cow<'a, str>>,
     kernel: Option<RunningKernel>,
     stale: bool,
+}
+
+/// What runs of a package.
+#[derive(Debug, Clone, Copy, Default)]
+struct Use {
+    in_use: bool,
+    exposed: bool,
+}
+
+/// Facts that were made before of the same words; `None` where there are none.
+pub(super) trait Known {
+    fn known(&mut self, told: &Told<'_>) -> Option<Arc<SourceFacts>>;
+}
+
+/// Knows none.
+pub(super) struct Nothing;
+
+impl Known for Nothing {
+    fn known(&mut self, _: &Told<'_>) -> Option<Arc<SourceFacts>> {
+        None
+    }
+}
+
+impl<'a> Told<'a> {
+    fn of(source: Cow<'a, str>, scheme: Scheme) -> Self {
+        Self {
+            source,
+            scheme,
+            packages: Vec::new(),
+            images: Vec::new(),
+            offered: Vec::new(),
+            kernel: None,
+            stale: false,
+        }
+    }
+
+    /// One of several architectures counts once.
+    fn package(&mut self, version: Cow<'a, str>, name: &'a str, uses: Use) {
+        if let Some((known, its, _)) = self.packages.last()
+            && *its == name
+            && *known == version
+        {
+            return;
+        }
+        self.packages.push((version, name, uses));
+    }
+
+    /// A number that is the same for the same words. Others may have it too.
+    pub(super) fn number(&self) -> u64 {
+        let mut number = Number::default();
+        number.text(&self.source);
+        // Of what is said in any order, the sum.
+        let mut packages = 0_u64;
+        for (version, name, _) in &self.packages {
+            let mut one = Number::default();
+            one.text(version);
+            one.text(name);
+            packages = packages.wrapping_add(one.0);
+        }
+        number.word(packages);
+        number.0
+    }
+
+    /// The same of facts: what [`Told::number`] is of the words they were made of.
+    pub(super) fn number_of(facts: &SourceFacts) -> u64 {
+        let mut number = Number::default();
+        number.text(&facts.source);
+        let mut packages = 0_u64;
+        for (group, name) in
+            facts.groups.iter().flat_map(|g| g.binaries.iter().map(move |b| (g, b)))
+        {
+            let mut one = Number::default();
+            one.text(&group.version.text);
+            one.text(name);
+            packages = packages.wrapping_add(one.0);
+        }
+        number.word(packages);
+        number.0
+    }
+
+    /// Are these the facts that would be made of it?
+    pub(super) fn says(&self, facts: &SourceFacts) -> bool {
+        let (source, kernel) = (self.source.as_ref(), &self.kernel);
+        if *source != *facts.source || *kernel != facts.kernel || self.stale != facts.stale {
+            return false;
+        }
+        // Several versions on offer are rare, and which is the highest takes their keys.
+        let offered = match (&self.offered[..], &facts.offered) {
+            ([], None) => true,
+            ([only], Some(known)) => *only == *known.text,
+            _ => false,
+        };
+        let (mut count, mut same) = (0, offered);
+        for group in &facts.groups {
+            count += group.binaries.len();
+            let mut names = group.binaries.iter();
+            let (mut in_use, mut exposed) = (false, false);
+            for (_, name, its) in self.packages.iter().filter(|(v, ..)| **v == *group.version.text)
+            {
+                same = same && names.next().is_some_and(|known| **known == **name);
+                in_use |= its.in_use;
+                exposed |= its.exposed;
+            }
+            same = same && names.next().is_none();
+            same = same && (in_use, exposed) == (group.in_use, group.exposed);
+        }
+        same && count == self.packages.len()
+    }
+
+    fn facts(self) -> SourceFacts {
+        let mut groups: BTreeMap<Keyed, (BTreeSet<&str>, Use)> = BTreeMap::new();
+        let mut odd = BTreeSet::new();
+        let mut keyed: BTreeMap<&str, Keyed> = BTreeMap::new();
+        for (version, name, its) in &self.packages {
+            let key =
+                keyed.entry(version.as_ref()).or_insert_with(|| Keyed::new(self.scheme, version));
+            if self.scheme.check(version).is_err() {
+                let called = if Ecosystem::of_subject(&self.source).is_some() {
+                    &*self.source
+                } else {
+                    *name
+                };
+                odd.insert(Arc::from(format!("{called} {version}")));
+            }
+            let (names, uses) = groups.entry(key.clone()).or_default();
+            names.insert(*name);
+            uses.in_use |= its.in_use;
+            uses.exposed |= its.exposed;
+        }
+        for (name, version, _) in &self.images {
+            if self.scheme.check(version).is_err() {
+                odd.insert(format!("{name} {version}").into());
+            }
+        }
+        let group = |(version, (names, uses)): (Keyed, (BTreeSet<&str>, Use))| Group {
+            version,
+            in_use: uses.in_use,
+            exposed: uses.exposed,
+            binaries: names.into_iter().map(Arc::from).collect(),
+        };
+        SourceFacts {
+            groups: groups.into_iter().map(group).collect(),
+            kernel: self.kernel,
+            offered: self.offered.iter().map(|v| Keyed::new(self.scheme, v)).max(),
+            stale: self.stale,
+            odd: odd.into_iter().collect(),
+            source: self.source.as_ref().into(),
+        }
+    }
+}
+
+/// Mixes words into a number: quick, and good enough where what has the same number is compared.
+#[derive(Default)]
+struct Number(u64);
+
+impl Number {
+    fn word(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 ^= self.0 >> 29;
+    }
+
+    fn text(&mut self, text: &str) {
+        let mut words = text.as_bytes().chunks_exact(8);
+        for word in &mut words {
+            // Invariant: so many there are in each.
+            self.word(word.try_into().map_or(0, u64::from_le_bytes));
+        }
+        let mut last = [0; 8];
+        let rest = words.remainder();
+        last[..rest.len()].copy_from_slice(rest);
+        self.word(u64::from_le_bytes(last) ^ (text.len() as u64) << 56);
+    }
+}
+
+/// Looks names up in a list that is nearly always sorted, as the names are that are looked up.
+struct Listed<'a> {
+    names: Cow<'a, [String]>,
+}
+
+impl<'a> Listed<'a> {
+    fn new(names: &'a [String]) -> Self {
+        if names.is_sorted() {
+            return Self { names: Cow::Borrowed(names) };
+        }
+        let mut sorted = names.to_vec();
+        sorted.sort_unstable();
+        Self { names: Cow::Owned(sorted) }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.binary_search_by(|known| known.as_str().cmp(name)).is_ok()
+    }
 }
 
 impl HostFacts {
     /// Reads an inventory.
     pub(super) fn read(inventory: &Inventory) -> Self {
-        let names = |list: &[String]| -> BTreeSet<Arc<str>> {
-            list.iter().map(|n| n.as_str().into()).collect()
-        };
-        let (in_use, exposed) = (names(&inventory.in_use), names(&inventory.exposed));
+        Self::read_by(inventory, &mut Nothing)
+    }
+
+    /// Reads an inventory, with what is known of others.
+    pub(super) fn read_by(inventory: &Inventory, known: &mut impl Known) -> Self {
+        let (in_use, exposed) = (Listed::new(&inventory.in_use), Listed::new(&inventory.exposed));
+        let uses = |name: &str| Use { in_use: in_use.has(name), exposed: exposed.has(name) };
         let stale_packages: BTreeSet<Arc<str>> =
             inventory.stale.iter().flat_map(|p| &p.packages).map(|n| n.as_str().into()).collect();
 
-        let mut building: BTreeMap<Arc<str>, Building<'_>> = BTreeMap::new();
-        let mut source_of: BTreeMap<&str, (Arc<str>, &Package)> = BTreeMap::new();
+        let mut told: Vec<Told<'_>> = Vec::new();
+        // Only looked up, never walked: its order would be no order.
+        let mut places: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(1024);
+        let mut source_of: HashMap<&str, (usize, &Package)> = HashMap::new();
         let mut odd_versions = BTreeSet::new();
         let rules = Rules::of(&inventory.os);
         for package in &inventory.packages {
@@ -140,59 +349,48 @@ impl HostFacts {
                 continue;
             }
             let (source, version) = rules.subject(package);
-            if rules.scheme.check(&version).is_err() {
-                odd_versions.insert(format!("{} {}", package.name, package.source_version));
-            }
-            let version = Keyed::new(rules.scheme, &version);
-            let name: Arc<str> = source.as_ref().into();
-            let entry = building.entry(name.clone()).or_default();
-            if is_kernel_package(package, &source) {
+            let is_kernel = is_kernel_package(package, &source);
+            let at = *places.entry(source.clone()).or_insert_with(|| {
+                told.push(Told::of(source, rules.scheme));
+                told.len() - 1
+            });
+            let entry = &mut told[at];
+            if is_kernel {
                 entry.images.push((&package.name, version, package.healthy));
             } else {
-                entry.groups.entry(version).or_default().insert(&package.name);
+                entry.package(version, &package.name, uses(&package.name));
             }
-            entry.stale |= stale_packages.contains(package.name.as_str());
-            source_of.insert(&package.name, (name, package));
+            entry.stale |=
+                !stale_packages.is_empty() && stale_packages.contains(package.name.as_str());
+            if !inventory.upgrades.is_empty() {
+                source_of.insert(&package.name, (at, package));
+            }
         }
         for package in &inventory.languages {
-            let scheme = package.ecosystem.scheme();
-            if scheme.check(&package.version).is_err() {
-                odd_versions.insert(format!("{} {}", package.subject(), package.version));
-            }
-            let entry = building.entry(package.subject().into()).or_default();
-            let version = Keyed::new(scheme, &package.version);
-            entry.groups.entry(version).or_default().insert(&package.location);
+            let source = Cow::from(package.subject());
+            let at = *places.entry(source.clone()).or_insert_with(|| {
+                told.push(Told::of(source, package.ecosystem.scheme()));
+                told.len() - 1
+            });
+            let version = Cow::from(package.version.as_str());
+            told[at].package(version, &package.location, uses(&package.location));
         }
         for upgrade in &inventory.upgrades {
-            let Some((name, package)) = source_of.get(upgrade.name.as_str()) else { continue };
+            let Some((at, package)) = source_of.get(upgrade.name.as_str()) else { continue };
             let offered = rules.offered(package, &upgrade.to, &upgrade.source_version);
-            let offered = Keyed::new(rules.scheme, &offered);
-            if let Some(entry) = building.get_mut(name) {
-                entry.offered = entry.offered.take().max(Some(offered));
+            let known = &mut told[*at].offered;
+            if !known.contains(&offered) {
+                known.push(offered);
             }
         }
-        let kernel = running_kernel(inventory, rules.scheme, &mut building);
-
-        let sources = building
-            .into_iter()
-            .map(|(source, b)| SourceFacts {
-                source,
-                groups: b
-                    .groups
-                    .into_iter()
-                    .map(|(version, binaries)| Group {
-                        version,
-                        in_use: binaries.iter().any(|&n| in_use.contains(n)),
-                        exposed: binaries.iter().any(|&n| exposed.contains(n)),
-                        binaries: binaries.into_iter().map(Arc::from).collect(),
-                    })
-                    .collect(),
-                kernel: b.kernel,
-                offered: b.offered,
-                stale: b.stale,
-            })
-            .map(Arc::new)
-            .collect();
+        let kernel = running_kernel(inventory, rules.scheme, &mut told);
+        told.sort_by(|a, b| a.source.cmp(&b.source));
+        let mut sources = Vec::with_capacity(told.len());
+        for told in told {
+            let facts = known.known(&told).unwrap_or_else(|| Arc::new(told.facts()));
+            odd_versions.extend(facts.odd.iter().map(|odd| odd.to_string()));
+            sources.push(facts);
+        }
         Self {
             scheme: rules.scheme,
             sources,
@@ -222,10 +420,10 @@ impl HostFacts {
 }
 
 /// Finds the source and version of the running kernel and notes it there.
-fn running_kernel(
-    inventory: &Inventory,
+fn running_kernel<'a>(
+    inventory: &'a Inventory,
     scheme: Scheme,
-    building: &mut BTreeMap<Arc<str>, Building<'_>>,
+    told: &mut Vec<Told<'a>>,
 ) -> KernelCoverage {
     let kernel = &inventory.kernel;
     if !kernel.from_package {
@@ -234,38 +432,42 @@ fn running_kernel(
     let unknown = KernelCoverage::Unknown { running: kernel.running.clone() };
     let image = format!("linux-image-{}", kernel.running);
     let unsigned = format!("{image}-unsigned");
-    let installed = building.iter().find_map(|(source, b)| {
+    // Of several sources with such an image the first by name.
+    let mut with_images: Vec<&Told<'_>> = told.iter().filter(|t| !t.images.is_empty()).collect();
+    with_images.sort_by(|a, b| a.source.cmp(&b.source));
+    let installed = with_images.iter().find_map(|told| {
         let (name, version, _) =
-            b.images.iter().find(|(name, ..)| *name == image || *name == unsigned)?;
-        Some((source.clone(), (*name).to_owned(), version.clone()))
+            told.images.iter().find(|(name, ..)| *name == image || *name == unsigned)?;
+        Some((told.source.clone(), (*name).to_owned(), Keyed::new(scheme, version)))
     });
     // What the kernel says of itself comes first: a later build may be installed under the same name.
-    let told = Some(kernel.running_version.trim())
+    let said = Some(kernel.running_version.trim())
         .filter(|v| scheme.check(v).is_ok())
         .map(|v| Keyed::new(scheme, v));
-    let (source, binary, version) = match (installed, told) {
-        (Some((source, binary, on_disk)), told) => (source, binary, told.unwrap_or(on_disk)),
+    let (source, binary, version) = match (installed, said) {
+        (Some((source, binary, on_disk)), said) => (source, binary, said.unwrap_or(on_disk)),
         // Its package was removed while it runs. Debian's kernels are built from `linux` unless an image of
         // another source is the only one there.
-        (None, Some(told)) => {
-            let with_images: Vec<&Arc<str>> = building
-                .iter()
-                .filter(|(_, b)| !b.images.is_empty())
-                .map(|(name, _)| name)
-                .collect();
+        (None, Some(said)) => {
             let source = match with_images[..] {
-                [only] => only.clone(),
+                [only] => only.source.clone(),
                 _ => "linux".into(),
             };
-            (source, image, told)
+            (source, image, said)
         }
         (None, None) => return unknown,
     };
-    let entry = building.entry(source.clone()).or_default();
-    let newest =
-        entry.images.iter().filter(|(_, _, healthy)| *healthy).map(|(_, v, _)| v).max().cloned();
-    let coverage =
-        KernelCoverage::Running { source: source.to_string(), version: version.text.to_string() };
+    let at = told.iter().position(|told| told.source == source).unwrap_or_else(|| {
+        told.push(Told::of(source, scheme));
+        told.len() - 1
+    });
+    let entry = &mut told[at];
+    let healthy = entry.images.iter().filter(|(_, _, healthy)| *healthy);
+    let newest = healthy.map(|(_, v, _)| Keyed::new(scheme, v)).max();
+    let coverage = KernelCoverage::Running {
+        source: entry.source.to_string(),
+        version: version.text.to_string(),
+    };
     entry.kernel = Some(RunningKernel { version, binary: binary.as_str().into(), newest });
     coverage
 }

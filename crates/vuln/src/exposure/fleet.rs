@@ -17,10 +17,12 @@ use std::sync::Arc;
 
 mod change;
 mod query;
+mod risk;
 mod subjects;
 
 pub use change::{CatalogueChange, FindingDelta, HostChange};
 pub use query::{Totals, Worst};
+pub use risk::Risk;
 
 use subjects::Subjects;
 
@@ -32,6 +34,10 @@ pub struct FleetIndex {
     /// By slot; bitmaps hold slots.
     hosts: Vec<Option<HostRecord>>,
     slots: BTreeMap<HostId, u32>,
+    /// Slots of the other roots on hosts.
+    root_slots: BTreeMap<(HostId, Arc<str>), u32>,
+    /// The same slots: what is counted by hosts goes by [`HostRecord::owner`].
+    roots: RoaringBitmap,
     free: Vec<u32>,
     subjects: Subjects,
     /// Slots of hosts with exceptions.
@@ -39,10 +45,14 @@ pub struct FleetIndex {
     totals: Totals,
 }
 
-/// One host, as the index keeps it.
+/// One host, or a root on one, as the index keeps it.
 #[derive(Debug, Clone)]
 struct HostRecord {
     id: HostId,
+    /// Which root on the host ([`fettle_core::root::Root::id`]); `None`: the host itself.
+    root: Option<Arc<str>>,
+    /// Slot of the host itself.
+    owner: u32,
     os: Os,
     /// What decides about it; shared with its subjects.
     facts: HostFacts,
@@ -51,4 +61,6 @@ struct HostRecord {
     /// Sorted by source and vulnerability. Never a hit of one of the subjects.
     carried: Vec<Carried>,
     accepted: Vec<Exception>,
+    /// [`FleetIndex::risk_of`] it.
+    risk: Risk,
 }

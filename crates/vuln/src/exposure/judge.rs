@@ -3,6 +3,7 @@
 use super::carry::{Carried, Known, carry};
 use super::catalogue::{Catalogue, Statement};
 use super::facts::{Group, HostFacts, SourceFacts};
+use super::roots::{systems, together};
 use super::vendor::release_name;
 use super::{Coverage, Doubt, Exception, HostView, Judgement, Verdict};
 use fettle_core::HostId;
@@ -10,6 +11,7 @@ use fettle_core::advisory::{AdvisoryStatus, Ranking};
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::Os;
 use fettle_core::language::Ecosystem;
+use std::collections::BTreeMap;
 
 /// One vulnerability of one source package, as it stands for every host with these facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub(super) struct Hit {
     pub(super) kernel: bool,
     /// Do the host's own sources offer a fixed version?
     pub(super) offered: bool,
+    /// Does something of what is affected run?
+    pub(super) in_use: bool,
+    /// Does it listen beyond loopback?
+    pub(super) exposed: bool,
 }
 
 /// Judges the statements of a release against the facts about one source package. By vulnerability.
@@ -70,7 +76,16 @@ fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Option<Hit> {
     if groups == 0 && !kernel {
         return None;
     }
-    Some(Hit { statement: place, state, groups, kernel, offered: is_offered(statement, facts) })
+    let its = || affected(statement, facts, groups);
+    Some(Hit {
+        statement: place,
+        state,
+        groups,
+        kernel,
+        offered: is_offered(statement, facts),
+        in_use: kernel || its().any(|g| g.in_use),
+        exposed: its().any(|g| g.exposed),
+    })
 }
 
 /// The installed versions that a statement is about, of which there are so many: the lowest ones, or those in its ranges.
@@ -127,8 +142,8 @@ pub(super) fn finding(
             .filter(|_| hit.state != FindingState::NoFixYet)
             .map(str::to_owned),
         offered: hit.offered,
-        in_use: kernel.is_some() || groups.iter().any(|g| g.in_use),
-        exposed: groups.iter().any(|g| g.exposed),
+        in_use: hit.in_use,
+        exposed: hit.exposed,
         urgency: statement.urgency.to_string(),
         ranking: catalogue.ranking(statement),
         class: String::new(),
@@ -205,12 +220,20 @@ impl Catalogue {
         }
     }
 
-    /// Judges one host. Deterministic: equal input, equal output.
+    /// Judges one host and the roots on it. Deterministic: equal input, equal output.
     pub fn judge(&self, view: &HostView<'_>) -> Judgement {
-        self.judge_by(&HostFacts::read(view.inventory), view)
+        let nothing = BTreeMap::new();
+        let judged = systems(view).into_iter().map(|system| {
+            let view = system.view(view, &nothing);
+            let judgement = self.judge_by(&HostFacts::read(view.inventory), &view);
+            (system.root.map(Into::into), judgement)
+        });
+        // Invariant: the host itself is among its systems.
+        together(view, judged.collect::<Vec<_>>())
+            .unwrap_or_else(|| self.judge_by(&HostFacts::read(view.inventory), view))
     }
 
-    /// The same, by facts that were read before.
+    /// Judges one system by facts that were read before.
     pub(super) fn judge_by(&self, facts: &HostFacts, view: &HostView<'_>) -> Judgement {
         let release = release_name(&view.inventory.os);
         let (mut findings, mut doubts, mut judged) = (Vec::new(), Vec::new(), Vec::new());
@@ -233,6 +256,7 @@ impl Catalogue {
         findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
         Judgement {
             coverage: self.coverage(&view.inventory.os, facts),
+            roots: BTreeMap::new(),
             findings,
             withdrawn,
             doubts,

@@ -13,6 +13,7 @@ use crate::feed::vex::{PackageSelector, Selector, VexStatement};
 use fettle_core::Timestamp;
 use fettle_core::inventory::{Inventory, Package};
 use fettle_core::language::{Ecosystem, LanguagePackage};
+use fettle_core::root::subject;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Catalogue {
@@ -43,6 +44,15 @@ impl Catalogue {
                     verdict: Verdict::NotAffected,
                 });
             }
+        }
+        for root in &inventory.roots {
+            let id = root.id();
+            let names: Vec<&str> = names.iter().copied().chain([id.as_str()]).collect();
+            let its = self.ruled_out(&names, &root.inventory(), now).into_iter();
+            ruled_out.extend(its.map(|exception| {
+                let source = exception.source.map(|source| subject(&id, &source));
+                Exception { source, ..exception }
+            }));
         }
         ruled_out
     }

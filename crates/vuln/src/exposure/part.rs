@@ -2,6 +2,8 @@
 
 use super::catalogue::{Catalogue, Cvss, KeyedRange, Publication, Statement, Vulnerability};
 use super::facts::{HostFacts, SourceFacts};
+use super::roots::{System, systems, together};
+use super::vendor::{release_name, release_of};
 use super::{HostView, Judgement};
 use crate::feed::Feed;
 use crate::feed::cve::Ssvc;
@@ -9,19 +11,25 @@ use crate::feed::vex::VexStatement;
 use fettle_core::advisory::{AdvisoryStatus, Kev};
 use fettle_core::finding::Severity;
 use jiff::civil::Date;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What of a catalogue is wanted to judge a host.
-pub(crate) struct Wanted {
+/// What of a catalogue is wanted to judge a host and the roots on it.
+pub(crate) struct Wanted<'a> {
+    systems: Vec<(System<'a>, WantedOf)>,
+}
+
+/// What is wanted of it for one system.
+struct WantedOf {
+    release: String,
     facts: HostFacts,
     /// Installed ones, and those something was found in before. Sorted, each once.
     sources: Vec<Arc<str>>,
     everything: bool,
 }
 
-impl Wanted {
-    pub(crate) fn of(view: &HostView<'_>) -> Self {
+impl WantedOf {
+    fn of(view: &HostView<'_>) -> Self {
         let everything = !view.previous.is_empty() || !view.ran_before.is_empty();
         let facts = HostFacts::read(view.inventory);
         let mut sources: Vec<Arc<str>> = facts.sources.iter().map(|s| s.source.clone()).collect();
@@ -31,21 +39,15 @@ impl Wanted {
             sources.sort_unstable();
             sources.dedup();
         }
-        Self { facts, sources, everything }
+        Self { release: release_name(&view.inventory.os), facts, sources, everything }
     }
 
-    /// Sources by name, in order.
-    pub(crate) fn sources(&self) -> impl Iterator<Item = &str> {
-        self.sources.iter().map(AsRef::as_ref)
+    /// Is what a release says of a source about this system?
+    fn asks(&self, release: &str, source: &str) -> bool {
+        release_of(&self.release, source) == release
     }
 
-    /// Are statements wanted that no installed version is affected by?
-    pub(crate) fn everything(&self) -> bool {
-        self.everything
-    }
-
-    /// Is some version of this source, installed or running, below the one with this key?
-    pub(crate) fn is_below(&self, source: &str, key: &[u8]) -> bool {
+    fn is_below(&self, source: &str, key: &[u8]) -> bool {
         let lowest = |s: &SourceFacts| {
             let installed = s.groups.first().is_some_and(|g| *g.version.key < *key);
             installed || s.kernel.as_ref().is_some_and(|k| *k.version.key < *key)
@@ -53,14 +55,58 @@ impl Wanted {
         self.facts.source(source).is_some_and(lowest)
     }
 
-    /// Is some installed version of this source in one of these ranges?
-    pub(crate) fn is_within(&self, source: &str, ranges: &[KeyedRange]) -> bool {
+    fn is_within(&self, source: &str, ranges: &[KeyedRange]) -> bool {
         let holds = |key: &[u8]| ranges.iter().any(|range| range.holds(key));
         self.facts.source(source).is_some_and(|s| s.groups.iter().any(|g| holds(&g.version.key)))
     }
+}
 
-    pub(crate) fn judge(&self, catalogue: &Catalogue, view: &HostView<'_>) -> Judgement {
-        catalogue.judge_by(&self.facts, view)
+impl<'a> Wanted<'a> {
+    pub(crate) fn of(view: &HostView<'a>) -> Self {
+        let nothing = BTreeMap::new();
+        let with = |system: System<'a>| {
+            let wanted = WantedOf::of(&system.view(view, &nothing));
+            (system, wanted)
+        };
+        Self { systems: systems(view).into_iter().map(with).collect() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &WantedOf> {
+        self.systems.iter().map(|(_, wanted)| wanted)
+    }
+
+    /// Sources of a release by name, in order.
+    pub(crate) fn sources<'s>(&'s self, release: &str) -> BTreeSet<&'s str> {
+        let of = |w: &'s WantedOf| {
+            let sources = w.sources.iter().map(AsRef::as_ref);
+            sources.filter(|source| w.asks(release, source)).collect::<Vec<_>>()
+        };
+        self.all().flat_map(of).collect()
+    }
+
+    /// Are statements wanted that no installed version is affected by?
+    pub(crate) fn everything(&self) -> bool {
+        self.all().any(|w| w.everything)
+    }
+
+    /// Is some version of this source, installed or running where the release counts, below the one with this key?
+    pub(crate) fn is_below(&self, release: &str, source: &str, key: &[u8]) -> bool {
+        self.all().any(|w| w.asks(release, source) && w.is_below(source, key))
+    }
+
+    /// Is some installed version of this source in one of these ranges?
+    pub(crate) fn is_within(&self, release: &str, source: &str, ranges: &[KeyedRange]) -> bool {
+        self.all().any(|w| w.asks(release, source) && w.is_within(source, ranges))
+    }
+
+    pub(crate) fn judge(self, catalogue: &Catalogue, view: &HostView<'_>) -> Judgement {
+        let nothing = BTreeMap::new();
+        let judged = self.systems.into_iter().map(|(system, wanted)| {
+            let judgement = catalogue.judge_by(&wanted.facts, &system.view(view, &nothing));
+            (system.root.map(Into::into), judgement)
+        });
+        // Invariant: the host itself is among its systems.
+        together(view, judged.collect::<Vec<_>>()).unwrap_or_else(|| catalogue.judge(view))
     }
 }
 

@@ -105,3 +105,20 @@ fn what_is_no_bill_of_materials_is_refused_and_says_why() {
     );
     assert!(matches!(parse(deep.as_bytes()), Err(SbomError::Malformed { .. })));
 }
+
+#[test]
+fn what_could_be_taken_for_something_else_is_left_out() {
+    let with = |purl: &str, source: &str| {
+        let document = format!(
+            r#"{{"bomFormat":"CycloneDX","components":[{{"purl":"{purl}","properties":[{{"name":"fettle:source","value":"{source}"}}]}}]}}"#
+        );
+        let read = parse(document.as_bytes()).unwrap();
+        (read.packages.len() + read.languages.len(), read.left_out)
+    };
+    assert_eq!(with("pkg:deb/debian/libssl3@1?distro=debian-12", "openssl"), (1, 0));
+    // Another root's, by its source.
+    assert_eq!(with("pkg:deb/debian/libssl3@1?distro=debian-12", "docker:web//openssl"), (0, 1));
+    assert_eq!(with("pkg:deb/debian/libssl3@1?distro=debian-12", "open ssl"), (0, 1));
+    assert_eq!(with("pkg:npm/%40babel/core@1", "x"), (1, 0));
+    assert_eq!(with("pkg:npm/%20a/core@1", "x"), (0, 1));
+}

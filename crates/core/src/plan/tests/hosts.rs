@@ -290,6 +290,44 @@ fn an_offer_older_than_the_fix_fixes_nothing() {
 }
 
 #[test]
+fn what_is_in_a_container_is_no_finding_that_an_upgrade_of_the_host_fixes() {
+    let mut inside = finding("h", "CVE-3", "docker:web//nginx", &["nginx"], Some("1.22.2"));
+    let expected = Hold::InRoot {
+        finding: "CVE-3".into(),
+        root: "docker:web".into(),
+        image: "example/web:1".into(),
+        fixed_version: "1.22.2".into(),
+    };
+    assert_eq!(
+        expected.to_string(),
+        "CVE-3: in container web of image example/web:1, fixed in 1.22.2: rebuild the image, and start the container \
+         anew from it"
+    );
+    // Whatever is said of an offer.
+    for offered in [false, true] {
+        inside.offered = offered;
+        let plan = World::one(policy(""), |h| {
+            inventory(h).roots.push(crate::root::Root {
+                kind: crate::root::RootKind::Docker,
+                name: "web".into(),
+                image: "example/web:1".into(),
+                location: String::new(),
+                running: true,
+                os: Default::default(),
+                architecture: "amd64".into(),
+                packages: vec![],
+                gaps: vec![],
+            });
+        })
+        .with(inside.clone())
+        .plan();
+        let host = &plan.hosts[&"h".into()];
+        assert!(host.why["nginx"].is_empty() && host.order.fixes.is_empty());
+        assert_eq!(held(&plan, "docker:web//nginx"), std::slice::from_ref(&expected));
+    }
+}
+
+#[test]
 fn a_held_package_is_named_where_its_fix_is_not_offered() {
     let mut late = finding("h", "CVE-3", "vim", &["vim", "vim-tiny"], Some("9"));
     late.offered = false;

@@ -1,17 +1,20 @@
 //! Changes in, deltas out.
 
-use super::subjects::{Subject, Subjects};
-use super::{FleetIndex, HostRecord, Totals};
-use crate::exposure::carry::{Carried, Known, carry};
+use super::subjects::{Sharing, Subject, Subjects};
+use super::{FleetIndex, HostRecord, Risk, Totals};
+use crate::exposure::carry::{Carried, Known, carry, kept as kept_as_it_was};
 use crate::exposure::catalogue::Catalogue;
 use crate::exposure::facts::HostFacts;
-use crate::exposure::judge::{finding, has_hit, state_with};
+use crate::exposure::judge::{Hit, finding, has_hit, state_with};
+use crate::exposure::roots::{self, named, roots_unknown, systems};
 use crate::exposure::vendor::release_name;
 use crate::exposure::{Coverage, Exception, HostView, Withdrawn};
 use fettle_core::HostId;
 use fettle_core::finding::{Finding, FindingState, Severity};
+use fettle_core::inventory::{Inventory, Os};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -33,6 +36,8 @@ pub struct FindingDelta {
 pub struct HostChange {
     /// What of the host can be judged.
     pub coverage: Coverage,
+    /// What of each root on it, by [`fettle_core::root::Root::id`].
+    pub roots: BTreeMap<String, Coverage>,
     /// By source package, then vulnerability.
     pub deltas: Vec<FindingDelta>,
     /// Findings that went without a fix, and why.
@@ -51,10 +56,67 @@ pub struct CatalogueChange {
 /// Source and vulnerability → state and severity.
 pub(super) type Part = BTreeMap<(Arc<str>, Arc<str>), (FindingState, Severity)>;
 
+/// Hits of a subject: all of them, or those that another subject does not have alike.
+struct Hits<'a> {
+    subject: &'a Subject,
+    hits: Cow<'a, [Hit]>,
+}
+
+impl<'a> Hits<'a> {
+    fn all(subject: &'a Subject) -> Self {
+        Self { subject, hits: Cow::Borrowed(&subject.hits) }
+    }
+
+    /// Takes away what two subjects of the same source have alike: most of what a package had it has after its upgrade.
+    fn without_same(&mut self, other: &mut Hits<'a>) {
+        let (mut mine, mut its) = (Vec::new(), Vec::new());
+        let mut theirs = other.hits.iter().peekable();
+        for hit in self.hits.iter() {
+            while let Some(before) = theirs.next_if(|h| h.statement < hit.statement) {
+                its.push(*before);
+            }
+            match theirs.next_if(|h| h.statement == hit.statement) {
+                Some(same) if same.state == hit.state => {}
+                Some(changed) => {
+                    its.push(*changed);
+                    mine.push(*hit);
+                }
+                None => mine.push(*hit),
+            }
+        }
+        its.extend(theirs);
+        self.hits = mine.into();
+        other.hits = its.into();
+    }
+}
+
+/// Takes away what stays as it was, source by source.
+fn without_same<'a>(was: &mut [Hits<'a>], is: &mut [Hits<'a>]) {
+    let by = |hits: &Hits<'_>| (hits.subject.release.clone(), hits.subject.facts.source.clone());
+    let places: BTreeMap<(Arc<str>, Arc<str>), usize> =
+        is.iter().enumerate().map(|(place, hits)| (by(hits), place)).collect();
+    for was in was {
+        if let Some(place) = places.get(&by(was)) {
+            was.without_same(&mut is[*place]);
+        }
+    }
+}
+
 /// The findings of some subjects and of what is carried over.
 pub(super) fn part<'a>(
     catalogue: &Catalogue,
     subjects: impl Iterator<Item = &'a Subject>,
+    release: &str,
+    carried: &[Carried],
+    accepted: &[Exception],
+) -> Part {
+    let subjects: Vec<Hits<'_>> = subjects.map(Hits::all).collect();
+    part_by(catalogue, &subjects, release, carried, accepted)
+}
+
+fn part_by(
+    catalogue: &Catalogue,
+    subjects: &[Hits<'_>],
     release: &str,
     carried: &[Carried],
     accepted: &[Exception],
@@ -68,7 +130,7 @@ pub(super) fn part<'a>(
         part.insert((carried.source.clone(), carried.id.clone()), (state, severity));
     }
     for subject in subjects {
-        for hit in &subject.hits {
+        for hit in subject.hits.iter() {
             let statement = catalogue.at(hit.statement);
             let state = state_with(hit.state, &statement.id, &statement.source, accepted);
             part.insert(
@@ -78,6 +140,27 @@ pub(super) fn part<'a>(
         }
     }
     part
+}
+
+impl HostChange {
+    /// Adds what changed in a root.
+    fn absorb(&mut self, root: &str, change: HostChange) {
+        self.roots.insert(root.to_owned(), change.coverage);
+        self.deltas.extend(named_deltas(root, change.deltas));
+        let withdrawn = change.withdrawn.into_iter();
+        self.withdrawn.extend(withdrawn.map(|w| {
+            let source = named(Some(root), &w.source);
+            Withdrawn { source, ..w }
+        }));
+    }
+}
+
+/// Under the names that they have on the host.
+fn named_deltas(root: &str, deltas: Vec<FindingDelta>) -> impl Iterator<Item = FindingDelta> {
+    deltas.into_iter().map(move |d| {
+        let source = named(Some(root), &d.source);
+        FindingDelta { source, ..d }
+    })
 }
 
 fn deltas(before: &Part, after: &Part) -> Vec<FindingDelta> {
@@ -95,9 +178,9 @@ fn deltas(before: &Part, after: &Part) -> Vec<FindingDelta> {
 }
 
 /// What is known of a host's findings in these subjects.
-fn known(catalogue: &Catalogue, record: &HostRecord, subjects: &[&Subject]) -> Vec<Known> {
-    let of = |s: &Subject, hit| {
-        Known::from(&finding(catalogue, &record.id, &s.facts, hit, &record.accepted))
+fn known(catalogue: &Catalogue, record: &HostRecord, subjects: &[Hits<'_>]) -> Vec<Known> {
+    let of = |s: &Hits<'_>, hit| {
+        Known::from(&finding(catalogue, &record.id, &s.subject.facts, hit, &record.accepted))
     };
     let mut known: Vec<Known> =
         subjects.iter().flat_map(|s| s.hits.iter().map(|h| of(s, h))).collect();
@@ -116,6 +199,8 @@ impl FleetIndex {
             catalogue,
             hosts: Vec::new(),
             slots: BTreeMap::new(),
+            root_slots: BTreeMap::new(),
+            roots: RoaringBitmap::new(),
             free: Vec::new(),
             excepted: RoaringBitmap::new(),
             totals: Totals::default(),
@@ -126,10 +211,128 @@ impl FleetIndex {
     /// [`HostView::previous`] is for hosts the index does not know yet (at start, from the store). Its exceptions
     /// replace the ones of before.
     pub fn set_host(&mut self, view: &HostView<'_>) -> HostChange {
+        let nothing = BTreeMap::new();
+        let mut whole: Option<HostChange> = None;
+        let mut listed: BTreeSet<Arc<str>> = BTreeSet::new();
+        for system in systems(view) {
+            let root: Option<Arc<str>> = system.root.as_deref().map(Into::into);
+            let change = self.set_system(root.as_ref(), &system.view(view, &nothing));
+            match (&mut whole, root) {
+                (Some(whole), Some(root)) => {
+                    whole.absorb(&root, change);
+                    listed.insert(root);
+                }
+                _ => whole = Some(change),
+            }
+        }
+        let Some(mut whole) = whole else {
+            // Invariant: the host itself is among its systems.
+            return self.set_system(None, view);
+        };
+        for (root, deltas) in self.leave_roots(view, &listed) {
+            let coverage = Coverage::NoPackages { release: String::new(), gaps: Vec::new() };
+            let roots = BTreeMap::new();
+            let change = HostChange { coverage, roots, deltas, withdrawn: Vec::new() };
+            whole.absorb(&root, change);
+            whole.roots.remove(root.as_ref());
+        }
+        whole.deltas.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
+        whole
+    }
+
+    /// What was found in roots that are not listed any more: gone with them, or, where they could not be looked for, as it
+    /// was.
+    fn leave_roots(
+        &mut self,
+        view: &HostView<'_>,
+        listed: &BTreeSet<Arc<str>>,
+    ) -> Vec<(Arc<str>, Vec<FindingDelta>)> {
+        let unseen = roots_unknown(view.inventory);
+        let kept = self.roots_of(view.host).into_iter().map(|(root, _)| root);
+        let told = view.previous.iter().filter_map(|f| f.root().map(Arc::from));
+        let gone: BTreeSet<Arc<str>> = kept.chain(told).filter(|r| !listed.contains(r)).collect();
+        let mut all = Vec::new();
+        for root in gone {
+            let accepted = roots::accepted(&root, view.accepted);
+            let slot = self.slot(view.host, Some(&root));
+            let old = self.hosts[slot as usize].take();
+            let (os, known, before) = match &old {
+                Some(old) => {
+                    let subjects = old.subjects.iter().filter_map(|&p| self.subjects.get(p));
+                    let subjects: Vec<Hits<'_>> = subjects.map(Hits::all).collect();
+                    let before = self.part_of(old);
+                    self.totals.subtract(&before);
+                    (old.os.clone(), known(&self.catalogue, old, &subjects), before)
+                }
+                None => {
+                    let its = view.previous.iter().filter(|f| f.root() == Some(&*root));
+                    let its: Vec<Finding> = its
+                        .map(|f| Finding { source: f.package().to_owned(), ..f.clone() })
+                        .collect();
+                    let before = its.iter().map(|f| {
+                        ((f.source.as_str().into(), f.id.as_str().into()), (f.state, f.severity()))
+                    });
+                    (Os::default(), its.iter().map(Known::from).collect(), before.collect())
+                }
+            };
+            let gone = |known: &Known| match unseen {
+                true => kept_as_it_was(known),
+                false => Carried {
+                    state: FindingState::Fixed,
+                    installed: "".into(),
+                    in_use: false,
+                    exposed: false,
+                    ..kept_as_it_was(known)
+                },
+            };
+            let mut carried: Vec<Carried> = known.iter().map(gone).collect();
+            carried.sort();
+            let catalogue = self.catalogue.clone();
+            for &place in old.iter().flat_map(|old| &old.subjects) {
+                self.subjects.leave(&catalogue, place, slot);
+            }
+            let release = release_name(&os);
+            let after = part(&catalogue, std::iter::empty(), &release, &carried, &accepted);
+            self.totals.add(&after);
+            self.note_exceptions(slot, !accepted.is_empty());
+            let owner = self.slot(view.host, None);
+            self.keep(
+                slot,
+                HostRecord {
+                    id: view.host.clone(),
+                    root: Some(root.clone()),
+                    owner,
+                    os,
+                    facts: HostFacts::read(&Inventory::default()),
+                    subjects: Vec::new(),
+                    carried,
+                    accepted,
+                    risk: Risk::default(),
+                },
+            );
+            all.push((root, deltas(&before, &after)));
+        }
+        all
+    }
+
+    /// Roots of a host that the index knows, with their slots.
+    pub(super) fn roots_of(&self, host: &HostId) -> Vec<(Arc<str>, u32)> {
+        if self.root_slots.is_empty() {
+            return Vec::new();
+        }
+        let from = (host.clone(), Arc::from(""));
+        let its = self.root_slots.range(from..).take_while(|((id, _), _)| id == host);
+        its.map(|((_, root), slot)| (root.clone(), *slot)).collect()
+    }
+
+    /// Takes the inventory of one system: a host without its roots, or a root.
+    fn set_system(&mut self, root: Option<&Arc<str>>, view: &HostView<'_>) -> HostChange {
         let catalogue = self.catalogue.clone();
-        let facts = HostFacts::read(view.inventory);
         let release: Arc<str> = release_name(&view.inventory.os).into();
-        let slot = self.slot(view.host);
+        let mut sharing = Sharing { subjects: &self.subjects, release: &release };
+        let facts = HostFacts::read_by(view.inventory, &mut sharing);
+        let owner = self.slot(view.host, None);
+        let slot = self.slot(view.host, root);
         let old = self.hosts[slot as usize].take();
 
         // Join first and leave later, so that a subject that only this host has is not judged again.
@@ -145,16 +348,20 @@ impl FleetIndex {
         let differs = |mine: &BTreeSet<u32>, other: &BTreeSet<u32>| -> Vec<u32> {
             mine.iter().filter(|p| !same_exceptions || !other.contains(p)).copied().collect()
         };
-        let (was, is) = (differs(&old_places, &new_places), differs(&new_places, &old_places));
+        let hits = |places: Vec<u32>| -> Vec<Hits<'_>> {
+            places.into_iter().filter_map(|p| self.subjects.get(p)).map(Hits::all).collect()
+        };
+        let mut was = hits(differs(&old_places, &new_places));
+        let mut is = hits(differs(&new_places, &old_places));
+        if same_exceptions {
+            without_same(&mut was, &mut is);
+        }
 
         let (mut before, mut known_before) = (Part::new(), Vec::new());
         if let Some(old) = &old {
-            let subjects: Vec<&Subject> =
-                was.iter().filter_map(|&p| self.subjects.get(p)).collect();
             let release = release_name(&old.os);
-            before =
-                part(&catalogue, subjects.iter().copied(), &release, &old.carried, &old.accepted);
-            known_before = known(&catalogue, old, &subjects);
+            before = part_by(&catalogue, &was, &release, &old.carried, &old.accepted);
+            known_before = known(&catalogue, old, &was);
             self.totals.subtract(&before);
         } else {
             known_before.extend(view.previous.iter().map(Known::from));
@@ -172,23 +379,35 @@ impl FleetIndex {
         };
         let (carried, withdrawn) =
             carry(&catalogue, &release, &facts, known_before, view.ran_before, is_hit);
-        let changed = is.iter().filter_map(|&p| self.subjects.get(p));
-        let after = part(&catalogue, changed, &release, &carried, view.accepted);
+        let after = part_by(&catalogue, &is, &release, &carried, view.accepted);
         self.totals.add(&after);
         for &place in old_places.difference(&new_places) {
             self.subjects.leave(&catalogue, place, slot);
         }
         let coverage = catalogue.coverage(&view.inventory.os, &facts);
         self.note_exceptions(slot, !view.accepted.is_empty());
-        self.hosts[slot as usize] = Some(HostRecord {
-            id: view.host.clone(),
-            os: view.inventory.os.clone(),
-            facts: self.shared(facts, &joined),
-            subjects: joined,
-            carried,
-            accepted: view.accepted.to_vec(),
-        });
-        HostChange { coverage, deltas: deltas(&before, &after), withdrawn }
+        self.keep(
+            slot,
+            HostRecord {
+                id: view.host.clone(),
+                root: root.cloned(),
+                owner,
+                os: view.inventory.os.clone(),
+                facts: self.shared(facts, &joined),
+                subjects: joined,
+                carried,
+                accepted: view.accepted.to_vec(),
+                risk: Risk::default(),
+            },
+        );
+        let deltas = deltas(&before, &after);
+        HostChange { coverage, roots: BTreeMap::new(), deltas, withdrawn }
+    }
+
+    /// Puts a record into its slot, with its risk.
+    fn keep(&mut self, slot: u32, mut record: HostRecord) {
+        record.risk = self.risk_of(&record);
+        self.hosts[slot as usize] = Some(record);
     }
 
     /// Replaces a host's facts by the equal ones its subjects hold.
@@ -209,21 +428,43 @@ impl FleetIndex {
         }
     }
 
-    fn slot(&mut self, host: &HostId) -> u32 {
-        if let Some(&slot) = self.slots.get(host) {
+    fn slot(&mut self, host: &HostId, root: Option<&Arc<str>>) -> u32 {
+        let known = match root {
+            None => self.slots.get(host),
+            Some(root) => self.root_slots.get(&(host.clone(), root.clone())),
+        };
+        if let Some(&slot) = known {
             return slot;
         }
         let slot = self.free.pop().unwrap_or(self.hosts.len() as u32);
         if slot as usize == self.hosts.len() {
             self.hosts.push(None);
         }
-        self.slots.insert(host.clone(), slot);
+        match root {
+            None => {
+                self.slots.insert(host.clone(), slot);
+            }
+            Some(root) => {
+                self.root_slots.insert((host.clone(), root.clone()), slot);
+                self.roots.insert(slot);
+            }
+        }
         slot
     }
 
     /// Forgets a host. Its findings, as they were, come back with nothing after; `None` where it is not known.
     pub fn remove_host(&mut self, host: &HostId) -> Option<Vec<FindingDelta>> {
         let slot = self.slots.remove(host)?;
+        let mut gone = self.remove_system(slot)?;
+        for (root, slot) in self.roots_of(host) {
+            self.root_slots.remove(&(host.clone(), root.clone()));
+            self.roots.remove(slot);
+            gone.extend(named_deltas(&root, self.remove_system(slot).unwrap_or_default()));
+        }
+        Some(gone)
+    }
+
+    fn remove_system(&mut self, slot: u32) -> Option<Vec<FindingDelta>> {
         let old = self.hosts[slot as usize].take()?;
         self.free.push(slot);
         self.excepted.remove(slot);
@@ -243,12 +484,28 @@ impl FleetIndex {
         accepted: Vec<Exception>,
     ) -> Option<Vec<FindingDelta>> {
         let slot = *self.slots.get(host)?;
+        let roots = self.roots_of(host).into_iter().map(|(root, slot)| {
+            let accepted = roots::accepted(&root, &accepted);
+            let changed = self.set_exceptions_of(slot, accepted).unwrap_or_default();
+            named_deltas(&root, changed).collect::<Vec<_>>()
+        });
+        let of_roots: Vec<FindingDelta> = roots.flatten().collect();
+        let mut changed = self.set_exceptions_of(slot, accepted)?;
+        changed.extend(of_roots);
+        Some(changed)
+    }
+
+    fn set_exceptions_of(
+        &mut self,
+        slot: u32,
+        accepted: Vec<Exception>,
+    ) -> Option<Vec<FindingDelta>> {
         let mut record = self.hosts[slot as usize].take()?;
         let before = self.part_of(&record);
         record.accepted = accepted;
         self.note_exceptions(slot, !record.accepted.is_empty());
         let after = self.part_of(&record);
-        self.hosts[slot as usize] = Some(record);
+        self.keep(slot, record);
         self.totals.subtract(&before);
         self.totals.add(&after);
         Some(deltas(&before, &after))
@@ -285,9 +542,9 @@ impl FleetIndex {
             let places: Vec<u32> =
                 record.subjects.iter().copied().filter(|&p| changed.contains(p)).collect();
             let release = release_name(&record.os);
-            let was: Vec<&Subject> = places.iter().filter_map(|&p| previous.get(p)).collect();
-            let before =
-                part(&old, was.iter().copied(), &release, &record.carried, &record.accepted);
+            let was = places.iter().filter_map(|&p| previous.get(p));
+            let was: Vec<Hits<'_>> = was.map(Hits::all).collect();
+            let before = part_by(&old, &was, &release, &record.carried, &record.accepted);
             let known_before = known(&old, &record, &was);
             let is_hit = |source: &str, id: &str| {
                 let found =
@@ -299,12 +556,21 @@ impl FleetIndex {
                 carry(&new, &release, &record.facts, known_before, &BTreeMap::new(), is_hit);
             let is = places.iter().filter_map(|&p| self.subjects.get(p));
             let after = part(&new, is, &release, &carried, &record.accepted);
-            all_withdrawn.extend(withdrawn.into_iter().map(|w| (record.id.clone(), w)));
+            let root = record.root.as_deref();
+            all_withdrawn.extend(withdrawn.into_iter().map(|w| {
+                let source = named(root, &w.source);
+                (record.id.clone(), Withdrawn { source, ..w })
+            }));
             for d in deltas(&before, &after) {
-                grouped.entry((d.source, d.id, d.before, d.after)).or_default().insert(slot);
+                let key = (named(root, &d.source), d.id, d.before, d.after);
+                grouped.entry(key).or_default().insert(record.owner);
             }
+            let same = places.is_empty() && carried == record.carried && carried.is_empty();
             record.carried = carried;
-            self.hosts[slot as usize] = Some(record);
+            match same {
+                true => self.hosts[slot as usize] = Some(record),
+                false => self.keep(slot, record),
+            }
         }
         self.totals = self.recount();
         let changes = grouped.into_iter().map(|((source, id, before, after), hosts)| {
@@ -325,6 +591,11 @@ impl FleetIndex {
     /// A host's findings as they stand, by source package and vulnerability; `None` where it is not known.
     pub fn findings_of(&self, host: &HostId) -> Option<Vec<Finding>> {
         let record = self.hosts[*self.slots.get(host)? as usize].as_ref()?;
-        Some(self.findings_in(record))
+        let mut findings = self.findings_in(record);
+        let roots = self.roots_of(host).into_iter();
+        let roots = roots.filter_map(|(_, slot)| self.hosts[slot as usize].as_ref());
+        findings.extend(roots.flat_map(|root| self.findings_in(root)));
+        findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
+        Some(findings)
     }
 }

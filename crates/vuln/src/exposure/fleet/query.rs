@@ -6,7 +6,8 @@ use super::{FleetIndex, HostRecord};
 use crate::exposure::Coverage;
 use crate::exposure::carry::Carried;
 use crate::exposure::catalogue::Catalogue;
-use crate::exposure::judge::{Hit, affected, carried_finding, finding, state_with};
+use crate::exposure::judge::{Hit, carried_finding, finding, state_with};
+use crate::exposure::roots::named;
 use crate::exposure::vendor::release_name;
 use fettle_core::HostId;
 use fettle_core::advisory::Ranking;
@@ -85,6 +86,17 @@ impl FleetIndex {
         &self.catalogue
     }
 
+    /// Slots of hosts: a root on a host stands for the host.
+    fn of_hosts(&self, mut slots: RoaringBitmap) -> RoaringBitmap {
+        let roots = &slots & &self.roots;
+        if !roots.is_empty() {
+            slots -= &roots;
+            let owner = |slot| Some(self.hosts.get(slot as usize)?.as_ref()?.owner);
+            slots.extend(roots.iter().filter_map(owner));
+        }
+        slots
+    }
+
     /// How many hosts there are.
     pub fn host_count(&self) -> usize {
         self.slots.len()
@@ -115,6 +127,11 @@ impl FleetIndex {
     pub fn totals_of(&self, host: &HostId) -> Option<Totals> {
         let mut totals = Totals::default();
         totals.add(&self.part_of(self.record(host)?));
+        for (_, slot) in self.roots_of(host) {
+            if let Some(root) = self.hosts.get(slot as usize).and_then(Option::as_ref) {
+                totals.add(&self.part_of(root));
+            }
+        }
         Some(totals)
     }
 
@@ -141,7 +158,7 @@ impl FleetIndex {
                 hosts.insert(slot as u32);
             }
         }
-        hosts
+        self.of_hosts(hosts)
     }
 
     /// Is a vulnerability ruled out in every source package of a host that has it?
@@ -162,7 +179,13 @@ impl FleetIndex {
                 subject.hosts.iter().filter_map(|slot| self.hosts.get(slot as usize)?.as_ref())
             {
                 found.extend(self.hits_about(subject, id).map(|hit| {
-                    finding(&self.catalogue, &record.id, &subject.facts, hit, &record.accepted)
+                    record.named(finding(
+                        &self.catalogue,
+                        &record.id,
+                        &subject.facts,
+                        hit,
+                        &record.accepted,
+                    ))
                 }));
             }
         }
@@ -170,7 +193,8 @@ impl FleetIndex {
             let release = release_name(&record.os);
             let about = record.carried.iter().filter(|c| c.id.as_ref() == id);
             found.extend(about.map(|c| {
-                carried_finding(&self.catalogue, &release, &record.id, c, &record.accepted)
+                let (id, accepted) = (&record.id, &record.accepted);
+                record.named(carried_finding(&self.catalogue, &release, id, c, accepted))
             }));
         }
         found.sort_by(|a, b| (&a.host, &a.source).cmp(&(&b.host, &b.source)));
@@ -193,17 +217,48 @@ impl FleetIndex {
             exposed: RoaringBitmap,
             fixable: RoaringBitmap,
         }
-        let mut sums: BTreeMap<u32, Sum> = BTreeMap::new();
+        // Bitmaps are made of those alone that can be among the worst by what is known of them without.
+        let mut seen: Vec<Option<(bool, bool)>> = vec![None; self.catalogue.len()];
         for (_, subject) in self.subjects.all() {
-            for hit in &subject.hits {
-                let statement = self.catalogue.at(hit.statement);
-                let groups = || affected(statement, &subject.facts, hit.groups);
-                let hosts = self.not_accepting(subject, hit.statement);
-                let sum = sums.entry(hit.statement).or_default();
-                if hit.kernel || groups().any(|g| g.in_use) {
+            let all_accept = |hit: &Hit| {
+                !self.excepted.is_empty() && self.not_accepting(subject, hit.statement).is_empty()
+            };
+            for hit in subject.hits.iter().filter(|hit| !all_accept(hit)) {
+                let (in_use, exposed) = seen[hit.statement as usize].get_or_insert_default();
+                *in_use |= hit.in_use;
+                *exposed |= hit.exposed;
+            }
+        }
+        let mil = |x: Option<f32>| (x.unwrap_or(0.0).max(0.0) * 1000.0) as u32;
+        let rank = |place: u32, (in_use, exposed): (bool, bool)| {
+            let statement = self.catalogue.at(place);
+            let (epss, cvss) = self.catalogue.scores(statement);
+            let exploited = self.catalogue.is_exploited(statement);
+            Reverse((exploited, statement.severity, exposed, mil(epss), mil(cvss), in_use))
+        };
+        let ranked = seen.iter().enumerate().filter_map(|(place, flags)| {
+            let place = place as u32;
+            Some((rank(place, (*flags)?), place))
+        });
+        let mut ranked: Vec<_> = ranked.collect();
+        if let Some(last) = n.checked_sub(1).filter(|last| *last < ranked.len()) {
+            // What is as bad as the last of them may have more hosts.
+            let bound = ranked.select_nth_unstable(last).1.0;
+            ranked.retain(|(rank, _)| *rank <= bound);
+        }
+        let mut order = Vec::with_capacity(ranked.len());
+        for (rank, place) in ranked {
+            let vulnerability = self.catalogue.at(place).vulnerability as usize;
+            let mut sum = Sum::default();
+            for subject in self.subjects.with_vulnerability(vulnerability) {
+                let found = subject.hits.binary_search_by_key(&place, |hit| hit.statement);
+                let Some(hit) = found.ok().map(|at| &subject.hits[at]) else { continue };
+                // Of other releases and sources the same vulnerability is another statement.
+                let hosts = self.not_accepting(subject, place);
+                if hit.in_use {
                     sum.in_use |= &*hosts;
                 }
-                if groups().any(|g| g.exposed) {
+                if hit.exposed {
                     sum.exposed |= &*hosts;
                 }
                 if hit.offered && hit.state == FindingState::Open {
@@ -211,25 +266,14 @@ impl FleetIndex {
                 }
                 sum.hosts |= &*hosts;
             }
+            for slots in [&mut sum.hosts, &mut sum.in_use, &mut sum.exposed, &mut sum.fixable] {
+                *slots = self.of_hosts(std::mem::take(slots));
+            }
+            order.push((rank, Reverse(sum.hosts.len()), place, sum));
         }
-        let mut order: Vec<(u32, Sum)> =
-            sums.into_iter().filter(|(_, sum)| !sum.hosts.is_empty()).collect();
-        order.sort_by_cached_key(|(place, sum)| {
-            let statement = self.catalogue.at(*place);
-            let ranking = self.catalogue.ranking(statement);
-            let mil = |x: Option<f32>| (x.unwrap_or(0.0).max(0.0) * 1000.0) as u32;
-            let rank = (
-                ranking.kev.is_some(),
-                statement.severity,
-                !sum.exposed.is_empty(),
-                mil(ranking.epss),
-                mil(ranking.cvss),
-                !sum.in_use.is_empty(),
-                sum.hosts.len(),
-            );
-            (Reverse(rank), *place)
-        });
-        let top = order.into_iter().take(n);
+        order.sort_unstable_by_key(|it| (it.0, it.1, it.2));
+        let order = order.into_iter().map(|(_, _, place, sum)| (place, sum));
+        let top = order.take(n);
         top.filter_map(|(place, sum)| {
             let statement = self.catalogue.at(place);
             Some(Worst {
@@ -287,6 +331,16 @@ impl FleetIndex {
             }),
         );
         findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
-        findings
+        findings.into_iter().map(|f| record.named(f)).collect()
+    }
+}
+
+impl HostRecord {
+    /// A finding under the name that it has on the host.
+    fn named(&self, finding: Finding) -> Finding {
+        match self.root.as_deref() {
+            None => finding,
+            root => Finding { source: named(root, &finding.source), ..finding },
+        }
     }
 }

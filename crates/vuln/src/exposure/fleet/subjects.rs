@@ -1,7 +1,8 @@
 //! Subjects: one source package as some hosts have it, judged once for all of them.
 
+use super::risk::{self, Risk};
 use crate::exposure::catalogue::Catalogue;
-use crate::exposure::facts::SourceFacts;
+use crate::exposure::facts::{Known, SourceFacts, Told};
 use crate::exposure::judge::{Hit, hits};
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
@@ -16,14 +17,16 @@ pub(super) struct Subject {
     pub(super) hits: Box<[Hit]>,
     /// Slots of the hosts.
     pub(super) hosts: RoaringBitmap,
+    /// What it adds to the risk of each of them.
+    pub(super) risk: Risk,
 }
 
 /// All subjects, each distinct one once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Subjects {
     list: Vec<Option<Subject>>,
-    /// Only looked up, never walked: its order would be no order.
-    places: HashMap<(Arc<str>, Arc<SourceFacts>), u32>,
+    /// By [`Told::number`]: the subjects with this number. Only looked up, never walked: its order would be no order.
+    places: HashMap<u64, Vec<u32>>,
     free: Vec<u32>,
     /// By place of the vulnerability in the catalogue: the subjects that have it.
     by_vulnerability: Vec<RoaringBitmap>,
@@ -43,16 +46,25 @@ impl Subjects {
         facts: &Arc<SourceFacts>,
         slot: u32,
     ) -> u32 {
-        let key = (release.clone(), facts.clone());
-        let place = match self.places.get(&key) {
-            Some(&place) => place,
+        let number = Told::number_of(facts);
+        let its = |place: &&u32| {
+            self.get(**place).is_some_and(|subject| {
+                let same = Arc::ptr_eq(&subject.facts, facts) || subject.facts == *facts;
+                subject.release == *release && same
+            })
+        };
+        let known = self.places.get(&number).and_then(|places| places.iter().find(its)).copied();
+        let place = match known {
+            Some(place) => place,
             None => {
-                let subject = Subject {
+                let mut subject = Subject {
                     release: release.clone(),
                     facts: facts.clone(),
                     hits: hits(catalogue, release, facts).into(),
                     hosts: RoaringBitmap::new(),
+                    risk: Risk::default(),
                 };
+                subject.risk = risk::of_subject(catalogue, &subject);
                 let place = self.free.pop().unwrap_or(self.list.len() as u32);
                 for hit in &subject.hits {
                     self.by_vulnerability[catalogue.at(hit.statement).vulnerability as usize]
@@ -62,7 +74,7 @@ impl Subjects {
                     self.list.push(None);
                 }
                 self.list[place as usize] = Some(subject);
-                self.places.insert(key, place);
+                self.places.entry(number).or_default().push(place);
                 place
             }
         };
@@ -84,9 +96,24 @@ impl Subjects {
                 self.by_vulnerability[catalogue.at(hit.statement).vulnerability as usize]
                     .remove(place);
             }
-            self.places.remove(&(gone.release, gone.facts));
+            let number = Told::number_of(&gone.facts);
+            if let Some(places) = self.places.get_mut(&number) {
+                places.retain(|other| *other != place);
+                if places.is_empty() {
+                    self.places.remove(&number);
+                }
+            }
             self.free.push(place);
         }
+    }
+
+    /// The facts that were made before of what a host of this release says of a source package. Those of another release
+    /// may have versions in another order.
+    fn known(&self, release: &str, told: &Told<'_>) -> Option<&Arc<SourceFacts>> {
+        let places = self.places.get(&told.number())?;
+        let subjects = places.iter().filter_map(|place| self.get(*place));
+        let same = subjects.filter(|subject| *subject.release == *release);
+        same.map(|subject| &subject.facts).find(|facts| told.says(facts))
     }
 
     /// A subject that some host is in.
@@ -125,7 +152,24 @@ impl Subjects {
                     .insert(place as u32);
             }
             subject.hits = hits;
+            let before = std::mem::take(&mut subject.risk);
+            subject.risk = risk::of_subject(new, subject);
+            if subject.risk != before {
+                changed.insert(place as u32);
+            }
         }
         changed
+    }
+}
+
+/// Facts that hosts of a release share.
+pub(super) struct Sharing<'s> {
+    pub(super) subjects: &'s Subjects,
+    pub(super) release: &'s str,
+}
+
+impl Known for Sharing<'_> {
+    fn known(&mut self, told: &Told<'_>) -> Option<Arc<SourceFacts>> {
+        self.subjects.known(self.release, told).cloned()
     }
 }
