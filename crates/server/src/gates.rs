@@ -158,7 +158,7 @@ fn proof_of(view: &View<'_>, state: &Rollout, id: &HostId) -> Result<Option<Host
             let it = record.finding;
             // The same vulnerability in a package that the order leaves alone is not the order's to fix.
             let is_fixed_here = planned.why.iter().any(|(package, ids)| {
-                ids.contains(fixed) && (it.binaries.contains(package) || it.source == *package)
+                ids.contains(fixed) && (it.binaries.contains(package) || it.source == **package)
             });
             let is_gone = it.state == FindingState::Fixed;
             if is_fixed_here && !is_gone {
