@@ -6,6 +6,7 @@ use crate::build::{programs, root};
 use crate::lab::{down, names, say};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use fettle_core::Shared;
 use fettle_core::assignment::{Order, PackageChange};
 use fettle_core::finding::FindingState;
 use fettle_core::hold::Hold;
@@ -52,8 +53,9 @@ fn wait_for_proof(fleet: &Fleet, rollout: &RolloutDetail) -> Result<()> {
             let Some(Order::Apply(order)) = order else { continue };
             let detail: HostDetail = fleet.json(&["host", "show", &host.name])?;
             let upgrades = detail.inventory.map(|i| i.upgrades).unwrap_or_default();
-            let stale =
-                |c: &PackageChange| upgrades.iter().any(|u| u.name == c.name && u.to == c.to);
+            let stale = |c: &Shared<PackageChange>| {
+                upgrades.iter().any(|u| u.name == c.name && u.to == c.to)
+            };
             if order.changes.iter().any(stale) {
                 return Ok(None);
             }

@@ -2,8 +2,8 @@
 //!
 //! A driver never changes the host by itself: [`Driver::apply_command`] gives the command, the executor runs it.
 
-use fettle_core::Digest;
 use fettle_core::assignment::{ConffileRule, PackageChange};
+use fettle_core::{Digest, Shared};
 use std::path::{Path, PathBuf};
 
 pub mod apt;
@@ -23,7 +23,7 @@ pub trait Driver {
     ///
     /// # Errors
     /// When it cannot resolve them; [`PackagesError::Unresolvable`] holds its own words.
-    fn simulate(&self, changes: &[PackageChange]) -> Result<Resolution, PackagesError>;
+    fn simulate(&self, changes: &[Shared<PackageChange>]) -> Result<Resolution, PackagesError>;
 
     /// Puts the archives of `changes` into `directory`, named as [`Driver::apply_command`] wants them, each
     /// verified by size and SHA-256 against the change. Those already there and right are kept: doing it
@@ -33,7 +33,7 @@ pub trait Driver {
     /// When one cannot be fetched or is not what the plan names; a wrong file is removed.
     fn download(
         &self,
-        changes: &[PackageChange],
+        changes: &[Shared<PackageChange>],
         directory: &Path,
     ) -> Result<Vec<Archive>, PackagesError>;
 
@@ -46,7 +46,7 @@ pub trait Driver {
     /// the error in its place.
     fn fetch_old(
         &self,
-        changes: &[PackageChange],
+        changes: &[Shared<PackageChange>],
         directory: &Path,
     ) -> Result<Vec<Result<Archive, PackagesError>>, PackagesError>;
 
@@ -60,7 +60,10 @@ pub trait Driver {
     ///
     /// # Errors
     /// When the package database cannot be read.
-    fn verify_installed(&self, changes: &[PackageChange]) -> Result<Vec<Mismatch>, PackagesError>;
+    fn verify_installed(
+        &self,
+        changes: &[Shared<PackageChange>],
+    ) -> Result<Vec<Mismatch>, PackagesError>;
 
     /// Who holds one of the package manager's locks now.
     ///
@@ -75,7 +78,7 @@ pub trait Driver {
     /// When a name, architecture or version could be taken for anything else by the package manager.
     fn apply_command(
         &self,
-        changes: &[PackageChange],
+        changes: &[Shared<PackageChange>],
         conffiles: ConffileRule,
         archives: &Path,
     ) -> Result<CommandLine, PackagesError>;
@@ -138,7 +141,7 @@ pub struct ResolvedChange {
 impl Resolution {
     /// Where the resolution is not exactly `changes`, in words: extra packages, removals, other versions, and
     /// changes it would not make. A change whose `to` is installed already counts as made. Empty: exact.
-    pub fn differences(&self, changes: &[PackageChange]) -> Vec<String> {
+    pub fn differences(&self, changes: &[Shared<PackageChange>]) -> Vec<String> {
         let mut differences = Vec::new();
         for step in &self.steps {
             let named =

@@ -31,9 +31,9 @@ pub mod verify;
 use crate::durable;
 use crate::packages::{CommandLine, Driver, apt};
 use crate::settings::Settings;
-use fettle_core::TransactionId;
 use fettle_core::assignment::{ApplyOrder, Assignment, PackageChange};
 use fettle_core::transaction::{Fault, StepFacts};
+use fettle_core::{Shared, TransactionId};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -103,7 +103,7 @@ impl Transaction<'_> {
         self.directory.join("snapshot")
     }
     /// The changes, as the plan names them.
-    pub fn changes(&self) -> &[PackageChange] {
+    pub fn changes(&self) -> &[Shared<PackageChange>] {
         &self.order.changes
     }
     /// `name:architecture` of every change, as dpkg understands it.

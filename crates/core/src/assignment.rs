@@ -3,7 +3,7 @@
 use crate::inventory::Upgrade;
 use crate::policy::glob;
 use crate::testbed::TestOrder;
-use crate::{AssignmentId, Digest, HostId, RolloutId, Timestamp, TransactionId};
+use crate::{AssignmentId, Digest, HostId, RolloutId, Shared, Timestamp, TransactionId};
 use serde::{Deserialize, Serialize};
 
 /// An order bound to one host, one plan, one window and one generation. Travels signed.
@@ -58,7 +58,7 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ApplyOrder {
     /// Exactly these packages; anything else the package manager would add or remove is refused.
-    pub changes: Vec<PackageChange>,
+    pub changes: Vec<Shared<PackageChange>>,
     /// What happens to configuration files that both sides changed.
     pub conffiles: ConffileRule,
     /// Which services restart.

@@ -263,7 +263,7 @@ mod tests {
             sha256: Digest::of(to.as_bytes()),
             size: 1,
         };
-        let changes = changes.iter().map(change).collect();
+        let changes = changes.iter().map(change).map(crate::Shared::from).collect();
         let work = Work {
             order: ApplyOrder { changes, ..ApplyOrder::default() },
             why: BTreeMap::new(),

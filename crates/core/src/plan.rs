@@ -3,7 +3,7 @@
 use crate::assignment::{ApplyOrder, PackageChange};
 use crate::policy::GateRule;
 use crate::testbed::TestbedRule;
-use crate::{Digest, HostId, Timestamp};
+use crate::{Digest, HostId, Shared, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -18,6 +18,7 @@ mod held;
 mod host;
 mod make;
 mod order;
+mod parts;
 mod report;
 mod restarts;
 pub mod space;
@@ -95,7 +96,7 @@ pub struct Work {
     /// What they are told.
     pub order: ApplyOrder,
     /// Why each package is in: package → vulnerabilities it fixes (empty: an update without a known CVE).
-    pub why: BTreeMap<String, Vec<String>>,
+    pub why: Reasons,
     /// Services that run code of the packages now and are likely to restart.
     pub restarts: Vec<String>,
     /// A kernel is among the packages.
@@ -105,6 +106,9 @@ pub struct Work {
     /// It fixes a finding of an emergency class: a closed maintenance window does not hold it (a blackout does).
     pub ignore_windows: bool,
 }
+
+/// Package → vulnerabilities that its change fixes, each list once for all works that have it.
+pub type Reasons = BTreeMap<Shared<String>, Shared<Vec<String>>>;
 
 impl Deref for HostPlan {
     type Target = Work;
@@ -222,7 +226,7 @@ impl Plan {
         let mut out = BTreeMap::new();
         for (work, hosts) in self.works() {
             for change in &work.order.changes {
-                let PackageChange { name, from, to, .. } = change;
+                let PackageChange { name, from, to, .. } = &**change;
                 *out.entry((name.as_str(), from.as_str(), to.as_str())).or_insert(0) += hosts;
             }
         }

@@ -7,7 +7,7 @@
 
 use crate::assignment::PackageChange;
 use crate::policy::glob;
-use crate::{Hold, Timestamp};
+use crate::{Hold, Shared, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Longest package pattern, version and reason, in characters.
@@ -110,7 +110,7 @@ impl Recall {
 }
 
 /// The first of these changes that brings a recalled version, as the hold that stops it.
-pub fn stops(recalls: &[Recall], changes: &[PackageChange]) -> Option<Hold> {
+pub fn stops(recalls: &[Recall], changes: &[Shared<PackageChange>]) -> Option<Hold> {
     // Few are recalled, and mostly none: the changes are gone through only where there is something to find.
     recalls.iter().find_map(|recall| {
         let change = changes.iter().find(|c| recall.hits(&c.name, &c.to))?;
@@ -157,13 +157,16 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             undo: false,
         };
-        let change = |name: &str, to: &str| PackageChange {
-            name: name.into(),
-            architecture: "amd64".into(),
-            from: "6.1.55-1".into(),
-            to: to.into(),
-            sha256: crate::Digest([0; 32]),
-            size: 1,
+        let change = |name: &str, to: &str| -> Shared<PackageChange> {
+            PackageChange {
+                name: name.into(),
+                architecture: "amd64".into(),
+                from: "6.1.55-1".into(),
+                to: to.into(),
+                sha256: crate::Digest([0; 32]),
+                size: 1,
+            }
+            .into()
         };
         let recalls = [recall];
         assert_eq!(stops(&recalls, &[change("openssl", "6.1.64-1")]), None);

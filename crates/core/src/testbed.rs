@@ -9,7 +9,7 @@ use crate::inventory::{Inventory, Os, Package};
 use crate::plan::{HostPlan, Plan};
 use crate::policy::Selector;
 use crate::transaction::Step;
-use crate::{AssignmentId, Digest, HostId, Timestamp};
+use crate::{AssignmentId, Digest, HostId, Shared, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -94,7 +94,7 @@ impl Work {
     }
 }
 
-fn sorted(changes: &[PackageChange]) -> Vec<PackageChange> {
+fn sorted(changes: &[Shared<PackageChange>]) -> Vec<Shared<PackageChange>> {
     let mut changes = changes.to_vec();
     changes.sort();
     changes

@@ -4,7 +4,7 @@
 //! function of that fold: live running and recovery after a crash take the same road.
 
 use crate::assignment::{Assignment, PackageChange};
-use crate::{AssignmentId, Digest, Timestamp, TransactionId};
+use crate::{AssignmentId, Digest, Shared, Timestamp, TransactionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -363,8 +363,8 @@ pub enum IllegalEntry {
 }
 
 /// Kept here so that planner and agent agree on what "the same change" is.
-pub fn same_changes(a: &[PackageChange], b: &[PackageChange]) -> bool {
-    let sorted = |list: &[PackageChange]| {
+pub fn same_changes(a: &[Shared<PackageChange>], b: &[Shared<PackageChange>]) -> bool {
+    let sorted = |list: &[Shared<PackageChange>]| {
         let mut list = list.to_vec();
         list.sort();
         list

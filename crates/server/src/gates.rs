@@ -160,7 +160,7 @@ fn proof_of(view: &View<'_>, state: &Rollout, id: &HostId) -> Result<Option<Host
             let is_fixed_here = planned.why.iter().any(|(package, ids)| {
                 ids.contains(fixed)
                     && it.root().is_none()
-                    && (it.binaries.contains(package) || it.source == *package)
+                    && (it.binaries.contains(package) || it.source == **package)
             });
             let is_gone = it.state == FindingState::Fixed;
             if is_fixed_here && !is_gone {

@@ -207,7 +207,7 @@ pub(crate) fn plan(
             wave: wave as u32,
             work: Arc::new(Work {
                 order: ApplyOrder {
-                    changes: vec![change],
+                    changes: vec![change.into()],
                     fixes: vec![crate::gates::CVE.to_owned()],
                     ..ApplyOrder::default()
                 },

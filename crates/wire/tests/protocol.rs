@@ -73,7 +73,7 @@ fn assignment() -> Assignment {
         not_before: at(0),
         expires_at: at(3600),
         order: Order::Apply(ApplyOrder {
-            changes: vec![change()],
+            changes: vec![change().into()],
             probes: vec![Probe::Http {
                 url: "http://127.0.0.1/".into(),
                 status: 200,

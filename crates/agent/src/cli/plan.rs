@@ -12,7 +12,7 @@ use fettle_core::assignment::{
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, Upgrade};
 use fettle_core::plan::{AloneInput, AlonePlan, Asked, Held, LeftOut, alone};
-use fettle_core::{Hold, Problem, ProblemKind, Timestamp};
+use fettle_core::{Hold, Problem, ProblemKind, Shared, Timestamp};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -33,7 +33,7 @@ pub(super) struct Chosen {
 /// What `-o json` prints.
 #[derive(Serialize)]
 struct Printed<'a> {
-    changes: &'a [PackageChange],
+    changes: &'a [Shared<PackageChange>],
     download_bytes: u64,
     /// Package → vulnerabilities that its new version fixes.
     fixes: BTreeMap<&'a str, &'a [String]>,
@@ -196,7 +196,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
     let (findings, blind) = exposed(&inventory, &feeds, names_feeds)?;
     let apt = Apt::new(settings);
     // What apt itself says no to, preflight tells with apt's words.
-    let resolve = |changes: &[PackageChange]| apt.simulate(changes).ok();
+    let resolve = |changes: &[Shared<PackageChange>]| apt.simulate(changes).ok();
     let input = AloneInput {
         inventory: &inventory,
         findings: &findings,
@@ -269,7 +269,7 @@ fn exposed(
 /// as far as that is on offer, nobody holds it, and nothing is removed for it.
 fn in_step(
     input: AloneInput<'_>,
-    resolve: impl Fn(&[PackageChange]) -> Option<Resolution>,
+    resolve: impl Fn(&[Shared<PackageChange>]) -> Option<Resolution>,
 ) -> AlonePlan {
     let (asked, inventory) = (input.asked, input.inventory);
     let mut along: Vec<String> = Vec::new();
@@ -410,7 +410,7 @@ mod tests {
             .into();
         inventory.held = vec!["held".into()];
         // nginx needs nginx-common, that needs libssl3; whatever is asked for, apt would touch `held` too.
-        let resolve = |changes: &[PackageChange]| {
+        let resolve = |changes: &[Shared<PackageChange>]| {
             let has = |name: &str| changes.iter().any(|c| c.name == name);
             let mut names = vec!["held", "unknown"];
             names.extend(has("nginx").then_some("nginx-common"));

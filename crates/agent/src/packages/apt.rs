@@ -10,8 +10,8 @@ use super::{
     names, repack, simulation,
 };
 use crate::settings::Settings;
-use fettle_core::Digest;
 use fettle_core::assignment::{ConffileRule, PackageChange};
+use fettle_core::{Digest, Shared};
 use rustix::process::{Flock, FlockOffsetType, FlockType, fcntl_getlk};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -137,7 +137,7 @@ pub(super) fn measure(path: &Path) -> Result<(Digest, u64), PackagesError> {
 }
 
 impl Driver for Apt {
-    fn simulate(&self, changes: &[PackageChange]) -> Result<Resolution, PackagesError> {
+    fn simulate(&self, changes: &[Shared<PackageChange>]) -> Result<Resolution, PackagesError> {
         names::check_changes(changes)?;
         if changes.is_empty() {
             return Ok(Resolution::default());
@@ -164,7 +164,7 @@ impl Driver for Apt {
 
     fn download(
         &self,
-        changes: &[PackageChange],
+        changes: &[Shared<PackageChange>],
         directory: &Path,
     ) -> Result<Vec<Archive>, PackagesError> {
         names::check_changes(changes)?;
@@ -221,7 +221,7 @@ impl Driver for Apt {
 
     fn fetch_old(
         &self,
-        changes: &[PackageChange],
+        changes: &[Shared<PackageChange>],
         directory: &Path,
     ) -> Result<Vec<Result<Archive, PackagesError>>, PackagesError> {
         for change in changes {
@@ -265,12 +265,15 @@ impl Driver for Apt {
         Ok(lines)
     }
 
-    fn verify_installed(&self, changes: &[PackageChange]) -> Result<Vec<Mismatch>, PackagesError> {
+    fn verify_installed(
+        &self,
+        changes: &[Shared<PackageChange>],
+    ) -> Result<Vec<Mismatch>, PackagesError> {
         let path = self.at("/var/lib/dpkg/status");
         let settings = Settings { root: self.root.clone(), ..Settings::default() };
         let database =
             crate::inventory::dpkg::Database::read(&settings).map_err(file_error("read", &path))?;
-        let mismatch = |c: &PackageChange| {
+        let mismatch = |c: &Shared<PackageChange>| {
             let found = database
                 .packages
                 .iter()
@@ -324,7 +327,7 @@ impl Driver for Apt {
 
     fn apply_command(
         &self,
-        changes: &[PackageChange],
+        changes: &[Shared<PackageChange>],
         conffiles: ConffileRule,
         archives: &Path,
     ) -> Result<CommandLine, PackagesError> {
@@ -373,7 +376,7 @@ impl Driver for Apt {
 }
 
 /// The architecture that apt leaves unnamed.
-fn native_architecture(changes: &[PackageChange]) -> &str {
+fn native_architecture(changes: &[Shared<PackageChange>]) -> &str {
     let named = changes.iter().map(|c| c.architecture.as_str()).find(|a| *a != "all");
     named.unwrap_or("all")
 }

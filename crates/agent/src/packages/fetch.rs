@@ -3,6 +3,7 @@
 use super::apt::{Apt, file_error, measure};
 use super::tool::{self, words};
 use super::{PackagesError, names};
+use fettle_core::Shared;
 use fettle_core::assignment::PackageChange;
 use std::fs;
 use std::path::Path;
@@ -55,14 +56,14 @@ impl Apt {
     /// sources on this very host: what it did not bring, the other does.
     pub(super) fn fetch_on(
         &self,
-        wanted: &[&PackageChange],
+        wanted: &[&Shared<PackageChange>],
         directory: &Path,
     ) -> Result<(), PackagesError> {
         let aside = &self.fetching;
         let partial = aside.join("partial");
         fs::create_dir_all(&partial).map_err(file_error("make", &partial))?;
-        let file = |c: &PackageChange| names::archive_file(&c.name, &c.to, &c.architecture);
-        let is_right = |c: &PackageChange| {
+        let file = |c: &Shared<PackageChange>| names::archive_file(&c.name, &c.to, &c.architecture);
+        let is_right = |c: &Shared<PackageChange>| {
             measure(&aside.join(file(c))).is_ok_and(|m| m == (c.sha256, c.size))
         };
         let missing = || {

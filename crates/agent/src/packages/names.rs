@@ -2,6 +2,7 @@
 //! for an option, a path, a pattern or another package by a program it is handed to.
 
 use super::PackagesError;
+use fettle_core::Shared;
 use fettle_core::assignment::PackageChange;
 
 /// Debian Policy 5.6.7: lower-case letters, digits, `+`, `-`, `.`; at least two; begins with a letter or digit.
@@ -50,7 +51,7 @@ pub fn check(name: &str, architecture: &str, version: &str) -> Result<(), Packag
 ///
 /// # Errors
 /// [`PackagesError::Field`].
-pub fn check_changes(changes: &[PackageChange]) -> Result<(), PackagesError> {
+pub fn check_changes(changes: &[Shared<PackageChange>]) -> Result<(), PackagesError> {
     changes.iter().try_for_each(|c| {
         check(&c.name, &c.architecture, &c.to)?;
         if c.from.is_empty() { Ok(()) } else { check(&c.name, &c.architecture, &c.from) }

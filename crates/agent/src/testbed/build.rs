@@ -385,7 +385,7 @@ mod tests {
                     to: "1.22.1-9+deb12u1".into(),
                     sha256: fettle_core::Digest::of(b"a"),
                     size: 1,
-                }],
+                }.into()],
                 ..Default::default()
             },
         }))

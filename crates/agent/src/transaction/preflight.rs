@@ -8,10 +8,10 @@ use super::{StepResult, Transaction, fault, io_fault};
 use crate::command::{self, command};
 use crate::packages::{Apt, Driver, PackagesError, Resolution, apt, index};
 use crate::settings::Settings;
-use fettle_core::Timestamp;
 use fettle_core::assignment::{HalfConfiguredRule, PackageChange};
 use fettle_core::plan::space;
 use fettle_core::transaction::{Fault, StepFacts};
+use fettle_core::{Shared, Timestamp};
 use room::Need;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -263,7 +263,7 @@ fn space(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
 }
 
 /// Every place that a change of packages writes to.
-fn estimate(changes: &[PackageChange], state: &Path) -> Vec<Need> {
+fn estimate(changes: &[Shared<PackageChange>], state: &Path) -> Vec<Need> {
     let need = |it: space::Need| {
         let path = if it.place == space::STATE { state } else { Path::new(it.place) };
         Need::new(path, it.bytes, it.inodes)

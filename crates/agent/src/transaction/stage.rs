@@ -4,6 +4,7 @@ use super::preflight::packages;
 use super::{StepResult, Transaction, io_fault};
 use crate::durable;
 use crate::packages::Provenance;
+use fettle_core::Shared;
 use fettle_core::assignment::PackageChange;
 use fettle_core::transaction::StepFacts;
 
@@ -30,7 +31,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     let bytes: u64 = new.iter().map(|a| a.size).sum();
     facts.notes.push(format!("{} new archives, {bytes} bytes, verified", new.len()));
     let (mut rebuilt, mut missing) = (Vec::new(), Vec::new());
-    let installed: Vec<PackageChange> =
+    let installed: Vec<Shared<PackageChange>> =
         tx.changes().iter().filter(|c| !c.from.is_empty()).cloned().collect();
     let old = tx.driver.fetch_old(&installed, &tx.old_archives()).map_err(packages)?;
     for (change, archive) in installed.iter().zip(old) {

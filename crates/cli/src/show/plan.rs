@@ -138,7 +138,7 @@ fn changes(detail: &PlanDetail) {
     let mut out = table(&["PACKAGE", "FROM", "TO", "HOSTS", "FIXES"]);
     for ((name, from, to), hosts) in changes {
         let why = works.iter().find_map(|(work, _)| work.why.get(name));
-        let why = why.map(Vec::as_slice).unwrap_or_default();
+        let why = why.map(|ids| ids.as_slice()).unwrap_or_default();
         let fixes = match why {
             [] => "no CVE known".to_owned(),
             [one] => one.clone(),

@@ -2,13 +2,14 @@
 //! host of a fleet.
 
 use super::host::{Unwanted, Verdict, Worth, decide, fixable};
+use super::parts::Parts;
 use super::restarts::is_kernel_image;
-use super::{Held, NotDone};
+use super::{Held, NotDone, Reasons};
 use crate::assignment::{PackageChange, RebootRule};
 use crate::finding::Finding;
 use crate::inventory::{Inventory, Origin, Upgrade};
 use crate::policy::Policy;
-use crate::{Digest, Hold, Timestamp};
+use crate::{Digest, Hold, Shared, Timestamp};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,9 +43,9 @@ pub struct AloneInput<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlonePlan {
     /// To be changed, by name.
-    pub changes: Vec<PackageChange>,
+    pub changes: Vec<Shared<PackageChange>>,
     /// Package → vulnerabilities it fixes (empty: none that is known).
-    pub why: BTreeMap<String, Vec<String>>,
+    pub why: Reasons,
     /// Those among the changes that were not asked for: binaries of the same source, or what these need.
     pub brought: Vec<String>,
     /// Units that run code of the packages now and are likely to restart.
@@ -116,7 +117,9 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
         let wanted = asked.names(upgrade) && (worth.is_security() || !asked.is_security_only());
         wanted || is_among(upgrade, asked.along)
     };
-    let verdict = decide(&policy, inventory, &findings, Unwanted::default(), now, &wish);
+    let unwanted = Unwanted::default();
+    let verdict =
+        decide(&policy, inventory, &findings, unwanted, now, &wish, &mut Parts::default());
     let Verdict { work, mut not_done, held_architectures, .. } = verdict;
     let changes = work.order.changes;
     let unfixed = not_done.split_off(held_architectures.len());

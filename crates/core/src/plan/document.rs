@@ -5,10 +5,10 @@
 //! from the plan alone, so that equal plans give equal bytes. Schema 1 had all of it beside each host.
 
 use super::alike::Works;
-use super::{Budget, HeldHosts, HostPlan, NotDone, Plan, Pools, Wave, Work};
+use super::{Budget, HeldHosts, HostPlan, NotDone, Plan, Pools, Reasons, Wave, Work};
 use crate::assignment::{ApplyOrder, PackageChange};
 use crate::testbed::TestbedRule;
-use crate::{Digest, Hold, HostId, Timestamp};
+use crate::{Digest, Hold, HostId, Shared, Timestamp};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ struct FirstHost<'a> {
     ring: &'a str,
     wave: u32,
     order: &'a ApplyOrder,
-    why: &'a BTreeMap<String, Vec<String>>,
+    why: &'a Reasons,
     restarts: &'a [String],
     reboot_likely: bool,
     due: Option<Timestamp>,
@@ -70,7 +70,7 @@ struct Second<'a> {
     policy_digest: Digest,
     made_at: Timestamp,
     seed: u64,
-    changes: Vec<&'a PackageChange>,
+    changes: Vec<&'a Shared<PackageChange>>,
     reasons: Vec<Because<'a>>,
     rules: Vec<ApplyOrder>,
     works: Vec<SecondWork<'a>>,
@@ -87,7 +87,7 @@ struct Second<'a> {
 }
 
 /// Package → vulnerabilities it fixes.
-type Because<'a> = (&'a String, &'a Vec<String>);
+type Because<'a> = (&'a Shared<String>, &'a Shared<Vec<String>>);
 
 #[derive(Serialize)]
 struct SecondWork<'a> {
@@ -267,9 +267,9 @@ struct Written {
     made_at: Timestamp,
     seed: u64,
     #[serde(default)]
-    changes: Vec<PackageChange>,
+    changes: Vec<Shared<PackageChange>>,
     #[serde(default)]
-    reasons: Vec<(String, Vec<String>)>,
+    reasons: Vec<(Shared<String>, Shared<Vec<String>>)>,
     #[serde(default)]
     rules: Vec<ApplyOrder>,
     #[serde(default)]
@@ -313,7 +313,7 @@ struct WrittenHost {
     work: Option<usize>,
     order: Option<ApplyOrder>,
     #[serde(default)]
-    why: BTreeMap<String, Vec<String>>,
+    why: Reasons,
     #[serde(default)]
     restarts: Vec<String>,
     #[serde(default)]

@@ -4,23 +4,24 @@
 //! does an upgrade with the packages it brings. If one of them is held, the others are held with it, and the chain
 //! of reasons says so.
 
+use super::parts::Parts;
 use super::restarts::{is_kernel_image, restarts};
-use super::{NotDone, Work};
+use super::{NotDone, Reasons, Work};
 use crate::assignment::{ApplyOrder, PackageChange, RebootRule};
 use crate::finding::{Finding, FindingState};
 use crate::inventory::{Inventory, Package, Upgrade};
-use crate::policy::{Policy, Take, glob};
+use crate::policy::{Policy, Take};
 use crate::recall::Recall;
 use crate::version::deb;
-use crate::{Hold, Timestamp, root};
+use crate::{Hold, Shared, Timestamp, root};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::make::Barred;
 
 /// What was decided for a host.
-pub(super) struct Verdict<'a> {
-    /// Upgrades that are taken, in the order of the changes.
-    pub(super) taken: Vec<&'a Upgrade>,
+pub(super) struct Verdict {
+    /// Upgrades that are taken, in the order of the changes: their numbers among the [`Parts`].
+    pub(super) taken: Vec<usize>,
     /// Without changes: nothing happens.
     pub(super) work: Work,
     /// What is owed and not done: first the upgrades, then what no upgrade fixes.
@@ -41,6 +42,10 @@ impl FindingState {
 /// An upgrade as the plan looks at it.
 struct Offer<'a> {
     upgrade: &'a Upgrade,
+    /// Its number among the parts.
+    part: usize,
+    /// It comes from a security suite.
+    suite: bool,
     /// Source package of what is installed; empty for a new package.
     source: &'a str,
     /// Open findings it fixes.
@@ -95,8 +100,9 @@ pub(super) fn decide<'a>(
     unwanted: Unwanted<'_>,
     now: Timestamp,
     wish: Wish<'_>,
-) -> Verdict<'a> {
-    let mut offers = offers(policy, inventory, findings, unwanted, now);
+    parts: &mut Parts<'a>,
+) -> Verdict {
+    let mut offers = offers(policy, inventory, findings, unwanted, now, parts);
     want(wish, &mut offers);
     hold_together(&mut offers);
 
@@ -118,23 +124,28 @@ pub(super) fn decide<'a>(
     }
 
     // By name, as the upgrades are; of several architectures together.
-    let mut whys: Vec<(String, Vec<String>)> = Vec::with_capacity(taken.len());
+    let mut whys: Vec<(Shared<String>, Shared<Vec<String>>)> = Vec::with_capacity(taken.len());
+    let mut changes: Vec<Shared<PackageChange>> = Vec::with_capacity(taken.len());
     let mut fixed: Vec<&Finding> = Vec::new();
     for offer in &taken {
-        let ids = offer.fixes.iter().map(|f| f.id.clone());
-        match whys.last_mut().filter(|(name, _)| *name == offer.upgrade.name) {
-            Some((_, known)) => known.extend(ids),
-            None => whys.push((offer.upgrade.name.clone(), ids.collect())),
+        let (name, change) = {
+            let part = parts.part(offer.part);
+            (part.name.clone(), part.change.clone())
+        };
+        let ids = parts.fixes(&offer.fixes);
+        match whys.last_mut().filter(|(known, _)| *known == name) {
+            Some((_, known)) => {
+                known.extend(ids.iter().cloned());
+                known.sort();
+                known.dedup();
+            }
+            None => whys.push((name, ids)),
         }
+        changes.push(change);
         fixed.extend(&offer.fixes);
     }
-    for (_, ids) in &mut whys {
-        ids.sort();
-        ids.dedup();
-    }
-    let why: BTreeMap<String, Vec<String>> = whys.into_iter().collect();
+    let why: Reasons = whys.into_iter().collect();
     let classes = || fixed.iter().filter_map(|f| policy.classify(f));
-    let changes: Vec<PackageChange> = taken.iter().map(|o| o.upgrade.into()).collect();
     let names: BTreeSet<&str> = changes.iter().map(|c| c.name.as_str()).collect();
     let sources: BTreeSet<&str> =
         taken.iter().map(|o| o.source).filter(|s| !s.is_empty()).collect();
@@ -169,7 +180,7 @@ pub(super) fn decide<'a>(
         },
     };
     let soak_cap = classes().filter_map(|c| c.soak_seconds).min();
-    let taken = taken.into_iter().map(|offer| offer.upgrade).collect();
+    let taken = taken.into_iter().map(|offer| offer.part).collect();
     Verdict { taken, work, not_done, held_architectures, soak_cap }
 }
 
@@ -179,7 +190,8 @@ pub(super) fn fixable<'a>(
     findings: &[&'a Finding],
 ) -> Vec<Vec<&'a Finding>> {
     let by_binary = by_binary(findings);
-    upgrades.iter().map(|upgrade| fixed_by(upgrade, &by_binary)).collect()
+    let key = |name| if is_kernel_image(name) { KERNEL } else { name };
+    upgrades.iter().map(|u| fixed_by(u, key(u.name.as_str()), &by_binary)).collect()
 }
 
 /// Every upgrade with what speaks for it and what, of itself, against it. By name and architecture.
@@ -189,6 +201,7 @@ fn offers<'a>(
     findings: &[&'a Finding],
     unwanted: Unwanted<'_>,
     now: Timestamp,
+    parts: &mut Parts<'a>,
 ) -> Vec<Offer<'a>> {
     // Sorted by name, as upgrades are: they are gone through side by side. Of two architectures the last counts.
     let mut installed: Vec<&Package> = inventory.packages.iter().map(|p| &**p).collect();
@@ -202,56 +215,26 @@ fn offers<'a>(
     upgrades.dedup_by(|a, b| (&a.name, &a.architecture) == (&b.name, &b.architecture));
     let offers = |name: &str| upgrades.binary_search_by(|u| u.name.as_str().cmp(name)).is_ok();
     let by_binary = by_binary(findings);
-    let mut one = |upgrade: &'a Upgrade| {
+    let mut one = |(place, upgrade): (usize, &'a Upgrade)| {
         while beside.next_if(|p| p.name < upgrade.name).is_some() {}
         let same = beside.clone().take_while(|p| p.name == upgrade.name);
         let source = same.last().map_or("", |p| p.source.as_str());
         let name = &upgrade.name;
-        let mut holds = Vec::new();
-        for exclusion in
-            policy.exclusions.iter().filter(|x| now < x.until && glob::matches(&x.package, name))
-        {
-            let (reason, until) = (exclusion.reason.clone(), Some(exclusion.until));
-            holds.push(Hold::Excluded { package: name.clone(), reason, until });
-        }
-        if held.contains(name.as_str()) {
-            holds.push(Hold::PackageHeld { package: name.clone() });
-        }
-        if !policy.allows(&upgrade.origin) {
-            let origin = format!("{} {}", upgrade.origin.label, upgrade.origin.suite);
-            holds.push(Hold::SourceNotAllowed {
-                package: name.clone(),
-                origin: origin.trim().to_owned(),
-            });
-        }
-        holds.extend(
-            unwanted
-                .recalls
-                .iter()
-                .filter(|recall| recall.hits(name, &upgrade.to))
-                .map(|recall| recall.hold(name)),
-        );
-        let is_barred = |b: &&&Barred| b.package == *name && b.version == upgrade.to;
-        for bar in unwanted.barred.iter().filter(is_barred) {
-            let (version, reason) = (bar.version.clone(), bar.reason.clone());
-            holds.push(Hold::VersionBarred { package: name.clone(), version, reason });
-        }
-        if !upgrade.removes.is_empty() {
-            holds.push(Hold::WouldRemove {
-                package: name.clone(),
-                removes: upgrade.removes.clone(),
-            });
-        }
+        let part = parts.number(place, upgrade, (policy, unwanted.recalls, now));
+        let of = parts.part(part);
+        let removes = (!upgrade.removes.is_empty())
+            .then(|| Hold::WouldRemove { package: name.clone(), removes: upgrade.removes.clone() });
         let unknown = |b: &&String| !offers(b) && !is_installed(b);
         let unknown: Vec<String> = upgrade.brings.iter().filter(unknown).cloned().collect();
-        if !unknown.is_empty() {
-            holds.push(Hold::WouldBring { package: name.clone(), brings: unknown });
-        }
-        holds.dedup();
-        let fixes = fixed_by(upgrade, &by_binary);
-        Offer { upgrade, source, fixes, wanted: false, holds }
+        let brings = (!unknown.is_empty())
+            .then(|| Hold::WouldBring { package: name.clone(), brings: unknown });
+        let is_held = held.contains(name.as_str());
+        let holds = of.holds(is_held, unwanted.barred, [removes, brings]);
+        let key = if of.kernel { KERNEL } else { name };
+        let fixes = fixed_by(upgrade, key, &by_binary);
+        Offer { upgrade, part, suite: of.suite, source, fixes, wanted: false, holds }
     };
-    upgrades.iter().copied().map(&mut one).collect()
+    upgrades.iter().copied().enumerate().map(&mut one).collect()
 }
 
 /// Open findings that some offer fixes, by the binary they are about. Those about a running kernel stand under
@@ -281,9 +264,9 @@ const KERNEL: &str = "linux-image-";
 /// (`6.1.123+1` for `6.1.123-1`), which for Debian's order is a later one: never taken for older than it is.
 fn fixed_by<'a>(
     upgrade: &Upgrade,
+    key: &str,
     by_binary: &BTreeMap<&'a str, Vec<&'a Finding>>,
 ) -> Vec<&'a Finding> {
-    let key = if is_kernel_image(&upgrade.name) { KERNEL } else { upgrade.name.as_str() };
     let reaches = |f: &&&Finding| {
         f.fixed_version
             .as_ref()
@@ -296,8 +279,7 @@ fn fixed_by<'a>(
 fn want(wish: Wish<'_>, offers: &mut [Offer<'_>]) {
     for offer in offers.iter_mut() {
         let is_new = offer.upgrade.from.is_empty();
-        let worth =
-            Worth { fixes: !offer.fixes.is_empty(), suite: offer.upgrade.origin.is_security() };
+        let worth = Worth { fixes: !offer.fixes.is_empty(), suite: offer.suite };
         offer.wanted = !is_new && wish(offer.upgrade, worth);
     }
     // Each round takes at least one more in.
@@ -330,6 +312,9 @@ fn hold_together(offers: &mut [Offer<'_>]) {
         let held: Vec<usize> = (0..offers.len())
             .filter(|&i| offers[i].wanted && !offers[i].holds.is_empty())
             .collect();
+        if held.is_empty() {
+            break;
+        }
         let by_source: BTreeMap<&str, usize> = held
             .iter()
             .rev()
@@ -360,7 +345,8 @@ fn hold_together(offers: &mut [Offer<'_>]) {
             offers[i].holds = chain;
         }
     }
-    loop {
+    // Most hosts are offered nothing new.
+    while offers.iter().any(|o| o.wanted && o.upgrade.from.is_empty()) {
         let brought: BTreeSet<String> = offers
             .iter()
             .filter(|o| o.wanted && o.holds.is_empty())

@@ -4,6 +4,7 @@
 use super::alike::Works;
 use super::host::{Unwanted, Verdict, decide, wish_of};
 use super::order::{Candidate, Laid, lot};
+use super::parts::Parts;
 use super::strategy::{budget_of, lay_out, pools_of};
 use super::{Budget, HeldHosts, HostPlan, NotDone, Plan, SCHEMA, Work};
 use crate::finding::Finding;
@@ -78,10 +79,10 @@ pub fn make(input: PlanInput<'_>) -> Plan {
     let mut report = Report::default();
     let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
     let mut candidates: BTreeMap<&str, Vec<Candidate<'_>>> = BTreeMap::new();
-    let mut governed: Vec<&Host> = Vec::new();
+    let mut governed: Vec<&Host> = Vec::with_capacity(fleet.len());
     // Both are sorted by id: they are gone through side by side.
     let mut known = input.findings.iter().peekable();
-    let mut fit: Vec<Fit<'_>> = Vec::new();
+    let mut fit: Vec<Fit<'_>> = Vec::with_capacity(fleet.len());
     for &host in &fleet {
         while known.next_if(|(id, _)| **id < host.id).is_some() {}
         let findings = known.next_if(|(id, _)| **id == host.id).map(|(_, findings)| findings);
@@ -132,7 +133,8 @@ pub fn make(input: PlanInput<'_>) -> Plan {
             };
             let candidate =
                 Candidate { id: &host.id, plan, kind: number, role, lot: lot(seed, &host.id) };
-            candidates.entry(stage).or_default().push(candidate);
+            let room = || Vec::with_capacity(sizes.get(stage).copied().unwrap_or(0));
+            candidates.entry(stage).or_insert_with(room).push(candidate);
         }
         report.add_to(kind.group, host);
     }
@@ -210,8 +212,6 @@ struct Kinds<'a> {
     known: BTreeMap<(*const Inventory, *const Shared<Finding>), usize>,
     works: Works,
     changes: BTreeMap<(&'a str, &'a str, &'a str), usize>,
-    /// By where the upgrade is kept: most hosts share most of them.
-    known_changes: BTreeMap<*const Upgrade, usize>,
     duties: BTreeMap<Duty<'a>, usize>,
 }
 
@@ -230,7 +230,6 @@ impl<'a> Kinds<'a> {
             known: BTreeMap::new(),
             works: Works::default(),
             changes: BTreeMap::new(),
-            known_changes: BTreeMap::new(),
             duties: BTreeMap::new(),
         }
     }
@@ -244,11 +243,8 @@ impl<'a> Kinds<'a> {
     /// The number of a change.
     fn change(&mut self, upgrade: &'a Upgrade) -> usize {
         let Upgrade { name, from, to, .. } = upgrade;
-        let changes = &mut self.changes;
-        *self.known_changes.entry(std::ptr::from_ref(upgrade)).or_insert_with(|| {
-            let next = changes.len();
-            *changes.entry((name, from, to)).or_insert(next)
-        })
+        let next = self.changes.len();
+        *self.changes.entry((name, from, to)).or_insert(next)
     }
 
     /// The numbers of the services that wait for peers on hosts of this kind.
@@ -285,37 +281,45 @@ impl<'a> Kinds<'a> {
     /// Decides about every kind. Each is decided about by itself, so several are at once.
     fn decide(&mut self, now: Timestamp, report: &mut Report<'_>) {
         let (policy, recalls, barred) = (self.policy, self.recalls, &self.barred);
-        let one = |alike: &Alike<'a>| {
+        let one = |alike: &Alike<'a>, parts: &mut Parts<'a>| {
             let cohort = alike.inventory.cohort();
             let barred = barred.get(&cohort).map_or(&[][..], Vec::as_slice);
             let unwanted = Unwanted { barred, recalls };
             let (findings, wish) = (sorted(alike.findings), wish_of(policy));
-            (cohort, decide(policy, alike.inventory, &findings, unwanted, now, &wish))
+            (cohort, decide(policy, alike.inventory, &findings, unwanted, now, &wish, parts))
         };
-        let decided: Vec<(Digest, Verdict<'a>)> = if self.alike.len() < WORTH_THREADS {
-            self.alike.iter().map(one).collect()
+        // With the upgrades by the numbers that the verdicts have for them.
+        let all = |some: &[Alike<'a>]| -> (Vec<(Digest, Verdict)>, Vec<&'a Upgrade>) {
+            let mut parts = Parts::default();
+            let verdicts = some.iter().map(|alike| one(alike, &mut parts)).collect();
+            (verdicts, parts.upgrades().collect())
+        };
+        let decided: Vec<_> = if self.alike.len() < WORTH_THREADS {
+            vec![all(&self.alike)]
         } else {
-            let (size, one) = (self.alike.len().div_ceil(THREADS), &one);
+            let (size, all) = (self.alike.len().div_ceil(THREADS), &all);
             std::thread::scope(|scope| {
-                let parts: Vec<_> = self
-                    .alike
-                    .chunks(size)
-                    .map(|part| scope.spawn(move || part.iter().map(one).collect::<Vec<_>>()))
-                    .collect();
+                let parts: Vec<_> =
+                    self.alike.chunks(size).map(|part| scope.spawn(move || all(part))).collect();
                 // What one of them panics at, all of it panics at.
-                let decided = parts
+                parts
                     .into_iter()
-                    .map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)));
-                decided.flatten().collect()
+                    .map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                    .collect()
             })
         };
-        for (number, (cohort, verdict)) in decided.into_iter().enumerate() {
+        let numbered = decided.into_iter().flat_map(|(verdicts, upgrades)| {
+            let numbers: Arc<[usize]> = upgrades.into_iter().map(|it| self.change(it)).collect();
+            verdicts.into_iter().map(move |(cohort, verdict)| (cohort, verdict, numbers.clone()))
+        });
+        let numbered: Vec<_> = numbered.collect();
+        for (number, (cohort, verdict, numbers)) in numbered.into_iter().enumerate() {
             let Verdict { taken, work, mut not_done, soak_cap, .. } = verdict;
             if work.order.changes.is_empty() && !not_done.iter().any(NotDone::is_of_an_upgrade) {
                 not_done.push(NotDone::whole(Vec::new(), vec![Hold::NothingToDo]));
             }
             let group = report.group(not_done);
-            let changes = taken.into_iter().map(|upgrade| self.change(upgrade)).collect();
+            let changes = taken.into_iter().map(|it| numbers[it]).collect();
             let duties = self.services(self.alike[number].inventory);
             let work = self.works.keep(work);
             self.list.push(Kind { cohort, work, soak_cap, group, changes, duties });

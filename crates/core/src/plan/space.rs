@@ -1,6 +1,7 @@
 //! Room that a change of packages takes: what the host asks for before it changes anything, and what a plan can say of it
 //! before that.
 
+use crate::Shared;
 use crate::assignment::PackageChange;
 use crate::inventory::Filesystem;
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ pub struct Need {
 }
 
 /// A first estimate; after its rehearsal the host knows better and asks again.
-pub fn needs(changes: &[PackageChange]) -> Vec<Need> {
+pub fn needs(changes: &[Shared<PackageChange>]) -> Vec<Need> {
     let archives: u64 = changes.iter().fold(0, |sum, change| change.size.saturating_add(sum));
     let times = |factor: u64| archives.saturating_mul(factor).saturating_add(MARGIN);
     let need = |place, bytes, inodes| Need { place, bytes, inodes };
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
     use crate::Digest;
 
-    fn change(name: &str, size: u64) -> PackageChange {
+    fn change(name: &str, size: u64) -> Shared<PackageChange> {
         PackageChange {
             name: name.into(),
             architecture: "amd64".into(),
@@ -103,6 +104,7 @@ mod tests {
             sha256: Digest::of(b""),
             size,
         }
+        .into()
     }
 
     fn disk(mount: &str, mebibytes: u64) -> Filesystem {

@@ -1,6 +1,7 @@
 //! How long changes took, and how long others may take then.
 
-use crate::Digest;
+use crate::assignment::PackageChange;
+use crate::{Digest, Shared};
 use serde::{Deserialize, Serialize};
 
 /// A change that ended well, and how long it took.
@@ -33,7 +34,7 @@ const NEAREST: usize = 50;
 const ENOUGH: usize = 3;
 
 /// What tells one change from another: packages and versions on either side.
-pub fn work_key(changes: &[crate::assignment::PackageChange]) -> Digest {
+pub fn work_key(changes: &[Shared<PackageChange>]) -> Digest {
     let all: Vec<_> = changes.iter().map(|c| (&c.name, &c.from, &c.to)).collect();
     Digest::of_json(&all)
 }

@@ -90,7 +90,7 @@ pub struct Explained {
     /// What is owed, what is due first at the head.
     pub owed: Vec<OwedFinding>,
     /// What a plan made now would change.
-    pub changes: Vec<PackageChange>,
+    pub changes: Vec<Shared<PackageChange>>,
     /// Vulnerabilities that it would fix.
     pub fixes: Vec<String>,
     /// Units that would probably restart.

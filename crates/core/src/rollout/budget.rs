@@ -8,7 +8,6 @@
 use super::bits::Bits;
 use super::gate::Watch;
 use super::roster::Roster;
-use super::sight::Index;
 use super::{HostRun, HostState, Observations, Rollout};
 use crate::plan::Budget;
 use crate::{Hold, HostId, Timestamp};
@@ -28,23 +27,11 @@ pub(super) struct Budgets<'a> {
 }
 
 impl<'a> Budgets<'a> {
-    /// `all`: everybody who is disrupted, but for those who are watched in a rolling wave.
-    pub(super) fn look(
-        rollout: &'a Rollout,
-        now: Timestamp,
-        seen: &Observations,
-        index: &Index,
-        mut all: Bits,
-    ) -> Self {
+    /// `watched`: who is looked after in a rolling wave; `all`: everybody else who is disrupted.
+    pub(super) fn look(rollout: &'a Rollout, watched: &[(usize, Watch)], mut all: Bits) -> Self {
         let roster = rollout.roster();
-        for place in index.watched(rollout).iter() {
-            let watched = matches!(
-                rollout.watch(place, now, seen, index),
-                Some(Watch::Until(_) | Watch::Mute(_) | Watch::Failed(_))
-            );
-            if watched {
-                all.put(place, true);
-            }
+        for (place, _) in watched {
+            all.put(*place, true);
         }
         let disrupted: Vec<Bits> = roster.members.iter().map(|m| m.clone().and(&all)).collect();
         let used = disrupted.iter().map(Bits::len).collect();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::recall::{self, Recall};
 use crate::{AssignmentId, Digest, Hold, HostId, Timestamp, later};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A grant dies after so many seconds unless it is redeemed; sooner when the host's window closes sooner.
@@ -133,21 +133,18 @@ impl Rollout {
         if undone.is_empty() {
             return false;
         }
-        let mut known = BTreeMap::new();
         let mut owed = false;
-        for (id, run) in &self.hosts {
-            let Some(host) = self.plan.hosts.get(id) else { continue };
-            if run.state != HostState::Patched
-                || run.undo_asked.is_some()
+        let patched = &self.hosts.marks().patched;
+        for (place, hold) in self.carried().stopped(&undone) {
+            let (id, Hold::Recalled { reason, .. }) = (&self.hosts.ids()[place], hold) else {
+                continue;
+            };
+            if !patched.has(place)
+                || self.hosts.at(place).undo_asked.is_some()
                 || !seen.hosts.contains_key(id)
             {
                 continue;
             }
-            // What is the same for many hosts is asked once; by where it is kept, and only ever asked for.
-            let stops = known
-                .entry(Arc::as_ptr(&host.work))
-                .or_insert_with(|| recall::stops(&undone, &host.order.changes));
-            let Some(Hold::Recalled { reason, .. }) = stops else { continue };
             match self.undo_event(id, &format!("recalled: {reason}"), seen) {
                 Ok(event) => decision.events.push(event),
                 Err(_) => owed = true,
@@ -400,14 +397,15 @@ impl Rollout {
             wake(&mut decision.wake_at, Some(until));
             return decision.wait(None, Hold::Soak { ring, until });
         }
+        let watched = self.watched(now, seen, by.index);
         if wave.rolling
-            && let Some((hold, judged)) = self.watch_all(now, seen, by, decision)
+            && let Some((hold, judged)) = self.watch_all(&watched, by, decision)
         {
             return decision.events.push(Verdict::halts(hold, vec![judged]));
         }
         let marks = self.hosts.marks();
         let disrupted = by.disrupted().or(&marks.disrupted);
-        let mut budgets = Budgets::look(self, now, seen, by.index, disrupted);
+        let mut budgets = Budgets::look(self, &watched, disrupted);
         let roster = self.roster();
         let pending = roster.wave(self.wave).and(&marks.pending);
         let at_work = unfinished as usize - pending.len();
@@ -479,27 +477,29 @@ impl Rollout {
     /// Rule 6 in a rolling wave: waits for whoever is watched. Gives why it cannot go on.
     fn watch_all(
         &self,
-        now: Timestamp,
-        seen: &Observations,
+        watched: &[(usize, Watch)],
         by: &By<'_>,
         decision: &mut Decision,
     ) -> Option<(Hold, Judged)> {
         let roster = self.roster();
-        let here = by.index.watched(self).and(&roster.wave(self.wave));
-        for place in roster.in_order(&here) {
-            let id = roster.id(place);
-            let hold = match self.watch(place, now, seen, by.index) {
-                None | Some(Watch::Well) => continue,
-                Some(Watch::Failed(reason)) => {
-                    let judged = Judged::of_host(id, &reason);
+        let wave = roster.waves.get(self.wave as usize)?;
+        let mut here: Vec<&(usize, Watch)> =
+            watched.iter().filter(|(place, _)| wave.has(*place)).collect();
+        here.sort_unstable_by_key(|(place, _)| roster.rank(*place));
+        for (place, watch) in here {
+            let id = roster.id(*place);
+            let hold = match watch {
+                Watch::Well => continue,
+                Watch::Failed(reason) => {
+                    let (judged, reason) = (Judged::of_host(id, reason), reason.clone());
                     return Some((Hold::GateFailed { wave: self.wave, reason }, judged));
                 }
-                Some(Watch::Until(until)) => {
-                    wake(&mut decision.wake_at, Some(until));
-                    Hold::Bake { wave: self.wave, until }
+                Watch::Until(until) => {
+                    wake(&mut decision.wake_at, Some(*until));
+                    Hold::Bake { wave: self.wave, until: *until }
                 }
-                Some(Watch::Mute(silent_at)) => {
-                    wake(&mut decision.wake_at, silent_at);
+                Watch::Mute(silent_at) => {
+                    wake(&mut decision.wake_at, *silent_at);
                     Hold::NoData { what: "a word from this host since it was watched".to_owned() }
                 }
             };

@@ -97,6 +97,22 @@ impl Rollout {
         })
     }
 
+    /// Every patched host of a rolling wave that has still to show that it does well, or has shown that it does not; by
+    /// place.
+    pub(super) fn watched(
+        &self,
+        now: Timestamp,
+        seen: &Observations,
+        index: &Index,
+    ) -> Vec<(usize, Watch)> {
+        let all = index.watched(self);
+        let each = all.iter().filter_map(|place| {
+            let watch = self.watch(place, now, seen, index)?;
+            (!matches!(watch, Watch::Well)).then_some((place, watch))
+        });
+        each.collect()
+    }
+
     /// Judges the gate after the wave at work, all of whose hosts have ended at `ended_at`.
     ///
     /// In order: the bake has elapsed; the patched share of the hosts that were started is enough (hosts that

@@ -100,8 +100,8 @@ impl Rollout {
         // two of them could refuse each other.
         let index = Index::of(self, seen);
         let disrupted = By::of(self, &index, now, true).disrupted();
-        let budgets =
-            Budgets::look(self, now, seen, &index, disrupted.or(&self.hosts.marks().changing));
+        let watched = self.watched(now, seen, &index);
+        let budgets = Budgets::look(self, &watched, disrupted.or(&self.hosts.marks().changing));
         if let Some(hold) = self.hosts.place(host).and_then(|place| budgets.full_for(place)) {
             return Err(hold);
         }

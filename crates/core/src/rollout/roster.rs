@@ -2,9 +2,10 @@
 
 use super::bits::Bits;
 use super::{Rollout, Runs};
-use crate::plan::Plan;
-use crate::{Digest, HostId};
-use std::collections::BTreeSet;
+use crate::plan::{Plan, Work};
+use crate::recall::{self, Recall};
+use crate::{Digest, Hold, HostId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 /// Everybody whom a rollout looks at: hosts of its plan, in the places they have in [`Runs`], then those that only its
@@ -27,6 +28,57 @@ pub(super) struct Roster {
     ranks: Vec<u32>,
     /// Those whose waves go one after another.
     pub(super) rolling: Bits,
+    /// Once a recall asks for it.
+    carried: OnceLock<Carried>,
+}
+
+/// Who gets which versions.
+#[derive(Debug)]
+pub(super) struct Carried {
+    /// Each work once, with the places that get it.
+    works: Vec<(Arc<Work>, Bits)>,
+    /// Version → works that bring some package to it.
+    by_version: BTreeMap<String, Vec<usize>>,
+}
+
+impl Carried {
+    fn of(plan: &Plan) -> Self {
+        let mut known: BTreeMap<*const Work, usize> = BTreeMap::new();
+        let mut works: Vec<(Arc<Work>, Bits)> = Vec::new();
+        let mut by_version: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (place, host) in plan.hosts.values().enumerate() {
+            let number = *known.entry(Arc::as_ptr(&host.work)).or_insert(works.len());
+            if number == works.len() {
+                works.push((host.work.clone(), Bits::default()));
+                for change in &host.work.order.changes {
+                    let brings = by_version.entry(change.to.clone()).or_default();
+                    if brings.last() != Some(&number) {
+                        brings.push(number);
+                    }
+                }
+            }
+            works[number].1.put(place, true);
+        }
+        Self { works, by_version }
+    }
+
+    /// The places that get a recalled version, by place, with the hold that stops them.
+    pub(super) fn stopped(&self, recalls: &[Recall]) -> BTreeMap<usize, Hold> {
+        let works: BTreeSet<usize> = recalls
+            .iter()
+            .filter_map(|r| self.by_version.get(&r.version))
+            .flatten()
+            .copied()
+            .collect();
+        let mut out = BTreeMap::new();
+        for number in works {
+            let (work, places) = &self.works[number];
+            if let Some(hold) = recall::stops(recalls, &work.order.changes) {
+                out.extend(places.iter().map(|place| (place, hold.clone())));
+            }
+        }
+        out
+    }
 }
 
 impl Roster {
@@ -44,6 +96,7 @@ impl Roster {
             waves: Vec::new(),
             ranks: vec![u32::MAX; runs.len()],
             rolling: Bits::default(),
+            carried: OnceLock::new(),
         };
         let places =
             |ids: &[HostId]| ids.iter().filter_map(|id| out.place(id)).collect::<Vec<usize>>();
@@ -69,16 +122,21 @@ impl Roster {
         Self { members, orders, waves, rolling, ..out }
     }
 
+    /// The place's place in the order of its wave.
+    pub(super) fn rank(&self, place: usize) -> u32 {
+        self.ranks.get(place).copied().unwrap_or(u32::MAX)
+    }
+
     /// The places, in the order in which they start.
     pub(super) fn in_order(&self, places: &Bits) -> Vec<usize> {
         let mut out: Vec<usize> = places.iter().collect();
-        out.sort_unstable_by_key(|place| self.ranks.get(*place).copied().unwrap_or(u32::MAX));
+        out.sort_unstable_by_key(|place| self.rank(*place));
         out
     }
 
     /// The first of the places to start.
     pub(super) fn first(&self, places: &Bits) -> Option<usize> {
-        places.iter().min_by_key(|place| self.ranks.get(*place).copied().unwrap_or(u32::MAX))
+        places.iter().min_by_key(|place| self.rank(*place))
     }
 
     /// The places of a wave.
@@ -128,6 +186,11 @@ impl PartialEq for Derived {
 impl Rollout {
     pub(super) fn roster(&self) -> &Arc<Roster> {
         self.roster.0.get_or_init(|| Arc::new(Roster::of(&self.plan, &self.hosts)))
+    }
+
+    /// Who gets which versions.
+    pub(super) fn carried(&self) -> &Carried {
+        self.roster().carried.get_or_init(|| Carried::of(&self.plan))
     }
 
     /// The plan, to be changed; for those who try what happens when a guard is gone. No rollout changes its plan.

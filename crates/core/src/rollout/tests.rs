@@ -32,14 +32,17 @@ pub(crate) fn gate() -> GateRule {
 /// One wave a slice; each host of the first wave in ring `canary`, of the others in `broad`.
 pub(crate) fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
     let order = ApplyOrder {
-        changes: vec![PackageChange {
-            name: "nginx".into(),
-            architecture: "amd64".into(),
-            from: "1.0".into(),
-            to: "1.1".into(),
-            sha256: Digest::of(b"archive"),
-            size: 1,
-        }],
+        changes: vec![
+            PackageChange {
+                name: "nginx".into(),
+                architecture: "amd64".into(),
+                from: "1.0".into(),
+                to: "1.1".into(),
+                sha256: Digest::of(b"archive"),
+                size: 1,
+            }
+            .into(),
+        ],
         ..ApplyOrder::default()
     };
     let ring = |wave: usize| if wave == 0 { "canary" } else { "broad" }.to_owned();

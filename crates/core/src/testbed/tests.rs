@@ -14,7 +14,7 @@ fn later(seconds: i64) -> Timestamp {
     t0() + jiff::SignedDuration::from_secs(seconds)
 }
 
-fn change(to: &str) -> PackageChange {
+fn change(to: &str) -> Shared<PackageChange> {
     PackageChange {
         name: "nginx".into(),
         architecture: "amd64".into(),
@@ -23,6 +23,7 @@ fn change(to: &str) -> PackageChange {
         sha256: Digest::of(b"archive"),
         size: 1,
     }
+    .into()
 }
 
 fn host(name: &str, cohort: &str, to: &str) -> (HostId, HostPlan) {

@@ -155,7 +155,7 @@ impl Planned {
             let mut by_id: HashMap<String, Vec<String>> = HashMap::new();
             for (package, fixes) in &work.why {
                 for id in fixes {
-                    by_id.entry(id.clone()).or_default().push(package.clone());
+                    by_id.entry(id.clone()).or_default().push(String::clone(package));
                 }
             }
             brings.insert(Arc::as_ptr(work), by_id);

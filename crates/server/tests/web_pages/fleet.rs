@@ -262,7 +262,7 @@ fn order(packages: usize) -> ApplyOrder {
         size: 400_000 * (n as u64 + 1),
     };
     ApplyOrder {
-        changes: (0..packages).map(change).collect(),
+        changes: (0..packages).map(change).map(Into::into).collect(),
         fixes: (0..packages).map(|n| KNOWN[n].0.to_owned()).collect(),
         ..ApplyOrder::default()
     }
@@ -408,14 +408,14 @@ fn inventory() -> Inventory {
             .changes
             .into_iter()
             .map(|c| Upgrade {
-                name: c.name,
-                architecture: c.architecture,
-                from: c.from,
+                name: c.name.clone(),
+                architecture: c.architecture.clone(),
+                from: c.from.clone(),
                 to: c.to.clone(),
                 origin: origin.clone(),
                 sha256: c.sha256,
                 size: c.size,
-                source_version: c.to,
+                source_version: c.to.clone(),
                 brings: vec![],
                 removes: vec![],
             })

@@ -28,7 +28,7 @@ pub(crate) fn plan() -> PlanDetail {
                         .changes
                         .iter()
                         .zip(&order.fixes)
-                        .map(|(c, f)| (c.name.clone(), vec![f.clone()]))
+                        .map(|(c, f)| (c.name.clone().into(), vec![f.clone()].into()))
                         .collect(),
                     order,
                     restarts: vec!["nginx.service".into(), "ssh.service".into()],

@@ -220,7 +220,7 @@ fn plan(without: Option<Guard>) -> Plan {
         size: 1,
     };
     let work = Arc::new(Work {
-        order: ApplyOrder { changes: vec![change], ..ApplyOrder::default() },
+        order: ApplyOrder { changes: vec![change.into()], ..ApplyOrder::default() },
         why: BTreeMap::new(),
         restarts: Vec::new(),
         reboot_likely: false,

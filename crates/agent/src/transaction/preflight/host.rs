@@ -3,6 +3,7 @@
 use crate::packages::pins;
 use crate::settings::Settings;
 use crate::transaction::fault;
+use fettle_core::Shared;
 use fettle_core::assignment::PackageChange;
 use fettle_core::transaction::Fault;
 use std::fs;
@@ -20,7 +21,10 @@ const OTHERS: [&str; 6] = [
 
 /// Refuses when the administrator has pinned a package to another version, naming each; gives the other pins
 /// that name a package, for people. Asking for an exact version would go over the pin without a word.
-pub(super) fn pinned(settings: &Settings, changes: &[PackageChange]) -> Result<Vec<String>, Fault> {
+pub(super) fn pinned(
+    settings: &Settings,
+    changes: &[Shared<PackageChange>],
+) -> Result<Vec<String>, Fault> {
     let (mut against, mut notes) = (Vec::new(), Vec::new());
     for pin in pins::read(settings) {
         for change in changes.iter().filter(|c| pin.names(&c.name)) {
@@ -86,7 +90,7 @@ mod tests {
     use super::*;
     use fettle_core::Digest;
 
-    fn change(name: &str, to: &str) -> PackageChange {
+    fn change(name: &str, to: &str) -> Shared<PackageChange> {
         PackageChange {
             name: name.into(),
             architecture: "amd64".into(),
@@ -95,6 +99,7 @@ mod tests {
             sha256: Digest::of(b""),
             size: 1,
         }
+        .into()
     }
 
     fn host(files: &[(&str, &str)]) -> (tempfile::TempDir, Settings) {

@@ -58,13 +58,16 @@ fn a_lock_is_waited_for_then_its_holder_is_named_and_it_is_never_removed() {
 
 #[test]
 fn a_kernel_needs_room_in_boot_and_nothing_else_does() {
-    let change = |name: &str| PackageChange {
-        name: name.into(),
-        architecture: "amd64".into(),
-        from: "1".into(),
-        to: "2".into(),
-        sha256: fettle_core::Digest::of(b""),
-        size: 1000,
+    let change = |name: &str| -> fettle_core::Shared<PackageChange> {
+        PackageChange {
+            name: name.into(),
+            architecture: "amd64".into(),
+            from: "1".into(),
+            to: "2".into(),
+            sha256: fettle_core::Digest::of(b""),
+            size: 1000,
+        }
+        .into()
     };
     let state = Path::new("/srv/state");
     let needs = estimate(&[change("nginx")], state);

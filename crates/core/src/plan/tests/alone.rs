@@ -41,7 +41,7 @@ fn with_nothing_named_security_updates_are_taken_and_each_of_the_rest_has_its_re
     assert_eq!(plan.restarts, ["nginx.service"]);
     let plan = planned(Asked::default(), &["bash"]);
     assert_eq!(changed(&plan), ["bash", "libssl3", "nginx", "openssl"], "bash fixes something");
-    assert_eq!(plan.why["bash"], ["CVE-1"]);
+    assert_eq!(*plan.why["bash"], ["CVE-1"]);
 }
 
 #[test]

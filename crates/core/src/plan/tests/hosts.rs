@@ -24,7 +24,7 @@ fn security_upgrades_and_what_fixes_a_finding_are_taken_and_the_rest_is_not() {
     let plan = world.plan();
     assert_eq!(changed(&plan, "h"), ["nginx", "vim"], "fixes a finding");
     let host = &plan.hosts[&"h".into()];
-    assert_eq!(host.why["vim"], ["CVE-1"]);
+    assert_eq!(*host.why["vim"], ["CVE-1"]);
     assert!(host.why["nginx"].is_empty());
     assert_eq!(host.order.fixes, ["CVE-1"]);
     assert!(plan.held.is_empty(), "{:?}", plan.held);
@@ -262,7 +262,7 @@ fn a_kernel_that_may_not_reboot_is_installed_and_nothing_is_promised() {
     .with(finding("h", "CVE-K", "linux", &["linux-image-6.1.0-28-amd64"], Some("6.1.123-1")))
     .plan();
     let host = &plan.hosts[&"h".into()];
-    assert_eq!(host.why["linux-image-amd64"], ["CVE-K"]);
+    assert_eq!(*host.why["linux-image-amd64"], ["CVE-K"]);
     assert!(!host.reboot_likely && host.order.fixes.is_empty());
 }
 
@@ -272,7 +272,7 @@ fn a_finding_is_promised_only_where_every_affected_binary_is_changed() {
     let bug = || finding("h", "CVE-2", "openssl", &["libssl3", "openssl"], Some("3.0.2"));
     let plan = World::one(policy(""), half).with(bug()).plan();
     let host = &plan.hosts[&"h".into()];
-    assert_eq!((&host.why["libssl3"], &host.order.fixes), (&vec!["CVE-2".to_owned()], &vec![]));
+    assert_eq!((&*host.why["libssl3"], &host.order.fixes), (&vec!["CVE-2".to_owned()], &vec![]));
     let plan = World::one(policy(""), |_| {}).with(bug()).plan();
     assert_eq!(plan.hosts[&"h".into()].order.fixes, ["CVE-2"]);
     let plan = World::one(policy("[restart]\nnever = true\n"), |_| {}).with(bug()).plan();

@@ -147,7 +147,7 @@ fn check_host(
     let inventory = host.inventory.as_ref().unwrap();
     let changed: BTreeSet<&str> = planned.order.changes.iter().map(|c| c.name.as_str()).collect();
     prop_assert_eq!(planned.cohort, inventory.cohort());
-    let why: BTreeSet<&str> = planned.why.keys().map(String::as_str).collect();
+    let why: BTreeSet<&str> = planned.why.keys().map(|name| name.as_str()).collect();
     prop_assert_eq!(&why, &changed);
     let installed: BTreeMap<&str, &str> =
         inventory.packages.iter().map(|p| (p.name.as_str(), p.source.as_str())).collect();

@@ -14,7 +14,10 @@ fn plan(number: u64, hosts: &[&str], brings: Packages<'_>, holds: Packages<'_>) 
     let owned = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
     let work = Arc::new(Work {
         order: ApplyOrder::default(),
-        why: brings.iter().map(|(package, ids)| ((*package).to_owned(), owned(ids))).collect(),
+        why: brings
+            .iter()
+            .map(|(package, ids)| ((*package).to_owned().into(), owned(ids).into()))
+            .collect(),
         restarts: vec![],
         reboot_likely: false,
         due: None,
