@@ -21,6 +21,7 @@ mod policies;
 mod recalls;
 mod reports;
 mod rollouts;
+mod schedules;
 mod signals;
 mod site;
 mod sources;
