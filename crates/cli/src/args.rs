@@ -118,6 +118,12 @@ pub(crate) enum Command {
     Feed(feed::Feed),
     /// What a period was like: compliance, times, what is overdue and why, rollouts, exceptions.
     Report(report::ReportArgs),
+    /// Reports that the server makes by itself.
+    #[command(subcommand)]
+    Schedule(report::Schedule),
+    /// Messages to webhooks that have not arrived.
+    #[command(subcommand)]
+    Webhook(report::Webhook),
     /// Signed archives of what happened in a period, which anybody can check offline.
     #[command(subcommand)]
     Evidence(evidence::Evidence),
@@ -165,6 +171,9 @@ pub(crate) struct ServerArgs {
         value_name = "DIR"
     )]
     pub(crate) backups: PathBuf,
+    /// Where reports on a schedule are kept. Default: in `reports` beside the database.
+    #[arg(long, env = "FETTLE_SERVER_REPORTS", value_name = "DIR")]
+    pub(crate) reports: Option<PathBuf>,
     /// Address of API and web pages; loopback only.
     #[arg(
         long,
@@ -198,6 +207,7 @@ impl ServerArgs {
         ServerOptions {
             data_dir: self.data.clone(),
             backups_dir: self.backups.clone(),
+            reports_dir: self.reports.clone(),
             operator: self.operator_listen,
             agents: self.agents_listen,
             names: self.names.clone(),

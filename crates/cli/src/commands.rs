@@ -7,8 +7,8 @@ use crate::args::{
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
 use crate::{
-    access, evidence, feed, planning, policy, policy_check, recall, report, show, testbed, watch,
-    window,
+    access, evidence, feed, planning, policy, policy_check, recall, report, schedule, show,
+    testbed, watch, window,
 };
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
@@ -148,6 +148,8 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Feed(it) => feed::run(&ask, it),
         Command::Evidence(it) => evidence::run(&ask, it),
         Command::Report(it) => report::run(&ask, it),
+        Command::Schedule(it) => schedule::run(&ask, it),
+        Command::Webhook(it) => schedule::webhook(&ask, it),
         Command::Cycle(it) => planning::cycle(&ask, it),
         Command::Emergency(it) => planning::emergency(&ask, it),
         Command::Token(Token::Create { label, ttl }) => create_token(&ask, label, ttl),

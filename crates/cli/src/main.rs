@@ -17,6 +17,7 @@ mod policy;
 mod policy_check;
 mod recall;
 mod report;
+mod schedule;
 mod show;
 mod testbed;
 mod watch;

@@ -6,14 +6,10 @@ use crate::commands::Ask;
 use crate::output::{json, line};
 use crate::{args::Output, show};
 use fettle_core::{Problem, ProblemKind};
+use fettle_server::pdf::{self, NoPdf};
 use fettle_wire::api::Report;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-
-/// What Chromium is called.
-const CHROMIUM: [&str; 4] =
-    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Makes one.
 pub(crate) fn run(ask: &Ask<'_>, it: &ReportArgs) -> Result<(), Problem> {
@@ -64,47 +60,17 @@ fn write(file: &Path, bytes: &[u8]) -> Result<(), Problem> {
     std::fs::write(file, bytes).map_err(|e| unwritten(file, e))
 }
 
-/// Has Chromium print a document. It reads a file of its own and no network.
+/// Has Chromium print a document.
 fn print_to_pdf(document: &[u8], file: &Path) -> Result<(), Problem> {
-    let missing = || {
-        Problem::new(
+    let dir = tempfile::tempdir().map_err(|e| unwritten(file, e))?;
+    let bytes = pdf::print(document, dir.path()).map_err(|error| match error {
+        NoPdf::NotInstalled => Problem::new(
             ProblemKind::Environment,
             "no-chromium",
-            "no Chromium is installed here, and it is what makes the PDF",
+            error,
             "install the package `chromium`, or write --html FILE and print that to PDF in a browser",
-        )
-    };
-    let dir = tempfile::tempdir().map_err(|e| unwritten(file, e))?;
-    let page = dir.path().join("report.html");
-    write(&page, document)?;
-    let file = std::path::absolute(file).map_err(|e| unwritten(file, e))?;
-    let before = std::fs::metadata(&file).and_then(|m| m.modified()).ok();
-    for name in CHROMIUM {
-        let ran = Command::new(name)
-            .args(["--headless", "--disable-gpu", "--no-pdf-header-footer"])
-            // The page has no script and comes from this program; root has no sandbox of Chromium's.
-            .args(if is_root() { &["--no-sandbox"][..] } else { &[] })
-            .arg(format!("--user-data-dir={}", dir.path().join("profile").display()))
-            .arg(format!("--print-to-pdf={}", file.display()))
-            .arg(format!("file://{}", page.display()))
-            .stdin(Stdio::null())
-            .output();
-        let out = match ran {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            other => other.map_err(|e| unwritten(&file, e))?,
-        };
-        let after = std::fs::metadata(&file).and_then(|m| m.modified()).ok();
-        if out.status.success() && after.is_some() && after != before {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&out.stderr);
-        let said = said.lines().last().unwrap_or("it said nothing").to_owned();
-        return Err(unwritten(&file, format!("{name} made no PDF: {said}")));
-    }
-    Err(missing())
-}
-
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self").is_ok_and(|it| it.uid() == 0)
+        ),
+        other => unwritten(file, other),
+    })?;
+    write(file, &bytes)
 }

@@ -12,4 +12,5 @@ pub(crate) mod policy;
 pub(crate) mod recall;
 pub(crate) mod report;
 pub(crate) mod rollout;
+pub(crate) mod schedule;
 pub(crate) mod testbed;

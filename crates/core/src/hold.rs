@@ -326,6 +326,40 @@ pub enum Hold {
         /// The plan that waits.
         plan: u64,
     },
+    /// A report on a schedule is not due yet.
+    NotDue {
+        /// When it is; `None`: not within a year.
+        at: Option<Timestamp>,
+    },
+    /// A report that is due could not be made or written.
+    ReportNotMade {
+        /// Why.
+        why: String,
+        /// Times it was tried.
+        tries: u32,
+        /// When it is tried again.
+        again_at: Timestamp,
+    },
+    /// A report was made without one of its formats.
+    FormatNotMade {
+        /// Which one: `pdf`.
+        format: String,
+        /// Why.
+        why: String,
+    },
+    /// What was sent to a webhook has not arrived.
+    NotDelivered {
+        /// The delivery's id.
+        delivery: String,
+        /// Where it goes, without what may be secret in it.
+        to: String,
+        /// Times it was tried.
+        tries: u32,
+        /// Why the last try failed; empty before the first.
+        why: String,
+        /// When it is tried again; `None`: only when a person sends it.
+        again_at: Option<Timestamp>,
+    },
     /// Nothing is owed.
     NothingToDo,
 }
@@ -392,6 +426,10 @@ impl Hold {
             Self::CycleFailed { .. } => "cycle-failed",
             Self::Restored { .. } => "restored",
             Self::NotStarted { .. } => "not-started",
+            Self::NotDue { .. } => "not-due",
+            Self::ReportNotMade { .. } => "report-not-made",
+            Self::FormatNotMade { .. } => "format-not-made",
+            Self::NotDelivered { .. } => "not-delivered",
             Self::NothingToDo => "nothing-to-do",
         }
     }
@@ -578,6 +616,25 @@ impl fmt::Display for Hold {
                 )
             }
             Self::NotStarted { plan } => write!(f, "plan {plan} waits for somebody to start it"),
+            Self::NotDue { at: Some(at) } => write!(f, "the next one is due at {at}"),
+            Self::NotDue { at: None } => write!(f, "none is due within a year"),
+            Self::ReportNotMade { why, tries, again_at } => {
+                write!(
+                    f,
+                    "the report could not be made ({tries} tried), again at {again_at}: {why}"
+                )
+            }
+            Self::FormatNotMade { format, why } => write!(f, "made without {format}: {why}"),
+            Self::NotDelivered { delivery, to, tries, why, again_at } => {
+                write!(f, "{delivery} has not arrived at {to} ({tries} tried)")?;
+                match again_at {
+                    Some(at) => write!(f, ", again at {at}")?,
+                    None => {
+                        write!(f, ", and is not tried again: `fettle webhook resend {delivery}`")?
+                    }
+                }
+                if why.is_empty() { Ok(()) } else { write!(f, ": {why}") }
+            }
             Self::NothingToDo => write!(f, "nothing is owed"),
         }
     }

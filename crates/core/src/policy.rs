@@ -36,6 +36,7 @@ pub use explain::{
     AcceptanceOf, BudgetOf, ClassOf, Condition, Considered, ExclusionOf, ExplainInput, Explained,
     OwedFinding, explain,
 };
+pub(crate) use parse::check_address;
 pub use parse::{MAX_POLICY_BYTES, PolicyError};
 pub use recurrence::{Recurrence, RecurrenceError};
 pub use select::{Ambiguous, FACTS, choose};
@@ -43,6 +44,7 @@ pub use selector::{MAX_SELECTOR_BYTES, MAX_SELECTOR_DEPTH, SelectorError};
 pub use settings::{Setting, settings};
 pub use strategy::{EVERYBODY, Pool, Share, Strategy};
 pub use window::WindowState;
+pub(crate) use window::zone;
 
 /// A policy, parsed and checked. Durations are whole seconds here; the text writes `30m`, `4h`, `7d`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

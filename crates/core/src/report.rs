@@ -8,6 +8,7 @@
 
 mod exceptions;
 mod rollouts;
+pub mod schedule;
 
 pub use exceptions::{ExceptionKind, ExceptionLine, Standing, exceptions};
 pub use rollouts::{RolloutSummary, RolloutTotals, summarise};

@@ -13,6 +13,7 @@ mod policies;
 mod recalls;
 pub(crate) mod report;
 mod rollouts;
+mod schedules;
 mod testbed;
 
 pub(crate) use approvals::{approve_now, withdraw_now};
@@ -134,6 +135,14 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(report::report)),
         (Viewer, routes!(report::as_csv)),
         (Viewer, routes!(report::as_html)),
+        (Viewer, routes!(schedules::list)),
+        // It says where the server sends what it knows.
+        (Admin, routes!(schedules::set)),
+        (Admin, routes!(schedules::remove)),
+        (Operator, routes!(schedules::run)),
+        (Viewer, routes!(schedules::deliveries)),
+        (Operator, routes!(schedules::resend)),
+        (Operator, routes!(schedules::drop_it)),
         (Viewer, routes!(evidence::export)),
         (Viewer, routes!(evidence::key)),
         (Viewer, routes!(feeds::list)),
@@ -489,6 +498,13 @@ mod tests {
             ("get", "/report"),
             ("get", "/report.csv"),
             ("get", "/report.html"),
+            ("get", "/report-schedules"),
+            ("put", "/report-schedules/{name}"),
+            ("delete", "/report-schedules/{name}"),
+            ("post", "/report-schedules/{name}/run"),
+            ("get", "/deliveries"),
+            ("post", "/deliveries/{id}/resend"),
+            ("delete", "/deliveries/{id}"),
             ("get", "/recalls"),
             ("post", "/recalls"),
             ("get", "/recalls/{package}/{version}"),

@@ -55,6 +55,12 @@ pub(crate) struct App {
     pub(crate) test: Notify,
     /// Wakes the loop that plans by itself: something was judged, approved, started, ended or declared.
     pub(crate) planning: Notify,
+    /// Wakes the loop that makes reports on a schedule.
+    pub(crate) schedules: Notify,
+    /// Held while the files of one are written.
+    pub(crate) making: Mutex<()>,
+    /// Wakes the loop that sends to webhooks.
+    pub(crate) deliver: Notify,
     /// Wakes the loop that judges hosts anew.
     pub(crate) judge: Notify,
     /// The last request to judge all hosts anew that was carried out.
@@ -182,6 +188,9 @@ impl App {
             drive: Notify::new(),
             test: Notify::new(),
             planning: Notify::new(),
+            schedules: Notify::new(),
+            making: Mutex::default(),
+            deliver: Notify::new(),
             judge: Notify::new(),
             judged: watch::Sender::new(0),
             asked: AtomicU64::new(1),

@@ -10,8 +10,19 @@ use tokio::sync::broadcast;
 const KEPT: usize = 512;
 
 /// What news are about. Pages listen for each of them by name.
-pub(crate) const KINDS: [&str; 9] =
-    ["host", "rollout", "policy", "plan", "feed", "cycle", "emergency", "operator", "recall"];
+pub(crate) const KINDS: [&str; 11] = [
+    "host",
+    "rollout",
+    "policy",
+    "plan",
+    "feed",
+    "cycle",
+    "emergency",
+    "operator",
+    "recall",
+    "report",
+    "delivery",
+];
 
 /// One piece of news.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

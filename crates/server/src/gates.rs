@@ -2,7 +2,7 @@
 //! in memory for whoever decides. They can pass nothing, fail nothing and touch no host; a server that restarts has no
 //! answers and asks again.
 
-mod call;
+pub(crate) mod call;
 pub(crate) mod host_tests;
 pub(crate) mod measured;
 mod prometheus;

@@ -14,6 +14,8 @@
 //! | `views` | store → values of the API; API and pages print the same |
 //! | `tasks` | loops by timer and signal: rollouts, judging, presence, retention |
 //! | `rollouts` | events persisted with what follows from them, in one transaction |
+//! | `reports`, [`pdf`] | reports, made when somebody asks and on a schedule |
+//! | `webhooks` | what is sent to others: signed, tried again, kept |
 //! | [`backup`] | copies of all of it, and the way back from one |
 //! | [`doctor`] | what is wrong with this server, and what to do |
 //! | `cycles`, `emergencies` | what policies do by themselves, at their time and at once |
@@ -36,6 +38,7 @@ mod judging;
 mod listener;
 mod metrics;
 mod options;
+pub mod pdf;
 mod plain;
 mod policies;
 mod recalls;
@@ -51,6 +54,7 @@ mod testbed;
 mod trust;
 mod views;
 pub mod web;
+mod webhooks;
 
 pub use options::ServerOptions;
 pub use server::{Running, Server, run};

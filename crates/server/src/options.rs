@@ -3,6 +3,7 @@
 use crate::feeds::FeedFetching;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a server runs. [`Default`] is what `fettle server` does without options.
 #[derive(Debug, Clone)]
@@ -33,6 +34,10 @@ pub struct ServerOptions {
     pub keep_fixed_days: u32,
     /// What gates ask of others is asked so often, in seconds.
     pub ask_gates_seconds: u32,
+    /// Where reports on a schedule are kept. `None`: in `reports` beside the database.
+    pub reports_dir: Option<PathBuf>,
+    /// What a webhook did not take is sent again after each of these, and then no more. As Standard Webhooks proposes.
+    pub webhook_retries: Vec<Duration>,
     /// Print where the server can be reached once it is.
     pub announce: bool,
 }
@@ -53,7 +58,18 @@ impl Default for ServerOptions {
             feeds: FeedFetching::default(),
             keep_fixed_days: 400,
             ask_gates_seconds: 10,
+            reports_dir: None,
+            webhook_retries: [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400]
+                .map(Duration::from_secs)
+                .into(),
             announce: true,
         }
+    }
+}
+
+impl ServerOptions {
+    /// Where reports on a schedule are kept.
+    pub fn reports_dir(&self) -> PathBuf {
+        self.reports_dir.clone().unwrap_or_else(|| self.data_dir.join("reports"))
     }
 }

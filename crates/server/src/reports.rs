@@ -1,7 +1,9 @@
-//! Reports: made when somebody asks, from findings, rollouts and policies as they are kept. Nothing of a report is kept.
+//! Reports: made when somebody asks or a schedule says so, from findings, rollouts and policies as they are kept. Nothing
+//! of a report is kept in the database.
 
 pub(crate) mod csv;
 mod reasons;
+pub(crate) mod schedules;
 
 use crate::app::{App, now};
 use crate::rollouts;

@@ -8,9 +8,11 @@ use crate::access::{Identified, Rule, Who, by_session, go_on, guard};
 use crate::agents::status_of;
 use crate::api::{self, Refused};
 use crate::app::{App, now};
+use crate::reports::schedules;
 use crate::views;
 use crate::web::pages;
 use crate::web::{User, View, assets};
+use crate::webhooks;
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, Query, Request, State};
 use axum::handler::Handler;
@@ -97,6 +99,10 @@ fn inside() -> Vec<Place> {
         form("/feeds/sync", Operator, forms::sync_feeds),
         form("/feeds/{name}/accept", Operator, forms::accept_feed),
         page("/ledger", ledger),
+        page("/settings", settings),
+        form("/settings/schedules/{name}/run", Operator, forms::run_schedule),
+        form("/settings/deliveries/{id}/resend", Operator, forms::resend),
+        form("/settings/deliveries/{id}/drop", Operator, forms::drop_delivery),
         page("/search", lists::search),
         page("/events", events),
         form("/logout", Viewer, forms::logout),
@@ -328,6 +334,14 @@ async fn policy(visit: Visit, Path(name): Path<String>) -> Response {
 
 async fn feeds(visit: Visit) -> Response {
     show(visit, |_, stored| views::feed_rows(stored), |view, rows| pages::feeds(view, rows)).await
+}
+
+async fn settings(visit: Visit) -> Response {
+    let look = |app: &App, stored: &Stored<'_>| {
+        Ok((schedules::rows(app, stored)?, webhooks::rows(stored)?))
+    };
+    show(visit, look, |view, (schedules, deliveries)| pages::settings(view, schedules, deliveries))
+        .await
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

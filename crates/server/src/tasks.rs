@@ -3,7 +3,8 @@
 
 use crate::app::{App, now};
 use crate::emergencies::Alert;
-use crate::{cycles, emergencies, feeds, gates, judging, rollouts};
+use crate::reports::schedules;
+use crate::{cycles, emergencies, feeds, gates, judging, rollouts, webhooks};
 use fettle_core::{HostId, Problem, Timestamp};
 use fettle_store::{
     cycles as stored_cycles, emergencies as stored_emergencies, findings, rollouts as stored,
@@ -43,6 +44,8 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
     loops.spawn(until(stop.clone(), forget(app.clone())));
     loops.spawn(until(stop.clone(), feeds::watch(app.clone())));
     loops.spawn(until(stop.clone(), plan_by_itself(app.clone())));
+    loops.spawn(until(stop.clone(), schedules::make_by_themselves(app.clone())));
+    loops.spawn(until(stop.clone(), webhooks::deliver(app.clone())));
     loops.spawn(until(stop.clone(), mind_the_other(app.clone())));
     loops
 }

@@ -21,6 +21,7 @@
 //! | `GET /reports?from=&to=&policy=`, `GET /reports.csv?table=`, `GET /reports.html` | [`pages::report`], CSV, [`pages::report_document`] | [`Report`](fettle_wire::api::Report) |
 //! | `GET /feeds` | [`pages::feeds`] | [`FeedRow`](fettle_wire::api::FeedRow) |
 //! | `GET /ledger?after=&limit=` | [`pages::ledger`] | entries and [`LedgerVerified`](fettle_wire::api::LedgerVerified) |
+//! | `GET /settings` | [`pages::settings`] | [`ScheduleRow`](fettle_wire::api::ScheduleRow), [`DeliveryRow`](fettle_wire::api::DeliveryRow) |
 //! | `GET /login` | [`pages::login`] | |
 //! | any error | [`pages::problem`] | [`Problem`](fettle_core::Problem) |
 //! | `GET /search?q=` | [`pages::search`]; the router redirects to what is called exactly so | [`Found`](fettle_wire::api::Found) |
@@ -47,6 +48,8 @@
 //! | `POST /feeds/sync` | |
 //! | `POST /feeds/{name}/accept` | `digest` |
 //! | `POST /policies/{name}/cycle/resume` | `reason` |
+//! | `POST /settings/schedules/{name}/run` | |
+//! | `POST /settings/deliveries/{id}/resend`, `drop` | |
 
 mod approval;
 pub mod assets;
@@ -71,6 +74,7 @@ mod recall;
 mod report;
 mod rollout;
 mod search;
+mod settings;
 mod testbed;
 mod transaction;
 pub mod words;

@@ -18,7 +18,8 @@ pub use error::StoreError;
 pub use examine::{Examined, examine, look_at};
 pub use store::{Store, StoreOptions};
 pub use tables::{
-    approvals, assignments, barred, cycles, emergencies, feed_sources, feeds, findings, hosts,
-    ledger, operators, plans, policies, recalls, rollouts, settings, tests, tokens, transactions,
+    approvals, assignments, barred, cycles, deliveries, emergencies, feed_sources, feeds, findings,
+    hosts, ledger, operators, plans, policies, recalls, report_schedules, rollouts, settings,
+    tests, tokens, transactions,
 };
 pub use view::{Tx, View};

@@ -25,6 +25,9 @@
 //! | `GET /recalls`, `POST /recalls` [`MakeRecall`] | [`Page`] of [`RecallRow`], [`RecallDetail`] |
 //! | `GET /recalls/{package}/{version}`, `DELETE …?reason=` | [`RecallDetail`], nothing |
 //! | `GET /report?from=&to=&policy=`, `GET /report.csv?table=`, `GET /report.html` | [`Report`], as CSV, as a page of its own |
+//! | `GET /report-schedules`, `PUT /report-schedules/{name}`, `DELETE` it | [`Page`] of [`ScheduleRow`], [`ScheduleRow`], nothing |
+//! | `POST /report-schedules/{name}/run` | [`ScheduleRow`] |
+//! | `GET /deliveries`, `POST /deliveries/{id}/resend`, `DELETE /deliveries/{id}` | [`Page`] of [`DeliveryRow`], [`DeliveryRow`], nothing |
 //! | `GET /evidence?from=&to=`, `GET /evidence/key` | a signed archive, [`EvidenceKey`] |
 //! | `POST /rollouts/{id}/approve` [`ApproveWave`] | [`RolloutDetail`] |
 //! | `GET /feeds`, `POST /feeds/{name}` (bytes), `POST /feeds/sync?name=`, `POST /feeds/{name}/accept?digest=` | [`FeedRow`] |
@@ -78,7 +81,7 @@ pub use operator::{
 pub use plan::{ApprovePlan, MakePlan, PlanDetail, PlanTests, RunTests, TestRow};
 pub use planning::{CallRow, CycleRow, DeclareEmergency, Emergencies, EmergencyPlanRow};
 pub use recall::{MakeRecall, RecallDetail, RecallRow, RecalledHost, RecalledRollout};
-pub use report::{EvidenceKey, Report};
+pub use report::{DeliveryRow, EvidenceKey, Report, ReportRun, ScheduleRow};
 pub use rollout::{
     ApproveWave, Because, RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow, RolloutTraffic,
     StartRollout,

@@ -1,6 +1,7 @@
 //! A policy's text: TOML, with errors that say where, what, and what to write instead.
 
 use super::Policy;
+pub(crate) use gate::check_address;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;

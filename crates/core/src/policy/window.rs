@@ -28,7 +28,7 @@ pub struct WindowState {
 }
 
 /// The time zone of that IANA name, from the data compiled in: equal input gives equal windows on every machine.
-pub(super) fn zone(name: &str) -> Option<TimeZone> {
+pub(crate) fn zone(name: &str) -> Option<TimeZone> {
     static BUNDLED: OnceLock<TimeZoneDatabase> = OnceLock::new();
     let bundled = BUNDLED.get_or_init(TimeZoneDatabase::bundled);
     if name == "UTC" { Some(TimeZone::UTC) } else { bundled.get(name).ok() }
@@ -81,7 +81,7 @@ impl Window {
 
 impl Window {
     /// The last opening's start, at `at` or before. `None`: not within a year.
-    pub(super) fn last_start(&self, at: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn last_start(&self, at: Timestamp) -> Option<Timestamp> {
         let zone = zone(&self.time_zone)?;
         let today = zone.to_datetime(at).date();
         // From tomorrow back: an opening may be moved by a change of the clock, or by where midnight is.
@@ -92,7 +92,7 @@ impl Window {
     }
 
     /// The first opening's start after `at`. `None`: not within a year.
-    pub(super) fn next_start(&self, at: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next_start(&self, at: Timestamp) -> Option<Timestamp> {
         let zone = zone(&self.time_zone)?;
         days(&zone, at, -1, i64::from(HORIZON_DAYS))
             .find_map(|day| self.on(&zone, day).map(|(from, _)| from).filter(|from| *from > at))

@@ -1,7 +1,7 @@
-//! One HTTP call to a place that a policy names: bounded in time and size, to that place and nowhere else.
+//! One HTTP call to a place that a policy or a schedule of reports names: bounded in time and size, to that place and nowhere else.
 //!
-//! A policy is reviewed, what a name resolves to is not. So a name that leads to this machine itself or to its link is
-//! refused, unless the policy's address says so in so many words; no redirect is followed, no proxy used.
+//! What they say is reviewed, what a name resolves to is not. So a name that leads to this machine itself or to its link is
+//! refused, unless the address itself says so in so many words; no redirect is followed, no proxy used.
 
 use crate::feeds::roots;
 use fettle_core::feed::embedded;
@@ -20,16 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_ANSWER: u64 = 4 << 20;
 
 /// An answer: status and body.
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 /// Asks; with a body, posts it as JSON.
 ///
 /// # Errors
 /// In words, what did not work.
-pub(super) fn call(
+pub(crate) fn call(
     url: &str,
     headers: &[(&str, String)],
     body: Option<&[u8]>,
@@ -161,7 +161,7 @@ impl Resolver for Careful {
         let found = DefaultResolver::default().resolve(uri, config, timeout)?;
         match found.iter().find(|address| is_near(address.ip())) {
             Some(near) if !self.literal => Err(ureq::Error::Io(std::io::Error::other(format!(
-                "the name leads to {}, this machine or its link: write the address itself into the policy if it is meant",
+                "the name leads to {}, this machine or its link: write the address itself in place of the name if it is meant",
                 near.ip()
             )))),
             _ => Ok(found),

@@ -1,13 +1,10 @@
 //! Asks a program of the operator's: a signed POST that says which wave of which rollout, and a verdict comes back.
-//!
-//! Signed as Standard Webhooks 1.0.0 has it: `webhook-id`, `webhook-timestamp` and
-//! `webhook-signature: v1,BASE64(HMAC-SHA256(secret, "ID.TIMESTAMP.BODY"))`, so that any of its libraries verifies it.
+//! Signed as everything that webhooks are sent.
 
 use super::call::call;
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use crate::webhooks;
 use fettle_core::rollout::{Answer, Question, Rollout, Word};
 use fettle_core::{Digest, Timestamp};
-use ring::hmac;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -34,7 +31,8 @@ pub(super) fn ask(
     now: Timestamp,
 ) -> Result<Answer, String> {
     let body = body(rollout, question, now).to_string();
-    let headers = headers(secret, rollout, question, now, &body);
+    let id = message_id(rollout, question, now);
+    let headers = webhooks::headers(secret, &id, now, body.as_bytes());
     let reply = call(url, &headers, Some(body.as_bytes()))?;
     if reply.status != 200 {
         return Err(format!("status {}, and 200 with a verdict is needed", reply.status));
@@ -70,37 +68,8 @@ fn body(rollout: &Rollout, question: &Question, now: Timestamp) -> serde_json::V
     })
 }
 
-fn headers(
-    secret: &[u8],
-    rollout: &Rollout,
-    question: &Question,
-    now: Timestamp,
-    body: &str,
-) -> [(&'static str, String); 3] {
+fn message_id(rollout: &Rollout, question: &Question, now: Timestamp) -> String {
     // The same for the same question asked at the same time, and another for every other.
     let asked = format!("{}/{}/{}/{now}", rollout.id, question.wave, question.check.name);
-    let id = format!("msg_{}", &Digest::of(asked.as_bytes()).to_string()[..32]);
-    let seconds = now.as_second();
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-    let tag = hmac::sign(&key, format!("{id}.{seconds}.{body}").as_bytes());
-    let signature = format!("v1,{}", BASE64.encode(tag));
-    [
-        ("webhook-id", id),
-        ("webhook-timestamp", seconds.to_string()),
-        ("webhook-signature", signature),
-    ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signature_is_that_of_the_specification() {
-        // The example of Standard Webhooks' own libraries.
-        let secret = BASE64.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signed = r#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#;
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
-        assert_eq!(BASE64.encode(tag), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
+    format!("msg_{}", &Digest::of(asked.as_bytes()).to_string()[..32])
 }

@@ -4,10 +4,11 @@ use super::{Asked, Visit, html, path_of, refusal};
 use crate::access::{Who, by_token};
 use crate::agents::status_of;
 use crate::app::{App, now};
+use crate::reports::schedules;
 use crate::web::View;
 use crate::web::encoded as escape;
 use crate::web::pages;
-use crate::{api, cycles, feeds, recalls, session};
+use crate::{api, cycles, feeds, recalls, session, webhooks};
 use axum::extract::{Form, Path, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -285,6 +286,31 @@ pub(super) async fn resume_cycle(
     act(visit, move |app, who| {
         cycles::resume(app, &who.actor(), &name, &api::reason(&form.reason)?)?;
         Ok(format!("/policies/{}", escape(&name)))
+    })
+    .await
+}
+
+/// Makes a report of a schedule now.
+pub(super) async fn run_schedule(visit: Visit, Path(name): Path<String>) -> Response {
+    let Visit { app, who, uri } = visit;
+    match schedules::run_now(&app, name).await {
+        Ok(_) => Redirect::to("/settings").into_response(),
+        Err(problem) => refusal(&uri, Some(&who), problem),
+    }
+}
+
+pub(super) async fn resend(visit: Visit, Path(id): Path<String>) -> Response {
+    act(visit, move |app, who| {
+        webhooks::resend(app, &who.actor(), &id)?;
+        Ok("/settings".to_owned())
+    })
+    .await
+}
+
+pub(super) async fn drop_delivery(visit: Visit, Path(id): Path<String>) -> Response {
+    act(visit, move |app, who| {
+        webhooks::drop_it(app, &who.actor(), &id)?;
+        Ok("/settings".to_owned())
     })
     .await
 }

@@ -39,7 +39,7 @@ pub struct Span {
     pub limit: u64,
 }
 
-const PLACES: [(&str, &str); 11] = [
+const PLACES: [(&str, &str); 12] = [
     ("/", "Overview"),
     ("/hosts", "Hosts"),
     ("/packages", "Packages"),
@@ -51,6 +51,7 @@ const PLACES: [(&str, &str); 11] = [
     ("/reports", "Reports"),
     ("/feeds", "Feeds"),
     ("/ledger", "Ledger"),
+    ("/settings", "Settings"),
 ];
 
 impl View<'_> {

@@ -15,3 +15,4 @@ pub use super::recall::{recall, recalls};
 pub use super::report::{document as report_document, report};
 pub use super::rollout::{rollout, rollouts};
 pub use super::search::search;
+pub use super::settings::settings;

@@ -16,10 +16,11 @@ use ring::hmac;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What came: head and body of each request.
-type Heard = Arc<Mutex<Vec<(String, String)>>>;
+pub(crate) type Heard = Arc<Mutex<Vec<(String, String)>>>;
 
 /// A fleet of a canary and another host, whose gate asks this as well.
 fn fleet(gate: &str, checks: &str) -> (Lab, Vec<Agent>) {
@@ -100,6 +101,40 @@ fn answering(answer: impl Fn(&str) -> String + Send + 'static) -> (SocketAddr, H
     (address, heard)
 }
 
+/// A receiver of messages that answers with the status that it is given, and tells what it was sent.
+pub(crate) fn webhook(status: Arc<AtomicU16>) -> (SocketAddr, Heard) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let all = heard.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let Some(said) = request(&stream) else { continue };
+            all.lock().unwrap().push(said);
+            let status = status.load(Ordering::SeqCst);
+            let reply =
+                format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = stream.write_all(reply.as_bytes());
+        }
+    });
+    (address, heard)
+}
+
+/// The message is signed with the server's secret, as any library of Standard Webhooks verifies it.
+pub(crate) fn signed(lab: &Lab, head: &str, body: &str) {
+    let secret = std::fs::read_to_string(lab.data().join("keys/webhook.secret")).unwrap();
+    let secret = BASE64.decode(secret.trim().strip_prefix("whsec_").unwrap()).unwrap();
+    let header = |name: &str| {
+        let line = head.lines().find(|l| l.to_ascii_lowercase().starts_with(name));
+        line.unwrap().split_once(':').unwrap().1.trim().to_owned()
+    };
+    let signed = format!("{}.{}.{body}", header("webhook-id"), header("webhook-timestamp"));
+    let tag = BASE64.decode(header("webhook-signature").strip_prefix("v1,").unwrap()).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+    assert!(hmac::verify(&key, signed.as_bytes(), &tag).is_ok(), "{head}");
+}
+
 fn request(stream: &TcpStream) -> Option<(String, String)> {
     let mut reader = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
@@ -144,19 +179,10 @@ fn a_webhook_is_asked_signed_and_its_word_counts() {
     assert_eq!((suite.says, suite.why.as_str()), (Says::Passes, "14 of 14 tests"));
     assert!(suite.evidence.is_some(), "an auditor sees later by what it passed");
 
-    let secret = std::fs::read_to_string(lab.data().join("keys/webhook.secret")).unwrap();
-    let secret = BASE64.decode(secret.trim().strip_prefix("whsec_").unwrap()).unwrap();
     let heard = heard.lock().unwrap();
     for (head, body) in heard.iter() {
         assert!(head.starts_with("POST /gate HTTP/1.1\r\n"), "{head}");
-        let header = |name: &str| {
-            let line = head.lines().find(|l| l.to_ascii_lowercase().starts_with(name));
-            line.unwrap().split_once(':').unwrap().1.trim().to_owned()
-        };
-        let signed = format!("{}.{}.{body}", header("webhook-id"), header("webhook-timestamp"));
-        let tag = BASE64.decode(header("webhook-signature").strip_prefix("v1,").unwrap()).unwrap();
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
-        assert!(hmac::verify(&key, signed.as_bytes(), &tag).is_ok());
+        signed(&lab, head, body);
         let told: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(told["type"], "gate.asked");
         assert_eq!(told["data"]["hosts"][0]["name"], "canary-1");

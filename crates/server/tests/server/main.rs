@@ -22,6 +22,7 @@ mod recalls;
 mod reports;
 mod rollouts;
 mod roots;
+mod schedules;
 mod signals;
 mod site;
 mod sources;

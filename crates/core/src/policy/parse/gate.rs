@@ -355,7 +355,8 @@ fn address(e: &mut Errors<'_>, s: &Section<'_, '_>) -> String {
     url
 }
 
-fn check_address(url: &str) -> Result<(), (&'static str, &'static str)> {
+/// Is it an address that the server may be told to call? Else what is wrong, and what to write in a policy.
+pub(crate) fn check_address(url: &str) -> Result<(), (&'static str, &'static str)> {
     const EXAMPLE: &str = "write one such as `url = \"https://prometheus.example.org\"`";
     if url.len() > MAX_QUERY || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(("`url` holds white space, or is too long", EXAMPLE));

@@ -84,7 +84,7 @@
     events.onopen = () => tell("on", "live");
     events.onerror = () => tell("off", "not connected");
     events.onmessage = later;
-    for (const kind of ["change", "host", "rollout", "policy", "plan", "feed", "cycle", "emergency", "operator", "recall"]) events.addEventListener(kind, later);
+    for (const kind of ["change", "host", "rollout", "policy", "plan", "feed", "cycle", "emergency", "operator", "recall", "report", "delivery"]) events.addEventListener(kind, later);
   }
   setInterval(tick, SLOWEST_MS);
 })();

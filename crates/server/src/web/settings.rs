@@ -1,0 +1,88 @@
+//! What the server does by itself beside patching: reports on a schedule, and what webhooks did not take.
+
+use super::layout::{View, command, empty, encoded, section, title};
+use super::words;
+use fettle_core::operator::Role;
+use fettle_wire::api::{DeliveryRow, ReportRun, ScheduleRow};
+use maud::{Markup, html};
+
+/// The page.
+pub fn settings(view: &View<'_>, schedules: &[ScheduleRow], deliveries: &[DeliveryRow]) -> Markup {
+    view.page(
+        "Settings",
+        html! {
+            (title("Settings", html! { "Reports that the server makes by itself, and messages to webhooks that have not arrived." }))
+            (section("Reports on a schedule", Some(("/reports", "A report now")), html! {
+                @if schedules.is_empty() {
+                    (empty("No report is made by itself.", html! { p { "To have one of each month, in the server's directory:" } (command(EXAMPLE)) }))
+                } @else {
+                    (reports(view, schedules))
+                    p.quiet { "Another, or one of these anew:" }
+                    (command(EXAMPLE))
+                }
+            }))
+            (section("Not delivered", None, html! {
+                @if deliveries.is_empty() { p { "Whatever was sent to a webhook has arrived." } }
+                @else { (undelivered(view, deliveries)) }
+                p.quiet { "Messages are signed; the receiver verifies them with the secret in " code { "DATA/keys/webhook.secret" } " on the server." }
+            }))
+        },
+    )
+}
+
+const EXAMPLE: &str = "fettle schedule set monthly --recurrence 'FREQ=MONTHLY;BYMONTHDAY=1' --at 06:00 --time-zone Europe/Berlin --keep 24";
+
+fn reports(view: &View<'_>, rows: &[ScheduleRow]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Name" } th { "When" } th { "Of" } th { "As" } th { "Where to" } th { "Last" } th { "Next" } th.wide { "What stands in the way" } @if view.may(Role::Operator) { th { span.hidden { "Make one" } } } } }
+            tbody { @for row in rows { tr {
+                td.name { (row.name) div.note { "set by " (row.set_by) " " (view.ago(row.set_at)) } }
+                td { (row.schedule.recurrence) div.note { (row.schedule.at.strftime("%H:%M")) " " (row.schedule.time_zone) } }
+                td { (row.schedule.covers) div.note { @match &row.schedule.policy { Some(policy) => { "policy " (policy) }, None => { "the whole fleet" } } } }
+                td { @for format in &row.schedule.formats { (format) " " } }
+                td {
+                    @if let Some(directory) = &row.directory { div { code { (directory) } } @if let Some(keep) = row.schedule.keep { div.note { "the newest " (keep) } } }
+                    @if let Some(webhook) = &row.schedule.webhook { div { (webhook) } }
+                }
+                td { @match &row.last { Some(run) => (last(view, run)), None => span.quiet { "none yet" } } }
+                td { @match row.next_at { Some(at) => { (words::utc(at)) }, None => { span.quiet { "not within a year" } } } }
+                td.wide { @for hold in &row.holds { div { span.tag { (hold.code()) } " " (hold) } } }
+                @if view.may(Role::Operator) {
+                    td { form action={ "/settings/schedules/" (encoded(&row.name)) "/run" } method="post" { button { "Make one now" } } }
+                }
+            } } }
+        } }
+    }
+}
+
+fn last(view: &View<'_>, run: &ReportRun) -> Markup {
+    html! {
+        (view.ago(run.made_at))
+        div.note { (words::utc(run.from)) " to " (words::utc(run.to)) }
+        @if run.missed > 0 { div.note { "stands for " (words::counted(u64::from(run.missed), "other")) " that no server was there for" } }
+        @for file in &run.files { div.note { (file) } }
+        @if run.arrived == Some(true) { div.note { "the webhook has it" } }
+    }
+}
+
+fn undelivered(view: &View<'_>, rows: &[DeliveryRow]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Message" } th { "About" } th { "To" } th { "Made" } th.n { "Tries" } th { "Next try" } th.wide { "Why not" } @if view.may(Role::Operator) { th { span.hidden { "Do" } } } } }
+            tbody { @for row in rows { tr {
+                td.name { (row.id) div.note { (row.kind) ", " (words::bytes(row.bytes)) } }
+                td { (row.subject) }
+                td { (row.to) }
+                td { (view.ago(row.made_at)) }
+                td.n { (row.tries) }
+                td { @match row.next_at { Some(at) => (view.ago(at)), None => strong.bad { "none: a dead letter" } } }
+                td.wide { (row.error.as_deref().unwrap_or("not tried yet")) }
+                @if view.may(Role::Operator) { td {
+                    form action={ "/settings/deliveries/" (encoded(&row.id)) "/resend" } method="post" { button { "Send again" } }
+                    form action={ "/settings/deliveries/" (encoded(&row.id)) "/drop" } method="post" { button { "Let it go" } }
+                } }
+            } } }
+        } }
+    }
+}
