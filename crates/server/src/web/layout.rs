@@ -99,7 +99,7 @@ impl View<'_> {
                                 input #q type="search" name="q" value=[searched] placeholder="Search everything" autocomplete="off" spellcheck="false";
                                 kbd aria-hidden="true" { "/" }
                             }
-                            form.logout action="/logout" method="post" { a href="/settings" aria-current=[here("/settings").then_some("page")] { "Settings" } span.who title=(listed(user.roles)) { (user.name) } button { "Log out" } }
+                            form.logout action="/logout" method="post" { a.who href="/settings" aria-current=[here("/settings").then_some("page")] title=(listed(user.roles)) { (user.name) } button { "Log out" } }
                         }
                     }
                     main #main tabindex="-1" {
@@ -109,7 +109,7 @@ impl View<'_> {
                                 "As of " time datetime=(words::rfc3339(self.now)) { (words::utc(self.now)) }
                                 @if self.user.is_some() { span #live hidden { } }
                             }
-                            p { "Fettle " (env!("CARGO_PKG_VERSION")) @if self.user.is_some() { " · " a href="/api/v1/openapi.json" { "API" } } }
+                            p { "Fettle " (env!("CARGO_PKG_VERSION")) @if self.user.is_some() { " · " a href="/settings" { "Settings" } " · " a href="/api/v1/openapi.json" { "API" } } }
                         }
                     }
                 }

@@ -65,7 +65,7 @@ const EXAMPLE: &str = "fettle schedule set monthly --recurrence 'FREQ=MONTHLY;BY
 fn reports(view: &View<'_>, rows: &[ScheduleRow]) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th { "Name" } th { "When, and of what" } th { "As, and where to" } th { "Last" } th { "Next" } th.wide { "What stands in the way" } @if view.may(Role::Operator) { th { "Now" } } } }
+            thead { tr { th { "Name" } th { "When, and of what" } th { "As, and where to" } th.wide { "Next, and what stands in the way" } th { "Last" } @if view.may(Role::Operator) { th { "Now" } } } }
             tbody { @for row in rows { tr {
                 td.name { (row.name) div.note { "set " (view.ago(row.set_at)) } div.note { "by " (row.set_by) } }
                 td {
@@ -78,9 +78,11 @@ fn reports(view: &View<'_>, rows: &[ScheduleRow]) -> Markup {
                     @if let Some(directory) = &row.directory { div.note { code { (directory) } @if let Some(keep) = row.schedule.keep { ", the newest " (keep) } } }
                     @if let Some(webhook) = &row.schedule.webhook { div.note { (webhook) } }
                 }
+                td.wide {
+                    @match row.next_at { Some(at) => { (words::utc(at)) }, None => { span.quiet { "not within a year" } } }
+                    @for hold in row.holds.iter().filter(|hold| hold.code() != "not-due") { div { a.tag href={ "/errors/" (hold.code()) } { (hold.code()) } " " (hold) } }
+                }
                 td { @match &row.last { Some(run) => (last(view, run)), None => span.quiet { "none yet" } } }
-                td { @match row.next_at { Some(at) => { (words::utc(at)) }, None => { span.quiet { "not within a year" } } } }
-                td.wide { @for hold in &row.holds { div { a.tag href={ "/errors/" (hold.code()) } { (hold.code()) } " " (hold) } } }
                 @if view.may(Role::Operator) {
                     td { form action={ "/settings/schedules/" (encoded(&row.name)) "/run" } method="post" { button { "Make one now" } } }
                 }
