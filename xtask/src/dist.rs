@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use deb::{Deb, libraries};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tree::{Tree, output};
@@ -234,7 +235,8 @@ fn examples(tree: &Tree, from: &Path, at: &str) -> Result<()> {
         if path.is_dir() {
             examples(tree, &path, &at)?;
         } else {
-            tree.copy(&path, &at, if name.ends_with(".sh") { 0o755 } else { 0o644 })?;
+            let runs = fs::metadata(&path)?.permissions().mode() & 0o100 != 0;
+            tree.copy(&path, &at, if runs { 0o755 } else { 0o644 })?;
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! What a developer or newcomer types: `cargo xtask demo`, `test`, `bench` and the rest.
 
+mod api;
 mod bench;
 mod build;
 mod demo;
@@ -31,6 +32,8 @@ enum Task {
     Demo(demo::Demo),
     /// Everything that guards the main branch: format, lints, tests, hosts, pages.
     Test(test::Test),
+    /// Make calls up from the API's own description, and see whether the answers fit it.
+    Api(api::Api),
     /// Print figures, each beside its bar or its peer.
     Bench(bench::Bench),
     /// Build the agent as it ships: one small static program.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Demo(demo) => demo.run(),
         Task::Test(test) => test.run(),
+        Task::Api(api) => api.run(),
         Task::Bench(bench) => bench.run(),
         Task::Agent => build::agent().map(|program| println!("{}", program.display())),
         Task::Dist(dist) => dist.run(),

@@ -2,7 +2,7 @@
 
 use crate::build::{cargo, programs, run};
 use crate::dist::{self, Packing, Programs};
-use crate::{deps, lab};
+use crate::{api, deps, lab};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use fettle_lab::requirements::{Requirement, needs};
@@ -83,6 +83,10 @@ impl Test {
             }
         }
         tested?;
+        match timed("what holds the API against its description", api::installed) {
+            Ok(_) => timed("the API against its description", || api::Api::default().run())?,
+            Err(error) => skipped.push(format!("the API against its description: {error:#}")),
+        }
         for line in &skipped {
             println!("skipped: {line}");
         }

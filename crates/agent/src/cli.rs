@@ -165,7 +165,7 @@ pub fn main() -> ExitCode {
     if json {
         err!("{}", serde_json::to_string(&problem).unwrap_or_default());
     } else {
-        err!("error: {}", problem.message);
+        err!("error[{}]: {}", problem.code, problem.message);
         err!("→ {}", problem.hint);
     }
     ExitCode::from(problem.kind.exit_code())

@@ -50,6 +50,10 @@ pub type StepResult = Result<StepFacts, Fault>;
 
 /// A fault with its code, message and hint.
 pub fn fault(code: &str, message: impl Display, hint: impl Display) -> Fault {
+    debug_assert!(
+        fettle_core::code::is_known(code),
+        "`{code}` is no code of core::code: add it, and its page"
+    );
     Fault { code: code.to_owned(), message: message.to_string(), hint: hint.to_string() }
 }
 

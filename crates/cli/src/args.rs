@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// Machines with an agent.
     #[command(subcommand)]
     Host(Host),
+    /// Lists of hosts under a name: saved views.
+    #[command(subcommand)]
+    View(Views),
     /// Vulnerabilities on hosts.
     #[command(subcommand)]
     Finding(Finding),
@@ -89,6 +92,8 @@ pub(crate) enum Command {
         /// `CVE-2024-5535`.
         id: String,
     },
+    /// What is open in the fleet and has a fix, worst first; ends with code 7 when that is more than is allowed.
+    Exposure(Exposure),
     /// What is owed to which hosts.
     #[command(subcommand)]
     Policy(Policy),
@@ -145,6 +150,11 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Make a server out of a backup.
     Restore(Restore),
+    /// What the code of an error means, and what to do: the word in brackets behind `error`.
+    ExplainError {
+        /// `role-needed`; without one, all of them.
+        code: Option<String>,
+    },
     /// Completions for a shell.
     Completions {
         /// Which shell.
@@ -229,6 +239,26 @@ pub(crate) struct Doctor {
     pub(crate) backups: PathBuf,
 }
 
+/// What counts. What is not given does not narrow.
+#[derive(Debug, Args)]
+pub(crate) struct Exposure {
+    /// Only this severity, and worse.
+    #[arg(long, value_name = "SEVERITY")]
+    pub(crate) severity: Option<String>,
+    /// Only what is known to be exploited.
+    #[arg(long)]
+    pub(crate) kev: bool,
+    /// Only this class of a policy.
+    #[arg(long)]
+    pub(crate) class: Option<String>,
+    /// `overdue`: only what is past a deadline somewhere.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) due: Option<String>,
+    /// So many vulnerabilities are no reason to stop.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(crate) allow: u64,
+}
+
 /// Backups.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Backup {
@@ -296,9 +326,38 @@ pub(crate) enum Host {
     },
 }
 
+/// Lists of hosts under a name.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Views {
+    /// One's own views, and those that others share.
+    List,
+    /// Save a list of hosts, in place of one's own of that name.
+    Save {
+        /// What it is to be called.
+        name: String,
+        /// The query of the list, as it stands behind `?` in the address of its page.
+        #[arg(long, value_name = "QUERY")]
+        query: String,
+        /// Everybody is to see it; needs the role operator.
+        #[arg(long)]
+        shared: bool,
+    },
+    /// Take a view away.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Somebody else's that is shared; needs the role admin.
+        #[arg(long, value_name = "NAME")]
+        owner: Option<String>,
+    },
+}
+
 /// Which hosts. What is not given does not narrow.
 #[derive(Debug, Args)]
 pub(crate) struct HostList {
+    /// Those of a saved view: one's own of that name, or one that somebody shares.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["q", "state", "label", "select", "policy", "ring", "package", "cve", "sort"])]
+    pub(crate) view: Option<String>,
     /// Text in the name.
     #[arg(long, value_name = "TEXT")]
     pub(crate) q: Option<String>,

@@ -1,14 +1,14 @@
 //! Each command: ask the API, print the answer.
 
 use crate::args::{
-    Audit, Because, Cli, Command, Finding, Host, Operator, Output, Package, Plan, Rollout, Sbom,
-    Token, Window,
+    Audit, Because, Cli, Command, Finding, Host, HostList, Operator, Output, Package, Plan,
+    Rollout, Sbom, Token, Window,
 };
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
 use crate::{
-    access, evidence, feed, planning, policy, policy_check, recall, report, schedule, show,
-    testbed, watch, window,
+    access, evidence, exposure, feed, planning, policy, policy_check, recall, report, schedule,
+    show, testbed, views, watch, window,
 };
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
@@ -21,6 +21,7 @@ use fettle_wire::api::{
     LedgerVerified, MakePlan, MakeToken, OperatorRow, PackageDetail, PackageRow, Page, PlanDetail,
     PolicyRow, RolloutDetail, RolloutRow, StartRollout, TokenMade,
 };
+use fettle_wire::errors;
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::BufRead as _;
 use std::path::Path;
@@ -35,9 +36,14 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             clap_complete::generate(*shell, &mut Cli::command(), "fettle", &mut std::io::stdout());
             Ok(())
         }
+        Command::ExplainError { code } => explain_error(code.as_deref()),
         Command::Doctor(it) => crate::doctor::run(&ask, it),
         Command::Manual { directory } => crate::manual::manual(directory),
         Command::Audit(Audit::Verify { file: Some(file) }) => verify_file(file, cli.globals.output),
+        Command::View(it) => views::run(&ask, it),
+        Command::Host(Host::List(HostList { view: Some(name), limit, .. })) => {
+            views::hosts(&ask, name, *limit)
+        }
         Command::Host(Host::List(it)) => {
             let limit = it.limit.to_string();
             let path = with_query(
@@ -107,6 +113,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Finding(Finding::Explain { host, id, source }) => {
             explain(&ask, host, id, source.as_deref())
         }
+        Command::Exposure(it) => exposure::run(&ask, it),
         Command::Cve { id } => {
             ask.get(&format!("/cves/{}", escape(id)), |cve: &CveDetail| show::finding::cve(cve))
         }
@@ -174,6 +181,24 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             Ok(())
         }
     }
+}
+
+/// Prints what a code means; needs no server.
+fn explain_error(code: Option<&str>) -> Result<(), Problem> {
+    let Some(code) = code else {
+        errors::all().iter().for_each(|page| line(page.code));
+        return Ok(());
+    };
+    let page = errors::page(code).ok_or_else(|| {
+        let message = format!("no error of this version has the code `{code}`");
+        Problem::new(ProblemKind::NotFound, "not-found", message, "fettle explain-error lists all")
+    })?;
+    line(page.code);
+    for paragraph in page.paragraphs() {
+        line("");
+        line(&paragraph);
+    }
+    Ok(())
 }
 
 /// A policy: of a file where there is one of that name, else the one in force.

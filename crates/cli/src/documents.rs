@@ -15,7 +15,9 @@ fn repository() -> PathBuf {
 /// Every page, by its path from the repository's root.
 fn pages() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for (directory, prefix) in [("", ""), ("docs", "docs/"), ("docs/adr", "docs/adr/")] {
+    for (directory, prefix) in
+        [("", ""), ("docs", "docs/"), ("docs/adr", "docs/adr/"), ("docs/errors", "docs/errors/")]
+    {
         for entry in fs::read_dir(repository().join(directory)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if name.ends_with(".md") {
@@ -169,7 +171,7 @@ fn the_book_has_every_page_once() {
     let mut there: Vec<String> = pages()
         .iter()
         .filter_map(|(path, _)| path.strip_prefix("docs/"))
-        .filter(|page| !page.contains('/') && *page != "SUMMARY.md")
+        .filter(|page| !page.starts_with("adr/") && *page != "SUMMARY.md")
         .map(str::to_owned)
         .collect();
     listed.sort();
@@ -177,6 +179,88 @@ fn the_book_has_every_page_once() {
     assert_eq!(listed, there);
     let book = fs::read_to_string(repository().join("book.toml")).unwrap();
     assert!(book.contains("src = \"docs\""));
+}
+
+/// The program's own text of a file: without its tests.
+fn program(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
+}
+
+/// Every source file of what is shipped.
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let rooms = ["core", "wire", "vuln", "store", "server", "agent", "cli"];
+    let mut left: Vec<_> =
+        rooms.iter().map(|room| repository().join("crates").join(room).join("src")).collect();
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let is_test = path.file_stem().is_some_and(|name| name == "tests");
+            if is_test {
+                continue;
+            }
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() > 300, "{}", found.len());
+    found
+}
+
+/// The string literals that stand right behind one of these beginnings.
+fn behind<'a>(text: &'a str, beginning: &str) -> Vec<&'a str> {
+    // Not of a longer word that ends so.
+    let whole = |at: usize| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    let found = text.match_indices(beginning).filter(|(at, _)| whole(*at));
+    let rest = found.map(|(at, _)| &text[at + beginning.len()..]);
+    rest.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next()).collect()
+}
+
+#[test]
+fn every_code_that_a_program_emits_is_of_the_list_and_each_of_the_list_is_emitted() {
+    use fettle_core::code::{CODES, is_known};
+    let all: Vec<(PathBuf, String)> =
+        sources().into_iter().map(|path| (path.clone(), program(&path))).collect();
+    let mut found = 0;
+    for (path, text) in &all {
+        let kinds =
+            "Internal Usage NotFound Conflict BadInput Forbidden Refused Unavailable Environment";
+        let mut codes = Vec::new();
+        for kind in kinds.split(' ') {
+            codes.extend(behind(text, &format!("Kind::{kind},")));
+            codes.extend(behind(text, &format!("ProblemKind::{kind},")));
+        }
+        for beginning in ["fault(", "Stopped::new(", "not_tested(", "bad_token(", "usage("] {
+            codes.extend(behind(text, beginning));
+        }
+        // A message is no code; a code is one word.
+        for code in codes.into_iter().filter(|code| !code.contains([' ', '{', '/', '<'])) {
+            assert!(is_known(code), "{}: `{code}` is not in core::code", path.display());
+            found += 1;
+        }
+    }
+    assert!(found > 250, "{found}");
+    for code in CODES {
+        let quoted = format!("\"{code}\"");
+        let is_list = |path: &Path| path.ends_with("core/src/code.rs");
+        let emitted = all.iter().any(|(path, text)| !is_list(path) && text.contains(&quoted));
+        assert!(emitted, "nothing has the code `{code}`: take it and its page away");
+    }
+}
+
+#[test]
+fn the_list_of_codes_in_the_guide_has_each_once() {
+    let page = fs::read_to_string(repository().join("docs/errors.md")).unwrap();
+    let mut listed: Vec<String> = links(&page)
+        .iter()
+        .filter_map(|to| Some(to.strip_prefix("errors/")?.strip_suffix(".md")?.to_owned()))
+        .collect();
+    listed.sort();
+    assert_eq!(listed, fettle_core::code::CODES);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod doctor;
 #[cfg(test)]
 mod documents;
 mod evidence;
+mod exposure;
 mod feed;
 mod keep;
 mod manual;
@@ -20,6 +21,7 @@ mod report;
 mod schedule;
 mod show;
 mod testbed;
+mod views;
 mod watch;
 mod window;
 

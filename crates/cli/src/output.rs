@@ -27,7 +27,7 @@ pub(crate) fn problem(problem: &Problem, output: Output) {
         eprintln!("{}", serde_json::to_string(problem).unwrap_or_default());
         return;
     }
-    eprintln!("error: {}", problem.message);
+    eprintln!("error[{}]: {}", problem.code, problem.message);
     if !problem.hint.is_empty() {
         eprintln!("→ {}", problem.hint);
     }

@@ -46,7 +46,7 @@ fn a_well_formed_policy_is_said_to_be_so() {
 fn a_policy_file_that_is_not_there_is_told_with_the_next_step() {
     let dir = dir_with(&[]);
     assert_snapshot!(fettle(dir.path(), &["policy", "check", "none.toml"]), @r"
-    error: none.toml cannot be read: No such file or directory (os error 2)
+    error[policy-unreadable]: none.toml cannot be read: No such file or directory (os error 2)
     → name a TOML file; examples are in examples/policies/
     [exit code 5]
     ");
@@ -72,7 +72,7 @@ fn the_next_openings_of_a_policys_windows_are_shown_in_their_own_zone_and_withou
     [exit code 0]
     ");
     assert_snapshot!(preview(&["bad.toml"]), @r"
-    error: bad.toml is no policy as it stands
+    error[policy-malformed]: bad.toml is no policy as it stands
     → fettle policy check bad.toml says what is wrong with it
     [exit code 5]
     ");
@@ -89,7 +89,10 @@ fn a_server_that_is_not_there_is_told_with_the_next_step() {
         dir.path(),
         &["--server", "http://127.0.0.1:9", "--token-file", "token", "host", "list"],
     );
-    assert!(said.starts_with("error: no server answers at http://127.0.0.1:9: "), "{said}");
+    assert!(
+        said.starts_with("error[server-unreachable]: no server answers at http://127.0.0.1:9: "),
+        "{said}"
+    );
     assert!(
         said.contains("→ start one with `fettle server`, or name another with --server"),
         "{said}"
@@ -101,7 +104,7 @@ fn a_server_that_is_not_there_is_told_with_the_next_step() {
 fn a_token_that_cannot_be_read_is_told_before_anything_is_sent() {
     let dir = dir_with(&[]);
     assert_snapshot!(fettle(dir.path(), &["--token-file", "none", "host", "list"]), @r"
-    error: your token cannot be read from none: No such file or directory (os error 2)
+    error[token-file]: your token cannot be read from none: No such file or directory (os error 2)
     → name the file with --token-file or FETTLE_TOKEN_FILE; the server writes the first admin's to DATA/operator.token
     [exit code 6]
     ");
@@ -118,7 +121,7 @@ fn an_error_is_json_where_json_was_asked_for() {
 fn a_label_without_an_equals_sign_is_refused_before_anything_is_sent() {
     let dir = dir_with(&[("token", "secret\n")]);
     assert_snapshot!(fettle(dir.path(), &["--token-file", "token", "token", "create", "--label", "canary"]), @r"
-    error: label `canary` has no `=`: write key=value, for example ring=canary
+    error[label]: label `canary` has no `=`: write key=value, for example ring=canary
     → for example: fettle token create --label ring=canary
     [exit code 2]
     ");
@@ -147,13 +150,13 @@ fn an_exported_ledger_is_verified_without_a_server_and_an_edited_one_is_found_ou
         "{said}"
     );
     assert_snapshot!(fettle(dir.path(), &["audit", "verify", "--file", "edited.jsonl"]), @r"
-    error: the ledger does not hold: entry 3 was changed after it was written
+    error[ledger-broken]: the ledger does not hold: entry 3 was changed after it was written
     → keep the server's data directory as it is, and compare with your last `fettle audit export`
     [exit code 7]
     ");
     let said = fettle(dir.path(), &["audit", "verify", "--file", "cut.jsonl"]);
     assert!(
-        said.starts_with("error: cut.jsonl cannot be read: line 1: ")
+        said.starts_with("error[ledger-unreadable]: cut.jsonl cannot be read: line 1: ")
             && said.ends_with("[exit code 5]"),
         "{said}"
     );

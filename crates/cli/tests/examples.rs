@@ -120,3 +120,64 @@ fn last_months_report_and_evidence_are_written_where_they_were_asked_for() {
         assert_eq!(names.iter().filter(|n| n.starts_with(begin)).count(), 1, "{names:?}");
     }
 }
+
+#[test]
+fn every_policy_passes_its_check_and_so_does_the_one_that_terraform_renders() {
+    let desk = desk();
+    let mut found = 0;
+    for entry in std::fs::read_dir(examples().join("policies")).unwrap() {
+        let path = entry.unwrap().path();
+        let (said, ok) = desk.sh(&format!("fettle policy check {}", path.display()));
+        assert!(ok, "{said}");
+        found += 1;
+    }
+    assert!(found >= 8, "{found}");
+    let template = std::fs::read_to_string(examples().join("terraform/policy.toml.tftpl")).unwrap();
+    let main = std::fs::read_to_string(examples().join("terraform/main.tf")).unwrap();
+    let mut text = template;
+    for (name, value) in [
+        ("name", "prod"),
+        ("description", "Hosts labelled env=prod"),
+        ("select", "env=prod"),
+        ("approvals", "1"),
+        ("urgent_deadline", "3d"),
+        ("standard_deadline", "30d"),
+        ("bake", "1h"),
+    ] {
+        assert!(main.contains(name), "main.tf gives {name}");
+        text = text.replace(&format!("${{{name}}}"), value);
+    }
+    assert!(!text.contains("${"), "{text}");
+    std::fs::write(desk.dir.path().join("prod.toml"), text).unwrap();
+    let (said, ok) = desk.sh("fettle policy apply prod.toml");
+    assert!(ok && said.contains("prod"), "{said}");
+}
+
+#[test]
+fn a_pipeline_goes_on_while_nothing_is_open() {
+    let desk = desk();
+    let said = desk.run("exposure-gate.sh critical");
+    assert!(said.contains("nothing of that kind is open"), "{said}");
+    let (said, ok) = desk.sh("\"$EXAMPLES\"/exposure-gate.sh dreadful");
+    assert!(!ok && said.contains("error[severity]"), "{said}");
+    // What the other files call is typed as it can be.
+    let pipeline = std::fs::read_to_string(examples().join("ci/gitlab-ci.yml")).unwrap();
+    for line in pipeline.lines().filter_map(|l| l.trim().strip_prefix("- fettle ")) {
+        let (said, ok) = desk.sh(&format!("fettle {line}"));
+        assert!(ok, "{line}: {said}");
+    }
+}
+
+#[test]
+fn the_inventory_for_ansible_is_what_ansible_reads() {
+    let desk = desk();
+    let inventory = "python3 \"$EXAMPLES\"/ansible/fettle_inventory.py";
+    let (said, ok) = desk.sh(&format!("{inventory} --list"));
+    assert!(ok, "{said}");
+    let list: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(list["_meta"]["hostvars"].is_object() && list["all"]["hosts"].is_array(), "{said}");
+    let (said, ok) = desk.sh(&format!("FETTLE_VIEW=none {inventory} --list"));
+    assert!(!ok && said.contains("you see no saved view `none`"), "{said}");
+    let (said, ok) = desk.sh(&format!("FETTLE_SERVER=http://127.0.0.1:9 {inventory} --list"));
+    assert!(!ok && said.contains("http://127.0.0.1:9"), "{said}");
+}

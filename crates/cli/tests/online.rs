@@ -82,9 +82,9 @@ fn what_the_server_refuses_is_printed_with_its_hint_and_ends_with_the_code_of_it
         ("503 Service Unavailable", "unavailable", 8),
     ] {
         let (_, said, ended) =
-            fettle(canned(status, &problem(kind, "x")), &["host", "show", "web-1"]);
+            fettle(canned(status, &problem(kind, "not-found")), &["host", "show", "web-1"]);
         assert_eq!(ended, code, "{kind}: {said}");
-        assert_eq!(said, "error: it is so\n→ do that\n", "{kind}");
+        assert_eq!(said, "error[not-found]: it is so\n→ do that\n", "{kind}");
     }
 }
 

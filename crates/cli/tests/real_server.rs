@@ -154,7 +154,7 @@ fn odd_roles_and_durations_are_refused_before_anything_is_asked() {
     let desk = desk();
     let add = |more: &[&str]| desk.fettle(&[&["operator", "add", "alice"], more].concat());
     for (more, words) in [
-        (&["--role", "root"][..], "viewer, operator, approver, admin"),
+        (&["--role", "root"][..], "viewer, auditor, operator, approver, admin"),
         (&[], "--role"),
         (&["--role", "viewer", "--expires", "soon"], "write 12h or 90d"),
     ] {

@@ -19,6 +19,7 @@
 //! | transaction, step | [`transaction`] |
 //! | twin, worker, test | [`testbed`] |
 //! | hold | [`hold`] |
+//! | code: of an error, of a hold | [`code`] |
 //! | recall | [`recall`] |
 //! | operator, role | [`operator`] |
 //! | ledger | [`ledger`] |
@@ -30,6 +31,7 @@
 
 pub mod advisory;
 pub mod assignment;
+pub mod code;
 pub mod cycle;
 pub mod digest;
 pub mod emergency;

@@ -17,8 +17,10 @@ const RESERVED: [&str; 3] = [BOOTSTRAP, "operator", "server"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Looks at everything, changes nothing.
+    /// Looks at the fleet, and changes nothing.
     Viewer,
+    /// Looks at everything, the ledger and evidence included, and changes nothing.
+    Auditor,
     /// Makes plans, starts and stops rollouts, looks after hosts and feeds.
     Operator,
     /// Approves plans that somebody else made.
@@ -29,24 +31,28 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Approver, Self::Admin];
+    pub const ALL: [Self; 5] =
+        [Self::Viewer, Self::Auditor, Self::Operator, Self::Approver, Self::Admin];
 
     /// The word, as CLI, API and pages print it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
+            Self::Auditor => "auditor",
             Self::Operator => "operator",
             Self::Approver => "approver",
             Self::Admin => "admin",
         }
     }
 
-    /// Do these roles allow what needs this one? Whoever has any role may look; an admin may do everything; nothing
-    /// else follows from another role.
+    /// Do these roles allow what needs this one? Whoever has any role may look; whoever decides may read what was
+    /// decided; an admin may do everything; nothing else follows from another role.
     pub fn is_given_by(self, roles: &BTreeSet<Self>) -> bool {
+        let decides = roles.contains(&Self::Operator) || roles.contains(&Self::Approver);
         roles.contains(&Self::Admin)
             || roles.contains(&self)
             || (self == Self::Viewer && !roles.is_empty())
+            || (self == Self::Auditor && decides)
     }
 }
 
@@ -58,7 +64,7 @@ impl fmt::Display for Role {
 
 /// A word that is no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no role: there are viewer, operator, approver and admin")]
+#[error("`{0}` is no role: there are viewer, auditor, operator, approver and admin")]
 pub struct BadRole(String);
 
 impl FromStr for Role {
@@ -178,7 +184,11 @@ mod tests {
         for held in Role::ALL {
             for needed in Role::ALL {
                 let given = needed.is_given_by(&BTreeSet::from([held]));
-                let expected = held == Role::Admin || held == needed || needed == Role::Viewer;
+                let decides = matches!(held, Role::Operator | Role::Approver);
+                let expected = held == Role::Admin
+                    || held == needed
+                    || needed == Role::Viewer
+                    || (needed == Role::Auditor && decides);
                 assert_eq!(given, expected, "{held} where {needed} is needed");
             }
         }

@@ -76,13 +76,17 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of `kind` with its code, message and hint.
+    /// A problem of `kind` with its code (one of [`crate::code::CODES`]), message and hint.
     pub fn new(
         kind: ProblemKind,
         code: &str,
         message: impl fmt::Display,
         hint: impl fmt::Display,
     ) -> Self {
+        debug_assert!(
+            crate::code::is_known(code),
+            "`{code}` is no code of core::code: add it, and its page"
+        );
         Self { kind, code: code.to_owned(), message: message.to_string(), hint: hint.to_string() }
     }
 }

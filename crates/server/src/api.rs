@@ -13,6 +13,7 @@ mod policies;
 mod recalls;
 pub(crate) mod report;
 mod rollouts;
+mod saved_views;
 mod schedules;
 mod testbed;
 
@@ -63,7 +64,8 @@ type Asked = State<Arc<App>>;
         title = "Fettle",
         description = "Keeps a fleet of Linux hosts patched, and can prove it. Every call needs an operator's bearer \
                        token, and the role that its security requirement names (`admin` does for all of them); every \
-                       failure is a problem (RFC 9457) with a kind, a code, a message and a hint."
+                       failure is a problem (RFC 9457) with a kind, a code, a message and a hint; its `type` is a page of \
+                       the server about the code."
     ),
     servers((url = "/api/v1")),
     components(schemas(ApiProblem)),
@@ -88,7 +90,7 @@ type Call = (Role, UtoipaMethodRouter<Arc<App>>);
 /// Every call with the role it needs: what is served, described and guarded is made from this one list. One call each:
 /// what looks and what changes on the same path need different roles.
 fn calls() -> Vec<Call> {
-    use Role::{Admin, Approver, Operator, Viewer};
+    use Role::{Admin, Approver, Auditor, Operator, Viewer};
     vec![
         (Viewer, routes!(fleet::overview)),
         (Viewer, routes!(fleet::hosts)),
@@ -96,6 +98,10 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(fleet::sbom)),
         (Operator, routes!(fleet::retire_host)),
         (Operator, routes!(fleet::release_host)),
+        (Viewer, routes!(saved_views::list)),
+        // One's own: a bookmark that the server keeps. To share one needs more, which it looks at itself.
+        (Viewer, routes!(saved_views::save)),
+        (Viewer, routes!(saved_views::remove)),
         (Viewer, routes!(fleet::findings)),
         (Viewer, routes!(fleet::finding)),
         (Viewer, routes!(fleet::cves)),
@@ -143,7 +149,7 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(schedules::deliveries)),
         (Operator, routes!(schedules::resend)),
         (Operator, routes!(schedules::drop_it)),
-        (Viewer, routes!(evidence::export)),
+        (Auditor, routes!(evidence::export)),
         (Viewer, routes!(evidence::key)),
         (Viewer, routes!(feeds::list)),
         (Operator, routes!(feeds::import_bundled)),
@@ -167,8 +173,8 @@ fn calls() -> Vec<Call> {
         (Admin, routes!(operators::add)),
         (Admin, routes!(operators::renew)),
         (Admin, routes!(operators::revoke)),
-        (Viewer, routes!(fleet::ledger)),
-        (Viewer, routes!(fleet::verify_ledger)),
+        (Auditor, routes!(fleet::ledger)),
+        (Auditor, routes!(fleet::verify_ledger)),
         (Viewer, routes!(doctor::doctor)),
         (Viewer, routes!(events::events)),
         (Viewer, routes!(openapi)),
@@ -280,6 +286,7 @@ impl IntoResponse for Failure {
         let kind =
             serde_json::to_value(problem.kind).ok().and_then(|v| v.as_str().map(str::to_owned));
         let body = ApiProblem {
+            about: fettle_wire::errors::address(&problem.code),
             kind: kind.unwrap_or_default(),
             code: problem.code.clone(),
             message: problem.message.clone(),
@@ -461,6 +468,9 @@ mod tests {
             ("get", "/hosts"),
             ("get", "/hosts/{host}"),
             ("get", "/hosts/{host}/sbom"),
+            ("get", "/views"),
+            ("put", "/views/{name}"),
+            ("delete", "/views/{name}"),
             ("get", "/findings"),
             ("get", "/findings/{host}/{id}/{source}"),
             ("get", "/packages"),

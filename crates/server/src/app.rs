@@ -37,6 +37,8 @@ pub(crate) struct App {
     pub(crate) events: Hub,
     pub(crate) counters: Counters,
     pub(crate) rollouts: Known,
+    /// What plans' reports have read of the fleet.
+    pub(crate) read: crate::views::reach::Read,
     /// What evaluators found for gates.
     pub(crate) gates: Found,
     /// Tries to log in.
@@ -179,6 +181,7 @@ impl App {
             events: Hub::new(now()),
             counters: Counters::default(),
             rollouts: Known::default(),
+            read: crate::views::reach::Read::default(),
             gates: Found::default(),
             tries: Tries::new(20),
             refusals: Tries::new(120),

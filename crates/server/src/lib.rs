@@ -45,6 +45,7 @@ mod recalls;
 mod reports;
 mod rollouts;
 mod router;
+mod saved_views;
 mod server;
 mod session;
 mod sessions;

@@ -8,7 +8,9 @@ use crate::access::{Identified, Rule, Who, by_session, go_on, guard};
 use crate::agents::status_of;
 use crate::api::{self, Refused};
 use crate::app::{App, now};
+use crate::evidence;
 use crate::reports::schedules;
+use crate::saved_views;
 use crate::views;
 use crate::web::pages;
 use crate::web::{User, View, assets};
@@ -62,7 +64,7 @@ fn form<H: Handler<T, Arc<App>>, T: 'static>(path: &str, needs: Role, handler: H
 /// Every page and form behind the login, with the role it needs: what is served and what is guarded is made from
 /// this one list.
 fn inside() -> Vec<Place> {
-    use Role::{Approver, Operator, Viewer};
+    use Role::{Approver, Auditor, Operator, Viewer};
     vec![
         page("/", overview),
         page("/hosts", lists::hosts),
@@ -98,7 +100,9 @@ fn inside() -> Vec<Place> {
         page("/feeds", feeds),
         form("/feeds/sync", Operator, forms::sync_feeds),
         form("/feeds/{name}/accept", Operator, forms::accept_feed),
-        page("/ledger", ledger),
+        place(Method::GET, "/ledger", Some(Auditor), get(ledger)),
+        form("/views", Viewer, forms::save_view),
+        form("/views/remove", Viewer, forms::remove_view),
         page("/settings", settings),
         form("/settings/schedules/{name}/run", Operator, forms::run_schedule),
         form("/settings/deliveries/{id}/resend", Operator, forms::resend),
@@ -109,11 +113,14 @@ fn inside() -> Vec<Place> {
     ]
 }
 
-/// The login, which everybody reaches.
+/// The login, and what codes of errors mean, which everybody reaches.
 fn outside() -> Vec<Place> {
     vec![
         place(Method::GET, "/login", None, get(forms::login)),
         place(Method::POST, "/login", None, post(forms::log_in)),
+        // What problems of the API link to: a program that has no token yet is told so, too.
+        place(Method::GET, "/errors", None, get(errors)),
+        place(Method::GET, "/errors/{code}", None, get(error)),
     ]
 }
 
@@ -337,11 +344,15 @@ async fn feeds(visit: Visit) -> Response {
 }
 
 async fn settings(visit: Visit) -> Response {
-    let look = |app: &App, stored: &Stored<'_>| {
-        Ok((schedules::rows(app, stored)?, webhooks::rows(stored)?))
+    let account = visit.who.principal.clone();
+    let look = move |app: &App, stored: &Stored<'_>| {
+        let views = saved_views::rows(stored, &account)?;
+        Ok((schedules::rows(app, stored)?, webhooks::rows(stored)?, views))
     };
-    show(visit, look, |view, (schedules, deliveries)| pages::settings(view, schedules, deliveries))
-        .await
+    show(visit, look, |view, (schedules, deliveries, views)| {
+        pages::settings(view, schedules, deliveries, views)
+    })
+    .await
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -350,7 +361,7 @@ struct LedgerQuery {
 }
 
 async fn ledger(visit: Visit, Query(query): Query<LedgerQuery>) -> Response {
-    let look = move |_: &App, stored: &Stored<'_>| {
+    let look = move |app: &App, stored: &Stored<'_>| {
         let len = stored_ledger::len(stored)?;
         let after = query.after.unwrap_or(len.saturating_sub(ROWS));
         let mut entries = stored_ledger::after(stored, after, ROWS)?;
@@ -359,16 +370,35 @@ async fn ledger(visit: Visit, Query(query): Query<LedgerQuery>) -> Response {
         let verified = if newest { Some(views::ledger_verified(stored)?) } else { None };
         let older = (after > 0).then(|| after.saturating_sub(ROWS));
         let newer = (after + ROWS < len).then_some(after + ROWS);
-        Ok((entries, verified, older, newer))
+        Ok((entries, verified, older, newer, evidence::own_key(app)))
     };
-    show(visit, look, |view, (entries, verified, older, newer)| {
-        pages::ledger(view, entries, verified.as_ref(), *older, *newer)
+    show(visit, look, |view, (entries, verified, older, newer, key)| {
+        pages::ledger(view, entries, verified.as_ref(), *older, *newer, key)
     })
     .await
 }
 
 async fn events(State(app): Asked, who: Who, headers: HeaderMap) -> Response {
     api::stream(&app, &who, &headers).into_response()
+}
+
+async fn errors(uri: Uri) -> Response {
+    let view = View { now: now(), path: path_of(&uri), user: None };
+    html(StatusCode::OK, pages::errors(&view))
+}
+
+async fn error(uri: Uri, Path(code): Path<String>) -> Response {
+    match fettle_wire::errors::page(&code) {
+        Some(page) => {
+            let view = View { now: now(), path: path_of(&uri), user: None };
+            html(StatusCode::OK, pages::error(&view, page))
+        }
+        None => {
+            let hint = "/errors lists those there are";
+            let message = "no error has that code";
+            refusal(&uri, None, Problem::new(ProblemKind::NotFound, "not-found", message, hint))
+        }
+    }
 }
 
 async fn asset(Path(name): Path<String>) -> Response {

@@ -5,6 +5,7 @@ mod findings;
 mod hosts;
 mod planning;
 mod policies;
+pub(crate) mod reach;
 mod rollouts;
 mod search;
 
@@ -23,18 +24,17 @@ use fettle_core::operator::{BOOTSTRAP, Operator, Standing};
 use fettle_core::plan::approval::{
     ApprovalInput, ApprovalVerdict, Discount, Discounted, Stage, judge,
 };
-use fettle_core::plan::{Needs, Plan, PlanDiff, ROLE, ReportInput, diff, report};
+use fettle_core::plan::{Plan, PlanDiff, ROLE, ReportInput, diff, report};
 use fettle_core::policy::Policy;
-use fettle_core::{Digest, HostId, Problem, ProblemKind, Timestamp};
+use fettle_core::{Problem, ProblemKind, Timestamp};
 use fettle_store::{
     StoreError, View, approvals as stored_approvals, emergencies as stored_emergencies,
     findings as stored_findings, hosts as stored_hosts, ledger, operators as stored_operators,
-    plans, policies as stored_policies, transactions,
+    plans, policies as stored_policies,
 };
 use fettle_wire::api::{
     LateRow, LedgerVerified, OperatorRow, Overview, PackageDetail, Page, PlanDetail, WindowRow,
 };
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is owed within this time is owed soon.
@@ -123,14 +123,14 @@ pub(crate) fn package(app: &App, name: &str) -> Result<PackageDetail, Problem> {
 }
 
 /// A plan, with its report.
-pub(crate) fn plan(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
+pub(crate) fn plan(app: &App, view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
     let mut detail = plan_line(view, number)?;
     let plan = &detail.plan;
     let record = stored_policies::by_digest(view, &plan.policy, plan.policy_digest)?;
     let policy = record.map(|r| crate::policies::parse(&r.text)).transpose()?;
     let roles = stored_hosts::labelled(view, ROLE)?;
     let filesystems = stored_hosts::filesystems(view, |id| plan.hosts.contains_key(id))?;
-    let (needs, spent) = (needs(view, plan)?, transactions::spent(view, LEARNED_FROM)?);
+    let (needs, spent) = (reach::needs(app, view, plan)?, reach::spent(app, view)?);
     let input = ReportInput {
         plan,
         policy: policy.as_ref(),
@@ -142,30 +142,6 @@ pub(crate) fn plan(view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> 
     };
     detail.report = Some(report(input));
     Ok(detail)
-}
-
-/// The latest transactions from which is learned how long a change takes.
-const LEARNED_FROM: u64 = 300;
-/// Cohorts that are asked who needs what there: the largest.
-const COHORTS_ASKED: usize = 50;
-
-/// Who needs what on the hosts of the plan's largest cohorts: one of each tells for all.
-fn needs(view: &View<'_>, plan: &Plan) -> Result<BTreeMap<Digest, Needs>, Problem> {
-    let mut cohorts: BTreeMap<Digest, (u64, &HostId)> = BTreeMap::new();
-    for (id, host) in &plan.hosts {
-        cohorts.entry(host.cohort).or_insert((0, id)).0 += 1;
-    }
-    let mut largest: Vec<(Digest, (u64, &HostId))> = cohorts.into_iter().collect();
-    largest.sort_by_key(|(cohort, (hosts, _))| (Reverse(*hosts), *cohort));
-    let mut out = BTreeMap::new();
-    for (cohort, (_, id)) in largest.into_iter().take(COHORTS_ASKED) {
-        let Some(inventory) = stored_hosts::inventory(view, id)? else { continue };
-        let in_use = inventory.in_use.into_iter().collect();
-        if let Some(dependents) = inventory.dependents {
-            out.insert(cohort, Needs { dependents, in_use });
-        }
-    }
-    Ok(out)
 }
 
 /// What one plan does that another does not. Each is a number, or `latest`.
@@ -207,7 +183,7 @@ pub(crate) fn plan_line(view: &View<'_>, number: u64) -> Result<PlanDetail, Prob
 
 /// A plan, and how much of it was tested on twins.
 pub(crate) fn plan_tested(app: &App, view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
-    let detail = plan(view, number)?;
+    let detail = plan(app, view, number)?;
     Ok(PlanDetail { tests: Some(crate::testbed::plan_tests(app, view, number)?), ..detail })
 }
 

@@ -24,6 +24,7 @@
 //! | `GET /settings` | [`pages::settings`] | [`ScheduleRow`](fettle_wire::api::ScheduleRow), [`DeliveryRow`](fettle_wire::api::DeliveryRow) |
 //! | `GET /login` | [`pages::login`] | |
 //! | any error | [`pages::problem`] | [`Problem`](fettle_core::Problem) |
+//! | `GET /errors`, `GET /errors/{code}` | [`pages::errors`], [`pages::error`] | [`fettle_wire::errors`] |
 //! | `GET /search?q=` | [`pages::search`]; the router redirects to what is called exactly so | [`Found`](fettle_wire::api::Found) |
 //! | `GET /events` | server-sent events: any message makes the page fetch itself again | |
 //! | `GET /assets/{name}` | [`assets::get`] | |
@@ -48,6 +49,8 @@
 //! | `POST /feeds/sync` | |
 //! | `POST /feeds/{name}/accept` | `digest` |
 //! | `POST /policies/{name}/cycle/resume` | `reason` |
+//! | `POST /views` | `name`, `query`, `shared` |
+//! | `POST /views/remove` | `name`, `owner` |
 //! | `POST /settings/schedules/{name}/run` | |
 //! | `POST /settings/deliveries/{id}/resend`, `drop` | |
 
@@ -55,6 +58,7 @@ mod approval;
 pub mod assets;
 mod chart;
 mod cve;
+mod error;
 mod feed;
 mod finding;
 mod host;

@@ -44,7 +44,7 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
     let open = FindingFilter { state: Some("open"), ..FindingFilter::default() };
     let problem = Problem::new(
         ProblemKind::NotFound,
-        "host-unknown",
+        "not-found",
         "there is no host `web-9`",
         "fettle host list",
     );
@@ -56,7 +56,14 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
         (
             "hosts",
             "/hosts",
-            pages::hosts(&view("/hosts"), &fleet::hosts(), &fleet::hosts_by_state(), none, SPAN),
+            pages::hosts(
+                &view("/hosts"),
+                &fleet::hosts(),
+                &fleet::hosts_by_state(),
+                &[],
+                none,
+                SPAN,
+            ),
         ),
         (
             "hosts-narrowed",
@@ -65,6 +72,7 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
                 &view("/hosts?package=openssl%3D3.0.14-1&select=env%3Dprod&sort=-open"),
                 &fleet::hosts(),
                 &fleet::hosts_by_state(),
+                &fleet::saved_views(),
                 HostFilter {
                     package: Some("openssl=3.0.14-1"),
                     select: Some("env=prod and os.version=12"),
@@ -116,6 +124,26 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
                 SPAN,
             ),
         ),
+        (
+            "settings",
+            "/settings",
+            pages::settings(
+                &view("/settings"),
+                &fleet::schedules(),
+                &fleet::deliveries(),
+                &fleet::saved_views(),
+            ),
+        ),
+        ("settings-empty", "/settings-empty", pages::settings(&view("/settings"), &[], &[], &[])),
+        (
+            "error",
+            "/errors/not-delivered",
+            pages::error(
+                &view("/errors/not-delivered"),
+                fettle_wire::errors::page("not-delivered").unwrap(),
+            ),
+        ),
+        ("errors", "/errors", pages::errors(&view("/errors"))),
         ("search", "/search?q=open", pages::search(&view("/search?q=open"), &fleet::found())),
         (
             "search-nothing",
@@ -129,6 +157,7 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
                 &view("/hosts"),
                 &Page { total: 0, items: vec![] },
                 &BTreeMap::new(),
+                &[],
                 none,
                 SPAN,
             ),
@@ -193,7 +222,7 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
         (
             "ledger",
             "/ledger",
-            pages::ledger(&view("/ledger"), &entries, Some(&verified), None, None),
+            pages::ledger(&view("/ledger"), &entries, Some(&verified), None, None, "a2V5"),
         ),
         (
             "login",

@@ -23,3 +23,13 @@ CREATE TABLE deliveries (
     error   TEXT
 ) STRICT;
 CREATE INDEX deliveries_by_time ON deliveries (next_at);
+
+-- Lists of hosts that somebody wants to see again: the query of the page, under a name of theirs.
+CREATE TABLE saved_views (
+    owner    TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    query    TEXT NOT NULL,
+    shared   INTEGER NOT NULL,
+    saved_at INTEGER NOT NULL,
+    PRIMARY KEY (owner, name)
+) STRICT, WITHOUT ROWID;

@@ -17,6 +17,7 @@ pub mod policies;
 pub mod recalls;
 pub mod report_schedules;
 pub mod rollouts;
+pub mod saved_views;
 pub mod settings;
 pub mod tests;
 pub mod tokens;

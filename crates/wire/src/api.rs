@@ -5,6 +5,7 @@
 //! | `GET /overview` | [`Overview`] |
 //! | `GET /hosts?q=&state=&label=&select=&policy=&ring=&package=&cve=&sort=&limit=&offset=`, `GET /hosts/{host}` | [`Page`] of [`HostRow`], [`HostDetail`] |
 //! | `GET /hosts/{host}/sbom` | CycloneDX 1.6 |
+//! | `GET /views`, `PUT /views/{name}` [`SaveView`], `DELETE` it | [`Page`] of [`SavedViewRow`], [`SavedViewRow`], nothing |
 //! | `GET /findings?host=&id=&state=&severity=&limit=&offset=` | [`Page`] of [`FindingRow`] |
 //! | `GET /findings/{host}/{id}/{source}` | [`FindingExplained`] |
 //! | `GET /packages?q=&exposed=&sort=`, `GET /packages/{name}` | [`Page`] of [`PackageRow`], [`PackageDetail`] |
@@ -100,6 +101,9 @@ pub struct Page<T> {
 dto! {
     /// An error: RFC 9457 problem details with Fettle's kind, code and hint.
     pub struct ApiProblem {
+        /// Where the server says what the code means: `/errors/not-found`.
+        #[serde(rename = "type", default)]
+        pub about: String,
         /// Short, stable word of the kind: `not-found`.
         pub kind: String,
         /// Stable word of the exact problem: `policy-unknown-key`.
@@ -108,6 +112,32 @@ dto! {
         pub message: String,
         /// What to do next.
         pub hint: String,
+    }
+
+    /// A list of hosts under a name.
+    pub struct SavedViewRow {
+        /// What it is called.
+        pub name: String,
+        /// Whose it is.
+        pub owner: String,
+        /// Is it one's own?
+        pub mine: bool,
+        /// The query of `GET /hosts`: `state=exposed&label=env%3Dprod`.
+        pub query: String,
+        /// Does everybody see it?
+        pub shared: bool,
+        /// When it was saved.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub saved_at: Timestamp,
+    }
+
+    /// Save a list of hosts.
+    pub struct SaveView {
+        /// The query of `GET /hosts`, without `limit` and `offset`.
+        pub query: String,
+        /// Everybody is to see it.
+        #[serde(default)]
+        pub shared: bool,
     }
 
     /// The fleet on one screen.

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod api;
 pub mod bundle;
+pub mod errors;
 pub mod evidence;
 pub mod sign;
 pub mod token;

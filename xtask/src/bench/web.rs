@@ -40,7 +40,7 @@ name = "broad"
 "#;
 
 /// What is opened.
-const PAGES: [&str; 20] = [
+const PAGES: [&str; 21] = [
     "/",
     "/hosts",
     "/hosts?state=exposed&sort=-overdue",
@@ -58,6 +58,7 @@ const PAGES: [&str; 20] = [
     "/findings?due=overdue&severity=high&offset=1000",
     "/search?q=web-7",
     "/plans",
+    "/plans/1",
     "/rollouts",
     "/policies",
     "/feeds",
@@ -110,6 +111,12 @@ fn within(dir: &Path, hosts: usize) -> Result<Vec<Figure>> {
             "s",
         ),
     ];
+    // The page of a plan asks inventories and journals: it is measured with one for the whole fleet.
+    let json = format!("{bearer}content-type: application/json\r\n");
+    let began = Instant::now();
+    server.ask("POST", "/api/v1/plans", &json, "{\"policy\":\"production\",\"hosts\":[]}")?.ok()?;
+    let took = began.elapsed().as_secs_f64();
+    figures.push(Figure::plain("a plan for the whole fleet, made and answered", took, "s"));
     let mut assets = 0;
     for asset in ["style.css", "live.js", "icon.svg"] {
         assets += server.ask("GET", &format!("/assets/{asset}"), "", "")?.ok()?.body.len();

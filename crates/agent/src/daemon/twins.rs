@@ -159,7 +159,7 @@ mod tests {
             why: "no JSON".into(),
         };
         let away = || LinkError::Unreachable { server: "s".into(), why: "closed".into() };
-        let refused = || Problem::new(ProblemKind::Conflict, "c", "another's", "h");
+        let refused = || Problem::new(ProblemKind::Conflict, "busy", "another's", "h");
         for (answer, said) in [
             (Ok(TestedReply { kept: false }), "not kept"),
             (Err(nonsense()), "no JSON"),

@@ -90,7 +90,7 @@ pub(crate) fn withdraw_now(app: &App, who: &Who, number: u64) -> Result<PlanDeta
 fn told(app: &App, number: u64) -> Result<PlanDetail, Problem> {
     app.events.tell("plan", &number.to_string());
     app.planning.notify_one();
-    app.store.read(|view| views::plan(view, number))
+    app.store.read(|view| views::plan(app, view, number))
 }
 
 fn not_taken(why: NotTaken, it: &PlanDetail) -> Problem {

@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What changed from now on, or since `Last-Event-ID`. Each event is named by what it is about (`host`, `rollout`,
-/// `policy`, `plan`, `feed`, `cycle`, `emergency`, `operator`, `recall`) and carries its id; `reset` says that too much was missed: look at everything.
+/// `policy`, `plan`, `feed`, `cycle`, `emergency`, `operator`, `recall`, `report`, `delivery`) and carries its id; `reset` says that too much was missed: look at everything.
 #[utoipa::path(
     get, path = "/events", tag = "server",
     params(("last-event-id" = Option<u64>, Header, description = "The last event that was seen")),

@@ -8,12 +8,14 @@ use crate::reports::schedules;
 use crate::web::View;
 use crate::web::encoded as escape;
 use crate::web::pages;
-use crate::{api, cycles, feeds, recalls, session, webhooks};
+use crate::{api, cycles, feeds, recalls, saved_views, session, webhooks};
 use axum::extract::{Form, Path, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use fettle_core::{Digest, Problem, ProblemKind, RolloutId};
-use fettle_wire::api::{ApprovePlan, ApproveWave, Because, MakePlan, MakeRecall, StartRollout};
+use fettle_wire::api::{
+    ApprovePlan, ApproveWave, Because, MakePlan, MakeRecall, SaveView, StartRollout,
+};
 use serde::Deserialize;
 
 pub(super) async fn login(uri: Uri) -> Response {
@@ -310,6 +312,38 @@ pub(super) async fn resend(visit: Visit, Path(id): Path<String>) -> Response {
 pub(super) async fn drop_delivery(visit: Visit, Path(id): Path<String>) -> Response {
     act(visit, move |app, who| {
         webhooks::drop_it(app, &who.actor(), &id)?;
+        Ok("/settings".to_owned())
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SaveViewForm {
+    name: String,
+    query: String,
+    /// The box is ticked.
+    #[serde(default)]
+    shared: Option<String>,
+}
+
+pub(super) async fn save_view(visit: Visit, Form(form): Form<SaveViewForm>) -> Response {
+    act(visit, move |app, who| {
+        let asked = SaveView { query: form.query, shared: form.shared.is_some() };
+        let saved = saved_views::save(app, who, &form.name, &asked)?;
+        Ok(format!("/hosts?{}", saved.query))
+    })
+    .await
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RemoveViewForm {
+    name: String,
+    owner: String,
+}
+
+pub(super) async fn remove_view(visit: Visit, Form(form): Form<RemoveViewForm>) -> Response {
+    act(visit, move |app, who| {
+        saved_views::remove(app, who, &form.name, Some(&form.owner))?;
         Ok("/settings".to_owned())
     })
     .await

@@ -3,6 +3,7 @@
 use super::{ROWS, Visit, refusal, show};
 use crate::api::{CveQuery, FindingQuery, HostQuery, PackageQuery, SearchQuery, given};
 use crate::app::App;
+use crate::saved_views;
 use crate::views;
 use crate::web::Span;
 use crate::web::pages::{self, CveFilter, FindingFilter, HostFilter, PackageFilter};
@@ -21,11 +22,13 @@ fn span(limit: Option<u64>, offset: Option<u64>) -> Span {
 pub(super) async fn hosts(visit: Visit, Query(query): Query<HostQuery>) -> Response {
     let span = span(query.limit, query.offset);
     let asked = query.clone();
-    let look = move |app: &App, _: &Stored<'_>| {
+    let account = visit.who.principal.clone();
+    let look = move |app: &App, stored: &Stored<'_>| {
         let (filter, sort) = (asked.filter()?, asked.sort()?);
-        app.fleet(|fleet| fleet.hosts(app, &filter, sort, span.limit, span.offset))
+        let found = app.fleet(|fleet| fleet.hosts(app, &filter, sort, span.limit, span.offset))?;
+        Ok((found, saved_views::rows(stored, &account)?))
     };
-    show(visit, look, |view, found| {
+    show(visit, look, |view, (found, saved)| {
         let filter = HostFilter {
             state: given(&query.state),
             label: given(&query.label),
@@ -37,7 +40,7 @@ pub(super) async fn hosts(visit: Visit, Query(query): Query<HostQuery>) -> Respo
             cve: given(&query.cve),
             sort: given(&query.sort),
         };
-        pages::hosts(view, &found.page, &found.by_state, filter, span)
+        pages::hosts(view, &found.page, &found.by_state, saved, filter, span)
     })
     .await
 }

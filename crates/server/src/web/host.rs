@@ -7,8 +7,9 @@ use super::{transaction, words};
 use fettle_core::finding::FindingState;
 use fettle_core::host::Labels;
 use fettle_core::inventory::Inventory;
+use fettle_core::operator::Role;
 use fettle_core::root::Root;
-use fettle_wire::api::{FindingRow, HostDetail, HostRow, Page};
+use fettle_wire::api::{FindingRow, HostDetail, HostRow, Page, SavedViewRow};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
@@ -40,11 +41,39 @@ const SHOWN: usize = 40;
 /// Packages that a host's page shows.
 const PACKAGES: usize = 400;
 
-/// Hosts. `by_state`: how many of each state pass all other filters.
+/// Saved views as links, and the form that saves the one at hand.
+fn views(view: &View<'_>, saved: &[SavedViewRow], filtered: bool) -> Markup {
+    let query = view.query();
+    html! {
+        @if !saved.is_empty() || filtered {
+            div.filters {
+                @if !saved.is_empty() {
+                    div.choice role="group" aria-label="Saved views" {
+                        span.name { "Saved views" }
+                        @for it in saved {
+                            (chip(&format!("/hosts?{}", it.query), it.query == query, html! { (it.name) @if !it.mine { " " span.quiet { "by " (it.owner) } } }))
+                        }
+                    }
+                }
+                @if filtered && !saved.iter().any(|it| it.query == query) {
+                    form.narrow action="/views" method="post" {
+                        input type="hidden" name="query" value=(query);
+                        label { "Save this view as " input name="name" required maxlength="60" size="20" autocomplete="off"; }
+                        @if view.may(Role::Operator) { label { input type="checkbox" name="shared" value="true"; " for everybody" } }
+                        button { "Save" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Hosts. `by_state`: how many of each state pass all other filters; `saved`: the views that this account sees.
 pub fn hosts(
     view: &View<'_>,
     page: &Page<HostRow>,
     by_state: &BTreeMap<String, u64>,
+    saved: &[SavedViewRow],
     filter: HostFilter<'_>,
     span: Span,
 ) -> Markup {
@@ -91,6 +120,7 @@ pub fn hosts(
                     @if filtered { a.clear href="/hosts" { "Clear" } }
                 }
             }
+            (views(view, saved, filtered))
             @if !page.items.is_empty() {
                 (table(view, &page.items, filter.sort.or(Some("name"))))
                 (view.pages(span, page.items.len(), page.total))

@@ -39,7 +39,7 @@ pub struct Span {
     pub limit: u64,
 }
 
-const PLACES: [(&str, &str); 12] = [
+const PLACES: [(&str, &str); 11] = [
     ("/", "Overview"),
     ("/hosts", "Hosts"),
     ("/packages", "Packages"),
@@ -51,7 +51,6 @@ const PLACES: [(&str, &str); 12] = [
     ("/reports", "Reports"),
     ("/feeds", "Feeds"),
     ("/ledger", "Ledger"),
-    ("/settings", "Settings"),
 ];
 
 impl View<'_> {
@@ -90,7 +89,9 @@ impl View<'_> {
                         @if let Some(user) = self.user {
                             nav aria-label="Places" {
                                 @for (at, name) in PLACES {
-                                    a href=(at) aria-current=[here(at).then_some("page")] { (name) }
+                                    @if at != "/ledger" || self.may(Role::Auditor) {
+                                        a href=(at) aria-current=[here(at).then_some("page")] { (name) }
+                                    }
                                 }
                             }
                             form.search role="search" action="/search" method="get" {
@@ -98,7 +99,7 @@ impl View<'_> {
                                 input #q type="search" name="q" value=[searched] placeholder="Search everything" autocomplete="off" spellcheck="false";
                                 kbd aria-hidden="true" { "/" }
                             }
-                            form.logout action="/logout" method="post" { span.who title=(listed(user.roles)) { (user.name) } button { "Log out" } }
+                            form.logout action="/logout" method="post" { a.who href="/settings" aria-current=[here("/settings").then_some("page")] title=(listed(user.roles)) { (user.name) } button { "Log out" } }
                         }
                     }
                     main #main tabindex="-1" {
@@ -108,7 +109,7 @@ impl View<'_> {
                                 "As of " time datetime=(words::rfc3339(self.now)) { (words::utc(self.now)) }
                                 @if self.user.is_some() { span #live hidden { } }
                             }
-                            p { "Fettle " (env!("CARGO_PKG_VERSION")) @if self.user.is_some() { " · " a href="/api/v1/openapi.json" { "API" } } }
+                            p { "Fettle " (env!("CARGO_PKG_VERSION")) @if self.user.is_some() { " · " a href="/settings" { "Settings" } " · " a href="/api/v1/openapi.json" { "API" } } }
                         }
                     }
                 }
@@ -154,6 +155,16 @@ impl View<'_> {
                 .filter_map(|(key, value)| value.map(|v| format!("{key}={}", encoded(v)))),
         );
         if parts.is_empty() { path.to_owned() } else { format!("{path}?{}", parts.join("&")) }
+    }
+
+    /// The query as it is kept of a list: without what is empty, and without which part is shown.
+    pub(crate) fn query(&self) -> String {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        let part = |part: &&str| {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            !value.is_empty() && !matches!(key, "limit" | "offset")
+        };
+        query.split('&').filter(part).collect::<Vec<_>>().join("&")
     }
 
     /// What was searched for, on the page of a search.

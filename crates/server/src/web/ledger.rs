@@ -1,6 +1,6 @@
 //! The ledger: every decision and outcome, and whether the chain holds.
 
-use super::layout::{View, command, empty, title};
+use super::layout::{View, command, empty, section, title};
 use super::words;
 use fettle_core::ledger::LedgerEntry;
 use fettle_wire::api::LedgerVerified;
@@ -11,13 +11,14 @@ const SHOWN: usize = 160;
 
 /// Entries, newest first, with the state of the chain where it was verified.
 ///
-/// `older` and `newer` are `after` values for the query of the neighbouring pages.
+/// `older` and `newer` are `after` values for the query of the neighbouring pages; `key` is what evidence is signed with.
 pub fn ledger(
     view: &View<'_>,
     entries: &[LedgerEntry],
     verified: Option<&LedgerVerified>,
     older: Option<u64>,
     newer: Option<u64>,
+    key: &str,
 ) -> Markup {
     view.page(
         "Ledger",
@@ -56,6 +57,16 @@ pub fn ledger(
             }
             p.quiet { "Verify it offline:" }
             (command("fettle audit export > ledger.jsonl\nfettle audit verify --file ledger.jsonl"))
+            (section("Evidence of a period", None, html! {
+                p { "What was decided, ordered, done and proved, in one signed archive that an auditor verifies without this server. Without dates, of the last 30 days." }
+                form.start action="/api/v1/evidence" method="get" {
+                    label { "From " input type="date" name="from"; }
+                    label { "To " input type="date" name="to"; }
+                    button.primary { "Export the evidence" }
+                }
+                p.quiet { "Signed with " span.ver { (key) } ". Give the auditor that key by another way than the archive:" }
+                (command(&format!("fettle evidence verify fettle-evidence.tar.gz --key {key}")))
+            }))
         },
     )
 }

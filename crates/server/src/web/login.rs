@@ -43,7 +43,7 @@ pub fn problem(view: &View<'_>, it: &Problem) -> Markup {
         html! {
             div.title { h1 { (heading) } p.lead { (it.message) "." } }
             p.todo { "→ " (it.hint) }
-            p.quiet { "Code " code { (it.code) } ". " a href="/" { "To the overview" } }
+            p.quiet { "Code " a href={ "/errors/" (it.code) } { code { (it.code) } } ". " a href="/" { "To the overview" } }
         },
     )
 }

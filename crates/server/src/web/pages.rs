@@ -1,6 +1,7 @@
 //! Every page, one function each. All take the [`View`](super::View) first and return a whole document.
 
 pub use super::cve::{CveFilter, cve, cves};
+pub use super::error::{error, errors};
 pub use super::feed::feeds;
 pub use super::finding::{FindingFilter, finding, findings};
 pub use super::host::{HostFilter, host, hosts};

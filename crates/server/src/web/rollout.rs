@@ -4,12 +4,11 @@ use super::layout::{View, command, empty, encoded, section, title};
 use super::mark::{self, RUN_STATES};
 use super::words::{self, StepState};
 use super::{chart, transaction};
-use fettle_core::Hold;
-use fettle_core::HostId;
 use fettle_core::operator::Role;
 use fettle_core::plan::Wave;
 use fettle_core::rollout::{Judged, Phase, RolloutEvent, Says};
 use fettle_core::transaction::Step;
+use fettle_core::{Hold, HostId, Timestamp};
 use fettle_wire::api::{Page, RolloutDetail, RolloutHost, RolloutRow, RolloutTraffic};
 use maud::{Markup, html};
 
@@ -111,7 +110,7 @@ pub fn rollout(view: &View<'_>, it: &RolloutDetail) -> Markup {
             }
             @if !it.waiting.is_empty() && row.phase != Phase::Done {
                 (section("What it waits for", None, html! {
-                    ul.waiting { @for w in &it.waiting { li { span.tag { (w.hold.code()) } " " (words::waiting(w, &name)) } } }
+                    ul.waiting { @for w in &it.waiting { li data-due=[ends(&w.hold).map(words::rfc3339)] { a.tag href={ "/errors/" (w.hold.code()) } { (w.hold.code()) } " " (words::waiting(w, &name)) } } }
                 }))
             }
             @if view.may(Role::Approver) && let Some((wave, ring, not)) = waits_for_word(it) {
@@ -362,6 +361,17 @@ fn waits_for_word(it: &RolloutDetail) -> Option<(u32, &str, &str)> {
         Hold::WaveNotApproved { wave, ring, not, .. } => Some((*wave, ring.as_str(), not.as_str())),
         _ => None,
     })
+}
+
+/// When time alone ends it, and the page is to be looked at again: nothing happens then that would be told.
+fn ends(hold: &Hold) -> Option<Timestamp> {
+    match hold {
+        Hold::WindowClosed { opens_at } => *opens_at,
+        Hold::Blackout { until, .. } | Hold::Soak { until, .. } | Hold::Bake { until, .. } => {
+            Some(*until)
+        }
+        _ => None,
+    }
 }
 
 /// Lets the next ring begin.

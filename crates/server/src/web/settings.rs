@@ -3,15 +3,20 @@
 use super::layout::{View, command, empty, encoded, section, title};
 use super::words;
 use fettle_core::operator::Role;
-use fettle_wire::api::{DeliveryRow, ReportRun, ScheduleRow};
+use fettle_wire::api::{DeliveryRow, ReportRun, SavedViewRow, ScheduleRow};
 use maud::{Markup, html};
 
 /// The page.
-pub fn settings(view: &View<'_>, schedules: &[ScheduleRow], deliveries: &[DeliveryRow]) -> Markup {
+pub fn settings(
+    view: &View<'_>,
+    schedules: &[ScheduleRow],
+    deliveries: &[DeliveryRow],
+    views: &[SavedViewRow],
+) -> Markup {
     view.page(
         "Settings",
         html! {
-            (title("Settings", html! { "Reports that the server makes by itself, and messages to webhooks that have not arrived." }))
+            (title("Settings", html! { "Reports that the server makes by itself, messages to webhooks that have not arrived, and saved views." }))
             (section("Reports on a schedule", Some(("/reports", "A report now")), html! {
                 @if schedules.is_empty() {
                     (empty("No report is made by itself.", html! { p { "To have one of each month, in the server's directory:" } (command(EXAMPLE)) }))
@@ -26,8 +31,33 @@ pub fn settings(view: &View<'_>, schedules: &[ScheduleRow], deliveries: &[Delive
                 @else { (undelivered(view, deliveries)) }
                 p.quiet { "Messages are signed; the receiver verifies them with the secret in " code { "DATA/keys/webhook.secret" } " on the server." }
             }))
+            (section("Saved views", Some(("/hosts", "Hosts")), html! {
+                @if views.is_empty() { p { "Narrow down the list of hosts, and save it there under a name." } }
+                @else { (saved(view, views)) }
+            }))
         },
     )
+}
+
+fn saved(view: &View<'_>, rows: &[SavedViewRow]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Name" } th { "Whose" } th { "Saved" } th.wide { "Query" } th { "By hand" } } }
+            tbody { @for row in rows { tr {
+                td.name { a href={ "/hosts?" (row.query) } { (row.name) } }
+                td { (row.owner) @if row.shared { div.note { "for everybody" } } }
+                td { (view.ago(row.saved_at)) }
+                td.wide { code { (row.query) } }
+                td { @if row.mine || view.may(Role::Admin) {
+                    form action="/views/remove" method="post" {
+                        input type="hidden" name="name" value=(row.name);
+                        input type="hidden" name="owner" value=(row.owner);
+                        button { "Take away" }
+                    }
+                } }
+            } } }
+        } }
+    }
 }
 
 const EXAMPLE: &str = "fettle schedule set monthly --recurrence 'FREQ=MONTHLY;BYMONTHDAY=1' --at 06:00 --time-zone Europe/Berlin --keep 24";
@@ -35,19 +65,24 @@ const EXAMPLE: &str = "fettle schedule set monthly --recurrence 'FREQ=MONTHLY;BY
 fn reports(view: &View<'_>, rows: &[ScheduleRow]) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th { "Name" } th { "When" } th { "Of" } th { "As" } th { "Where to" } th { "Last" } th { "Next" } th.wide { "What stands in the way" } @if view.may(Role::Operator) { th { span.hidden { "Make one" } } } } }
+            thead { tr { th { "Name" } th { "When, and of what" } th { "As, and where to" } th.wide { "Next, and what stands in the way" } th { "Last" } @if view.may(Role::Operator) { th { "Now" } } } }
             tbody { @for row in rows { tr {
-                td.name { (row.name) div.note { "set by " (row.set_by) " " (view.ago(row.set_at)) } }
-                td { (row.schedule.recurrence) div.note { (row.schedule.at.strftime("%H:%M")) " " (row.schedule.time_zone) } }
-                td { (row.schedule.covers) div.note { @match &row.schedule.policy { Some(policy) => { "policy " (policy) }, None => { "the whole fleet" } } } }
-                td { @for format in &row.schedule.formats { (format) " " } }
+                td.name { (row.name) div.note { "set " (view.ago(row.set_at)) } div.note { "by " (row.set_by) } }
                 td {
-                    @if let Some(directory) = &row.directory { div { code { (directory) } } @if let Some(keep) = row.schedule.keep { div.note { "the newest " (keep) } } }
-                    @if let Some(webhook) = &row.schedule.webhook { div { (webhook) } }
+                    (row.schedule.recurrence)
+                    div.note { (row.schedule.at.strftime("%H:%M")) " " (row.schedule.time_zone) ", " (row.schedule.covers) }
+                    div.note { @match &row.schedule.policy { Some(policy) => { "policy " (policy) }, None => { "the whole fleet" } } }
+                }
+                td {
+                    @for format in &row.schedule.formats { (format) " " }
+                    @if let Some(directory) = &row.directory { div.note { code { (directory) } @if let Some(keep) = row.schedule.keep { ", the newest " (keep) } } }
+                    @if let Some(webhook) = &row.schedule.webhook { div.note { (webhook) } }
+                }
+                td.wide {
+                    @match row.next_at { Some(at) => { (words::utc(at)) }, None => { span.quiet { "not within a year" } } }
+                    @for hold in row.holds.iter().filter(|hold| hold.code() != "not-due") { div { a.tag href={ "/errors/" (hold.code()) } { (hold.code()) } " " (hold) } }
                 }
                 td { @match &row.last { Some(run) => (last(view, run)), None => span.quiet { "none yet" } } }
-                td { @match row.next_at { Some(at) => { (words::utc(at)) }, None => { span.quiet { "not within a year" } } } }
-                td.wide { @for hold in &row.holds { div { span.tag { (hold.code()) } " " (hold) } } }
                 @if view.may(Role::Operator) {
                     td { form action={ "/settings/schedules/" (encoded(&row.name)) "/run" } method="post" { button { "Make one now" } } }
                 }
@@ -69,7 +104,7 @@ fn last(view: &View<'_>, run: &ReportRun) -> Markup {
 fn undelivered(view: &View<'_>, rows: &[DeliveryRow]) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th { "Message" } th { "About" } th { "To" } th { "Made" } th.n { "Tries" } th { "Next try" } th.wide { "Why not" } @if view.may(Role::Operator) { th { span.hidden { "Do" } } } } }
+            thead { tr { th { "Message" } th { "About" } th { "To" } th { "Made" } th.n { "Tries" } th { "Next try" } th.wide { "Why not" } @if view.may(Role::Operator) { th { "By hand" } } } }
             tbody { @for row in rows { tr {
                 td.name { (row.id) div.note { (row.kind) ", " (words::bytes(row.bytes)) } }
                 td { (row.subject) }

@@ -1,12 +1,14 @@
 //! A fleet that never was, as the API would tell of it: what the pages are rendered from in tests.
 
 mod approving;
+mod by_itself;
 mod lists;
 mod moving;
 mod planning;
 mod report;
 
 pub(crate) use approving::*;
+pub(crate) use by_itself::{deliveries, saved_views, schedules};
 pub(crate) use lists::*;
 pub(crate) use moving::*;
 pub(crate) use planning::*;
@@ -19,6 +21,7 @@ use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{
     Inventory, Kernel, Listener, Origin, Os, Package, Service, StaleProcess, Upgrade,
 };
+use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_core::ledger::LedgerEntry;
 use fettle_core::operator::{Operator, Role};
 use fettle_core::plan::approval::{Approval, ApprovalInput, ApprovalVerdict, Stage, judge};
@@ -403,7 +406,7 @@ fn inventory() -> Inventory {
             })
             .map(Into::into)
             .collect(),
-        languages: vec![],
+        languages: languages(),
         upgrades: order(6)
             .changes
             .into_iter()
@@ -567,6 +570,29 @@ pub(crate) fn policies() -> Vec<PolicyRow> {
         hosts: 9,
         text: text.into(),
     }]
+}
+
+/// Packages that no package of the distribution owns, as far away and as odd as they come.
+fn languages() -> Vec<LanguagePackage> {
+    let one = |ecosystem, name: &str, version: &str, location: &str| LanguagePackage {
+        ecosystem,
+        name: name.into(),
+        version: version.into(),
+        location: location.into(),
+    };
+    let deep = "/srv/shop/releases/2026-11-20T10:31:22/node_modules/@babel/core/package.json";
+    let jar = "/opt/search/lib/bundle.jar!/META-INF/maven/org.apache.logging.log4j/log4j-core/pom.properties";
+    vec![
+        one(Ecosystem::Npm, "@babel/core", "7.23.2", deep),
+        one(Ecosystem::Maven, "org.apache.logging.log4j:log4j-core", "2.14.1", jar),
+        one(
+            Ecosystem::Pypi,
+            "Jinja2",
+            "3.1.2",
+            "/opt/venv/lib/python3.11/site-packages/Jinja2-3.1.2.dist-info/METADATA",
+        ),
+        one(Ecosystem::Gem, HOSTILE, HOSTILE, HOSTILE_ATTRIBUTE),
+    ]
 }
 
 pub(crate) fn ledger() -> (Vec<LedgerEntry>, LedgerVerified) {

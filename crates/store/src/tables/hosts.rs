@@ -181,6 +181,36 @@ pub fn inventory(view: &View<'_>, id: &HostId) -> Result<Option<Inventory>, Stor
     json.map(|json| serde_json::from_slice(&json).map_err(|e| unreadable(&e))).transpose()
 }
 
+/// The digest of a host's inventory. `None`: it has not reported, or there is no such host.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn inventory_digest(view: &View<'_>, id: &HostId) -> Result<Option<Digest>, StoreError> {
+    let sql = "SELECT inventory_digest FROM hosts WHERE id = $1";
+    let found = view.one(sql, [id.as_str()], |row| Ok(row.get::<_, Option<String>>(0)?))?;
+    found.flatten().map(|text| to_digest("host", &text)).transpose()
+}
+
+/// What of an inventory says who needs what.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct NeedsBrief {
+    /// As in the inventory.
+    #[serde(default)]
+    pub dependents: Option<BTreeMap<String, Vec<String>>>,
+    /// As in the inventory.
+    #[serde(default)]
+    pub in_use: Vec<String>,
+}
+
+/// Who needs what on a host: of its inventory, without the rest of it.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn needs(view: &View<'_>, id: &HostId) -> Result<Option<NeedsBrief>, StoreError> {
+    let json = unpacked(view, id)?;
+    json.map(|json| serde_json::from_slice(&json).map_err(|e| unreadable(&e))).transpose()
+}
+
 /// A package of an inventory, as an index of the fleet needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct PackageBrief<'a> {

@@ -156,7 +156,7 @@ proptest! {
         let since = at("2026-03-01T00:00:00Z");
         let (mut now, mut state, mut counted) = (since, State::default(), 0);
         for seconds in looks {
-            now = now + jiff::SignedDuration::from_secs(seconds);
+            now += jiff::SignedDuration::from_secs(seconds);
             if let Step::Make { due, missed } = decide(&it, since, &state, None, now) {
                 prop_assert!(due <= now);
                 counted += u64::from(missed) + 1;

@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const QUIET_MS = 400; // several changes at once are one
-  const SLOWEST_MS = 15000; // relative times move even when nothing happens
+  const SLOWEST_MS = 5000; // relative times move even when nothing happens
   const $ = (selector, root = document) => root.querySelector(selector);
   let timer = 0, fetching = false, again = false;
 
@@ -79,12 +79,23 @@
   document.addEventListener("visibilitychange", () => { if (!document.hidden && again) later(); });
   document.addEventListener("focusout", () => { if (again) later(); });
 
-  if ("EventSource" in window) {
-    const events = new EventSource("/events");
+  // A page that was left is kept for the way back, with its connection: six of them, and the browser opens no other.
+  let events = null;
+  const listen = () => {
+    if (events || !("EventSource" in window)) return;
+    events = new EventSource("/events");
     events.onopen = () => tell("on", "live");
     events.onerror = () => tell("off", "not connected");
     events.onmessage = later;
     for (const kind of ["change", "host", "rollout", "policy", "plan", "feed", "cycle", "emergency", "operator", "recall", "report", "delivery"]) events.addEventListener(kind, later);
-  }
-  setInterval(tick, SLOWEST_MS);
+  };
+  window.addEventListener("pagehide", () => { if (events) events.close(); events = null; });
+  window.addEventListener("pageshow", (event) => { listen(); if (event.persisted) later(); });
+  listen();
+  // What ends by time alone is told by nobody.
+  const pass = () => {
+    const passed = [...document.querySelectorAll("[data-due]")].some((e) => Date.parse(e.dataset.due) < Date.now());
+    if (passed) later();
+  };
+  setInterval(() => { tick(); pass(); }, SLOWEST_MS);
 })();
