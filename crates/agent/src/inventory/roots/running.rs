@@ -1,7 +1,7 @@
 //! Processes that have another root than this host's, and whose that is.
 
 use super::Candidate;
-use super::tree::identity;
+use super::tree::{Identity, identity};
 use crate::inventory::processes;
 use fettle_core::root::RootKind;
 use std::collections::BTreeMap;
@@ -37,9 +37,9 @@ struct Keeper {
 /// Says of each candidate whether it runs, and adds those that are known by their processes alone.
 pub(super) fn join(candidates: &mut Vec<Candidate>, gaps: &mut Vec<String>) {
     let Some(own) = identity(Path::new("/")) else { return };
-    let mut nobodys: BTreeMap<(u32, u32, u64), u32> = BTreeMap::new();
+    let mut nobodys: BTreeMap<Identity, u32> = BTreeMap::new();
     let booted = boot_time();
-    let mut found: BTreeMap<Keeper, (Processes, Option<(u32, u32, u64)>)> = BTreeMap::new();
+    let mut found: BTreeMap<Keeper, (Processes, Option<Identity>)> = BTreeMap::new();
     for pid in processes::all() {
         let root = identity(Path::new(&format!("/proc/{pid}/root/")));
         if root.is_none_or(|root| root == own) {

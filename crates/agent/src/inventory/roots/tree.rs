@@ -8,7 +8,6 @@ use rustix::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -219,8 +218,7 @@ fn entries(there: &OwnedFd) -> io::Result<Vec<String>> {
     let opened = rustix::fs::open(own_link(there).as_str(), how, Mode::empty())?;
     let mut names = Vec::new();
     for entry in Dir::new(opened)?.take(MOST_NAMES) {
-        let name = CString::from(entry?.file_name().to_owned());
-        if let Ok(name) = name.into_string()
+        if let Ok(name) = entry?.file_name().to_owned().into_string()
             && !matches!(name.as_str(), "." | "..")
         {
             names.push(name);
@@ -236,8 +234,11 @@ fn file_system(mountinfo: &str, mount: u64) -> Option<&str> {
     line.split_once(" - ")?.1.split(' ').next()
 }
 
-/// Device and inode of the root that a process has, as the kernel knows them without asking whoever serves it.
-pub(super) fn identity(path: &Path) -> Option<(u32, u32, u64)> {
+/// Device (major, minor) and inode.
+pub(super) type Identity = (u32, u32, u64);
+
+/// Which directory the root is that a process has, as the kernel knows them without asking whoever serves it.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
     let how = AtFlags::STATX_DONT_SYNC;
     let stat = rustix::fs::statx(rustix::fs::CWD, path, how, StatxFlags::INO).ok()?;
     Some((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
@@ -245,7 +246,7 @@ pub(super) fn identity(path: &Path) -> Option<(u32, u32, u64)> {
 
 /// When it last changed, in seconds since 1970.
 pub(super) fn changed(file: &File) -> i64 {
-    rustix::fs::fstat(file.as_fd()).map_or(0, |stat| stat.st_ctime as i64)
+    rustix::fs::fstat(file.as_fd()).map_or(0, |stat| stat.st_ctime)
 }
 
 #[cfg(test)]
