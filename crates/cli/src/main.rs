@@ -10,6 +10,7 @@ mod documents;
 mod evidence;
 mod feed;
 mod keep;
+mod key;
 mod manual;
 mod output;
 mod planning;

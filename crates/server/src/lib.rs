@@ -37,6 +37,7 @@ mod listener;
 mod metrics;
 mod options;
 mod plain;
+mod plan_keys;
 mod policies;
 mod recalls;
 mod reports;

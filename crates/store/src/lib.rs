@@ -19,6 +19,7 @@ pub use examine::{Examined, examine, look_at};
 pub use store::{Store, StoreOptions};
 pub use tables::{
     approvals, assignments, barred, cycles, emergencies, feed_sources, feeds, findings, hosts,
-    ledger, operators, plans, policies, recalls, rollouts, settings, tests, tokens, transactions,
+    ledger, operators, plan_keys, plans, policies, recalls, rollouts, settings, tests, tokens,
+    transactions,
 };
 pub use view::{Tx, View};

@@ -7,5 +7,6 @@ pub mod agent;
 pub mod api;
 pub mod bundle;
 pub mod evidence;
+pub mod plan_key;
 pub mod sign;
 pub mod token;

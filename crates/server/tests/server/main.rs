@@ -16,6 +16,7 @@ mod gates;
 mod http;
 mod lists;
 mod operations;
+mod plan_keys;
 mod planning;
 mod policies;
 mod recalls;
