@@ -33,7 +33,7 @@ pub(crate) fn command() -> Command {
         .subcommands(looking())
 }
 
-fn with_a_server() -> [Command; 4] {
+fn with_a_server() -> [Command; 5] {
     [
         Command::new("enroll").about("Join a fleet").args([
             option("server", "URL", "Where agents reach the server: https://NAME:8441").required(true),
@@ -45,9 +45,22 @@ fn with_a_server() -> [Command; 4] {
         Command::new("testbed")
             .about("Be a worker: build twins of other hosts and test changes on them, where ordered to")
             .arg(place("what", "on|off|status", "Begin, stop, or say").value_parser(["on", "off", "status"])),
+        Command::new("keys")
+            .about("Whose signatures under plans this host asks for")
+            .subcommand_required(true)
+            .subcommands([
+                Command::new("show").about("The keys, how many of them must sign, and where they are from"),
+                Command::new("pin")
+                    .about("Ask for the keys of a set from now on, whatever the server says")
+                    .arg(place("file", "FILE", "The signed set").required(true)),
+                Command::new("forget").about("Ask for none until the server names a set"),
+            ]),
         Command::new("check-order")
             .about("Say whether a signed assignment would be obeyed, and why not")
-            .arg(place("file", "FILE", "The assignment").required(true)),
+            .args([
+                place("file", "FILE", "The assignment").required(true),
+                option("proof", "FILE", "What came with it to show that operators signed its plan"),
+            ]),
     ]
 }
 

@@ -20,6 +20,7 @@ macro_rules! err {
 mod doctor;
 mod enroll;
 mod feeds;
+mod keys;
 mod local;
 mod plan;
 mod print;
@@ -42,7 +43,10 @@ fettle-agent: the host side of Fettle
                             join a fleet
     run                     check in and obey, until stopped (the systemd unit runs this)
     testbed on|off|status   be a worker: build twins of other hosts and test changes on them, where ordered to
-    check-order FILE        say whether a signed assignment would be obeyed, and why not
+    keys show | keys pin FILE | keys forget
+                            whose signatures under plans are asked for; pin: ask for those of FILE from now on
+    check-order FILE [--proof FILE]
+                            say whether a signed assignment would be obeyed, and why not
 
   on this host alone
     scan [--feeds DIR] [--status FILE | --sbom FILE] [--release NAME] [-o json|sarif|cyclonedx]
@@ -192,6 +196,7 @@ fn run(mut words: Words) -> Result<(), Problem> {
         }
         "enroll" => enroll::run(&settings, words),
         "run" => words.nothing_more().and_then(|()| crate::daemon::run(&settings)),
+        "keys" => keys::run(&settings, words),
         "check-order" => enroll::check_order(&settings, words),
         "inventory" => scan::inventory(&settings, words),
         "scan" => scan::run(&settings, words),

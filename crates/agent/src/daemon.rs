@@ -13,10 +13,12 @@ mod worker;
 use crate::identity::{self, Identity};
 use crate::link::{Link, LinkError};
 use crate::orders;
+use crate::plan_keys;
 use crate::settings::Settings;
 use fettle_core::assignment::Order;
 use fettle_core::{Problem, ProblemKind, Timestamp};
-use fettle_wire::agent::{CheckInReply, Renew, Renewed};
+use fettle_wire::agent::{CheckInReply, RefusedOrder, Renew, Renewed};
+use fettle_wire::plan_key::{PlanProof, SignedKeySet};
 use fettle_wire::sign::SignedAssignment;
 use ring::rand::SecureRandom as _;
 use serde::Serialize;
@@ -46,6 +48,10 @@ struct CheckInText<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     measured: Vec<fettle_wire::agent::MeasuredReport>,
     clock: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_keys: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'a RefusedOrder>,
 }
 
 /// Runs until SIGTERM or SIGINT. A transaction under way is left to its own unit and journal; the next start
@@ -125,6 +131,8 @@ struct Agent<'s> {
     takes_packed: bool,
     /// Refusals already said, so that the log holds each once.
     said: Option<String>,
+    /// The order that is not carried out as it stands.
+    refused: Option<RefusedOrder>,
 }
 
 impl<'s> Agent<'s> {
@@ -137,7 +145,7 @@ impl<'s> Agent<'s> {
         let measured = measured::Measured::new(settings);
         let inventory = inventory::Watch::new(settings);
         let session = session().map_err(|e| LinkError::Identity(e).problem())?;
-        let (takes_packed, said) = (false, None);
+        let (takes_packed, said, refused) = (false, None, None);
         Ok(Self {
             settings,
             identity,
@@ -151,6 +159,7 @@ impl<'s> Agent<'s> {
             session,
             takes_packed,
             said,
+            refused,
         })
     }
 
@@ -212,10 +221,12 @@ impl<'s> Agent<'s> {
         if reply.renew {
             self.renew().await?;
         }
+        self.learn(&reply.plan_keys);
         self.asked.take(&reply.asks);
         self.measured.take(&reply.watches);
-        if let Some(signed) = &reply.assignment {
-            self.obey(signed);
+        match &reply.assignment {
+            Some(signed) => self.obey(signed, reply.plan_proof.as_ref()),
+            None => self.refused = None,
         }
         if !self.worker.is_busy() {
             self.asked.run();
@@ -239,6 +250,11 @@ impl<'s> Agent<'s> {
             ran: self.asked.reports(),
             measured: self.measured.reports(),
             clock: measured::clock(),
+            // Where they cannot be read, nothing new is learnt, and no order to apply is obeyed.
+            plan_keys: plan_keys::read(self.settings)
+                .ok()
+                .map(|it| it.map_or(0, |it| it.keys.version)),
+            refused: self.refused.as_ref(),
         };
         const CALL: &str = "/agent/v1/checkin";
         match inventory.is_some() && self.takes_packed {
@@ -261,17 +277,56 @@ impl<'s> Agent<'s> {
         Ok(())
     }
 
-    fn obey(&mut self, signed: &SignedAssignment) {
+    /// Takes over the plan keys that follow those it knows.
+    fn learn(&mut self, sets: &[SignedKeySet]) {
+        if sets.is_empty() {
+            return;
+        }
+        let Ok(known) = plan_keys::read(self.settings) else { return };
+        let (learnt, followed) = plan_keys::learn(known.as_ref(), sets);
+        if let Some(pinned) = learnt {
+            match plan_keys::pin(self.settings, &pinned) {
+                Ok(()) => eprintln!(
+                    "<5>plan keys of version {}: {} must have signed a plan",
+                    pinned.keys.version,
+                    pinned.keys.label()
+                ),
+                Err(error) => self.say(&format!("the plan keys cannot be written: {error}")),
+            }
+        }
+        if let Err(error) = followed {
+            self.say(&format!("the server's plan keys are not followed: {error}"));
+        }
+    }
+
+    fn judge(
+        &self,
+        signed: &SignedAssignment,
+        proof: Option<&PlanProof>,
+    ) -> Result<orders::Accepted, String> {
+        let ledger = orders::read_ledger(self.settings)
+            .map_err(|e| format!("the ledger cannot be read: {e}"))?;
+        let pinned = plan_keys::read(self.settings)
+            .map_err(|e| format!("the plan keys cannot be read, so nobody is obeyed: {e}"))?;
+        let by = orders::Signed {
+            keys: pinned.as_ref().map(|it| &it.keys),
+            proof,
+            stopped: self.settings.stop_path().exists(),
+        };
+        let Identity { host, assignment_key, .. } = &self.identity;
+        orders::judge(signed, host, assignment_key, by, ledger, Timestamp::now())
+            .map_err(|e| e.to_string())
+    }
+
+    fn obey(&mut self, signed: &SignedAssignment, proof: Option<&PlanProof>) {
         if self.worker.is_busy() {
             return;
         }
-        let judged = orders::read_ledger(self.settings)
-            .map_err(|e| format!("the ledger cannot be read: {e}"))
-            .and_then(|ledger| {
-                let key = &self.identity.assignment_key;
-                orders::judge(signed, &self.identity.host, key, ledger, Timestamp::now())
-                    .map_err(|e| e.to_string())
-            });
+        let judged = self.judge(signed, proof);
+        self.refused = judged.as_ref().err().and_then(|why| {
+            let assignment = signed.open(&self.identity.assignment_key).ok()?.id;
+            Some(RefusedOrder { assignment, why: why.clone() })
+        });
         match judged {
             // What is wanted instead of a test that is under way comes again when that has ended.
             Ok(accepted) if !self.twins.give_way(&accepted.assignment) => {}

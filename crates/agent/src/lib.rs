@@ -17,6 +17,7 @@ pub mod notify;
 pub mod orders;
 pub mod overlay;
 pub mod packages;
+pub mod plan_keys;
 pub mod preimage;
 pub mod probe;
 pub mod settings;

@@ -2,8 +2,9 @@
 
 use crate::durable;
 use crate::settings::Settings;
-use fettle_core::assignment::Assignment;
+use fettle_core::assignment::{Assignment, Order};
 use fettle_core::{Digest, HostId, Timestamp};
+use fettle_wire::plan_key::{self, KeySet, NotSigned, PlanProof};
 use fettle_wire::sign::{NotBelieved, SignedAssignment};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,12 @@ pub enum Disobeyed {
     /// No more.
     #[error("it expired at {0}")]
     Expired(Timestamp),
+    /// Root on the host has said so.
+    #[error("there is a file STOP in /etc/fettle: nothing is started here while it is there")]
+    Stopped,
+    /// Operators have not signed the plan that it carries out.
+    #[error("{0}")]
+    NotSigned(#[from] NotSigned),
     /// Signed in the future by this host's clock.
     #[error("it was signed at {issued}, {now} by this host's clock: set the clock right")]
     Clock {
@@ -85,7 +92,21 @@ pub struct Accepted {
     pub ledger: Ledger,
 }
 
+/// Who is believed beside the server, and what came for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Signed<'a> {
+    /// Whose signatures an order to apply needs. `None`: the server's alone.
+    pub keys: Option<&'a KeySet>,
+    /// What came with the order.
+    pub proof: Option<&'a PlanProof>,
+    /// Root on the host has said stop.
+    pub stopped: bool,
+}
+
 /// Judges an assignment. Pure: the ledger, the clock and who we are, are handed in.
+///
+/// An order to apply starts something, so it needs operators' signatures where keys are pinned. To take back, to have
+/// less of the traffic, or to try something on a twin needs none: stopping must stay cheap.
 ///
 /// # Errors
 /// [`Disobeyed`].
@@ -93,6 +114,7 @@ pub fn judge(
     signed: &SignedAssignment,
     host: &HostId,
     key: &str,
+    by: Signed<'_>,
     ledger: Ledger,
     now: Timestamp,
 ) -> Result<Accepted, Disobeyed> {
@@ -122,9 +144,15 @@ pub fn judge(
         return Err(Disobeyed::Early(assignment.not_before));
     }
     // An undo is the way out of trouble: it may come late, but it is bound to host and generation like any order.
-    let is_undo = matches!(assignment.order, fettle_core::assignment::Order::Undo { .. });
+    let is_undo = matches!(assignment.order, Order::Undo { .. });
     if assignment.expires_at <= now && !is_undo {
         return Err(Disobeyed::Expired(assignment.expires_at));
+    }
+    if by.stopped && matches!(assignment.order, Order::Apply(_) | Order::Test(_)) {
+        return Err(Disobeyed::Stopped);
+    }
+    if let (Order::Apply(_), Some(keys)) = (&assignment.order, by.keys) {
+        plan_key::judge(keys, &assignment, signed.order_digest()?, by.proof, now)?;
     }
     Ok(Accepted { assignment, again, ledger: Ledger { generation: given, content: Some(content) } })
 }
@@ -153,7 +181,7 @@ pub fn write_ledger(settings: &Settings, ledger: Ledger) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fettle_core::assignment::{ApplyOrder, Order};
+    use fettle_core::assignment::ApplyOrder;
     use fettle_wire::sign::Signer;
 
     fn at(second: i64) -> Timestamp {
@@ -185,8 +213,9 @@ mod tests {
         let signer = signer();
         let key = signer.public_key();
         let host = HostId::new("h-1");
-        let judge =
-            |a: &Assignment, l: Ledger, now: Timestamp| judge(&signer.sign(a), &host, &key, l, now);
+        let judge = |a: &Assignment, l: Ledger, now: Timestamp| {
+            judge(&signer.sign(a), &host, &key, Signed::default(), l, now)
+        };
         let good = order(3);
         assert!(!judge(&good, ledger(2, None), at(10)).unwrap().again);
         assert!(judge(&good, ledger(3, Some(&good)), at(10)).unwrap().again);
@@ -227,14 +256,27 @@ mod tests {
         let undo = Order::Undo { assignment: "ro-1/h-1/2".into(), reason: "test".into() };
         let signed = signer.sign(&Assignment { order: undo, ..order(3) });
         let key = signer.public_key();
-        assert!(judge(&signed, &"h-1".into(), &key, ledger(2, None), at(9999)).is_ok());
-        assert!(judge(&signed, &"h-2".into(), &key, ledger(2, None), at(9999)).is_err());
+        assert!(
+            judge(&signed, &"h-1".into(), &key, Signed::default(), ledger(2, None), at(9999))
+                .is_ok()
+        );
+        assert!(
+            judge(&signed, &"h-2".into(), &key, Signed::default(), ledger(2, None), at(9999))
+                .is_err()
+        );
     }
 
     #[test]
     fn an_assignment_signed_by_another_key_is_not_believed() {
         let signed = signer().sign(&order(3));
-        let judged = judge(&signed, &"h-1".into(), &signer().public_key(), ledger(0, None), at(10));
+        let judged = judge(
+            &signed,
+            &"h-1".into(),
+            &signer().public_key(),
+            Signed::default(),
+            ledger(0, None),
+            at(10),
+        );
         assert_eq!(judged, Err(Disobeyed::NotBelieved(NotBelieved::Signature)));
     }
 }

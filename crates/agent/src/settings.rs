@@ -43,6 +43,14 @@ impl Settings {
     pub fn ledger_path(&self) -> PathBuf {
         self.state_dir.join("ledger")
     }
+    /// While it is there, nothing is started on the host, whoever orders it.
+    pub fn stop_path(&self) -> PathBuf {
+        self.config_dir.join("STOP")
+    }
+    /// Whose signatures under plans are asked for.
+    pub fn plan_keys_path(&self) -> PathBuf {
+        self.state_dir.join("plan-keys")
+    }
     /// There, the host is a worker: it builds twins and tests changes on them.
     pub fn testbed_config(&self) -> PathBuf {
         self.config_dir.join("testbed")

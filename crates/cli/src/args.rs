@@ -2,6 +2,7 @@
 
 pub(crate) mod evidence;
 pub(crate) mod feed;
+pub(crate) mod key;
 pub(crate) mod planning;
 pub(crate) mod report;
 mod rollouts;
@@ -135,6 +136,9 @@ pub(crate) enum Command {
     /// Who may do what here.
     #[command(subcommand)]
     Operator(Operator),
+    /// Plan keys: what operators sign plans with, and hosts ask for.
+    #[command(subcommand)]
+    Key(key::Key),
     /// One-time tokens with which hosts join.
     #[command(subcommand)]
     Token(Token),

@@ -7,8 +7,8 @@ use crate::args::{
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
 use crate::{
-    access, evidence, exposure, feed, planning, policy, policy_check, recall, report, schedule,
-    show, testbed, views, watch, window,
+    access, evidence, exposure, feed, key, planning, policy, policy_check, recall, report,
+    schedule, show, testbed, views, watch, window,
 };
 use clap::CommandFactory as _;
 use fettle_core::host::{Labels, parse_label};
@@ -139,6 +139,10 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Plan(Plan::Approve { number, digest, comment }) => {
             access::approve(&ask, *number, digest.as_deref(), comment)
         }
+        Command::Plan(Plan::Sign { number, key, digest, valid }) => {
+            key::sign_plan(&ask, *number, key, digest.as_deref(), valid)
+        }
+        Command::Key(it) => key::run(&ask, it),
         Command::Plan(Plan::Withdraw { number }) => access::withdraw(&ask, *number),
         Command::Operator(Operator::Add { name, role, expires }) => {
             access::add(&ask, name, role, expires.as_deref())

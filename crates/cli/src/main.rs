@@ -11,6 +11,7 @@ mod evidence;
 mod exposure;
 mod feed;
 mod keep;
+mod key;
 mod manual;
 mod output;
 mod planning;

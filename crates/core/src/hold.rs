@@ -238,6 +238,18 @@ pub enum Hold {
         /// Approvals needed.
         needed: u32,
     },
+    /// Hosts ask for operators' signatures, and the plan does not have enough of them.
+    NotSigned {
+        /// Signatures that hold.
+        given: u32,
+        /// Signatures needed.
+        needed: u32,
+    },
+    /// The host does not carry out what the server ordered.
+    OrderRefused {
+        /// Why, in the host's words.
+        why: String,
+    },
     /// Ring 0: works of the plan (changes on a cohort) have no good test on a twin. No data never passes.
     NotTested {
         /// How many.
@@ -410,6 +422,8 @@ impl Hold {
             Self::GateFailed { .. } => "gate-failed",
             Self::TooManyFailures { .. } => "too-many-failures",
             Self::NotApproved { .. } => "not-approved",
+            Self::NotSigned { .. } => "not-signed",
+            Self::OrderRefused { .. } => "order-refused",
             Self::NotTested { .. } => "not-tested",
             Self::TestFailed { .. } => "test-failed",
             Self::Paused { .. } => "paused",
@@ -555,6 +569,10 @@ impl fmt::Display for Hold {
                 write!(f, "{failed} hosts failed or fell silent, {allowed} are allowed")
             }
             Self::NotApproved { given, needed } => write!(f, "{given} of {needed} approvals given"),
+            Self::NotSigned { given, needed } => {
+                write!(f, "{given} of {needed} operators' signatures given")
+            }
+            Self::OrderRefused { why } => write!(f, "the host refuses the order: {why}"),
             Self::NotTested { cohorts, of, first } => {
                 write!(f, "{cohorts} of {of} cohorts have no good test on a twin: {first}")
             }

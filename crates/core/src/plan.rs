@@ -3,7 +3,7 @@
 use crate::assignment::{ApplyOrder, PackageChange};
 use crate::policy::GateRule;
 use crate::testbed::TestbedRule;
-use crate::{Digest, HostId, Shared, Timestamp};
+use crate::{Digest, HostId, Shared, Timestamp, later};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -18,6 +18,7 @@ mod held;
 mod host;
 mod make;
 mod order;
+mod order_tree;
 mod parts;
 mod report;
 mod restarts;
@@ -33,6 +34,7 @@ pub use difference::{Brings, PackageMove, PlanDiff, ReasonMove, SomeHosts, WaveM
 pub use document::SCHEMA;
 pub use held::{Held, HeldHosts, HeldOn, NotDone};
 pub use make::{Barred, PlanInput, ROLE, make};
+pub use order_tree::{OrderProof, OrderTree, leaf};
 pub use report::{
     BudgetHit, CohortLine, Deadlines, Fixed, GroupHit, HeldLine, NeededBy, Needs, PlanReport,
     ReportInput, Restarted, ShortOfSpace, Space, WaveLine, report,
@@ -199,6 +201,17 @@ impl Plan {
     /// Stands for everything in the plan.
     pub fn digest(&self) -> Digest {
         Digest::of_json(self)
+    }
+    /// When each wave may begin at the earliest, if the first begins then: before each lie the bakes and soaks of those
+    /// before it.
+    pub fn earliest(&self, begin: Timestamp) -> Vec<Timestamp> {
+        let mut at = begin;
+        let mut one = |wave: &Wave| {
+            let rests = wave.gate.bake_seconds.saturating_add(wave.soak_seconds);
+            let next = later(at, rests);
+            std::mem::replace(&mut at, next)
+        };
+        self.waves.iter().map(&mut one).collect()
     }
     /// Each work once, with the number of hosts on which it is done; in the order of their first hosts.
     pub fn works(&self) -> Vec<(&Arc<Work>, u32)> {

@@ -7,6 +7,7 @@ mod evidence;
 mod feeds;
 mod fleet;
 mod operators;
+mod plan_keys;
 mod planning;
 mod plans;
 mod policies;
@@ -121,6 +122,9 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(plans::diff)),
         (Approver, routes!(approvals::approve)),
         (Approver, routes!(approvals::withdraw)),
+        (Approver, routes!(plan_keys::sign)),
+        (Viewer, routes!(plan_keys::show)),
+        (Admin, routes!(plan_keys::publish)),
         (Viewer, routes!(testbed::of_plan)),
         (Operator, routes!(testbed::run)),
         (Viewer, routes!(testbed::list)),

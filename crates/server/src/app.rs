@@ -14,6 +14,7 @@ use fettle_core::host::Host;
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
 use fettle_store::Store;
 use fettle_vuln::exposure::Catalogue;
+use fettle_wire::agent::RefusedOrder;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,10 @@ pub(crate) struct App {
     pub(crate) read: crate::views::reach::Read,
     /// What evaluators found for gates.
     pub(crate) gates: Found,
+    /// What hosts are shown of plans is cut from these.
+    pub(crate) trees: crate::plan_keys::Trees,
+    /// The orders that hosts do not carry out.
+    pub(crate) refused: Mutex<HashMap<HostId, RefusedOrder>>,
     /// Tries to log in.
     pub(crate) tries: Tries,
     /// Refusals that are written down.
@@ -165,6 +170,11 @@ impl Presence<'_> {
 }
 
 impl App {
+    /// The orders that hosts do not carry out, as they last said.
+    pub(crate) fn refused(&self) -> MutexGuard<'_, HashMap<HostId, RefusedOrder>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn new(
         options: ServerOptions,
         store: Store,
@@ -183,6 +193,8 @@ impl App {
             rollouts: Known::default(),
             read: crate::views::reach::Read::default(),
             gates: Found::default(),
+            trees: crate::plan_keys::Trees::default(),
+            refused: Mutex::default(),
             tries: Tries::new(20),
             refusals: Tries::new(120),
             revoked: watch::Sender::new(0),

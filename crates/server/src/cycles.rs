@@ -6,6 +6,7 @@
 use crate::api::{keep_plan, plan_by, start_in, told_plan};
 use crate::app::{App, now};
 use crate::fleet::Owed;
+use crate::plan_keys;
 use crate::policies::Policies;
 use crate::rollouts;
 use crate::views;
@@ -201,14 +202,18 @@ fn under_way(app: &App, view: &View<'_>, policy: &str) -> Result<Option<RolloutI
 
 /// How a plan that the server made stands.
 pub(crate) fn plan_standing(view: &View<'_>, plan: u64) -> Result<PlanStanding, Problem> {
-    let verdict = views::plan_line(view, plan)?.approvals;
+    let detail = views::plan_line(view, plan)?;
+    let (verdict, signing) = (detail.approvals, detail.signing);
     Ok(match verdict.stage {
         Stage::Started { .. } => match stored::of_plan(view, plan)? {
             Some(rollout) => PlanStanding::Started(rollout),
             None => PlanStanding::Lacking(Hold::NoData { what: format!("rollout of plan {plan}") }),
         },
         Stage::Superseded => PlanStanding::Overtaken,
-        Stage::Open => verdict.hold().map_or(PlanStanding::Approved, PlanStanding::Lacking),
+        Stage::Open => verdict
+            .hold()
+            .or_else(|| plan_keys::hold(signing.as_ref()))
+            .map_or(PlanStanding::Approved, PlanStanding::Lacking),
     })
 }
 

@@ -40,6 +40,7 @@ mod metrics;
 mod options;
 pub mod pdf;
 mod plain;
+mod plan_keys;
 mod policies;
 mod recalls;
 mod reports;

@@ -170,11 +170,13 @@ pub(crate) fn plan_line(view: &View<'_>, number: u64) -> Result<PlanDetail, Prob
     let started = plans::started_at(view, number)?;
     let stage = Stage::of(&plan, plans::current(view, &plan.policy)?, started);
     let approvals = judged(view, &plan, stage, now())?;
+    let digest = plan.digest();
     Ok(PlanDetail {
         number,
-        digest: plan.digest(),
+        digest,
         made_by,
         approvals,
+        signing: crate::plan_keys::standing(view, number, digest, now())?,
         plan,
         report: None,
         tests: None,

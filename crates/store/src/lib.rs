@@ -19,7 +19,7 @@ pub use examine::{Examined, examine, look_at};
 pub use store::{Store, StoreOptions};
 pub use tables::{
     approvals, assignments, barred, cycles, deliveries, emergencies, feed_sources, feeds, findings,
-    hosts, ledger, operators, plans, policies, recalls, report_schedules, rollouts, saved_views,
-    settings, tests, tokens, transactions,
+    hosts, ledger, operators, plan_keys, plans, policies, recalls, report_schedules, rollouts,
+    saved_views, settings, tests, tokens, transactions,
 };
 pub use view::{Tx, View};

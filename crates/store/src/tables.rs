@@ -12,6 +12,7 @@ pub mod findings;
 pub mod hosts;
 pub mod ledger;
 pub mod operators;
+pub mod plan_keys;
 pub mod plans;
 pub mod policies;
 pub mod recalls;

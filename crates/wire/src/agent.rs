@@ -10,6 +10,7 @@
 //!
 //! Errors are [`fettle_core::Problem`] as JSON with a 4xx or 5xx status.
 
+use crate::plan_key::{PlanProof, SignedKeySet};
 use crate::sign::SignedAssignment;
 use fettle_core::{
     AssignmentId, Digest, Hold, HostId, Timestamp, TransactionId,
@@ -82,6 +83,21 @@ pub struct CheckIn {
     /// What the host's clock says, in milliseconds since 1970: by it the times of `measured` are told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<i64>,
+    /// Version of the plan keys that the host asks for; 0: it knows none. An older agent asks for none, and does not say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_keys: Option<u64>,
+    /// The assignment that it does not carry out as it stands, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedOrder>,
+}
+
+/// An assignment that a host does not carry out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedOrder {
+    /// Which.
+    pub assignment: AssignmentId,
+    /// Why.
+    pub why: String,
 }
 
 /// What a host found when it asked itself something again and again.
@@ -158,6 +174,12 @@ pub struct CheckInReply {
     /// What the host is to measure, for gates that compare before and after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watches: Vec<Watch>,
+    /// The sets of plan keys that follow the one the host knows, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan_keys: Vec<SignedKeySet>,
+    /// Shows that operators signed the plan of the assignment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_proof: Option<PlanProof>,
 }
 
 /// Right before a host is changed: does the grant still stand?

@@ -19,6 +19,8 @@
 //! | `POST /plans` [`MakePlan`], `GET /plans/{number}` | [`PlanDetail`] |
 //! | `GET /plans/{number}/diff/{to}` | [`PlanDiff`](fettle_core::plan::PlanDiff) |
 //! | `POST /plans/{number}/approvals` [`ApprovePlan`], `DELETE` one's own | [`PlanDetail`], nothing |
+//! | `GET /plan-keys`, `POST` a [`SignedKeySet`](crate::plan_key::SignedKeySet) | [`PlanKeys`], nothing |
+//! | `POST /plans/{number}/signatures` [`SignedPlan`](crate::plan_key::SignedPlan) | [`PlanDetail`] |
 //! | `GET /plans/{number}/tests`, `POST` [`RunTests`] | [`PlanTests`] |
 //! | `GET /tests?plan=&limit=`, `GET /tests/{number}` | [`Page`] of [`TestRow`], [`TestRow`] |
 //! | `POST /rollouts` [`StartRollout`], `GET /rollouts`, `GET /rollouts/{id}` | [`RolloutRow`], [`RolloutDetail`] |
@@ -79,7 +81,10 @@ pub use feeds::{BundleKeys, FeedHeldRow, FeedRow, FeedSourceRow, SetFeedSource, 
 pub use operator::{
     AddOperator, LedgerVerified, MakeToken, OperatorAdded, OperatorRow, RenewOperator, TokenMade,
 };
-pub use plan::{ApprovePlan, MakePlan, PlanDetail, PlanTests, RunTests, TestRow};
+pub use plan::{
+    ApprovePlan, MakePlan, PlanDetail, PlanKeys, PlanSignatureRow, PlanSigning, PlanTests,
+    RunTests, TestRow,
+};
 pub use planning::{CallRow, CycleRow, DeclareEmergency, Emergencies, EmergencyPlanRow};
 pub use recall::{MakeRecall, RecallDetail, RecallRow, RecalledHost, RecalledRollout};
 pub use report::{DeliveryRow, EvidenceKey, Report, ReportRun, ScheduleRow};

@@ -8,5 +8,6 @@ pub mod api;
 pub mod bundle;
 pub mod errors;
 pub mod evidence;
+pub mod plan_key;
 pub mod sign;
 pub mod token;

@@ -209,6 +209,8 @@ fn every_message_is_what_its_golden_file_says() {
             ran: vec![],
             measured: vec![],
             clock: None,
+            plan_keys: None,
+            refused: None,
         },
     );
     golden("ran-well", &ran(Came::Well));
@@ -227,6 +229,8 @@ fn every_message_is_what_its_golden_file_says() {
             epoch: Some("00112233445566778899aabbccddeeff".into()),
             asks: vec![],
             watches: vec![],
+            plan_keys: vec![],
+            plan_proof: None,
         },
     );
     let samples = vec![(41, 1_795_000_000_000, Some(12_500)), (42, 1_795_000_010_000, None)];
@@ -322,6 +326,8 @@ fn unknown_fields_of_a_later_version_are_ignored() {
         ran: vec![],
         measured: vec![],
         clock: None,
+        plan_keys: None,
+        refused: None,
     })
     .unwrap();
     value["mood"] = "good".into();

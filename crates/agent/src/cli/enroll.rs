@@ -4,9 +4,11 @@ use super::{Words, need_root, usage};
 use crate::identity::{self, Identity};
 use crate::link::{Link, LinkError};
 use crate::orders;
+use crate::plan_keys;
 use crate::settings::Settings;
 use fettle_core::{Problem, ProblemKind, Timestamp};
 use fettle_wire::agent::{Enroll, Enrolled};
+use fettle_wire::plan_key::PlanProof;
 use fettle_wire::token::EnrolToken;
 
 /// `enroll --server URL --token TOKEN`: key made here, certificate from the server, everything pinned by the token.
@@ -79,7 +81,8 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
 }
 
 /// `check-order FILE`: would this signed assignment be obeyed now? Starts nothing.
-pub(super) fn check_order(settings: &Settings, words: Words) -> Result<(), Problem> {
+pub(super) fn check_order(settings: &Settings, mut words: Words) -> Result<(), Problem> {
+    let proof = words.option("--proof")?;
     let file =
         words.at_most_one("file")?.ok_or_else(|| usage("check-order wants a file".into()))?;
     let bad = |e: &dyn std::fmt::Display| {
@@ -103,8 +106,23 @@ pub(super) fn check_order(settings: &Settings, words: Words) -> Result<(), Probl
     let ledger = orders::read_ledger(settings).map_err(|e| {
         Problem::new(ProblemKind::Environment, "ledger-unreadable", e, "run as root")
     })?;
-    match orders::judge(&signed, &identity.host, &identity.assignment_key, ledger, Timestamp::now())
-    {
+    let proof: Option<PlanProof> = match proof {
+        Some(file) => {
+            let bytes = std::fs::read(&file).map_err(|e| bad(&e))?;
+            Some(serde_json::from_slice(&bytes).map_err(|e| bad(&e))?)
+        }
+        None => None,
+    };
+    let pinned = plan_keys::read(settings).map_err(|e| {
+        Problem::new(ProblemKind::Environment, "plan-keys-unreadable", e, "run as root")
+    })?;
+    let by = orders::Signed {
+        keys: pinned.as_ref().map(|it| &it.keys),
+        proof: proof.as_ref(),
+        stopped: settings.stop_path().exists(),
+    };
+    let Identity { host, assignment_key, .. } = &identity;
+    match orders::judge(&signed, host, assignment_key, by, ledger, Timestamp::now()) {
         Ok(accepted) => {
             out!(
                 "would be obeyed: {} (generation {})",

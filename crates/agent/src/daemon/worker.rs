@@ -2,10 +2,12 @@
 
 use crate::executor::{self, Grant};
 use crate::link::{Link, LinkError};
+use crate::orders::Disobeyed;
 use crate::settings::Settings;
 use fettle_core::assignment::Assignment;
 use fettle_core::{AssignmentId, Hold, Timestamp};
 use fettle_wire::agent::{Redeem, RedeemReply};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -87,7 +89,8 @@ impl Worker {
             return false;
         }
         let (settings, news, busy) = (self.settings.clone(), self.news.clone(), self.busy.clone());
-        let grant = AskServer { link: self.link.clone() };
+        let (link, stop) = (self.link.clone(), self.settings.stop_path());
+        let grant = AskServer { link, stop };
         let said_before = self.said.clone();
         let run = move || {
             let _free = Free(busy, news.clone());
@@ -126,6 +129,7 @@ fn known(last: &Mutex<Option<AssignmentId>>) -> MutexGuard<'_, Option<Assignment
 /// Asks the server right before the host is changed.
 struct AskServer {
     link: Link,
+    stop: PathBuf,
 }
 
 impl Grant for AskServer {
@@ -137,6 +141,10 @@ impl Grant for AskServer {
         let question =
             Redeem { assignment: assignment.id.clone(), generation: assignment.generation };
         loop {
+            // The last look before the host is changed: whoever is root here is asked before any server.
+            if self.stop.exists() {
+                return Err(Hold::OrderRefused { why: Disobeyed::Stopped.to_string() });
+            }
             match runtime.block_on(self.link.post::<RedeemReply>("/agent/v1/redeem", &question)) {
                 Ok(RedeemReply::Go) => return Ok(()),
                 Ok(RedeemReply::Stop { hold }) => return Err(hold),

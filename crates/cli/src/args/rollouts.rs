@@ -1,6 +1,7 @@
 //! What can be typed about plans, rollouts and recalls.
 
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 /// Plans.
 #[derive(Debug, Subcommand)]
@@ -36,6 +37,20 @@ pub(crate) enum Plan {
         /// In a few words; goes to the ledger.
         #[arg(long, default_value = "", hide_default_value = true)]
         comment: String,
+    },
+    /// Sign a plan with your own plan key, so that hosts carry it out.
+    Sign {
+        /// Its number.
+        number: u64,
+        /// Your key: the file that `fettle key new` wrote.
+        #[arg(long)]
+        key: PathBuf,
+        /// The plan's digest as you saw it: refused when it is another.
+        #[arg(long)]
+        digest: Option<String>,
+        /// For how long hosts may begin: `12h`, `7d`; at most 30 days.
+        #[arg(long, default_value = crate::key::VALID, value_name = "TIME")]
+        valid: String,
     },
     /// Take back your approval, as long as the rollout has not started.
     Withdraw {

@@ -28,6 +28,9 @@ pub(crate) fn one(detail: &PlanDetail) {
     if plan.approvals_needed > 0 {
         approvals(&detail.approvals);
     }
+    if let Some(signing) = &detail.signing {
+        crate::key::signatures(signing);
+    }
     for (number, wave) in plan.waves.iter().enumerate() {
         let names: Vec<&str> = wave
             .hosts
@@ -98,12 +101,19 @@ fn next(detail: &PlanDetail) {
             "\nanother plan of the policy took effect since\n→ fettle plan make {}",
             plan.policy
         )),
+        Stage::Open if lacks_signature(detail) && approvals.is_enough() => {
+            line(&format!("\n→ fettle plan sign {number} --key KEYFILE"));
+        }
         Stage::Open if approvals.is_enough() => line(&format!("\n→ fettle rollout start {number}")),
         Stage::Open => line(&format!(
             "\n→ fettle plan approve {number}   (with the role approver, and not by {})",
             detail.made_by
         )),
     }
+}
+
+fn lacks_signature(detail: &PlanDetail) -> bool {
+    detail.signing.as_ref().is_some_and(|it| it.given < it.needed)
 }
 
 /// Who approved it when, and why one does not count.

@@ -6,6 +6,7 @@ mod difference;
 mod document;
 pub(crate) mod fleet;
 mod hosts;
+mod order_tree;
 mod properties;
 mod report;
 mod strategies;

@@ -4,6 +4,7 @@ use super::enroll::{check_version, known};
 use crate::app::{App, now};
 use crate::gates;
 use crate::judging::judge;
+use crate::plan_keys;
 use crate::rollouts::{advance, load, of_host, settled};
 use crate::trust::{Peer, random};
 use fettle_core::host::Host;
@@ -13,7 +14,7 @@ use fettle_core::root::is_name;
 use fettle_core::transaction::{Progress, TransactionReport, TxEvent};
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp, TransactionId};
 use fettle_store::{Tx, assignments, hosts, transactions};
-use fettle_wire::agent::{CheckIn, CheckInReply, MOST_ASKS, MOST_WATCHES};
+use fettle_wire::agent::{CheckIn, CheckInReply, MOST_ASKS, MOST_WATCHES, RefusedOrder};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -75,8 +76,15 @@ pub(super) fn checkin(
         app.events.tell("host", host.as_str());
     }
 
-    let (assignment, rollouts) = app.store.read::<_, Problem>(|view| {
-        Ok((assignments::current(view, host)?, of_host(app, view, host)?))
+    note_refused(app, host, said.refused)?;
+    let (assignment, rollouts, (plan_keys, plan_proof)) = app.store.read::<_, Problem>(|view| {
+        let (assignment, rollouts) = (assignments::current(view, host)?, of_host(app, view, host)?);
+        let id = assignment.as_ref().map(|(id, _)| id);
+        let signed = match said.plan_keys {
+            Some(version) => plan_keys::for_host(app, view, host, version, id, &rollouts)?,
+            None => Default::default(),
+        };
+        Ok((assignment, rollouts, signed))
     })?;
     let asks = gates::host_tests::asks(&rollouts, host, now);
     app.gates.ran.heard(host, &asks, said.ran, now);
@@ -98,7 +106,32 @@ pub(super) fn checkin(
         epoch: app.epoch.get().cloned(),
         asks,
         watches,
+        plan_keys,
+        plan_proof,
     })
+}
+
+/// Longest reason of a host that is kept, in characters.
+const LONGEST_REASON: usize = 1000;
+
+/// Keeps why a host does not carry out its order, for whoever looks at the rollout; once in the ledger.
+fn note_refused(app: &App, host: &HostId, said: Option<RefusedOrder>) -> Result<(), Problem> {
+    let Some(mut said) = said else {
+        app.refused().remove(host);
+        return Ok(());
+    };
+    said.why = said.why.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect();
+    if said.assignment.as_str().len() > LONGEST || app.refused().get(host) == Some(&said) {
+        return Ok(());
+    }
+    app.store.write::<_, Problem>(&format!("host:{host}"), now(), |tx| {
+        let body = serde_json::json!({ "assignment": said.assignment, "why": said.why });
+        tx.record("assignment.refused", host.as_str(), body);
+        Ok(())
+    })?;
+    app.refused().insert(host.clone(), said);
+    app.events.tell("host", host.as_str());
+    Ok(())
 }
 
 /// Both machines stop being served, and a person must come: nobody can say from here which of them is the host.

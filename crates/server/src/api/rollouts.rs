@@ -4,6 +4,7 @@ use super::approvals::not_approved;
 use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
 use crate::access::Who;
 use crate::app::{App, now};
+use crate::plan_keys;
 use crate::rollouts::{amend, not_now, observe, settled};
 use crate::views::{self, judged};
 use axum::http::StatusCode;
@@ -90,6 +91,15 @@ pub(crate) fn start_in(
     if let Some(hold) = verdict.hold() {
         let message = format!("plan {}: {hold}", plan.number);
         let hint = not_approved(&verdict, plan.number, &made_by);
+        return Err(Problem::new(ProblemKind::Refused, hold.code(), message, hint));
+    }
+    let signing = plan_keys::standing(tx, plan.number, plan.digest(), tx.now())?;
+    if let Some(hold) = plan_keys::hold(signing.as_ref()) {
+        let message = format!("plan {}: {hold}", plan.number);
+        let hint = format!(
+            "hosts would refuse it; each with a plan key of their own: `fettle plan sign {} --key KEYFILE`",
+            plan.number
+        );
         return Err(Problem::new(ProblemKind::Refused, hold.code(), message, hint));
     }
     let (number, id) = stored::next_id(tx)?;

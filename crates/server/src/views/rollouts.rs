@@ -1,9 +1,9 @@
 //! Rollouts, as lists and pages show them.
 
 use crate::app::App;
-use fettle_core::rollout::{Rollout, RolloutEvent};
+use fettle_core::rollout::{Rollout, RolloutEvent, Waiting};
 use fettle_core::transaction::Progress;
-use fettle_core::{Problem, RolloutId};
+use fettle_core::{Hold, HostId, Problem, RolloutId};
 use fettle_store::{View, rollouts as stored, transactions};
 use fettle_wire::api::{RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow, RolloutTraffic};
 use std::collections::BTreeMap;
@@ -70,13 +70,24 @@ pub(crate) fn rollout(
     }
     hosts.sort_by(|a, b| (a.run.wave, &a.name).cmp(&(b.run.wave, &b.name)));
     let events = stored::events(view, id, state.version.saturating_sub(EVENTS))?;
+    let refused: Vec<Waiting> = {
+        let refused = app.refused();
+        let theirs = |host: &HostId| {
+            let it = refused.get(host)?;
+            let stands = state.standing_assignment(host) == Some(&it.assignment);
+            stands.then(|| Hold::OrderRefused { why: it.why.clone() })
+        };
+        let waits = |host: &HostId| Some(Waiting { host: Some(host.clone()), hold: theirs(host)? });
+        state.hosts.keys().filter_map(waits).collect()
+    };
+    let refused = refused.into_iter();
     Ok(RolloutDetail {
         row: rollout_row(&state),
         approvals: state.approvals.clone(),
         waves: state.plan.waves.clone(),
         hosts,
         traffic: traffic(&state),
-        waiting: decision.holds,
+        waiting: refused.chain(decision.holds).collect(),
         gate: state.judgements(at, &seen),
         events: events
             .into_iter()

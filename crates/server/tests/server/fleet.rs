@@ -404,6 +404,8 @@ impl Agent {
             ran: self.ran.clone(),
             measured: self.measured.clone(),
             clock: Some(Timestamp::now().as_millisecond()),
+            plan_keys: None,
+            refused: None,
         }
     }
 

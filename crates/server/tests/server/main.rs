@@ -18,6 +18,7 @@ mod http;
 mod journeys;
 mod lists;
 mod operations;
+mod plan_keys;
 mod planning;
 mod policies;
 mod recalls;

@@ -109,6 +109,7 @@ pub(crate) fn plan() -> PlanDetail {
         now: now(),
     });
     PlanDetail {
+        signing: None,
         number: 12,
         digest: plan.digest(),
         made_by: "operator".into(),
@@ -149,6 +150,7 @@ pub(crate) fn plan_to_approve() -> PlanDetail {
     let given = [approval("bob", 600, "looked at the waves"), approval("olga", 300, "")];
     let approvals = judged(&plan, "alice", &given);
     PlanDetail {
+        signing: None,
         number: 13,
         digest,
         made_by: "alice".into(),

@@ -1,5 +1,6 @@
 //! Plans: made, tested on twins, approved.
 
+use crate::plan_key::{PlanKey, SignedKeySet};
 use fettle_core::plan::approval::ApprovalVerdict;
 use fettle_core::plan::{Plan, PlanReport};
 use fettle_core::testbed::{Covered, TestState, Work};
@@ -37,10 +38,59 @@ dto! {
         /// Ring 0: how much of it was tested on twins.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub tests: Option<PlanTests>,
+        /// How it stands with the signatures that hosts ask for. `None`: they ask for none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub signing: Option<PlanSigning>,
         /// What somebody wants to know of it before they approve it. Not in lists.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
         pub report: Option<PlanReport>,
+    }
+
+    /// How a plan stands with operators' signatures.
+    pub struct PlanSigning {
+        /// Version of the plan keys in force.
+        pub version: u64,
+        /// `2 of 3`; where one key is enough, that this is weaker.
+        pub label: String,
+        /// Signatures that hold.
+        pub given: u32,
+        /// Signatures that hosts ask for.
+        pub needed: u32,
+        /// Each, by key.
+        pub signatures: Vec<PlanSignatureRow>,
+    }
+
+    /// What one operator signed of a plan.
+    pub struct PlanSignatureRow {
+        /// Whose key it is.
+        pub name: String,
+        /// The public key, base64.
+        pub key: String,
+        /// When it was signed.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub signed_at: Timestamp,
+        /// No host begins after.
+        #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+        pub expires_at: Timestamp,
+        /// Why it does not count.
+        pub not: Option<String>,
+    }
+
+    /// The plan keys in force.
+    pub struct PlanKeys {
+        /// Its version; 0: there is none, and hosts ask for no signature.
+        pub version: u64,
+        /// So many of them must have signed a plan.
+        pub threshold: u32,
+        /// `2 of 3`; where one key is enough, that this is weaker.
+        pub label: String,
+        /// The keys.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        pub keys: Vec<PlanKey>,
+        /// As it was signed: what hosts follow, and what `fettle-agent keys pin` reads.
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+        pub signed: Option<SignedKeySet>,
     }
 
     /// How much of a plan was tested on twins.

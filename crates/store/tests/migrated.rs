@@ -1,0 +1,123 @@
+//! What a migration works out of what older versions left.
+
+#![allow(clippy::unwrap_used)]
+
+use fettle_core::Timestamp;
+use fettle_core::assignment::{ApplyOrder, PackageChange};
+use fettle_core::plan::{HostPlan, Plan, SCHEMA, Work};
+use fettle_core::rollout::Rollout;
+use fettle_core::{Digest, RolloutId};
+use fettle_store::{Store, rollouts};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+const BEFORE: [&str; 6] = [
+    include_str!("../migrations/0001.sql"),
+    include_str!("../migrations/0002.sql"),
+    include_str!("../migrations/0003.sql"),
+    include_str!("../migrations/0004.sql"),
+    include_str!("../migrations/0005.sql"),
+    include_str!("../migrations/0006.sql"),
+];
+
+/// A plan, written as `schema` has it, that brings a host these versions.
+fn plan(number: u64, schema: u32, brings: &[(&str, &str)]) -> Plan {
+    let change = |(name, to): &(&str, &str)| PackageChange {
+        name: (*name).into(),
+        architecture: "amd64".into(),
+        from: "1".into(),
+        to: (*to).into(),
+        sha256: Digest::of(to.as_bytes()),
+        size: 1,
+    };
+    let changes = brings.iter().map(change).map(Into::into).collect();
+    let work = Arc::new(Work {
+        order: ApplyOrder { changes, ..ApplyOrder::default() },
+        why: BTreeMap::new(),
+        restarts: vec![],
+        reboot_likely: false,
+        due: None,
+        ignore_windows: false,
+    });
+    let host = |id: &str| {
+        let it = HostPlan {
+            name: id.into(),
+            cohort: Digest::of(b"c"),
+            ring: "all".into(),
+            wave: 0,
+            work: work.clone(),
+        };
+        (id.into(), it)
+    };
+    Plan {
+        schema,
+        number,
+        parent: None,
+        policy: "web".into(),
+        policy_digest: Digest::of(b"policy"),
+        made_at: Timestamp::UNIX_EPOCH,
+        seed: 1,
+        hosts: BTreeMap::from([host("h-1"), host("h-2")]),
+        waves: vec![],
+        budgets: vec![],
+        pools: None,
+        testbed: None,
+        approvals_needed: 0,
+        held: vec![],
+    }
+}
+
+/// A database as version 6 left it, with a rollout of each plan.
+fn old_database(path: &Path, plans: Vec<Plan>) {
+    let raw = rusqlite::Connection::open(path).unwrap();
+    raw.execute_batch("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT").unwrap();
+    for (number, sql) in (1..).zip(BEFORE) {
+        raw.execute_batch(sql).unwrap();
+        raw.execute("INSERT INTO schema_version (version) VALUES ($1)", [number]).unwrap();
+    }
+    for plan in plans {
+        let number = plan.number as i64;
+        let id = format!("ro-{number}");
+        raw.execute(
+            "INSERT INTO plans (number, digest, policy, made_at, made_by, body) VALUES ($1, $2, 'web', 0, 'a', $3)",
+            rusqlite::params![number, plan.digest().to_string(), serde_json::to_string(&plan).unwrap()],
+        )
+        .unwrap();
+        raw.execute(
+            "INSERT INTO rollouts (id, number, plan, policy, version, phase, finished, created_at) \
+             VALUES ($1, $2, $2, 'web', 1, 'running', 0, 0)",
+            rusqlite::params![id, number],
+        )
+        .unwrap();
+        let event = Rollout::create(&RolloutId::from(id.as_str()), plan, "alice");
+        raw.execute(
+            "INSERT INTO rollout_events (rollout, version, at, event) VALUES ($1, 1, 0, $2)",
+            rusqlite::params![id, serde_json::to_string(&event).unwrap()],
+        )
+        .unwrap();
+    }
+}
+
+#[test]
+fn who_was_given_which_version_is_worked_out_of_plans_of_either_schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fettle.db");
+    let plans = vec![
+        plan(1, 1, &[("openssl", "3.0.17"), ("nginx", "1.22")]),
+        plan(2, SCHEMA, &[("openssl", "3.0.17"), ("linux-image-6.1", "6.1.64")]),
+        plan(3, SCHEMA, &[("openssl", "3.0.18")]),
+    ];
+    old_database(&path, plans);
+    let store = Store::open(&path).unwrap();
+    let bring = |package: &str, version: &str| -> Vec<String> {
+        let found = store.read(|view| rollouts::that_bring(view, package, version)).unwrap();
+        found.into_iter().map(|it| it.to_string()).collect()
+    };
+    assert_eq!(bring("openssl", "3.0.17"), ["ro-2", "ro-1"]);
+    assert_eq!(bring("openssl", "3.0.18"), ["ro-3"]);
+    assert_eq!(bring("nginx", "1.22"), ["ro-1"]);
+    assert_eq!(bring("linux-image-*", "6.1.64"), ["ro-2"]);
+    // What a plan changes from is brought to nobody.
+    assert_eq!(bring("openssl", "1"), Vec::<String>::new());
+}
