@@ -78,7 +78,7 @@ pub(super) async fn sign(
             })?;
             app.events.tell("plan", &number.to_string());
             app.planning.notify_one();
-            app.store.read(|view| views::plan(view, number))
+            app.store.read(|view| views::plan(app, view, number))
         })
         .await?;
     Ok((StatusCode::CREATED, axum::Json(detail)))

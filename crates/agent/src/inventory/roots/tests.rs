@@ -162,7 +162,8 @@ fn a_hostile_root_does_not_lead_out_of_itself() {
     let machine = dir.path().join("var/lib/machines/m");
     write(&machine, "etc/os-release", RELEASE);
     let outside = dir.path().join("outside");
-    let tries: [(&str, Box<dyn Fn(&Path)>); 7] = [
+    type Prepare<'a> = Box<dyn Fn(&Path) + 'a>;
+    let tries: [(&str, Prepare<'_>); 7] = [
         (
             "a link to an absolute path",
             Box::new(|m: &Path| symlink(&outside, m.join("var")).unwrap()),
@@ -302,7 +303,7 @@ fn a_place_that_cannot_be_read_is_a_gap_and_no_empty_root() {
     if rustix::process::geteuid().is_root() {
         return;
     }
-    fs::set_permissions(data.join("containers"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(data.join("containers"), fs::Permissions::from_mode(0o000)).unwrap();
     assert!(!super::installed(&settings, Limits::default()).gaps.is_empty());
     fs::set_permissions(data.join("containers"), fs::Permissions::from_mode(0o700)).unwrap();
 }
