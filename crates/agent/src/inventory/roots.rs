@@ -2,7 +2,7 @@
 //!
 //! Nothing is run inside of them, nor asked of those who keep them: names come from the files that engines keep for
 //! themselves, contents from the root that the processes of a running one have, or from the layers it is stored in. Whoever is
-//! at home there is not trusted, and [`tree`] does not let them lead us anywhere else. Looking is bounded in roots, bytes and
+//! at home there is not trusted, and `tree` does not let them lead us anywhere else. Looking is bounded in roots, bytes and
 //! time; where a bound is met, that is a gap, and what is not listed is not taken for gone.
 //!
 //! | kind | found by | read from |
