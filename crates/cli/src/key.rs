@@ -203,7 +203,7 @@ fn statement(
     }
     let wrong = || {
         let message = format!("`{valid}` is no duration");
-        Problem::new(ProblemKind::Usage, "valid", message, "write 12h or 7d; at most 30d")
+        Problem::new(ProblemKind::Usage, "signature-life", message, "write 12h or 7d; at most 30d")
     };
     let seconds = i64::try_from(seconds(valid).ok_or_else(wrong)?).map_err(|_| wrong())?;
     let signed_at = now();
