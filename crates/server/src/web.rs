@@ -79,6 +79,7 @@ mod report;
 mod rollout;
 mod search;
 mod settings;
+mod signing;
 mod testbed;
 mod transaction;
 pub mod words;

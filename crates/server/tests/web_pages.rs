@@ -396,6 +396,28 @@ fn a_plans_page_tells_who_approved_it_and_why_one_does_not_count() {
 }
 
 #[test]
+fn a_plan_that_too_few_have_signed_says_so_and_has_no_start_button() {
+    let plan = fleet::plan();
+    let signing = fleet::plan_to_approve().signing;
+    let unsigned = fettle_wire::api::PlanDetail { signing: signing.clone(), ..plan.clone() };
+    let html = pages::plan(&view("/plans/12"), &unsigned).into_string();
+    for words in [
+        "Cannot start yet: 1 of 2 operators' signatures given",
+        "plan keys of version 2, 2 of 3",
+        "fettle plan sign 12 --key KEYFILE",
+        "no: it has expired",
+    ] {
+        assert!(html.contains(words), "{words}: {html}");
+    }
+    assert!(!html.contains("action=\"/rollouts\""), "hosts would refuse it");
+    let signing = signing.map(|it| fettle_wire::api::PlanSigning { given: 2, ..it });
+    let signed = fettle_wire::api::PlanDetail { signing, ..plan };
+    assert!(
+        pages::plan(&view("/plans/12"), &signed).into_string().contains("action=\"/rollouts\"")
+    );
+}
+
+#[test]
 fn only_an_approver_who_did_not_make_the_plan_is_offered_to_approve_it() {
     let plan = fleet::plan_to_approve();
     let shown = |name, roles: &[Role]| {

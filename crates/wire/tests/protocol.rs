@@ -284,7 +284,7 @@ fn tested() -> Tested {
 #[test]
 fn no_golden_file_is_forgotten() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 17);
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 18);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Plans: the list, and one plan as a report that can be read before it is started.
 
 use super::layout::{View, command, empty, encoded, section, title};
-use super::{approval, plan_report, testbed, words};
+use super::{approval, plan_report, signing, testbed, words};
+use crate::plan_keys;
 use fettle_core::operator::Role;
 use fettle_core::plan::approval::Stage;
 use fettle_core::plan::{NotDone, Plan};
@@ -73,6 +74,7 @@ pub fn plan(view: &View<'_>, it: &PlanDetail) -> Markup {
             } @else {
                 (stage(view, it))
                 @if plan.approvals_needed > 0 { (approval::section(view, it)) }
+                @if let Some(signing) = &it.signing { (signing::section(view, it.number, signing)) }
                 @if let Some(report) = &it.report { (plan_report::effects(view, report)) }
                 @if let Some(tests) = &it.tests { (testbed::of_plan(view, tests)) }
                 (section("Waves", None, waves(plan)))
@@ -97,7 +99,7 @@ fn stage(view: &View<'_>, it: &PlanDetail) -> Markup {
                     p { "Another plan of the policy took effect since this one was made: it can be neither approved nor started. Make a new one: " code { "fettle plan make " (it.plan.policy) } }
                 }
             },
-            Stage::Open => @match it.approvals.hold() {
+            Stage::Open => @match it.approvals.hold().or_else(|| plan_keys::hold(it.signing.as_ref())) {
                 Some(hold) => { div.notice.warn { h2 { "Cannot start yet: " (hold) } } },
                 None if view.may(Role::Operator) => {
                     form.start action="/rollouts" method="post" {

@@ -150,7 +150,7 @@ pub(crate) fn plan_to_approve() -> PlanDetail {
     let given = [approval("bob", 600, "looked at the waves"), approval("olga", 300, "")];
     let approvals = judged(&plan, "alice", &given);
     PlanDetail {
-        signing: None,
+        signing: Some(signing()),
         number: 13,
         digest,
         made_by: "alice".into(),
@@ -158,6 +158,27 @@ pub(crate) fn plan_to_approve() -> PlanDetail {
         plan,
         report: None,
         tests: None,
+    }
+}
+
+/// Two are needed: one counts, one does not any more.
+fn signing() -> PlanSigning {
+    let signature = |name: &str, hours, not: Option<&str>| PlanSignatureRow {
+        name: name.into(),
+        key: "MCowBQYDK2VwAyEA".into(),
+        signed_at: ago(3600),
+        expires_at: now() + jiff::SignedDuration::from_hours(hours),
+        not: not.map(Into::into),
+    };
+    PlanSigning {
+        version: 2,
+        label: "2 of 3".into(),
+        given: 1,
+        needed: 2,
+        signatures: vec![
+            signature("alice", 24, None),
+            signature("carol", -1, Some("it has expired")),
+        ],
     }
 }
 
