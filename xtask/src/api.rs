@@ -79,7 +79,7 @@ impl Api {
 }
 
 /// Where it is, installed where it is missing: in a directory of its own, by Python's own installer.
-pub(crate) fn installed() -> Result<PathBuf> {
+fn installed() -> Result<PathBuf> {
     let home = target().join("schemathesis");
     let program = home.join("bin/schemathesis");
     if program.is_file() {
