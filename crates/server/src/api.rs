@@ -19,7 +19,7 @@ mod schedules;
 mod testbed;
 
 pub(crate) use approvals::{approve_now, withdraw_now};
-pub(crate) use events::stream;
+pub(crate) use events::{last_seen, stream};
 pub(crate) use fleet::{CveQuery, FindingQuery, HostQuery, PackageQuery, SearchQuery, given};
 pub(crate) use planning::reason;
 pub(crate) use plans::{barred_now, keep_plan, make_now, plan_by, told_plan};

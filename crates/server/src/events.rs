@@ -60,6 +60,11 @@ impl Hub {
         let _ = self.sender.send(news);
     }
 
+    /// The last piece of news that was told.
+    pub(crate) fn last(&self) -> u64 {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
     /// What was missed since `last`, and everything from now on. `None`: too much was missed, look at everything.
     pub(crate) fn listen(
         &self,
@@ -90,6 +95,7 @@ mod tests {
             script.split("for (const kind of [").nth(1).unwrap().split(']').next().unwrap();
         let listens: Vec<&str> = listed.split(", ").map(|word| word.trim_matches('"')).collect();
         let api = include_str!("api/events.rs");
+        assert!(listens.contains(&"reset"), "{listens:?}");
         for kind in KINDS {
             assert!(listens.contains(&kind), "{kind}: {listens:?}");
             assert!(api.contains(&format!("`{kind}`")), "{kind}");

@@ -213,7 +213,7 @@ fn path_of(uri: &Uri) -> &str {
 }
 
 fn refusal(uri: &Uri, who: Option<&Who>, problem: Problem) -> Response {
-    let view = View { now: now(), path: path_of(uri), user: who.map(user) };
+    let view = View { now: now(), path: path_of(uri), news: None, user: who.map(user) };
     let mut response = html(status_of(&problem), pages::problem(&view, &problem));
     response.extensions_mut().insert(Refused(problem));
     response
@@ -228,6 +228,13 @@ struct Visit {
     app: Arc<App>,
     who: Who,
     uri: Uri,
+    /// The last news when it began.
+    news: u64,
+}
+
+/// The page for a visit, as of now.
+fn view<'a>(uri: &'a Uri, who: &'a Who, news: u64) -> View<'a> {
+    View { now: now(), path: path_of(uri), news: Some(news), user: Some(user(who)) }
 }
 
 impl FromRequestParts<Arc<App>> for Visit {
@@ -235,7 +242,7 @@ impl FromRequestParts<Arc<App>> for Visit {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         let who = Who::from_request_parts(parts, app).await;
         let who = who.map_err(|api::Failure(problem)| refusal(&parts.uri, None, problem))?;
-        Ok(Self { app: app.clone(), who, uri: parts.uri.clone() })
+        Ok(Self { news: app.events.last(), app: app.clone(), who, uri: parts.uri.clone() })
     }
 }
 
@@ -245,12 +252,9 @@ async fn show<T: Send + 'static>(
     look: impl FnOnce(&App, &Stored<'_>) -> Result<T, Problem> + Send + 'static,
     render: impl FnOnce(&View<'_>, &T) -> Markup,
 ) -> Response {
-    let Visit { app, who, uri } = visit;
+    let Visit { app, who, uri, news } = visit;
     match app.blocking(move |app| app.store.read(|stored| look(app, stored))).await {
-        Ok(value) => {
-            let view = View { now: now(), path: path_of(&uri), user: Some(user(&who)) };
-            html(StatusCode::OK, render(&view, &value))
-        }
+        Ok(value) => html(StatusCode::OK, render(&view(&uri, &who, news), &value)),
         Err(problem) => refusal(&uri, Some(&who), problem),
     }
 }
@@ -378,19 +382,30 @@ async fn ledger(visit: Visit, Query(query): Query<LedgerQuery>) -> Response {
     .await
 }
 
-async fn events(State(app): Asked, who: Who, headers: HeaderMap) -> Response {
-    api::stream(&app, &who, &headers).into_response()
+/// Since when a page listens that had no news yet.
+#[derive(Deserialize)]
+struct Since {
+    since: Option<u64>,
+}
+
+async fn events(
+    State(app): Asked,
+    who: Who,
+    Query(since): Query<Since>,
+    headers: HeaderMap,
+) -> Response {
+    api::stream(&app, &who, api::last_seen(&headers).or(since.since)).into_response()
 }
 
 async fn errors(uri: Uri) -> Response {
-    let view = View { now: now(), path: path_of(&uri), user: None };
+    let view = View { now: now(), path: path_of(&uri), news: None, user: None };
     html(StatusCode::OK, pages::errors(&view))
 }
 
 async fn error(uri: Uri, Path(code): Path<String>) -> Response {
     match fettle_wire::errors::page(&code) {
         Some(page) => {
-            let view = View { now: now(), path: path_of(&uri), user: None };
+            let view = View { now: now(), path: path_of(&uri), news: None, user: None };
             html(StatusCode::OK, pages::error(&view, page))
         }
         None => {

@@ -32,7 +32,7 @@ fn view(path: &str) -> View<'_> {
 /// The page as somebody with these roles sees it.
 fn as_one_of<'a>(path: &'a str, name: &'a str, roles: &[Role]) -> View<'a> {
     let roles = Box::leak(Box::new(roles.iter().copied().collect()));
-    View { now: fleet::now(), path, user: Some(User { name, roles }) }
+    View { now: fleet::now(), path, news: Some(1), user: Some(User { name, roles }) }
 }
 
 const SPAN: Span = Span { offset: 0, limit: 50 };

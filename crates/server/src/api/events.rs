@@ -28,16 +28,20 @@ pub(super) async fn events(
     who: Who,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    stream(&app, &who, &headers)
+    stream(&app, &who, last_seen(&headers))
+}
+
+/// The last event that who comes back has seen.
+pub(crate) fn last_seen(headers: &HeaderMap) -> Option<u64> {
+    headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok())
 }
 
 /// The stream, for API and pages.
 pub(crate) fn stream(
     app: &Arc<App>,
     who: &Who,
-    headers: &HeaderMap,
+    last: Option<u64>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + use<>> {
-    let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
     let (missed, receiver) = app.events.listen(last);
     let reset = || Event::default().event("reset").data("{}");
     let first: Vec<Event> = match missed {

@@ -19,7 +19,10 @@ use fettle_wire::api::{
 use serde::Deserialize;
 
 pub(super) async fn login(uri: Uri) -> Response {
-    html(StatusCode::OK, pages::login(&View { now: now(), path: path_of(&uri), user: None }, None))
+    html(
+        StatusCode::OK,
+        pages::login(&View { now: now(), path: path_of(&uri), news: None, user: None }, None),
+    )
 }
 
 #[derive(Deserialize)]
@@ -28,7 +31,7 @@ pub(super) struct LoginForm {
 }
 
 pub(super) async fn log_in(State(app): Asked, uri: Uri, Form(form): Form<LoginForm>) -> Response {
-    let view = View { now: now(), path: path_of(&uri), user: None };
+    let view = View { now: now(), path: path_of(&uri), news: None, user: None };
     if !app.tries.allow() {
         let wrong = "Too many tries: wait a minute.";
         return html(StatusCode::TOO_MANY_REQUESTS, pages::login(&view, Some(wrong)));
@@ -65,7 +68,7 @@ async fn act(
     visit: Visit,
     act: impl FnOnce(&App, &Who) -> Result<String, Problem> + Send + 'static,
 ) -> Response {
-    let Visit { app, who, uri } = visit;
+    let Visit { app, who, uri, .. } = visit;
     let by = who.clone();
     match app.blocking(move |app| act(app, &by)).await {
         Ok(to) => Redirect::to(&to).into_response(),
@@ -249,7 +252,7 @@ pub(super) async fn lift_recall(visit: Visit, Form(form): Form<LiftForm>) -> Res
 
 /// Looks at all sources; what went wrong stands on the page.
 pub(super) async fn sync_feeds(visit: Visit) -> Response {
-    let Visit { app, who, uri } = visit;
+    let Visit { app, who, uri, .. } = visit;
     match feeds::sync_all(&app, &who.actor()).await {
         Ok(()) => Redirect::to("/feeds").into_response(),
         Err(problem) => refusal(&uri, Some(&who), problem),
@@ -294,7 +297,7 @@ pub(super) async fn resume_cycle(
 
 /// Makes a report of a schedule now.
 pub(super) async fn run_schedule(visit: Visit, Path(name): Path<String>) -> Response {
-    let Visit { app, who, uri } = visit;
+    let Visit { app, who, uri, .. } = visit;
     match schedules::run_now(&app, name).await {
         Ok(_) => Redirect::to("/settings").into_response(),
         Err(problem) => refusal(&uri, Some(&who), problem),

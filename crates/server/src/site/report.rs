@@ -1,10 +1,10 @@
 //! The report of a period: all of what it shows is in the URL.
 
-use super::{Visit, html, path_of, refusal, user};
+use super::{Visit, html, refusal, view};
 use crate::api::report::{CSV, HTML, ReportQuery, TableQuery, file, made_csv, made_html};
-use crate::app::{App, now};
+use crate::app::App;
 use crate::reports;
-use crate::web::{View, pages};
+use crate::web::pages;
 use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -16,11 +16,10 @@ pub(super) async fn page(visit: Visit, Query(query): Query<ReportQuery>) -> Resp
         let names = app.policies().records.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
         Ok((reports::report(app, stored, &query.wanted()?)?, names))
     };
-    let Visit { app, who, uri } = visit;
+    let Visit { app, who, uri, news } = visit;
     match app.reporting(move |app| app.store.read(|stored| look(app, stored))).await {
         Ok((report, names)) => {
-            let view = View { now: now(), path: path_of(&uri), user: Some(user(&who)) };
-            html(StatusCode::OK, pages::report(&view, &report, &names))
+            html(StatusCode::OK, pages::report(&view(&uri, &who, news), &report, &names))
         }
         Err(problem) => refusal(&uri, Some(&who), problem),
     }
@@ -46,7 +45,7 @@ async fn kept(
     name: &str,
     made: impl FnOnce(&App, &Stored<'_>) -> Result<String, Problem> + Send + 'static,
 ) -> Response {
-    let Visit { app, who, uri } = visit;
+    let Visit { app, who, uri, .. } = visit;
     match app.reporting(move |app| app.store.read(|stored| made(app, stored))).await {
         Ok(text) => file(kind, name, text),
         Err(problem) => refusal(&uri, Some(&who), problem),

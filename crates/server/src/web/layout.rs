@@ -17,6 +17,8 @@ pub struct View<'a> {
     pub now: Timestamp,
     /// Path and query of the request: marks the place in the navigation.
     pub path: &'a str,
+    /// The last news told before what the page shows was read: it listens from there on. `None`: it says what stays so.
+    pub news: Option<u64>,
     /// Who is logged in; `None` leaves out navigation and search.
     pub user: Option<User<'a>>,
 }
@@ -102,7 +104,7 @@ impl View<'_> {
                             form.logout action="/logout" method="post" { a.who href="/settings" aria-current=[here("/settings").then_some("page")] title=(listed(user.roles)) { (user.name) } button { "Log out" } }
                         }
                     }
-                    main #main tabindex="-1" {
+                    main #main tabindex="-1" data-news=[self.news] {
                         (main)
                         footer.made {
                             p {
@@ -298,8 +300,12 @@ mod tests {
 
     #[test]
     fn a_link_keeps_the_other_parameters_and_encodes_its_own() {
-        let view =
-            View { now: Timestamp::UNIX_EPOCH, path: "/findings?state=open&offset=50", user: None };
+        let view = View {
+            now: Timestamp::UNIX_EPOCH,
+            path: "/findings?state=open&offset=50",
+            news: None,
+            user: None,
+        };
         assert_eq!(view.with(&[("offset", None)]), "/findings?state=open");
         assert_eq!(
             view.with(&[("host", Some("a b&c")), ("offset", None)]),
@@ -314,7 +320,7 @@ mod tests {
         let roles = BTreeSet::from([Role::Viewer]);
         let user = Some(User { name: "vera", roles: &roles });
         let html = |path| {
-            let view = View { now: Timestamp::UNIX_EPOCH, path, user };
+            let view = View { now: Timestamp::UNIX_EPOCH, path, news: None, user };
             view.page("x", html! {}).into_string()
         };
         assert!(html("/search?q=a%22b+%C3%A9%2").contains("name=\"q\" value=\"a&quot;b é%2\""));
@@ -323,7 +329,12 @@ mod tests {
 
     #[test]
     fn a_heading_sorts_by_its_column_and_the_second_click_the_other_way() {
-        let view = View { now: Timestamp::UNIX_EPOCH, path: "/hosts?q=a&offset=100", user: None };
+        let view = View {
+            now: Timestamp::UNIX_EPOCH,
+            path: "/hosts?q=a&offset=100",
+            news: None,
+            user: None,
+        };
         let html = |sorted, down| view.sortable(sorted, "open", "Open", down).into_string();
         assert!(html(None, true).contains("href=\"/hosts?q=a&amp;sort=-open\""));
         assert!(html(None, false).contains("href=\"/hosts?q=a&amp;sort=open\""));
@@ -344,7 +355,7 @@ mod tests {
         ] {
             let roles = BTreeSet::from([Role::Viewer]);
             let user = Some(User { name: "vera", roles: &roles });
-            let view = View { now: Timestamp::UNIX_EPOCH, path, user };
+            let view = View { now: Timestamp::UNIX_EPOCH, path, news: None, user };
             let html = view.page("x", html! {}).into_string();
             assert_eq!(html.matches("aria-current").count(), 1, "{path}");
             assert!(html.contains(&format!("href=\"{place}\" aria-current=\"page\"")), "{path}");

@@ -194,6 +194,13 @@ impl Browser {
         said["result"]["value"].clone()
     }
 
+    /// Plugs the page's network in, or pulls it out.
+    pub(crate) fn connected(&mut self, plugged: bool) {
+        self.call("Network.enable", json!({}));
+        let asked = json!({ "offline": !plugged, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+        self.call("Network.emulateNetworkConditions", asked);
+    }
+
     /// Types an address.
     pub(crate) fn go(&mut self, url: &str) {
         let deadline = Instant::now() + PATIENCE;

@@ -74,6 +74,28 @@ fn set_up(browser: &mut Browser) {
 }
 
 #[test]
+fn a_page_that_was_cut_off_shows_what_happened_meanwhile_as_soon_as_it_can() {
+    journey(cut_off);
+}
+
+fn cut_off(browser: &mut Browser) {
+    let lab = Lab::start();
+    lab.post_bytes("/feeds/debian-tracker", TRACKER.as_bytes());
+    lab.post_bytes("/policies", POLICY.as_bytes());
+    browser.log_in(&site(&lab), &lab.add("vera", &[Role::Viewer]));
+    browser.click("nav a", "Hosts");
+    browser.arrive("/hosts");
+    browser.see("UTClive");
+    browser.connected(false);
+    let _host = lab.host("web-1", "broad");
+    browser.see("not connected");
+    assert!(!browser.text().contains("web-1"));
+    browser.connected(true);
+    browser.see("web-1");
+    browser.see("UTClive");
+}
+
+#[test]
 fn a_cve_is_found_from_the_box_and_leads_to_who_is_exposed() {
     journey(find);
 }

@@ -1,8 +1,9 @@
 //! The pages: login, origin, headers.
 
-use crate::fleet::{CVE, Lab};
+use crate::fleet::{CVE, Lab, POLICY};
 use crate::http::{Answer, ask, tcp};
 use fettle_wire::api::{MakePlan, PlanDetail};
+use std::io::{BufRead as _, BufReader, Write as _};
 
 pub(crate) fn page(lab: &Lab, path: &str, cookie: &str) -> Answer {
     ask(tcp(lab.operator).unwrap(), "GET", path, &[("cookie", cookie)], b"").unwrap()
@@ -30,6 +31,25 @@ pub(crate) fn log_in_as(lab: &Lab, token: &str) -> String {
     }
     assert!(!cookie.contains(token));
     cookie.split(';').next().unwrap().to_owned()
+}
+
+#[test]
+fn what_happens_before_a_page_begins_to_listen_is_told_to_it_then() {
+    let lab = Lab::start();
+    let cookie = log_in(&lab);
+    let shown = page(&lab, "/hosts", &cookie).text().to_owned();
+    let since = shown.split("data-news=\"").nth(1).unwrap().split('"').next().unwrap();
+    lab.post_bytes("/policies", POLICY.as_bytes());
+    let mut stream = tcp(lab.operator).unwrap();
+    let asked = format!(
+        "GET /events?since={since} HTTP/1.1\r\nhost: localhost\r\ncookie: {cookie}\r\n\r\n"
+    );
+    stream.write_all(asked.as_bytes()).unwrap();
+    let mut told = BufReader::new(stream).lines().map_while(Result::ok);
+    let first = told.find(|line| line.starts_with("event: "));
+    assert_eq!(first.as_deref(), Some("event: policy"));
+    // What says how it stays listens to nothing.
+    assert!(!page(&lab, "/hosts/nobody", &cookie).text().contains("data-news"));
 }
 
 #[test]

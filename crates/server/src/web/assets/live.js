@@ -4,8 +4,9 @@
 (() => {
   const QUIET_MS = 400; // several changes at once are one
   const SLOWEST_MS = 5000; // relative times move even when nothing happens
+  const RETRY_MS = 2000; // what failed is tried again
   const $ = (selector, root = document) => root.querySelector(selector);
-  let timer = 0, fetching = false, again = false;
+  let events = null, timer = 0, fetching = false, again = false;
 
   const typing = () => {
     const at = document.activeElement;
@@ -19,6 +20,9 @@
     light.dataset.state = state;
     light.textContent = text;
   };
+
+  const connected = (answered) =>
+    answered && events && events.readyState === EventSource.OPEN ? tell("on", "live") : tell("off", "not connected");
 
   const swap = (next) => {
     const main = $("main"), focus = document.activeElement && document.activeElement.id;
@@ -36,18 +40,23 @@
     if (typing() || document.hidden) { again = true; return; }
     fetching = true;
     again = false;
+    let failed = false;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, credentials: "same-origin" });
       if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return; }
+      failed = answer.status >= 500;
       if (answer.ok) {
         const next = $("main", new DOMParser().parseFromString(await answer.text(), "text/html"));
-        if (next && !typing()) { swap(document.adoptNode(next)); tell("on", "live"); }
+        if (typing()) again = true;
+        else if (next) swap(document.adoptNode(next));
       }
-    } catch { tell("off", "not connected"); }
-    finally { fetching = false; if (again) later(); }
+    } catch { failed = true; }
+    fetching = false;
+    connected(!failed);
+    if (failed) later(RETRY_MS); else if (again) later();
   };
 
-  const later = () => { clearTimeout(timer); timer = setTimeout(refresh, QUIET_MS); };
+  const later = (ms = QUIET_MS) => { clearTimeout(timer); timer = setTimeout(refresh, ms); };
 
   const spoken = (away) =>
     away < 60 ? away + " s" : away < 3600 ? Math.floor(away / 60) + " min" :
@@ -79,16 +88,20 @@
   document.addEventListener("visibilitychange", () => { if (!document.hidden && again) later(); });
   document.addEventListener("focusout", () => { if (again) later(); });
 
-  // A page that was left is kept for the way back, with its connection: six of them, and the browser opens no other.
-  let events = null;
+  // From the news on that the page was made after: what comes between the two is not missed, nor what comes while there is
+  // no connection. The browser opens it again by itself, but not where the answer was a refusal.
   const listen = () => {
-    if (events || !("EventSource" in window)) return;
-    events = new EventSource("/events");
-    events.onopen = () => tell("on", "live");
-    events.onerror = () => tell("off", "not connected");
-    events.onmessage = later;
-    for (const kind of ["change", "host", "rollout", "policy", "plan", "feed", "cycle", "emergency", "operator", "recall", "report", "delivery"]) events.addEventListener(kind, later);
+    const since = $("main").dataset.news;
+    if (events || !since || !("EventSource" in window)) return;
+    events = new EventSource("/events?since=" + since);
+    events.onopen = () => connected(true);
+    events.onerror = () => {
+      connected(false);
+      if (events && events.readyState === EventSource.CLOSED) { events = null; setTimeout(listen, RETRY_MS); }
+    };
+    for (const kind of ["reset", "host", "rollout", "policy", "plan", "feed", "cycle", "emergency", "operator", "recall", "report", "delivery"]) events.addEventListener(kind, () => later());
   };
+  // A page that was left is kept for the way back, with its connection: six of them, and the browser opens no other.
   window.addEventListener("pagehide", () => { if (events) events.close(); events = null; });
   window.addEventListener("pageshow", (event) => { listen(); if (event.persisted) later(); });
   listen();
