@@ -14,10 +14,14 @@ use fettle_wire::api::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Something that does not come in so long does not come.
@@ -85,9 +89,20 @@ impl Drop for Life {
     }
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, and that nobody is given who asks for any: while the server is dead, another test or
+/// the near end of another connection would have it, and the next life could not listen.
 pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_u32(ASKED.fetch_add(1, Ordering::Relaxed));
+        // Linux hands out those from 32768 on (ip(7), `ip_local_port_range`).
+        let port = 12_000 + (hasher.finish() % 20_000) as u16;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// The program, on the data and the ports of a lab.
@@ -113,8 +128,13 @@ pub(crate) fn program(lab: &Lab, kill: Option<&Kill>) -> Command {
         .env("FETTLE_LOG", "warn")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stderr(File::options().create(true).append(true).open(words(lab)).unwrap());
     command
+}
+
+/// What all lives of the server of a lab said.
+fn words(lab: &Lab) -> PathBuf {
+    lab.data().join("words.log")
 }
 
 impl Life {
@@ -171,7 +191,7 @@ impl World {
 
     /// Every part does what it does by itself, once; a server that has died is started again.
     pub(crate) fn turn(&mut self) {
-        assert!(Instant::now() < self.deadline, "it does not come: {:#?}", self.watch);
+        assert!(Instant::now() < self.deadline, "it does not come: {}", self.story());
         self.mind_server();
         for agent in &mut self.agents {
             // What was not answered is said again.
@@ -196,6 +216,12 @@ impl World {
             let kill = self.kills.pop();
             self.server = Some(Life::begin(&self.lab, kill));
         }
+    }
+
+    /// What is known of how it came to this.
+    fn story(&self) -> String {
+        let words = std::fs::read_to_string(words(&self.lab)).unwrap_or_default();
+        format!("{:#?}\nthe server said:\n{words}", self.watch)
     }
 
     /// A call of the API, repeated until there is an answer.
@@ -239,10 +265,11 @@ impl World {
                 upgrade.sha256 = Digest::of(format!("{}={version}", upgrade.name).as_bytes());
             }
             self.agents[at].inventory = offered;
-            while self.agents[at].try_checkin(&self.lab).is_err() {
+            while let Err(error) = self.agents[at].try_checkin(&self.lab) {
                 self.mind_server();
                 std::thread::sleep(Duration::from_millis(20));
-                assert!(Instant::now() < self.deadline, "the server does not take the inventory");
+                let why = || format!("the server does not take the inventory: {error}");
+                assert!(Instant::now() < self.deadline, "{}\n{}", why(), self.story());
             }
         }
     }
