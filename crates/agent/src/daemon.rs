@@ -308,11 +308,7 @@ impl<'s> Agent<'s> {
             .map_err(|e| format!("the ledger cannot be read: {e}"))?;
         let pinned = plan_keys::read(self.settings)
             .map_err(|e| format!("the plan keys cannot be read, so nobody is obeyed: {e}"))?;
-        let by = orders::Signed {
-            keys: pinned.as_ref().map(|it| &it.keys),
-            proof,
-            stopped: self.settings.stop_path().exists(),
-        };
+        let by = orders::Signed::here(self.settings, pinned.as_ref(), proof);
         let Identity { host, assignment_key, .. } = &self.identity;
         orders::judge(signed, host, assignment_key, by, ledger, Timestamp::now())
             .map_err(|e| e.to_string())

@@ -9,6 +9,7 @@ use std::io;
 
 mod configuration;
 mod dependents;
+mod distant;
 pub mod dpkg;
 mod filesystems;
 pub mod kernel;

@@ -1,6 +1,7 @@
 //! Which assignments the agent obeys, and its ledger of the highest one it ever accepted.
 
 use crate::durable;
+use crate::plan_keys::Pinned;
 use crate::settings::Settings;
 use fettle_core::assignment::{Assignment, Order};
 use fettle_core::{Digest, HostId, Timestamp};
@@ -101,6 +102,18 @@ pub struct Signed<'a> {
     pub proof: Option<&'a PlanProof>,
     /// Root on the host has said stop.
     pub stopped: bool,
+}
+
+impl<'a> Signed<'a> {
+    /// As it stands on this host now.
+    pub fn here(
+        settings: &Settings,
+        pinned: Option<&'a Pinned>,
+        proof: Option<&'a PlanProof>,
+    ) -> Self {
+        let keys = pinned.map(|it| &it.keys);
+        Self { keys, proof, stopped: settings.stop_path().exists() }
+    }
 }
 
 /// Judges an assignment. Pure: the ledger, the clock and who we are, are handed in.

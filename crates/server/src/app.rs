@@ -25,6 +25,14 @@ use tokio::sync::{Notify, Semaphore, watch};
 /// For how long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What a host last said of an order that it does not carry out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) order: RefusedOrder,
+    /// It says so still.
+    pub(crate) stands: bool,
+}
+
 /// The server's shared state. Everything that must survive is in `store`; the rest can be made again from it.
 pub(crate) struct App {
     pub(crate) options: ServerOptions,
@@ -45,7 +53,7 @@ pub(crate) struct App {
     /// What hosts are shown of plans is cut from these.
     pub(crate) trees: crate::plan_keys::Trees,
     /// The orders that hosts do not carry out.
-    pub(crate) refused: Mutex<HashMap<HostId, RefusedOrder>>,
+    pub(crate) refused: Mutex<HashMap<HostId, Refusal>>,
     /// Tries to log in.
     pub(crate) tries: Tries,
     /// Refusals that are written down.
@@ -171,7 +179,7 @@ impl Presence<'_> {
 
 impl App {
     /// The orders that hosts do not carry out, as they last said.
-    pub(crate) fn refused(&self) -> MutexGuard<'_, HashMap<HostId, RefusedOrder>> {
+    pub(crate) fn refused(&self) -> MutexGuard<'_, HashMap<HostId, Refusal>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -21,7 +21,8 @@ use tokio::task::JoinSet;
 
 /// The queue is looked at so often even if nothing wakes the loop.
 const LOOK: Duration = Duration::from_secs(30);
-/// Sent at once. A receiver that hangs holds one of them for as long as a call may take, and nothing else.
+/// Sent at once. A receiver that hangs keeps what comes after these waiting for as long as one call may take, and nothing
+/// else.
 const AT_ONCE: u32 = 8;
 /// `410 Gone`: the receiver wants no more of it.
 const GONE: u16 = 410;

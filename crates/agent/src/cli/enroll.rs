@@ -116,11 +116,7 @@ pub(super) fn check_order(settings: &Settings, mut words: Words) -> Result<(), P
     let pinned = plan_keys::read(settings).map_err(|e| {
         Problem::new(ProblemKind::Environment, "plan-keys-unreadable", e, "run as root")
     })?;
-    let by = orders::Signed {
-        keys: pinned.as_ref().map(|it| &it.keys),
-        proof: proof.as_ref(),
-        stopped: settings.stop_path().exists(),
-    };
+    let by = orders::Signed::here(settings, pinned.as_ref(), proof.as_ref());
     let Identity { host, assignment_key, .. } = &identity;
     match orders::judge(&signed, host, assignment_key, by, ledger, Timestamp::now()) {
         Ok(accepted) => {

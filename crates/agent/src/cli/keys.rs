@@ -5,6 +5,7 @@ use crate::plan_keys::{self, Pinned, PinnedBy};
 use crate::settings::Settings;
 use fettle_core::{Problem, ProblemKind};
 use fettle_wire::plan_key::SignedKeySet;
+use serde::Deserialize;
 
 /// `keys`, `keys pin FILE`, `keys forget`.
 pub(super) fn run(settings: &Settings, words: Words) -> Result<(), Problem> {
@@ -53,8 +54,7 @@ fn pin(settings: &Settings, file: &str) -> Result<(), Problem> {
         )
     };
     let bytes = std::fs::read(file).map_err(|e| bad(&e))?;
-    let signed: SignedKeySet = serde_json::from_slice(&bytes).map_err(|e| bad(&e))?;
-    let keys = signed.open().map_err(|e| bad(&e))?;
+    let keys = set_in(&bytes).map_err(|e| bad(&e))?.open().map_err(|e| bad(&e))?;
     let (version, label) = (keys.version, keys.label());
     plan_keys::pin(settings, &Pinned { keys, by: PinnedBy::Root })
         .map_err(|e| unwritable(settings, &e))?;
@@ -62,6 +62,17 @@ fn pin(settings: &Settings, file: &str) -> Result<(), Problem> {
         "pinned version {version}: {label} must have signed a plan before this host carries it out"
     );
     Ok(())
+}
+
+/// A signed set: as `fettle key sign` wrote it, or within what `fettle key list -o json` prints.
+fn set_in(bytes: &[u8]) -> serde_json::Result<SignedKeySet> {
+    #[derive(Deserialize)]
+    struct Listed {
+        signed: SignedKeySet,
+    }
+    serde_json::from_slice(bytes).or_else(|error| {
+        serde_json::from_slice(bytes).map(|it: Listed| it.signed).map_err(|_| error)
+    })
 }
 
 fn forget(settings: &Settings) -> Result<(), Problem> {
@@ -87,4 +98,26 @@ fn unwritable(settings: &Settings, error: &std::io::Error) -> Problem {
         format!("{} cannot be written: {error}", settings.plan_keys_path().display()),
         "run as root, with space on that file system",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fettle_wire::plan_key::{KeySet, PlanKey};
+    use fettle_wire::sign::Signer;
+
+    #[test]
+    fn a_set_is_pinned_from_the_signed_file_and_from_what_the_server_lists() {
+        let signer = Signer::from_pem(&Signer::generate_pem().unwrap()).unwrap();
+        let key = PlanKey { name: "alice".into(), key: signer.public_key() };
+        let mut signed = SignedKeySet::unsigned(&KeySet::new(3, 1, vec![key]).unwrap());
+        let set = signed.sign(&signer).unwrap();
+        let file = serde_json::to_vec(&signed).unwrap();
+        let listed = serde_json::json!({ "version": 3, "label": "1 of 1", "signed": signed });
+        for bytes in [file, serde_json::to_vec(&listed).unwrap()] {
+            assert_eq!(set_in(&bytes).unwrap().open().unwrap(), set);
+        }
+        let none = serde_json::json!({ "version": 0, "signed": null }).to_string();
+        assert!(set_in(none.as_bytes()).unwrap_err().to_string().contains("payloadType"));
+    }
 }

@@ -1,7 +1,7 @@
 //! An agent speaks: what it runs, what it did. It is told what to do and when to come back.
 
 use super::enroll::{check_version, known};
-use crate::app::{App, now};
+use crate::app::{App, Refusal, now};
 use crate::gates;
 use crate::judging::judge;
 use crate::plan_keys;
@@ -12,7 +12,7 @@ use fettle_core::inventory::Inventory;
 use fettle_core::rollout::{HostState, Phase, Rollout};
 use fettle_core::root::is_name;
 use fettle_core::transaction::{Progress, TransactionReport, TxEvent};
-use fettle_core::{HostId, Problem, ProblemKind, Timestamp, TransactionId};
+use fettle_core::{AssignmentId, HostId, Problem, ProblemKind, Timestamp, TransactionId};
 use fettle_store::{Tx, assignments, hosts, transactions};
 use fettle_wire::agent::{CheckIn, CheckInReply, MOST_ASKS, MOST_WATCHES, RefusedOrder};
 use std::collections::BTreeMap;
@@ -76,7 +76,6 @@ pub(super) fn checkin(
         app.events.tell("host", host.as_str());
     }
 
-    note_refused(app, host, said.refused)?;
     let (assignment, rollouts, (plan_keys, plan_proof)) = app.store.read::<_, Problem>(|view| {
         let (assignment, rollouts) = (assignments::current(view, host)?, of_host(app, view, host)?);
         let id = assignment.as_ref().map(|(id, _)| id);
@@ -86,6 +85,7 @@ pub(super) fn checkin(
         };
         Ok((assignment, rollouts, signed))
     })?;
+    note_refused(app, host, said.refused, assignment.as_ref().map(|(id, _)| id))?;
     let asks = gates::host_tests::asks(&rollouts, host, now);
     app.gates.ran.heard(host, &asks, said.ran, now);
     let mut watches = gates::measured::watches(host, usual, &rollouts);
@@ -114,22 +114,35 @@ pub(super) fn checkin(
 /// Longest reason of a host that is kept, in characters.
 const LONGEST_REASON: usize = 1000;
 
-/// Keeps why a host does not carry out its order, for whoever looks at the rollout; once in the ledger.
-fn note_refused(app: &App, host: &HostId, said: Option<RefusedOrder>) -> Result<(), Problem> {
-    let Some(mut said) = said else {
-        app.refused().remove(host);
+/// Keeps why a host does not carry out its order, for whoever looks at the rollout; in the ledger once an order, however
+/// often the host changes its mind. Of orders that it does not have, a host has nothing to say.
+fn note_refused(
+    app: &App,
+    host: &HostId,
+    said: Option<RefusedOrder>,
+    current: Option<&AssignmentId>,
+) -> Result<(), Problem> {
+    let Some(mut said) = said.filter(|it| Some(&it.assignment) == current) else {
+        if let Some(refusal) = app.refused().get_mut(host) {
+            refusal.stands = false;
+        }
         return Ok(());
     };
     said.why = said.why.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect();
-    if said.assignment.as_str().len() > LONGEST || app.refused().get(host) == Some(&said) {
+    let now_said = Refusal { order: said, stands: true };
+    let known = app.refused().get(host).cloned();
+    if known.as_ref() == Some(&now_said) {
         return Ok(());
     }
-    app.store.write::<_, Problem>(&format!("host:{host}"), now(), |tx| {
-        let body = serde_json::json!({ "assignment": said.assignment, "why": said.why });
-        tx.record("assignment.refused", host.as_str(), body);
-        Ok(())
-    })?;
-    app.refused().insert(host.clone(), said);
+    let order = &now_said.order;
+    if known.is_none_or(|known| known.order.assignment != order.assignment) {
+        app.store.write::<_, Problem>(&format!("host:{host}"), now(), |tx| {
+            let body = serde_json::json!({ "assignment": order.assignment, "why": order.why });
+            tx.record("assignment.refused", host.as_str(), body);
+            Ok(())
+        })?;
+    }
+    app.refused().insert(host.clone(), now_said);
     app.events.tell("host", host.as_str());
     Ok(())
 }

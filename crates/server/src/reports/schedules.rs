@@ -67,14 +67,21 @@ async fn look(app: &Arc<App>) -> Result<Option<Timestamp>, Problem> {
             Step::Wait { until, .. } => wake = wake.into_iter().chain(until).min(),
             Step::Make { due, missed } => {
                 let name = record.name.clone();
-                if let Err(problem) = make(app, record, due, missed).await {
-                    complain(&format!("the report `{name}` is not made"), &problem);
+                let made = make(app, record, due, missed).await;
+                if let Err(problem) = &made {
+                    complain(&format!("the report `{name}` is not made"), problem);
                 }
-                wake = Some(now());
+                wake = wake.into_iter().chain(at_once(&made, now())).min();
             }
         }
     }
     Ok(wake)
+}
+
+/// Whether to look again at once. Not after a failure: where not even that can be written down, the schedule goes on saying
+/// that it is due now.
+fn at_once(made: &Result<(), Problem>, now: Timestamp) -> Option<Timestamp> {
+    made.is_ok().then_some(now)
 }
 
 /// Makes one run, and notes what came of it.
@@ -451,6 +458,13 @@ mod tests {
         assert_eq!(listed(), ["20261102T050000Z", "20261103T050000Z", "kept by hand"]);
         let html = fs::read_to_string(own.join("20261103T050000Z/report.html")).unwrap();
         assert_eq!(html, "b");
+    }
+
+    #[test]
+    fn a_failure_that_cannot_be_written_down_is_not_tried_again_at_once() {
+        let failed = not_written(Path::new("/full"), &io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(at_once(&Err(failed), at(1)), None);
+        assert_eq!(at_once(&Ok(()), at(1)), Some(at(1)));
     }
 
     #[test]

@@ -70,17 +70,14 @@ pub(crate) fn rollout(
     }
     hosts.sort_by(|a, b| (a.run.wave, &a.name).cmp(&(b.run.wave, &b.name)));
     let events = stored::events(view, id, state.version.saturating_sub(EVENTS))?;
-    let refused: Vec<Waiting> = {
-        let refused = app.refused();
-        let theirs = |host: &HostId| {
-            let it = refused.get(host)?;
-            let stands = state.standing_assignment(host) == Some(&it.assignment);
-            stands.then(|| Hold::OrderRefused { why: it.why.clone() })
-        };
-        let waits = |host: &HostId| Some(Waiting { host: Some(host.clone()), hold: theirs(host)? });
-        state.hosts.keys().filter_map(waits).collect()
-    };
-    let refused = refused.into_iter();
+    // Few hosts refuse anything, and a rollout may have many hosts.
+    let refused: BTreeMap<HostId, Hold> = (app.refused().iter())
+        .filter(|(host, it)| {
+            it.stands && state.standing_assignment(host) == Some(&it.order.assignment)
+        })
+        .map(|(host, it)| (host.clone(), Hold::OrderRefused { why: it.order.why.clone() }))
+        .collect();
+    let refused = refused.into_iter().map(|(host, hold)| Waiting { host: Some(host), hold });
     Ok(RolloutDetail {
         row: rollout_row(&state),
         approvals: state.approvals.clone(),

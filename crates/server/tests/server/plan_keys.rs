@@ -182,6 +182,10 @@ fn a_plan_starts_when_enough_have_signed_it_and_its_hosts_can_see_that() {
     let why = "operators' signatures are wanted here".to_owned();
     let no = RefusedOrder { assignment: assignment.id.clone(), why: why.clone() };
     it.says(1, Some(no.clone()));
+    it.says(1, Some(RefusedOrder { why: "another reason each time".into(), ..no.clone() }));
+    it.says(1, Some(RefusedOrder { assignment: "nobody's".into(), ..no.clone() }));
+    it.says(1, None);
+    it.says(1, Some(no.clone()));
     it.says(1, Some(no));
     let refusals = |it: &Office| {
         let seen: RolloutDetail = it.lab.get(&format!("/rollouts/{}", rollout.row.id));

@@ -179,35 +179,19 @@ impl<'a> Told<'a> {
 
     /// A number that is the same for the same words. Others may have it too.
     pub(super) fn number(&self) -> u64 {
-        let mut number = Number::default();
-        number.text(&self.source);
-        // Of what is said in any order, the sum.
-        let mut packages = 0_u64;
-        for (version, name, _) in &self.packages {
-            let mut one = Number::default();
-            one.text(version);
-            one.text(name);
-            packages = packages.wrapping_add(one.0);
-        }
-        number.word(packages);
-        number.0
+        number(
+            &self.source,
+            self.packages.iter().map(|(version, name, _)| (version.as_ref(), *name)),
+        )
     }
 
     /// The same of facts: what [`Told::number`] is of the words they were made of.
     pub(super) fn number_of(facts: &SourceFacts) -> u64 {
-        let mut number = Number::default();
-        number.text(&facts.source);
-        let mut packages = 0_u64;
-        for (group, name) in
-            facts.groups.iter().flat_map(|g| g.binaries.iter().map(move |b| (g, b)))
-        {
-            let mut one = Number::default();
-            one.text(&group.version.text);
-            one.text(name);
-            packages = packages.wrapping_add(one.0);
-        }
-        number.word(packages);
-        number.0
+        let packages = facts
+            .groups
+            .iter()
+            .flat_map(|group| group.binaries.iter().map(|name| (&*group.version.text, &**name)));
+        number(&facts.source, packages)
     }
 
     /// Are these the facts that would be made of it?
@@ -279,6 +263,20 @@ impl<'a> Told<'a> {
             source: self.source.as_ref().into(),
         }
     }
+}
+
+/// A number for a source with versions and names of its packages, whatever their order.
+fn number<'a>(source: &str, packages: impl Iterator<Item = (&'a str, &'a str)>) -> u64 {
+    let of_package = |(version, name)| {
+        let mut one = Number::default();
+        one.text(version);
+        one.text(name);
+        one.0
+    };
+    let mut number = Number::default();
+    number.text(source);
+    number.word(packages.map(of_package).fold(0, u64::wrapping_add));
+    number.0
 }
 
 /// Mixes words into a number: quick, and good enough where what has the same number is compared.

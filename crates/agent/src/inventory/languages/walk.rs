@@ -1,6 +1,7 @@
 //! Where to look, and how far.
 
 use super::{Candidate, Limits, archive, metadata};
+use crate::inventory::distant;
 use crate::settings::Settings;
 use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_vuln::exposure::LANGUAGES_GAP;
@@ -28,9 +29,6 @@ const ROOTS: &[(&str, usize)] = &[
     ("opt", 16),
     ("srv", 10),
 ];
-
-/// File systems that somebody else may make wait: those of networks, and those that a process serves (statfs(2)).
-const DISTANT: [u64; 6] = [0x6969, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x00C3_6400, 0x5346_414F];
 
 /// Directories with many names and nothing wanted.
 const SKIPPED: [&str; 4] = ["__pycache__", ".git", "doc", "man"];
@@ -65,7 +63,7 @@ pub(super) fn all(settings: &Settings, limits: Limits) -> (Vec<Candidate>, Vec<S
                 continue;
             }
             let place = rustix::fs::statfs(settings.host(&root));
-            if place.is_ok_and(|it| DISTANT.contains(&(it.f_type as u64 & 0xFFFF_FFFF))) {
+            if place.is_ok_and(|it| distant::is_type(&it)) {
                 let gap = format!("{LANGUAGES_GAP}: /{root} is on a distant file system");
                 walk.gaps.push(gap);
                 continue;

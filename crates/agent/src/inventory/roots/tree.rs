@@ -4,6 +4,7 @@
 //! the links of `/proc`. What is opened is looked at first, without its being opened: a device or a pipe stays shut. What a
 //! process serves (FUSE) or a network is not touched at all, because it may make us wait for ever.
 
+use crate::inventory::distant;
 use rustix::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
@@ -16,10 +17,6 @@ use std::path::{Path, PathBuf};
 const MOST_LAYERS: usize = 512;
 /// Names of one directory that are looked at.
 const MOST_NAMES: usize = 20_000;
-/// File systems that somebody else may make wait: those of networks, and those that a process serves (statfs(2)).
-const DISTANT: [u64; 6] = [0x6969, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x00C3_6400, 0x5346_414F];
-/// The same, as they are called in proc_pid_mountinfo(5).
-const DISTANT_NAMES: [&str; 8] = ["fuse", "nfs", "nfs4", "cifs", "smb3", "ceph", "afs", "9p"];
 
 /// A root as it is read: one directory, or layers of which the upper hide the lower, as overlayfs has them.
 pub(super) struct Tree {
@@ -47,7 +44,7 @@ impl Tree {
         let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
         let kind =
             file_system(&mounts, mount).ok_or_else(|| other("its root is no mount of its"))?;
-        if DISTANT_NAMES.contains(&kind.split('.').next().unwrap_or_default()) {
+        if distant::is_name(kind) {
             return Err(other(&format!("its root is on {kind}, which is not looked at")));
         }
         Ok(Self { layers: vec![root] })
@@ -60,8 +57,7 @@ impl Tree {
         }
         let open = |place: &PathBuf| {
             let layer = directory(place)?;
-            let kind = rustix::fs::fstatfs(&layer)?.f_type as u64 & 0xFFFF_FFFF;
-            match DISTANT.contains(&kind) {
+            match distant::is_type(&rustix::fs::fstatfs(&layer)?) {
                 true => Err(other("it is on a distant file system")),
                 false => Ok(layer),
             }
