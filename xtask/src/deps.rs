@@ -7,11 +7,12 @@ use serde_json::Value;
 /// For each room, the rooms it may use. Development-only rooms (sim, lab, xtask) may use what they exercise.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("fettle-core", &[]),
+    ("fettle-dpkg", &["fettle-core"]),
     ("fettle-vuln", &["fettle-core"]),
     ("fettle-wire", &["fettle-core"]),
     ("fettle-store", &["fettle-core", "fettle-vuln", "fettle-wire"]),
     ("fettle-server", &["fettle-core", "fettle-vuln", "fettle-wire", "fettle-store"]),
-    ("fettle-agent", &["fettle-core", "fettle-vuln", "fettle-wire"]),
+    ("fettle-agent", &["fettle-core", "fettle-dpkg", "fettle-vuln", "fettle-wire"]),
     ("fettle-cli", &["fettle-core", "fettle-wire", "fettle-server"]),
     ("fettle-sim", &["fettle-core"]),
     ("fettle-lab", &["fettle-core", "fettle-wire"]),

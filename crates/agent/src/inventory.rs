@@ -48,7 +48,7 @@ pub fn of_packages(os: Os, packages: Vec<Package>, gap: &str) -> Inventory {
 pub fn collect(settings: &Settings, age: Age) -> Inventory {
     let mut gaps = Vec::new();
     let os = or_gap(os::read(settings), "operating system", &mut gaps);
-    let database = or_gap(dpkg::Database::read(settings), "installed packages", &mut gaps);
+    let database = or_gap(dpkg::database(settings), "installed packages", &mut gaps);
     if database.unmerged > 0 {
         gaps.push(format!(
             "dpkg was interrupted: {} records of its journal are not merged yet (run `dpkg --configure -a`)",

@@ -21,7 +21,6 @@ pub use stand::{End, Stand};
 
 use serde::Serialize;
 use std::path::Path;
-use std::time::Instant;
 
 use crate::{Lab, LabError, RootFs, Say};
 
@@ -134,14 +133,13 @@ pub fn run(
     say: Say<'_>,
 ) -> Result<Vec<Report>, LabError> {
     let first = rows.first().map_or_else(RootFs::default, |row| row.root);
-    let mut stand = Stand::new(lab, programs, first)?;
+    let mut stand = Stand::new(lab, programs, first, say)?;
     stand.only(points);
     let mut reports = Vec::new();
     for row in rows {
-        let begun = Instant::now();
         stand.begin(row)?;
         (row.run)(&mut stand, extent)?;
-        let report = Report { seconds: begun.elapsed().as_secs_f64(), ..stand.end() };
+        let report = stand.end();
         say(&report.to_string());
         for detail in &report.details {
             say(&format!("    {detail}"));

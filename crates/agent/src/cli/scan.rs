@@ -41,9 +41,14 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
                     "ls -l /var/lib/dpkg",
                 )
             };
-            for p in inventory::dpkg::Database::read(settings).map_err(unreadable)?.packages {
-                writeln!(out, "{}\t{}\t{}", p.name, p.version, p.architecture).map_err(io)?;
+            let database = inventory::dpkg::database(settings).map_err(unreadable)?;
+            for p in &database.packages {
+                for part in [&p.name, "\t", &p.version, "\t", &p.architecture, "\n"] {
+                    out.write_all(part.as_bytes()).map_err(io)?;
+                }
             }
+            // The process ends here: to give back eight thousand small pieces of memory first takes as long as to print.
+            std::mem::forget(database);
         }
         // What still runs replaced code, as `needrestart -b` tells it.
         Some("processes") => {

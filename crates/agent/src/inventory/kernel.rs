@@ -96,7 +96,7 @@ pub fn uptime() -> io::Result<Duration> {
 /// Why this host owes a reboot now; sorted, each reason once. What cannot be read owes nothing here: the inventory
 /// tells it as a gap.
 pub fn owed(settings: &Settings) -> Vec<String> {
-    let packages = dpkg::Database::read(settings).map(|d| d.packages).unwrap_or_default();
+    let packages = dpkg::database(settings).map(|d| d.packages).unwrap_or_default();
     let mut reasons = match read(settings, &packages) {
         Ok(kernel) => reboot_needed(settings, &kernel),
         Err(_) => reboot_needed(settings, &Kernel::default()),
@@ -125,7 +125,7 @@ pub fn running() -> Running {
 /// Release of the installed kernel that a reboot would bring; `None`: the newest one runs already, or the kernel is not
 /// this host's own.
 pub fn pending(settings: &Settings) -> Option<String> {
-    let packages = dpkg::Database::read(settings).map(|d| d.packages).ok()?;
+    let packages = dpkg::database(settings).map(|d| d.packages).ok()?;
     let kernel = read(settings, &packages).ok()?;
     let (name, _) = newer(&kernel)?;
     image_release(name).map(str::to_owned)
@@ -133,7 +133,7 @@ pub fn pending(settings: &Settings) -> Option<String> {
 
 /// Is the kernel that runs the one on disk? One whose package is gone can load no modules any more.
 pub fn is_installed(settings: &Settings) -> bool {
-    let packages = dpkg::Database::read(settings).map(|d| d.packages).unwrap_or_default();
+    let packages = dpkg::database(settings).map(|d| d.packages).unwrap_or_default();
     read(settings, &packages).is_ok_and(|kernel| kernel.from_package && is_on_disk(&kernel))
 }
 

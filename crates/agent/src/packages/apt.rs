@@ -272,7 +272,7 @@ impl Driver for Apt {
         let path = self.at("/var/lib/dpkg/status");
         let settings = Settings { root: self.root.clone(), ..Settings::default() };
         let database =
-            crate::inventory::dpkg::Database::read(&settings).map_err(file_error("read", &path))?;
+            crate::inventory::dpkg::database(&settings).map_err(file_error("read", &path))?;
         let mismatch = |c: &Shared<PackageChange>| {
             let found = database
                 .packages

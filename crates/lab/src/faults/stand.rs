@@ -7,7 +7,7 @@ use super::{Report, Row};
 use crate::host::{HostCommand, Output, RootFs, Running};
 use crate::repo::{ACME_PORT, AcmeWeb, Serve, Vendor, acme_web};
 use crate::tree::{self, Tree};
-use crate::{HostSpec, Lab, LabError, LabHost};
+use crate::{HostSpec, Lab, LabError, LabHost, Say};
 
 /// Not compared: logs, the agent's own journal, what the package manager caches, what systemd makes anew with each
 /// boot, and our own tools.
@@ -42,9 +42,9 @@ pub enum End {
 }
 
 /// A booted host with `acme-web` 1.0 and the agent, and a vendor that offers other versions.
-#[derive(Debug)]
 pub struct Stand<'l> {
     lab: &'l Lab,
+    say: Say<'l>,
     agent: PathBuf,
     host: LabHost,
     root: RootFs,
@@ -55,13 +55,20 @@ pub struct Stand<'l> {
     /// Points that are tried; empty: all.
     points: Vec<String>,
     report: Report,
+    /// When the row was.
+    begun: Instant,
     good: &'static [End],
     /// Every file, as it was found at the end of the last run, where nothing has touched the host since.
     known: Option<Tree>,
 }
 
 impl<'l> Stand<'l> {
-    pub(super) fn new(lab: &'l Lab, programs: &Path, root: RootFs) -> Result<Self, LabError> {
+    pub(super) fn new(
+        lab: &'l Lab,
+        programs: &Path,
+        root: RootFs,
+        say: Say<'l>,
+    ) -> Result<Self, LabError> {
         let agent = programs.join("fettle-agent");
         if !agent.is_file() {
             return Err(LabError::Fleet {
@@ -74,7 +81,22 @@ impl<'l> Stand<'l> {
         let (points, report) = (Vec::new(), Report::default());
         let (number, good, known) = (0, &[] as &[End], None);
         let from = FROM.to_owned();
-        Ok(Self { lab, agent, host, root, vendor, number, from, points, report, good, known })
+        let begun = Instant::now();
+        Ok(Self {
+            lab,
+            say,
+            agent,
+            host,
+            root,
+            vendor,
+            number,
+            from,
+            points,
+            report,
+            begun,
+            good,
+            known,
+        })
     }
 
     /// The lab, for rows that need another kind of host.
@@ -96,6 +118,27 @@ impl<'l> Stand<'l> {
             Ok(end) => self.unknown(format!("{what}: ended as {end:?}, which it may not")),
             Err(why) => self.unknown(format!("{what}: {why}")),
         }
+        self.tell(what);
+    }
+
+    /// How far the row has come: a battery that is stopped has still shown so much.
+    fn tell(&self, what: &str) {
+        let Report { row, unknown, differing, .. } = &self.report;
+        let id = row.split(' ').next().unwrap_or_default();
+        let how = |(count, word): &(u32, &str)| (*count > 0).then(|| format!("{count} {word}"));
+        let ends = [
+            (self.report.runs, "runs"),
+            (self.report.fired, "fired"),
+            (self.report.patched_verified, "patched"),
+            (self.report.rolled_back_verified, "undone"),
+            (self.report.refused_untouched, "refused"),
+            (self.report.quarantined, "quarantined"),
+        ];
+        let ends = ends.iter().filter_map(how).collect::<Vec<_>>().join(", ");
+        let seconds = self.begun.elapsed().as_secs();
+        (self.say)(&format!(
+            "  {id} after {what}: {ends}, {unknown} unknown, {differing} differ, {seconds} s"
+        ));
     }
 
     fn count(&mut self, end: End) {
@@ -123,6 +166,7 @@ impl<'l> Stand<'l> {
 
     pub(super) fn begin(&mut self, row: &Row) -> Result<(), LabError> {
         self.report = Report { row: format!("{} {}", row.id, row.what), ..Report::default() };
+        self.begun = Instant::now();
         self.good = row.good;
         self.touched();
         if self.root != row.root {
@@ -133,7 +177,8 @@ impl<'l> Stand<'l> {
     }
 
     pub(super) fn end(&mut self) -> Report {
-        std::mem::take(&mut self.report)
+        let seconds = self.begun.elapsed().as_secs_f64();
+        Report { seconds, ..std::mem::take(&mut self.report) }
     }
 
     /// The host.
@@ -256,6 +301,7 @@ impl<'l> Stand<'l> {
         if !fired && self.is_tried(what) {
             self.report.runs += 1;
             self.report.details.push(format!("{what}: the fault did not fire"));
+            self.tell(what);
         }
         Ok(())
     }
@@ -307,6 +353,7 @@ impl<'l> Stand<'l> {
         } else {
             self.take_back(before, what)?
         }
+        self.tell(what);
         Ok(true)
     }
 

@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, Places, Stopped, copy, finish, in_unit, sources};
 use crate::command;
-use crate::inventory::dpkg::Database;
+use crate::inventory::dpkg;
 use crate::settings::Settings;
 use fettle_core::testbed::{TestOrder, TwinPackage};
 use std::collections::BTreeSet;
@@ -98,7 +98,7 @@ fn release(root: &Path) -> String {
 fn difference(root: PathBuf, wanted: &[TwinPackage]) -> Option<Difference> {
     let settings = Settings { root: root.clone(), ..Settings::default() };
     let has: BTreeSet<TwinPackage> =
-        Database::read(&settings).ok()?.packages.iter().map(TwinPackage::from).collect();
+        dpkg::database(&settings).ok()?.packages.iter().map(TwinPackage::from).collect();
     let named: BTreeSet<(&str, &str)> =
         wanted.iter().map(|p| (p.name.as_str(), p.architecture.as_str())).collect();
     let missing = wanted.iter().filter(|p| !has.contains(p)).cloned().collect();

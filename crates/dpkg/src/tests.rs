@@ -58,8 +58,7 @@ fn odd_bytes_and_torn_files_are_read_as_far_as_they_go() {
 #[test]
 fn however_a_database_arrives_in_pieces_it_is_read_the_same_and_the_later_word_counts() {
     let root = tempfile::tempdir().unwrap();
-    let settings = Settings { root: root.path().to_owned(), ..Settings::default() };
-    let updates = settings.host("var/lib/dpkg/updates");
+    let updates = root.path().join("updates");
     std::fs::create_dir_all(&updates).unwrap();
     // Paragraphs of every length around the buffer's, one of them far longer than it.
     let mut status = String::new();
@@ -69,19 +68,19 @@ fn however_a_database_arrives_in_pieces_it_is_read_the_same_and_the_later_word_c
             "Package: p{i:03}\nStatus: install ok installed\nArchitecture: amd64\nVersion: {i}\nDescription: d\n {long}\n\n"
         );
     }
-    std::fs::write(settings.host("var/lib/dpkg/status"), &status).unwrap();
+    std::fs::write(root.path().join("status"), &status).unwrap();
     let update = |state: &str| {
         format!("Package: p007\nStatus: hold ok {state}\nArchitecture: amd64\nVersion: 8\n")
     };
     std::fs::write(updates.join("0000"), update("half-configured")).unwrap();
-    let read = Database::read(&settings).unwrap();
+    let read = Database::read(root.path()).unwrap();
     let mut whole = parse_status(format!("{status}{}", update("half-configured")).as_bytes());
     assert_eq!((read.packages.len(), &read.packages, read.unmerged), (400, &whole, 1));
     assert_eq!(read.packages[7].version, "8");
     assert_eq!(read.held, ["p007"]);
     std::fs::write(updates.join("0001"), update("not-installed")).unwrap();
     whole.remove(7);
-    assert_eq!(Database::read(&settings).unwrap().packages, whole);
+    assert_eq!(Database::read(root.path()).unwrap().packages, whole);
 }
 
 #[test]

@@ -4,15 +4,18 @@
 //! small buffer that stays in the processor's cache, and each line is looked at once.
 
 use super::{is_blank, lossy};
-use crate::settings::Settings;
 use fettle_core::inventory::Package;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The buffer at the start. It grows only for a paragraph that does not fit.
 const BUFFER: usize = 64 << 10;
+/// Bytes of a record, as most have at least.
+const USUAL_RECORD: u64 = 640;
+/// Room is made for no more records than these before they are read.
+const MOST_EXPECTED: usize = 4096;
 
 /// dpkg's database of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,14 +29,16 @@ pub struct Database {
 }
 
 impl Database {
-    /// Reads the host's database, a killed dpkg's journal included.
+    /// Reads the database in dpkg's administrative directory (`/var/lib/dpkg`), a killed dpkg's journal included.
     ///
     /// # Errors
     /// When one of its files cannot be read.
-    pub fn read(settings: &Settings) -> io::Result<Self> {
+    pub fn read(directory: &Path) -> io::Result<Self> {
         let mut known = Known::default();
-        known.read(File::open(settings.host("var/lib/dpkg/status"))?)?;
-        let updates = updates(&settings.host("var/lib/dpkg/updates"));
+        let status = File::open(directory.join("status"))?;
+        known.expect(status.metadata()?.len());
+        known.read(status)?;
+        let updates = updates(&directory.join("updates"));
         for update in &updates {
             // dpkg merges them in this order at its next start; each holds whole paragraphs.
             known.read(File::open(update)?)?;
@@ -65,22 +70,31 @@ pub fn parse_status(bytes: &[u8]) -> Vec<Package> {
 
 /// All that was read so far, in the order of reading.
 #[derive(Default)]
-struct Known(Vec<Entry>);
+struct Known {
+    packages: Vec<Package>,
+    /// One for each package.
+    marks: Vec<Mark>,
+}
 
-struct Entry {
-    package: Package,
+/// What becomes of a record.
+#[derive(Clone, Copy)]
+struct Mark {
     present: bool,
     held: bool,
 }
 
 impl Known {
+    /// Makes room for as many records as a file of this length usually has.
+    fn expect(&mut self, length: u64) {
+        let records = usize::try_from(length / USUAL_RECORD).unwrap_or_default().min(MOST_EXPECTED);
+        self.packages.reserve(records);
+        self.marks.reserve(records);
+    }
+
     fn add(&mut self, record: &Record<'_>) {
         if !record.name.is_empty() {
-            self.0.push(Entry {
-                package: record.package(),
-                present: record.is_present(),
-                held: record.want == b"hold",
-            });
+            self.packages.push(record.package());
+            self.marks.push(Mark { present: record.is_present(), held: record.want == b"hold" });
         }
     }
 
@@ -108,30 +122,33 @@ impl Known {
 
     /// Installed packages, and the names of those that the administrator holds.
     fn installed(self) -> (Vec<Package>, Vec<String>) {
-        let mut entries = self.0;
-        // Stable, so that the last record of a package stays the last.
-        entries.sort_by(|a, b| a.key().cmp(&b.key()));
-        let mut held = Vec::new();
-        let mut packages = Vec::with_capacity(entries.len());
-        let mut entries = entries.into_iter().peekable();
-        while let Some(entry) = entries.next() {
-            let last = entries.peek().is_none_or(|next| next.key() != entry.key());
-            if entry.present && last {
-                if entry.held {
-                    held.push(entry.package.name.clone());
-                }
-                packages.push(entry.package);
-            }
+        let Self { mut packages, mut marks } = self;
+        // dpkg writes them in order; what it left in its journal comes after them.
+        if !packages.is_sorted_by(|a, b| key(a) < key(b)) {
+            let mut both: Vec<(Package, Mark)> = packages.into_iter().zip(marks).collect();
+            // Of two about one package the later counts: it comes first now, and stays so.
+            both.reverse();
+            both.sort_by(|(a, _), (b, _)| key(a).cmp(&key(b)));
+            both.dedup_by(|(a, _), (b, _)| key(a) == key(b));
+            (packages, marks) = both.into_iter().unzip();
         }
+        let mut marks = marks.into_iter();
+        let mut held = Vec::new();
+        packages.retain(|package| {
+            // Invariant: there is one for each package.
+            let mark = marks.next().unwrap_or(Mark { present: false, held: false });
+            if mark.present && mark.held {
+                held.push(package.name.clone());
+            }
+            mark.present
+        });
         held.dedup();
         (packages, held)
     }
 }
 
-impl Entry {
-    fn key(&self) -> (&str, &str) {
-        (&self.package.name, &self.package.architecture)
-    }
+fn key(package: &Package) -> (&str, &str) {
+    (&package.name, &package.architecture)
 }
 
 /// What dpkg knows of a package, borrowed.
@@ -165,9 +182,10 @@ const NOTHING: Record<'_> = Record {
 fn each_record(bytes: &[u8], last: bool, mut each: impl FnMut(Record<'_>)) -> usize {
     let (mut record, mut begun) = (NOTHING, false);
     let (mut at, mut used) = (0, 0);
+    let mut ends = memchr_iter(b'\n', bytes);
     while at < bytes.len() {
-        let (line, next) = match memchr(b'\n', &bytes[at..]) {
-            Some(length) => (&bytes[at..at + length], at + length + 1),
+        let (line, next) = match ends.next() {
+            Some(end) => (&bytes[at..end], end + 1),
             None if last => (&bytes[at..], bytes.len()),
             None => break,
         };
