@@ -3,6 +3,7 @@
 mod agent;
 mod exposure;
 mod host;
+mod judge;
 mod plan;
 mod web;
 
@@ -22,7 +23,7 @@ pub(crate) struct Bench {
     /// Write the figures as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// For `plan`, `web` and `exposure`: how large the largest fleet is.
+    /// For `plan`, `web`, `judge` and `exposure`: how large the largest fleet is.
     #[arg(long, default_value_t = 100_000)]
     hosts: usize,
 }
@@ -35,6 +36,8 @@ enum Name {
     Exposure,
     /// The host's transaction beside bare apt-get: time, gap in service, undo.
     Host,
+    /// A fleet judged anew by another policy: time a host, and how long whoever writes meanwhile waits.
+    Judge,
     /// Plans for a large fleet, and what a rollout decides: time and memory.
     Plan,
     /// The web pages over a large fleet: time in the server, weight of a first visit.
@@ -50,6 +53,7 @@ impl Bench {
             Name::Agent => in_the_lab(agent::measure)?,
             Name::Host => in_the_lab(host::measure)?,
             Name::Exposure => exposure::measure(self.hosts)?,
+            Name::Judge => judge::measure(self.hosts)?,
             Name::Plan => plan::measure(self.hosts)?,
             Name::Web => web::measure(self.hosts)?,
         };

@@ -1,47 +1,88 @@
 //! Hosts judged by the vendors' data in force and rated by their policies.
 
 use crate::app::{App, now};
+use fettle_core::finding::Finding;
 use fettle_core::host::Host;
 use fettle_core::policy::{Acceptance, Policy};
-use fettle_core::{HostId, Problem, Timestamp};
-use fettle_store::{Tx, feeds, findings, hosts, policies, settings};
-use fettle_vuln::exposure::{Catalogue, Exception, HostView, Verdict};
+use fettle_core::{Digest, HostId, Problem, Timestamp};
+use fettle_store::{Tx, View, feeds, findings, hosts, policies, settings};
+use fettle_vuln::exposure::{Catalogue, Exception, HostView, Judgement, Verdict, Withdrawn};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::available_parallelism;
+
+/// Threads that judge hosts.
+const MOST_JUDGES: usize = 8;
+/// Findings in one write, about: what a host that reports meanwhile waits for.
+const ROWS_AT_ONCE: usize = 2_000;
+
+/// How a host is judged, with nothing written yet.
+struct Judged {
+    host: HostId,
+    /// Of the inventory it was judged from.
+    inventory: Option<Digest>,
+    difference: findings::Difference,
+    /// Gone without anything on the host having fixed them.
+    withdrawn: Vec<Withdrawn>,
+}
+
+impl Judged {
+    /// Is there nothing to write?
+    fn is_as_before(&self) -> bool {
+        self.difference.is_empty() && self.withdrawn.is_empty()
+    }
+
+    fn keep(&self, tx: &mut Tx<'_>) -> Result<findings::Changed, Problem> {
+        if !self.withdrawn.is_empty() {
+            // That is on record, whoever asks later.
+            tx.record("finding.withdrawn", self.host.as_str(), json!(self.withdrawn));
+        }
+        Ok(findings::keep(tx, &self.host, &self.difference)?)
+    }
+}
 
 /// Judges one host from its whole inventory and keeps what changed. Judging again on the same facts writes
 /// nothing.
 pub(crate) fn judge(app: &App, tx: &mut Tx<'_>, host: &Host) -> Result<findings::Changed, Problem> {
-    let Some(inventory) = &host.inventory else { return Ok(findings::Changed::default()) };
-    let previous: Vec<_> =
-        findings::of_host(tx, &host.id)?.into_values().map(|r| r.finding).collect();
+    match judged(app, tx, host)? {
+        Some(judged) => judged.keep(tx),
+        None => Ok(findings::Changed::default()),
+    }
+}
+
+/// `None`: it has not said what it has.
+fn judged(app: &App, view: &View<'_>, host: &Host) -> Result<Option<Judged>, Problem> {
+    let Some(inventory) = &host.inventory else { return Ok(None) };
+    let known = findings::of_host(view, &host.id)?;
+    let previous: Vec<Finding> = known.values().map(|r| r.finding.clone()).collect();
+    let now = now();
     let (catalogue, policies) = (app.catalogue(), app.policies());
     let policy = policies.of(host);
-    let mut accepted = policy.map_or_else(Vec::new, |policy| accepted(&catalogue, policy, now()));
+    let mut accepted = policy.map_or_else(Vec::new, |policy| accepted(&catalogue, policy, now));
     // A statement names hosts as people do.
     let names = [host.name.as_str(), host.id.as_str()];
-    accepted.extend(catalogue.ruled_out(&names, inventory, now()));
-    let view = HostView {
+    accepted.extend(catalogue.ruled_out(&names, inventory, now));
+    let seen = HostView {
         host: &host.id,
         inventory,
         previous: &previous,
         ran_before: &BTreeMap::new(),
         accepted: &accepted,
     };
-    let judgement = catalogue.judge(&view);
-    if !judgement.withdrawn.is_empty() {
-        // Gone without anything on the host having fixed them: that is on record, whoever asks later.
-        tx.record("finding.withdrawn", host.id.as_str(), json!(judgement.withdrawn));
-    }
-    let changed =
-        findings::update(tx, &host.id, judgement.findings, |finding, first_seen| match policy {
-            Some(policy) => policy.rate(finding, first_seen),
-            None => {
-                finding.class.clear();
-                finding.deadline = None;
-            }
-        })?;
-    Ok(changed)
+    let Judgement { findings: judged, withdrawn, .. } = catalogue.judge(&seen);
+    let rate = |finding: &mut Finding, first_seen| match policy {
+        Some(policy) => policy.rate(finding, first_seen),
+        None => {
+            finding.class.clear();
+            finding.deadline = None;
+        }
+    };
+    let difference = findings::compare(known, judged, now, rate);
+    let inventory = host.inventory_digest;
+    Ok(Some(Judged { host: host.id.clone(), inventory, difference, withdrawn }))
 }
 
 /// The acceptances of a policy that hold now, by what the vendors' data say of each.
@@ -65,7 +106,7 @@ fn accepted(catalogue: &Catalogue, policy: &Policy, now: Timestamp) -> Vec<Excep
 const JUDGED_BY: &str = "judged-by";
 
 /// Judges every host anew if feeds or policies are others than the last time. Can be killed at any point and run
-/// again: hosts are judged one by one, and the mark is set when all are.
+/// again: the mark is set when all are judged.
 pub(crate) fn judge_all(app: &App) -> Result<(), Problem> {
     let (by, before, ids) = app.store.read::<_, Problem>(|view| {
         let mut by = Vec::new();
@@ -83,26 +124,98 @@ pub(crate) fn judge_all(app: &App) -> Result<(), Problem> {
         let ids: Vec<HostId> = hosts::all(view)?.into_iter().map(|h| h.host.id).collect();
         Ok((by.join(" "), settings::get(view, JUDGED_BY)?, ids))
     })?;
-    let by = fettle_core::Digest::of(by.as_bytes()).to_string();
+    let by = Digest::of(by.as_bytes()).to_string();
     if before.as_deref() == Some(&by) {
         return Ok(());
     }
-    for id in ids {
-        judge_known(app, &id)?;
+    judge_these(app, &ids)?;
+    if is_stopped(app) {
+        return Ok(());
     }
     app.store.write::<_, Problem>("server", now(), |tx| Ok(settings::set(tx, JUDGED_BY, &by)?))
 }
 
-/// Judges one host by what it last reported.
-pub(crate) fn judge_known(app: &App, id: &HostId) -> Result<(), Problem> {
+fn is_stopped(app: &App) -> bool {
+    *app.stopped.borrow()
+}
+
+/// Judges hosts by what they last reported, on all processors. They are read and judged beside whoever writes; only what
+/// changed is then written, some hosts at a time.
+fn judge_these(app: &App, ids: &[HostId]) -> Result<(), Problem> {
+    let next = AtomicUsize::new(0);
+    // Where somebody always reads an older state, the database's log (WAL) is never folded back into it and grows without
+    // end: nobody reads while one writes.
+    let reading = RwLock::new(());
+    let keep = |batch: &[Judged]| {
+        let _alone = reading.write().unwrap_or_else(PoisonError::into_inner);
+        keep(app, batch)
+    };
+    let one = || -> Result<(), Problem> {
+        let mut batch = Vec::new();
+        // Another one's error ends this too: then there is no next. A server that is to stop goes on at its next start.
+        while !is_stopped(app)
+            && let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let changed = {
+                let _beside_others = reading.read().unwrap_or_else(PoisonError::into_inner);
+                changed_by_now(app, id)?
+            };
+            batch.extend(changed);
+            if batch.iter().map(|j: &Judged| j.difference.rows()).sum::<usize>() >= ROWS_AT_ONCE {
+                keep(&std::mem::take(&mut batch))?;
+            }
+        }
+        keep(&batch)
+    };
+    let one = || one().inspect_err(|_| next.store(ids.len(), Ordering::Relaxed));
+    let judges = available_parallelism().map_or(1, NonZero::get).min(MOST_JUDGES);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..judges).map(|_| scope.spawn(one)).collect();
+        let mut ended = vec![one()];
+        for other in others {
+            ended.push(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        ended.into_iter().collect()
+    })
+}
+
+/// A host as it is judged now, where that is another judgement than before.
+fn changed_by_now(app: &App, id: &HostId) -> Result<Option<Judged>, Problem> {
+    app.store.read(|view| {
+        let Some(host) = whole(view, id)? else { return Ok(None) };
+        Ok(judged(app, view, &host)?.filter(|judged| !judged.is_as_before()))
+    })
+}
+
+/// Writes down how hosts are judged. Whoever has reported since is judged by that.
+fn keep(app: &App, batch: &[Judged]) -> Result<(), Problem> {
+    if batch.is_empty() {
+        return Ok(());
+    }
     let changed = app.store.write::<_, Problem>("server", now(), |tx| {
-        let Some(record) = hosts::get(tx, id)? else { return Ok(findings::Changed::default()) };
-        let mut host = record.host;
-        host.inventory = hosts::inventory(tx, id)?.map(std::sync::Arc::new);
-        judge(app, tx, &host)
+        let mut changed = Vec::new();
+        for judged in batch {
+            let written = if hosts::inventory_digest(tx, &judged.host)? == judged.inventory {
+                judged.keep(tx)?.written
+            } else {
+                match whole(tx, &judged.host)? {
+                    Some(host) => judge(app, tx, &host)?.written,
+                    None => 0,
+                }
+            };
+            changed.extend((written > 0).then_some(&judged.host));
+        }
+        Ok(changed)
     })?;
-    if changed.written > 0 {
-        app.events.tell("host", id.as_str());
+    for host in changed {
+        app.events.tell("host", host.as_str());
     }
     Ok(())
+}
+
+/// A host with its whole inventory. `None`: there is none such any more.
+fn whole(view: &View<'_>, id: &HostId) -> Result<Option<Host>, Problem> {
+    let Some(record) = hosts::get(view, id)? else { return Ok(None) };
+    let inventory = hosts::inventory(view, id)?.map(Arc::new);
+    Ok(Some(Host { inventory, ..record.host }))
 }

@@ -168,9 +168,14 @@ pub fn run(options: ServerOptions) -> Result<(), Problem> {
     if told {
         notify_systemd("READY=1");
         if announce {
-            println!("web page and API   http://{}", running.operator_addr);
-            println!("agents             https://{}", running.agents_addr);
-            println!("operator's token   {}", running.token_file.display());
+            let words = format!(
+                "web page and API   http://{}\nagents             https://{}\noperator's token   {}\n",
+                running.operator_addr,
+                running.agents_addr,
+                running.token_file.display()
+            );
+            // Whoever read this may be gone: no reason to end.
+            let _ = io::Write::write_all(&mut io::stdout(), words.as_bytes());
         }
         tracing::info!(operator = %running.operator_addr, agents = %running.agents_addr, "ready");
         runtime.block_on(async {

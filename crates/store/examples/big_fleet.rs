@@ -1,4 +1,7 @@
-//! Fills a store with a fleet that never was: `big_fleet DIR HOSTS`. What `cargo xtask bench web` measures pages on.
+//! Fills a store with a fleet that never was: `big_fleet DIR HOSTS [STATUS]`. What `cargo xtask bench web` measures pages on.
+//!
+//! With a dpkg status file, hosts have most of the packages in it and no finding yet: what `cargo xtask bench judge` has
+//! judged.
 //!
 //! Every host has 300 packages of 400 cohorts and 20 findings of 2,000 vulnerabilities, in the shares that a fleet
 //! half-way through its patching has. The same numbers give the same fleet.
@@ -138,13 +141,52 @@ fn finding(host: &HostId, n: usize, nth: usize) -> Finding {
     }
 }
 
+/// The packages of a dpkg status file, in its plain form.
+fn packages(status: &str) -> Vec<Shared<Package>> {
+    let package = |record: &str| {
+        let field = |name: &str| {
+            let mut lines = record.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        };
+        let (name, version) = (field("Package")?, field("Version")?);
+        let source = field("Source").unwrap_or(name);
+        let (source, source_version) = match source.split_once(" (") {
+            Some((source, version)) => (source, version.trim_end_matches(')')),
+            None => (source, version),
+        };
+        Some(Shared::from(Package {
+            name: name.into(),
+            architecture: field("Architecture")?.into(),
+            version: version.into(),
+            source: source.into(),
+            source_version: source_version.into(),
+            healthy: true,
+            module: String::new(),
+        }))
+    };
+    status.split("\n\n").filter_map(package).collect()
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [dir, count] = arguments.as_slice() else { return Err("big_fleet DIR HOSTS".into()) };
+    let (dir, count, status) = match arguments.as_slice() {
+        [dir, count] => (dir, count, None),
+        [dir, count, status] => (dir, count, Some(packages(&std::fs::read_to_string(status)?))),
+        _ => return Err("big_fleet DIR HOSTS [STATUS]".into()),
+    };
     let count: usize = count.parse()?;
     let store = Store::open(&Path::new(dir).join("fettle.db"))?;
     let now = Timestamp::now();
-    let kinds: Vec<Inventory> = (0..COHORTS).map(inventory).collect();
+    let kind = |cohort: usize| match &status {
+        None => inventory(cohort),
+        // Each cohort lacks a tenth of them.
+        Some(packages) => {
+            let here = (0..packages.len()).filter(|n| !drawn(cohort, *n).is_multiple_of(10));
+            let packages = here.map(|n| packages[n].clone()).collect();
+            Inventory { packages, upgrades: vec![], ..inventory(cohort) }
+        }
+    };
+    let kinds: Vec<Inventory> = (0..COHORTS).map(kind).collect();
     let all: Vec<usize> = (0..count).collect();
     for batch in all.chunks(BATCH) {
         store.write::<_, StoreError>("bench", now, |tx| {
@@ -166,6 +208,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let mut inventory = kinds[n % COHORTS].clone();
                 inventory.boot_id = format!("boot-{n}");
                 hosts::set_inventory(tx, &id, &inventory)?;
+                hosts::heard(tx, [(&id, now, "0.1.0")])?;
+                if status.is_some() {
+                    continue;
+                }
                 // What was fixed was open before.
                 let judged: Vec<_> = (0..FINDINGS).map(|nth| finding(&id, n, nth)).collect();
                 let before =
@@ -179,7 +225,6 @@ fn main() -> Result<(), Box<dyn Error>> {
                     findings::update(tx, &id, before.collect(), rate)?;
                 }
                 findings::update(tx, &id, judged, rate)?;
-                hosts::heard(tx, [(&id, now, "0.1.0")])?;
             }
             Ok(())
         })?;

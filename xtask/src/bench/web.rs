@@ -192,18 +192,18 @@ fn beside_nginx(dir: &Path, page: &[u8]) -> Result<Vec<Figure>> {
 }
 
 /// A server of our own; ended when dropped.
-struct Server {
+pub(super) struct Server {
     process: Child,
     address: String,
 }
 
-struct Answer {
+pub(super) struct Answer {
     head: String,
     body: Vec<u8>,
 }
 
 impl Answer {
-    fn ok(self) -> Result<Self> {
+    pub(super) fn ok(self) -> Result<Self> {
         let status = self.head.split(' ').nth(1).unwrap_or_default();
         if !status.starts_with('2') {
             bail!("the server answers: {}", self.head.lines().next().unwrap_or_default());
@@ -218,7 +218,7 @@ impl Answer {
 }
 
 impl Server {
-    fn start(programs: &Path, dir: &Path) -> Result<Self> {
+    pub(super) fn start(programs: &Path, dir: &Path) -> Result<Self> {
         let program: PathBuf = programs.join("fettle");
         let mut process = Command::new(program)
             .args(["server", "--operator-listen", "127.0.0.1:0", "--agents-listen", "127.0.0.1:0"])
@@ -239,7 +239,13 @@ impl Server {
         bail!("the server ended with {ended}")
     }
 
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Result<Answer> {
+    pub(super) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> Result<Answer> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(600)))?;
         let head = format!(
@@ -255,7 +261,7 @@ impl Server {
         Ok(Answer { head: String::from_utf8_lossy(&all).into_owned(), body })
     }
 
-    fn resident(&self) -> Result<f64> {
+    pub(super) fn resident(&self) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find(|l| l.starts_with("VmRSS")).context("no VmRSS")?;
         let kib: String = line.chars().filter(char::is_ascii_digit).collect();

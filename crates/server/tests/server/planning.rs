@@ -403,7 +403,8 @@ fn a_restored_server_starts_no_cycle_by_itself_until_somebody_lets_it() {
     agents.iter_mut().for_each(|agent| drop(agent.checkin(&lab)));
     let it = until("the hold", || {
         Some(row(&lab)).filter(|row| {
-            !row.holds.is_empty() && matches!(row.runs[0].state, CycleState::Planned { .. })
+            let planned = row.runs.first().map(|run| &run.state);
+            !row.holds.is_empty() && matches!(planned, Some(CycleState::Planned { .. }))
         })
     });
     assert!(matches!(it.holds[..], [Hold::Restored { .. }]), "{it:?}");

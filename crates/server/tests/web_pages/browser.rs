@@ -54,7 +54,7 @@ fn answer(
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
     let asset = path.strip_prefix("/assets/").and_then(assets::get);
     asked.lock().unwrap().push(path.clone());
-    let (status, kind, body) = if path == "/events" {
+    let (status, kind, body) = if path == "/events?since=1" {
         ("200 OK", "text/event-stream", format!("retry: 60000\n\n{events}").into_bytes())
     } else if let Some(asset) = asset {
         ("200 OK", asset.content_type, asset.bytes.to_vec())
@@ -165,7 +165,8 @@ fn every_page_opens_in_chromium_without_an_error_or_a_csp_violation() {
     });
     let asked = site.asked.lock().unwrap();
     assert!(
-        asked.iter().any(|p| p == "/assets/style.css") && asked.iter().any(|p| p == "/events"),
+        asked.iter().any(|p| p == "/assets/style.css")
+            && asked.iter().any(|p| p == "/events?since=1"),
         "{asked:?}"
     );
 }

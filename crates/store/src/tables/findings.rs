@@ -282,7 +282,7 @@ impl Rank {
 }
 
 /// What a new judgement of a host changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Changed {
     /// Findings that were not there before.
     pub new: u64,
@@ -296,25 +296,41 @@ pub struct Changed {
     pub written: u64,
 }
 
-/// Puts a host's findings as they are judged now beside what was known. A finding that was vulnerable and is
-/// not among them was withdrawn and is forgotten: what is proved gone comes as `fixed`. Unchanged rows are not
+/// What is to be written so that a host's findings are as they were judged: of [`compare`], for [`keep`].
+#[derive(Debug, Clone, Default)]
+pub struct Difference {
+    records: Vec<FindingRecord>,
+    /// Not judged any more, and not proved gone.
+    withdrawn: Vec<(String, String)>,
+    moves: BTreeMap<String, u64>,
+    changed: Changed,
+}
+
+impl Difference {
+    /// Is everything as it was?
+    pub fn is_empty(&self) -> bool {
+        self.rows() == 0
+    }
+
+    /// How many rows it writes.
+    pub fn rows(&self) -> usize {
+        self.records.len() + self.withdrawn.len()
+    }
+}
+
+/// Puts a host's findings as they are judged at `now` beside what was known ([`of_host`]). A finding that was vulnerable
+/// and is not among them was withdrawn and is forgotten: what is proved gone comes as `fixed`. Unchanged rows are not
 /// written. `rate` fills in class and deadline; it is given the time that the finding counts from:
 /// [`FindingRecord::counts_from`].
-///
-/// # Errors
-/// [`StoreError`] of the database.
-pub fn update(
-    tx: &mut Tx<'_>,
-    host: &HostId,
+pub fn compare(
+    mut before: BTreeMap<(String, String), FindingRecord>,
     judged: Vec<Finding>,
+    now: Timestamp,
     mut rate: impl FnMut(&mut Finding, Timestamp),
-) -> Result<Changed, StoreError> {
-    let now = tx.now();
-    let mut before = of_host(tx, host)?;
-    let mut changed = Changed::default();
-    let mut moves: BTreeMap<String, u64> = BTreeMap::new();
-    let mut moved =
-        |from: &str, to: &str| *moves.entry(format!("{from} -> {to}")).or_default() += 1;
+) -> Difference {
+    let mut out = Difference::default();
+    let mut moves: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut moved = |from, to| *moves.entry((from, to)).or_default() += 1;
     for mut finding in judged {
         let known = before.remove(&(finding.id.clone(), finding.source.clone()));
         let first_seen = known.as_ref().map_or(now, |k| k.first_seen);
@@ -326,7 +342,7 @@ pub fn update(
         let next = match known {
             None if finding.state == FindingState::Fixed => continue,
             None => {
-                changed.new += 1;
+                out.changed.new += 1;
                 moved("new", finding.state.word());
                 FindingRecord { finding, first_seen, since: now, fixed_at: None, reopened_at }
             }
@@ -337,8 +353,8 @@ pub fn update(
                     continue;
                 }
                 if !same_state {
-                    changed.moved += 1;
-                    changed.fixed += u64::from(state == FindingState::Fixed);
+                    out.changed.moved += 1;
+                    out.changed.fixed += u64::from(state == FindingState::Fixed);
                     moved(known.finding.state.word(), state.word());
                 }
                 let since = if same_state { known.since } else { now };
@@ -347,28 +363,58 @@ pub fn update(
                 FindingRecord { finding, first_seen, since, fixed_at, reopened_at }
             }
         };
-        write(tx, &next)?;
-        changed.written += 1;
+        out.records.push(next);
     }
     // Not judged any more, and nobody proved it gone: it was withdrawn, which is not the same as fixed.
-    let gone: Vec<_> =
-        before.into_values().filter(|k| k.finding.state != FindingState::Fixed).collect();
-    for known in &gone {
+    for known in before.into_values().filter(|k| k.finding.state != FindingState::Fixed) {
         moved(known.finding.state.word(), "withdrawn");
+        out.changed.withdrawn += 1;
+        out.withdrawn.push((known.finding.id, known.finding.source));
+    }
+    out.changed.written = out.rows() as u64;
+    out.moves = moves.into_iter().map(|((from, to), n)| (format!("{from} -> {to}"), n)).collect();
+    out
+}
+
+/// Writes what [`compare`] found different about a host.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn keep(
+    tx: &mut Tx<'_>,
+    host: &HostId,
+    difference: &Difference,
+) -> Result<Changed, StoreError> {
+    for record in &difference.records {
+        write(tx, record)?;
+    }
+    for (id, source) in &difference.withdrawn {
         tx.execute(
             "DELETE FROM findings WHERE host = $1 AND id = $2 AND source = $3",
-            params![host.as_str(), known.finding.id, known.finding.source],
+            params![host.as_str(), id, source],
         )?;
-        changed.withdrawn += 1;
-        changed.written += 1;
     }
-    if changed.written > 0 {
+    if !difference.is_empty() {
         tx.touch(host);
     }
-    if !moves.is_empty() {
-        tx.record("host.findings", host.as_str(), json!({ "moves": moves }));
+    if !difference.moves.is_empty() {
+        tx.record("host.findings", host.as_str(), json!({ "moves": difference.moves }));
     }
-    Ok(changed)
+    Ok(difference.changed)
+}
+
+/// [`compare`]s with what is known of the host, and [`keep`]s what is different.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn update(
+    tx: &mut Tx<'_>,
+    host: &HostId,
+    judged: Vec<Finding>,
+    rate: impl FnMut(&mut Finding, Timestamp),
+) -> Result<Changed, StoreError> {
+    let difference = compare(of_host(tx, host)?, judged, tx.now(), rate);
+    keep(tx, host, &difference)
 }
 
 fn write(tx: &mut Tx<'_>, r: &FindingRecord) -> Result<(), StoreError> {

@@ -1,0 +1,91 @@
+//! A fleet judged anew because what it is judged by is another: how long that takes, and how long others wait meanwhile.
+
+use super::web::Server;
+use super::{Figure, middle};
+use crate::build::{cargo, run, target};
+use crate::lab::say;
+use anyhow::{Context as _, Result, bail};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The server answers whoever changes a policy when hosts are judged by it, or after so long.
+const ANSWERS_AFTER: Duration = Duration::from_secs(20);
+/// As many are judged within that.
+const MOST: usize = 1_000;
+/// The packages that hosts have: those of this machine.
+const STATUS: &str = "/var/lib/dpkg/status";
+
+fn policy(description: &str) -> String {
+    format!(
+        "[policy]\nname = \"production\"\nselect = \"env=prod\"\ndescription = \"{description}\"\n\
+         [[class]]\nname = \"all\"\ndeadline = \"7d\"\n[[ring]]\nname = \"broad\"\n"
+    )
+}
+
+pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
+    run(&mut cargo(&["build", "--profile", "demo", "--bin", "fettle"]))?;
+    let filler =
+        ["build", "--profile", "demo", "--package", "fettle-store", "--example", "big_fleet"];
+    run(&mut cargo(&filler))?;
+    let dir = std::env::temp_dir().join(format!("fettle-bench-judge-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let measured = within(&dir, hosts.min(MOST));
+    std::fs::remove_dir_all(&dir)?;
+    measured
+}
+
+fn within(dir: &Path, hosts: usize) -> Result<Vec<Figure>> {
+    let programs = target().join("demo");
+    drop(Server::start(&programs, dir)?);
+    let token = std::fs::read_to_string(dir.join("operator.token"))?.trim().to_owned();
+    let bearer = format!("authorization: Bearer {token}\r\n");
+    say(&format!("filling a store with {hosts} hosts that have the packages of this machine"));
+    let mut filled = Command::new(programs.join("examples/big_fleet"));
+    run(filled.arg(dir).arg(hosts.to_string()).arg(STATUS))?;
+
+    say("judging them for the first time");
+    let server = Server::start(&programs, dir)?;
+    server.ask("POST", "/api/v1/policies", &bearer, &policy("Everything"))?.ok()?;
+    drop(server);
+    // Ready is who has judged them all.
+    let server = Server::start(&programs, dir)?;
+
+    say("judging them again, by a policy that says the same in other words");
+    let judged = AtomicBool::new(false);
+    let (again, mut waited) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mut waited = Vec::new();
+            while !judged.load(Ordering::Relaxed) {
+                let body = format!("{{\"query\":\"q={}\",\"shared\":false}}", waited.len());
+                let headers = format!("{bearer}content-type: application/json\r\n");
+                let began = Instant::now();
+                server.ask("PUT", "/api/v1/views/meanwhile", &headers, &body)?.ok()?;
+                waited.push(began.elapsed().as_secs_f64() * 1e3);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Ok::<_, anyhow::Error>(waited)
+        });
+        let began = Instant::now();
+        let answer = server.ask("POST", "/api/v1/policies", &bearer, &policy("All of it"));
+        let took = began.elapsed();
+        judged.store(true, Ordering::Relaxed);
+        answer?.ok()?;
+        let waited = other.join().ok().context("who wrote meanwhile is gone")??;
+        Ok::<_, anyhow::Error>((took, waited))
+    })?;
+    if again >= ANSWERS_AFTER {
+        bail!("{hosts} hosts are not judged within {ANSWERS_AFTER:?}: fewer --hosts");
+    }
+    waited.sort_by(f64::total_cmp);
+    let slow = waited.get(waited.len() * 95 / 100).copied().unwrap_or(f64::NAN);
+    Ok(vec![
+        Figure::plain("hosts", hosts as f64, "hosts"),
+        Figure::plain("all judged again, nothing different", again.as_secs_f64(), "s"),
+        Figure::plain("of that, a host", again.as_secs_f64() * 1e3 / hosts as f64, "ms"),
+        Figure::plain("a write meanwhile, p50", middle(waited), "ms"),
+        Figure::plain("a write meanwhile, p95", slow, "ms"),
+        Figure::plain("server's resident set", server.resident()?, "MiB"),
+    ])
+}
