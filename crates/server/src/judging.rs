@@ -13,11 +13,14 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
 
 /// Threads that judge hosts.
 const MOST_JUDGES: usize = 8;
 /// Findings in one write, about: what a host that reports meanwhile waits for.
 const ROWS_AT_ONCE: usize = 2_000;
+/// So long at most is kept back what is known.
+const HELD_BACK: Duration = Duration::from_secs(1);
 
 /// How a host is judged, with nothing written yet.
 struct Judged {
@@ -151,7 +154,7 @@ fn judge_these(app: &App, ids: &[HostId]) -> Result<(), Problem> {
         keep(app, batch)
     };
     let one = || -> Result<(), Problem> {
-        let mut batch = Vec::new();
+        let (mut batch, mut begun) = (Vec::new(), Instant::now());
         // Another one's error ends this too: then there is no next. A server that is to stop goes on at its next start.
         while !is_stopped(app)
             && let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed))
@@ -161,8 +164,11 @@ fn judge_these(app: &App, ids: &[HostId]) -> Result<(), Problem> {
                 changed_by_now(app, id)?
             };
             batch.extend(changed);
-            if batch.iter().map(|j: &Judged| j.difference.rows()).sum::<usize>() >= ROWS_AT_ONCE {
+            let rows: usize = batch.iter().map(|j: &Judged| j.difference.rows()).sum();
+            let long = begun.elapsed() >= HELD_BACK && !batch.is_empty();
+            if rows >= ROWS_AT_ONCE || long {
                 keep(&std::mem::take(&mut batch))?;
+                begun = Instant::now();
             }
         }
         keep(&batch)
