@@ -18,6 +18,7 @@ use std::sync::Arc;
 mod change;
 mod query;
 mod risk;
+mod roots;
 mod subjects;
 
 pub use change::{CatalogueChange, FindingDelta, HostChange};

@@ -1,17 +1,17 @@
 //! Changes in, deltas out.
 
+use super::roots::with_its_root;
 use super::subjects::{Sharing, Subject, Subjects};
 use super::{FleetIndex, HostRecord, Presence, Risk, Totals};
-use crate::exposure::carry::{Carried, Known, carry, kept as kept_as_it_was};
+use crate::exposure::carry::{Carried, Known, carry};
 use crate::exposure::catalogue::Catalogue;
 use crate::exposure::facts::HostFacts;
 use crate::exposure::judge::{Hit, finding, has_hit, state_with};
-use crate::exposure::roots::{self, named, roots_unknown, systems};
+use crate::exposure::roots::{self, named, systems};
 use crate::exposure::vendor::release_name;
 use crate::exposure::{Coverage, Exception, HostView, Withdrawn};
 use fettle_core::HostId;
 use fettle_core::finding::{Finding, FindingState, Severity};
-use fettle_core::inventory::{Inventory, Os};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -57,13 +57,13 @@ pub struct CatalogueChange {
 pub(super) type Part = BTreeMap<(Arc<str>, Arc<str>), (FindingState, Severity)>;
 
 /// Hits of a subject: all of them, or those that another subject does not have alike.
-struct Hits<'a> {
+pub(super) struct Hits<'a> {
     subject: &'a Subject,
     hits: Cow<'a, [Hit]>,
 }
 
 impl<'a> Hits<'a> {
-    fn all(subject: &'a Subject) -> Self {
+    pub(super) fn all(subject: &'a Subject) -> Self {
         Self { subject, hits: Cow::Borrowed(&subject.hits) }
     }
 
@@ -163,7 +163,7 @@ fn named_deltas(root: &str, deltas: Vec<FindingDelta>) -> impl Iterator<Item = F
     })
 }
 
-fn deltas(before: &Part, after: &Part) -> Vec<FindingDelta> {
+pub(super) fn deltas(before: &Part, after: &Part) -> Vec<FindingDelta> {
     let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let state = |part: &Part, key| part.get(key).map(|(state, _)| *state);
     keys.into_iter()
@@ -178,7 +178,11 @@ fn deltas(before: &Part, after: &Part) -> Vec<FindingDelta> {
 }
 
 /// What is known of a host's findings in these subjects.
-fn known(catalogue: &Catalogue, record: &HostRecord, subjects: &[Hits<'_>]) -> Vec<Known> {
+pub(super) fn known(
+    catalogue: &Catalogue,
+    record: &HostRecord,
+    subjects: &[Hits<'_>],
+) -> Vec<Known> {
     let of = |s: &Hits<'_>, hit| {
         Known::from(&finding(catalogue, &record.id, &s.subject.facts, hit, &record.accepted))
     };
@@ -189,23 +193,6 @@ fn known(catalogue: &Catalogue, record: &HostRecord, subjects: &[Hits<'_>]) -> V
         Known { state, ..Known::from(carried) }
     }));
     known
-}
-
-/// What becomes of what was found in a root that is not listed any more.
-fn with_its_root(presence: Presence, known: &[Known]) -> Vec<Carried> {
-    let of = |known: &Known| match presence {
-        Presence::Gone => Carried {
-            state: FindingState::Fixed,
-            installed: "".into(),
-            in_use: false,
-            exposed: false,
-            ..kept_as_it_was(known)
-        },
-        Presence::Here | Presence::Unseen => kept_as_it_was(known),
-    };
-    let mut carried: Vec<Carried> = known.iter().map(of).collect();
-    carried.sort();
-    carried
 }
 
 impl FleetIndex {
@@ -255,84 +242,6 @@ impl FleetIndex {
         }
         whole.deltas.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
         whole
-    }
-
-    /// What was found in roots that are not listed any more: gone with them, or, where they could not be looked for, as it
-    /// was.
-    fn leave_roots(
-        &mut self,
-        view: &HostView<'_>,
-        listed: &BTreeSet<Arc<str>>,
-    ) -> Vec<(Arc<str>, Vec<FindingDelta>)> {
-        let presence = match roots_unknown(view.inventory) {
-            true => Presence::Unseen,
-            false => Presence::Gone,
-        };
-        let kept = self.roots_of(view.host).into_iter().map(|(root, _)| root);
-        let told = view.previous.iter().filter_map(|f| f.root().map(Arc::from));
-        let gone: BTreeSet<Arc<str>> = kept.chain(told).filter(|r| !listed.contains(r)).collect();
-        let mut all = Vec::new();
-        for root in gone {
-            let accepted = roots::accepted(&root, view.accepted);
-            let slot = self.slot(view.host, Some(&root));
-            let old = self.hosts[slot as usize].take();
-            let (os, known, before) = match &old {
-                Some(old) => {
-                    let subjects = old.subjects.iter().filter_map(|&p| self.subjects.get(p));
-                    let subjects: Vec<Hits<'_>> = subjects.map(Hits::all).collect();
-                    let before = self.part_of(old);
-                    self.totals.subtract(&before);
-                    (old.os.clone(), known(&self.catalogue, old, &subjects), before)
-                }
-                None => {
-                    let its = view.previous.iter().filter(|f| f.root() == Some(&*root));
-                    let its: Vec<Finding> = its
-                        .map(|f| Finding { source: f.package().to_owned(), ..f.clone() })
-                        .collect();
-                    let before = its.iter().map(|f| {
-                        ((f.source.as_str().into(), f.id.as_str().into()), (f.state, f.severity()))
-                    });
-                    (Os::default(), its.iter().map(Known::from).collect(), before.collect())
-                }
-            };
-            let carried = with_its_root(presence, &known);
-            let catalogue = self.catalogue.clone();
-            for &place in old.iter().flat_map(|old| &old.subjects) {
-                self.subjects.leave(&catalogue, place, slot);
-            }
-            let release = release_name(&os);
-            let after = part(&catalogue, std::iter::empty(), &release, &carried, &accepted);
-            self.totals.add(&after);
-            self.note_exceptions(slot, !accepted.is_empty());
-            let owner = self.slot(view.host, None);
-            self.keep(
-                slot,
-                HostRecord {
-                    id: view.host.clone(),
-                    root: Some(root.clone()),
-                    owner,
-                    presence,
-                    os,
-                    facts: HostFacts::read(&Inventory::default()),
-                    subjects: Vec::new(),
-                    carried,
-                    accepted,
-                    risk: Risk::default(),
-                },
-            );
-            all.push((root, deltas(&before, &after)));
-        }
-        all
-    }
-
-    /// Roots of a host that the index knows, with their slots.
-    pub(super) fn roots_of(&self, host: &HostId) -> Vec<(Arc<str>, u32)> {
-        if self.root_slots.is_empty() {
-            return Vec::new();
-        }
-        let from = (host.clone(), Arc::from(""));
-        let its = self.root_slots.range(from..).take_while(|((id, _), _)| id == host);
-        its.map(|((_, root), slot)| (root.clone(), *slot)).collect()
     }
 
     /// Takes the inventory of one system: a host without its roots, or a root.
@@ -416,7 +325,7 @@ impl FleetIndex {
     }
 
     /// Puts a record into its slot, with its risk.
-    fn keep(&mut self, slot: u32, mut record: HostRecord) {
+    pub(super) fn keep(&mut self, slot: u32, mut record: HostRecord) {
         record.risk = self.risk_of(&record);
         self.hosts[slot as usize] = Some(record);
     }
@@ -431,7 +340,7 @@ impl FleetIndex {
         facts
     }
 
-    fn note_exceptions(&mut self, slot: u32, any: bool) {
+    pub(super) fn note_exceptions(&mut self, slot: u32, any: bool) {
         if any {
             self.excepted.insert(slot);
         } else {
@@ -439,7 +348,7 @@ impl FleetIndex {
         }
     }
 
-    fn slot(&mut self, host: &HostId, root: Option<&Arc<str>>) -> u32 {
+    pub(super) fn slot(&mut self, host: &HostId, root: Option<&Arc<str>>) -> u32 {
         let known = match root {
             None => self.slots.get(host),
             Some(root) => self.root_slots.get(&(host.clone(), root.clone())),
