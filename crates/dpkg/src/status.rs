@@ -36,7 +36,7 @@ impl Database {
     pub fn read(directory: &Path) -> io::Result<Self> {
         let mut known = Known::default();
         let status = File::open(directory.join("status"))?;
-        known.expect(status.metadata()?.len());
+        known.make_room(status.metadata()?.len());
         known.read(status)?;
         let updates = updates(&directory.join("updates"));
         for update in &updates {
@@ -85,7 +85,7 @@ struct Mark {
 
 impl Known {
     /// Makes room for as many records as a file of this length usually has.
-    fn expect(&mut self, length: u64) {
+    fn make_room(&mut self, length: u64) {
         let records = usize::try_from(length / USUAL_RECORD).unwrap_or_default().min(MOST_EXPECTED);
         self.packages.reserve(records);
         self.marks.reserve(records);

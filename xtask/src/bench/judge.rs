@@ -1,8 +1,8 @@
 //! A fleet judged anew because what it is judged by is another: how long that takes, and how long others wait meanwhile.
 
-use super::web::Server;
+use super::web::{Server, in_a_directory};
 use super::{Figure, middle};
-use crate::build::{cargo, run, target};
+use crate::build::{run, target};
 use crate::lab::say;
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
@@ -25,15 +25,7 @@ fn policy(description: &str) -> String {
 }
 
 pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
-    run(&mut cargo(&["build", "--profile", "demo", "--bin", "fettle"]))?;
-    let filler =
-        ["build", "--profile", "demo", "--package", "fettle-store", "--example", "big_fleet"];
-    run(&mut cargo(&filler))?;
-    let dir = std::env::temp_dir().join(format!("fettle-bench-judge-{}", std::process::id()));
-    std::fs::create_dir_all(&dir)?;
-    let measured = within(&dir, hosts.min(MOST));
-    std::fs::remove_dir_all(&dir)?;
-    measured
+    in_a_directory("judge", |dir| within(dir, hosts.min(MOST)))
 }
 
 fn within(dir: &Path, hosts: usize) -> Result<Vec<Figure>> {

@@ -65,13 +65,21 @@ const PAGES: [&str; 21] = [
 ];
 
 pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
+    in_a_directory("web", |dir| within(dir, hosts))
+}
+
+/// Builds the server and what fills its store, and measures in a directory that is gone afterwards.
+pub(super) fn in_a_directory(
+    name: &str,
+    measure: impl FnOnce(&Path) -> Result<Vec<Figure>>,
+) -> Result<Vec<Figure>> {
     run(&mut cargo(&["build", "--profile", "demo", "--bin", "fettle"]))?;
     let filler =
         ["build", "--profile", "demo", "--package", "fettle-store", "--example", "big_fleet"];
     run(&mut cargo(&filler))?;
-    let dir = std::env::temp_dir().join(format!("fettle-bench-web-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("fettle-bench-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    let measured = within(&dir, hosts);
+    let measured = measure(&dir);
     std::fs::remove_dir_all(&dir)?;
     measured
 }

@@ -47,7 +47,7 @@ pub(super) fn inventory(settings: &Settings, mut words: Words) -> Result<(), Pro
                     out.write_all(part.as_bytes()).map_err(io)?;
                 }
             }
-            // The process ends here: to give back eight thousand small pieces of memory first takes as long as to print.
+            // The process ends here: nobody needs its thousands of small pieces of memory given back first.
             std::mem::forget(database);
         }
         // What still runs replaced code, as `needrestart -b` tells it.
