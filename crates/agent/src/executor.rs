@@ -9,8 +9,8 @@ use crate::packages::{Apt, Driver};
 use crate::preimage::subvolume;
 use crate::settings::Settings;
 use crate::transaction::{
-    Transaction, activate, apply, commit, drain, fault, preflight, read_kept, recover, rehearse,
-    snapshot, stage, undo, verify,
+    Transaction, activate, apply, commit, drain, fault, forecast, preflight, read_kept, recover,
+    rehearse, snapshot, stage, undo, verify,
 };
 use fettle_core::assignment::{ApplyOrder, Assignment, Order};
 use fettle_core::transaction::{
@@ -23,11 +23,12 @@ use std::time::Instant;
 
 /// Asked right before the host is changed: does the grant still stand?
 pub trait Grant {
-    /// `Ok`: go on.
+    /// `Ok`: go on. `needs_seconds`: how long the host will be at work, its way back included, where a rehearsal has
+    /// foretold it.
     ///
     /// # Errors
     /// The hold that stops it. No answer is a hold as well: a grant that was not redeemed dies.
-    fn redeem(&self, assignment: &Assignment) -> Result<(), Hold>;
+    fn redeem(&self, assignment: &Assignment, needs_seconds: Option<u64>) -> Result<(), Hold>;
 
     /// Can the server be reached now? `None`: there is none to reach.
     fn reachable(&self) -> Option<bool> {
@@ -40,7 +41,7 @@ pub trait Grant {
 pub struct Standalone;
 
 impl Grant for Standalone {
-    fn redeem(&self, _: &Assignment) -> Result<(), Hold> {
+    fn redeem(&self, _: &Assignment, _: Option<u64>) -> Result<(), Hold> {
         Ok(())
     }
 }
@@ -299,7 +300,7 @@ impl<'a> Engine<'a> {
                     // Asked before the record: a step that is not let begin has touched nothing.
                     let traffic = matches!(tx.assignment.order, Order::Traffic { .. });
                     if (traffic || matches!(step, Step::Snapshot | Step::Apply))
-                        && let Err(hold) = grant.redeem(tx.assignment)
+                        && let Err(hold) = grant.redeem(tx.assignment, forecast::needs(&tx))
                     {
                         self.write(TxEvent::Failed { step, fault: held(&hold) })?;
                         continue;

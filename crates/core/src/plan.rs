@@ -187,14 +187,28 @@ impl Pools {
 }
 
 /// At most so many of these hosts disrupted at once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Budget {
-    /// What people call it: `role=web`.
+    /// What people call it: `role=web`. Of another policy than the plan's: `role=web of NAME`.
     pub name: String,
     /// Who counts: every host of the fleet that the budget's selector matches, in the plan or not.
     pub hosts: Vec<HostId>,
-    /// How many may be disrupted (being patched, failed, silent, quarantined) at once.
+    /// How many may be disrupted (being patched, failed, silent, quarantined, not well) at once.
     pub max_unavailable: u32,
+    /// How many have to be well at any time, of those that have not left the fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_healthy: Option<u32>,
+    /// Units that have to be active on a host, or it is not well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+}
+
+impl Budget {
+    /// How many may be disrupted at once while so many of its hosts are there.
+    pub fn limit(&self, there: usize) -> u32 {
+        let there = u32::try_from(there).unwrap_or(u32::MAX);
+        self.max_unavailable.min(there.saturating_sub(self.min_healthy.unwrap_or(0)))
+    }
 }
 
 impl Plan {

@@ -305,15 +305,36 @@ pub struct AcceptedMissing {
     pub until: Timestamp,
 }
 
-/// At most so many of these hosts disrupted at once.
+/// What a group of hosts may lose at once. At least one of the two limits is given; the stricter one counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BudgetRule {
     /// What people call it.
     pub name: String,
     /// Which hosts of the fleet.
     pub select: Selector,
-    /// How many.
-    pub max_unavailable: u32,
+    /// At most so many of them disrupted at once; a share is rounded down, but is never nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<Share>,
+    /// At least so many of them well at any time; a share is rounded up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_healthy: Option<Share>,
+    /// Units that have to be active on a host, or it is not well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+}
+
+impl BudgetRule {
+    /// How many of `size` hosts may be disrupted at once, as long as none of them leaves.
+    pub fn limit(&self, size: usize) -> u32 {
+        let by_loss = self.max_unavailable.map_or(u32::MAX, |share| share.of(size));
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        by_loss.min(size.saturating_sub(self.least_healthy(size as usize).unwrap_or(0)))
+    }
+
+    /// How many of `size` hosts have to be well, where the rule says so.
+    pub fn least_healthy(&self, size: usize) -> Option<u32> {
+        self.min_healthy.map(|share| share.at_least(size))
+    }
 }
 
 /// What must hold before the next wave starts.

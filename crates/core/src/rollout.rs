@@ -152,6 +152,9 @@ pub struct HostRun {
     /// Grants given so far.
     #[serde(default)]
     pub grants: u32,
+    /// How long its change takes, as the host's own rehearsal has last foretold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foretold: Option<Foretold>,
     /// Quarantined only because it fell silent at work: its true end replaces that, once, when it speaks again.
     #[serde(default)]
     pub silent: bool,
@@ -166,6 +169,22 @@ pub struct HostRun {
     /// That undo's order.
     #[serde(default)]
     pub undo: Option<UndoRun>,
+}
+
+/// How long a change takes on one host, as its rehearsal has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Foretold {
+    /// From the moment the grant is redeemed to the end of a way back, in seconds.
+    pub changing_seconds: u32,
+    /// From the grant until it was redeemed or refused: staged and rehearsed, in seconds.
+    pub preparing_seconds: u32,
+}
+
+impl Foretold {
+    /// From the grant to the end of a way back, in seconds.
+    pub fn whole_seconds(self) -> u64 {
+        u64::from(self.changing_seconds) + u64::from(self.preparing_seconds)
+    }
 }
 
 /// The undo of a host that was patched.
@@ -282,6 +301,13 @@ pub enum RolloutEvent {
     GrantExpired {
         /// Which host.
         host: HostId,
+    },
+    /// The agent has rehearsed the change and says how long it takes; it asks for its grant now.
+    Foretold {
+        /// Which host.
+        host: HostId,
+        /// From now to the end of a way back, in seconds.
+        changing_seconds: u32,
     },
     /// The agent asked right before changing the host, and was told yes.
     Redeemed {
@@ -486,6 +512,11 @@ pub struct HostObservation {
     pub window: Option<Hold>,
     /// When the window that is open now closes. `None`: never.
     pub closes_at: Option<Timestamp>,
+    /// How long its change may take, from the grant to the end of a way back, by what others took; in seconds. 0: nothing
+    /// is known yet.
+    pub takes_seconds: u64,
+    /// Units that a budget asks for and that are not active on it.
+    pub down: BTreeSet<String>,
 }
 
 /// What a look at a rollout gave.

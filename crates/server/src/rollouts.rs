@@ -6,7 +6,10 @@
 
 use crate::app::{App, now};
 use crate::gates;
-use fettle_core::policy::{Policy, Pool};
+use crate::views::reach;
+use fettle_core::plan::Work;
+use fettle_core::plan::spent::{expected, with_way_back, work_key};
+use fettle_core::policy::{Policy, Pool, WindowState};
 use fettle_core::rollout::{
     Decision, Effect, HostObservation, IllegalEvent, Leader, Observations, Phase, Rollout,
     RolloutEvent, Sight, effects,
@@ -14,6 +17,7 @@ use fettle_core::rollout::{
 use fettle_core::testbed::Tests;
 use fettle_core::transaction::Outcome;
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
+use fettle_store::policies::PolicyRecord;
 use fettle_store::{StoreError, Tx, View, assignments, barred, hosts, policies, recalls, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -191,17 +195,41 @@ pub(crate) fn observe(
     for evidence in of_hosts.chain(gates::measured::evidence(app, state, now)) {
         seen.gate.insert(evidence.check.clone(), evidence);
     }
-    let window = |ignore: bool| match policy.as_ref().map(|p| p.window_for(now, ignore)) {
-        Some(window) => (window.hold, window.closes_at),
-        None => (None, None),
+    let in_force = policy_in_force(view, state)?;
+    let window = |ignore: bool| {
+        let mut window = match &policy {
+            Some(policy) => policy.window_for(now, ignore),
+            None => WindowState { hold: None, closes_at: None },
+        };
+        if let Some(in_force) = &in_force {
+            window = window.held_by(in_force, now);
+        }
+        (window.hold, window.closes_at)
     };
     // One or the other counts for each host.
     let (usual, urgent) = (window(false), window(true));
+    let mut takes = Takes::default();
+    let mut asked: BTreeMap<&HostId, BTreeSet<&str>> = BTreeMap::new();
+    for budget in state.plan.budgets.iter().filter(|budget| !budget.services.is_empty()) {
+        for id in &budget.hosts {
+            asked.entry(id).or_default().extend(budget.services.iter().map(String::as_str));
+        }
+    }
     let mut pulses = hosts::pulses(view, &ids)?;
     for id in ids {
         let Some(pulse) = pulses.remove(id) else { continue };
-        let ignore_windows = state.plan.hosts.get(id).is_some_and(|h| h.ignore_windows);
+        let planned = state.plan.hosts.get(id);
+        let ignore_windows = planned.is_some_and(|h| h.ignore_windows);
         let (window, closes_at) = if ignore_windows { urgent.clone() } else { usual.clone() };
+        // Where nothing closes, it may take as long as it likes.
+        let takes_seconds = match planned.filter(|_| closes_at.is_some()) {
+            Some(planned) => takes.of(app, view, &planned.work)?,
+            None => 0,
+        };
+        let down = match asked.get(id) {
+            Some(asked) => reach::down(app, view, id, pulse.inventory, asked)?,
+            None => BTreeSet::new(),
+        };
         seen.hosts.insert(
             id.clone(),
             HostObservation {
@@ -212,6 +240,8 @@ pub(crate) fn observe(
                 busy: busy.remove(id),
                 window,
                 closes_at,
+                takes_seconds,
+                down,
             },
         );
     }
@@ -258,6 +288,32 @@ pub(crate) fn serving(app: &App, view: &View<'_>, policy: &str) -> Result<Option
 fn plan_policy(view: &View<'_>, state: &Rollout) -> Result<Option<Policy>, Problem> {
     let record = policies::by_digest(view, &state.plan.policy, state.plan.policy_digest)?;
     record.map(|r| crate::policies::parse(&r.text)).transpose()
+}
+
+/// The policy of that name as it is in force, where that is another text than the plan's.
+fn policy_in_force(view: &View<'_>, state: &Rollout) -> Result<Option<Policy>, Problem> {
+    let all = policies::current(view)?.into_iter();
+    let newer =
+        |r: &PolicyRecord| r.name == state.plan.policy && r.digest != state.plan.policy_digest;
+    Ok(all.filter(newer).find_map(|r| Policy::parse(&r.text).ok()))
+}
+
+/// How long each work of a plan may take by what was learned, once for all hosts that have it.
+#[derive(Default)]
+struct Takes(BTreeMap<*const Work, u64>);
+
+impl Takes {
+    /// In seconds, from the grant to the end of a way back; 0: nothing was learned yet.
+    fn of(&mut self, app: &App, view: &View<'_>, work: &Arc<Work>) -> Result<u64, Problem> {
+        if let Some(known) = self.0.get(&Arc::as_ptr(work)) {
+            return Ok(*known);
+        }
+        let (spent, changes) = (reach::spent_lately(app, view)?, &work.order.changes);
+        let expected = expected(&spent, changes.len() as u64, work_key(changes));
+        let seconds = expected.map_or(0, |it| with_way_back(it.long_seconds));
+        self.0.insert(Arc::as_ptr(work), seconds);
+        Ok(seconds)
+    }
 }
 
 /// What the rollout waits for now.

@@ -179,11 +179,10 @@ impl Checker {
                             || matches!(run.state, HostState::Quarantined { .. })
                     })
                 };
-                self.room(at, "1 budget", &was.plan, host, works);
+                self.room(at, "1 budget", &was.plan, host, works, store);
                 if was.plan.waves[was.wave as usize].rolling {
-                    self.room(at, "26 one after another", &was.plan, host, |other| {
-                        works(other) || unwatched(was, other, store)
-                    });
+                    let at_once = |other: &HostId| works(other) || unwatched(was, other, store);
+                    self.room(at, "26 one after another", &was.plan, host, at_once, store);
                 }
             }
             RolloutEvent::Redeemed { host } => {
@@ -193,12 +192,19 @@ impl Checker {
                 });
                 self.unrecalled(at, was, host, store);
                 let silent_after = was.plan.waves[was.wave as usize].gate.silent_after_seconds;
-                self.room(at, "1 budget", &was.plan, host, |other| {
+                let disrupted = |other: &HostId| {
                     store.hosts.contains_key(other) && store.disrupted(other, at, silent_after)
-                });
-                let closed = store.hosts.get(host).and_then(|row| row.at(at).0);
+                };
+                self.room(at, "1 budget", &was.plan, host, disrupted, store);
+                let (closed, closes_at) =
+                    store.hosts.get(host).map_or((None, None), |row| row.at(at));
                 self.must(closed.is_none(), at, "10 window", || {
                     format!("{host} redeemed outside its window")
+                });
+                let needs = store.foretold.get(host).copied().unwrap_or(0);
+                let fits = closes_at.is_none_or(|closes_at| after(at, needs) <= closes_at);
+                self.must(fits, at, "10 window", || {
+                    format!("{host} needs {needs} s, and its window closes at {closes_at:?}")
                 });
             }
             RolloutEvent::GatePassed { wave, judged, .. } => {
@@ -359,15 +365,26 @@ impl Checker {
         plan: &Plan,
         host: &HostId,
         disrupted: impl Fn(&HostId) -> bool,
+        store: &Store,
     ) {
         for budget in plan.budgets.iter().filter(|b| b.hosts.contains(host)) {
-            let others =
-                budget.hosts.iter().filter(|other| *other != host && disrupted(other)).count();
-            self.must(others < budget.max_unavailable as usize, at, invariant, || {
-                format!(
-                    "{host} is one too many: {others} of {} in {}",
-                    budget.max_unavailable, budget.name
-                )
+            let row = |id: &HostId| store.hosts.get(id);
+            let asks = !budget.services.is_empty();
+            let unwell = |id: &HostId| asks && row(id).is_some_and(|row| row.unwell);
+            let others = budget.hosts.iter().filter(|other| *other != host);
+            let others = others.filter(|other| disrupted(other) || unwell(other)).count();
+            let limit = match budget.min_healthy {
+                Some(least) => {
+                    let there = budget.hosts.iter().filter(|id| row(id).is_some()).count();
+                    (budget.max_unavailable as usize).min(there.saturating_sub(least as usize))
+                }
+                None => budget.max_unavailable as usize,
+            };
+            if others > 0 && budget.hosts.iter().any(unwell) {
+                self.sometimes("starts beside an unwell host");
+            }
+            self.must(others < limit, at, invariant, || {
+                format!("{host} is one too many: {others} of {limit} in {}", budget.name)
             });
         }
     }

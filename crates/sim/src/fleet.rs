@@ -34,7 +34,12 @@ pub(crate) struct Faults {
     pub(crate) operator: u64,
     pub(crate) drift: u64,
     pub(crate) leave: u64,
+    /// A service stops, or comes back, by itself.
+    pub(crate) service: u64,
 }
+
+/// The unit that some budgets ask for.
+pub(crate) const SERVICE: &str = "web.service";
 
 /// The budget that says how many hosts of a rolling plan go at once.
 pub(crate) const ROLLING: &str = "rolling";
@@ -86,8 +91,9 @@ pub(crate) fn faults(random: &mut Random) -> Faults {
         host_down: some(8),
         stale_executor: some(250),
         operator: some(60),
-        drift: some(6),
+        drift: some(10),
         leave: some(2),
+        service: some(20),
     }
 }
 
@@ -220,14 +226,24 @@ pub(crate) fn plan(
         };
         planned.insert(id.clone(), host);
     }
+    let services = |random: &mut Random| {
+        random.permille(500).then(|| SERVICE.to_owned()).into_iter().collect()
+    };
     let whole = Budget {
         name: "all".into(),
         hosts: fleet.to_vec(),
         max_unavailable: random.between(1, 4) as u32,
+        min_healthy: random.permille(400).then(|| random.between(1, fleet.len() as u64 - 1) as u32),
+        services: services(random),
     };
     let half: Vec<HostId> = fleet.iter().step_by(2).cloned().collect();
-    let half =
-        Budget { name: "half".into(), hosts: half, max_unavailable: random.between(1, 2) as u32 };
+    let half = Budget {
+        name: "half".into(),
+        hosts: half,
+        max_unavailable: random.between(1, 2) as u32,
+        services: services(random),
+        ..Budget::default()
+    };
     let pool = |name: &str, idle: bool| PoolHosts {
         name: name.to_owned(),
         hosts: fleet
@@ -264,6 +280,7 @@ pub(crate) fn plan(
                     name: ROLLING.into(),
                     hosts: fleet.to_vec(),
                     max_unavailable: at_once,
+                    ..Budget::default()
                 };
                 if random.permille(500) { vec![half, rolling] } else { vec![rolling] }
             }

@@ -42,6 +42,10 @@ pub struct Options {
 pub enum Sabotage {
     /// Executors see plans without budgets.
     IgnoreBudget,
+    /// Nobody sees which services are not active.
+    ForgetHealth,
+    /// What hosts foretell of their changes is not written down.
+    ForgetForetold,
     /// Executors see no failures.
     ForgetFailures,
     /// A gate is passed as soon as its wave has ended.
@@ -98,8 +102,10 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::IgnoreBudget,
+        Self::ForgetHealth,
+        Self::ForgetForetold,
         Self::ForgetFailures,
         Self::SkipGate,
         Self::DoubleGrant,

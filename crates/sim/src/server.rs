@@ -23,6 +23,8 @@ pub(crate) struct HostRow {
     pub(crate) quarantined: bool,
     /// The window is open for the first so many seconds of every day of `period`. `None`: always.
     pub(crate) window: Option<(u64, u64)>,
+    /// [`SERVICE`](crate::fleet::SERVICE) is not active.
+    pub(crate) unwell: bool,
 }
 
 /// An assignment's row.
@@ -55,6 +57,8 @@ pub(crate) struct Store {
     /// Works of which a whole twin has taken the change and its undo at some time: for the checker, not for the core.
     pub(crate) proved: BTreeSet<Work>,
     pub(crate) recalls: Vec<Recall>,
+    /// How long each host truly said last that its change takes: for the checker.
+    pub(crate) foretold: BTreeMap<HostId, u64>,
     /// What evaluators said last: in the memory of the processes, so gone with any crash.
     pub(crate) evidence: BTreeMap<(RolloutId, String), GateEvidence>,
     /// All that was ever truly said: for the checker.
@@ -178,6 +182,7 @@ impl Store {
         let hosts = self.hosts.iter().map(|(id, row)| {
             let (window, closes_at) =
                 if sabotage == Some(Sabotage::IgnoreWindows) { (None, None) } else { row.at(now) };
+            let down = row.unwell && sabotage != Some(Sabotage::ForgetHealth);
             let seen = HostObservation {
                 last_seen: row.last_seen,
                 cohort: row.cohort,
@@ -186,6 +191,9 @@ impl Store {
                 busy: busy.get(id).map(|r| (*r).clone()),
                 window,
                 closes_at,
+                // Nothing was learned of others: what a host foretells itself counts.
+                takes_seconds: 0,
+                down: down.then(|| crate::fleet::SERVICE.to_owned()).into_iter().collect(),
             };
             (id.clone(), seen)
         });

@@ -88,6 +88,7 @@ enum Request {
         host: HostId,
         assignment: AssignmentId,
         generation: u64,
+        needs_seconds: u64,
     },
 }
 
@@ -156,6 +157,7 @@ impl World {
                 generation: 0,
                 quarantined: false,
                 window,
+                unwell: false,
             };
             store.hosts.insert(id.clone(), row);
             agents.insert(id.clone(), Agent::new(id.clone(), version));
@@ -363,6 +365,7 @@ impl World {
         self.vendor.dies_later = 0;
         for row in self.store.hosts.values_mut() {
             row.window = None;
+            row.unwell = false;
         }
         // Whoever could not answer can; what is bad stays bad.
         self.moods.values_mut().filter(|mood| **mood != Mood::Bad).for_each(|m| *m = Mood::Good);

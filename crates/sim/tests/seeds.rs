@@ -39,13 +39,13 @@ fn a_seed_tells_the_same_story_each_time() {
 fn the_checker_notices_every_guard_that_is_switched_off() {
     for guard in Sabotage::ALL {
         let options = Options { sabotage: Some(guard), ..Options::default() };
-        let found = (0..400).find_map(|seed| run(seed, &options).violations.pop());
+        let found = (0..600).find_map(|seed| run(seed, &options).violations.pop());
         match found {
             Some(violation) => println!(
                 "{guard:?}: {} (seed {}): {}",
                 violation.invariant, violation.seed, violation.detail
             ),
-            None => panic!("{guard:?} is off, and nothing was noticed in 400 seeds"),
+            None => panic!("{guard:?} is off, and nothing was noticed in 600 seeds"),
         }
     }
 }

@@ -189,6 +189,9 @@ pub struct Redeem {
     pub assignment: AssignmentId,
     /// Its generation.
     pub generation: u64,
+    /// How long the host will be at work from now, its way back included, as its rehearsal foretells; in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_seconds: Option<u64>,
 }
 
 /// The answer to [`Redeem`]. Asking twice gives the same answer.

@@ -247,7 +247,7 @@ fn every_message_is_what_its_golden_file_says() {
     );
     let test = HostTest { list: HostList::Tests, name: "shop".into() };
     golden("ask", &HostAsk { ask: ran(Came::Well).ask, test });
-    golden("redeem", &Redeem { assignment: assignment().id, generation: 3 });
+    golden("redeem", &Redeem { assignment: assignment().id, generation: 3, needs_seconds: None });
     golden("redeem-go", &RedeemReply::Go);
     golden(
         "redeem-stop",

@@ -24,7 +24,7 @@ const BY_HAND: &str = "asked for on the host";
 /// Lets nothing be changed: the transaction ends refused after its rehearsal.
 struct OnlyRehearse;
 impl Grant for OnlyRehearse {
-    fn redeem(&self, _: &Assignment) -> Result<(), Hold> {
+    fn redeem(&self, _: &Assignment, _: Option<u64>) -> Result<(), Hold> {
         Err(Hold::OnlyRehearsed)
     }
 }

@@ -133,13 +133,13 @@ struct AskServer {
 }
 
 impl Grant for AskServer {
-    fn redeem(&self, assignment: &Assignment) -> Result<(), Hold> {
+    fn redeem(&self, assignment: &Assignment, needs_seconds: Option<u64>) -> Result<(), Hold> {
         let no_data = |what: String| Hold::NoData { what };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime =
             runtime.map_err(|e| no_data(format!("the server could not be asked: {e}")))?;
-        let question =
-            Redeem { assignment: assignment.id.clone(), generation: assignment.generation };
+        let (id, generation) = (assignment.id.clone(), assignment.generation);
+        let question = Redeem { assignment: id, generation, needs_seconds };
         loop {
             // The last look before the host is changed: whoever is root here is asked before any server.
             if self.stop.exists() {

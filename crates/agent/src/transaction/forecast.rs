@@ -8,6 +8,8 @@ use crate::inventory::{dpkg, processes};
 use crate::journal;
 use crate::overlay::{Change, ChangeKind, Rehearsed};
 use crate::preimage::{self, Scope};
+use fettle_core::assignment::RebootRule;
+use fettle_core::plan::spent::changing_seconds;
 use fettle_core::transaction::{Progress, Step};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +81,14 @@ impl Forecast {
         list("will go on with replaced code", &spared.collect::<Vec<_>>());
         lines
     }
+}
+
+/// How long the host will be at work from the moment its grant is redeemed, its way back included, in seconds. `None`: no
+/// rehearsal has foretold it.
+pub fn needs(tx: &Transaction<'_>) -> Option<u64> {
+    let forecast = read_kept::<Forecast>(&tx.directory, FILE)?;
+    let reboots = tx.order.reboot == RebootRule::WhenNeeded && !forecast.reboot.is_empty();
+    Some(changing_seconds(forecast.apply_seconds, reboots))
 }
 
 /// Of a rehearsal that went well.

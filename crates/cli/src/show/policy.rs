@@ -300,8 +300,13 @@ fn rules(it: &Explained) {
     if !it.budgets.is_empty() {
         line("\nbudgets that count it:");
         for b in &it.budgets {
+            let well = b.min_healthy.map_or(String::new(), |n| format!(", {n} of them well"));
+            let running = match &b.services[..] {
+                [] => String::new(),
+                units => format!("; well is who has {} active", units.join(", ")),
+            };
             line(&format!(
-                "  {}: at most {} of {} disrupted at once ({})",
+                "  {}: at most {} of {} disrupted at once{well} ({}{running})",
                 b.name,
                 b.max_unavailable,
                 counted(b.hosts, "host"),

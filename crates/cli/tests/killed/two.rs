@@ -167,6 +167,7 @@ fn late_words(world: &World, wait: Duration) -> Vec<JoinHandle<bool>> {
         let asked = agent.at_work().map(|assignment| Redeem {
             assignment: assignment.id.clone(),
             generation: assignment.generation,
+            needs_seconds: None,
         });
         words.push(std::thread::spawn(move || {
             std::thread::sleep(wait);

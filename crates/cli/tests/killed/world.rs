@@ -448,8 +448,11 @@ fn act(agent: &mut Agent, lab: &Lab, watch: &mut Watch) -> io::Result<()> {
                 agent.prepare(&assignment);
                 speak(agent, lab, watch)?;
             }
-            let asked =
-                Redeem { assignment: assignment.id.clone(), generation: assignment.generation };
+            let asked = Redeem {
+                assignment: assignment.id.clone(),
+                generation: assignment.generation,
+                needs_seconds: None,
+            };
             let reply = try_agent_call(lab, Some(&agent.identity), "redeem", &asked)?;
             match reply
                 .map_err(|(status, problem)| io::Error::other(format!("{status} {problem}")))?

@@ -271,12 +271,25 @@ fn besides(from: &Plan, to: &Plan) -> Vec<String> {
     for budget in &from.budgets {
         let other = to.budgets.iter().find(|other| other.name == budget.name);
         let members = |hosts: &[HostId]| hosts.iter().cloned().collect::<BTreeSet<_>>();
-        let Some(other) = other.map(|other| members(&other.hosts)) else { continue };
-        let one = members(&budget.hosts);
-        let (comes, goes) = (other.difference(&one).count(), one.difference(&other).count());
+        let Some(other) = other else { continue };
+        let (one, two, name) = (members(&budget.hosts), members(&other.hosts), &budget.name);
+        let (comes, goes) = (two.difference(&one).count(), one.difference(&two).count());
         if comes + goes > 0 {
-            let name = &budget.name;
             out.push(format!("budget `{name}` counts {comes} more hosts, and {goes} no longer"));
+        }
+        if budget.min_healthy != other.min_healthy {
+            let well =
+                |limit: Option<u32>| limit.map_or("any number".to_owned(), |n| n.to_string());
+            let (before, now) = (well(budget.min_healthy), well(other.min_healthy));
+            out.push(format!("budget `{name}`: hosts that have to be well: {before} → {now}"));
+        }
+        if budget.services != other.services {
+            let units = |units: &[String]| match units {
+                [] => "none".to_owned(),
+                units => units.join(", "),
+            };
+            let (before, now) = (units(&budget.services), units(&other.services));
+            out.push(format!("budget `{name}`: units that have to be active: {before} → {now}"));
         }
     }
     if from.pools != to.pools {

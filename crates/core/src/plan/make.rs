@@ -10,7 +10,7 @@ use super::{Budget, HeldHosts, HostPlan, NotDone, Plan, SCHEMA, Work};
 use crate::finding::Finding;
 use crate::host::Host;
 use crate::inventory::{Inventory, Upgrade};
-use crate::policy::{Policy, Pool, Strategy, choose};
+use crate::policy::{BudgetRule, Policy, Pool, Strategy, choose};
 use crate::recall::Recall;
 use crate::{Digest, Hold, HostId, RolloutId, Shared, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,7 @@ pub fn make(input: PlanInput<'_>) -> Plan {
     let (waves, hosts) = lay_out(policy, &laid, candidates, &sizes, soak_cap, input.serving);
     let mut budgets = budgets(policy, &fleet);
     budgets.extend(budget_of(policy, governed.iter().copied()));
+    budgets.extend(budgets_of_others(&input, &fleet, &hosts));
     let fit = |host: &Host| holds(&input, host, policy.stage_of(host)).is_empty();
     let pools = pools_of(policy, governed.into_iter(), input.serving, fit);
     let pools = pools.filter(|_| !waves.is_empty());
@@ -475,10 +476,34 @@ fn sorted(findings: Option<&Arc<[Shared<Finding>]>>) -> Vec<&Finding> {
 }
 
 fn budgets(policy: &Policy, fleet: &[&Host]) -> Vec<Budget> {
-    let of = |rule: &crate::policy::BudgetRule| Budget {
-        name: rule.name.clone(),
-        hosts: fleet.iter().filter(|h| rule.select.matches(h)).map(|h| h.id.clone()).collect(),
-        max_unavailable: rule.max_unavailable,
-    };
+    let of = |rule: &BudgetRule| budget(rule, rule.name.clone(), fleet);
     policy.budgets.iter().map(of).collect()
+}
+
+fn budget(rule: &BudgetRule, name: String, fleet: &[&Host]) -> Budget {
+    let hosts: Vec<HostId> =
+        fleet.iter().filter(|h| rule.select.matches(h)).map(|h| h.id.clone()).collect();
+    Budget {
+        name,
+        max_unavailable: rule.limit(hosts.len()),
+        min_healthy: rule.least_healthy(hosts.len()),
+        services: rule.services.clone(),
+        hosts,
+    }
+}
+
+/// What other policies let no more hosts go than, where the plan changes some of these: whoever wrote a budget meant every
+/// change, by whichever policy it comes.
+fn budgets_of_others(
+    input: &PlanInput<'_>,
+    fleet: &[&Host],
+    planned: &BTreeMap<HostId, HostPlan>,
+) -> Vec<Budget> {
+    let others = input.policies.iter().filter(|other| other.name != input.policy.name);
+    let rules = others.flat_map(|other| other.budgets.iter().map(move |rule| (other, rule)));
+    let all = rules.map(|(other, rule)| {
+        let name = format!("{} of {}", rule.name, other.name);
+        budget(rule, name, fleet)
+    });
+    all.filter(|budget| budget.hosts.iter().any(|host| planned.contains_key(host))).collect()
 }

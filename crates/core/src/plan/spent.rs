@@ -33,6 +33,24 @@ const NEAREST: usize = 50;
 /// Of the very same change so many are enough.
 const ENOUGH: usize = 3;
 
+/// A reboot with all that comes up after it takes about so long, in seconds.
+const REBOOT_SECONDS: u64 = 300;
+
+/// How long a change may take with its way back. An undo takes about a tenth of what it undoes; where it has to unpack the
+/// old archives as well, a quarter.
+pub fn with_way_back(seconds: u64) -> u64 {
+    seconds.saturating_add(seconds.div_ceil(4))
+}
+
+/// How long a host is at work once its grant is redeemed, its way back included, in seconds: by how long the package manager
+/// takes. Preimage, restarts and checks take a quarter of that at most.
+pub fn changing_seconds(apply_seconds: f64, reboots: bool) -> u64 {
+    // A negative one, and what is no number, comes out as 0.
+    let apply = apply_seconds.ceil() as u64;
+    let reboot = if reboots { REBOOT_SECONDS } else { 0 };
+    with_way_back(apply.saturating_add(apply.div_ceil(4)).saturating_add(reboot))
+}
+
 /// What tells one change from another: packages and versions on either side.
 pub fn work_key(changes: &[Shared<PackageChange>]) -> Digest {
     let all: Vec<_> = changes.iter().map(|c| (&c.name, &c.from, &c.to)).collect();
@@ -68,6 +86,17 @@ mod tests {
 
     fn spent(seconds: u64, packages: u64, work: &str) -> Spent {
         Spent { seconds, packages, work: Digest::of(work.as_bytes()) }
+    }
+
+    #[test]
+    fn a_change_needs_room_for_its_way_back_and_for_a_reboot_where_one_is_owed() {
+        assert_eq!(with_way_back(100), 125);
+        assert_eq!(changing_seconds(80.2, false), 128, "81, 21 for what is around it, 26 back");
+        assert_eq!(changing_seconds(80.2, true), 503);
+        for odd in [-1.0, 0.0, f64::NAN] {
+            assert_eq!(changing_seconds(odd, false), 0, "{odd}");
+        }
+        assert_eq!(changing_seconds(f64::INFINITY, true), u64::MAX);
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub(super) fn budget_of<'a>(
     let Strategy::Rolling { max_unavailable } = &policy.strategy else { return None };
     let hosts: Vec<HostId> = governed.map(|h| h.id.clone()).collect();
     let max_unavailable = max_unavailable.of(hosts.len());
-    Some(Budget { name: format!("rolling {}", policy.name), hosts, max_unavailable })
+    let name = format!("rolling {}", policy.name);
+    Some(Budget { name, hosts, max_unavailable, ..Budget::default() })
 }
 
 /// Waves that grow: after wave n at most `shares[n]` percent of these hosts have been in one, rounded up.

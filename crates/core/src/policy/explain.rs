@@ -5,8 +5,8 @@ use super::classify::Counted;
 use super::diff::{Known, Opening};
 use super::select::value_of;
 use super::{
-    Acceptance, AcceptedMissing, Blackout, ClassRule, Exclusion, Policy, Pool, Selector, Strategy,
-    choose, glob,
+    Acceptance, AcceptedMissing, Blackout, BudgetRule, ClassRule, Exclusion, Policy, Pool,
+    Selector, Strategy, choose, glob,
 };
 use crate::assignment::PackageChange;
 use crate::finding::{Finding, FindingState};
@@ -155,6 +155,12 @@ pub struct BudgetOf {
     pub hosts: u64,
     /// How many may be disrupted at once.
     pub max_unavailable: u32,
+    /// How many have to be well at any time, where the policy says so.
+    #[serde(default)]
+    pub min_healthy: Option<u32>,
+    /// Units that have to be active on a host, or it is not well.
+    #[serde(default)]
+    pub services: Vec<String>,
 }
 
 /// An exclusion, and what of the host it means.
@@ -408,17 +414,25 @@ fn class(rule: &ClassRule, owed: &[OwedFinding], now: Timestamp) -> ClassOf {
 
 fn budgets(policy: &Policy, input: &ExplainInput<'_>) -> Vec<BudgetOf> {
     let ours = |host: &&Host| matches!(choose(input.policies, host), Ok(Some(chosen)) if chosen.name == policy.name);
-    let mut out: Vec<BudgetOf> = policy
-        .budgets
-        .iter()
-        .filter(|rule| rule.select.matches(input.host))
-        .map(|rule| BudgetOf {
-            name: rule.name.clone(),
-            select: rule.select.to_string(),
-            hosts: input.fleet.iter().filter(|h| rule.select.matches(h)).count() as u64,
-            max_unavailable: rule.max_unavailable,
-        })
-        .collect();
+    let of = |policy: &Policy, others: bool| -> Vec<BudgetOf> {
+        let rules = policy.budgets.iter().filter(|rule| rule.select.matches(input.host));
+        let one = |rule: &BudgetRule| {
+            let hosts = input.fleet.iter().filter(|h| rule.select.matches(h)).count();
+            BudgetOf {
+                name: match others {
+                    true => format!("{} of {}", rule.name, policy.name),
+                    false => rule.name.clone(),
+                },
+                select: rule.select.to_string(),
+                hosts: hosts as u64,
+                max_unavailable: rule.limit(hosts),
+                min_healthy: rule.least_healthy(hosts),
+                services: rule.services.clone(),
+            }
+        };
+        rules.map(one).collect()
+    };
+    let mut out = of(policy, false);
     if let Strategy::Rolling { max_unavailable } = &policy.strategy {
         let hosts = input.fleet.iter().filter(ours).count();
         out.push(BudgetOf {
@@ -426,8 +440,13 @@ fn budgets(policy: &Policy, input: &ExplainInput<'_>) -> Vec<BudgetOf> {
             select: policy.select.to_string(),
             hosts: hosts as u64,
             max_unavailable: max_unavailable.of(hosts),
+            min_healthy: None,
+            services: Vec::new(),
         });
     }
+    // A budget binds every change of its hosts, by whichever policy it comes.
+    let others = input.policies.iter().filter(|other| other.name != policy.name);
+    out.extend(others.flat_map(|other| of(other, true)));
     out
 }
 

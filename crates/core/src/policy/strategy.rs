@@ -89,6 +89,16 @@ impl Share {
         };
         u32::try_from(hosts).unwrap_or(u32::MAX).max(1)
     }
+
+    /// How many of `size` hosts that is at least: a share is rounded up.
+    pub fn at_least(self, size: usize) -> u32 {
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        let hosts = match self {
+            Self::Hosts(hosts) => u64::from(hosts),
+            Self::Percent(percent) => size.saturating_mul(u64::from(percent)).div_ceil(100),
+        };
+        u32::try_from(hosts).unwrap_or(u32::MAX)
+    }
 }
 
 impl Policy {
@@ -125,6 +135,19 @@ mod tests {
             (Share::Percent(1), 0, 1),
         ] {
             assert_eq!(share.of(of), hosts, "{share:?} of {of}");
+        }
+    }
+
+    #[test]
+    fn a_share_that_must_be_there_is_rounded_up() {
+        for (share, of, hosts) in [
+            (Share::Hosts(2), 10, 2),
+            (Share::Percent(75), 10, 8),
+            (Share::Percent(50), 3, 2),
+            (Share::Percent(100), 3, 3),
+            (Share::Percent(50), 0, 0),
+        ] {
+            assert_eq!(share.at_least(of), hosts, "{share:?} of {of}");
         }
     }
 }

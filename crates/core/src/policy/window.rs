@@ -27,6 +27,22 @@ pub struct WindowState {
     pub closes_at: Option<Timestamp>,
 }
 
+impl WindowState {
+    /// The same where a newer text of the policy is in force. A plan goes by the text that it was made and approved by; but a
+    /// blackout that was declared since holds its hosts as well: what is in force now may hold back, and never lets more
+    /// through.
+    #[must_use]
+    pub fn held_by(self, in_force: &Policy, now: Timestamp) -> Self {
+        if self.hold.is_some() {
+            return self;
+        }
+        let newer = in_force.window_for(now, true);
+        let closes = self.closes_at.into_iter().chain(newer.closes_at);
+        let closes_at = closes.min().filter(|_| newer.hold.is_none());
+        Self { hold: newer.hold, closes_at }
+    }
+}
+
 /// The time zone of that IANA name, from the data compiled in: equal input gives equal windows on every machine.
 pub(crate) fn zone(name: &str) -> Option<TimeZone> {
     static BUNDLED: OnceLock<TimeZoneDatabase> = OnceLock::new();

@@ -1,13 +1,15 @@
 //! Who is disrupted now, and does one more fit?
 //!
 //! A host is disrupted while it holds a grant, is being undone, was quarantined by this rollout, is
-//! quarantined or silent, or another rollout is at work on it. A host that was undone, or refused, has
-//! spoken and is as it was: it is not. A host that left the fleet counts no more. In a rolling wave, a patched host
-//! counts until it was watched.
+//! quarantined or silent, or another rollout is at work on it; for a budget that asks for units to be active, also while
+//! one of them is not. A host that was undone, or refused, has spoken and is as it was: it is not. A host that left the
+//! fleet counts no more, but for a budget that asks for so many to be well. In a rolling wave, a patched host counts until
+//! it was watched.
 
 use super::bits::Bits;
 use super::gate::Watch;
 use super::roster::Roster;
+use super::sight::Index;
 use super::{HostRun, HostState, Observations, Rollout};
 use crate::plan::Budget;
 use crate::{Hold, HostId, Timestamp};
@@ -20,6 +22,8 @@ const NAMED: usize = 10;
 pub(super) struct Budgets<'a> {
     rollout: &'a Rollout,
     roster: &'a Roster,
+    /// Budget → how many may be disrupted.
+    limits: Vec<usize>,
     disrupted: Vec<Bits>,
     used: Vec<usize>,
     /// The first of the disrupted by name, once somebody has to be told.
@@ -28,31 +32,45 @@ pub(super) struct Budgets<'a> {
 
 impl<'a> Budgets<'a> {
     /// `watched`: who is looked after in a rolling wave; `all`: everybody else who is disrupted.
-    pub(super) fn look(rollout: &'a Rollout, watched: &[(usize, Watch)], mut all: Bits) -> Self {
+    pub(super) fn look(
+        rollout: &'a Rollout,
+        index: &Index,
+        watched: &[(usize, Watch)],
+        mut all: Bits,
+    ) -> Self {
         let roster = rollout.roster();
         for (place, _) in watched {
             all.put(*place, true);
         }
-        let disrupted: Vec<Bits> = roster.members.iter().map(|m| m.clone().and(&all)).collect();
+        let members = roster.members.iter().zip(&index.unwell);
+        let disrupted: Vec<Bits> =
+            members.map(|(members, unwell)| members.clone().and(&all).or(unwell)).collect();
+        let there = |members: &Bits| members.clone().and(&index.there).len();
+        let budgets = rollout.plan.budgets.iter().zip(&roster.members);
+        // Who is there need not be counted where nobody has to be.
+        let limit = |(budget, members): (&Budget, &Bits)| match budget.min_healthy {
+            Some(_) => budget.limit(there(members)) as usize,
+            None => budget.max_unavailable as usize,
+        };
+        let limits = budgets.map(limit).collect();
         let used = disrupted.iter().map(Bits::len).collect();
         let first = disrupted.iter().map(|_| OnceCell::new()).collect();
-        Self { rollout, roster, disrupted, used, first }
+        Self { rollout, roster, limits, disrupted, used, first }
     }
 
     /// A budget that has no room for this host.
     fn full(&self, place: usize) -> Option<usize> {
         self.roster.budgets_of(place).iter().copied().find(|&budget| {
             let others = self.used[budget] - usize::from(self.disrupted[budget].has(place));
-            others >= self.rollout.plan.budgets[budget].max_unavailable as usize
+            others >= self.limits[budget]
         })
     }
 
     /// All for whom some budget has no room.
     pub(super) fn full_for_whom(&self) -> Bits {
         let mut out = Bits::default();
-        let budgets = self.rollout.plan.budgets.iter().zip(&self.used).enumerate();
-        for (number, (budget, &used)) in budgets {
-            let (limit, members) = (budget.max_unavailable as usize, &self.roster.members[number]);
+        for (number, (&limit, &used)) in self.limits.iter().zip(&self.used).enumerate() {
+            let members = &self.roster.members[number];
             // Whoever is disrupted already takes no more room than it has.
             out = match used {
                 used if used > limit => out.or(members),
@@ -75,10 +93,9 @@ impl<'a> Budgets<'a> {
             all
         });
         let others = first.iter().filter(|id| **id != host).take(NAMED);
-        let Budget { name, max_unavailable, .. } = &self.rollout.plan.budgets[budget];
         Some(Hold::BudgetUsed {
-            budget: name.clone(),
-            limit: *max_unavailable,
+            budget: self.rollout.plan.budgets[budget].name.clone(),
+            limit: u32::try_from(self.limits[budget]).unwrap_or(u32::MAX),
             disrupted: others.map(|id| (*id).clone()).collect(),
         })
     }
@@ -88,8 +105,7 @@ impl<'a> Budgets<'a> {
         let mut is_full = false;
         for &budget in self.roster.budgets_of(place) {
             self.used[budget] += usize::from(!self.disrupted[budget].has(place));
-            is_full |=
-                self.used[budget] >= self.rollout.plan.budgets[budget].max_unavailable as usize;
+            is_full |= self.used[budget] >= self.limits[budget];
             self.disrupted[budget].put(place, true);
             self.first[budget] = OnceCell::new();
         }

@@ -6,8 +6,8 @@ use super::gate::{Judged, Verdict, Watch};
 use super::sight::{By, Index, Sight};
 use super::traffic::Turned;
 use super::{
-    Decision, HostObservation, HostRun, HostState, Observations, Phase, Rollout, RolloutEvent,
-    Waiting,
+    Decision, Foretold, HostObservation, HostRun, HostState, Observations, Phase, Rollout,
+    RolloutEvent, Waiting,
 };
 use crate::recall::{self, Recall};
 use crate::{AssignmentId, Digest, Hold, HostId, Timestamp, later};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// its budget for long.
 pub const GRANT_SECONDS: u64 = 3600;
 
-/// Nothing is granted into a window that closes within so many seconds.
+/// Nothing is granted or redeemed in a window that closes within so many seconds, however quick the change is.
 pub const MIN_GRANT_SECONDS: u64 = 60;
 
 /// A host that let so many grants die is cancelled.
@@ -405,7 +405,7 @@ impl Rollout {
         }
         let marks = self.hosts.marks();
         let disrupted = by.disrupted().or(&marks.disrupted);
-        let mut budgets = Budgets::look(self, &watched, disrupted);
+        let mut budgets = Budgets::look(self, by.index, &watched, disrupted);
         let roster = self.roster();
         let pending = roster.wave(self.wave).and(&marks.pending);
         let at_work = unfinished as usize - pending.len();
@@ -535,8 +535,11 @@ impl Rollout {
         if let Some(hold) = host.window.clone() {
             return Err(hold);
         }
-        if let Some(closes_at) = host.closes_at.filter(|at| *at < later(now, MIN_GRANT_SECONDS)) {
-            return Err(Hold::WindowTooShort { closes_at, needs_seconds: MIN_GRANT_SECONDS });
+        // What its own rehearsal has foretold counts before what was learned of others.
+        let foretold = self.hosts.at(place).foretold.map(Foretold::whole_seconds);
+        let needs_seconds = MIN_GRANT_SECONDS.max(foretold.unwrap_or(host.takes_seconds));
+        if let Some(closes_at) = host.closes_at.filter(|at| *at < later(now, needs_seconds)) {
+            return Err(Hold::WindowTooShort { closes_at, needs_seconds });
         }
         if let Some(hold) = budgets.full_for(place) {
             return Err(hold);

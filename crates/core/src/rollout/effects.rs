@@ -52,6 +52,7 @@ pub fn effects(rollout: &Rollout, at: Timestamp, event: &RolloutEvent) -> Vec<Ef
         | RolloutEvent::TrafficFailed { .. }
         | RolloutEvent::Created { .. }
         | RolloutEvent::Tested { .. }
+        | RolloutEvent::Foretold { .. }
         | RolloutEvent::Redeemed { .. }
         | RolloutEvent::Stepped { .. }
         | RolloutEvent::Silent { .. }

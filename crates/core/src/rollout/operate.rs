@@ -1,11 +1,12 @@
 //! What operators and agents ask of a rollout.
 
 use super::budget::Budgets;
+use super::decide::MIN_GRANT_SECONDS;
 use super::sight::{By, Index};
 use super::state::illegal;
 use super::{HostState, IllegalEvent, Observations, Rollout, RolloutEvent, TrafficState};
 use crate::transaction::Fault;
-use crate::{AssignmentId, Hold, HostId, Timestamp};
+use crate::{AssignmentId, Hold, HostId, Timestamp, later};
 
 impl Rollout {
     /// The agent asks, right before it changes the host, whether its grant still stands. `Some`: persist and
@@ -14,8 +15,9 @@ impl Rollout {
     ///
     /// # Errors
     /// The [`Hold`] to answer with: paused, halted or aborted since, grant expired or withdrawn, version recalled, nobody
-    /// has let its wave begin, window closed, another rollout at work, budget used up by hosts that failed by themselves in the meantime. A host that
-    /// has redeemed already goes on in every phase: it may be half changed.
+    /// has let its wave begin, window closed or too short for what the host has [foretold](Self::foretell), another rollout
+    /// at work, budget used up by hosts that failed by themselves in the meantime. A host that has redeemed already goes on
+    /// in every phase: it may be half changed.
     pub fn redeem(
         &self,
         now: Timestamp,
@@ -93,19 +95,39 @@ impl Rollout {
         if let Some(hold) = known.window.clone() {
             return Err(hold);
         }
-        if let Some(closes_at) = known.closes_at.filter(|at| now >= *at) {
-            return Err(Hold::WindowTooShort { closes_at, needs_seconds: 0 });
+        let foretold = run.foretold.map_or(0, |it| u64::from(it.changing_seconds));
+        let needs_seconds = MIN_GRANT_SECONDS.max(foretold);
+        if let Some(closes_at) = known.closes_at.filter(|at| *at < later(now, needs_seconds)) {
+            return Err(Hold::WindowTooShort { closes_at, needs_seconds });
         }
         // Hosts fail by themselves between grant and now. Unredeemed grants of others take no room here: else
         // two of them could refuse each other.
         let index = Index::of(self, seen);
         let disrupted = By::of(self, &index, now, true).disrupted();
         let watched = self.watched(now, seen, &index);
-        let budgets = Budgets::look(self, &watched, disrupted.or(&self.hosts.marks().changing));
+        let changing = &self.hosts.marks().changing;
+        let budgets = Budgets::look(self, &index, &watched, disrupted.or(changing));
         if let Some(hold) = self.hosts.place(host).and_then(|place| budgets.full_for(place)) {
             return Err(hold);
         }
         Ok(Some(RolloutEvent::Redeemed { host: host.clone() }))
+    }
+
+    /// The agent says how long its change takes, when it asks for its grant. `Some`: persist and apply the event, then
+    /// let it redeem. `None`: nobody waits for this word (the grant is gone, or the order is no change).
+    pub fn foretell(
+        &self,
+        host: &HostId,
+        assignment: &AssignmentId,
+        generation: u64,
+        changing_seconds: u64,
+    ) -> Option<RolloutEvent> {
+        let run = self.hosts.get(host)?;
+        let asked = run.state == HostState::Granted
+            && run.assignment.as_ref() == Some(assignment)
+            && run.generation == Some(generation);
+        let changing_seconds = u32::try_from(changing_seconds).unwrap_or(u32::MAX);
+        asked.then(|| RolloutEvent::Foretold { host: host.clone(), changing_seconds })
     }
 
     /// No new host starts until somebody resumes.

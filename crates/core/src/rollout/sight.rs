@@ -50,6 +50,8 @@ pub(super) struct Index {
     pub(super) cancels: Bits,
     /// Quarantined, or at work in another rollout.
     pub(super) away: Bits,
+    /// Budget → those of its hosts on which a unit that it asks for is not active.
+    pub(super) unwell: Vec<Bits>,
     /// Outside its window.
     pub(super) closed: Bits,
     /// When the next of the closed windows may open.
@@ -69,6 +71,7 @@ impl Index {
         let roster = rollout.roster();
         let mut out = Self {
             version: rollout.version,
+            unwell: vec![Bits::default(); rollout.plan.budgets.len()],
             heard: vec![i64::MAX; roster.len()],
             ..Self::default()
         };
@@ -94,6 +97,13 @@ impl Index {
         let busy = |h: &HostObservation| h.busy.as_ref().is_some_and(|r| *r != rollout.id);
         self.away.put(place, host.is_some_and(|h| h.quarantined || busy(h)));
         self.there.put(place, host.is_some());
+        if let Some(host) = host.filter(|h| !h.down.is_empty()) {
+            for &number in rollout.roster().budgets_of(place) {
+                let services = &rollout.plan.budgets[number].services;
+                let unwell = services.iter().any(|unit| host.down.contains(unit));
+                self.unwell[number].put(place, unwell);
+            }
+        }
         let quarantined = host.is_some_and(|h| h.quarantined);
         self.quarantined.put(place, quarantined);
         if let Some(host) = host.filter(|_| rollout.hosts.marks().patched.has(place)) {

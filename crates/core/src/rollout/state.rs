@@ -3,8 +3,8 @@
 
 use super::runs::RunMut;
 use super::{
-    HostRun, HostState, IllegalEvent, Phase, Rollout, RolloutEvent, TrafficState, UndoRun,
-    WaveApproval,
+    Foretold, HostRun, HostState, IllegalEvent, Phase, Rollout, RolloutEvent, TrafficState,
+    UndoRun, WaveApproval,
 };
 use crate::transaction::Outcome;
 use crate::{AssignmentId, Hold, HostId, RolloutId, Timestamp};
@@ -80,6 +80,18 @@ impl Rollout {
                     return refuse("the host holds no unredeemed grant");
                 }
                 run.state = HostState::Pending;
+            }
+            (_, RolloutEvent::Foretold { host, changing_seconds }) => {
+                let mut run = self.run_mut(host, event)?;
+                if run.state != HostState::Granted {
+                    return refuse("the host holds no unredeemed grant");
+                }
+                let preparing =
+                    run.granted_at.map_or(0, |granted| at.duration_since(granted).as_secs());
+                run.foretold = Some(Foretold {
+                    changing_seconds: *changing_seconds,
+                    preparing_seconds: u32::try_from(preparing).unwrap_or(0),
+                });
             }
             (Phase::Running, RolloutEvent::Redeemed { host }) => {
                 let mut run = self.run_mut(host, event)?;
@@ -386,6 +398,7 @@ impl HostRun {
             granted_at: None,
             expires_at: None,
             grants: 0,
+            foretold: None,
             silent: false,
             step: None,
             reported_at: None,
@@ -482,6 +495,7 @@ impl RolloutEvent {
             Self::Tested { .. } => "tested",
             Self::Granted { .. } => "granted",
             Self::GrantExpired { .. } => "grant-expired",
+            Self::Foretold { .. } => "foretold",
             Self::Redeemed { .. } => "redeemed",
             Self::Stepped { .. } => "stepped",
             Self::Ended { .. } => "ended",

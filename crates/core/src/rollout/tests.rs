@@ -17,6 +17,7 @@ mod random;
 mod report;
 mod ring0;
 mod rolling;
+mod room;
 mod word;
 
 const HOUR: i64 = 3600;
@@ -98,6 +99,7 @@ fn budget(hosts: &[&str], max_unavailable: u32) -> Budget {
         name: "role=web".into(),
         hosts: hosts.iter().map(|h| HostId::from(*h)).collect(),
         max_unavailable,
+        ..Budget::default()
     }
 }
 
@@ -259,6 +261,7 @@ fn sentence(event: &RolloutEvent) -> String {
     match event {
         RolloutEvent::Granted { host, .. }
         | RolloutEvent::GrantExpired { host }
+        | RolloutEvent::Foretold { host, .. }
         | RolloutEvent::Redeemed { host }
         | RolloutEvent::Silent { host, .. }
         | RolloutEvent::UndoAsked { host, .. } => format!("{} {host}", event.word()),

@@ -47,13 +47,24 @@ fn attempt(app: &App, host: &HostId, asked: &Redeem) -> Result<RedeemReply, Prob
             }
             None => return Ok((RedeemReply::Stop { hold: Hold::GrantGone { grants: 0 } }, None)),
         };
-        let state = load(app, tx, &rollout)?;
-        let seen = observe(app, tx, &state)?;
-        match state.redeem(now(), host, &asked.assignment, asked.generation, &seen) {
-            Err(hold) => Ok((RedeemReply::Stop { hold }, None)),
-            Ok(None) => Ok((RedeemReply::Go, None)),
-            Ok(Some(event)) => Ok((RedeemReply::Go, Some(advance(app, tx, &state, &[event])?))),
+        let (mut state, mut changed) = (load(app, tx, &rollout)?, false);
+        // Kept whatever the answer is: who is told no is not granted again into a window as short as this one.
+        let foretold = asked.needs_seconds.and_then(|seconds| {
+            state.foretell(host, &asked.assignment, asked.generation, seconds)
+        });
+        if let Some(event) = foretold {
+            (state, changed) = (advance(app, tx, &state, &[event])?, true);
         }
+        let seen = observe(app, tx, &state)?;
+        let reply = match state.redeem(now(), host, &asked.assignment, asked.generation, &seen) {
+            Err(hold) => RedeemReply::Stop { hold },
+            Ok(None) => RedeemReply::Go,
+            Ok(Some(event)) => {
+                (state, changed) = (advance(app, tx, &state, &[event])?, true);
+                RedeemReply::Go
+            }
+        };
+        Ok((reply, changed.then_some(state)))
     })?;
     if let Some(next) = next {
         settled(app, &next);

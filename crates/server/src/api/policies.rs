@@ -135,6 +135,8 @@ pub(super) async fn apply(
         })
         .await?;
     app.events.tell("policy", &name);
+    // A blackout holds rollouts under way too, or lets go of them.
+    app.drive.notify_one();
     let asked = app.ask_judging();
     app.wait_judged(asked).await;
     look(&app, move |app, _| views::policy(app, &name)).await

@@ -1,5 +1,6 @@
-//! What a plan's report asks of the fleet: who needs what on its cohorts, and how long changes took. Both are the same from
-//! one look at a plan's page to the next, and cost an inventory or a journal each: what was read is kept.
+//! What plans and rollouts ask of the fleet besides where it stands: who needs what on its cohorts, how long changes took,
+//! which units are not active. It is the same from one look to the next, and costs an inventory or a journal each: what was
+//! read is kept.
 
 use crate::app::App;
 use fettle_core::plan::spent::Spent;
@@ -7,8 +8,9 @@ use fettle_core::plan::{Needs, Plan};
 use fettle_core::{Digest, HostId, Problem};
 use fettle_store::{View, hosts, ledger, transactions};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The latest transactions from which is learned how long a change takes.
 const LEARNED_FROM: u64 = 300;
@@ -16,14 +18,28 @@ const LEARNED_FROM: u64 = 300;
 const COHORTS_ASKED: usize = 50;
 /// Hosts of which is kept who needs what there; of more, all are forgotten.
 const KEPT: usize = 1000;
+/// The same of hosts and the units that are not active there.
+const DOWN_KEPT: usize = 200_000;
+/// A rollout decides by what was learned so long ago, rather than read it again at each step.
+const LEARNED_LATELY: Duration = Duration::from_secs(60);
 
 /// What was read.
 #[derive(Default)]
 pub(crate) struct Read {
     /// By host, with the inventory that says so. `None`: it does not say.
     needs: Mutex<HashMap<HostId, (Digest, Option<Needs>)>>,
-    /// With the length of the ledger then: whatever ends is an entry.
-    spent: Mutex<Option<(u64, Arc<Vec<Spent>>)>>,
+    spent: Mutex<Option<Learned>>,
+    down: Mutex<Down>,
+}
+
+/// Units that are not active, by the units asked for and the host, with the inventory that says so.
+type Down = HashMap<(Digest, HostId), (Digest, BTreeSet<String>)>;
+
+struct Learned {
+    /// Length of the ledger then: whatever ends is an entry.
+    ledger: u64,
+    at: Instant,
+    spent: Arc<Vec<Spent>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -69,12 +85,50 @@ pub(super) fn needs(
 /// How long the latest changes took that ended well.
 pub(super) fn spent(app: &App, view: &View<'_>) -> Result<Arc<Vec<Spent>>, Problem> {
     let length = ledger::len(view)?;
-    if let Some((of, kept)) = &*lock(&app.read.spent)
-        && *of == length
-    {
+    learned(app, view, |kept| kept.ledger == length)
+}
+
+/// The same, as it was a moment ago.
+pub(crate) fn spent_lately(app: &App, view: &View<'_>) -> Result<Arc<Vec<Spent>>, Problem> {
+    // What was learned of nothing is not worth keeping.
+    learned(app, view, |kept| !kept.spent.is_empty() && kept.at.elapsed() < LEARNED_LATELY)
+}
+
+fn learned(
+    app: &App,
+    view: &View<'_>,
+    stands: impl Fn(&Learned) -> bool,
+) -> Result<Arc<Vec<Spent>>, Problem> {
+    if let Some(kept) = lock(&app.read.spent).as_ref().filter(|kept| stands(kept)) {
+        return Ok(kept.spent.clone());
+    }
+    let ledger = ledger::len(view)?;
+    let spent = Arc::new(transactions::spent(view, LEARNED_FROM)?);
+    *lock(&app.read.spent) = Some(Learned { ledger, at: Instant::now(), spent: spent.clone() });
+    Ok(spent)
+}
+
+/// Which of these units are not active on a host, by its inventory of that digest. Without an inventory none is known to be.
+pub(crate) fn down(
+    app: &App,
+    view: &View<'_>,
+    host: &HostId,
+    inventory: Option<Digest>,
+    asked: &BTreeSet<&str>,
+) -> Result<BTreeSet<String>, Problem> {
+    let all = || asked.iter().map(|unit| (*unit).to_owned()).collect();
+    let Some(digest) = inventory else { return Ok(all()) };
+    let key = (Digest::of_json(asked), host.clone());
+    if let Some((_, kept)) = lock(&app.read.down).get(&key).filter(|(of, _)| *of == digest) {
         return Ok(kept.clone());
     }
-    let found = Arc::new(transactions::spent(view, LEARNED_FROM)?);
-    *lock(&app.read.spent) = Some((length, found.clone()));
+    let Some(active) = hosts::active_units(view, host)? else { return Ok(all()) };
+    let inactive = asked.iter().filter(|unit| !active.contains(**unit));
+    let found: BTreeSet<String> = inactive.map(|unit| (*unit).to_owned()).collect();
+    let mut kept = lock(&app.read.down);
+    if kept.len() >= DOWN_KEPT {
+        kept.clear();
+    }
+    kept.insert(key, (digest, found.clone()));
     Ok(found)
 }

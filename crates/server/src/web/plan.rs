@@ -147,7 +147,7 @@ fn waves(plan: &Plan) -> Markup {
         @if !plan.budgets.is_empty() {
             p.quiet {
                 "Never more at once: "
-                @for (i, b) in plan.budgets.iter().enumerate() { @if i > 0 { "; " } (b.max_unavailable) " of " (b.hosts.len()) " of " b { (b.name) } }
+                @for (i, b) in plan.budgets.iter().enumerate() { @if i > 0 { "; " } (b.max_unavailable) " of " (b.hosts.len()) " of " b { (b.name) } @if let Some(well) = b.min_healthy { ", " (well) " of them well" } }
                 "."
             }
         }

@@ -161,6 +161,9 @@ pub fn event(event: &RolloutEvent, name: &dyn Fn(&HostId) -> String) -> String {
         RolloutEvent::GrantExpired { host } => {
             format!("{} did not take up its order in time", name(host))
         }
+        RolloutEvent::Foretold { host, changing_seconds } => {
+            format!("{} has rehearsed: its change takes about {changing_seconds} s", name(host))
+        }
         RolloutEvent::Redeemed { host } => {
             format!("{} takes up its order: from here it may change", name(host))
         }

@@ -476,7 +476,11 @@ impl Agent {
     }
 
     pub(crate) fn redeem(&self, lab: &Lab, assignment: &Assignment) -> RedeemReply {
-        let asked = Redeem { assignment: assignment.id.clone(), generation: assignment.generation };
+        let asked = Redeem {
+            assignment: assignment.id.clone(),
+            generation: assignment.generation,
+            needs_seconds: None,
+        };
         self.call(lab, "redeem", &asked).unwrap()
     }
 

@@ -14,6 +14,7 @@ mod evidence;
 mod feeds;
 mod fleet;
 mod gates;
+mod holding;
 mod http;
 mod journeys;
 mod lists;

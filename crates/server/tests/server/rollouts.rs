@@ -159,7 +159,11 @@ fn a_host_can_neither_redeem_nor_report_for_another() {
     start(&lab);
     next_at_work(&lab, &mut agents);
     let assignment = agents[0].at_work().unwrap();
-    let asked = Redeem { assignment: assignment.id.clone(), generation: assignment.generation };
+    let asked = Redeem {
+        assignment: assignment.id.clone(),
+        generation: assignment.generation,
+        needs_seconds: None,
+    };
     let (status, problem) = agents[1].call::<RedeemReply>(&lab, "redeem", &asked).unwrap_err();
     assert_eq!((status, problem.code.as_str()), (403, "not-yours"));
     agents[0].prepare(&assignment);

@@ -184,7 +184,8 @@ fn a_machine_copied_with_its_identity_stops_both_until_a_person_says_which_is_th
     assert!(why.starts_with("two machines speak as web-1"), "{why}");
     // Neither is served: not the one that spoke last either, and no grant is given.
     assert_eq!(says(&lab, &mut agent, "copy").unwrap_err().0, 409);
-    let asked = Redeem { assignment: AssignmentId::new("none"), generation: 1 };
+    let asked =
+        Redeem { assignment: AssignmentId::new("none"), generation: 1, needs_seconds: None };
     assert_eq!(agent.call::<RedeemReply>(&lab, "redeem", &asked).unwrap_err().0, 409);
     let released =
         lab.call("POST", "/hosts/web-1/release", br#"{"reason":"the copy was removed"}"#);

@@ -68,6 +68,7 @@ pub(crate) fn plan() -> PlanDetail {
             name: "role=web".into(),
             hosts: vec![id("web-1"), id("web-2"), id("web-3"), id("web-4")],
             max_unavailable: 1,
+            ..Budget::default()
         }],
         pools: None,
         testbed: None,
@@ -255,6 +256,7 @@ fn run_host(name: &str, wave: u32, state: HostState, transaction: Option<Progres
             granted_at: started.then(|| ago(240)),
             expires_at: started.then(|| ago(-3600)),
             grants: u32::from(started),
+            foretold: None,
             silent: false,
             undo: None,
             step: transaction.as_ref().and_then(|t| t.running),

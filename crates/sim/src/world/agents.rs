@@ -222,9 +222,15 @@ impl World {
                 let (boot, asked) = (agent.boot, agent.asked);
                 let (assignment, generation) =
                     (progress.assignment.id, progress.assignment.generation);
+                let needs_seconds = self.random.between(30, 1800);
                 self.send(|| {
                     let (host, assignment) = (host.clone(), assignment.clone());
-                    Happening::ToServer(Box::new(Request::Redeem { host, assignment, generation }))
+                    Happening::ToServer(Box::new(Request::Redeem {
+                        host,
+                        assignment,
+                        generation,
+                        needs_seconds,
+                    }))
                 });
                 self.due(30, Happening::Unanswered { host: host.clone(), boot, asked });
             }

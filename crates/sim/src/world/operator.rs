@@ -37,6 +37,10 @@ impl World {
         if self.random.permille(self.faults.leave) {
             self.chance(Self::leave);
         }
+        if self.random.permille(self.faults.service) {
+            self.chance(Self::service_stops);
+        }
+        self.services_come_back();
     }
 
     fn chance(&mut self, act: impl FnOnce(&mut Self) -> bool) {
@@ -70,6 +74,30 @@ impl World {
         agent.installed = version;
         self.tell(|_| format!("{host} drifts"));
         true
+    }
+
+    fn service_stops(&mut self) -> bool {
+        let Some(host) = self.some_host() else { return false };
+        let Some(row) = self.store.hosts.get_mut(&host) else { return false };
+        row.unwell = true;
+        self.tell(|_| format!("the service of {host} stops"));
+        self.signal();
+        true
+    }
+
+    /// Somebody sees to each within some ten minutes.
+    fn services_come_back(&mut self) {
+        let ill = self.store.hosts.iter().filter(|(_, row)| row.unwell);
+        for host in ill.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            if !self.random.permille(100) {
+                continue;
+            }
+            if let Some(row) = self.store.hosts.get_mut(&host) {
+                row.unwell = false;
+            }
+            self.tell(|_| format!("the service of {host} is back"));
+            self.signal();
+        }
     }
 
     fn leave(&mut self) -> bool {

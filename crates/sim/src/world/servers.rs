@@ -299,10 +299,11 @@ impl World {
                     reply: Box::new(reply.clone()),
                 });
             }
-            Request::Redeem { host, assignment, generation } => {
+            Request::Redeem { host, assignment, generation, needs_seconds } => {
                 if let Some(row) = self.store.hosts.get_mut(&host) {
                     row.last_seen = Some(self.now);
                 }
+                self.foretell(&host, &assignment, generation, needs_seconds);
                 let answer = self.redeem(process, &host, &assignment, generation);
                 if let Err(hold) = &answer {
                     self.tell(|_| format!("{assignment} may not go on: {hold}"));
@@ -345,6 +346,28 @@ impl World {
                 "18 nothing lost",
                 format!("a report was refused: {events:?}"),
             );
+        }
+    }
+
+    /// What the agent says of its change when it asks for its grant.
+    fn foretell(
+        &mut self,
+        host: &HostId,
+        assignment: &AssignmentId,
+        generation: u64,
+        seconds: u64,
+    ) {
+        self.store.foretold.insert(host.clone(), seconds);
+        if self.sabotaged(Sabotage::ForgetForetold) {
+            return;
+        }
+        let row = self.store.assignments.get(assignment);
+        let row = row.and_then(|row| self.store.rollouts.get(&row.assignment.rollout));
+        let Some(state) = row.map(|row| &row.state) else { return };
+        let said = state.foretell(host, assignment, generation, seconds);
+        let (id, version) = (state.id.clone(), state.version);
+        if let Some(event) = said {
+            self.write(&id, version, &[event], &host.to_string());
         }
     }
 
@@ -441,6 +464,7 @@ fn line(event: &RolloutEvent) -> String {
         RolloutEvent::Stepped { host, step } => format!("{host} {}", step.word()),
         RolloutEvent::Ended { host, outcome } => format!("{host} ended: {}", outcome.word()),
         RolloutEvent::Redeemed { host }
+        | RolloutEvent::Foretold { host, .. }
         | RolloutEvent::GrantExpired { host }
         | RolloutEvent::Silent { host, .. } => {
             format!("{host} {}", event.word())

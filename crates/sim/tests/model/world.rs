@@ -253,6 +253,7 @@ fn plan(without: Option<Guard>) -> Plan {
         name: "all".into(),
         hosts: (0..HOSTS).map(id).collect(),
         max_unavailable: AT_ONCE as u32,
+        ..Budget::default()
     };
     Plan {
         schema: SCHEMA,

@@ -3,7 +3,7 @@
 use crate::view::{from_json, from_micros, int, micros, to_digest, to_json};
 use crate::{StoreError, Tx, View};
 use fettle_core::host::{Host, Labels, Quarantine};
-use fettle_core::inventory::{Filesystem, Inventory};
+use fettle_core::inventory::{Filesystem, Inventory, Service};
 use fettle_core::language::Ecosystem;
 use fettle_core::plan::Alike;
 use fettle_core::{Digest, HostId, Timestamp};
@@ -95,6 +95,8 @@ pub struct Pulse {
     pub generation: u64,
     /// It is quarantined.
     pub quarantined: bool,
+    /// Digest of its inventory.
+    pub inventory: Option<Digest>,
 }
 
 /// So many hosts are asked for one by one; for more, all are read in one go.
@@ -108,15 +110,15 @@ pub fn pulses(
     view: &View<'_>,
     ids: &BTreeSet<&HostId>,
 ) -> Result<BTreeMap<HostId, Pulse>, StoreError> {
-    const PULSE: &str =
-        "SELECT id, last_seen, cohort, generation, quarantined_at IS NOT NULL FROM hosts";
+    const PULSE: &str = "SELECT id, last_seen, cohort, generation, quarantined_at IS NOT NULL, inventory_digest FROM hosts";
     let pulse = |row: &Row<'_>| {
-        let cohort: Option<String> = row.get(2)?;
+        let (cohort, inventory): (Option<String>, Option<String>) = (row.get(2)?, row.get(5)?);
         let pulse = Pulse {
             last_seen: row.get::<_, Option<i64>>(1)?.map(from_micros),
             cohort: cohort.map(|text| to_digest("host", &text)).transpose()?,
             generation: row.get::<_, i64>(3)? as u64,
             quarantined: row.get(4)?,
+            inventory: inventory.map(|text| to_digest("host", &text)).transpose()?,
         };
         Ok::<_, StoreError>((HostId(row.get(0)?), pulse))
     };
@@ -209,6 +211,23 @@ pub struct NeedsBrief {
 pub fn needs(view: &View<'_>, id: &HostId) -> Result<Option<NeedsBrief>, StoreError> {
     let json = unpacked(view, id)?;
     json.map(|json| serde_json::from_slice(&json).map_err(|e| unreadable(&e))).transpose()
+}
+
+#[derive(Deserialize)]
+struct ServicesBrief {
+    #[serde(default)]
+    services: Vec<Service>,
+}
+
+/// Units that are active on a host, by its inventory; `None` where it has told none.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn active_units(view: &View<'_>, id: &HostId) -> Result<Option<BTreeSet<String>>, StoreError> {
+    let Some(json) = unpacked(view, id)? else { return Ok(None) };
+    let brief: ServicesBrief = serde_json::from_slice(&json).map_err(|e| unreadable(&e))?;
+    let active = brief.services.into_iter().filter(|service| service.active == "active");
+    Ok(Some(active.map(|service| service.unit).collect()))
 }
 
 /// A package of an inventory, as an index of the fleet needs it.

@@ -181,6 +181,30 @@ fn budgets_count_the_whole_fleet_in_the_plan_or_not() {
 }
 
 #[test]
+fn what_another_policy_says_of_hosts_that_the_plan_changes_binds_it_too() {
+    let mine = policy("");
+    // They govern none of these hosts, and yet have a word about them.
+    let named = |name: &str, rules: &str| crate::policy::Policy {
+        name: name.into(),
+        select: crate::policy::Selector::parse("env=elsewhere").unwrap(),
+        ..policy(rules)
+    };
+    let web = "[[budget]]\nname = \"web\"\nselect = \"role=web\"\nmin-healthy = \"75%\"\n\
+               services = [\"nginx.service\"]\n";
+    let db = "[[budget]]\nname = \"db\"\nselect = \"role=db\"\nmax-unavailable = 1\n";
+    let fleet: Vec<_> =
+        ["a", "b", "c", "d", "e"].iter().map(|name| host(name, &[("role", "web")])).collect();
+    let mut world = World::new(mine.clone(), fleet);
+    world.policies = vec![mine, named("theirs", web), named("others", db)];
+    let plan = world.plan();
+    let [budget] = &plan.budgets[..] else { panic!("{:?}", plan.budgets) };
+    // Three quarters of five are four, rounded up.
+    assert_eq!((budget.name.as_str(), budget.hosts.len()), ("web of theirs", 5));
+    assert_eq!((budget.max_unavailable, budget.min_healthy), (1, Some(4)));
+    assert_eq!(budget.services, ["nginx.service"]);
+}
+
+#[test]
 fn a_ring_in_which_nobody_has_anything_to_do_hands_the_word_it_waits_for_on_to_the_next() {
     let asks = |word: &str, rings: &[&str]| {
         let fleet = rings.iter().map(|ring| odd(ring, ring, "")).collect();

@@ -89,7 +89,13 @@ const ACCEPT_MISSING: Keys = &[
 ];
 const RESTART: Keys = &[("never", "true"), ("spare", "[\"postgresql@*.service\"]")];
 const REBOOT: Keys = &[("when", "\"needed\"")];
-const BUDGET: Keys = &[("name", "\"web\""), ("select", "\"role=web\""), ("max-unavailable", "1")];
+const BUDGET: Keys = &[
+    ("name", "\"web\""),
+    ("select", "\"role=web\""),
+    ("max-unavailable", "1"),
+    ("min-healthy", "\"75%\""),
+    ("services", "[\"nginx.service\"]"),
+];
 const TESTBED: Keys = &[
     ("required", "true"),
     ("worker", "\"fettle.worker=true\""),
@@ -481,11 +487,32 @@ fn reboot(e: &mut Errors<'_>, s: &Section<'_, '_>) -> RebootRule {
 }
 
 fn budget(e: &mut Errors<'_>, s: &Section<'_, '_>) -> BudgetRule {
-    s.needs(e, &["name", "select", "max-unavailable"]);
+    s.needs(e, &["name", "select"]);
+    if !s.has("max-unavailable") && !s.has("min-healthy") {
+        let hint = "write `max-unavailable = 1`, `min-healthy = \"75%\"`, or both";
+        e.at(s.at, format!("{} limits nothing", s.title), hint);
+    }
+    let min_healthy = s.share(e, "min-healthy");
+    if min_healthy == Some(Share::Percent(100)) {
+        let hint = "leave room for one host at least: `min-healthy = \"75%\"`";
+        e.at(s.place("min-healthy"), "no host could ever be patched", hint);
+    }
+    let mut services = Vec::new();
+    for (unit, at) in s.texts(e, "services").unwrap_or_default() {
+        if !unit.contains('.') || unit.contains(['*', '?', ' ']) {
+            let hint = format!("write the whole name of one unit: \"{unit}.service\"");
+            e.at(at, format!("`{unit}` is no unit"), hint);
+        }
+        services.push(unit.to_owned());
+    }
+    services.sort();
+    services.dedup();
     BudgetRule {
         name: s.text(e, "name").unwrap_or_default(),
         select: s.selector(e, "select").unwrap_or(Selector::All),
-        max_unavailable: s.count(e, "max-unavailable", 1..=1_000_000).unwrap_or(0),
+        max_unavailable: s.share(e, "max-unavailable"),
+        min_healthy,
+        services,
     }
 }
 

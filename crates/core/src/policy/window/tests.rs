@@ -35,6 +35,24 @@ fn state(policy: &Policy, now: &str) -> String {
 }
 
 #[test]
+fn a_blackout_declared_since_holds_what_was_approved_before_and_nothing_else_of_it_does() {
+    let old = policy(&window("", "22:00", "4h", "UTC"));
+    let newer = policy(&(window("", "01:00", "1h", "UTC") + &blackout("2026-11-27", "2026-11-29")));
+    let held = |now: &str| {
+        let state = old.window_at(at(now)).held_by(&newer, at(now));
+        (state.hold.map(|hold| hold.code()), state.closes_at)
+    };
+    // Its own window stays, though the newer text has another one.
+    assert_eq!(held("2026-11-25T23:00:00Z"), (None, Some(at("2026-11-26T02:00:00Z"))));
+    // It closes where the blackout begins.
+    assert_eq!(held("2026-11-26T23:00:00Z"), (None, Some(at("2026-11-27T00:00:00Z"))));
+    assert_eq!(held("2026-11-27T23:00:00Z"), (Some("blackout"), None));
+    assert_eq!(held("2026-11-27T12:00:00Z"), (Some("window-closed"), None));
+    // It ends with the last day.
+    assert_eq!(held("2026-11-30T00:30:00Z"), (None, Some(at("2026-11-30T02:00:00Z"))));
+}
+
+#[test]
 fn without_windows_hosts_may_be_changed_at_any_time() {
     assert_eq!(state(&policy(""), "2026-11-23T08:00:00Z"), "open until never");
 }
