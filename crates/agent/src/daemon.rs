@@ -184,6 +184,7 @@ impl<'s> Agent<'s> {
                     Err(error) => {
                         failures = failures.saturating_add(1);
                         self.say(&error.to_string());
+                        self.renew_where_ended(&error).await;
                         backoff(failures)
                     }
                 },
@@ -260,6 +261,17 @@ impl<'s> Agent<'s> {
         match inventory.is_some() && self.takes_packed {
             true => self.link.post_packed(CALL, &body).await,
             false => self.link.post(CALL, &body).await,
+        }
+    }
+
+    /// A host that was away for longer than its certificate lasts asks for a new one by the old one.
+    async fn renew_where_ended(&mut self, error: &LinkError) {
+        if !matches!(error, LinkError::Refused(problem) if problem.code == "certificate-ended") {
+            return;
+        }
+        match self.renew().await {
+            Ok(()) => eprintln!("<5>the certificate had ended, and is renewed"),
+            Err(error) => self.say(&error.to_string()),
         }
     }
 

@@ -57,6 +57,7 @@ macro_rules! each_code {
             "bundle-older"
             "busy"
             "certificate"
+            "certificate-ended"
             "changed-meanwhile"
             "check-waits"
             "checkin-pace"

@@ -4,7 +4,7 @@ mod checkin;
 mod enroll;
 mod redeem;
 
-use crate::app::App;
+use crate::app::{App, now};
 use crate::trust::Peer;
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
@@ -87,8 +87,10 @@ async fn redeem(State(app): Asked, request: Request) -> Response {
 }
 
 async fn renew(State(app): Asked, request: Request) -> Response {
-    let out = match proved(request).await {
-        Ok((host, _, asked)) => app.blocking(move |app| enroll::renew(app, &host, &asked)).await,
+    let out = match known(request).await {
+        Ok((host, peer, asked)) => {
+            app.blocking(move |app| enroll::renew(app, &host, &peer, &asked)).await
+        }
         Err(problem) => Err(problem),
     };
     answer(&app, out)
@@ -104,8 +106,22 @@ async fn tested(State(app): Asked, request: Request) -> Response {
     answer(&app, out)
 }
 
-/// Who asks, by certificate, and what. Without a certificate nothing of the body is read.
+/// Who asks, by a certificate that is in force, and what. Without one nothing of the body is read.
 async fn proved<T: DeserializeOwned>(request: Request) -> Result<(HostId, Peer, T), Problem> {
+    let late = request.extensions().get::<Peer>().filter(|peer| peer.is_late(now()));
+    if let Some((_, ended)) = late.and_then(|peer| peer.life) {
+        return Err(Problem::new(
+            ProblemKind::Forbidden,
+            "certificate-ended",
+            format!("the host's certificate ended at {ended}"),
+            "the agent asks for a new one by itself; if it does not, upgrade it or enrol the host anew",
+        ));
+    }
+    known(request).await
+}
+
+/// Who asks, by a certificate that may have ended lately, and what.
+async fn known<T: DeserializeOwned>(request: Request) -> Result<(HostId, Peer, T), Problem> {
     let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
     let host = peer.host.clone().ok_or_else(|| {
         Problem::new(

@@ -26,6 +26,8 @@ pub struct ServerOptions {
     pub silent_after_seconds: u64,
     /// Life of a host's certificate, in seconds; it is renewed after two thirds.
     pub certificate_seconds: u64,
+    /// A host whose certificate ended no longer ago gets a new one by it, in seconds. Who is away for longer is enrolled anew.
+    pub renewal_grace_seconds: u64,
     /// Load the bundled vulnerability data where no feed was ever imported.
     pub bundled_feeds: bool,
     /// How feeds are fetched.
@@ -54,6 +56,7 @@ impl Default for ServerOptions {
             checkin_busy_seconds: 1,
             silent_after_seconds: 900,
             certificate_seconds: 7 * 86_400,
+            renewal_grace_seconds: 180 * 86_400,
             bundled_feeds: true,
             feeds: FeedFetching::default(),
             keep_fixed_days: 400,

@@ -69,7 +69,8 @@ impl Server {
         if !agents_addr.ip().is_unspecified() {
             names.push(agents_addr.ip().to_string());
         }
-        let tls = TlsAcceptor::from(agent_tls(&app.trust, &names, now())?);
+        let grace = Duration::from_secs(app.options.renewal_grace_seconds);
+        let tls = TlsAcceptor::from(agent_tls(&app.trust, &names, now(), grace)?);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(64)

@@ -3,6 +3,7 @@
 
 mod authority;
 mod files;
+mod late;
 mod tls;
 
 pub(crate) use authority::{SERVER_CERTIFICATE_SECONDS, authority_end};

@@ -1,7 +1,7 @@
 //! Joining the fleet, and new certificates for those who have.
 
 use crate::app::{App, now};
-use crate::trust::{hex, random};
+use crate::trust::{Peer, hex, random};
 use fettle_core::{Digest, HostId, Problem, ProblemKind};
 use fettle_store::{StoreError, hosts, tokens};
 use fettle_wire::agent::{Enroll, Enrolled, Renew, Renewed};
@@ -45,12 +45,19 @@ pub(super) fn enroll(app: &App, asked: &Enroll) -> Result<Enrolled, Problem> {
     })
 }
 
-pub(super) fn renew(app: &App, host: &HostId, asked: &Renew) -> Result<Renewed, Problem> {
+pub(super) fn renew(
+    app: &App,
+    host: &HostId,
+    peer: &Peer,
+    asked: &Renew,
+) -> Result<Renewed, Problem> {
     known(app, host)?;
     let certificate =
         app.trust.certify(&asked.csr, host, now(), app.options.certificate_seconds)?;
     app.store.write::<_, Problem>(&format!("host:{host}"), now(), |tx| {
-        tx.record("host.renewed", host.as_str(), serde_json::json!({}));
+        let late = peer.life.filter(|_| peer.is_late(now())).map(|(_, ended)| ended);
+        let detail = late.map_or(serde_json::json!({}), |at| serde_json::json!({ "ended": at }));
+        tx.record("host.renewed", host.as_str(), detail);
         Ok(())
     })?;
     Ok(Renewed { certificate })

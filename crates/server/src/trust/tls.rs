@@ -2,11 +2,13 @@
 
 use super::Trust;
 use super::authority::CLOCK_SLACK_SECONDS;
+use super::late::TakesLate;
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Who speaks on a connection, as TLS proved it.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +39,11 @@ impl Peer {
         let life = (made, at(parsed.validity().not_after));
         Self { host, life: Some(life) }
     }
+
+    /// Its certificate has ended: it may have a new one, and nothing else.
+    pub(crate) fn is_late(&self, now: Timestamp) -> bool {
+        self.life.is_some_and(|(_, ends)| ends < now)
+    }
 }
 
 /// The server's side of the agents' port. Clients without a certificate get through the handshake (one that
@@ -45,6 +52,7 @@ pub(crate) fn agent_tls(
     trust: &Trust,
     names: &[String],
     now: Timestamp,
+    renewal_grace: Duration,
 ) -> Result<Arc<ServerConfig>, Problem> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let ca = CertificateDer::from(trust.authority.der().to_vec());
@@ -54,6 +62,7 @@ pub(crate) fn agent_tls(
         .allow_unauthenticated()
         .build()
         .map_err(|e| defect(&e))?;
+    let verifier = Arc::new(TakesLate::new(verifier, renewal_grace));
     let mut san = vec![
         "fettle-server".to_owned(),
         "localhost".to_owned(),

@@ -1,6 +1,6 @@
 //! Who is believed.
 
-use crate::fleet::{Agent, Lab, TRACKER, agent_call, inventory, key_and_csr};
+use crate::fleet::{Agent, Lab, TRACKER, agent_call, inventory, key_and_csr, until};
 use crate::http::{Identity, ask, der, tcp, tls};
 use fettle_core::ledger::LedgerEntry;
 use fettle_core::{AssignmentId, Problem, ProblemKind};
@@ -204,6 +204,46 @@ fn a_certificate_is_renewed_with_a_new_key_and_keeps_its_name() {
     let (status, problem) =
         agent.call::<Renewed>(&lab, "renew", &Renew { csr: "junk".into() }).unwrap_err();
     assert_eq!((status, problem.code.as_str()), (422, "bad-csr"));
+}
+
+#[test]
+fn a_host_that_was_off_until_its_certificate_ended_gets_a_new_one_by_it_and_nothing_else() {
+    let lab = Lab::with(|options| options.certificate_seconds = 2);
+    let mut agent = lab.host("web-1", "canary");
+    let retired = lab.host("web-2", "canary");
+    let refused = |agent: &Agent| agent.call::<CheckInReply>(&lab, "checkin", &agent.says(false));
+    until("the end of the certificates", || {
+        [&agent, &retired].iter().all(|agent| refused(agent).is_err()).then_some(())
+    });
+    for what in ["checkin", "redeem", "tested"] {
+        let (status, problem) = agent.call::<CheckInReply>(&lab, what, &"{}").unwrap_err();
+        assert_eq!((status, problem.code.as_str()), (403, "certificate-ended"), "{what}");
+    }
+    let id = agent.id.clone();
+    let (key, csr) = key_and_csr();
+    let renewed: Renewed = agent.call(&lab, "renew", &Renew { csr }).unwrap();
+    agent.identity = Identity { certificate: renewed.certificate, key };
+    agent.checkin(&lab);
+    assert_eq!(lab.get::<HostDetail>("/hosts/web-1").row.id, id, "it is the host that it was");
+    // Who was retired meanwhile gets none.
+    lab.call("DELETE", "/hosts/web-2", b"");
+    let (_, csr) = key_and_csr();
+    let (status, problem) = retired.call::<Renewed>(&lab, "renew", &Renew { csr }).unwrap_err();
+    assert_eq!((status, problem.code.as_str()), (403, "not-enrolled"));
+}
+
+#[test]
+fn a_certificate_that_ended_too_long_ago_opens_nothing() {
+    let lab = Lab::with(|options| {
+        (options.certificate_seconds, options.renewal_grace_seconds) = (2, 0);
+    });
+    let agent = lab.host("web-1", "canary");
+    let (_, csr) = key_and_csr();
+    let asked = Renew { csr };
+    let closed = until("the end of the certificate", || {
+        crate::fleet::try_agent_call::<Renewed>(&lab, Some(&agent.identity), "renew", &asked).err()
+    });
+    assert!(closed.to_string().contains("CertificateExpired"), "{closed}");
 }
 
 #[test]
