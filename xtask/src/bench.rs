@@ -57,8 +57,19 @@ impl Bench {
             Name::Plan => plan::measure(self.hosts)?,
             Name::Web => web::measure(self.hosts)?,
         };
-        publish(&figures, self.json.as_deref())
+        publish(&figures, self.json.as_deref())?;
+        let missed: Vec<&str> =
+            figures.iter().filter(|f| !f.holds).map(|f| f.name.as_str()).collect();
+        if !missed.is_empty() {
+            bail!("{} of {} bars missed: {}", missed.len(), bars(&figures), missed.join("; "));
+        }
+        Ok(())
     }
+}
+
+/// Figures that have a bar.
+fn bars(figures: &[Figure]) -> usize {
+    figures.iter().filter(|f| f.bar.is_some()).count()
 }
 
 /// Builds the programs as they ship, runs `measure` in a lab, and takes that down.
