@@ -65,9 +65,12 @@ impl Policy {
             emergency: opens,
             ..ClassRule::default()
         };
+        let mut risks = self.risks.clone();
+        risks.iter_mut().for_each(|risk| risk.approvals = None);
         Self {
             take: Take::Fixes,
             classes: vec![class],
+            risks,
             approvals: self.approvals_in_emergency(),
             ..self.clone()
         }

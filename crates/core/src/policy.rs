@@ -16,6 +16,7 @@ mod explain;
 pub mod glob;
 mod parse;
 mod recurrence;
+mod risk;
 mod select;
 mod selector;
 mod settings;
@@ -34,11 +35,12 @@ pub use diff::{
 };
 pub use explain::{
     AcceptanceOf, BudgetOf, ClassOf, Condition, Considered, ExclusionOf, ExplainInput, Explained,
-    OwedFinding, explain,
+    OwedFinding, RiskOf, explain,
 };
 pub(crate) use parse::check_address;
 pub use parse::{MAX_POLICY_BYTES, PolicyError};
 pub use recurrence::{Recurrence, RecurrenceError};
+pub use risk::{PackageClass, RiskRule, means};
 pub use select::{Ambiguous, FACTS, choose};
 pub use selector::{MAX_SELECTOR_BYTES, MAX_SELECTOR_DEPTH, SelectorError};
 pub use settings::{Setting, settings};
@@ -63,6 +65,9 @@ pub struct Policy {
     pub sources: Vec<SourceRule>,
     /// First rule that matches a finding gives its class.
     pub classes: Vec<ClassRule>,
+    /// What a plan has to keep to that changes certain packages.
+    #[serde(default)]
+    pub risks: Vec<RiskRule>,
     /// How hosts are led through a change.
     #[serde(default)]
     pub strategy: Strategy,
@@ -130,6 +135,7 @@ impl Policy {
             take: Take::default(),
             sources: Vec::new(),
             classes: Vec::new(),
+            risks: Vec::new(),
             strategy: Strategy::default(),
             rings: Vec::new(),
             windows: Vec::new(),
@@ -199,6 +205,9 @@ pub struct ClassRule {
     pub in_use: Option<bool>,
     /// Mapped by a process that listens beyond loopback.
     pub exposed: Option<bool>,
+    /// In one of these packages, by binary or source: `@kernel`, or names in which `*` and `?` are globs. Empty: in any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
     /// Time to fix from the vendor's publication (from the first sight where the vendor gives no date), in seconds.
     pub deadline_seconds: u64,
     /// Soak time is cut to this for plans that fix such a finding.

@@ -98,6 +98,16 @@ pub(crate) fn effects(it: &PlanReport) {
         let units: Vec<String> = it.restarts.iter().map(unit).collect();
         line(&format!("likely to restart: {}", super::plan::some(&units)));
     }
+    for risk in &it.risks {
+        let packages: Vec<String> = risk.packages.iter().cloned().collect();
+        line(&format!(
+            "risk `{}`: {} on {} hosts, hence {}",
+            risk.name,
+            super::plan::some(&packages),
+            risk.hosts,
+            risk.asks
+        ));
+    }
     for budget in &it.budgets {
         line(&format!(
             "budget `{}`: changes {} of {} hosts, {} in one wave; at most {} disrupted at once",

@@ -297,6 +297,12 @@ fn rules(it: &Explained) {
             rule.owner
         ));
     }
+    if !it.risks.is_empty() {
+        line("\npackages that ask for more care:");
+        for risk in &it.risks {
+            line(&format!("  {}: {}: {}", risk.name, risk.packages.join(", "), risk.asks));
+        }
+    }
     if !it.budgets.is_empty() {
         line("\nbudgets that count it:");
         for b in &it.budgets {

@@ -14,6 +14,7 @@ use crate::policy::{BudgetRule, Policy, Pool, Strategy, choose};
 use crate::recall::Recall;
 use crate::{Digest, Hold, HostId, RolloutId, Shared, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::resume_unwind;
@@ -138,6 +139,8 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         }
         report.add_to(kind.group, host);
     }
+    let careful = with_care(policy, candidates.values().flatten());
+    let policy = careful.as_ref();
     let laid = kinds.laid();
     let (waves, hosts) = lay_out(policy, &laid, candidates, &sizes, soak_cap, input.serving);
     let mut budgets = budgets(policy, &fleet);
@@ -162,6 +165,25 @@ pub fn make(input: PlanInput<'_>) -> Plan {
         approvals_needed: policy.approvals,
         held: report.held(),
     }
+}
+
+/// The policy with the care that the packages ask for which somebody gets.
+fn with_care<'p, 'c>(
+    policy: &'p Policy,
+    candidates: impl Iterator<Item = &'c Candidate<'c>>,
+) -> Cow<'p, Policy> {
+    if policy.risks.is_empty() {
+        return Cow::Borrowed(policy);
+    }
+    // By where it is kept: only ever asked for.
+    let mut known: BTreeSet<*const Work> = BTreeSet::new();
+    let mut changed: BTreeSet<&str> = BTreeSet::new();
+    for work in candidates.map(|candidate| &candidate.plan.work) {
+        if known.insert(Arc::as_ptr(work)) {
+            changed.extend(work.order.changes.iter().map(|change| change.name.as_str()));
+        }
+    }
+    policy.with_care(changed.iter().copied())
 }
 
 /// A host that nothing keeps out as a whole.

@@ -52,6 +52,9 @@ pub struct PlanReport {
     pub reboots: u64,
     /// Of these, in the wave that has most of them.
     pub reboots_at_once: u64,
+    /// Packages that ask for more care than others, by the policy's rules.
+    #[serde(default)]
+    pub risks: Vec<RiskHit>,
     /// Groups of hosts that stand in for each other, and what they lose.
     pub budgets: Vec<BudgetHit>,
     /// Hosts that are for the same, and what they lose.
@@ -108,6 +111,19 @@ pub struct Restarted {
     pub hosts: u64,
     /// Of these, in the wave that has most of them.
     pub at_once: u64,
+}
+
+/// A rule about packages that the plan changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RiskHit {
+    /// What people call it.
+    pub name: String,
+    /// What it asks for: `bake = 24h, approvals = 2`.
+    pub asks: String,
+    /// The changed packages that it is about.
+    pub packages: BTreeSet<String>,
+    /// Hosts that get one of them.
+    pub hosts: u64,
 }
 
 /// What a budget's hosts lose.
@@ -227,6 +243,7 @@ pub fn report(input: ReportInput<'_>) -> PlanReport {
         restarts,
         reboots: plan.hosts.values().filter(|h| h.reboot_likely).count() as u64,
         reboots_at_once,
+        risks: reach::risks(&input),
         budgets: budgets(plan),
         groups: reach::groups(&input),
         needed_by,

@@ -1,6 +1,6 @@
 //! What a policy owes for a finding, and by when.
 
-use super::{ClassRule, Policy};
+use super::{ClassRule, Policy, means};
 use crate::Timestamp;
 use crate::finding::{Finding, FindingState};
 use jiff::civil::Date;
@@ -61,13 +61,21 @@ impl ClassRule {
             && is(self.kev, finding.ranking.kev.is_some())
             && is(self.in_use, finding.in_use)
             && is(self.exposed, finding.exposed)
+            && (self.packages.is_empty() || self.is_about(finding))
+    }
+
+    /// Is the finding in one of the packages that the rule names?
+    fn is_about(&self, finding: &Finding) -> bool {
+        let names = || finding.binaries.iter().chain([&finding.source]);
+        self.packages.iter().any(|pattern| names().any(|name| means(pattern, name)))
     }
 
     /// Does the rule match every finding?
     pub fn is_catch_all(&self) -> bool {
         let Self { cvss_at_least, epss_at_least, severity_at_least, kev, in_use, exposed, .. } =
             self;
-        cvss_at_least.is_none()
+        self.packages.is_empty()
+            && cvss_at_least.is_none()
             && epss_at_least.is_none()
             && severity_at_least.is_none()
             && kev.is_none()
@@ -90,6 +98,8 @@ impl fmt::Display for ClassRule {
             is("kev", kev),
             is("in-use", in_use),
             is("exposed", exposed),
+            Some(format!("packages = {}", self.packages.join(" or ")))
+                .filter(|_| !self.packages.is_empty()),
         ]
         .into_iter()
         .flatten()

@@ -6,7 +6,7 @@ use super::diff::{Known, Opening};
 use super::select::value_of;
 use super::{
     Acceptance, AcceptedMissing, Blackout, BudgetRule, ClassRule, Exclusion, Policy, Pool,
-    Selector, Strategy, choose, glob,
+    RiskRule, Selector, Strategy, choose, glob,
 };
 use crate::assignment::PackageChange;
 use crate::finding::{Finding, FindingState};
@@ -77,7 +77,10 @@ pub struct Explained {
     pub blackouts: Vec<Blackout>,
     /// Classes, in order, with what falls into them here.
     pub classes: Vec<ClassOf>,
-    /// Budgets of the policy that count this host.
+    /// Rules about packages, as the text has them.
+    #[serde(default)]
+    pub risks: Vec<RiskOf>,
+    /// Budgets that count this host, of whatever policy.
     pub budgets: Vec<BudgetOf>,
     /// Exclusions, with the packages of this host that they mean.
     pub exclusions: Vec<ExclusionOf>,
@@ -142,6 +145,17 @@ pub struct ClassOf {
     pub due: Option<Timestamp>,
     /// How many of them are open and late.
     pub overdue: u64,
+}
+
+/// A rule about packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RiskOf {
+    /// Its name.
+    pub name: String,
+    /// Which packages: `@kernel`, `nginx*`.
+    pub packages: Vec<String>,
+    /// What a plan has to keep to that changes one of them.
+    pub asks: String,
 }
 
 /// A budget that counts the host.
@@ -222,6 +236,7 @@ pub fn explain(input: ExplainInput<'_>) -> Explained {
         openings: Vec::new(),
         blackouts: Vec::new(),
         classes: Vec::new(),
+        risks: Vec::new(),
         budgets: Vec::new(),
         exclusions: Vec::new(),
         acceptances: Vec::new(),
@@ -258,6 +273,12 @@ fn rules(out: &mut Explained, policy: &Policy, input: &ExplainInput<'_>) {
     let lasts = |b: &&Blackout| yesterday.is_none_or(|day| b.to >= day);
     out.blackouts = policy.blackouts.iter().filter(lasts).cloned().collect();
     out.classes = policy.classes.iter().map(|rule| class(rule, &out.owed, now)).collect();
+    let risk = |rule: &RiskRule| RiskOf {
+        name: rule.name.clone(),
+        packages: rule.packages.clone(),
+        asks: rule.to_string(),
+    };
+    out.risks = policy.risks.iter().map(risk).collect();
     out.budgets = budgets(policy, input);
     out.exclusions = policy.exclusions.iter().map(|rule| exclusion(rule, host, now)).collect();
     out.acceptances =

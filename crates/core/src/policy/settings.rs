@@ -21,9 +21,10 @@ pub struct Setting {
 }
 
 /// The sections of a policy's text, by the field that holds them.
-const SECTIONS: [(&str, &str); 17] = [
+const SECTIONS: [(&str, &str); 18] = [
     ("sources", "source"),
     ("classes", "class"),
+    ("risks", "risk"),
     ("strategy", "strategy"),
     ("rings", "ring"),
     ("windows", "window"),

@@ -4,10 +4,12 @@ use super::layout::{View, section};
 use super::words;
 use fettle_core::plan::{PlanReport, WaveLine};
 use maud::{Markup, html};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of a table that a page shows.
 const SHOWN: usize = 50;
+/// So many packages of a rule are named.
+const FEW: usize = 6;
 
 /// What it fixes, by when, and what that costs.
 pub(super) fn effects(view: &View<'_>, it: &PlanReport) -> Markup {
@@ -35,6 +37,14 @@ pub(super) fn effects(view: &View<'_>, it: &PlanReport) -> Markup {
                 } }
                 @if it.restarts.len() > SHOWN { p.quiet { (it.restarts.len() - SHOWN) " more units." } }
             }
+            @if !it.risks.is_empty() {
+                div.scroll { table {
+                    thead { tr { th { "Risk" } th { "Packages" } th.n { "Hosts" } th { "Hence at least" } } }
+                    tbody { @for risk in &it.risks { tr {
+                        td { (risk.name) } td { (few(&risk.packages)) } td.n { (risk.hosts) } td { (risk.asks) }
+                    } } }
+                } }
+            }
             @if !it.budgets.is_empty() {
                 div.scroll { table {
                     thead { tr { th { "Budget" } th.n { "Hosts" } th.n { "Changed" } th.n { "At once at most" } th.n { "In one wave" } } }
@@ -49,6 +59,15 @@ pub(super) fn effects(view: &View<'_>, it: &PlanReport) -> Markup {
             @if !it.unknown.is_empty() { p.quiet { "Not known here: " (it.unknown.join("; ")) "." } }
         },
     )
+}
+
+/// The first of them, and how many more there are.
+fn few(names: &BTreeSet<String>) -> String {
+    let first: Vec<&str> = names.iter().take(FEW).map(String::as_str).collect();
+    match names.len().saturating_sub(FEW) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 /// Hosts that stand in for each other.

@@ -1,10 +1,11 @@
 //! Whom a plan may hurt beyond the packages it changes: who needs them, which hosts stand in for each other, who has too
 //! little room, and how long it takes.
 
-use super::{NAMED, ReportInput, by_work};
+use super::{NAMED, ReportInput, RiskHit, by_work};
 use crate::plan::space::{needs, short};
 use crate::plan::spent::{Expected, expected, work_key};
 use crate::plan::{HostPlan, Plan, Wave, Work};
+use crate::policy::RiskRule;
 use crate::{Digest, HostId};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -180,6 +181,24 @@ pub(super) fn groups(input: &ReportInput<'_>) -> Vec<GroupHit> {
     let mut out: Vec<GroupHit> = changed.into_iter().map(line).collect();
     out.sort_by(|a, b| (Reverse(a.hosts), &a.role).cmp(&(Reverse(b.hosts), &b.role)));
     out
+}
+
+/// Which of the policy's rules about packages the plan keeps to, and for whose sake.
+pub(super) fn risks(input: &ReportInput<'_>) -> Vec<RiskHit> {
+    let rules = input.policy.map_or(&[][..], |policy| &policy.risks);
+    let hit = |rule: &RiskRule| {
+        let (mut packages, mut hosts) = (BTreeSet::new(), 0);
+        for (work, of) in input.plan.works() {
+            let names = work.order.changes.iter().map(|change| change.name.as_str());
+            let here: BTreeSet<&str> = names.filter(|name| rule.is_about(name)).collect();
+            if !here.is_empty() {
+                hosts += u64::from(of);
+                packages.extend(here.into_iter().map(str::to_owned));
+            }
+        }
+        RiskHit { name: rule.name.clone(), asks: rule.to_string(), packages, hosts }
+    };
+    rules.iter().map(hit).filter(|hit| hit.hosts > 0).collect()
 }
 
 /// By wave.

@@ -31,7 +31,7 @@ fn learned(world: &World, spent: &[Spent]) -> PlanReport {
     report(ReportInput { plan, policy, roles, needs, filesystems, spent, now: at(NOW) })
 }
 
-fn of(world: &World) -> PlanReport {
+pub(super) fn of(world: &World) -> PlanReport {
     learned(world, &[])
 }
 

@@ -205,6 +205,36 @@ fn what_another_policy_says_of_hosts_that_the_plan_changes_binds_it_too() {
 }
 
 #[test]
+fn a_plan_keeps_to_what_the_policy_asks_of_the_packages_that_it_changes_and_says_so() {
+    let risk = "[[risk]]\nname = \"front\"\npackages = [\"nginx*\", \"@kernel\"]\nbake = \"1d\"\n\
+                wave-percent = 25\napprovals = 2\n";
+    let rules = policy(&format!("[gate]\nbake = \"5m\"\n{risk}"));
+    let fleet = |names: &[&str]| names.iter().map(|name| host(name, &[])).collect::<Vec<_>>();
+    let look = |plan: &Plan| {
+        let sizes: Vec<usize> = plan.waves.iter().map(|wave| wave.hosts.len()).collect();
+        (plan.waves[0].gate.bake_seconds, sizes, plan.approvals_needed)
+    };
+    let mut world = World::new(rules, fleet(&["a", "b", "c", "d"]));
+    let plan = world.plan();
+    assert_eq!(look(&plan), (86_400, vec![1, 1, 1, 1], 2));
+    let report = super::report::of(&world);
+    let [hit] = &report.risks[..] else { panic!("{:?}", report.risks) };
+    assert_eq!((hit.name.as_str(), hit.hosts), ("front", 4));
+    assert_eq!(hit.packages, ["nginx".to_owned()].into());
+    assert_eq!(hit.asks, "bake = 1d, wave-percent = 25, approvals = 2");
+
+    // In an emergency the number of approvals is the emergency's own.
+    let approvals = world.policy.in_emergency().with_care(["nginx"].into_iter()).approvals;
+    assert_eq!(approvals, 0);
+
+    // Where nobody gets one of them, nothing is asked for: the kernel is installed, and not changed.
+    for host in &mut world.fleet {
+        inventory(host).upgrades.retain(|upgrade| upgrade.name != "nginx");
+    }
+    assert_eq!(look(&world.plan()), (300, vec![4], 0));
+}
+
+#[test]
 fn a_ring_in_which_nobody_has_anything_to_do_hands_the_word_it_waits_for_on_to_the_next() {
     let asks = |word: &str, rings: &[&str]| {
         let fleet = rings.iter().map(|ring| odd(ring, ring, "")).collect();

@@ -1,6 +1,6 @@
 //! What must hold between sections, and inside a probe.
 
-use super::super::{BudgetRule, ClassRule, RingRule, Selector};
+use super::super::{BudgetRule, ClassRule, RingRule, RiskRule, Selector};
 use super::Errors;
 use super::section::Section;
 use crate::assignment::Probe;
@@ -58,8 +58,15 @@ pub(super) fn classes<'t, 'i>(
     sections: Vec<Section<'t, 'i>>,
     read: impl Fn(&mut Errors<'_>, &Section<'t, 'i>) -> ClassRule,
 ) -> Vec<ClassRule> {
-    const CONDITIONS: [&str; 6] =
-        ["cvss-at-least", "epss-at-least", "severity-at-least", "kev", "in-use", "exposed"];
+    const CONDITIONS: [&str; 7] = [
+        "cvss-at-least",
+        "epss-at-least",
+        "severity-at-least",
+        "kev",
+        "in-use",
+        "exposed",
+        "packages",
+    ];
     let classes = named(e, sections, read, |c| &c.name);
     let open = |s: &Section<'_, '_>| !CONDITIONS.iter().any(|c| s.has(c));
     for (section, class) in classes.iter().filter(|(s, c)| c.emergency && open(s)) {
@@ -76,6 +83,15 @@ pub(super) fn classes<'t, 'i>(
         }
     }
     classes.into_iter().map(|(_, c)| c).collect()
+}
+
+/// The rules about packages.
+pub(super) fn risks<'t, 'i>(
+    e: &mut Errors<'_>,
+    sections: Vec<Section<'t, 'i>>,
+    read: impl Fn(&mut Errors<'_>, &Section<'t, 'i>) -> RiskRule,
+) -> Vec<RiskRule> {
+    named(e, sections, read, |r| &r.name).into_iter().map(|(_, r)| r).collect()
 }
 
 /// The budgets.

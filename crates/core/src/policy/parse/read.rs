@@ -45,9 +45,17 @@ const CLASS: Keys = &[
     ("kev", "true"),
     ("in-use", "true"),
     ("exposed", "true"),
+    ("packages", "[\"@kernel\", \"nginx*\"]"),
     ("deadline", "\"7d\""),
     ("soak", "\"30m\""),
     ("emergency", "true"),
+];
+const RISK: Keys = &[
+    ("name", "\"kernel\""),
+    ("packages", "[\"@kernel\", \"@boot\"]"),
+    ("bake", "\"24h\""),
+    ("wave-percent", "10"),
+    ("approvals", "2"),
 ];
 const RING: Keys = &[
     ("name", "\"canary\""),
@@ -111,10 +119,11 @@ const PROBE: Keys = &[
 ];
 
 /// Sections: name, how its header is written, its keys.
-const SECTIONS: [(&str, &str, Keys); 18] = [
+const SECTIONS: [(&str, &str, Keys); 19] = [
     ("policy", "[policy]", POLICY),
     ("source", "[[source]]", SOURCE),
     ("class", "[[class]]", CLASS),
+    ("risk", "[[risk]]", RISK),
     ("strategy", "[strategy]", STRATEGY),
     ("ring", "[[ring]]", RING),
     ("window", "[[window]]", WINDOW),
@@ -225,6 +234,8 @@ pub(super) fn policy(e: &mut Errors<'_>, root: &DeTable<'_>) -> Policy {
     policy.sources = document.many(e, "source").iter().map(|s| source(e, s)).collect();
     let sections = document.many(e, "class");
     policy.classes = checks::classes(e, sections, class);
+    let sections = document.many(e, "risk");
+    policy.risks = checks::risks(e, sections, risk);
     let sections = document.many(e, "ring");
     policy.rings = checks::rings(e, sections, ring);
     let section = document.one(e, "strategy");
@@ -325,9 +336,45 @@ fn class(e: &mut Errors<'_>, s: &Section<'_, '_>) -> ClassRule {
         kev: s.flag(e, "kev"),
         in_use: s.flag(e, "in-use"),
         exposed: s.flag(e, "exposed"),
+        packages: packages(e, s),
         deadline_seconds: s.duration(e, "deadline", 0..=MAX_SECONDS).unwrap_or(0),
         soak_seconds: s.duration(e, "soak", 0..=MAX_SECONDS),
         emergency: s.flag(e, "emergency").unwrap_or(false),
+    }
+}
+
+/// `@kernel`, or names with globs.
+fn packages(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Vec<String> {
+    let mut out = Vec::new();
+    for (pattern, at) in s.text_or_texts(e, "packages").unwrap_or_default() {
+        let class = pattern.strip_prefix('@');
+        if class.is_some_and(|word| PackageClass::of_word(word).is_none()) {
+            let all: Vec<String> =
+                PackageClass::ALL.iter().map(|class| format!("@{}", class.word())).collect();
+            let shown: String = pattern.chars().take(60).collect();
+            let hint = format!("write one of {}, or names of packages", all.join(", "));
+            e.at(at, format!("`{shown}` is no class of packages"), hint);
+        } else if pattern.is_empty() || pattern.contains(char::is_whitespace) {
+            let hint = format!("write {}", "`packages = [\"@kernel\", \"nginx*\"]`");
+            e.at(at, format!("`{pattern}` is no name of a package"), hint);
+        }
+        out.push(pattern.to_owned());
+    }
+    out
+}
+
+fn risk(e: &mut Errors<'_>, s: &Section<'_, '_>) -> RiskRule {
+    s.needs(e, &["name", "packages"]);
+    if !["bake", "wave-percent", "approvals"].iter().any(|key| s.has(key)) {
+        let hint = "write `bake`, `wave-percent` or `approvals`";
+        e.at(s.at, format!("{} asks for nothing", s.title), hint);
+    }
+    RiskRule {
+        name: s.name(e, "name").unwrap_or_default(),
+        packages: packages(e, s),
+        bake_seconds: s.duration(e, "bake", 0..=MAX_SECONDS),
+        wave_percent: s.count(e, "wave-percent", 1..=100),
+        approvals: s.count(e, "approvals", 0..=100),
     }
 }
 
@@ -500,7 +547,10 @@ fn budget(e: &mut Errors<'_>, s: &Section<'_, '_>) -> BudgetRule {
     let mut services = Vec::new();
     for (unit, at) in s.texts(e, "services").unwrap_or_default() {
         if !unit.contains('.') || unit.contains(['*', '?', ' ']) {
-            let hint = format!("write the whole name of one unit: \"{unit}.service\"");
+            let hint = match unit.split_once('.') {
+                None => format!("write its whole name: \"{unit}.service\""),
+                Some(_) => "write the whole name of one unit: \"nginx.service\"".to_owned(),
+            };
             e.at(at, format!("`{unit}` is no unit"), hint);
         }
         services.push(unit.to_owned());

@@ -143,10 +143,10 @@ line 7, column 1: [[ring]] has no key `wave_percent`; did you mean `wave-percent
 line 8, column 1: [[ring]] has no key `banana`; its keys are name, select, wave-percent, soak
 line 9, column 3: a policy has no section `rings`; did you mean `[[ring]]`?
 line 10, column 2: a policy has no section `gates`; did you mean `[gate]`?
-line 11, column 2: a policy has no section `quux`; sections are policy, source, class, strategy, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe, testbed, cycle, check
+line 11, column 2: a policy has no section `quux`; sections are policy, source, class, risk, strategy, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe, testbed, cycle, check
 "#);
     insta::assert_snapshot!(errors("approvals = 1\n[[policy]]\nname = \"p\"\n[ring]\nname = \"a\"\n"), @r#"
-line 1, column 1: a policy has no section `approvals`; `approvals` belongs under [policy]
+line 1, column 1: a policy has no section `approvals`; `approvals` belongs under [policy] or [[risk]]
 line 2, column 1: there is only one [policy]; write `[policy]`, once
 line 4, column 1: there may be several [[ring]]: its header has two brackets; write `[[ring]]`
 "#);
@@ -302,6 +302,45 @@ line 11, column 10: `reason` is empty; write `reason = "the driver is not certif
 line 13, column 9: `until` must be a day or an instant; write `until = 2027-01-31` or, with its offset, `until = 2027-01-31T06:00:00Z`
 line 18, column 9: `until` must be a day or an instant; write `until = 2027-01-31` or, with its offset, `until = 2027-01-31T06:00:00Z`
 "#);
+}
+
+#[test]
+fn budgets_say_what_may_be_lost_what_must_be_left_and_how_that_is_known() {
+    let text = "[[budget]]\nname = \"web\"\nselect = \"role=web\"\nmax-unavailable = \"20%\"\n\
+                min-healthy = 3\nservices = [\"b.service\", \"a.service\", \"b.service\"]\n";
+    let policy = Policy::parse(&format!("{HEAD}{text}")).unwrap();
+    let rule = &policy.budgets[0];
+    assert_eq!(rule.max_unavailable, Some(Share::Percent(20)));
+    assert_eq!(rule.min_healthy, Some(Share::Hosts(3)));
+    assert_eq!(rule.services, ["a.service", "b.service"]);
+    for (hosts, limit) in [(3, 0), (4, 1), (10, 2), (2, 0)] {
+        assert_eq!(rule.limit(hosts), limit, "{hosts} hosts");
+    }
+    insta::assert_snapshot!(errors_in("[[budget]]\nname = \"web\"\nselect = \"all\"\n[[budget]]\nname = \"db\"\nselect = \"all\"\nmin-healthy = \"100%\"\nservices = [\"nginx\", \"php*.service\"]\n"), @r#"
+    line 7, column 1: [[budget]] limits nothing; write `max-unavailable = 1`, `min-healthy = "75%"`, or both
+    line 13, column 15: no host could ever be patched; leave room for one host at least: `min-healthy = "75%"`
+    line 14, column 13: `nginx` is no unit; write its whole name: "nginx.service"
+    line 14, column 22: `php*.service` is no unit; write the whole name of one unit: "nginx.service"
+    "#);
+}
+
+#[test]
+fn risks_name_packages_or_classes_of_them_and_ask_for_something() {
+    let text = "[[risk]]\nname = \"kernel\"\npackages = [\"@kernel\", \"zfs*\"]\nbake = \"1d\"\n\
+                [[class]]\nname = \"boot\"\npackages = \"@boot\"\ndeadline = \"1d\"\n";
+    let policy = Policy::parse(&format!("{HEAD}{text}")).unwrap();
+    let rule = &policy.risks[0];
+    assert_eq!((rule.bake_seconds, rule.wave_percent, rule.approvals), (Some(86_400), None, None));
+    assert_eq!(rule.packages, ["@kernel", "zfs*"]);
+    assert_eq!(policy.classes[0].to_string(), "packages = @boot");
+    assert!(!policy.classes[0].is_catch_all());
+    insta::assert_snapshot!(errors_in("[[risk]]\nname = \"a\"\npackages = [\"@kernels\", \"a b\"]\n[[risk]]\nname = \"a\"\nbake = \"1h\"\n"), @r#"
+    line 7, column 1: [[risk]] asks for nothing; write `bake`, `wave-percent` or `approvals`
+    line 9, column 13: `@kernels` is no class of packages; write one of @boot, @kernel, @libc, @init, @network, @sshd, @login, @container-runtime, @database, or names of packages
+    line 9, column 25: `a b` is no name of a package; write `packages = ["@kernel", "nginx*"]`
+    line 10, column 1: [[risk]] has no `packages`; add `packages = ["@kernel", "@boot"]`
+    line 11, column 8: there is a [[risk]] named `a` already; give each a name of its own
+    "#);
 }
 
 #[test]
