@@ -7,10 +7,11 @@ pub use turn::{holder, is_left_alone};
 use crate::journal::{Journal, JournalError};
 use crate::packages::{Apt, Driver};
 use crate::preimage::subvolume;
+use crate::reach::Reach;
 use crate::settings::Settings;
 use crate::transaction::{
-    Transaction, activate, apply, commit, drain, fault, preflight, read_kept, recover, rehearse,
-    snapshot, stage, undo, verify,
+    Transaction, activate, apply, commit, deadman, drain, fault, preflight, read_kept, recover,
+    rehearse, snapshot, stage, undo, verify,
 };
 use fettle_core::assignment::{ApplyOrder, Assignment, Order};
 use fettle_core::transaction::{
@@ -19,7 +20,7 @@ use fettle_core::transaction::{
 use fettle_core::{Hold, Timestamp, TransactionId};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Asked right before the host is changed: does the grant still stand?
 pub trait Grant {
@@ -29,19 +30,41 @@ pub trait Grant {
     /// The hold that stops it. No answer is a hold as well: a grant that was not redeemed dies.
     fn redeem(&self, assignment: &Assignment) -> Result<(), Hold>;
 
-    /// Can the server be reached now? `None`: there is none to reach.
-    fn reachable(&self) -> Option<bool> {
-        None
+    /// Can what the host must reach be reached now? It is asked for at most `patience`. `None`: there is nothing to
+    /// reach. `Err`: nothing answered, and why.
+    fn reachable(&self, patience: Duration) -> Option<Result<(), String>>;
+}
+
+/// Whoever typed it on the host has granted it.
+pub struct Standalone {
+    reach: Reach,
+}
+
+impl Standalone {
+    /// For this host.
+    pub fn of(settings: &Settings) -> Self {
+        Self { reach: Reach::of(settings) }
     }
 }
 
-/// A host without a server: whoever started the transaction on it has granted it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Standalone;
-
 impl Grant for Standalone {
-    fn redeem(&self, _: &Assignment) -> Result<(), Hold> {
-        Ok(())
+    /// A dead-man's switch whose other end does not answer before the change would take back a good one.
+    fn redeem(&self, assignment: &Assignment) -> Result<(), Hold> {
+        let Order::Apply(ApplyOrder { deadman_seconds: Some(_), .. }) = &assignment.order else {
+            return Ok(());
+        };
+        match self.reach.ask(deadman::ANSWER) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(why)) => Err(Hold::NoData {
+                what: format!(
+                    "what the dead-man's switch must reach does not answer before the change: {why}"
+                ),
+            }),
+        }
+    }
+
+    fn reachable(&self, patience: Duration) -> Option<Result<(), String>> {
+        self.reach.ask(patience)
     }
 }
 

@@ -47,6 +47,10 @@ impl Settings {
     pub fn stop_path(&self) -> PathBuf {
         self.config_dir.join("STOP")
     }
+    /// What a host without a server must still reach after a change, where its administrator says so.
+    pub fn peer_path(&self) -> PathBuf {
+        self.config_dir.join("peer")
+    }
     /// Whose signatures under plans are asked for.
     pub fn plan_keys_path(&self) -> PathBuf {
         self.state_dir.join("plan-keys")

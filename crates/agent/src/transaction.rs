@@ -12,6 +12,7 @@ pub mod baseline;
 mod boot_area;
 pub mod commit;
 pub mod confirm;
+pub(crate) mod deadman;
 pub mod dpkg;
 pub mod drain;
 pub mod forecast;

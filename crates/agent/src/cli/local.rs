@@ -17,6 +17,7 @@ use jiff::SignedDuration;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Why something is undone that was well.
 const BY_HAND: &str = "asked for on the host";
@@ -26,6 +27,10 @@ struct OnlyRehearse;
 impl Grant for OnlyRehearse {
     fn redeem(&self, _: &Assignment) -> Result<(), Hold> {
         Err(Hold::OnlyRehearsed)
+    }
+    /// It never comes to that.
+    fn reachable(&self, _: Duration) -> Option<Result<(), String>> {
+        None
     }
 }
 
@@ -56,16 +61,17 @@ fn carry_out(
     beside: Beside,
 ) -> Result<(), Problem> {
     let mut transaction = None;
-    let outcome = executor::run(settings, assignment(order), &Standalone, &mut |entry| {
-        if let TxEvent::Begun { assignment } = &entry.event {
-            let id = assignment.transaction();
-            if let Some(exposed) = exposed {
-                exposed.keep(settings, &id);
+    let outcome =
+        executor::run(settings, assignment(order), &Standalone::of(settings), &mut |entry| {
+            if let TxEvent::Begun { assignment } = &entry.event {
+                let id = assignment.transaction();
+                if let Some(exposed) = exposed {
+                    exposed.keep(settings, &id);
+                }
+                transaction = Some(id);
             }
-            transaction = Some(id);
-        }
-        say(entry, json);
-    });
+            say(entry, json);
+        });
     end(settings, json, transaction, outcome, beside)
 }
 
@@ -130,7 +136,7 @@ impl Live {
                     let _ = out.flush();
                     shown = now;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(200));
+                std::thread::sleep(Duration::from_millis(200));
             }
         };
         if !over.load(Ordering::Acquire) {
@@ -275,7 +281,7 @@ pub(super) fn resume(settings: &Settings, words: Words) -> Result<(), Problem> {
     need_root("resume")?;
     let json = words.json;
     words.nothing_more()?;
-    match executor::resume(settings, &Standalone, &mut |e| say(e, json)) {
+    match executor::resume(settings, &Standalone::of(settings), &mut |e| say(e, json)) {
         Ok(None) => {
             out!("{}", if json { "null" } else { "nothing was interrupted" });
             Ok(())
