@@ -1,7 +1,9 @@
 //! The executor makes no choices: fold the journal, ask what is next, do that, write it down.
 
+mod guard;
 mod turn;
 
+pub(crate) use guard::{guard_boot, is_own as is_guard};
 pub use turn::{holder, is_left_alone};
 
 use crate::journal::{Journal, JournalError};
@@ -155,7 +157,11 @@ pub fn resume(
     let left = unfinished(settings)?;
     if left.is_empty() {
         // Whoever ended it may have died before it could say so.
-        unguard();
+        guard::away();
+    } else {
+        guard::stand(settings);
+        // After a power cut, what is not there yet may only be late.
+        guard::wait_started();
     }
     for id in left {
         let directory = settings.transactions_dir().join(id.as_str());
@@ -197,44 +203,6 @@ pub fn unfinished(settings: &Settings) -> Result<Vec<TransactionId>, ExecutorErr
 
 /// Name of the file that keeps the order.
 const ORDER: &str = "assignment.json";
-/// Unit that takes up a transaction of a host without a server.
-const TAKE_UP: &str = "fettle-agent-resume";
-/// The same after a boot.
-const AT_BOOT: &str = "fettle-agent-resume-at-boot";
-/// How long after the agent was killed that happens, in seconds.
-const TAKE_UP_SECONDS: u32 = 20;
-
-/// A host with a server has an agent that systemd starts again when it dies. On a host without, `patch` may die with
-/// the terminal it was typed into: until the transaction has ended, systemd asks every few seconds whether it was
-/// left alone. While somebody carries it on, its journal is locked, and asking does nothing.
-fn guard(settings: &Settings) {
-    if !crate::unit::booted() || !matches!(crate::identity::load(settings), Ok(None)) {
-        return;
-    }
-    let description = "Fettle: takes up a transaction whose agent died";
-    let program = crate::overlay::own_program();
-    let armed = crate::unit::repeat(TAKE_UP, description, TAKE_UP_SECONDS, &program, &["resume"]);
-    if let Err(error) = armed {
-        eprintln!("<4>nobody takes this transaction up if its agent dies: {error}");
-    }
-}
-
-/// The same across a reboot that the transaction makes itself: timers do not outlive a boot.
-pub(crate) fn guard_boot(settings: &Settings) -> std::io::Result<()> {
-    if !matches!(crate::identity::load(settings), Ok(None)) {
-        return Ok(());
-    }
-    let description = "Fettle: takes up a transaction after its reboot";
-    crate::unit::at_boot(AT_BOOT, description, &crate::overlay::own_program(), &["resume"])
-}
-
-fn unguard() {
-    if crate::unit::booted() {
-        crate::unit::stop_repeating(TAKE_UP);
-        crate::unit::not_at_boot(AT_BOOT);
-    }
-}
-
 struct Engine<'a> {
     settings: &'a Settings,
     directory: PathBuf,
@@ -327,8 +295,8 @@ impl<'a> Engine<'a> {
                         self.write(TxEvent::Failed { step, fault: held(&hold) })?;
                         continue;
                     }
-                    if step == Step::Apply {
-                        guard(self.settings);
+                    if traffic || step >= Step::Snapshot {
+                        guard::stand(self.settings);
                     }
                     self.write(TxEvent::Started { step })?;
                     self.step(step, || run_step(&tx, step, grant))?;
@@ -336,7 +304,7 @@ impl<'a> Engine<'a> {
                 Next::Recover(step) => self.step(step, || recover::run(&tx, step, grant))?,
                 Next::Undo { reason } => match undo::target(&tx) {
                     Ok(target) => {
-                        guard(self.settings);
+                        guard::stand(self.settings);
                         self.write(TxEvent::UndoStarted { reason })?;
                         self.failpoint.step("undo", "before");
                         let facts = undo::run(&tx, &target);
@@ -351,7 +319,7 @@ impl<'a> Engine<'a> {
                         self.leave(&tx, &progress);
                     }
                     self.write(TxEvent::Ended { outcome })?;
-                    unguard();
+                    guard::away();
                 }
                 Next::Nothing => {
                     return Ok(progress.outcome.unwrap_or(Outcome::Patched));

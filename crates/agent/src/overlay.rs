@@ -178,6 +178,28 @@ pub fn own_program() -> PathBuf {
     }
 }
 
+/// Where the agent's program is installed: what systemd is to start when this process, and this boot, are gone. After an
+/// upgrade of the agent that is the new one.
+pub fn installed_program() -> PathBuf {
+    installed(std::env::current_exe().ok()).unwrap_or_else(own_program)
+}
+
+/// What stands now where this process's program was installed, where that was replaced: by an upgrade, or by an undo.
+pub fn replaced_by() -> Option<PathBuf> {
+    let running = std::fs::read_link("/proc/self/exe").ok()?;
+    running.to_str()?.ends_with(DELETED).then(|| installed(Some(running.clone()))).flatten()
+}
+
+/// The kernel calls a file that was replaced so (`proc_pid_exe(5)`).
+const DELETED: &str = " (deleted)";
+
+fn installed(running: Option<PathBuf>) -> Option<PathBuf> {
+    let running = running?;
+    let text = running.to_str()?;
+    let path = PathBuf::from(text.strip_suffix(DELETED).unwrap_or(text));
+    path.is_file().then_some(path)
+}
+
 /// Holds the rehearsal. Blocks until it has ended; the host is as it was.
 ///
 /// # Errors
@@ -333,4 +355,21 @@ fn part(spec: &Spec, part: &str, root: &Path) -> io::Result<Rehearsed> {
         )));
     }
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_whose_program_was_replaced_is_found_where_the_new_one_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("fettle-agent");
+        let replaced = PathBuf::from(format!("{}{DELETED}", program.display()));
+        assert_eq!(installed(Some(replaced.clone())), None, "it was removed, not replaced");
+        std::fs::write(&program, "").unwrap();
+        assert_eq!(installed(Some(replaced)), Some(program.clone()));
+        assert_eq!(installed(Some(program.clone())), Some(program));
+        assert_eq!(replaced_by(), None, "nobody has replaced this one");
+    }
 }
