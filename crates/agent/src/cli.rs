@@ -144,9 +144,8 @@ fn usage(what: String) -> Problem {
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Parts of the agent that run in a process, unit or namespace of their own.
-    if let Some(code) = crate::overlay::hidden(&arguments)
-        .or_else(|| crate::transaction::apply::hidden(&arguments))
-        .or_else(|| crate::testbed::hidden(&arguments))
+    if let Some(code) =
+        crate::transaction::hidden(&arguments).or_else(|| crate::testbed::hidden(&arguments))
     {
         return code;
     }
