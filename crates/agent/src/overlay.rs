@@ -21,7 +21,7 @@ use crate::command;
 use crate::configuration_tests::interpreters::{self, Loads};
 use crate::configuration_tests::units;
 use crate::host_path::HostPath;
-use crate::libraries::{Resolution, newly_missing};
+use crate::libraries::{Resolution, newly_missing, unchecked};
 use fettle_core::assignment::MissingSymbol;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,6 +132,8 @@ pub struct Rehearsed {
     pub loads: BTreeMap<String, Loads>,
     /// Programs or libraries that no longer resolve: path → what is missing.
     pub unresolved: BTreeMap<String, String>,
+    /// Programs or libraries that nobody has looked at: path → why.
+    pub unchecked: BTreeMap<String, String>,
     /// What is missing and was accepted: `FILE: SYMBOL`.
     pub accepted: Vec<String>,
     /// How that was found out.
@@ -304,13 +306,17 @@ fn outer(spec_path: &Path) -> io::Result<()> {
         outcome.passed = after.passed;
         outcome.passed.extend(good);
         outcome.broken.extend(lost);
-        spec.sonames = libraries.sonames;
+        spec.sonames = libraries.sonames.clone();
         outcome.libraries = part(&spec, "libraries", &root)?.libraries;
         // What did not resolve before either is not the change's fault.
         let lost = std::mem::take(&mut outcome.libraries.unresolved);
         let is_new = |path: &str| !Path::new(path).exists();
         (outcome.unresolved, outcome.accepted) =
             newly_missing(&libraries.unresolved, &lost, is_new, &spec.accept_missing);
+        let accepted;
+        (outcome.unchecked, accepted) =
+            unchecked(&libraries, &outcome.libraries, &spec.accept_missing);
+        outcome.accepted.extend(accepted);
         if spec.way_back.is_some() {
             outcome.went_back = part(&spec, "way-back", &root)?.went_back;
         }
