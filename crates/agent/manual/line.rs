@@ -15,7 +15,7 @@ pub(crate) fn command() -> Command {
         )
         .after_help(
             "Configuration is in /etc/fettle: tests.d (asked in the rehearsal), probes.d (asked before and after a \
-             change), balancers.d, data.d, hooks.d. State is in /var/lib/fettle-agent. The service is \
+             change), balancers.d, data.d, hooks.d, peer (ADDRESS:PORT, what --deadman must reach). State is in /var/lib/fettle-agent. The service is \
              fettle-agent.service; see journalctl(1). Exit codes: 0 done, 2 wrong usage, others as the message says.",
         )
         .subcommand_required(true)
@@ -105,7 +105,7 @@ fn alone() -> [Command; 8] {
 }
 
 /// How a change is to be made.
-fn rules() -> [Arg; 6] {
+fn rules() -> [Arg; 7] {
     [
         option(
             "hung-after",
@@ -122,6 +122,11 @@ fn rules() -> [Arg; 6] {
             "confirm-within",
             "SECONDS",
             "Undone unless `confirm` is typed so soon after the checks",
+        ),
+        option(
+            "deadman",
+            "SECONDS",
+            "Undone if neither the server nor a peer of /etc/fettle/peer can be reached for so long after the checks",
         ),
         flag(
             "reboot",

@@ -57,13 +57,15 @@ fettle-agent: the host side of Fettle
                             what patch would change, and why not the rest; touches nothing
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
     patch [PACKAGE...] [--only security] [--feeds DIR] [--dry-run] [--hung-after SECONDS] [--repair]
-          [--latency-margin PERCENT] [--confirm-within SECONDS] [--reboot]
+          [--latency-margin PERCENT] [--confirm-within SECONDS] [--deadman SECONDS] [--reboot]
           [--accept-missing SYMBOL@FILE]...
                             the whole transaction, with its way back; /etc/fettle/probes.d must pass
                             before and after, and, with --latency-margin, be at most so much slower;
                             --hung-after: a package manager that takes longer is ended, and it is undone;
                             --repair: packages that somebody left half-configured first;
                             --confirm-within: undone unless `confirm` is typed so soon after its checks;
+                            --deadman: undone if nothing in /etc/fettle/peer (ADDRESS:PORT), or the server, can be
+                            reached for so long afterwards;
                             --reboot: where the change needs it; it goes on by itself afterwards, and a new
                             kernel is tried first: if the host does not come up, it boots the old one;
                             --accept-missing: a symbol that FILE may lack afterwards (rehearse takes it too)
@@ -142,9 +144,8 @@ fn usage(what: String) -> Problem {
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Parts of the agent that run in a process, unit or namespace of their own.
-    if let Some(code) = crate::overlay::hidden(&arguments)
-        .or_else(|| crate::transaction::apply::hidden(&arguments))
-        .or_else(|| crate::testbed::hidden(&arguments))
+    if let Some(code) =
+        crate::transaction::hidden(&arguments).or_else(|| crate::testbed::hidden(&arguments))
     {
         return code;
     }

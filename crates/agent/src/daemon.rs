@@ -24,6 +24,7 @@ use ring::rand::SecureRandom as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -191,6 +192,7 @@ impl<'s> Agent<'s> {
                 _ = term.recv() => break,
                 _ = int.recv() => break,
             };
+            self.execute_anew();
             // Long pauses are cut into glances, so that an administrator's own change is seen within a minute.
             tokio::select! {
                 () = tokio::time::sleep(pause.min(GLANCE).max(Duration::from_millis(200))) => {}
@@ -352,6 +354,21 @@ impl<'s> Agent<'s> {
             }
             Err(why) => self.say(&format!("assignment refused: {why}")),
         }
+    }
+
+    /// Where the agent's own program was replaced and this process still runs the one before, it becomes the new one, as
+    /// soon as it has nothing to do: no change restarts the agent, which carries the change out. It does not come back
+    /// from here, unless that cannot be done.
+    fn execute_anew(&mut self) {
+        let is_busy = self.worker.is_busy()
+            || self.twins.is_busy()
+            || self.asked.is_busy()
+            || self.measured.is_busy();
+        let Some(program) = crate::overlay::replaced_by().filter(|_| !is_busy) else { return };
+        eprintln!("<5>{} was replaced: the agent starts anew", program.display());
+        let arguments = std::env::args_os().skip(1);
+        let error = std::process::Command::new(&program).args(arguments).exec();
+        self.say(&format!("{} cannot be started: {error}", program.display()));
     }
 
     fn say(&mut self, text: &str) {

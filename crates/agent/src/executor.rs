@@ -1,16 +1,19 @@
 //! The executor makes no choices: fold the journal, ask what is next, do that, write it down.
 
+mod guard;
 mod turn;
 
+pub(crate) use guard::{guard_boot, is_own as is_guard};
 pub use turn::{holder, is_left_alone};
 
 use crate::journal::{Journal, JournalError};
 use crate::packages::{Apt, Driver};
 use crate::preimage::subvolume;
+use crate::reach::Reach;
 use crate::settings::Settings;
 use crate::transaction::{
-    Transaction, activate, apply, commit, drain, fault, forecast, preflight, read_kept, recover,
-    rehearse, snapshot, stage, undo, verify,
+    Transaction, activate, apply, commit, deadman, drain, fault, forecast, preflight, read_kept,
+    recover, rehearse, snapshot, stage, undo, verify,
 };
 use fettle_core::assignment::{ApplyOrder, Assignment, Order};
 use fettle_core::transaction::{
@@ -19,7 +22,7 @@ use fettle_core::transaction::{
 use fettle_core::{Hold, Timestamp, TransactionId};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Asked right before the host is changed: does the grant still stand?
 pub trait Grant {
@@ -30,19 +33,41 @@ pub trait Grant {
     /// The hold that stops it. No answer is a hold as well: a grant that was not redeemed dies.
     fn redeem(&self, assignment: &Assignment, needs_seconds: Option<u64>) -> Result<(), Hold>;
 
-    /// Can the server be reached now? `None`: there is none to reach.
-    fn reachable(&self) -> Option<bool> {
-        None
+    /// Can what the host must reach be reached now? It is asked for at most `patience`. `None`: there is nothing to
+    /// reach. `Err`: nothing answered, and why.
+    fn reachable(&self, patience: Duration) -> Option<Result<(), String>>;
+}
+
+/// Whoever typed it on the host has granted it.
+pub struct Standalone {
+    reach: Reach,
+}
+
+impl Standalone {
+    /// For this host.
+    pub fn of(settings: &Settings) -> Self {
+        Self { reach: Reach::of(settings) }
     }
 }
 
-/// A host without a server: whoever started the transaction on it has granted it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Standalone;
-
 impl Grant for Standalone {
-    fn redeem(&self, _: &Assignment, _: Option<u64>) -> Result<(), Hold> {
-        Ok(())
+    /// A dead-man's switch whose other end does not answer before the change would take back a good one.
+    fn redeem(&self, assignment: &Assignment, _: Option<u64>) -> Result<(), Hold> {
+        let Order::Apply(ApplyOrder { deadman_seconds: Some(_), .. }) = &assignment.order else {
+            return Ok(());
+        };
+        match self.reach.ask(deadman::ANSWER) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(why)) => Err(Hold::NoData {
+                what: format!(
+                    "what the dead-man's switch must reach does not answer before the change: {why}"
+                ),
+            }),
+        }
+    }
+
+    fn reachable(&self, patience: Duration) -> Option<Result<(), String>> {
+        self.reach.ask(patience)
     }
 }
 
@@ -133,7 +158,11 @@ pub fn resume(
     let left = unfinished(settings)?;
     if left.is_empty() {
         // Whoever ended it may have died before it could say so.
-        unguard();
+        guard::away();
+    } else {
+        guard::stand(settings);
+        // After a power cut, what is not there yet may only be late.
+        guard::wait_started();
     }
     for id in left {
         let directory = settings.transactions_dir().join(id.as_str());
@@ -175,44 +204,6 @@ pub fn unfinished(settings: &Settings) -> Result<Vec<TransactionId>, ExecutorErr
 
 /// Name of the file that keeps the order.
 const ORDER: &str = "assignment.json";
-/// Unit that takes up a transaction of a host without a server.
-const TAKE_UP: &str = "fettle-agent-resume";
-/// The same after a boot.
-const AT_BOOT: &str = "fettle-agent-resume-at-boot";
-/// How long after the agent was killed that happens, in seconds.
-const TAKE_UP_SECONDS: u32 = 20;
-
-/// A host with a server has an agent that systemd starts again when it dies. On a host without, `patch` may die with
-/// the terminal it was typed into: until the transaction has ended, systemd asks every few seconds whether it was
-/// left alone. While somebody carries it on, its journal is locked, and asking does nothing.
-fn guard(settings: &Settings) {
-    if !crate::unit::booted() || !matches!(crate::identity::load(settings), Ok(None)) {
-        return;
-    }
-    let description = "Fettle: takes up a transaction whose agent died";
-    let program = crate::overlay::own_program();
-    let armed = crate::unit::repeat(TAKE_UP, description, TAKE_UP_SECONDS, &program, &["resume"]);
-    if let Err(error) = armed {
-        eprintln!("<4>nobody takes this transaction up if its agent dies: {error}");
-    }
-}
-
-/// The same across a reboot that the transaction makes itself: timers do not outlive a boot.
-pub(crate) fn guard_boot(settings: &Settings) -> std::io::Result<()> {
-    if !matches!(crate::identity::load(settings), Ok(None)) {
-        return Ok(());
-    }
-    let description = "Fettle: takes up a transaction after its reboot";
-    crate::unit::at_boot(AT_BOOT, description, &crate::overlay::own_program(), &["resume"])
-}
-
-fn unguard() {
-    if crate::unit::booted() {
-        crate::unit::stop_repeating(TAKE_UP);
-        crate::unit::not_at_boot(AT_BOOT);
-    }
-}
-
 struct Engine<'a> {
     settings: &'a Settings,
     directory: PathBuf,
@@ -305,8 +296,8 @@ impl<'a> Engine<'a> {
                         self.write(TxEvent::Failed { step, fault: held(&hold) })?;
                         continue;
                     }
-                    if step == Step::Apply {
-                        guard(self.settings);
+                    if traffic || step >= Step::Snapshot {
+                        guard::stand(self.settings);
                     }
                     self.write(TxEvent::Started { step })?;
                     self.step(step, || run_step(&tx, step, grant))?;
@@ -314,7 +305,7 @@ impl<'a> Engine<'a> {
                 Next::Recover(step) => self.step(step, || recover::run(&tx, step, grant))?,
                 Next::Undo { reason } => match undo::target(&tx) {
                     Ok(target) => {
-                        guard(self.settings);
+                        guard::stand(self.settings);
                         self.write(TxEvent::UndoStarted { reason })?;
                         self.failpoint.step("undo", "before");
                         let facts = undo::run(&tx, &target);
@@ -329,7 +320,7 @@ impl<'a> Engine<'a> {
                         self.leave(&tx, &progress);
                     }
                     self.write(TxEvent::Ended { outcome })?;
-                    unguard();
+                    guard::away();
                 }
                 Next::Nothing => {
                     return Ok(progress.outcome.unwrap_or(Outcome::Patched));

@@ -20,6 +20,7 @@ pub mod packages;
 pub mod plan_keys;
 pub mod preimage;
 pub mod probe;
+pub mod reach;
 pub mod settings;
 pub mod testbed;
 pub mod transaction;

@@ -21,12 +21,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Running programs that the loader is asked about, at most.
-const MOST: usize = 100;
-/// Directory entries looked at, at most.
-const ENTRIES: usize = 400_000;
-/// Looking at files ends after so long; what was not looked at is told.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Directory entries looked at, at most: ten times what a full desktop has. The bound is there for trees that somebody
+/// made to be endless; what lies beyond it is not called sound.
+const ENTRIES: usize = 5_000_000;
+/// All looking ends after so long: it takes some seconds. What was not looked at by then is not called sound.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// One loader may take so long.
+const LOADS: Duration = Duration::from_secs(20);
 /// Where programs and libraries lie.
 const PLACES: [&str; 6] = ["/usr", "/opt", "/bin", "/sbin", "/lib", "/lib64"];
 /// No programs of this system lie here.
@@ -53,8 +54,10 @@ pub struct Resolution {
     pub met: usize,
     /// Those looked at: they need one of the libraries, or are the packages' own.
     pub looked_at: usize,
-    /// Those that time did not suffice for.
-    pub left: usize,
+    /// Files and directories that a bound kept from being looked at, and which: nobody knows whether they resolve.
+    pub unseen: BTreeMap<String, String>,
+    /// Those that could not be read, or whose loader gave no answer, and why.
+    pub closed: BTreeMap<String, String>,
     /// How long it took, in milliseconds.
     pub milliseconds: u64,
 }
@@ -110,6 +113,23 @@ pub fn newly_missing(
     (lost, let_pass)
 }
 
+/// What was not looked at after a change, by file, with why: nobody may call that sound. What could not be read or asked
+/// before either is not the change's fault; a bound is no excuse. Nor is told what the order accepts, which is a file
+/// that may lack every symbol (`*`); those are given second.
+pub fn unchecked(
+    before: &Resolution,
+    after: &Resolution,
+    accepted: &[MissingSymbol],
+) -> (BTreeMap<String, String>, Vec<String>) {
+    let new = after.closed.iter().filter(|(path, _)| !before.closed.contains_key(*path));
+    let all = after.unseen.iter().chain(new);
+    let covers = |path: &str| accepted.iter().any(|a| a.symbol == "*" && a.covers(path, "*"));
+    let (let_pass, lost): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        all.map(|(path, why)| (path.clone(), why.clone())).partition(|(path, _)| covers(path));
+    let let_pass = let_pass.into_iter().map(|(path, why)| format!("{path}: {why}"));
+    (lost, let_pass.collect())
+}
+
 fn words<'a>(mut symbols: impl Iterator<Item = &'a String>) -> Option<String> {
     let first = symbols.next()?;
     // The loader's complaints are sentences already.
@@ -129,8 +149,9 @@ impl Resolution {
             "libraries: {} of {} programs and libraries use what changes, looked at in {} ms",
             self.looked_at, self.met, self.milliseconds
         );
-        if self.left > 0 {
-            note.push_str(&format!("; {} were not looked at for lack of time", self.left));
+        let not = self.unseen.len() + self.closed.len();
+        if not > 0 {
+            note.push_str(&format!("; {not} could not be looked at"));
         }
         note
     }
@@ -144,11 +165,23 @@ pub fn check(programs: &[HostPath], packages: &[String], watched: &BTreeSet<Stri
     let own: BTreeSet<PathBuf> =
         package_files(Path::new("/var/lib/dpkg/info"), packages).into_iter().collect();
     let places: Vec<&Path> = PLACES.iter().map(Path::new).collect();
-    let mut found = system.check(&elf_files(&places), &own, watched, begun + PATIENCE);
-    for program in programs.iter().take(MOST) {
-        if let Some(said) = complaint(program.as_path()) {
-            let path = program.0.to_string_lossy().into_owned();
-            found.unresolved.entry(path).or_insert_with(|| Missing::complaint(said));
+    let (walked, deadline) = (walk(&places, ENTRIES), begun + PATIENCE);
+    let mut found = system.check(&walked.files, &own, watched, deadline);
+    found.unseen.extend(walked.unseen);
+    found.closed.extend(walked.closed);
+    for program in programs {
+        let path = program.0.to_string_lossy().into_owned();
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            found.unseen.insert(path, NO_TIME.into());
+            continue;
+        }
+        match complaint(program.as_path(), left.min(LOADS)) {
+            Ok(None) => {}
+            Ok(Some(said)) => {
+                found.unresolved.entry(path).or_insert_with(|| Missing::complaint(said));
+            }
+            Err(why) => drop(found.closed.insert(path, why)),
         }
     }
     found.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -171,21 +204,48 @@ fn package_files(info: &Path, packages: &[String]) -> Vec<PathBuf> {
     paths.into_iter().filter(|p| p.is_file()).collect()
 }
 
-/// Files below these directories that may be programs or libraries. Links are not followed.
-fn elf_files(places: &[&Path]) -> Vec<PathBuf> {
+/// Why something was not looked at.
+const NO_TIME: &str = "no time was left to look at it";
+
+/// What was found below some directories.
+#[derive(Debug, Default)]
+struct Walked {
+    /// Files that may be programs or libraries.
+    files: Vec<PathBuf>,
+    /// Directories that were not walked to their end, since there are too many entries.
+    unseen: BTreeMap<String, String>,
+    /// Directories that cannot be read.
+    closed: BTreeMap<String, String>,
+}
+
+/// Walks directories, at most so many entries of them. Links are not followed.
+fn walk(places: &[&Path], most: usize) -> Walked {
     let mut open: Vec<PathBuf> = places
         .iter()
         .filter(|p| fs::symlink_metadata(p).is_ok_and(|m| m.is_dir()))
         .map(|p| p.to_path_buf())
         .collect();
-    let (mut out, mut entries) = (Vec::new(), 0);
+    let name = |path: &Path| path.to_string_lossy().into_owned();
+    let (mut out, mut entries) = (Walked::default(), 0);
     while let Some(directory) = open.pop() {
-        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+        let listed = match fs::read_dir(&directory) {
+            Ok(listed) => listed,
+            // It went meanwhile.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => {
+                out.closed.insert(name(&directory), e.to_string());
+                continue;
+            }
+        };
+        for entry in listed.flatten() {
             entries += 1;
-            let (Ok(kind), path) = (entry.file_type(), entry.path()) else { continue };
-            if entries > ENTRIES {
+            if entries > most {
+                let why = || format!("there are more than {most} files and directories");
+                open.push(directory);
+                out.unseen = open.iter().map(|d| (name(d), why())).collect();
                 return out;
             }
+            let (Ok(kind), path) = (entry.file_type(), entry.path()) else { continue };
             if kind.is_dir() {
                 let skipped = SKIPPED.iter().any(|s| path == Path::new(s));
                 if !skipped && !path.ends_with("node_modules") {
@@ -195,12 +255,12 @@ fn elf_files(places: &[&Path]) -> Vec<PathBuf> {
                 let library = entry.file_name().to_string_lossy().contains(".so");
                 let runs = || entry.metadata().is_ok_and(|m| m.permissions().mode() & 0o111 != 0);
                 if library || runs() {
-                    out.push(path);
+                    out.files.push(path);
                 }
             }
         }
     }
-    out.sort();
+    out.files.sort();
     out
 }
 
@@ -213,12 +273,15 @@ struct System {
     symbols: HashMap<PathBuf, Option<Rc<Symbols>>>,
     /// Where a name was found that no file's own path led to.
     found: HashMap<(String, u16), Option<PathBuf>>,
+    /// Files that need others and whose symbols cannot be read.
+    unreadable: BTreeSet<PathBuf>,
 }
 
 impl System {
     fn new(directories: Vec<PathBuf>) -> Self {
         let (listings, heads, symbols) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { directories, listings, heads, symbols, found: HashMap::new() }
+        let (found, unreadable) = (HashMap::new(), BTreeSet::new());
+        Self { directories, listings, heads, symbols, found, unreadable }
     }
 
     /// The directories of `/etc/ld.so.conf`, then those that the loader knows by itself.
@@ -330,8 +393,14 @@ impl System {
         }
         // Not kept: most of what is looked at is nobody's library.
         let own = match self.symbols.get(path) {
-            Some(known) => known.clone()?,
-            None => Rc::new(Reader::open(path)?.symbols()?),
+            Some(known) => known.clone(),
+            None => Reader::open(path).and_then(|r| r.symbols()).map(Rc::new),
+        };
+        let Some(own) = own else {
+            if !elf.needed.is_empty() {
+                self.unreadable.insert(path.to_owned());
+            }
+            return None;
         };
         for (file, version) in &own.wanted_versions {
             if by_name
@@ -398,15 +467,18 @@ impl System {
         let look: Vec<(PathBuf, Rc<Elf>)> =
             all.into_iter().filter(|(path, elf)| own.contains(path) || uses(elf)).collect();
         for (path, elf) in look {
+            let name = path.to_string_lossy().into_owned();
             if Instant::now() > deadline {
-                out.left += 1;
+                out.unseen.insert(name, NO_TIME.into());
                 continue;
             }
             out.looked_at += 1;
             if let Some(missing) = self.missing(&path, &elf, &others) {
-                out.unresolved.insert(path.to_string_lossy().into_owned(), missing);
+                out.unresolved.insert(name, missing);
             }
         }
+        let unreadable = self.unreadable.iter().map(|path| path.to_string_lossy().into_owned());
+        out.closed = unreadable.map(|path| (path, "its symbols cannot be read".into())).collect();
         out
     }
 }
@@ -423,9 +495,10 @@ fn runpath(path: &Path, elf: &Elf) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What the loader complains of, if anything, line by line.
-fn complaint(path: &Path) -> Option<BTreeSet<String>> {
-    let loader = read_elf(path)?.interpreter.filter(|l| is_system_loader(l))?;
+/// What the loader complains of, if anything, line by line. `Err`: it gave no answer, and how it ended.
+fn complaint(path: &Path, limit: Duration) -> Result<Option<BTreeSet<String>>, String> {
+    let loader = read_elf(path).and_then(|elf| elf.interpreter).filter(|l| is_system_loader(l));
+    let Some(loader) = loader else { return Ok(None) };
     let mut loader = command(&loader);
     // Not `--list`: it binds nothing, and so misses symbols.
     loader
@@ -433,7 +506,11 @@ fn complaint(path: &Path) -> Option<BTreeSet<String>> {
         .env("LD_WARN", "1")
         .env("LD_BIND_NOW", "1")
         .env("LD_TRACE_LOADED_OBJECTS", "1");
-    let output = command::run(&mut loader, Some(Duration::from_secs(20))).ok()?;
+    let output = command::run(&mut loader, Some(limit))
+        .map_err(|e| format!("its loader cannot be run: {e}"))?;
+    if output.timed_out || output.status.code().is_none() {
+        return Err(format!("its loader: {}", output.ending()));
+    }
     let wrong = |line: &&str| {
         line.contains("not found")
             || line.contains("not defined in file")
@@ -442,7 +519,7 @@ fn complaint(path: &Path) -> Option<BTreeSet<String>> {
             || line.contains("cannot open shared object")
     };
     let lines = output.text.lines().filter(wrong).map(|line| line.trim().to_owned());
-    Some(lines.collect()).filter(|lines: &BTreeSet<String>| !lines.is_empty())
+    Ok(Some(lines.collect()).filter(|lines: &BTreeSet<String>| !lines.is_empty()))
 }
 
 /// A program names its loader itself: only the C library's own is ever run, which knows the variables above.

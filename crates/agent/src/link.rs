@@ -26,6 +26,8 @@ const SERVER_NAME: &str = "fettle-server";
 const STALL: Duration = Duration::from_secs(60);
 /// However slowly it moves, a call takes no longer: 32 kbit/s are enough for 3 MB.
 const PATIENCE: Duration = Duration::from_secs(900);
+/// Asks whether the server is there, and nothing else. A server that does not know it says so, which is as good.
+const HERE: &str = "/agent/v1/here";
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 8 << 20;
 
@@ -158,6 +160,21 @@ impl Link {
         serde_json::to_writer(&mut packed, body).map_err(|e| self.nonsense(path, e))?;
         let packed = packed.into_inner().map_err(|e| self.nonsense(path, e))?;
         self.send(path, packed.finish().map_err(|e| self.nonsense(path, e))?, true).await
+    }
+
+    /// Does the server answer, within `patience`? Whatever it says: a refusal is an answer as well.
+    ///
+    /// # Errors
+    /// [`LinkError`], when no answer comes.
+    pub async fn is_answered(&self, patience: Duration) -> Result<(), LinkError> {
+        let nothing = serde_json::json!({});
+        let asked = self.post::<serde::de::IgnoredAny>(HERE, &nothing);
+        match tokio::time::timeout(patience, asked).await {
+            // That it is the server is known before a word is said.
+            Ok(Ok(_) | Err(LinkError::Refused(_) | LinkError::Nonsense { .. })) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(self.unreachable(format!("no answer within {} s", patience.as_secs()))),
+        }
     }
 
     async fn send<T: DeserializeOwned>(

@@ -21,7 +21,7 @@ use crate::command;
 use crate::configuration_tests::interpreters::{self, Loads};
 use crate::configuration_tests::units;
 use crate::host_path::HostPath;
-use crate::libraries::{Resolution, newly_missing};
+use crate::libraries::{Resolution, newly_missing, unchecked};
 use fettle_core::assignment::MissingSymbol;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,6 +132,8 @@ pub struct Rehearsed {
     pub loads: BTreeMap<String, Loads>,
     /// Programs or libraries that no longer resolve: path → what is missing.
     pub unresolved: BTreeMap<String, String>,
+    /// Programs or libraries that nobody has looked at: path → why.
+    pub unchecked: BTreeMap<String, String>,
     /// What is missing and was accepted: `FILE: SYMBOL`.
     pub accepted: Vec<String>,
     /// How that was found out.
@@ -176,6 +178,28 @@ pub fn own_program() -> PathBuf {
         Ok(path) if path.exists() => path,
         _ => PathBuf::from(format!("/proc/{}/exe", std::process::id())),
     }
+}
+
+/// Where the agent's program is installed: what systemd is to start when this process, and this boot, are gone. After an
+/// upgrade of the agent that is the new one.
+pub fn installed_program() -> PathBuf {
+    installed(std::env::current_exe().ok()).unwrap_or_else(own_program)
+}
+
+/// What stands now where this process's program was installed, where that was replaced: by an upgrade, or by an undo.
+pub fn replaced_by() -> Option<PathBuf> {
+    let running = std::fs::read_link("/proc/self/exe").ok()?;
+    running.to_str()?.ends_with(DELETED).then(|| installed(Some(running.clone()))).flatten()
+}
+
+/// The kernel calls a file that was replaced so (`proc_pid_exe(5)`).
+const DELETED: &str = " (deleted)";
+
+fn installed(running: Option<PathBuf>) -> Option<PathBuf> {
+    let running = running?;
+    let text = running.to_str()?;
+    let path = PathBuf::from(text.strip_suffix(DELETED).unwrap_or(text));
+    path.is_file().then_some(path)
 }
 
 /// Holds the rehearsal. Blocks until it has ended; the host is as it was.
@@ -282,13 +306,17 @@ fn outer(spec_path: &Path) -> io::Result<()> {
         outcome.passed = after.passed;
         outcome.passed.extend(good);
         outcome.broken.extend(lost);
-        spec.sonames = libraries.sonames;
+        spec.sonames = libraries.sonames.clone();
         outcome.libraries = part(&spec, "libraries", &root)?.libraries;
         // What did not resolve before either is not the change's fault.
         let lost = std::mem::take(&mut outcome.libraries.unresolved);
         let is_new = |path: &str| !Path::new(path).exists();
         (outcome.unresolved, outcome.accepted) =
             newly_missing(&libraries.unresolved, &lost, is_new, &spec.accept_missing);
+        let accepted;
+        (outcome.unchecked, accepted) =
+            unchecked(&libraries, &outcome.libraries, &spec.accept_missing);
+        outcome.accepted.extend(accepted);
         if spec.way_back.is_some() {
             outcome.went_back = part(&spec, "way-back", &root)?.went_back;
         }
@@ -333,4 +361,21 @@ fn part(spec: &Spec, part: &str, root: &Path) -> io::Result<Rehearsed> {
         )));
     }
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_whose_program_was_replaced_is_found_where_the_new_one_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("fettle-agent");
+        let replaced = PathBuf::from(format!("{}{DELETED}", program.display()));
+        assert_eq!(installed(Some(replaced.clone())), None, "it was removed, not replaced");
+        std::fs::write(&program, "").unwrap();
+        assert_eq!(installed(Some(replaced)), Some(program.clone()));
+        assert_eq!(installed(Some(program.clone())), Some(program));
+        assert_eq!(replaced_by(), None, "nobody has replaced this one");
+    }
 }

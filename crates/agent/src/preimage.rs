@@ -62,7 +62,7 @@ pub const EXCLUDED: [&str; 14] = [
 
 /// Is a path left alone, whatever the administrator has declared?
 pub fn excluded(path: &Path) -> bool {
-    EXCLUDED.iter().any(|e| path.starts_with(e))
+    EXCLUDED.iter().any(|e| path.starts_with(e)) || crate::executor::is_guard(path)
 }
 
 /// What a preimage is of, besides the paths of a change.

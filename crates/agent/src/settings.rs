@@ -16,6 +16,8 @@ pub struct Settings {
     pub runtime_dir: PathBuf,
     /// A full inventory is taken this often even if nothing seems to have changed.
     pub full_inventory_every: Duration,
+    /// A package manager that has not come further for so long, nor said a word, is told of.
+    pub quiet_after: Duration,
 }
 
 impl Default for Settings {
@@ -26,6 +28,7 @@ impl Default for Settings {
             config_dir: PathBuf::from("/etc/fettle"),
             runtime_dir: PathBuf::from("/run/fettle-agent"),
             full_inventory_every: Duration::from_secs(15 * 60),
+            quiet_after: Duration::from_secs(5 * 60),
         }
     }
 }
@@ -46,6 +49,10 @@ impl Settings {
     /// While it is there, nothing is started on the host, whoever orders it.
     pub fn stop_path(&self) -> PathBuf {
         self.config_dir.join("STOP")
+    }
+    /// What a host without a server must still reach after a change, where its administrator says so.
+    pub fn peer_path(&self) -> PathBuf {
+        self.config_dir.join("peer")
     }
     /// Whose signatures under plans are asked for.
     pub fn plan_keys_path(&self) -> PathBuf {

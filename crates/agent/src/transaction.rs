@@ -12,6 +12,8 @@ pub mod baseline;
 mod boot_area;
 pub mod commit;
 pub mod confirm;
+pub(crate) mod deadman;
+mod detached;
 pub mod dpkg;
 pub mod drain;
 pub mod forecast;
@@ -42,7 +44,7 @@ use std::path::{Path, PathBuf};
 /// The hidden subcommands' entry: the agent's own helpers, started by itself. `arguments` are those after the
 /// program's name; `None`: none of them. Call it before anything else is parsed or opened.
 pub fn hidden(arguments: &[String]) -> Option<std::process::ExitCode> {
-    crate::overlay::hidden(arguments).or_else(|| apply::hidden(arguments))
+    crate::overlay::hidden(arguments).or_else(|| detached::hidden(arguments))
 }
 
 /// What a step gives: what it found, or why it did not succeed.

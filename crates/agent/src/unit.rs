@@ -3,8 +3,9 @@
 use crate::command::{self, command};
 use crate::durable;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Asking takes no longer than this; restarting has systemd's own time-outs.
@@ -12,8 +13,8 @@ const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A boot may take so long.
 const BOOTS: Duration = Duration::from_secs(300);
-/// The administrator's units (`systemd.unit(5)`).
-const UNITS: &str = "/etc/systemd/system";
+/// The administrator's units (`systemd.unit(5)`), below `/etc`.
+const UNITS: &str = "systemd/system";
 /// What is started at boot, below [`UNITS`].
 const WANTED_BY: &str = "multi-user.target.wants";
 
@@ -105,11 +106,13 @@ pub fn stop_repeating(unit: &str) {
     let _ = systemctl(&["stop", "--", &format!("{unit}.timer")]);
 }
 
-/// Has systemd run a program once at the next boot, and every one after, until [`not_at_boot`].
+/// Has systemd run a program once at the next boot, and every one after, until [`not_at_boot`]. Below `etc`, which is
+/// `/etc` but for tests, only these files are different afterwards.
 ///
 /// # Errors
 /// When the unit cannot be written.
 pub fn at_boot(
+    etc: &Path,
     unit: &str,
     description: &str,
     program: &Path,
@@ -123,22 +126,41 @@ pub fn at_boot(
          ExecStart={}\nKillMode=process\n",
         words.join(" ")
     );
-    let file = Path::new(UNITS).join(format!("{unit}.service"));
-    durable::replace(&file, text.as_bytes())?;
-    let wants = Path::new(UNITS).join(WANTED_BY);
-    std::fs::create_dir_all(&wants)?;
-    match std::os::unix::fs::symlink(&file, wants.join(format!("{unit}.service"))) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => durable::sync_directory(&wants),
+    let [file, _, link] = at_boot_paths(etc, unit);
+    if std::fs::read(&file).is_ok_and(|there| there == text.as_bytes()) && link.exists() {
+        return Ok(());
     }
+    std::fs::create_dir_all(link.parent().unwrap_or(etc))?;
+    leaving_times(&file, || durable::replace(&file, text.as_bytes()))?;
+    leaving_times(&link, || {
+        let target = Path::new("/etc").join(UNITS).join(format!("{unit}.service"));
+        match std::os::unix::fs::symlink(target, &link) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => durable::sync_directory(link.parent().unwrap_or(etc)),
+        }
+    })
 }
 
 /// Takes away what [`at_boot`] wrote; what is not there any more is as good.
-pub fn not_at_boot(unit: &str) {
-    let units = Path::new(UNITS);
+pub fn not_at_boot(etc: &Path, unit: &str) {
+    for path in at_boot_paths(etc, unit).iter().rev().filter(|p| p.symlink_metadata().is_ok()) {
+        let _ = leaving_times(path, || durable::remove(path));
+    }
+}
+
+/// What [`at_boot`] writes: the unit, that file while it is written, and what has it started.
+fn at_boot_paths(etc: &Path, unit: &str) -> [PathBuf; 3] {
+    let units = etc.join(UNITS);
     let name = format!("{unit}.service");
-    let _ = durable::remove(&units.join(WANTED_BY).join(&name));
-    let _ = durable::remove(&units.join(name));
+    [units.join(&name), units.join(format!("{name}.new")), units.join(WANTED_BY).join(&name)]
+}
+
+/// Does something to an entry of a directory whose own time stays as it was: the administrator has changed nothing in it.
+fn leaving_times(path: &Path, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let directory = File::open(path.parent().unwrap_or(Path::new("/")))?;
+    let before = directory.metadata()?.modified()?;
+    act()?;
+    directory.set_modified(before)
 }
 
 /// Waits until the boot has come to its end: until then services that are not there may only be late.
@@ -155,4 +177,42 @@ fn started(run: &mut std::process::Command) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!("systemd-run: {} ({})", output.tail(2), output.ending())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn a_unit_for_the_next_boot_comes_and_goes_and_the_directories_around_it_are_as_old_as_before()
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let etc = dir.path();
+        let wants = etc.join(UNITS).join(WANTED_BY);
+        std::fs::create_dir_all(&wants).unwrap();
+        let then = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let directories = [etc.join(UNITS), wants];
+        for directory in &directories {
+            File::open(directory).unwrap().set_modified(then).unwrap();
+        }
+        let program = Path::new("/usr/bin/fettle-agent");
+        let is_as_old =
+            || directories.iter().all(|d| d.metadata().unwrap().modified().unwrap() == then);
+        for _ in 0..2 {
+            at_boot(etc, "again", "Takes it up", program, &["resume"]).unwrap();
+            assert!(is_as_old());
+        }
+        let [file, _, link] = at_boot_paths(etc, "again");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains("ExecStart=/usr/bin/fettle-agent resume\n"), "{text}");
+        let target = std::fs::read_link(&link).unwrap();
+        assert_eq!(target, Path::new("/etc/systemd/system/again.service"));
+        for _ in 0..2 {
+            not_at_boot(etc, "again");
+            assert!(is_as_old());
+        }
+        let left = |d: &PathBuf| std::fs::read_dir(d).unwrap().count();
+        assert_eq!(directories.iter().map(left).collect::<Vec<_>>(), [1, 0]);
+    }
 }

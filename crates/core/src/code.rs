@@ -143,6 +143,7 @@ macro_rules! each_code {
             "later-transaction"
             "ledger-broken"
             "ledger-unreadable"
+            "libraries-unchecked"
             "libraries-unresolved"
             "lock-held"
             "manual-not-written"

@@ -41,6 +41,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/agent/v1/redeem", post(redeem))
         .route("/agent/v1/renew", post(renew))
         .route("/agent/v1/tested", post(tested))
+        .route("/agent/v1/here", post(here))
         .fallback(async || {
             refusal(&Problem::new(
                 ProblemKind::NotFound,
@@ -104,6 +105,12 @@ async fn tested(State(app): Asked, request: Request) -> Response {
         Err(problem) => Err(problem),
     };
     answer(&app, out)
+}
+
+/// Asked by a host that may have lost its server by a change: any answer will do, and nothing is looked up for it.
+async fn here(State(app): Asked, request: Request) -> Response {
+    let out = proved::<serde::de::IgnoredAny>(request).await;
+    answer(&app, out.map(|_| serde_json::json!({})))
 }
 
 /// Who asks, by a certificate that is in force, and what. Without one nothing of the body is read.

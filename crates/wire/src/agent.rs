@@ -6,6 +6,7 @@
 //! | `POST /agent/v1/checkin` | [`CheckIn`] | [`CheckInReply`] |
 //! | `POST /agent/v1/redeem` | [`Redeem`] | [`RedeemReply`] |
 //! | `POST /agent/v1/renew` | [`Renew`] | [`Renewed`] |
+//! | `POST /agent/v1/here` | `{}` | `{}`: the server is there |
 //! | `POST /agent/v1/tested` (a worker) | [`Tested`] | [`TestedReply`] |
 //!
 //! Errors are [`fettle_core::Problem`] as JSON with a 4xx or 5xx status.

@@ -8,8 +8,9 @@ use crate::settings::Settings;
 use crate::transaction::confirm;
 use crate::transaction::forecast::{self, Forecast};
 use crate::transaction::preflight::NOT_REPAIRED;
+use crate::transaction::progress::{self, Now};
+use crate::transaction::read_kept;
 use crate::transaction::undo::undone;
-use crate::transaction::{progress, read_kept};
 use fettle_core::assignment::{Assignment, Order};
 use fettle_core::transaction::{Entry, Outcome, Step, TxEvent};
 use fettle_core::{Digest, Hold, Problem, ProblemKind, Timestamp, TransactionId};
@@ -17,6 +18,7 @@ use jiff::SignedDuration;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Why something is undone that was well.
 const BY_HAND: &str = "asked for on the host";
@@ -26,6 +28,10 @@ struct OnlyRehearse;
 impl Grant for OnlyRehearse {
     fn redeem(&self, _: &Assignment, _: Option<u64>) -> Result<(), Hold> {
         Err(Hold::OnlyRehearsed)
+    }
+    /// It never comes to that.
+    fn reachable(&self, _: Duration) -> Option<Result<(), String>> {
+        None
     }
 }
 
@@ -56,16 +62,17 @@ fn carry_out(
     beside: Beside,
 ) -> Result<(), Problem> {
     let mut transaction = None;
-    let outcome = executor::run(settings, assignment(order), &Standalone, &mut |entry| {
-        if let TxEvent::Begun { assignment } = &entry.event {
-            let id = assignment.transaction();
-            if let Some(exposed) = exposed {
-                exposed.keep(settings, &id);
+    let outcome =
+        executor::run(settings, assignment(order), &Standalone::of(settings), &mut |entry| {
+            if let TxEvent::Begun { assignment } = &entry.event {
+                let id = assignment.transaction();
+                if let Some(exposed) = exposed {
+                    exposed.keep(settings, &id);
+                }
+                transaction = Some(id);
             }
-            transaction = Some(id);
-        }
-        say(entry, json);
-    });
+            say(entry, json);
+        });
     end(settings, json, transaction, outcome, beside)
 }
 
@@ -111,34 +118,49 @@ fn print_transaction(settings: &Settings, id: &TransactionId, beside: Beside) {
 /// Back to the beginning of the line, and away with what stands there.
 const CLEAR: &str = "\r\x1b[K";
 
-/// Shows what the package manager is doing, on one line that is written over, while a person looks.
+/// Shows what the package manager is doing: on one line that is written over while a person looks; and that it makes
+/// no progress, on lines of their own, also where nobody does.
 struct Live(Arc<AtomicBool>);
 
 impl Live {
     fn start(settings: &Settings) -> Self {
-        let over = Arc::new(AtomicBool::new(!std::io::stdout().is_terminal()));
+        let over = Arc::new(AtomicBool::new(false));
         let (settings, told) = (settings.clone(), over.clone());
         let show = move || {
-            let mut shown = None;
+            let (mut shown, mut quiet) = (None, 0);
             while !told.load(Ordering::Acquire) {
                 let now = progress::current(&settings);
                 if now != shown {
-                    let line =
-                        now.as_ref().map(|n| format!("    {:>3.0} %  {}", n.percent, n.what));
-                    let mut out = std::io::stdout();
-                    let _ = write!(out, "{CLEAR}{}", line.unwrap_or_default());
-                    let _ = out.flush();
+                    if std::io::stdout().is_terminal() {
+                        let line = now.as_ref().map(|now| format!("    {now}"));
+                        let mut out = std::io::stdout();
+                        let _ = write!(out, "{CLEAR}{}", line.unwrap_or_default());
+                        let _ = out.flush();
+                    } else if let Some(line) = now.as_ref().and_then(|n| still(n, &mut quiet)) {
+                        out!("{line}");
+                    }
                     shown = now;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(200));
+                std::thread::sleep(Duration::from_millis(200));
             }
         };
-        if !over.load(Ordering::Acquire) {
-            // Without a thread for it, it is not shown; the change itself needs none.
-            let _ = std::thread::Builder::new().name("progress".into()).spawn(show);
-        }
+        // Without a thread for it, it is not shown; the change itself needs none.
+        let _ = std::thread::Builder::new().name("progress".into()).spawn(show);
         Self(over)
     }
+}
+
+/// The line that says that there is no progress, ever more rarely: `told` is how many minutes were told last.
+fn still(now: &Now, told: &mut u64) -> Option<String> {
+    let Some(minutes) = now.quiet_minutes else {
+        *told = 0;
+        return None;
+    };
+    let is_due = *told == 0 || minutes >= 2 * *told;
+    is_due.then(|| {
+        *told = minutes.max(1);
+        format!("    {now}; --hung-after SECONDS would end it")
+    })
 }
 
 impl Drop for Live {
@@ -275,7 +297,7 @@ pub(super) fn resume(settings: &Settings, words: Words) -> Result<(), Problem> {
     need_root("resume")?;
     let json = words.json;
     words.nothing_more()?;
-    match executor::resume(settings, &Standalone, &mut |e| say(e, json)) {
+    match executor::resume(settings, &Standalone::of(settings), &mut |e| say(e, json)) {
         Ok(None) => {
             out!("{}", if json { "null" } else { "nothing was interrupted" });
             Ok(())

@@ -5,6 +5,7 @@ use super::{Words, scan, usage};
 use crate::inventory;
 use crate::packages::{Apt, Driver as _, Resolution};
 use crate::probe;
+use crate::reach::Reach;
 use crate::settings::Settings;
 use fettle_core::assignment::{
     ApplyOrder, HalfConfiguredRule, MissingSymbol, PackageChange, RebootRule,
@@ -177,6 +178,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
     let names_feeds = feeds.is_some();
     let hung_after_seconds = seconds(&mut words, "--hung-after")?;
     let confirm_seconds = seconds(&mut words, "--confirm-within")?;
+    let deadman_seconds = seconds(&mut words, "--deadman")?;
     let latency_margin_percent = number(&mut words, "--latency-margin", "percent")?;
     let half_configured = match words.flag("--repair") {
         true => HalfConfiguredRule::Repair,
@@ -191,6 +193,12 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
         accept_missing.push(missing_symbol(&text)?);
     }
     let names: Vec<String> = words.rest()?;
+    if deadman_seconds.is_some() && !Reach::of(settings).is_anything() {
+        return Err(usage(format!(
+            "--deadman has nothing to reach: name a peer in {} (ADDRESS:PORT), or enrol this host",
+            settings.peer_path().display()
+        )));
+    }
     let inventory = inventory::collect(settings, inventory::Age::Recent);
     let feeds = proof::absolute(Path::new(feeds.as_deref().unwrap_or(scan::FEEDS)));
     let (findings, blind) = exposed(&inventory, &feeds, names_feeds)?;
@@ -242,6 +250,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
         half_configured,
         accept_missing,
         confirm_seconds,
+        deadman_seconds,
         reboot,
         ..ApplyOrder::default()
     };

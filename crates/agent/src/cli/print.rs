@@ -333,7 +333,7 @@ pub(super) fn status(settings: &Settings, words: Words) -> Result<(), Problem> {
         out!("under way: {what}{step} (process {process})");
     }
     if let Some(now) = now {
-        out!("now: {:.0} %  {}", now.percent, now.what);
+        out!("now: {now}");
     }
     for p in &stuck {
         match &p.outcome {

@@ -100,6 +100,11 @@ impl Asked {
         }
     }
 
+    /// Is something being run?
+    pub(super) fn is_busy(&self) -> bool {
+        self.workers.load(Ordering::Acquire) > 0
+    }
+
     /// What came of what is asked.
     pub(super) fn reports(&self) -> Vec<RanReport> {
         let ms_ago = |at: Instant| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -89,6 +89,11 @@ impl Measured {
         self.start();
     }
 
+    /// Is something being measured?
+    pub(super) fn is_busy(&self) -> bool {
+        self.shared.busy.load(Ordering::Acquire)
+    }
+
     /// Starts the thread that asks, where there is something to ask and none is at it.
     fn start(&self) {
         if lock(&self.shared.watches).is_empty() || self.shared.busy.swap(true, Ordering::AcqRel) {

@@ -3,6 +3,7 @@
 use crate::executor::{self, Grant};
 use crate::link::{Link, LinkError};
 use crate::orders::Disobeyed;
+use crate::reach::Reach;
 use crate::settings::Settings;
 use fettle_core::assignment::Assignment;
 use fettle_core::{AssignmentId, Hold, Timestamp};
@@ -157,5 +158,9 @@ impl Grant for AskServer {
                 Err(_) => std::thread::sleep(ASK_AGAIN),
             }
         }
+    }
+
+    fn reachable(&self, patience: Duration) -> Option<Result<(), String>> {
+        Reach::Server(self.link.clone()).ask(patience)
     }
 }

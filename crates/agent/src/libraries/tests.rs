@@ -41,7 +41,7 @@ fn in_words(missing: Option<Missing>) -> Option<String> {
 fn a_program_whose_library_is_missing_is_found_and_a_sound_one_is_not() {
     let own = std::env::current_exe().unwrap();
     let mut system = System::of_host();
-    assert_eq!(complaint(&own), None);
+    assert_eq!(complaint(&own, LOADS), Ok(None));
     assert_eq!(system.missing(&own, &read_elf(&own).unwrap(), &[]), None);
     // The same program, needing a library that nobody has.
     let mut bytes = fs::read(&own).unwrap();
@@ -51,7 +51,7 @@ fn a_program_whose_library_is_missing_is_found_and_a_sound_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("broken");
     fs::write(&path, bytes).unwrap();
-    let said = complaint(&path).unwrap();
+    let said = complaint(&path, LOADS).unwrap().unwrap();
     assert!(said.iter().any(|line| line.contains("libz_so.6")), "{said:?}");
     assert_eq!(
         in_words(system.missing(&path, &read_elf(&path).unwrap(), &[])),
@@ -63,9 +63,9 @@ fn a_program_whose_library_is_missing_is_found_and_a_sound_one_is_not() {
 fn the_loader_finds_no_fault_where_none_is_found_here_and_the_other_way_round() {
     let mut system = System::of_host();
     let mut compared = 0;
-    for path in elf_files(&[Path::new("/usr/bin"), Path::new("/usr/sbin")]) {
+    for path in walk(&[Path::new("/usr/bin"), Path::new("/usr/sbin")], ENTRIES).files {
         let Some(elf) = read_elf(&path).filter(|e| e.interpreter.is_some()) else { continue };
-        let (own, loader) = (system.missing(&path, &elf, &[]), complaint(&path));
+        let (own, loader) = (system.missing(&path, &elf, &[]), complaint(&path, LOADS).unwrap());
         assert_eq!(own.is_some(), loader.is_some(), "{}: {own:?} {loader:?}", path.display());
         compared += 1;
         if compared == 250 {
@@ -112,7 +112,7 @@ impl Built {
         let path = self.0.path().join("program");
         let elf = read_elf(&path).unwrap();
         assert_eq!(elf.runpath.as_deref(), Some("$ORIGIN"));
-        (in_words(System::of_host().missing(&path, &elf, &[])), complaint(&path))
+        (in_words(System::of_host().missing(&path, &elf, &[])), complaint(&path, LOADS).unwrap())
     }
 }
 
@@ -164,7 +164,7 @@ fn whoever_needs_a_changed_library_is_looked_at_and_nobody_else() {
     built.program();
     let other = built.0.path().join("other");
     fs::copy("/bin/true", &other).unwrap();
-    let files = elf_files(&[built.0.path()]);
+    let files = walk(&[built.0.path()], ENTRIES).files;
     assert_eq!(files.len(), 3);
     let later = Instant::now() + Duration::from_secs(60);
     let own = BTreeSet::from([built.0.path().join("libfettle.so.1")]);
@@ -174,7 +174,7 @@ fn whoever_needs_a_changed_library_is_looked_at_and_nobody_else() {
     assert!(before.unresolved.is_empty());
     // The new package has no such library any more: what it was called before must still be watched for.
     fs::remove_file(built.0.path().join("libfettle.so.1")).unwrap();
-    let files = elf_files(&[built.0.path()]);
+    let files = walk(&[built.0.path()], ENTRIES).files;
     let after = System::of_host().check(&files, &BTreeSet::new(), &before.sonames, later);
     let program = built.0.path().join("program").to_string_lossy().into_owned();
     let lost = BTreeMap::from([(program, "libfettle.so.1 is not there".to_owned())]);
@@ -182,8 +182,46 @@ fn whoever_needs_a_changed_library_is_looked_at_and_nobody_else() {
     assert!(newly_missing(&after.unresolved, &after.unresolved, |_| false, &[]).0.is_empty());
     // Without time nothing is claimed to have been looked at.
     let none = System::of_host().check(&files, &BTreeSet::new(), &before.sonames, Instant::now());
-    assert_eq!((none.looked_at, none.left), (0, 1));
-    assert!(none.note().contains("1 were not looked at"));
+    assert_eq!((none.looked_at, none.unseen.len()), (0, 1));
+    assert!(none.note().contains("1 could not be looked at"));
+    let (lost, _) = unchecked(&before, &none, &[]);
+    assert_eq!(lost, none.unseen, "and it is not called sound");
+}
+
+#[test]
+fn what_a_bound_or_an_error_kept_from_being_looked_at_is_not_called_sound_unless_it_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("deep")).unwrap();
+    for n in 0..20 {
+        fs::write(dir.path().join(format!("lib{n}.so")), "").unwrap();
+    }
+    assert!(walk(&[dir.path()], 21).unseen.is_empty());
+    let cut = walk(&[dir.path()], 20).unseen;
+    let name = dir.path().to_string_lossy().into_owned();
+    assert!(cut[&name].contains("more than 20"), "{cut:?}");
+    let of = |unseen: &[&str], closed: &[&str]| {
+        let map = |paths: &[&str]| paths.iter().map(|p| ((*p).to_owned(), "why".into())).collect();
+        Resolution { unseen: map(unseen), closed: map(closed), ..Resolution::default() }
+    };
+    let names =
+        |(lost, _): &(BTreeMap<String, String>, _)| lost.keys().cloned().collect::<Vec<_>>();
+    // What could not be read before either is not the change's fault; a bound is no excuse.
+    let (before, after) = (of(&["/opt/a"], &["/opt/b"]), of(&["/opt/a"], &["/opt/b", "/opt/c"]));
+    assert_eq!(names(&unchecked(&before, &after, &[])), ["/opt/a", "/opt/c"]);
+    let accept = |symbol: &str, file: &str| {
+        [MissingSymbol { symbol: symbol.to_owned(), file: file.to_owned() }]
+    };
+    let told = unchecked(&before, &after, &accept("*", "/opt/a"));
+    assert_eq!((names(&told), told.1), (vec!["/opt/c".to_owned()], vec!["/opt/a: why".to_owned()]));
+    // Who accepts one symbol has not accepted that nobody looks.
+    assert_eq!(names(&unchecked(&before, &after, &accept("one", "*"))).len(), 2);
+}
+
+#[test]
+fn a_loader_that_gives_no_answer_is_not_taken_for_one_that_has_no_complaint() {
+    let own = std::env::current_exe().unwrap();
+    let said = complaint(&own, Duration::ZERO).unwrap_err();
+    assert_eq!(said, "its loader: no answer in time");
 }
 
 #[test]
@@ -240,7 +278,7 @@ fn every_user_of_the_c_library_of_this_machine_is_looked_at_in_bounded_time() {
     let found = check(&[], &[], &watched);
     eprintln!("{}", found.note());
     assert!(found.looked_at > 100, "{}", found.note());
-    assert_eq!(found.left, 0);
+    assert_eq!(found.unseen, BTreeMap::new());
     // A program that is broken on this machine is not what is asked here, but most must be sound.
     assert!(found.unresolved.len() * 4 < found.looked_at, "{:?}", found.unresolved);
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());

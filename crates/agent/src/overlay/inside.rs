@@ -93,7 +93,7 @@ fn way_back(spec: &Spec) -> io::Result<WentBack> {
         dpkg
     };
     let limit = Duration::from_secs(spec.limit_seconds.into());
-    let output = dpkg::install(changing, &paths, Some(limit))?;
+    let output = dpkg::install(changing, &paths, |dpkg| command::run(dpkg, Some(limit)), |e| e)?;
     let said = |what: String| {
         let why = format!("{what}; dpkg ended with {}: {}", output.ending(), output.tail(3));
         Ok(WentBack::No { why })

@@ -179,7 +179,8 @@ impl Test<'_> {
     fn transaction(&mut self, phase: Phase, assignment: Assignment) -> Result<Outcome, Verdict> {
         let begun = Instant::now();
         let mut entries: Vec<Entry> = Vec::new();
-        let outcome = executor::run(self.settings, assignment, &Standalone, &mut |entry| {
+        let grant = Standalone::of(self.settings);
+        let outcome = executor::run(self.settings, assignment, &grant, &mut |entry| {
             entries.push(entry.clone());
         });
         self.took(phase, begun);

@@ -37,7 +37,7 @@ pub fn decide(stale: &[StaleProcess], rule: &RestartRule) -> Restarts {
         } else if unit == "init.scope" {
             out.reexec = true;
         } else if unit.starts_with("fettle-agent") {
-            out.spared.push(spare("the agent itself: it restarts when it has nothing to do"));
+            out.spared.push(spare("the agent itself: it starts anew when it has nothing to do"));
         } else if unit.is_empty() {
             out.spared.push(spare("it belongs to no unit"));
         } else if unit.ends_with(".scope") || unit.starts_with("user@") {

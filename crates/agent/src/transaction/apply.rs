@@ -1,240 +1,63 @@
-//! Apply: the package manager itself, in a transient unit of its own, never killed.
-//!
-//! ```text
-//! apply.json     the command, written before the unit starts: without it nothing was started
-//! apply.log      what it says
-//! apply-progress how far it is, by apt's own word
-//! apply.lock     held while the wrapper lives
-//! apply-status   how it ended, written by the wrapper; durable
-//! ```
+//! Apply: the package manager itself, in a transient unit of its own ([`super::detached`]), never killed. Beside it
+//! `apply-progress` says how far it is, by apt's own word.
 
-use super::preflight::packages;
+use super::detached::{APPLY, CONFIGURE, Ended, Job, UNPACK, Waited};
 use super::{
-    StepResult, Transaction, baseline, boot_area, dpkg, fault, io_fault, progress, read_kept,
-    rehearse, surprise,
+    StepResult, Transaction, baseline, boot_area, dpkg, fault, io_fault, progress, rehearse,
+    surprise,
 };
 use crate::command::{self, command};
 use crate::data_paths;
-use crate::inventory::kernel::uptime;
-use crate::overlay::{Rehearsed, own_program};
+use crate::overlay::Rehearsed;
 use crate::packages::apt;
 use crate::preimage::{self, Scope};
-use crate::{durable, unit};
 use fettle_core::transaction::{Fault, StepFacts};
-use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::process::ExitStatusExt as _;
+use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-/// Name of the hidden subcommand that wraps the package manager.
-pub const WRAPPER: &str = "__apply";
 /// Name of the file that says what each path was after the change.
 pub const AFTER: &str = "after";
 
 /// Paths that nobody foresaw and that are told by name, at most.
 const TOLD: usize = 200;
 
-/// What the wrapper runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Command {
-    program: String,
-    arguments: Vec<String>,
-    environment: BTreeMap<String, String>,
-    /// How long the host had been up when this was written down. An agent before did not say.
-    #[serde(default)]
-    begun: Option<Duration>,
-}
-
-/// How the package manager ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    /// Exit code; `None`: killed.
-    pub code: Option<i32>,
-    /// Signal that killed it.
-    pub signal: Option<i32>,
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.code, self.signal) {
-            (Some(code), _) => write!(f, "exit code {code}"),
-            (_, Some(signal)) => write!(f, "killed by signal {signal}"),
-            _ => write!(f, "ended in an unknown way"),
-        }
-    }
-}
-
 /// Runs the step.
 ///
 /// # Errors
 /// When the host is not, afterwards, exactly what the plan says.
 pub fn run(tx: &Transaction<'_>) -> StepResult {
-    if tx.directory.join("apply.json").exists() {
+    let job = job(tx);
+    if job.was_ordered() {
         // A journal that lost its last record must not start it a second time.
         return super::recover::apply(tx);
     }
     rehearse::still_true(tx)?;
     let mut facts = StepFacts::default();
-    start(tx, &mut facts)?;
-    let ended = wait(tx)?;
-    finish(tx, ended.as_ref(), facts)
-}
-
-/// Writes the command down, then starts it in its own unit.
-fn start(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
-    let line = tx.command()?;
-    let line = Command {
-        program: line.program,
-        arguments: line.arguments,
-        environment: line.environment.into_iter().collect(),
-        begun: Some(uptime().map_err(io_fault("read the host's uptime"))?),
-    };
-    tx.keep("apply.json", &line)?;
-    let unit = unit_name(tx);
-    facts.marks.insert("unit".into(), unit.clone());
-    let arguments = [WRAPPER.into(), tx.directory.clone().into_os_string()];
-    if unit::booted() {
-        let description = format!("Fettle: packages of {}", tx.id());
-        unit::run_detached(&unit, &description, &own_program(), &arguments)
-            .map_err(io_fault("start the package manager's unit"))
-    } else {
+    facts.marks.insert("unit".into(), job.unit());
+    // Where there is no unit to end, it is waited for, whatever the order says.
+    if !job.start(tx.command()?.into(), None)? {
         facts.notes.push(
             "systemd does not run here: the package manager ran as a plain child of the agent"
                 .into(),
         );
-        use std::os::unix::process::CommandExt as _;
-        let mut wrapper = std::process::Command::new(own_program());
-        wrapper
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0);
-        let mut child = wrapper.spawn().map_err(io_fault("start the package manager"))?;
-        child.wait().map(drop).map_err(io_fault("wait for the package manager"))
     }
+    finish(tx, &wait(tx)?, facts)
 }
 
-/// The unit the package manager runs in.
-pub(super) fn unit_name(tx: &Transaction<'_>) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' };
-    format!("fettle-apply-{}.service", tx.id().as_str().chars().map(safe).collect::<String>())
-}
-
-/// The hidden subcommand's entry: runs the command, writes how it ended. `None`: not this one.
-pub fn hidden(arguments: &[String]) -> Option<std::process::ExitCode> {
-    let [word, directory] = arguments else { return None };
-    if word != WRAPPER {
-        return None;
-    }
-    Some(match wrapper(Path::new(directory)) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("{e}");
-            std::process::ExitCode::FAILURE
-        }
-    })
-}
-
-fn wrapper(directory: &Path) -> io::Result<()> {
-    let lock = File::create(directory.join("apply.lock"))?;
-    // Two wrappers of one transaction never run at once; one that comes second has nothing to do.
-    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
-        || ended(directory).is_some()
-    {
-        return Ok(());
-    }
-    let mut line: Command = read_kept(directory, "apply.json")
-        .ok_or_else(|| io::Error::other("there is no apply.json"))?;
-    let status = progress::descriptor(directory)?;
-    if line.program.ends_with("/apt-get") {
-        line.arguments.splice(0..0, progress::options(&status));
-    }
-    let log = File::options().create(true).append(true).open(directory.join("apply.log"))?;
-    let status = std::process::Command::new(&line.program)
-        .args(&line.arguments)
-        .env_clear()
-        .envs(&line.environment)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .status()?;
-    let ended = Ended { code: status.code(), signal: status.signal() };
-    durable::replace(&directory.join("apply-status"), &serde_json::to_vec(&ended)?)
-}
-
-/// How the package manager ended, if the wrapper lived to say so.
-pub(super) fn ended(directory: &Path) -> Option<Ended> {
-    read_kept(directory, "apply-status")
+fn job<'t>(tx: &'t Transaction<'t>) -> Job<'t> {
+    Job::new(tx, &tx.directory, APPLY)
 }
 
 /// Waits for the wrapper's end. The package manager is never killed, unless the order says after how long it counts
-/// as hung. `None`: the wrapper is gone and left no word.
-pub(super) fn wait(tx: &Transaction<'_>) -> Result<Option<Ended>, Fault> {
-    let unit = unit_name(tx);
-    loop {
-        if let Some(ended) = ended(&tx.directory) {
-            return Ok(Some(ended));
-        }
-        // The lock tells without starting a program; systemd is asked when it is free: before, and after the end.
-        let lives = || {
-            unit::booted()
-                && matches!(
-                    unit::active_state(&unit).as_deref(),
-                    Ok("active" | "activating" | "deactivating" | "reloading")
-                )
-        };
-        if !locked(&tx.directory) && !lives() {
-            break;
-        }
-        if let Some(limit) = hung_after(tx)
-            && running_for(&tx.directory) > limit
-        {
-            kill(&unit);
-        }
-        progress::tell(tx.settings, tx.id().as_str(), &tx.directory);
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    // It may have written its word between the two looks.
-    if let Some(ended) = ended(&tx.directory) {
-        return Ok(Some(ended));
-    }
-    // The wrapper was killed; what it started may still be at work.
-    while tx.driver.lock_holder().map_err(packages)?.is_some() {
-        std::thread::sleep(Duration::from_millis(250));
-    }
-    Ok(None)
+/// as hung.
+pub(super) fn wait(tx: &Transaction<'_>) -> Result<Waited, Fault> {
+    job(tx).wait(hung_after(tx))
 }
 
 /// After how long the package manager counts as hung, if the order says so.
 pub(super) fn hung_after(tx: &Transaction<'_>) -> Option<Duration> {
     tx.order.hung_after_seconds.map(|s| Duration::from_secs(s.into()))
-}
-
-/// How long ago the command was written down: by the time since boot, which no step of the clock changes and which
-/// survives the agent. After a reboot nothing runs any more. What cannot be read has only just begun.
-fn running_for(directory: &Path) -> Duration {
-    let begun = read_kept::<Command>(directory, "apply.json").and_then(|command| command.begun);
-    begun.zip(uptime().ok()).map_or(Duration::ZERO, |(begun, now)| now.saturating_sub(begun))
-}
-
-/// Ends what runs in the transaction's own unit, and nothing else. Without systemd there is no such unit, and it is
-/// waited for.
-fn kill(unit: &str) {
-    if unit::booted() {
-        // It may have ended by itself just now; the next look tells.
-        let _ = unit::systemctl(&["kill", "--signal=KILL", "--", unit]);
-    }
-}
-
-fn locked(directory: &Path) -> bool {
-    let Ok(lock) = File::open(directory.join("apply.lock")) else { return false };
-    rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
 }
 
 /// What the host is, judged from outside.
@@ -279,17 +102,14 @@ pub fn judge(tx: &Transaction<'_>) -> Result<Verdict, Fault> {
 }
 
 /// Judges, and notes what really changed.
-pub(super) fn finish(
-    tx: &Transaction<'_>,
-    ended: Option<&Ended>,
-    mut facts: StepFacts,
-) -> StepResult {
+pub(super) fn finish(tx: &Transaction<'_>, waited: &Waited, mut facts: StepFacts) -> StepResult {
+    let ended = waited.ended.as_ref();
+    facts.notes.extend(waited.quiet.clone());
     let ending = ended.map_or_else(|| "killed, with its wrapper".to_owned(), Ended::to_string);
-    let log = fs::read(tx.directory.join("apply.log")).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log).into_owned();
+    let log = job(tx).log();
     progress::clear(tx.settings);
     let hung = ended.is_none_or(|e| e.signal.is_some())
-        && hung_after(tx).is_some_and(|limit| running_for(&tx.directory) > limit);
+        && hung_after(tx).is_some_and(|limit| job(tx).running_for() > limit);
     if let Verdict::Old | Verdict::Mixed(_) = judge(tx)? {
         if hung {
             return Err(fault(
@@ -356,13 +176,15 @@ fn climb(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<Option<String>, 
     let dpkg = || dpkg::changing(tx.order.conffiles);
     let mut last = String::new();
     for rung in ["dpkg --configure -a", "the new archives unpacked again"] {
-        let output = match rung {
-            "dpkg --configure -a" => {
-                command::run(dpkg().args(["--configure", "-a"]), hung_after(tx))
+        let run = |name| {
+            move |dpkg: &mut std::process::Command| {
+                Job::new(tx, &tx.directory, name).run(dpkg, hung_after(tx))
             }
-            _ => dpkg::install(dpkg, &archives, hung_after(tx)),
         };
-        let output = output.map_err(io_fault("run dpkg"))?;
+        let output = match rung {
+            "dpkg --configure -a" => run(CONFIGURE)(dpkg().args(["--configure", "-a"]))?,
+            _ => dpkg::install(dpkg, &archives, run(UNPACK), |e| io_fault("run dpkg")(e))?,
+        };
         match judge(tx)? {
             Verdict::New => {
                 facts.notes.push(format!("recovered by {rung}"));

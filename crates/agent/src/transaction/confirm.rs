@@ -25,16 +25,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(super) fn wait(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
     let Some(seconds) = tx.order.confirm_seconds else { return Ok(()) };
     let limit = Duration::from_secs(seconds.into());
-    let up = || uptime().map_err(io_fault("read the host's uptime"));
-    // After a reboot it is asked anew.
-    let asked = match tx.kept::<Duration>(ASKED) {
-        Some(asked) if asked <= up()? => asked,
-        _ => {
-            let now = up()?;
-            tx.keep(ASKED, &now)?;
-            now
-        }
-    };
+    let asked = first_asked(tx, ASKED)?;
     loop {
         let waited = up()?.saturating_sub(asked);
         if tx.directory.join(CONFIRMED).exists() {
@@ -53,6 +44,23 @@ pub(super) fn wait(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fa
         progress::announce(tx.settings, tx.id().as_str(), &what);
         std::thread::sleep(PAUSE);
     }
+}
+
+/// How long the host had been up when something was first asked for, kept under `name`. After a reboot it is asked anew.
+pub(super) fn first_asked(tx: &Transaction<'_>, name: &str) -> Result<Duration, Fault> {
+    match tx.kept::<Duration>(name) {
+        Some(asked) if asked <= up()? => Ok(asked),
+        _ => {
+            let now = up()?;
+            tx.keep(name, &now)?;
+            Ok(now)
+        }
+    }
+}
+
+/// How long the host is up by now.
+pub(super) fn up() -> Result<Duration, Fault> {
+    uptime().map_err(io_fault("read the host's uptime"))
 }
 
 /// Gives the word to the transaction that waits for it, if one does; says which.

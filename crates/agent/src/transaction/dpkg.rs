@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 /// A dpkg that changes packages: asks nothing, restarts nothing, and follows the order's rule for configuration files.
 /// What it is to do is for the caller to add.
@@ -26,22 +25,25 @@ const TURNS: usize = 4;
 
 /// Has `dpkg` (with its options, without an action) install archives, as often as it brings more of them to their
 /// versions: dpkg unpacks them in the order in which they are named, and refuses one that needs another of them
-/// configured first (`Pre-Depends`; libpam-modules and libpam-modules-bin do). Gives how the last turn ended.
+/// configured first (`Pre-Depends`; libpam-modules and libpam-modules-bin do). `run` runs it. Gives how the last turn
+/// ended.
 ///
 /// # Errors
 /// When dpkg cannot be run.
-pub(crate) fn install(
+pub(crate) fn install<E>(
     dpkg: impl Fn() -> Command,
     archives: &[PathBuf],
-    limit: Option<Duration>,
-) -> io::Result<Output> {
+    mut run: impl FnMut(&mut Command) -> Result<Output, E>,
+    unanswered: impl FnOnce(io::Error) -> E + Copy,
+) -> Result<Output, E> {
     let mut left: Vec<&PathBuf> = archives.iter().collect();
     let mut turn = 0;
     loop {
         turn += 1;
-        let output = command::run(dpkg().arg("--install").args(&left), limit)?;
+        let output = run(dpkg().arg("--install").args(&left))?;
         let named: Vec<_> = left.iter().filter_map(|path| of_archive(path)).collect();
-        let now = versions(&named.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>())?;
+        let names: Vec<_> = named.iter().map(|(name, _)| name.clone()).collect();
+        let now = versions(&names).map_err(unanswered)?;
         let is_missing = |path: &&PathBuf| {
             of_archive(path).is_some_and(|(name, version)| now.get(&name) != Some(&version))
         };

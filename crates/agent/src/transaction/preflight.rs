@@ -4,6 +4,7 @@ mod clock;
 mod host;
 pub(super) mod room;
 
+use super::detached::{CONFIGURE, Job};
 use super::{StepResult, Transaction, fault, io_fault};
 use crate::command::{self, command};
 use crate::packages::{Apt, Driver, PackagesError, Resolution, apt, index};
@@ -124,8 +125,9 @@ fn clean(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
         );
     }
     let mut dpkg = super::dpkg::changing(tx.order.conffiles);
-    let output = command::run(dpkg.args(["--configure", "-a"]), super::apply::hung_after(tx))
-        .map_err(io_fault("run dpkg --configure -a"))?;
+    // The agent's own unit may do less than dpkg needs, and may be restarted.
+    let output = Job::new(tx, &tx.directory, CONFIGURE)
+        .run(dpkg.args(["--configure", "-a"]), super::apply::hung_after(tx))?;
     let left = half_done(tx)?;
     if !left.is_empty() {
         return refused(

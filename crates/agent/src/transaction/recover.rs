@@ -1,7 +1,7 @@
 //! Recovery: an interrupted step at or after drain. How far did it come? Seen from outside, never assumed.
 
 use super::apply::{self, Verdict, judge};
-use super::{StepResult, Transaction, activate, commit, drain, fault, verify};
+use super::{StepResult, Transaction, activate, commit, detached, drain, fault, verify};
 use crate::executor::Grant;
 use fettle_core::transaction::{Step, StepFacts};
 
@@ -48,6 +48,8 @@ pub(super) fn apply(tx: &Transaction<'_>) -> StepResult {
         };
     }
     facts.notes.push("attached again after the agent was restarted".into());
-    let ended = apply::wait(tx)?;
-    apply::finish(tx, ended.as_ref(), facts)
+    let waited = apply::wait(tx)?;
+    // It may have been on a rung of the ladder.
+    detached::settle(tx, &tx.directory)?;
+    apply::finish(tx, &waited, facts)
 }

@@ -226,6 +226,18 @@ fn judge(tx: &Transaction<'_>, found: &Rehearsed) -> Result<(), Fault> {
                     `patch --accept-missing SYMBOL@FILE`, or [[accept-missing]] in the policy";
         return Err(fault("libraries-unresolved", message, hint));
     }
+    if let Some((first, why)) = found.unchecked.first_key_value() {
+        let more = match found.unchecked.len() - 1 {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let message = format!(
+            "nobody knows whether all programs still find what they link to: not looked at are {first} ({why}){more}"
+        );
+        let hint = "the host was not touched; where that does not matter, accept it: \
+                    `patch --accept-missing '*@FILE'`, or [[accept-missing]] in the policy";
+        return Err(fault("libraries-unchecked", message, hint));
+    }
     Ok(())
 }
 

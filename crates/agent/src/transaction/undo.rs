@@ -1,6 +1,7 @@
 //! Undo: everything as it was, from the preimage, and verified: files by hash, services by the baseline.
 
 use super::baseline::{self, Baseline};
+use super::detached::{self, Job, UNPACK};
 use super::{
     Transaction, activate, apply, boot_area, dpkg, drain, fault, reboot, surprise, trial, verify,
 };
@@ -147,6 +148,7 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     if !other && directory.join("apply.json").exists() {
         apply::wait(tx)?;
     }
+    detached::settle(tx, directory)?;
     super::preflight::lock(tx, &mut StepFacts::default())?;
     reboot::settle(directory);
     if other && let Err(fault) = drain::run(tx) {
@@ -166,7 +168,7 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     let mut restored = restore(directory, scope, after.as_ref())?;
     if !restored.differing.is_empty() {
         // The rung before the last: dpkg itself goes back to the old archives, then the preimage once more.
-        old_archives(directory, facts);
+        old_archives(tx, directory, facts);
         let after = after.map(|after| made_since(after, scope, &restored.kept)).transpose()?;
         restored = restore(directory, scope, after.as_ref())?;
     }
@@ -310,7 +312,7 @@ fn stop_new_units(directory: &Path, before: &Baseline, facts: &mut UndoFacts) {
     }
 }
 
-fn old_archives(directory: &Path, facts: &mut UndoFacts) {
+fn old_archives(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) {
     let Ok(archives) = apply::dpkg_archives(&directory.join("archives/old")) else { return };
     if archives.is_empty() {
         return;
@@ -320,11 +322,15 @@ fn old_archives(directory: &Path, facts: &mut UndoFacts) {
         dpkg.arg("--force-downgrade");
         dpkg
     };
-    match dpkg::install(changing, &archives, None) {
+    let job = Job::new(tx, directory, UNPACK);
+    let run = |dpkg: &mut std::process::Command| job.run(dpkg, None);
+    match dpkg::install(changing, &archives, run, |e| super::io_fault("run dpkg")(e)) {
         Ok(output) => {
             facts.notes.push(format!("the old archives were unpacked again ({})", output.ending()))
         }
-        Err(e) => facts.notes.push(format!("the old archives could not be unpacked: {e}")),
+        Err(fault) => {
+            facts.notes.push(format!("the old archives could not be unpacked: {}", fault.message))
+        }
     }
 }
 

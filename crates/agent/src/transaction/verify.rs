@@ -2,7 +2,7 @@
 
 use super::apply::{Verdict, judge};
 use super::{
-    StepResult, Transaction, activate, baseline, confirm, dpkg, fault, io_fault, progress,
+    StepResult, Transaction, activate, baseline, confirm, deadman, dpkg, fault, io_fault, progress,
 };
 use crate::executor::Grant;
 use crate::unit;
@@ -31,7 +31,7 @@ pub fn run(tx: &Transaction<'_>, grant: &dyn Grant) -> StepResult {
         dpkg::versions(&tx.package_names()).map_err(io_fault("ask the package database"))?;
     settle(tx, &mut facts)?;
     memory(tx, &mut facts)?;
-    deadman(tx, grant, &mut facts)?;
+    deadman::wait(tx, grant, &mut facts)?;
     let confirmed = confirm::wait(tx, &mut facts);
     progress::clear(tx.settings);
     confirmed?;
@@ -114,38 +114,5 @@ fn memory(tx: &Transaction<'_>, facts: &mut StepFacts) -> Result<(), Fault> {
             ));
         }
         std::thread::sleep(PAUSE);
-    }
-}
-
-/// Dead-man's switch: a host that lost its server by the patch undoes it without being told.
-fn deadman(tx: &Transaction<'_>, grant: &dyn Grant, facts: &mut StepFacts) -> Result<(), Fault> {
-    let Some(seconds) = tx.order.deadman_seconds else { return Ok(()) };
-    let begun = Instant::now();
-    loop {
-        match grant.reachable() {
-            None => {
-                facts.notes.push(
-                    "no server is configured: the dead-man's switch has nothing to reach".into(),
-                );
-                return Ok(());
-            }
-            Some(true) => {
-                facts.notes.push(format!(
-                    "the server was reached after {} ms",
-                    begun.elapsed().as_millis()
-                ));
-                return Ok(());
-            }
-            Some(false) if begun.elapsed() > Duration::from_secs(seconds.into()) => {
-                let message =
-                    format!("the server could not be reached for {seconds} s after the change");
-                return Err(fault(
-                    "unreachable",
-                    message,
-                    "it is being undone; see what changed in the network's services",
-                ));
-            }
-            Some(false) => std::thread::sleep(PAUSE),
-        }
     }
 }
