@@ -158,11 +158,15 @@ fn decide(
         catalogue.statement(release, &known.source, &known.id).ok_or(Withdrawal::StatementGone)?;
     let changed = || Withdrawal::StatementChanged { now: statement.status.clone() };
     let scheme = scheme_for(facts.scheme, &known.source);
+    // What waits for a restart was judged by the version that is installed already.
+    let by_affected = !matches!(known.state, FindingState::Fixed | FindingState::PendingRestart);
+    // And so was what has its own fix, whatever an exception makes of its state.
+    let is_below = |fixed: &Arc<str>| scheme.compare_lenient(&known.installed, fixed).is_lt();
+    let was_in_range = by_affected && known.fixed_version.as_ref().is_none_or(is_below);
     let version = match (&statement.status, &known.fixed_version) {
         // The very version that was in one of the ranges is in none any more.
         (AdvisoryStatus::Ranges { .. }, _)
-            if known.state != FindingState::Fixed
-                && here.has_version(facts.scheme, &known.installed) =>
+            if was_in_range && here.has_version(facts.scheme, &known.installed) =>
         {
             return Err(changed());
         }
@@ -170,14 +174,11 @@ fn decide(
         _ => statement.unaffected_from().ok_or_else(changed)?,
     };
     // Still the very version that was vulnerable by another statement: the vendor moved the fix, nobody patched.
-    let was_below = known.fixed_version.as_ref().is_none_or(|f| {
-        scheme.compare_lenient(&known.installed, f).is_lt()
-            && scheme.compare_lenient(f, version).is_ne()
-    });
-    if was_below
-        && known.state != FindingState::Fixed
-        && here.has_version(facts.scheme, &known.installed)
-    {
+    let was_below = known
+        .fixed_version
+        .as_ref()
+        .is_none_or(|f| is_below(f) && scheme.compare_lenient(f, version).is_ne());
+    if was_below && by_affected && here.has_version(facts.scheme, &known.installed) {
         return Err(changed());
     }
     let lowest =
