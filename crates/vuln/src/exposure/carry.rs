@@ -1,6 +1,6 @@
 //! What becomes of the findings of before that the packages on disk do not show any more.
 
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, Statement};
 use super::facts::{SourceFacts, SystemFacts, is_kernel_image};
 use super::roots::without_exception;
 use super::vendor::{release_of, scheme_for};
@@ -88,7 +88,8 @@ pub(super) fn carry<'f>(
         {
             continue;
         }
-        match decide(catalogue, release, system, source(&known.source), &known) {
+        let said = Said::of(catalogue, release, &known);
+        match decide(said, system, source(&known.source), &known) {
             Ok(found) => carried.push(found),
             Err(why) => withdrawn.extend(withdraw(&known, why)),
         }
@@ -112,17 +113,33 @@ pub(super) fn withdraw(known: &Known, why: Withdrawal) -> Option<Withdrawn> {
     })
 }
 
+/// What a catalogue says of a finding.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'c> {
+    /// Is there data for the release?
+    pub(super) covered: bool,
+    pub(super) statement: Option<&'c Statement>,
+}
+
+impl<'c> Said<'c> {
+    pub(super) fn of(catalogue: &'c Catalogue, release: &str, known: &Known) -> Self {
+        Self {
+            covered: catalogue.covers(release_of(release, &known.source)),
+            statement: catalogue.statement(release, &known.source, &known.id),
+        }
+    }
+}
+
 /// What becomes of a finding that is no hit any more, by what is on the system now of its source package.
 ///
 /// What it came to comes to the same again while nothing changes: who knows that nothing did need not ask.
 pub(super) fn decide(
-    catalogue: &Catalogue,
-    release: &str,
+    said: Said<'_>,
     system: &SystemFacts,
     now: Option<&SourceFacts>,
     known: &Known,
 ) -> Result<Carried, Withdrawal> {
-    if !catalogue.covers(release_of(release, &known.source)) {
+    if !said.covered {
         return Err(Withdrawal::NotCovered);
     }
     let listed = match Ecosystem::of_subject(&known.source) {
@@ -163,8 +180,7 @@ pub(super) fn decide(
         // Nothing of the source package is installed any more.
         return Ok(carried(proved(now), "", None));
     };
-    let statement =
-        catalogue.statement(release, &known.source, &known.id).ok_or(Withdrawal::StatementGone)?;
+    let statement = said.statement.ok_or(Withdrawal::StatementGone)?;
     let changed = || Withdrawal::StatementChanged { now: statement.status.clone() };
     let scheme = scheme_for(system.scheme, &known.source);
     // What waits for a restart was judged by the version that is installed already.

@@ -10,7 +10,7 @@ use super::records::{of_source, shown};
 use super::subjects::Subject;
 use super::{FleetIndex, HostRecord, Risk};
 use crate::exposure::Withdrawn;
-use crate::exposure::carry::{Carried, decide, withdraw};
+use crate::exposure::carry::{Carried, Said, decide, withdraw};
 use crate::exposure::catalogue::Catalogue;
 use crate::exposure::facts::SystemFacts;
 use crate::exposure::roots::named;
@@ -76,7 +76,16 @@ enum Became {
     Came(Hit),
 }
 
-impl Sides<'_> {
+impl<'a> Sides<'a> {
+    /// What is said now of a hit of before.
+    fn said_now(&self, was: Hit) -> Said<'a> {
+        let rank = Some(self.moved[was.rank as usize]).filter(|rank| *rank != NONE);
+        Said {
+            covered: self.new.covers(&self.book.release),
+            statement: rank.map(|rank| self.lines.statement(self.new, rank)),
+        }
+    }
+
     /// The hits of before beside those of now, by vulnerability.
     fn compare(&self, was: &[Hit], is: &[Hit], mut each: impl FnMut(Became)) {
         let mut now = is.iter().copied().peekable();
@@ -299,9 +308,10 @@ impl FleetIndex {
                     again.count(weigh(hit, old_lines), -count);
                     let known = old_lines.known(sides.old, hit, &subject.facts, &[]);
                     let facts = Some(&*subject.facts);
-                    match decide(sides.new, &sides.book.release, &system, facts, &known) {
+                    let said = sides.said_now(hit);
+                    match decide(said, &system, facts, &known) {
                         Ok(carried) => {
-                            let weight = sides.new.weight(&sides.book.release, &carried);
+                            let weight = sides.new.weight_of(said.statement);
                             let (before, after) = (Some(hit.state), Some(carried.state));
                             again.count((weight.0, carried.state), count);
                             let risk = risk_of(&[Short::of_carried(&carried, weight, &[])]);
@@ -423,7 +433,8 @@ impl FleetIndex {
             known.extend(listed.filter(|known| !is_hit(&known.id)));
             let facts = subject.map(|subject| &*subject.facts);
             for known in known {
-                match decide(sides.new, &outline.release, &outline.system, facts, &known) {
+                let said = Said::of(sides.new, &outline.release, &known);
+                match decide(said, &outline.system, facts, &known) {
                     Ok(found) => carried.push(found),
                     Err(why) => {
                         if let Some(withdrawn) = withdraw(&known, why) {

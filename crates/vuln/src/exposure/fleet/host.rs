@@ -3,11 +3,12 @@
 use super::books::Hit;
 use super::change::{FindingDelta, Short, deltas, named, risk_of};
 use super::numbers::Numbers;
-use super::records::{Outline, named_deltas, of_source, shown};
+use super::records::{Outline, Weight, named_deltas, of_source, shown};
 use super::shapes::Shape;
 use super::{FleetIndex, HostRecord, Presence};
-use crate::exposure::carry::{Carried, Known, carry, decide, withdraw};
-use crate::exposure::catalogue::Catalogue;
+use crate::exposure::carry::{Carried, Known, Said, carry, decide, withdraw};
+use crate::exposure::catalogue::{Catalogue, Statement};
+use crate::exposure::facts::SourceFacts;
 use crate::exposure::roots::{named as in_root, systems};
 use crate::exposure::{Coverage, Exception, HostView, Withdrawn};
 use std::cmp::Ordering;
@@ -48,8 +49,8 @@ pub(super) type Pair = (Option<u32>, Option<u32>);
 struct Turn<'c> {
     before: Vec<Short<'c>>,
     after: Vec<Short<'c>>,
-    /// Hits that were known and are none any more.
-    gone: Vec<Known>,
+    /// Hits that were known and are none any more, and what is said of them.
+    gone: Vec<(Known, &'c Statement)>,
 }
 
 impl FleetIndex {
@@ -126,14 +127,18 @@ impl FleetIndex {
             let outcome = self.decide_about(&catalogue, &is, std::mem::take(&mut turn.gone), known);
             (concerned, outcome)
         } else {
-            let mut known = std::mem::take(&mut turn.gone);
+            let mut known: Vec<Known> =
+                std::mem::take(&mut turn.gone).into_iter().map(|(known, _)| known).collect();
             known.extend(told.iter().map(|(.., finding)| Known::from(*finding)));
             known.extend(carried_before.iter().map(|c| shown(c, accepted.0)));
             let facts = |source: &str| self.subject_of(&is, source).map(|s| &*s.facts);
             let is_hit = |source: &str, id: &str| self.is_hit(&catalogue, &is, source, id);
             let ran = view.ran_before;
-            let outcome = carry(&catalogue, &is.release, &is.system, facts, known, ran, is_hit);
-            (carried_before.to_vec(), outcome)
+            let (carried, withdrawn) =
+                carry(&catalogue, &is.release, &is.system, facts, known, ran, is_hit);
+            let weigh = |c: Carried| (catalogue.weight(&is.release, &c), c);
+            let carried = carried.into_iter().map(weigh).collect();
+            (carried_before.to_vec(), (carried, withdrawn))
         };
         let (carried, mut withdrawn) = outcome;
         withdrawn.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
@@ -146,11 +151,13 @@ impl FleetIndex {
             exploited: false,
             exposed: false,
         }));
-        let short = |c, release: &str, accepted| {
-            Short::of_carried(c, catalogue.weight(release, c), accepted)
-        };
-        turn.before.extend(dropped.iter().map(|c| short(c, &was.release, accepted.0)));
-        turn.after.extend(carried.iter().map(|c| short(c, &is.release, accepted.1)));
+        turn.before.extend(
+            dropped
+                .iter()
+                .map(|c| Short::of_carried(c, catalogue.weight(&was.release, c), accepted.0)),
+        );
+        turn.after
+            .extend(carried.iter().map(|(weight, c)| Short::of_carried(c, *weight, accepted.1)));
         let deltas = deltas(&mut turn.before, &mut turn.after);
         // What the store told of a host was not counted here.
         let counted = if old.is_some() { &turn.before[..] } else { &[] };
@@ -165,6 +172,7 @@ impl FleetIndex {
         let before = old.as_ref().map(|old| old.shape);
         let mut record = old.unwrap_or_else(|| HostRecord::new(view.host, root, owner));
         (record.shape, record.presence) = (place, Presence::Here);
+        let carried = carried.into_iter().map(|(_, carried)| carried).collect();
         let (from, to) = ((&*was.release, dropped), (&*is.release, carried));
         self.carry_in_place_of(slot, &mut record, from, to);
         self.except(slot, &mut record, view.accepted.to_vec());
@@ -241,7 +249,8 @@ impl FleetIndex {
             let gone = |hit: Hit, turn: &mut Turn<'c>| {
                 turn.before.push(Short::of_hit(catalogue, lines, hit, before));
                 if let Some(was) = was {
-                    turn.gone.push(lines.known(catalogue, hit, &was.facts, before));
+                    let known = lines.known(catalogue, hit, &was.facts, before);
+                    turn.gone.push((known, lines.statement(catalogue, hit.rank)));
                 }
             };
             for &hit in hits.1 {
@@ -278,15 +287,32 @@ impl FleetIndex {
         &self,
         catalogue: &Catalogue,
         is: &Outline,
-        gone: Vec<Known>,
+        gone: Vec<(Known, &Statement)>,
         carried: Vec<Known>,
-    ) -> (Vec<Carried>, Vec<Withdrawn>) {
-        let hit = |known: &Known| self.is_hit(catalogue, is, &known.source, &known.id);
+    ) -> (Vec<(Weight, Carried)>, Vec<Withdrawn>) {
         let (mut kept, mut withdrawn) = (Vec::with_capacity(gone.len()), Vec::new());
-        for known in gone.into_iter().chain(carried.into_iter().filter(|known| !hit(known))) {
-            let facts = self.subject_of(is, &known.source).map(|s| &*s.facts);
-            match decide(catalogue, &is.release, &is.system, facts, &known) {
-                Ok(carried) => kept.push(carried),
+        let gone = gone.into_iter().map(|(known, statement)| {
+            // Invariant: where there is a statement, its release is covered.
+            (known, Said { covered: true, statement: Some(statement) })
+        });
+        let hit = |known: &Known| self.is_hit(catalogue, is, &known.source, &known.id);
+        let carried = carried.into_iter().filter(|known| !hit(known)).map(|known| {
+            let said = Said::of(catalogue, &is.release, &known);
+            (known, said)
+        });
+        // What is of one source comes one after the other.
+        let mut here: Option<(Arc<str>, Option<&SourceFacts>)> = None;
+        for (known, said) in gone.chain(carried) {
+            let facts = match &here {
+                Some((source, facts)) if *source == known.source => *facts,
+                _ => {
+                    let facts = self.subject_of(is, &known.source).map(|s| &*s.facts);
+                    here = Some((known.source.clone(), facts));
+                    facts
+                }
+            };
+            match decide(said, &is.system, facts, &known) {
+                Ok(carried) => kept.push((catalogue.weight_of(said.statement), carried)),
                 Err(why) => withdrawn.extend(withdraw(&known, why)),
             }
         }

@@ -6,7 +6,7 @@ use super::numbers::Secret;
 use super::subjects::Subject;
 use super::{FleetIndex, HostRecord, Presence, Risk};
 use crate::exposure::carry::{Carried, Known, carry};
-use crate::exposure::catalogue::Catalogue;
+use crate::exposure::catalogue::{Catalogue, Statement};
 use crate::exposure::facts::{HostFacts, SystemFacts};
 use crate::exposure::judge::state_with;
 use crate::exposure::roots::{self, named};
@@ -52,11 +52,18 @@ pub(super) fn of_source<'c>(carried: &'c [Arc<Carried>], source: &str) -> &'c [A
 
 impl Catalogue {
     /// How bad something that is carried over is, and whether it is known to be exploited.
-    pub(super) fn weight(&self, release: &str, carried: &Carried) -> (Severity, bool) {
-        let statement = self.statement(release, &carried.source, &carried.id);
+    pub(super) fn weight(&self, release: &str, carried: &Carried) -> Weight {
+        self.weight_of(self.statement(release, &carried.source, &carried.id))
+    }
+
+    /// The same by what is said of it.
+    pub(super) fn weight_of(&self, statement: Option<&Statement>) -> Weight {
         statement.map_or((Severity::Medium, false), |s| (s.severity, self.is_exploited(s)))
     }
 }
+
+/// How bad a finding is, and whether it is known to be exploited.
+pub(super) type Weight = (Severity, bool);
 
 impl HostRecord {
     /// A record that says nothing yet.
