@@ -34,12 +34,15 @@ mod part;
 mod pockets;
 mod roots;
 mod signed;
+mod slices;
 mod vendor;
 
 pub(crate) use catalogue::KeyedRange;
 pub use catalogue::{Catalogue, CatalogueInput, Cvss, Publication, Statement};
 pub use explain::{Explanation, Reason, Topic};
-pub use fleet::{CatalogueChange, FindingDelta, FleetIndex, HostChange, Risk, Totals, Worst};
+pub use fleet::{
+    CatalogueChange, CatalogueWithdrawal, FindingDelta, FleetIndex, HostChange, Risk, Totals, Worst,
+};
 pub use guard::Sudden;
 pub(crate) use part::{CompactPart, CompactStatement, CompactVulnerability, Wanted};
 pub use signed::vendor_source;
@@ -208,7 +211,7 @@ pub enum KernelCoverage {
 }
 
 /// A finding that went although nothing on the host fixed it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Withdrawn {
     /// The vulnerability.
     pub id: String,
@@ -221,7 +224,7 @@ pub struct Withdrawn {
 }
 
 /// Why a finding went without a fix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "kebab-case")]
 pub enum Withdrawal {
     /// The vendor's data has no statement about it any more.

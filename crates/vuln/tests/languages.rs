@@ -238,6 +238,33 @@ fn one_that_was_upgraded_or_removed_is_fixed_and_one_that_could_not_be_looked_fo
 }
 
 #[test]
+fn one_that_waits_for_a_restart_waits_until_it_is_proved_whatever_is_reported_meanwhile() {
+    let lodash =
+        |ranges: Value| record("GHSA-y", "CVE-2021-23337", Ecosystem::Npm, "lodash", &[ranges]);
+    for (ranges, patched) in [
+        (json!([{"introduced": "0"}, {"fixed": "4.17.21"}]), "4.17.21"),
+        // No fix is named: another version is out of the range all the same.
+        (json!([{"introduced": "0"}, {"last_affected": "4.17.20"}]), "5.0.0"),
+    ] {
+        let catalogue = catalogue_of_osv(Ecosystem::Npm, &lodash(ranges));
+        let host = |version: &str, gaps: &[&str]| Inventory {
+            gaps: gaps.iter().map(|gap| (*gap).to_owned()).collect(),
+            ..with_languages(vec![package(Ecosystem::Npm, "lodash", version, "/opt/lodash")])
+        };
+        let mut findings = judge(&catalogue, &host("4.17.20", &[])).findings;
+        for _ in 0..3 {
+            let judgement =
+                judge_after(&catalogue, &host(patched, &["processes: not readable"]), &findings);
+            assert_eq!(judgement.withdrawn, []);
+            findings = judgement.findings;
+            assert_eq!(of_languages(&findings)[0].state, FindingState::PendingRestart);
+        }
+        let judgement = judge_after(&catalogue, &host(patched, &[]), &findings);
+        assert_eq!(of_languages(&judgement.findings)[0].state, FindingState::Fixed);
+    }
+}
+
+#[test]
 fn the_fleet_knows_what_the_single_host_knows_and_a_language_is_no_release_of_a_system() {
     let catalogue = Arc::new(catalogue_of_osv(Ecosystem::Maven, &log4shell()));
     let name = "org.apache.logging.log4j:log4j-core";

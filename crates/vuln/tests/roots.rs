@@ -269,17 +269,14 @@ fn the_fleet_counts_a_host_once_however_many_of_its_roots_have_it() {
     // The host is patched: only its own goes.
     let change = set(&mut fleet, "a", &Inventory { packages: host().packages, ..old.clone() });
     assert_eq!(change.deltas.len(), 1);
-    assert_eq!(
-        (change.deltas[0].source.as_str(), change.deltas[0].after),
-        ("openssl", Some(Fixed))
-    );
+    assert_eq!((&*change.deltas[0].source, change.deltas[0].after), ("openssl", Some(Fixed)));
     assert_eq!(fleet.who_has("CVE-2024-1").len(), 1);
     // A container goes, the other stays.
     let mut less = Inventory { packages: host().packages, ..old };
     less.roots.retain(|root| root.name != "web");
     let change = set(&mut fleet, "a", &less);
     assert_eq!(change.deltas.len(), 1);
-    assert_eq!((change.deltas[0].source.as_str(), change.deltas[0].after), (WEB.0, Some(Fixed)));
+    assert_eq!((&*change.deltas[0].source, change.deltas[0].after), (WEB.0, Some(Fixed)));
     less.roots.clear();
     set(&mut fleet, "a", &less);
     assert_eq!(fleet.who_has("CVE-2024-1").len(), 0);

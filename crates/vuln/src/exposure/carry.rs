@@ -1,13 +1,14 @@
 //! What becomes of the findings of before that the packages on disk do not show any more.
 
-use super::catalogue::Catalogue;
-use super::facts::{HostFacts, SourceFacts, is_kernel_image};
+use super::catalogue::{Catalogue, Statement};
+use super::facts::{SourceFacts, SystemFacts, is_kernel_image};
 use super::roots::without_exception;
 use super::vendor::{release_of, scheme_for};
 use super::{Withdrawal, Withdrawn};
 use fettle_core::advisory::AdvisoryStatus;
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::language::Ecosystem;
+use fettle_core::version::Scheme;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -70,10 +71,11 @@ pub(super) struct Carried {
 }
 
 /// Decides about every known finding that is no hit now, and about what ran before. Sorted by source and id.
-pub(super) fn carry(
+pub(super) fn carry<'f>(
     catalogue: &Catalogue,
     release: &str,
-    facts: &HostFacts,
+    system: &SystemFacts,
+    source: impl Fn(&str) -> Option<&'f SourceFacts>,
     known: Vec<Known>,
     ran_before: &BTreeMap<String, String>,
     is_hit: impl Fn(&str, &str) -> bool,
@@ -86,39 +88,63 @@ pub(super) fn carry(
         {
             continue;
         }
-        match decide(catalogue, release, facts, &known) {
+        let said = Said::of(catalogue, release, &known);
+        match decide(said, system, source(&known.source), &known) {
             Ok(found) => carried.push(found),
-            // What was proved fixed needs no withdrawal: it was no exposure any more.
-            Err(_) if known.state == FindingState::Fixed => {}
-            Err(why) => withdrawn.push(Withdrawn {
-                id: known.id.to_string(),
-                source: known.source.to_string(),
-                before: known.state,
-                why,
-            }),
+            Err(why) => withdrawn.extend(withdraw(&known, why)),
         }
     }
-    for (source, ran) in ran_before {
-        carried.extend(still_running(catalogue, release, facts, source, ran, &decided));
+    for (name, ran) in ran_before {
+        let here = source(name);
+        carried.extend(still_running(catalogue, release, system.scheme, here, ran, &decided));
     }
     carried.sort();
     withdrawn.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
     (carried, withdrawn)
 }
 
-fn decide(
-    catalogue: &Catalogue,
-    release: &str,
-    facts: &HostFacts,
+/// What is told of a finding that went. What was proved fixed needs no withdrawal: it was no exposure any more.
+pub(super) fn withdraw(known: &Known, why: Withdrawal) -> Option<Withdrawn> {
+    (known.state != FindingState::Fixed).then(|| Withdrawn {
+        id: known.id.to_string(),
+        source: known.source.to_string(),
+        before: known.state,
+        why,
+    })
+}
+
+/// What a catalogue says of a finding.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'c> {
+    /// Is there data for the release?
+    pub(super) covered: bool,
+    pub(super) statement: Option<&'c Statement>,
+}
+
+impl<'c> Said<'c> {
+    pub(super) fn of(catalogue: &'c Catalogue, release: &str, known: &Known) -> Self {
+        Self {
+            covered: catalogue.covers(release_of(release, &known.source)),
+            statement: catalogue.statement(release, &known.source, &known.id),
+        }
+    }
+}
+
+/// What becomes of a finding that is no hit any more, by what is on the system now of its source package.
+///
+/// What it came to comes to the same again while nothing changes: who knows that nothing did need not ask.
+pub(super) fn decide(
+    said: Said<'_>,
+    system: &SystemFacts,
+    now: Option<&SourceFacts>,
     known: &Known,
 ) -> Result<Carried, Withdrawal> {
-    if !catalogue.covers(release_of(release, &known.source)) {
+    if !said.covered {
         return Err(Withdrawal::NotCovered);
     }
-    let now = facts.source(&known.source);
     let listed = match Ecosystem::of_subject(&known.source) {
-        Some(_) => facts.languages_known,
-        None => facts.packages_known,
+        Some(_) => system.languages_known,
+        None => system.packages_known,
     };
     if !listed && now.is_none_or(|n| n.groups.is_empty()) {
         return Ok(kept(known));
@@ -138,7 +164,7 @@ fn decide(
     };
     let in_memory = |now: Option<&SourceFacts>| {
         let current = now.into_iter().flat_map(SourceFacts::binaries);
-        facts.may_be_in_memory(known.binaries.iter().chain(current))
+        system.may_be_in_memory(known.binaries.iter().chain(current))
     };
     let proved = |now: Option<&SourceFacts>| {
         // A kernel is proved by what runs, and what was proved once stays so until it is a hit again.
@@ -154,15 +180,18 @@ fn decide(
         // Nothing of the source package is installed any more.
         return Ok(carried(proved(now), "", None));
     };
-    let statement =
-        catalogue.statement(release, &known.source, &known.id).ok_or(Withdrawal::StatementGone)?;
+    let statement = said.statement.ok_or(Withdrawal::StatementGone)?;
     let changed = || Withdrawal::StatementChanged { now: statement.status.clone() };
-    let scheme = scheme_for(facts.scheme, &known.source);
+    let scheme = scheme_for(system.scheme, &known.source);
+    // What waits for a restart was judged by the version that is installed already.
+    let by_affected = !matches!(known.state, FindingState::Fixed | FindingState::PendingRestart);
+    // And so was what has its own fix, whatever an exception makes of its state.
+    let is_below = |fixed: &Arc<str>| scheme.compare_lenient(&known.installed, fixed).is_lt();
+    let was_in_range = by_affected && known.fixed_version.as_ref().is_none_or(is_below);
     let version = match (&statement.status, &known.fixed_version) {
         // The very version that was in one of the ranges is in none any more.
         (AdvisoryStatus::Ranges { .. }, _)
-            if known.state != FindingState::Fixed
-                && here.has_version(facts.scheme, &known.installed) =>
+            if was_in_range && here.has_version(system.scheme, &known.installed) =>
         {
             return Err(changed());
         }
@@ -170,14 +199,11 @@ fn decide(
         _ => statement.unaffected_from().ok_or_else(changed)?,
     };
     // Still the very version that was vulnerable by another statement: the vendor moved the fix, nobody patched.
-    let was_below = known.fixed_version.as_ref().is_none_or(|f| {
-        scheme.compare_lenient(&known.installed, f).is_lt()
-            && scheme.compare_lenient(f, version).is_ne()
-    });
-    if was_below
-        && known.state != FindingState::Fixed
-        && here.has_version(facts.scheme, &known.installed)
-    {
+    let was_below = known
+        .fixed_version
+        .as_ref()
+        .is_none_or(|f| is_below(f) && scheme.compare_lenient(f, version).is_ne());
+    if was_below && by_affected && here.has_version(system.scheme, &known.installed) {
         return Err(changed());
     }
     let lowest =
@@ -205,15 +231,15 @@ pub(super) fn kept(known: &Known) -> Carried {
 fn still_running(
     catalogue: &Catalogue,
     release: &str,
-    facts: &HostFacts,
-    source: &str,
+    scheme: Scheme,
+    here: Option<&SourceFacts>,
     ran: &str,
     decided: &BTreeSet<(Arc<str>, Arc<str>)>,
 ) -> Vec<Carried> {
-    let Some(here) = facts.source(source).filter(|s| s.stale) else { return Vec::new() };
+    let Some(here) = here.filter(|s| s.stale) else { return Vec::new() };
     let Some(lowest) = here.groups.first() else { return Vec::new() };
-    let ran = facts.scheme.key(ran);
-    let statements = catalogue.slice(catalogue.range(release, source)).iter();
+    let ran = scheme.key(ran);
+    let statements = catalogue.slice(catalogue.range(release, &here.source)).iter();
     statements
         .filter(|s| {
             s.unaffected_from().is_some()

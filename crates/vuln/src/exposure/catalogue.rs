@@ -2,6 +2,7 @@
 //! vulnerability beside it.
 
 use super::pockets;
+use super::slices::Slice;
 use super::vendor::{release_of, scheme_of};
 use crate::feed::cve::{CveFacts, Ssvc};
 use crate::feed::cvss::CvssScore;
@@ -234,7 +235,7 @@ pub(crate) struct Vulnerability {
 pub struct Catalogue {
     /// Sorted by release, source, vulnerability.
     statements: Vec<Statement>,
-    releases: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Range<usize>>>,
+    releases: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Slice>>,
     /// Sorted by id.
     vulnerabilities: Vec<Vulnerability>,
     /// Sorted by vulnerability, then moment.
@@ -304,7 +305,7 @@ impl Catalogue {
             .collect();
 
         let mut statements: Vec<Statement> = Vec::with_capacity(advisories.len());
-        let mut releases: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Range<usize>>> = BTreeMap::new();
+        let mut releases: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Slice>> = BTreeMap::new();
         for advisory in advisories {
             let place = statements.len();
             // Invariant: `vulnerabilities` was made from these very advisories and is sorted by id.
@@ -317,12 +318,12 @@ impl Catalogue {
             facts.statements.push(place as u32);
             let ranking = ranking(facts, None);
             let (release, source) = (words.share(&advisory.release), words.share(&advisory.source));
-            let range = releases
+            let slice = releases
                 .entry(release.clone())
                 .or_default()
                 .entry(source.clone())
-                .or_insert(place..place);
-            range.end = place + 1;
+                .or_insert_with(|| Slice::at(place));
+            slice.places.end = place + 1;
             let fixed_key = match &advisory.status {
                 AdvisoryStatus::Fixed { version }
                 | AdvisoryStatus::Open { elsewhere: Some(version), .. } => {
@@ -349,7 +350,13 @@ impl Catalogue {
         let mut own = input.vex;
         own.sort();
         own.dedup();
-        Self { statements, releases, vulnerabilities, own, as_of: input.as_of }
+        let mut built = Self { statements, releases, vulnerabilities, own, as_of: input.as_of };
+        let mut releases = std::mem::take(&mut built.releases);
+        for slice in releases.values_mut().flat_map(BTreeMap::values_mut) {
+            slice.mark = Some(built.mark_of(slice.places.clone()));
+        }
+        built.releases = releases;
+        built
     }
 
     /// A catalogue of statements that are sorted by source and vulnerability already, all of one of these releases.
@@ -360,13 +367,14 @@ impl Catalogue {
         own: Vec<VexStatement>,
         as_of: BTreeMap<Feed, Date>,
     ) -> Self {
-        let mut known: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Range<usize>>> =
+        let mut known: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Slice>> =
             releases.into_iter().map(|release| (release, BTreeMap::new())).collect();
         let mut start = 0;
         for of_source in statements.chunk_by(|a, b| a.source == b.source) {
             let sources = known.entry(of_source[0].release.clone()).or_default();
-            sources.insert(of_source[0].source.clone(), start..start + of_source.len());
-            start += of_source.len();
+            let places = start..start + of_source.len();
+            start = places.end;
+            sources.insert(of_source[0].source.clone(), Slice { places, mark: None });
         }
         Self { statements, releases: known, vulnerabilities, own, as_of }
     }
@@ -409,9 +417,13 @@ impl Catalogue {
 
     /// Everything said about one vulnerability, by release and source package.
     pub fn statements_about(&self, id: &str) -> impl Iterator<Item = &Statement> {
+        self.places_about(id).iter().map(|&p| &self.statements[p as usize])
+    }
+
+    /// The places of everything said about one vulnerability.
+    pub(super) fn places_about(&self, id: &str) -> &[u32] {
         let found = self.vulnerabilities.binary_search_by(|v| v.id.as_ref().cmp(id)).ok();
-        let places = found.map_or(&[][..], |i| &self.vulnerabilities[i].statements);
-        places.iter().map(|&p| &self.statements[p as usize])
+        found.map_or(&[][..], |i| &self.vulnerabilities[i].statements)
     }
 
     /// The statement about one vulnerability in one source package of one release.
@@ -476,7 +488,13 @@ impl Catalogue {
     /// Places of the statements about a source package of a release; about a package of a language, whatever the release.
     pub(crate) fn range(&self, release: &str, source: &str) -> Range<usize> {
         let release = release_of(release, source);
-        self.releases.get(release).and_then(|sources| sources.get(source)).cloned().unwrap_or(0..0)
+        let slice = self.releases.get(release).and_then(|sources| sources.get(source));
+        slice.map_or(0..0, |slice| slice.places.clone())
+    }
+
+    /// What is said of a release, by source package; `None` where it is not covered.
+    pub(super) fn slices(&self, release: &str) -> Option<&BTreeMap<Arc<str>, Slice>> {
+        self.releases.get(release)
     }
 
     /// The statement at a place.

@@ -57,7 +57,7 @@ pub(super) struct SourceFacts {
     /// Installed versions, lowest first. Kernel images are not among them.
     pub(super) groups: Vec<Group>,
     /// Only for the source of the running kernel.
-    pub(super) kernel: Option<RunningKernel>,
+    pub(super) kernel: Option<Box<RunningKernel>>,
     /// The highest version that the host's own sources offer for any installed binary.
     pub(super) offered: Option<Keyed>,
     /// A process still maps replaced files of one of the binaries.
@@ -83,10 +83,17 @@ impl SourceFacts {
 /// A whole host.
 #[derive(Debug, Clone)]
 pub(super) struct HostFacts {
-    /// Whose order the host's versions have.
-    pub(super) scheme: Scheme,
     /// By source name.
     pub(super) sources: Vec<Arc<SourceFacts>>,
+    /// What is true of all of them.
+    pub(super) system: SystemFacts,
+}
+
+/// What of a host decides about more than one of its source packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SystemFacts {
+    /// Whose order the host's versions have.
+    pub(super) scheme: Scheme,
     pub(super) kernel: KernelCoverage,
     /// `name version` of packages whose version is not well-formed, and of those of a module.
     pub(super) odd_versions: Vec<String>,
@@ -112,7 +119,7 @@ pub(super) fn has_gap(inventory: &Inventory, beginnings: &[&str]) -> bool {
     inventory.gaps.iter().any(|gap| beginnings.iter().any(|b| gap.starts_with(b)))
 }
 
-fn is_kernel_package(package: &Package, source: &str) -> bool {
+pub(super) fn is_kernel_package(package: &Package, source: &str) -> bool {
     is_kernel_image(&package.name) && (source == "linux" || source.starts_with("linux-"))
 }
 
@@ -128,7 +135,7 @@ pub(super) struct Told<'a> {
     images: Vec<(&'a str, Cow<'a, str>, bool)>,
     /// Versions on offer, each once.
     offered: Vec<Cow<'a, str>>,
-    kernel: Option<RunningKernel>,
+    kernel: Option<Box<RunningKernel>>,
     stale: bool,
 }
 
@@ -175,6 +182,11 @@ impl<'a> Told<'a> {
             return;
         }
         self.packages.push((version, name, uses));
+    }
+
+    /// The source package.
+    pub(super) fn source(&self) -> &str {
+        &self.source
     }
 
     /// A number that is the same for the same words. Others may have it too.
@@ -325,11 +337,17 @@ impl<'a> Listed<'a> {
 impl HostFacts {
     /// Reads an inventory.
     pub(super) fn read(inventory: &Inventory) -> Self {
-        Self::read_by(inventory, &mut Nothing)
+        Self::read_some(inventory, &mut Nothing, |_| true, |_| true)
     }
 
-    /// Reads an inventory, with what is known of others.
-    pub(super) fn read_by(inventory: &Inventory, known: &mut impl Known) -> Self {
+    /// Reads of an inventory the packages and the packages of languages at these places, with what is known of others. Right
+    /// where of each source package all or none are read, and all kernel images, and all of `linux`.
+    pub(super) fn read_some(
+        inventory: &Inventory,
+        known: &mut impl Known,
+        wants_package: impl Fn(usize) -> bool,
+        wants_language: impl Fn(usize) -> bool,
+    ) -> Self {
         let (in_use, exposed) = (Listed::new(&inventory.in_use), Listed::new(&inventory.exposed));
         let uses = |name: &str| Use { in_use: in_use.has(name), exposed: exposed.has(name) };
         let stale_packages: BTreeSet<Arc<str>> =
@@ -337,13 +355,16 @@ impl HostFacts {
 
         let mut told: Vec<Told<'_>> = Vec::new();
         // Only looked up, never walked: its order would be no order.
-        let mut places: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(1024);
+        let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
         let mut source_of: HashMap<&str, (usize, &Package)> = HashMap::new();
         let mut odd_versions = BTreeSet::new();
         let rules = Rules::of(&inventory.os);
-        for package in &inventory.packages {
+        for (at, package) in inventory.packages.iter().enumerate() {
             if rules.is_of_unknown_stream(package) {
                 odd_versions.insert(format!("{} {}", package.name, package.version));
+                continue;
+            }
+            if !wants_package(at) {
                 continue;
             }
             let (source, version) = rules.subject(package);
@@ -364,7 +385,8 @@ impl HostFacts {
                 source_of.insert(&package.name, (at, package));
             }
         }
-        for package in &inventory.languages {
+        let languages = inventory.languages.iter().enumerate();
+        for (_, package) in languages.filter(|(at, _)| wants_language(*at)) {
             let source = Cow::from(package.subject());
             let at = *places.entry(source.clone()).or_insert_with(|| {
                 told.push(Told::of(source, package.ecosystem.scheme()));
@@ -389,9 +411,8 @@ impl HostFacts {
             odd_versions.extend(facts.odd.iter().map(|odd| odd.to_string()));
             sources.push(facts);
         }
-        Self {
+        let system = SystemFacts {
             scheme: rules.scheme,
-            sources,
             kernel,
             odd_versions: odd_versions.into_iter().collect(),
             stale_packages,
@@ -399,13 +420,41 @@ impl HostFacts {
             packages_known: !inventory.packages.is_empty() && !has_gap(inventory, &[PACKAGES_GAP]),
             languages_known: !has_gap(inventory, &[LANGUAGES_GAP]),
             gaps: inventory.gaps.clone(),
-        }
+        };
+        Self { sources, system }
     }
 
     /// The facts about one source package.
     pub(super) fn source(&self, name: &str) -> Option<&SourceFacts> {
         let found = self.sources.binary_search_by(|s| s.source.as_ref().cmp(name)).ok()?;
         Some(self.sources[found].as_ref())
+    }
+}
+
+impl SystemFacts {
+    /// Of a system that can tell all of this or not, and has no process that maps replaced files.
+    pub(super) fn of_knowledge(
+        scheme: Scheme,
+        memory: bool,
+        packages: bool,
+        languages: bool,
+    ) -> Self {
+        Self {
+            scheme,
+            kernel: KernelCoverage::NotThisHosts,
+            odd_versions: Vec::new(),
+            stale_packages: BTreeSet::new(),
+            memory_known: memory,
+            packages_known: packages,
+            languages_known: languages,
+            gaps: Vec::new(),
+        }
+    }
+
+    /// Does it say the same about what becomes of findings?
+    pub(super) fn decides_as(&self, other: &Self) -> bool {
+        let of = |s: &Self| (s.scheme, s.memory_known, s.packages_known, s.languages_known);
+        of(self) == of(other) && self.stale_packages == other.stale_packages
     }
 
     /// May a finding that is fixed on disk still be in some process's memory?
@@ -466,6 +515,7 @@ fn running_kernel<'a>(
         source: entry.source.to_string(),
         version: version.text.to_string(),
     };
-    entry.kernel = Some(RunningKernel { version, binary: binary.as_str().into(), newest });
+    entry.kernel =
+        Some(Box::new(RunningKernel { version, binary: binary.as_str().into(), newest }));
     coverage
 }

@@ -2,29 +2,46 @@
 //!
 //! Everything a host says about one source package is one *subject* (release, installed versions, running kernel,
 //! offered version, in use, exposed, stale). Hosts with the same facts share it, so each distinct package version is
-//! judged once however many hosts have it, and a subject's hosts are a bitmap. A host is then a list of subjects and
-//! the few findings that only its own history explains: `pending-restart` and `fixed`.
+//! judged once however many hosts have it, and a subject's hosts are a bitmap. A host is then its *shape*, a list of subjects
+//! that it shares with the hosts that say the same, and the few findings that only its own history explains:
+//! `pending-restart` and `fixed`.
+//!
+//! What vendors say of one source package of one release is a *book*. A new catalogue is compared with the one before book by
+//! book, and only the subjects of books that say something else are judged anew: what changes for a subject changes for all
+//! of its hosts at once, but for those whose history or exceptions make them a case of their own.
 
 use super::Exception;
 use super::carry::Carried;
 use super::catalogue::Catalogue;
-use super::facts::HostFacts;
 use fettle_core::HostId;
-use fettle_core::inventory::Os;
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod again;
+mod books;
+mod carrying;
 mod change;
+mod host;
+mod numbers;
 mod query;
+mod records;
 mod risk;
 mod roots;
+mod shapes;
 mod subjects;
+mod worst;
 
-pub use change::{CatalogueChange, FindingDelta, HostChange};
-pub use query::{Totals, Worst};
+pub use again::{CatalogueChange, CatalogueWithdrawal};
+pub use change::{FindingDelta, Totals};
+pub use host::HostChange;
 pub use risk::Risk;
+pub use worst::Worst;
 
+use books::Books;
+use carrying::Carrying;
+use numbers::Secret;
+use shapes::Shapes;
 use subjects::Subjects;
 
 /// Who is exposed to what, over all hosts. Values in, values out: the store keeps hosts and findings, and this is
@@ -34,6 +51,8 @@ pub struct FleetIndex {
     catalogue: Arc<Catalogue>,
     /// By slot; bitmaps hold slots.
     hosts: Vec<Option<HostRecord>>,
+    /// By slot.
+    risks: Vec<Risk>,
     slots: BTreeMap<HostId, u32>,
     /// Slots of the other roots on hosts.
     root_slots: BTreeMap<(HostId, Arc<str>), u32>,
@@ -41,9 +60,24 @@ pub struct FleetIndex {
     roots: RoaringBitmap,
     free: Vec<u32>,
     subjects: Subjects,
-    /// Slots of hosts with exceptions.
-    excepted: RoaringBitmap,
+    books: Books,
+    shapes: Shapes,
+    carrying: Carrying,
+    /// By vulnerability: slots of the systems with an exception for it.
+    excepted: BTreeMap<String, RoaringBitmap>,
+    knowledge: Knowledge,
+    secret: Secret,
     totals: Totals,
+}
+
+/// Systems that do not say all that is wanted to know what became of a finding; the others say it alike.
+#[derive(Debug, Clone, Default)]
+struct Knowledge {
+    /// Processes map replaced files of some packages.
+    stale: RoaringBitmap,
+    memory_unknown: RoaringBitmap,
+    packages_unknown: RoaringBitmap,
+    languages_unknown: RoaringBitmap,
 }
 
 /// Is a system where it was?
@@ -66,14 +100,9 @@ struct HostRecord {
     /// Slot of the host itself.
     owner: u32,
     presence: Presence,
-    os: Os,
-    /// What decides about it; shared with its subjects.
-    facts: HostFacts,
-    /// One for each of `facts.sources`.
-    subjects: Vec<u32>,
+    /// Place of its shape.
+    shape: u32,
     /// Sorted by source and vulnerability. Never a hit of one of the subjects.
-    carried: Vec<Carried>,
+    carried: Vec<Arc<Carried>>,
     accepted: Vec<Exception>,
-    /// [`FleetIndex::risk_of`] it.
-    risk: Risk,
 }

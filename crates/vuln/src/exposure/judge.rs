@@ -2,7 +2,7 @@
 
 use super::carry::{Carried, Known, carry};
 use super::catalogue::{Catalogue, Statement};
-use super::facts::{Group, HostFacts, SourceFacts};
+use super::facts::{Group, HostFacts, SourceFacts, SystemFacts};
 use super::roots::{systems, together};
 use super::vendor::release_name;
 use super::{Coverage, Doubt, Exception, HostView, Judgement, Verdict};
@@ -12,6 +12,7 @@ use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::Os;
 use fettle_core::language::Ecosystem;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One vulnerability of one source package, as it stands for every host with these facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(super) fn hits(catalogue: &Catalogue, release: &str, facts: &SourceFacts) ->
     statements.filter_map(|(i, statement)| hit(statement, first + i as u32, facts)).collect()
 }
 
-fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Option<Hit> {
+pub(super) fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Option<Hit> {
     let all = facts.groups.len() as u32;
     let (groups, kernel, state) = match &statement.status {
         AdvisoryStatus::NotAffected | AdvisoryStatus::Undetermined => return None,
@@ -110,6 +111,50 @@ pub(super) fn has_hit(catalogue: &Catalogue, hits: &[Hit], id: &str) -> bool {
     hits.binary_search_by(|h| catalogue.at(h.statement).id.as_ref().cmp(id)).is_ok()
 }
 
+/// How many of the installed versions a statement is about.
+pub(super) fn groups_of(statement: &Statement, facts: &SourceFacts) -> u32 {
+    match &statement.status {
+        AdvisoryStatus::NotAffected | AdvisoryStatus::Undetermined => 0,
+        AdvisoryStatus::Open { elsewhere: None, .. } => facts.groups.len() as u32,
+        AdvisoryStatus::Ranges { .. } => affected(statement, facts, 0).count() as u32,
+        AdvisoryStatus::Fixed { .. } | AdvisoryStatus::Open { elsewhere: Some(_), .. } => {
+            facts.groups.partition_point(|g| g.version.key < statement.fixed_key) as u32
+        }
+    }
+}
+
+/// What is known of a hit on a host later, when it is none any more.
+pub(super) fn known(
+    statement: &Statement,
+    facts: &SourceFacts,
+    hit: &Hit,
+    accepted: &[Exception],
+) -> Known {
+    let groups: Vec<&Group> = affected(statement, facts, hit.groups).collect();
+    let kernel = facts.kernel.as_ref().filter(|_| hit.kernel);
+    let installed = kernel.map(|k| &k.version).or(groups.first().map(|g| &g.version));
+    let mut binaries: Vec<Arc<str>> = groups.iter().flat_map(|g| &g.binaries).cloned().collect();
+    binaries.sort();
+    binaries.dedup();
+    if let Some(kernel) = kernel {
+        binaries.insert(0, kernel.binary.clone());
+    }
+    Known {
+        source: statement.source.clone(),
+        id: statement.id.clone(),
+        state: state_with(hit.state, &statement.id, &statement.source, accepted),
+        installed: installed.map(|v| v.text.clone()).unwrap_or_default(),
+        // A version that cannot be had in this release is no fix.
+        fixed_version: installed
+            .and_then(|version| statement.fix_for(&version.key))
+            .filter(|_| hit.state != FindingState::NoFixYet)
+            .map(Into::into),
+        binaries,
+        in_use: hit.in_use,
+        exposed: hit.exposed,
+    }
+}
+
 /// The finding that a hit is on one host.
 pub(super) fn finding(
     catalogue: &Catalogue,
@@ -119,28 +164,15 @@ pub(super) fn finding(
     accepted: &[Exception],
 ) -> Finding {
     let statement = catalogue.at(hit.statement);
-    let groups: Vec<&Group> = affected(statement, facts, hit.groups).collect();
-    let kernel = facts.kernel.as_ref().filter(|_| hit.kernel);
-    let installed = kernel.map(|k| &k.version).or(groups.first().map(|g| &g.version));
-    let mut binaries: Vec<String> =
-        groups.iter().flat_map(|g| &g.binaries).map(|b| b.to_string()).collect();
-    binaries.sort();
-    binaries.dedup();
-    if let Some(kernel) = kernel {
-        binaries.insert(0, kernel.binary.to_string());
-    }
+    let known = known(statement, facts, hit, accepted);
     Finding {
         host: host.clone(),
-        id: statement.id.to_string(),
-        source: statement.source.to_string(),
-        installed: installed.map(|v| v.text.to_string()).unwrap_or_default(),
-        binaries,
-        state: state_with(hit.state, &statement.id, &statement.source, accepted),
-        // A version that cannot be had in this release is no fix.
-        fixed_version: installed
-            .and_then(|version| statement.fix_for(&version.key))
-            .filter(|_| hit.state != FindingState::NoFixYet)
-            .map(str::to_owned),
+        id: known.id.to_string(),
+        source: known.source.to_string(),
+        installed: known.installed.to_string(),
+        binaries: known.binaries.iter().map(|b| b.to_string()).collect(),
+        state: known.state,
+        fixed_version: known.fixed_version.map(|v| v.to_string()),
         offered: hit.offered,
         in_use: hit.in_use,
         exposed: hit.exposed,
@@ -203,7 +235,7 @@ impl Catalogue {
     }
 
     /// What of a host this catalogue can judge.
-    pub(super) fn coverage(&self, os: &Os, facts: &HostFacts) -> Coverage {
+    pub(super) fn coverage(&self, os: &Os, facts: &SystemFacts) -> Coverage {
         let release = release_name(os);
         if !self.covers(&release) {
             let is_system = |release: &&str| Ecosystem::from_word(release).is_none();
@@ -249,13 +281,15 @@ impl Catalogue {
             found.is_ok_and(|i| has_hit(self, &judged[i].1, id))
         };
         let known = view.previous.iter().map(Known::from).collect();
-        let (carried, withdrawn) = carry(self, &release, facts, known, view.ran_before, is_hit);
+        let source = |name: &str| facts.source(name);
+        let (carried, withdrawn) =
+            carry(self, &release, &facts.system, source, known, view.ran_before, is_hit);
         findings.extend(
             carried.iter().map(|c| carried_finding(self, &release, view.host, c, view.accepted)),
         );
         findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
         Judgement {
-            coverage: self.coverage(&view.inventory.os, facts),
+            coverage: self.coverage(&view.inventory.os, &facts.system),
             roots: BTreeMap::new(),
             findings,
             withdrawn,

@@ -1,17 +1,14 @@
 //! Which hosts are worst off.
 //!
-//! Each subject says once what it adds to the risk of a host that has it, so a host's is a sum, kept beside it. Hosts are then
-//! compared by a few numbers, however many findings they have.
+//! Each subject says once what it adds to the risk of a host that has it, so a host's is a sum, kept by slot and changed by
+//! what changes. Hosts are then compared by a few numbers, however many findings they have.
 
-use super::subjects::Subject;
-use super::{FleetIndex, HostRecord};
-use crate::exposure::catalogue::Catalogue;
-use crate::exposure::judge::state_with;
+use super::FleetIndex;
 use fettle_core::HostId;
-use fettle_core::finding::{FindingState, Severity};
+use fettle_core::finding::Severity;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 /// What speaks for looking at a host first, in the order in which it counts. Only what is vulnerable and not accepted counts.
 #[derive(
@@ -33,16 +30,22 @@ pub struct Risk {
 }
 
 impl Risk {
-    fn add(&mut self, other: Self) {
-        self.exploited += other.exploited;
-        self.exposed += other.exposed;
-        self.critical += other.critical;
-        self.high += other.high;
-        self.medium += other.medium;
-        self.low += other.low;
+    fn each(&mut self, other: Self, of: impl Fn(u32, u32) -> u32) {
+        self.exploited = of(self.exploited, other.exploited);
+        self.exposed = of(self.exposed, other.exposed);
+        self.critical = of(self.critical, other.critical);
+        self.high = of(self.high, other.high);
+        self.medium = of(self.medium, other.medium);
+        self.low = of(self.low, other.low);
     }
 
-    fn take(&mut self, severity: Severity, exploited: bool, exposed: bool) {
+    /// With this in it in place of that. What it has in it was put there: what is taken out is never more.
+    pub(super) fn change(&mut self, less: Self, more: Self) {
+        self.each(more, u32::wrapping_add);
+        self.each(less, u32::wrapping_sub);
+    }
+
+    pub(super) fn take(&mut self, severity: Severity, exploited: bool, exposed: bool) {
         self.exploited += u32::from(exploited);
         let bad = severity >= Severity::High;
         self.exposed += u32::from(exposed && bad);
@@ -55,67 +58,19 @@ impl Risk {
     }
 }
 
-/// What a subject adds to the risk of each of its hosts.
-pub(super) fn of_subject(catalogue: &Catalogue, subject: &Subject) -> Risk {
-    of_hits(catalogue, subject, |_| true)
-}
-
-fn of_hits(catalogue: &Catalogue, subject: &Subject, counts: impl Fn(&str) -> bool) -> Risk {
-    let mut risk = Risk::default();
-    for hit in &subject.hits {
-        let statement = catalogue.at(hit.statement);
-        if counts(&statement.id) {
-            risk.take(statement.severity, catalogue.is_exploited(statement), hit.exposed);
-        }
-    }
-    risk
-}
-
 impl FleetIndex {
-    /// The risk of a system, summed up.
-    pub(super) fn risk_of(&self, record: &HostRecord) -> Risk {
-        let mut risk = Risk::default();
-        for subject in record.subjects.iter().filter_map(|&p| self.subjects.get(p)) {
-            if record.accepted.is_empty() {
-                risk.add(subject.risk);
-                continue;
-            }
-            let source = &subject.facts.source;
-            risk.add(of_hits(&self.catalogue, subject, |id| {
-                state_with(FindingState::Open, id, source, &record.accepted) == FindingState::Open
-            }));
-        }
-        let release = crate::exposure::vendor::release_name(&record.os);
-        for carried in &record.carried {
-            let state = state_with(carried.state, &carried.id, &carried.source, &record.accepted);
-            if !state.is_vulnerable() || state == FindingState::Accepted {
-                continue;
-            }
-            let statement = self.catalogue.statement(&release, &carried.source, &carried.id);
-            let exploited = statement.is_some_and(|s| self.catalogue.is_exploited(s));
-            let severity = statement.map_or(Severity::Medium, |s| s.severity);
-            risk.take(severity, exploited, carried.exposed);
-        }
-        risk
-    }
-
     /// The `n` hosts that are worst off, worst first, with what is on them in other roots; those at no risk are left out.
     pub fn riskiest(&self, n: usize) -> Vec<(HostId, Risk)> {
-        let mut with_roots: BTreeMap<u32, Risk> = BTreeMap::new();
+        let mut risks = Cow::Borrowed(&self.risks);
         for slot in &self.roots {
-            let Some(record) = self.hosts.get(slot as usize).and_then(Option::as_ref) else {
-                continue;
-            };
-            let own = || self.hosts.get(record.owner as usize)?.as_ref().map(|host| host.risk);
-            with_roots
-                .entry(record.owner)
-                .or_insert_with(|| own().unwrap_or_default())
-                .add(record.risk);
+            if let Some(record) = self.at(slot) {
+                let its = self.risks[slot as usize];
+                risks.to_mut()[record.owner as usize].change(Risk::default(), its);
+            }
         }
-        let hosts = self.hosts.iter().enumerate().filter_map(|(slot, record)| {
+        let hosts = self.hosts.iter().zip(risks.iter()).filter_map(|(record, risk)| {
             let record = record.as_ref().filter(|r| r.root.is_none())?;
-            let risk = with_roots.get(&(slot as u32)).copied().unwrap_or(record.risk);
-            (risk != Risk::default()).then_some((Reverse(risk), &record.id))
+            (*risk != Risk::default()).then_some((Reverse(*risk), &record.id))
         });
         let mut worst: Vec<(Reverse<Risk>, &HostId)> = hosts.collect();
         if n < worst.len() {

@@ -1,15 +1,18 @@
 //! Roots on hosts: those that are listed, and those that are not any more.
 
-use super::change::{FindingDelta, Hits, deltas, known, part};
-use super::{FleetIndex, HostRecord, Presence, Risk};
+use super::change::{FindingDelta, Short, deltas, named, risk_of};
+use super::numbers::number_of_gone;
+use super::records::shown;
+use super::shapes::Shape;
+use super::{FleetIndex, HostRecord, Presence};
 use crate::exposure::HostView;
 use crate::exposure::carry::{Carried, Known, kept};
-use crate::exposure::facts::HostFacts;
+use crate::exposure::catalogue::Catalogue;
 use crate::exposure::roots::{accepted, roots_unknown};
 use crate::exposure::vendor::release_name;
 use fettle_core::HostId;
 use fettle_core::finding::{Finding, FindingState};
-use fettle_core::inventory::{Inventory, Os};
+use fettle_core::inventory::Os;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -48,55 +51,80 @@ impl FleetIndex {
         let mut all = Vec::new();
         for root in gone {
             let accepted = accepted(&root, view.accepted);
+            let catalogue = self.catalogue.clone();
             let slot = self.slot(view.host, Some(&root));
+            let owner = self.slot(view.host, None);
             let old = self.hosts[slot as usize].take();
-            let (os, known, before) = match &old {
-                Some(old) => {
-                    let subjects = old.subjects.iter().filter_map(|&p| self.subjects.get(p));
-                    let subjects: Vec<Hits<'_>> = subjects.map(Hits::all).collect();
-                    let before = self.part_of(old);
-                    self.totals.subtract(&before);
-                    (old.os.clone(), known(&self.catalogue, old, &subjects), before)
-                }
+            let its: Vec<Finding> = match &old {
+                Some(_) => Vec::new(),
                 None => {
                     let its = view.previous.iter().filter(|f| f.root() == Some(&*root));
-                    let its: Vec<Finding> = its
-                        .map(|f| Finding { source: f.package().to_owned(), ..f.clone() })
-                        .collect();
-                    let before = its.iter().map(|f| {
-                        ((f.source.as_str().into(), f.id.as_str().into()), (f.state, f.severity()))
+                    its.map(|f| Finding { source: f.package().to_owned(), ..f.clone() }).collect()
+                }
+            };
+            let told = named(&its);
+            let (os, known, mut before) = match &old {
+                Some(old) => {
+                    let os = self.shapes.get(old.shape).map(|shape| shape.os.clone());
+                    let known = self.all_known(&catalogue, old);
+                    (os.unwrap_or_default(), known, self.shorts(&catalogue, old))
+                }
+                None => {
+                    let known = its.iter().map(Known::from).collect();
+                    let before = told.iter().map(|(source, id, finding)| Short {
+                        source,
+                        id,
+                        state: finding.state,
+                        severity: finding.severity(),
+                        exploited: false,
+                        exposed: false,
                     });
-                    (Os::default(), its.iter().map(Known::from).collect(), before.collect())
+                    (Os::default(), known, before.collect())
                 }
             };
             let carried = with_its_root(presence, &known);
-            let catalogue = self.catalogue.clone();
-            for &place in old.iter().flat_map(|old| &old.subjects) {
-                self.subjects.leave(&catalogue, place, slot);
-            }
             let release = release_name(&os);
-            let after = part(&catalogue, std::iter::empty(), &release, &carried, &accepted);
-            self.totals.add(&after);
-            self.note_exceptions(slot, !accepted.is_empty());
-            let owner = self.slot(view.host, None);
-            self.keep(
-                slot,
-                HostRecord {
-                    id: view.host.clone(),
-                    root: Some(root.clone()),
-                    owner,
-                    presence,
-                    os,
-                    facts: HostFacts::read(&Inventory::default()),
-                    subjects: Vec::new(),
-                    carried,
-                    accepted,
-                    risk: Risk::default(),
-                },
-            );
-            all.push((root, deltas(&before, &after)));
+            let after = carried
+                .iter()
+                .map(|c| Short::of_carried(c, catalogue.weight(&release, c), &accepted));
+            let mut after: Vec<Short<'_>> = after.collect();
+            let deltas = deltas(&mut before, &mut after);
+            // What the store told of a host was not counted here.
+            let counted = if old.is_some() { &before[..] } else { &[] };
+            let (less, more) = (risk_of(counted), risk_of(&after));
+            self.totals.replace(counted, &after);
+            drop((before, after));
+            self.risks[slot as usize].change(less, more);
+            let mut record = match old {
+                None => HostRecord::new(view.host, Some(&root), owner),
+                Some(mut old) => {
+                    self.leave_all(slot, &mut old);
+                    old
+                }
+            };
+            let number = number_of_gone(&self.secret, &os);
+            record.shape = self.shapes.take(number, || Shape::of_nothing(number, os));
+            record.presence = presence;
+            let (from, to) = (("", Vec::new()), (&*release, carried));
+            self.carry_in_place_of(slot, &mut record, from, to);
+            self.except(slot, &mut record, accepted);
+            self.hosts[slot as usize] = Some(record);
+            all.push((root, deltas));
         }
         all
+    }
+
+    /// Everything that is known of a system's findings.
+    fn all_known(&self, catalogue: &Catalogue, record: &HostRecord) -> Vec<Known> {
+        let outline = self.outline(Some(record.shape));
+        let mut known = Vec::new();
+        for subject in outline.subjects.iter().filter_map(|place| self.subjects.get(*place)) {
+            let Some(book) = self.books.get(subject.book) else { continue };
+            let of = |hit| book.lines.known(catalogue, hit, &subject.facts, &record.accepted);
+            known.extend(subject.hits.iter().map(|hit| of(*hit)));
+        }
+        known.extend(record.carried.iter().map(|carried| shown(carried, &record.accepted)));
+        known
     }
 
     /// Roots of a host that the index knows, with their slots.

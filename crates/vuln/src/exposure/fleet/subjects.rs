@@ -1,119 +1,226 @@
 //! Subjects: one source package as some hosts have it, judged once for all of them.
 
-use super::risk::{self, Risk};
+use super::Risk;
+use super::books::{Books, Hit};
+use super::numbers::ByNumber;
 use crate::exposure::catalogue::Catalogue;
-use crate::exposure::facts::{Known, SourceFacts, Told};
-use crate::exposure::judge::{Hit, hits};
+use crate::exposure::facts::{Keyed, Known, SourceFacts, Told};
 use roaring::RoaringBitmap;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// One source package of one release, as some hosts have it.
 #[derive(Debug, Clone)]
 pub(super) struct Subject {
-    pub(super) release: Arc<str>,
+    /// What is said of it.
+    pub(super) book: u32,
     pub(super) facts: Arc<SourceFacts>,
-    /// Sorted by vulnerability.
+    /// Sorted by rank, and so by vulnerability.
     pub(super) hits: Box<[Hit]>,
     /// Slots of the hosts.
     pub(super) hosts: RoaringBitmap,
     /// What it adds to the risk of each of them.
     pub(super) risk: Risk,
+    /// Which subject at this place it is.
+    serial: u32,
+    /// Another subject with the same number of its facts.
+    next: Option<u32>,
 }
 
 /// All subjects, each distinct one once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Subjects {
     list: Vec<Option<Subject>>,
-    /// By [`Told::number`]: the subjects with this number. Only looked up, never walked: its order would be no order.
-    places: HashMap<u64, Vec<u32>>,
+    /// The book of each place: hosts' lists are sorted by it.
+    books: Vec<u32>,
+    /// By [`Told::number`] and book: the first of the subjects with this number. Only looked up, never walked: its order would
+    /// be no order.
+    places: HashMap<(u32, u64), u32>,
+    /// By the number of what inventories say: place and serial of the subject that was made of it.
+    told: ByNumber<(u32, u32)>,
+    /// Entries above which those of subjects that are gone are looked for.
+    told_limit: usize,
+    /// Subjects some of whose versions are not well-formed.
+    odd: RoaringBitmap,
+    words: Words,
     free: Vec<u32>,
-    /// By place of the vulnerability in the catalogue: the subjects that have it.
-    by_vulnerability: Vec<RoaringBitmap>,
+    serial: u32,
+}
+
+/// One shared copy of each text.
+#[derive(Debug, Clone, Default)]
+struct Words {
+    known: HashSet<Arc<str>>,
+    limit: usize,
+}
+
+impl Words {
+    fn share(&mut self, text: &mut Arc<str>) {
+        match self.known.get(text) {
+            Some(known) => *text = known.clone(),
+            None => {
+                self.known.insert(text.clone());
+            }
+        }
+    }
+
+    /// Forgets what nobody holds any more, when there may be as much of it as of the rest.
+    fn tidy(&mut self) {
+        if self.known.len() > self.limit {
+            self.known.retain(|word| Arc::strong_count(word) > 1);
+            self.limit = 2 * self.known.len() + 1024;
+        }
+    }
 }
 
 impl Subjects {
-    pub(super) fn new(catalogue: &Catalogue) -> Self {
-        let by_vulnerability = vec![RoaringBitmap::new(); catalogue.vulnerability_count()];
-        Self { by_vulnerability, ..Self::default() }
-    }
-
-    /// Puts a host into the subject with these facts, judging it where it is new.
-    pub(super) fn join(
+    /// The place of the subject with these facts; where there is none, it is made, and judged.
+    pub(super) fn place_of(
         &mut self,
         catalogue: &Catalogue,
-        release: &Arc<str>,
-        facts: &Arc<SourceFacts>,
-        slot: u32,
+        books: &mut Books,
+        release: &str,
+        facts: Arc<SourceFacts>,
     ) -> u32 {
-        let number = Told::number_of(facts);
-        let its = |place: &&u32| {
-            self.get(**place).is_some_and(|subject| {
-                let same = Arc::ptr_eq(&subject.facts, facts) || subject.facts == *facts;
-                subject.release == *release && same
-            })
+        let at = books.open(catalogue, release, &facts.source);
+        let key = (at, Told::number_of(&facts));
+        let same = |facts: &Arc<SourceFacts>, other: &Arc<SourceFacts>| {
+            Arc::ptr_eq(facts, other) || facts == other
         };
-        let known = self.places.get(&number).and_then(|places| places.iter().find(its)).copied();
-        let place = match known {
-            Some(place) => place,
-            None => {
-                let mut subject = Subject {
-                    release: release.clone(),
-                    facts: facts.clone(),
-                    hits: hits(catalogue, release, facts).into(),
-                    hosts: RoaringBitmap::new(),
-                    risk: Risk::default(),
-                };
-                subject.risk = risk::of_subject(catalogue, &subject);
-                let place = self.free.pop().unwrap_or(self.list.len() as u32);
-                for hit in &subject.hits {
-                    self.by_vulnerability[catalogue.at(hit.statement).vulnerability as usize]
-                        .insert(place);
-                }
-                if place as usize == self.list.len() {
-                    self.list.push(None);
-                }
-                self.list[place as usize] = Some(subject);
-                self.places.entry(number).or_default().push(place);
-                place
-            }
-        };
-        if let Some(subject) = &mut self.list[place as usize] {
-            subject.hosts.insert(slot);
+        let first = self.places.get(&key).copied();
+        let known = self.chain(first).find(|(_, s)| same(&s.facts, &facts)).map(|(at, _)| at);
+        if let Some(known) = known {
+            return known;
         }
+        let place = self.free.pop().unwrap_or(self.list.len() as u32);
+        if place as usize == self.list.len() {
+            self.list.push(None);
+            self.books.push(0);
+        }
+        let facts = self.with_shared_words(facts);
+        self.serial = self.serial.wrapping_add(1);
+        let mut subject = Subject {
+            book: at,
+            hits: Box::default(),
+            hosts: RoaringBitmap::new(),
+            risk: Risk::default(),
+            serial: self.serial,
+            next: first,
+            facts,
+        };
+        if let Some(book) = books.get_mut(at) {
+            subject.hits = book.lines.judge(catalogue, &subject.facts);
+            subject.risk = book.lines.risk(&subject.hits);
+            book.subjects.insert(place);
+        }
+        if !subject.facts.odd.is_empty() {
+            self.odd.insert(place);
+        }
+        self.places.insert(key, place);
+        self.books[place as usize] = at;
+        self.list[place as usize] = Some(subject);
         place
     }
 
-    /// Takes a host out. A subject without hosts is forgotten.
-    pub(super) fn leave(&mut self, catalogue: &Catalogue, place: u32, slot: u32) {
+    fn chain(&self, first: Option<u32>) -> impl Iterator<Item = (u32, &Subject)> {
+        let with = |at: u32| self.get(at).map(|subject| (at, subject));
+        std::iter::successors(first.and_then(with), move |(_, s)| s.next.and_then(with))
+    }
+
+    fn with_shared_words(&mut self, facts: Arc<SourceFacts>) -> Arc<SourceFacts> {
+        let mut facts = Arc::unwrap_or_clone(facts);
+        let words = &mut self.words;
+        let share = |version: &mut Keyed, words: &mut Words| words.share(&mut version.text);
+        words.share(&mut facts.source);
+        for group in &mut facts.groups {
+            share(&mut group.version, words);
+            group.binaries.shrink_to_fit();
+            group.binaries.iter_mut().for_each(|name| words.share(name));
+        }
+        facts.groups.shrink_to_fit();
+        if let Some(kernel) = &mut facts.kernel {
+            share(&mut kernel.version, words);
+            words.share(&mut kernel.binary);
+        }
+        if let Some(offered) = &mut facts.offered {
+            share(offered, words);
+        }
+        Arc::new(facts)
+    }
+
+    /// Puts a host into a subject.
+    pub(super) fn join(&mut self, books: &mut Books, place: u32, slot: u32) {
         let Some(Some(subject)) = self.list.get_mut(place as usize) else { return };
-        subject.hosts.remove(slot);
+        if subject.hosts.insert(slot)
+            && let Some(book) = books.get_mut(subject.book)
+        {
+            book.count(&subject.hits, 1);
+        }
+    }
+
+    /// Takes a host out. A subject without hosts is forgotten.
+    pub(super) fn leave(&mut self, books: &mut Books, place: u32, slot: u32) {
+        let Some(Some(subject)) = self.list.get_mut(place as usize) else { return };
+        if subject.hosts.remove(slot)
+            && let Some(book) = books.get_mut(subject.book)
+        {
+            book.count(&subject.hits, -1);
+        }
         if !subject.hosts.is_empty() {
             return;
         }
-        if let Some(gone) = self.list[place as usize].take() {
-            for hit in &gone.hits {
-                self.by_vulnerability[catalogue.at(hit.statement).vulnerability as usize]
-                    .remove(place);
-            }
-            let number = Told::number_of(&gone.facts);
-            if let Some(places) = self.places.get_mut(&number) {
-                places.retain(|other| *other != place);
-                if places.is_empty() {
-                    self.places.remove(&number);
+        let key = (subject.book, Told::number_of(&subject.facts));
+        let next = subject.next;
+        match self.places.get(&key).copied() {
+            Some(first) if first == place => match next {
+                Some(next) => drop(self.places.insert(key, next)),
+                None => drop(self.places.remove(&key)),
+            },
+            first => {
+                let before = self.chain(first).find(|(_, s)| s.next == Some(place));
+                if let Some(before) = before.map(|(at, _)| at)
+                    && let Some(before) = &mut self.list[before as usize]
+                {
+                    before.next = next;
                 }
             }
-            self.free.push(place);
+        }
+        if let Some(book) = books.get_mut(key.0) {
+            book.subjects.remove(place);
+        }
+        books.close(key.0);
+        self.odd.remove(place);
+        self.list[place as usize] = None;
+        self.free.push(place);
+        self.words.tidy();
+    }
+
+    /// The subject that was made of what an inventory says with this number.
+    pub(super) fn told(&self, number: u128) -> Option<u32> {
+        let (place, serial) = *self.told.get(&number)?;
+        self.get(place).is_some_and(|subject| subject.serial == serial).then_some(place)
+    }
+
+    /// Remembers of which subject an inventory tells by this number.
+    pub(super) fn remember(&mut self, number: u128, place: u32) {
+        let Some(serial) = self.get(place).map(|subject| subject.serial) else { return };
+        self.told.insert(number, (place, serial));
+        if self.told.len() > self.told_limit {
+            let list = &self.list;
+            self.told.retain(|_, (place, serial)| {
+                let there = list.get(*place as usize).and_then(Option::as_ref);
+                there.is_some_and(|subject| subject.serial == *serial)
+            });
+            self.told_limit = 2 * self.told.len() + 1024;
         }
     }
 
     /// The facts that were made before of what a host of this release says of a source package. Those of another release
     /// may have versions in another order.
-    fn known(&self, release: &str, told: &Told<'_>) -> Option<&Arc<SourceFacts>> {
-        let places = self.places.get(&told.number())?;
-        let subjects = places.iter().filter_map(|place| self.get(*place));
-        let same = subjects.filter(|subject| *subject.release == *release);
-        same.map(|subject| &subject.facts).find(|facts| told.says(facts))
+    fn known(&self, books: &Books, release: &str, told: &Told<'_>) -> Option<&Arc<SourceFacts>> {
+        let (book, _) = books.find(release, told.source())?;
+        let first = self.places.get(&(book, told.number())).copied();
+        self.chain(first).map(|(_, subject)| &subject.facts).find(|facts| told.says(facts))
     }
 
     /// A subject that some host is in.
@@ -121,55 +228,43 @@ impl Subjects {
         self.list.get(place as usize)?.as_ref()
     }
 
-    /// All subjects, by place.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Subject)> {
-        self.list.iter().enumerate().filter_map(|(i, s)| Some((i as u32, s.as_ref()?)))
+    /// Likewise, to be changed.
+    pub(super) fn get_mut(&mut self, place: u32) -> Option<&mut Subject> {
+        self.list.get_mut(place as usize)?.as_mut()
     }
 
-    /// Subjects that have a vulnerability, by its place in the catalogue.
-    pub(super) fn with_vulnerability(&self, place: usize) -> impl Iterator<Item = &Subject> {
-        self.by_vulnerability.get(place).into_iter().flatten().filter_map(|p| self.get(p))
+    /// The book of the subject at a place.
+    pub(super) fn book(&self, place: u32) -> u32 {
+        self.books[place as usize]
     }
 
-    /// Judges every subject again, by another catalogue. Returns the places of those whose hits read differently.
-    pub(super) fn judge_again(&mut self, old: &Catalogue, new: &Catalogue) -> RoaringBitmap {
-        let mut changed = RoaringBitmap::new();
-        self.by_vulnerability = vec![RoaringBitmap::new(); new.vulnerability_count()];
-        for (place, subject) in self.list.iter_mut().enumerate() {
-            let Some(subject) = subject else { continue };
-            let hits: Box<[Hit]> = hits(new, &subject.release, &subject.facts).into();
-            let same = hits.len() == subject.hits.len()
-                && hits.iter().zip(&subject.hits).all(|(now, before)| {
-                    let (said, says) = (old.at(before.statement), new.at(now.statement));
-                    Hit { statement: 0, ..*now } == Hit { statement: 0, ..*before }
-                        && (&said.id, said.severity) == (&says.id, says.severity)
-                });
-            if !same {
-                changed.insert(place as u32);
-            }
-            for hit in &hits {
-                self.by_vulnerability[new.at(hit.statement).vulnerability as usize]
-                    .insert(place as u32);
-            }
-            subject.hits = hits;
-            let before = std::mem::take(&mut subject.risk);
-            subject.risk = risk::of_subject(new, subject);
-            if subject.risk != before {
-                changed.insert(place as u32);
-            }
-        }
-        changed
+    /// The subject about a book in a list that is sorted by book.
+    pub(super) fn about(&self, places: &[u32], book: u32) -> Option<&Subject> {
+        let found = places.binary_search_by_key(&book, |place| self.book(*place)).ok()?;
+        self.get(places[found])
+    }
+
+    /// Those of these subjects some of whose versions are not well-formed.
+    pub(super) fn odd(&self, places: &[u32]) -> impl Iterator<Item = &Subject> {
+        let places = places.iter().filter(|_| !self.odd.is_empty());
+        places.filter(|place| self.odd.contains(**place)).filter_map(|place| self.get(*place))
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.list.len() - self.free.len()
     }
 }
 
 /// Facts that hosts of a release share.
 pub(super) struct Sharing<'s> {
     pub(super) subjects: &'s Subjects,
+    pub(super) books: &'s Books,
     pub(super) release: &'s str,
 }
 
 impl Known for Sharing<'_> {
     fn known(&mut self, told: &Told<'_>) -> Option<Arc<SourceFacts>> {
-        self.subjects.known(self.release, told).cloned()
+        self.subjects.known(self.books, self.release, told).cloned()
     }
 }
