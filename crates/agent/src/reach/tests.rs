@@ -93,8 +93,8 @@ fn a_peer_that_does_not_answer_before_the_change_lets_none_begin() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(&dir, Some("not an address\n"));
     let grant = Standalone::of(&settings);
-    assert!(grant.redeem(&assignment(None)).is_ok(), "no dead-man's switch was asked for");
-    let hold = grant.redeem(&assignment(Some(60))).unwrap_err();
+    assert!(grant.redeem(&assignment(None), None).is_ok(), "no dead-man's switch was asked for");
+    let hold = grant.redeem(&assignment(Some(60)), None).unwrap_err();
     assert!(matches!(&hold, Hold::NoData { what } if what.contains("not an address")), "{hold}");
 }
 

@@ -69,7 +69,7 @@ mod tests {
     struct From(Option<u32>, Cell<u32>);
 
     impl Grant for From {
-        fn redeem(&self, _: &Assignment) -> Result<(), Hold> {
+        fn redeem(&self, _: &Assignment, _: Option<u64>) -> Result<(), Hold> {
             Ok(())
         }
         fn reachable(&self, _: Duration) -> Option<Result<(), String>> {
