@@ -16,7 +16,6 @@ macro_rules! each_code {
             "answer-not-understood"
             "apply-failed"
             "apply-hung"
-            "apply-status"
             "backup-damaged"
             "backup-io"
             "bad-agent-version"
