@@ -88,6 +88,10 @@ pub struct Report {
     pub unknown: u32,
     /// Files that differed after an undo, over all runs. Must be 0.
     pub differing: u32,
+    /// As often the fault must have been done at least; 0: nothing is promised.
+    pub promised: u32,
+    /// Points that a transaction did not come to: they are no runs.
+    pub unreached: u32,
     /// Seconds for all runs.
     pub seconds: f64,
     /// What was unknown or differed, one line each.
@@ -95,9 +99,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// Did every fault fire, and every run end well?
+    /// Did every fault fire, as often as is promised, and every run end well?
     pub fn holds(&self) -> bool {
-        self.runs > 0 && self.fired == self.runs && self.unknown == 0 && self.differing == 0
+        self.runs > 0
+            && self.fired == self.runs
+            && self.fired >= self.promised
+            && self.unknown == 0
+            && self.differing == 0
     }
 }
 
@@ -116,7 +124,14 @@ impl std::fmt::Display for Report {
             self.unknown,
             self.differing,
             self.seconds
-        )
+        )?;
+        if self.unreached > 0 {
+            write!(f, "; {} points not reached", self.unreached)?;
+        }
+        match self.fired < self.promised {
+            true => write!(f, "; {} faults were promised", self.promised),
+            false => Ok(()),
+        }
     }
 }
 
@@ -160,6 +175,17 @@ mod tests {
         assert_eq!(spread(&all[..3], 4), [1, 2, 3]);
         assert_eq!(Extent::Full.of(&all, 4).len(), 100);
         assert_eq!(Extent::Short.of(&all, 2), [1, 100]);
+    }
+
+    #[test]
+    fn a_row_whose_faults_fired_less_often_than_promised_does_not_hold() {
+        let report =
+            Report { runs: 59, fired: 59, promised: 60, unreached: 3, ..Report::default() };
+        assert!(!report.holds());
+        assert!(report.to_string().ends_with("3 points not reached; 60 faults were promised"));
+        let enough = Report { runs: 60, fired: 60, ..report };
+        assert!(enough.holds());
+        assert!(!Report { runs: 61, ..enough }.holds(), "one did not fire");
     }
 
     #[test]

@@ -114,6 +114,14 @@ pub fn read(directory: &Path) -> Result<Baseline, Fault> {
     })
 }
 
+/// Is it a unit in which the agent itself works at a change? One that takes up a transaction after a boot may be what takes
+/// the baseline, and is gone when that is asked for again.
+pub(super) fn is_ours(unit: &str) -> bool {
+    ["fettle-agent-resume", "fettle-apply-", "fettle-configure-", "fettle-unpack-"]
+        .iter()
+        .any(|p| unit.starts_with(p))
+}
+
 /// Services that come and go by themselves: logins, idle helpers of the desktop bus, and our own.
 fn comes_and_goes(unit: &str) -> bool {
     const IDLE: [&str; 8] = [
@@ -127,18 +135,10 @@ fn comes_and_goes(unit: &str) -> bool {
         "systemd-machined.service",
     ];
     IDLE.contains(&unit)
-        || [
-            "user@",
-            "user-runtime-dir@",
-            "run-",
-            "fettle-apply-",
-            "apt-daily",
-            "fstrim",
-            "getty@",
-            "serial-getty@",
-        ]
-        .iter()
-        .any(|p| unit.starts_with(p))
+        || is_ours(unit)
+        || ["user@", "user-runtime-dir@", "run-", "apt-daily", "fstrim", "getty@", "serial-getty@"]
+            .iter()
+            .any(|p| unit.starts_with(p))
 }
 
 /// What is worse now than before, in words. `margin` in percent of the latency before. Empty: nothing.
@@ -308,6 +308,17 @@ mod tests {
                 "probe `GET /` answered before, now: status 500, expected 200",
             ]
         );
+    }
+
+    #[test]
+    fn what_took_the_transaction_up_need_not_run_when_it_has_ended() {
+        let all = ["fettle-agent-resume-at-boot.service", "fettle-configure-tx-1.service"];
+        let services = all.map(|unit| service(unit, "active")).to_vec();
+        let before = Sight { services, ..Sight::default() };
+        assert_eq!(worse(&before, &Sight::default(), None), Vec::<String>::new());
+        let agent = vec![service("fettle-agent.service", "active")];
+        let before = Sight { services: agent, ..Sight::default() };
+        assert_eq!(worse(&before, &Sight::default(), None).len(), 1, "the agent itself must run");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::settings::Settings;
 use crate::unit;
 use fettle_core::TransactionId;
 use fettle_core::assignment::{ConffileRule, Order, RestartRule};
+use fettle_core::inventory::Service;
 use fettle_core::transaction::{Fault, Outcome, Progress, StepFacts, UndoFacts};
 use std::collections::BTreeSet;
 use std::fs;
@@ -362,7 +363,8 @@ fn services_back(before: &Baseline, facts: &mut UndoFacts) -> Result<(), Fault> 
     let mut started = BTreeSet::new();
     loop {
         let now = baseline::look(&[], Path::new("/"))?;
-        for was in before.sight.services.iter().filter(|s| s.active == "active") {
+        let ran = |s: &&Service| s.active == "active" && !baseline::is_ours(&s.unit);
+        for was in before.sight.services.iter().filter(ran) {
             let is = now
                 .services
                 .iter()

@@ -1,8 +1,11 @@
 //! What goes wrong around a change: its archives, its network, its memory, its file systems, its agent.
 
+use super::rows::eventually_within;
+use super::stand::PATIENCE;
 use super::{Extent, Stand};
 use crate::repo::AcmeWeb;
 use crate::{LabError, LabHost};
+use std::net::TcpListener;
 
 /// Shell: the directory of the newest transaction.
 const LAST: &str = "$(ls -td /var/lib/fettle-agent/transactions/*/ | head -n 1)";
@@ -192,4 +195,49 @@ pub(super) fn undo_twice(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabErro
         let second = s.host().exec(&["fettle-agent", "undo"])?;
         Ok(!second.success() && second.stderr.contains("nothing to take back"))
     })
+}
+
+/// A script hangs, and the order names no time after which it counts as hung. The host says so, to whoever looks and on
+/// the terminal; then a person ends the script.
+pub(super) fn hangs_in_silence(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    let to = stand.offer(AcmeWeb::PostinstHangsLive)?;
+    stand.run(&to, "until it is told of", |s| {
+        let running = s.start_patch(&[])?;
+        let told = eventually_within(PATIENCE, || {
+            let now = s.status()?["now"].clone();
+            let runs = now["runs"].as_str().unwrap_or_default().to_owned();
+            Ok(now["quiet_minutes"].as_u64().is_some() && runs.contains("acme-web.postinst"))
+        })?;
+        s.host().sh("pkill -KILL -f '[a]cme-web.postinst'")?;
+        let said = running.wait(PATIENCE)?;
+        Ok(told && said.stdout.contains("no progress for 5 min"))
+    })
+}
+
+/// The change cuts the network of a host without a server, which is to reach a peer afterwards; and one that does not.
+pub(super) fn peer_lost(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const FILE: &str = "/etc/fettle/peer";
+    let gateway = stand.lab().gateway_ip();
+    let listener =
+        TcpListener::bind((gateway, 0)).map_err(LabError::io("listen", FILE.as_ref()))?;
+    let peer = listener.local_addr().map_err(LabError::io("listen", FILE.as_ref()))?;
+    let bad = stand.offer(AcmeWeb::CutsNetwork)?;
+    stand.host().write_file(FILE, format!("{peer}\n"))?;
+    stand.run(&bad, "it is cut", |s| {
+        let said = s.patch(&["--deadman", "5"], &[])?;
+        let cut = said.stdout.contains("nothing answered this host for 5 s after the change");
+        Ok(cut && !said.success() && super::rows::eventually(|| Ok(s.is_reached()))?)
+    })?;
+    let good = stand.offer(AcmeWeb::Good)?;
+    stand.run(&good, "it is not", |s| {
+        let said = s.patch(&["--deadman", "60"], &[])?;
+        Ok(said.success() && said.stdout.contains("peer was reached after"))
+    })?;
+    drop(listener);
+    stand.run(&good, "the peer was gone before", |s| {
+        let said = s.patch(&["--deadman", "60"], &[])?;
+        Ok(!said.success() && said.stderr.contains("does not answer before the change"))
+    })?;
+    stand.touched();
+    stand.host().sh(&format!("rm {FILE}"))?.ok().map(drop)
 }

@@ -1,8 +1,10 @@
 //! Faults that end a program, or the machine: at journal records, at system calls, with the power.
 
+use super::rows::eventually;
 use super::{Extent, Stand, spread};
 use crate::repo::AcmeWeb;
 use crate::{LabError, LabHost, Output};
+use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
@@ -27,16 +29,35 @@ const RECORDS: u32 = 2 + 2 * STEPS.len() as u32;
 const CALLS: [&str; 9] =
     ["openat", "write", "rename", "unlink", "link", "fsync", "mkdir", "symlink", "chmod"];
 
+/// So many faults a row of all points promises.
+const PROMISED_KILLS: u32 = 200;
+const PROMISED_CUTS: u32 = 60;
+
+/// Before and after each step, and each record, the first included.
+fn boundaries() -> Vec<String> {
+    let steps = STEPS.iter().flat_map(|s| [format!("{s}:before"), format!("{s}:after")]);
+    let records = (0..RECORDS).flat_map(|n| [format!("{n}:before"), format!("{n}:after")]);
+    steps.chain(records).collect()
+}
+
+/// Is the host, at this boundary, about to be changed, or changed? From then on it takes up by itself what is interrupted.
+fn is_guarded(point: &str) -> bool {
+    // Begun; started and finished for each step.
+    const FIRST: usize = 3;
+    let place = point.split(':').next().unwrap_or_default();
+    let step = STEPS.iter().position(|step| *step == place);
+    let record = place.parse::<usize>().ok().map(|n| n > 2 * FIRST);
+    step.map(|n| n >= FIRST).or(record).unwrap_or(true)
+}
+
 /// The agent, at each step and before and after each record.
 pub(super) fn agent_at_records(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
-    let steps = STEPS.iter().flat_map(|s| [format!("{s}:before"), format!("{s}:after")]);
-    let records = (1..RECORDS).flat_map(|n| [format!("{n}:before"), format!("{n}:after")]);
     let points: Vec<String> = match extent {
         // The ones where something is half done.
         Extent::Short => {
             ["rehearse:after", "apply:before", "apply:after"].map(str::to_owned).to_vec()
         }
-        Extent::Full => steps.chain(records).collect(),
+        Extent::Full => boundaries(),
     };
     let to = stand.offer(AcmeWeb::Good)?;
     for point in points {
@@ -46,34 +67,62 @@ pub(super) fn agent_at_records(stand: &mut Stand<'_>, extent: Extent) -> Result<
     Ok(())
 }
 
-/// The agent, at its own system calls.
-pub(super) fn agent_at_calls(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+/// The agent, at its own system calls: of a change, and of an undo.
+pub(super) fn agent_at_calls(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
+    const PATCH: &str = "fettle-agent patch acme-web";
+    const UNDO: &str = "fettle-agent undo";
+    let (of_patch, of_undo) = match extent {
+        Extent::Short => (24, 8),
+        Extent::Full => (190, 60),
+    };
+    if extent == Extent::Full {
+        stand.promise(PROMISED_KILLS);
+    }
     let to = stand.offer(AcmeWeb::Good)?;
     stand.host().sh("apt-get install -y -qq strace")?.ok()?;
-    let counts = "/root/agent.log";
-    let mut points = Vec::new();
+    let (mut patch, mut undo) = (Vec::new(), Vec::new());
     stand.run(&to, "counting", |s| {
-        let traced = format!(
-            "strace -f -e trace={} -o {counts} fettle-agent patch acme-web",
-            CALLS.join(",")
-        );
-        s.host().sh(&traced)?.ok()?;
-        points = calls_of_first(&String::from_utf8_lossy(&s.host().read_file(counts)?));
+        patch = counted(s.host(), PATCH)?;
         Ok(true)
     })?;
-    for (call, when) in spread(&points, 120) {
-        let script = format!(
-            "strace -o /root/kill.log -e trace={call} -e inject={call}:signal=SIGKILL:when={when} fettle-agent patch acme-web; \
-             grep -c 'killed by SIGKILL' /root/kill.log"
-        );
-        stand.run(&to, &format!("{call} {when}"), |s| {
-            Ok(s.host().sh(&script)?.stdout.trim_end().ends_with('1'))
+    stand.run(&to, "counting an undo", |s| {
+        s.patch(&[], &[])?.ok()?;
+        undo = counted(s.host(), UNDO)?;
+        Ok(true)
+    })?;
+    // How often a call is made is not the same each time: one near the end may not be reached.
+    for (call, when) in spread(&patch, of_patch) {
+        stand
+            .run_if(&to, &format!("{call} {when}"), |s| killed_at(s.host(), PATCH, &call, when))?;
+    }
+    for (call, when) in spread(&undo, of_undo) {
+        stand.run_if(&to, &format!("undo {call} {when}"), |s| {
+            s.patch(&[], &[])?.ok()?;
+            killed_at(s.host(), UNDO, &call, when)
         })?;
     }
     Ok(())
 }
 
+/// Runs a command of the agent to its end, and gives the calls that its first process makes.
+fn counted(host: &LabHost, command: &str) -> Result<Vec<(String, u32)>, LabError> {
+    const LOG: &str = "/root/agent.log";
+    let calls = CALLS.join(",");
+    host.sh(&format!("strace -f -e trace={calls} -o {LOG} {command}"))?.ok()?;
+    Ok(calls_of_first(&String::from_utf8_lossy(&host.read_file(LOG)?)))
+}
+
+/// Kills a command of the agent at one of its calls. `false`: it ended before.
+fn killed_at(host: &LabHost, command: &str, call: &str, when: u32) -> Result<bool, LabError> {
+    let script = format!(
+        "strace -o /root/kill.log -e trace={call} -e inject={call}:signal=SIGKILL:when={when} {command}; \
+         grep -c 'killed by SIGKILL' /root/kill.log"
+    );
+    Ok(host.sh(&script)?.stdout.trim_end().ends_with('1'))
+}
+
 /// Stops dpkg, or what it starts, at one system call of the real transaction.
+#[derive(Clone)]
 struct AtCall {
     /// `unpack` or `configure`.
     phase: &'static str,
@@ -83,21 +132,38 @@ struct AtCall {
 }
 
 impl AtCall {
-    /// How often some call is made is not known beforehand: the first few of each process are tried.
-    fn all(whens: &[u32]) -> Vec<Self> {
-        let mut all = Vec::new();
-        for phase in ["unpack", "configure"] {
-            for call in CALLS {
-                all.extend(whens.iter().map(|&when| Self { phase, call, when }));
+    /// At most so many, spread over all calls that a change to `to` makes dpkg and what it starts make: one is watched
+    /// through from its beginning to its end.
+    fn all(stand: &mut Stand<'_>, to: &str, most: usize) -> Result<Vec<Self>, LabError> {
+        let mut points = Vec::new();
+        let calls = CALLS.join(",");
+        stand.run(to, "counting", |s| {
+            let host = s.host();
+            host.sh(&format!("rm -f /root/dpkg-*.log; echo {calls} > /run/fault-trace"))?.ok()?;
+            let said = s.patch(&[], &[])?;
+            host.sh("rm -f /run/fault-trace")?.ok()?;
+            for phase in ["unpack", "configure"] {
+                let log = host.read_file(format!("/root/dpkg-{phase}.log"))?;
+                let most = most_of_any(&String::from_utf8_lossy(&log));
+                for call in CALLS {
+                    let count = most.get(call).copied().unwrap_or(0);
+                    points.extend((1..=count).map(|when| Self { phase, call, when }));
+                }
             }
-        }
-        all
+            Ok(said.success())
+        })?;
+        Ok(spread(&points, most))
     }
 
     /// Has apt start dpkg through a wrapper that does what [`AtCall::arm`] says, once.
     fn prepare(host: &LabHost) -> Result<(), LabError> {
         const WRAPPER: &str = "#!/bin/sh
 # Sends dpkg, or what it starts, a signal at one system call of the real transaction.
+phase=none
+case \" $* \" in *\" --unpack \"*) phase=unpack ;; *\" --configure \"*) phase=configure ;; esac
+if [ -e /run/fault-trace ] && [ ! -e /run/fettle-rehearsal ] && [ $phase != none ]; then
+    exec strace -f -A -o /root/dpkg-$phase.log -e trace=$(cat /run/fault-trace) /usr/bin/dpkg \"$@\"
+fi
 if [ -e /run/fault-at ] && [ ! -e /run/fettle-rehearsal ]; then
     read signal phase call when < /run/fault-at
     case \" $* \" in *\" --$phase \"*)
@@ -141,7 +207,10 @@ pub(super) fn dpkg_at_calls(stand: &mut Stand<'_>, extent: Extent) -> Result<(),
             AtCall { phase: "unpack", call: "rename", when: 2 },
             AtCall { phase: "configure", call: "rename", when: 1 },
         ],
-        Extent::Full => AtCall::all(&[1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 21, 34]),
+        Extent::Full => {
+            stand.promise(PROMISED_KILLS);
+            AtCall::all(stand, &to, 240)?
+        }
     };
     for point in points {
         // A point that this transaction does not reach is none: it is not counted as a run.
@@ -154,14 +223,33 @@ pub(super) fn dpkg_at_calls(stand: &mut Stand<'_>, extent: Extent) -> Result<(),
     Ok(())
 }
 
-/// The power, with what was not synchronised lost: at each step and journal record, and in the middle of dpkg.
+/// dpkg dies in the middle, and the agent while what repairs that is at work: this goes on in its own unit, and whoever
+/// takes the transaction up waits for it.
+pub(super) fn agent_on_the_ladder(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const REPAIRS: &str = "systemctl is-active --quiet 'fettle-configure-*.service'";
+    AtCall::prepare(stand.host())?;
+    let to = stand.offer(AcmeWeb::PostinstSlow(8))?;
+    stand.run(&to, "while it configures", |s| {
+        AtCall { phase: "configure", call: "rename", when: 1 }.arm(s.host(), "SIGKILL")?;
+        let running = s.start_patch(&[])?;
+        let repairs = eventually(|| Ok(s.host().sh(REPAIRS)?.success()))?;
+        s.host().sh("pkill -KILL -f '[f]ettle-agent patch'")?;
+        let goes_on = s.host().sh(REPAIRS)?.success();
+        running.wait(super::stand::PATIENCE)?;
+        Ok(repairs && goes_on)
+    })
+}
+
+/// The power, with what was not synchronised lost: at each step and journal record, and in the middle of dpkg. Once the
+/// host was about to be changed, nobody but the host itself takes up what was interrupted.
 pub(super) fn power(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
     const BOOT: Duration = Duration::from_secs(90);
-    let steps = STEPS.iter().flat_map(|s| [format!("{s}:before"), format!("{s}:after")]);
-    let records = (1..RECORDS).flat_map(|n| [format!("{n}:before"), format!("{n}:after")]);
-    let (points, calls) = match extent {
-        Extent::Short => (vec!["apply:after".to_owned()], Vec::new()),
-        Extent::Full => (steps.chain(records).collect(), AtCall::all(&[2])),
+    let points = match extent {
+        Extent::Short => vec!["apply:after".to_owned()],
+        Extent::Full => {
+            stand.promise(PROMISED_CUTS);
+            boundaries()
+        }
     };
     let again = |host: &LabHost| {
         host.power_cut()?;
@@ -170,9 +258,16 @@ pub(super) fn power(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabErro
     };
     let to = stand.offer(AcmeWeb::Good)?;
     for point in points {
+        stand.leave_alone(is_guarded(&point));
         stand.run(&to, &point, |s| s.patch_with_fault_at(&point, again))?;
     }
-    for point in calls {
+    stand.leave_alone(true);
+    if extent == Extent::Short {
+        return Ok(());
+    }
+    AtCall::prepare(stand.host())?;
+    stand.touched();
+    for point in AtCall::all(stand, &to, 18)? {
         AtCall::prepare(stand.host())?;
         stand.touched();
         stand.run_if(&to, &format!("dpkg, {point}"), |s| {
@@ -226,7 +321,7 @@ pub(super) fn was_killed(output: &Output) -> bool {
 /// `(call, when)` of the first process of a trace made with `strace -f`.
 fn calls_of_first(log: &str) -> Vec<(String, u32)> {
     let Some(first) = log.split_whitespace().next() else { return Vec::new() };
-    let mut counts = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     let mut points = Vec::new();
     for line in log.lines() {
         let mut words = line.split_whitespace();
@@ -241,9 +336,48 @@ fn calls_of_first(log: &str) -> Vec<(String, u32)> {
     points
 }
 
+/// How often, at most, a single process of a trace made with `strace -f` makes each call.
+fn most_of_any(log: &str) -> BTreeMap<String, u32> {
+    let (mut counts, mut most) = (BTreeMap::new(), BTreeMap::new());
+    for line in log.lines() {
+        let mut words = line.split_whitespace();
+        let (Some(process), Some(said)) = (words.next(), words.next()) else { continue };
+        let Some((call, _)) = said.split_once('(') else { continue };
+        let count = counts.entry((process, call)).or_insert(0);
+        *count += 1;
+        let most = most.entry(call.to_owned()).or_insert(0);
+        *most = (*most).max(*count);
+    }
+    most
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_one_process_can_be_stopped_at_is_what_the_busiest_one_does() {
+        let log = "7 openat(AT_FDCWD, \"a\") = 3\n8 openat(AT_FDCWD, \"b\") = 3\n7 write(3, \"x\", 1) = 1\n\
+                   7 openat(AT_FDCWD, \"c\") = 4\n8 +++ exited with 0 +++\n";
+        let most = most_of_any(log);
+        assert_eq!((most["openat"], most["write"], most.len()), (2, 1, 2));
+    }
+
+    #[test]
+    fn a_host_is_guarded_from_the_moment_that_it_is_about_to_be_changed() {
+        for (point, is) in [
+            ("0:before", false),
+            ("6:after", false),
+            ("7:before", true),
+            ("19:after", true),
+            ("rehearse:after", false),
+            ("snapshot:before", true),
+            ("commit:after", true),
+        ] {
+            assert_eq!(is_guarded(point), is, "{point}");
+        }
+        assert_eq!(boundaries().len(), 58);
+    }
 
     #[test]
     fn calls_are_counted_by_kind_and_only_those_of_the_first_process() {

@@ -59,6 +59,13 @@ pub fn battery() -> Vec<Row> {
         ),
         row("H3", "dpkg killed at system calls", true, &[Patched, Undone], kills::dpkg_at_calls),
         row(
+            "H3a",
+            "dpkg killed, then the agent while it repairs that",
+            false,
+            &[Patched],
+            kills::agent_on_the_ladder,
+        ),
+        row(
             "H4",
             "a script is killed, as for want of memory",
             false,
@@ -91,6 +98,13 @@ pub fn battery() -> Vec<Row> {
         row("H11", "postinst fails on the host only", true, &[Undone], postinst_fails),
         row("H12", "postinst hangs on the clone", false, &[Refused], postinst_hangs),
         row("H12a", "postinst hangs on the host only", true, &[Undone], postinst_hangs_live),
+        row(
+            "H12b",
+            "postinst hangs, no time is set, and somebody looks",
+            false,
+            &[Undone],
+            around::hangs_in_silence,
+        ),
         row("H13", "conffile changed by both sides", true, &[Patched], conffile),
         row("H14", "a script asks a person", false, &[Patched], around::question),
         row("H15", "an archive is not what was signed", true, &[Refused], around::archive_damaged),
@@ -138,6 +152,13 @@ pub fn battery() -> Vec<Row> {
             false,
             &[Patched, Undone],
             unconfirmed,
+        ),
+        row(
+            "H26b",
+            "the change cuts the network, and the host looks for its peer",
+            false,
+            &[Patched, Undone, Refused],
+            around::peer_lost,
         ),
         row(
             "H27a",
@@ -493,8 +514,16 @@ fn unconfirmed(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
 }
 
 /// Asks again and again; `false` when patience ends.
-fn eventually(mut ask: impl FnMut() -> Result<bool, LabError>) -> Result<bool, LabError> {
-    let deadline = std::time::Instant::now() + PATIENCE;
+pub(super) fn eventually(ask: impl FnMut() -> Result<bool, LabError>) -> Result<bool, LabError> {
+    eventually_within(PATIENCE, ask)
+}
+
+/// The same, with another patience.
+pub(super) fn eventually_within(
+    patience: Duration,
+    mut ask: impl FnMut() -> Result<bool, LabError>,
+) -> Result<bool, LabError> {
+    let deadline = std::time::Instant::now() + patience;
     while std::time::Instant::now() < deadline {
         if ask()? {
             return Ok(true);

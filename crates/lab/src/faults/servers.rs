@@ -1,9 +1,12 @@
-//! Faults of the server in the middle of its rollouts: real processes, real agents on real hosts.
+//! Faults of the server in the middle of its rollouts, and of what is between it and its hosts: real processes, real
+//! agents on real hosts.
 //!
 //! Judged by what the hosts' own journals say, and by what the server shows afterwards.
 
+mod cut_off;
 mod hall;
 mod killed;
+mod own_package;
 
 pub use hall::Hall;
 
@@ -23,21 +26,43 @@ pub struct ServerRow {
     pub what: &'static str,
     /// How many hosts it takes.
     pub hosts: usize,
-    /// What its policy says beside what they all say.
+    /// What its policy says beside what they all say: tables of its own, and its dead-man's time.
     pub policy: &'static str,
+    /// `10m`; `None`: no dead-man's switch.
+    pub deadman: Option<&'static str>,
     /// Does it.
     pub run: fn(&mut Hall, Extent) -> Result<(), LabError>,
 }
 
 /// All of them.
 pub fn server_battery() -> Vec<ServerRow> {
-    vec![ServerRow {
-        id: "S1",
-        what: "the server killed in the middle of rollouts and undos",
-        hosts: 2,
-        policy: "[gate]\nbake = \"1s\"\nsilent-after = \"120s\"\n",
-        run: killed::killed,
-    }]
+    let policy = "[gate]\nbake = \"1s\"\nsilent-after = \"120s\"\n";
+    vec![
+        ServerRow {
+            id: "S1",
+            what: "the server killed in the middle of rollouts and undos",
+            hosts: 2,
+            policy,
+            deadman: None,
+            run: killed::killed,
+        },
+        ServerRow {
+            id: "S2",
+            what: "a change cuts a host off from its server",
+            hosts: 2,
+            policy,
+            deadman: Some("15s"),
+            run: cut_off::cut_off,
+        },
+        ServerRow {
+            id: "S3",
+            what: "the agent's own package is part of the change",
+            hosts: 2,
+            policy,
+            deadman: None,
+            run: own_package::upgraded,
+        },
+    ]
 }
 
 /// What came of a row.

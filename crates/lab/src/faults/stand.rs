@@ -11,7 +11,7 @@ use crate::{HostSpec, Lab, LabError, LabHost, Say};
 
 /// Not compared: logs, the agent's own journal, what the package manager caches, what systemd makes anew with each
 /// boot, and our own tools.
-const EXCLUDED: &[&str] = &[
+pub(super) const EXCLUDED: &[&str] = &[
     "/var/log",
     "/var/lib/fettle-agent",
     "/var/cache/apt",
@@ -54,6 +54,8 @@ pub struct Stand<'l> {
     from: String,
     /// Points that are tried; empty: all.
     points: Vec<String>,
+    /// Nobody types `resume`.
+    alone: bool,
     report: Report,
     /// When the row was.
     begun: Instant,
@@ -92,6 +94,7 @@ impl<'l> Stand<'l> {
             number,
             from,
             points,
+            alone: false,
             report,
             begun,
             good,
@@ -160,6 +163,13 @@ impl<'l> Stand<'l> {
         self.points = points.to_vec();
     }
 
+    /// The fault must be done so often, or the row does not hold; unless only some points are tried.
+    pub(super) fn promise(&mut self, faults: u32) {
+        if self.points.is_empty() {
+            self.report.promised = faults;
+        }
+    }
+
     fn is_tried(&self, what: &str) -> bool {
         self.points.is_empty() || self.points.iter().any(|point| what.contains(point))
     }
@@ -168,6 +178,7 @@ impl<'l> Stand<'l> {
         self.report = Report { row: format!("{} {}", row.id, row.what), ..Report::default() };
         self.begun = Instant::now();
         self.good = row.good;
+        self.alone = false;
         self.touched();
         if self.root != row.root {
             self.root = row.root;
@@ -325,11 +336,15 @@ impl<'l> Stand<'l> {
         let fired = act(self)?;
         if !fired {
             self.take_back(before, what)?;
+            self.report.unreached += 1;
             return Ok(false);
         }
         self.report.runs += 1;
         self.report.fired += 1;
-        let resumed = self.resume()?;
+        let resumed = match self.alone {
+            true => self.wait_unstuck()?,
+            false => self.resume()?,
+        };
         let spoiled = match self.judge(to, &before, &last) {
             Ok(end) if self.good.contains(&end) => {
                 self.count(end);
@@ -340,10 +355,7 @@ impl<'l> Stand<'l> {
                     Ok(end) => format!("ended as {end:?}, which it may not"),
                     Err(why) => why,
                 };
-                let said = crate::tool::last_lines(
-                    format!("{}{}", resumed.stdout, resumed.stderr).as_bytes(),
-                    6,
-                );
+                let said = crate::tool::last_lines(resumed.as_bytes(), 6);
                 self.unknown(format!("{what}: {why}; resume said: {said}"));
                 true
             }
@@ -357,14 +369,40 @@ impl<'l> Stand<'l> {
         Ok(true)
     }
 
-    /// Takes up what was interrupted. After a boot the host does so by itself: then that is waited for.
-    fn resume(&self) -> Result<Output, LabError> {
+    /// From now on, until the row ends, nobody types `resume`: the host takes up by itself what was interrupted.
+    pub(super) fn leave_alone(&mut self, alone: bool) {
+        self.alone = alone;
+    }
+
+    /// Takes up what was interrupted. The host may be at it by itself: then that is waited for.
+    fn resume(&self) -> Result<String, LabError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = self.host.command("fettle-agent").arg("resume").timeout(PATIENCE).run()?;
             let others = said.stdout.contains("another fettle-agent carries it on");
             if !others || Instant::now() >= deadline {
-                return Ok(said);
+                return Ok(format!("{}{}", said.stdout, said.stderr));
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Waits until the host has taken up by itself what was interrupted.
+    fn wait_unstuck(&self) -> Result<String, LabError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status()?;
+            let open = |t: &serde_json::Value| t["outcome"].is_null();
+            let waits =
+                status["needs_attention"].as_array().is_some_and(|all| all.iter().any(open));
+            if !waits && status["under_way"].is_null() {
+                return Ok(String::from("nobody typed it"));
+            }
+            if Instant::now() >= deadline {
+                return Ok(format!(
+                    "the host did not take it up by itself: {}",
+                    status["under_way"]
+                ));
             }
             std::thread::sleep(Duration::from_millis(500));
         }

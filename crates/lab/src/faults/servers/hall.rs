@@ -1,7 +1,7 @@
 //! A server and its hosts, and who judges what became of them.
 
 use super::{ServerReport, ServerRow};
-use crate::repo::{ACME_PORT, AcmeWeb, Serve, Vendor, acme_web};
+use crate::repo::{ACME_PORT, AcmeWeb, Deb, Serve, Vendor, acme_web};
 use crate::{Fleet, HostSpec, Lab, LabError, LabHost, Say};
 use fettle_core::assignment::Order;
 use fettle_core::host::Labels;
@@ -21,6 +21,7 @@ name = "hall"
 select = "all"
 take = "all"
 inventory-max-age = "2h"
+DEADMAN
 
 [[source]]
 origin = "Acme"
@@ -74,7 +75,9 @@ impl Hall {
         fleet.wait_inventories(PATIENCE)?;
         let file = fleet.data().join("hall.toml");
         let probe = format!("[[probe]]\nhttp = \"http://127.0.0.1:{ACME_PORT}/\"\n");
-        fs::write(&file, format!("{POLICY}\n{}\n{probe}", row.policy))
+        let deadman = row.deadman.map(|time| format!("deadman = \"{time}\"\n"));
+        let policy = POLICY.replace("DEADMAN\n", &deadman.unwrap_or_default());
+        fs::write(&file, format!("{policy}\n{}\n{probe}", row.policy))
             .map_err(LabError::io("write", &file))?;
         fleet.run(&["policy", "apply", &file.to_string_lossy()])?.ok()?;
         let report =
@@ -109,9 +112,19 @@ impl Hall {
     /// Publishes a new version, waits until the server knows that every host is offered it, and starts a rollout of it.
     /// Gives the rollout and the version.
     pub(super) fn roll_out(&mut self, behaviour: AcmeWeb) -> Result<(String, String), LabError> {
+        self.roll_out_with(behaviour, &[])
+    }
+
+    /// The same, and other packages with it.
+    pub(super) fn roll_out_with(
+        &mut self,
+        behaviour: AcmeWeb,
+        more: &[Deb],
+    ) -> Result<(String, String), LabError> {
         self.number += 1;
         let version = format!("1.1.{}", self.number);
-        self.vendor.publish(&[acme_web(&version, behaviour)])?;
+        self.publish(more)?;
+        self.publish(&[acme_web(&version, behaviour)])?;
         for host in &self.hosts {
             host.sh("apt-get update -qq")?.ok()?;
         }
@@ -132,6 +145,14 @@ impl Hall {
         self.started.push(id.clone());
         self.promised(&rollout);
         Ok((id, version))
+    }
+
+    /// Adds packages to what the vendor offers.
+    pub(super) fn publish(&mut self, debs: &[Deb]) -> Result<(), LabError> {
+        match debs.is_empty() {
+            true => Ok(()),
+            false => self.vendor.publish(debs),
+        }
     }
 
     /// The rollout as it is now. `None`: the server does not answer.
@@ -166,7 +187,7 @@ impl Hall {
 
     /// Every host's journals, whatever the agent says of itself.
     fn journals(host: &LabHost) -> Result<Vec<Vec<Entry>>, LabError> {
-        let listed = host.sh("ls /var/lib/fettle-agent/transactions")?.ok()?;
+        let listed = host.sh("ls /var/lib/fettle-agent/transactions 2>/dev/null || true")?.ok()?;
         let mut all = Vec::new();
         for name in listed.lines() {
             let path = format!("/var/lib/fettle-agent/transactions/{name}/journal");
