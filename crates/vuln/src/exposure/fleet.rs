@@ -22,6 +22,7 @@ mod again;
 mod books;
 mod carrying;
 mod change;
+mod events;
 mod host;
 mod numbers;
 mod query;
