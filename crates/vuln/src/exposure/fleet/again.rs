@@ -260,7 +260,7 @@ impl FleetIndex {
         for place in &book.subjects {
             let Some(subject) = self.subjects.get(place) else { continue };
             let hits = sides.lines.judge(new, &subject.facts);
-            self.decide_subject(&sides, place, &hits, &mut alone, &mut again, &mut events);
+            self.decide_subject(&sides, place, &hits, &alone, &mut again, &mut events);
             again.hits.push((place, hits));
         }
         for slot in &alone {
@@ -273,13 +273,13 @@ impl FleetIndex {
         Some(again)
     }
 
-    /// Decides about all hosts of a subject to which the same happens; the others are noted.
+    /// Decides about all hosts of a subject to which the same happens: all but those that are a case of their own.
     fn decide_subject(
         &self,
         sides: &Sides<'_>,
         place: u32,
         hits: &[Hit],
-        alone: &mut RoaringBitmap,
+        alone: &RoaringBitmap,
         again: &mut Again,
         events: &mut Events,
     ) {
@@ -289,14 +289,10 @@ impl FleetIndex {
             Became::Gone(hit) => gone.push(hit),
             other => others.push(other),
         });
-        if !gone.is_empty() {
-            // What becomes of it depends on which packages' files are mapped.
-            *alone |= &subject.hosts & &self.knowledge.stale;
-        }
         let all = alone.is_disjoint(&subject.hosts);
         let hosts = match all {
             true => Cow::Borrowed(&subject.hosts),
-            false => Cow::Owned(&subject.hosts - &*alone),
+            false => Cow::Owned(&subject.hosts - alone),
         };
         if hosts.is_empty() {
             return;
@@ -372,29 +368,17 @@ impl FleetIndex {
         }
     }
 
-    /// Hosts that know the same of what decides about findings that are gone, none of which maps replaced files.
+    /// Hosts that know the same of what decides about hits that are gone by what a catalogue says. They have installed what they
+    /// had, so nothing is proved or waits for a restart, and what processes map makes no difference; whether they could list
+    /// their packages does.
     fn by_knowledge(&self, hosts: &RoaringBitmap) -> Vec<(RoaringBitmap, SystemFacts)> {
         let shape = hosts.min().and_then(|slot| self.shapes.get(self.at(slot)?.shape));
         // Invariant: each host of a subject has a shape. All are of one release, and so of one scheme.
         let scheme = shape.map_or(Scheme::Deb, |shape| shape.system.scheme);
-        let kinds = &self.knowledge;
-        let mut classes = vec![(hosts.clone(), [true; 3])];
-        let unknown = [&kinds.memory_unknown, &kinds.packages_unknown, &kinds.languages_unknown];
-        for (at, unknown) in unknown.into_iter().enumerate() {
-            for (mut hosts, known) in std::mem::take(&mut classes) {
-                let mut without = known;
-                without[at] = false;
-                let its = &hosts & unknown;
-                hosts -= &its;
-                classes.extend(
-                    [(hosts, known), (its, without)].into_iter().filter(|c| !c.0.is_empty()),
-                );
-            }
-        }
-        let system = |[memory, packages, languages]: [bool; 3]| {
-            SystemFacts::of_knowledge(scheme, memory, packages, languages)
-        };
-        classes.into_iter().map(|(hosts, known)| (hosts, system(known))).collect()
+        let unknown = hosts & &self.packages_unknown;
+        let classes = [(hosts - &unknown, true), (unknown, false)];
+        let classes = classes.into_iter().filter(|(hosts, _)| !hosts.is_empty());
+        classes.map(|(hosts, known)| (hosts, SystemFacts::of_packages(scheme, known))).collect()
     }
 
     /// The hosts of these systems, by the root that they are. Makes groups of them.
