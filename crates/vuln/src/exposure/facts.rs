@@ -432,21 +432,16 @@ impl HostFacts {
 }
 
 impl SystemFacts {
-    /// Of a system that can tell all of this or not, and has no process that maps replaced files.
-    pub(super) fn of_knowledge(
-        scheme: Scheme,
-        memory: bool,
-        packages: bool,
-        languages: bool,
-    ) -> Self {
+    /// Of a system that could list its packages, or not, and knows everything else.
+    pub(super) fn of_packages(scheme: Scheme, packages_known: bool) -> Self {
         Self {
             scheme,
             kernel: KernelCoverage::NotThisHosts,
             odd_versions: Vec::new(),
             stale_packages: BTreeSet::new(),
-            memory_known: memory,
-            packages_known: packages,
-            languages_known: languages,
+            memory_known: true,
+            packages_known,
+            languages_known: true,
             gaps: Vec::new(),
         }
     }

@@ -22,6 +22,7 @@ mod again;
 mod books;
 mod carrying;
 mod change;
+mod events;
 mod host;
 mod numbers;
 mod query;
@@ -65,19 +66,10 @@ pub struct FleetIndex {
     carrying: Carrying,
     /// By vulnerability: slots of the systems with an exception for it.
     excepted: BTreeMap<String, RoaringBitmap>,
-    knowledge: Knowledge,
+    /// Slots of the systems that could not list their packages.
+    packages_unknown: RoaringBitmap,
     secret: Secret,
     totals: Totals,
-}
-
-/// Systems that do not say all that is wanted to know what became of a finding; the others say it alike.
-#[derive(Debug, Clone, Default)]
-struct Knowledge {
-    /// Processes map replaced files of some packages.
-    stale: RoaringBitmap,
-    memory_unknown: RoaringBitmap,
-    packages_unknown: RoaringBitmap,
-    languages_unknown: RoaringBitmap,
 }
 
 /// Is a system where it was?

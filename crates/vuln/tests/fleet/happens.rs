@@ -1,5 +1,8 @@
 //! What may happen to a fleet, and the judge of single hosts beside it: after each event both must say the same.
 
+#[path = "worst.rs"]
+mod worst;
+
 use crate::hosts_with;
 use crate::support::*;
 use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, VersionRange};
@@ -10,14 +13,14 @@ use fettle_core::root::{Root, RootKind};
 use fettle_core::{HostId, Shared};
 use fettle_vuln::exposure::{
     Catalogue, CatalogueInput, Coverage, Exception, FindingDelta, FleetIndex, HostView, Risk,
-    Verdict, Withdrawn, release_name,
+    Verdict, Withdrawn,
 };
 use fettle_vuln::feed::epss::EpssScore;
 use fettle_vuln::feed::kev::KevEntry;
 use proptest::prelude::*;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use worst::worst;
 
 /// Hosts that there may be.
 const HOSTS: usize = 5;
@@ -87,6 +90,10 @@ pub(crate) enum Step {
     InUse(bool, bool),
     Stale(bool),
     Offered(Option<usize>),
+    /// What runs, and whether it is of a package.
+    Kernel(bool, bool),
+    /// The package of another architecture and source comes or goes.
+    Foreign,
     Nothing,
 }
 
@@ -94,8 +101,8 @@ pub(crate) enum Step {
 pub(crate) enum Event {
     /// Hosts that are alike report, some of them with exceptions.
     Reports([bool; HOSTS], [bool; HOSTS], Box<Inventory>, Vec<Exception>),
-    /// One reports for which it is known what ran before.
-    Ran(usize, Box<Inventory>, usize),
+    /// One reports what it did before but for what is stale, and it is known what ran before.
+    Ran(usize, bool, usize),
     /// Hosts report what they did before but for one thing.
     Steps([bool; HOSTS], Step),
     Exceptions(usize, Vec<Exception>),
@@ -160,6 +167,8 @@ pub(crate) fn inventory() -> impl Strategy<Value = Inventory> {
             }
             host.kernel = Kernel {
                 running: if flags[5] { "a" } else { "b" }.into(),
+                // It may tell its version itself, and then is judged also where packages cannot be listed.
+                running_version: if flags[1] != flags[8] { "1-2" } else { "" }.into(),
                 from_package: flags[6],
                 ..Kernel::default()
             };
@@ -192,6 +201,20 @@ impl Step {
             }
             Self::Stale(is) => host.stale = if is { vec![stale("x", "p")] } else { vec![] },
             Self::Offered(offered) => offer(host, offered),
+            Self::Kernel(a, from_package) => {
+                host.kernel.running = if a { "a" } else { "b" }.into();
+                host.kernel.from_package = from_package;
+            }
+            Self::Foreign => {
+                let count = host.packages.len();
+                host.packages.retain(|package| package.architecture != "i386");
+                if count == host.packages.len() {
+                    let mut foreign = (*built("p", "1-2", "q", "1-2")).clone();
+                    foreign.architecture = "i386".into();
+                    let after = host.packages.iter().position(|p| *p.name > *"p");
+                    host.packages.insert(after.unwrap_or(count), foreign.into());
+                }
+            }
             Self::Nothing => {}
         }
     }
@@ -225,6 +248,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<(bool, bool)>().prop_map(|(u, e)| Step::InUse(u, e)),
         1 => any::<bool>().prop_map(Step::Stale),
         1 => prop::option::of(0..VERSIONS.len()).prop_map(Step::Offered),
+        1 => any::<(bool, bool)>().prop_map(|(a, of)| Step::Kernel(a, of)),
+        1 => Just(Step::Foreign),
         1 => Just(Step::Nothing),
     ]
 }
@@ -244,8 +269,8 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     let alike = (any::<[bool; HOSTS]>(), any::<[bool; HOSTS]>(), inventory(), exceptions());
     prop_oneof![
         4 => alike.prop_map(|(h, x, i, e)| Event::Reports(h, x, Box::new(i), e)),
-        1 => (0..HOSTS, inventory(), 0..VERSIONS.len())
-            .prop_map(|(h, i, v)| Event::Ran(h, Box::new(i), v)),
+        1 => (0..HOSTS, any::<bool>(), 0..VERSIONS.len())
+            .prop_map(|(h, stale, v)| Event::Ran(h, stale, v)),
         6 => other_event(),
     ]
 }
@@ -359,58 +384,6 @@ fn risk(findings: &[Finding]) -> Risk {
     risk
 }
 
-/// Release, source package, vulnerability.
-type Place = (String, String, String);
-
-/// Findings of a statement, and the hosts that have it, have it in use, have it exposed, can fix it now.
-type Found<'a> = (Vec<Finding>, [BTreeSet<&'a HostId>; 4]);
-
-/// What each of the worst must be: by what its hosts would be found to have if nothing was known of them before.
-type Expected = (String, String, String, Severity, [u64; 4]);
-
-fn worst(names: &[HostId], alone: &[Alone], catalogue: &Catalogue) -> Vec<Expected> {
-    let nothing = BTreeMap::new();
-    let mut by_statement: BTreeMap<Place, Found<'_>> = BTreeMap::new();
-    for (name, alone) in names.iter().zip(alone) {
-        let Some(inventory) = &alone.inventory else { continue };
-        let judged = catalogue.judge(&HostView {
-            host: name,
-            inventory,
-            previous: &[],
-            ran_before: &nothing,
-            accepted: &alone.accepted,
-        });
-        for f in
-            judged.findings.into_iter().filter(|f| f.state.is_vulnerable() && f.state != Accepted)
-        {
-            let system = inventory.roots.iter().find(|root| Some(&*root.id()) == f.root());
-            let release = release_name(system.map_or(&inventory.os, |root| &root.os));
-            let release = Ecosystem::of_subject(f.package()).map_or(release, |e| e.0.word().into());
-            let key = (release, f.package().to_owned(), f.id.clone());
-            let (findings, hosts) = by_statement.entry(key).or_default();
-            let fixable = f.offered && f.state == Open;
-            for (at, is) in [true, f.in_use, f.exposed, fixable].into_iter().enumerate() {
-                if is {
-                    hosts[at].insert(name);
-                }
-            }
-            findings.push(f);
-        }
-    }
-    let mut all: Vec<_> = by_statement.into_iter().collect();
-    all.sort_by_key(|((release, source, id), (findings, hosts))| {
-        let f = &findings[0];
-        let any = |at: usize| !hosts[at].is_empty();
-        let epss = (f.ranking.epss.unwrap_or(0.0) * 1000.0) as u32;
-        let rank = (f.ranking.kev.is_some(), f.severity(), any(2), epss, any(1), hosts[0].len());
-        (Reverse(rank), release.clone(), source.clone(), id.clone())
-    });
-    let of = |((release, source, id), (findings, hosts)): (Place, Found<'_>)| {
-        (release, source, id, findings[0].severity(), hosts.map(|h| h.len() as u64))
-    };
-    all.into_iter().map(of).collect()
-}
-
 /// Two fleets side by side.
 struct Both {
     names: Vec<HostId>,
@@ -484,10 +457,12 @@ impl Both {
                     self.report(h, (*inventory).clone(), accepted, &nothing)?;
                 }
             }
-            Event::Ran(h, inventory, version) => {
+            Event::Ran(h, stale, version) => {
+                let Some(mut inventory) = self.alone[h].inventory.clone() else { return Ok(()) };
+                Step::Stale(stale).take(&mut inventory);
                 let ran = [("p".to_owned(), VERSIONS[version].to_owned())].into();
                 let accepted = self.alone[h].accepted.clone();
-                self.report(h, *inventory, accepted, &ran)?;
+                self.report(h, inventory, accepted, &ran)?;
             }
             Event::Steps(hosts, step) => {
                 for h in (0..HOSTS).filter(|h| hosts[*h]) {

@@ -5,18 +5,18 @@
 
 use super::books::{Book, Hit, Lines};
 use super::change::{FindingDelta, Short, deltas, risk_of};
+use super::events::{Events, Group};
 use super::numbers::NONE;
 use super::records::{of_source, shown};
-use super::subjects::Subject;
 use super::{FleetIndex, HostRecord, Risk};
 use crate::exposure::Withdrawn;
 use crate::exposure::carry::{Carried, Said, decide, withdraw};
 use crate::exposure::catalogue::Catalogue;
 use crate::exposure::facts::SystemFacts;
-use crate::exposure::roots::named;
 use fettle_core::finding::{FindingState, Severity};
 use fettle_core::version::Scheme;
 use roaring::RoaringBitmap;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,12 +52,16 @@ struct Again {
     /// What single systems carry from now on, in place of what they carried.
     alone: Vec<(u32, Vec<Arc<Carried>>, Vec<Carried>)>,
     /// What is taken out of the risk of systems, and what comes into it.
-    risks: Vec<(RoaringBitmap, Risk, Risk)>,
+    risks: Vec<(Whose, Risk, Risk)>,
     totals: BTreeMap<(Severity, FindingState), i64>,
 }
 
-/// What happens to findings: of which root, which vulnerability, from and to which state, and to which group of systems.
-type Event = (Option<Arc<str>>, Arc<str>, Option<FindingState>, Option<FindingState>, usize);
+/// Whose risk changes.
+enum Whose {
+    /// That of all hosts of the subject at this place.
+    Subject(u32),
+    Systems(RoaringBitmap),
+}
 
 /// Two statements of a book, old and new, side by side.
 struct Sides<'a> {
@@ -126,14 +130,6 @@ fn moved(old: (&Catalogue, &Lines), new: (&Catalogue, &Lines)) -> Vec<u32> {
     (0..old.1.lines.len() as u32).map(of).collect()
 }
 
-/// Groups of systems to which the same happens, and what.
-#[derive(Default)]
-struct Events {
-    groups: Vec<RoaringBitmap>,
-    changes: Vec<Event>,
-    withdrawn: Vec<(Withdrawn, usize)>,
-}
-
 impl FleetIndex {
     /// Judges all hosts by another catalogue: of each distinct subject about which it says something else what it says.
     /// Returns what changed, by source package and vulnerability, and the findings that went because of what vendors say now,
@@ -144,7 +140,8 @@ impl FleetIndex {
     ) -> (Vec<CatalogueChange>, Vec<CatalogueWithdrawal>) {
         let old = std::mem::replace(&mut self.catalogue, new.clone());
         let changed = self.books.turn_to(&old, &new);
-        let decided = self.decide_all(&changed, &old, &new);
+        let excepted = self.books_with_exceptions(&old, &new);
+        let decided = self.decide_all(&changed, &excepted, &old, &new);
         let (mut changes, mut withdrawn) = (Vec::new(), Vec::new());
         let mut with_more = RoaringBitmap::new();
         for again in decided {
@@ -178,10 +175,33 @@ impl FleetIndex {
         (changes, withdrawn)
     }
 
+    /// Books that say something, or did, of vulnerabilities that there are exceptions for; and the systems with these.
+    fn books_with_exceptions(
+        &self,
+        old: &Catalogue,
+        new: &Catalogue,
+    ) -> BTreeMap<u32, RoaringBitmap> {
+        let mut books: BTreeMap<u32, RoaringBitmap> = BTreeMap::new();
+        for (id, slots) in &self.excepted {
+            for statement in old.statements_about(id).chain(new.statements_about(id)) {
+                if let Some((book, _)) = self.books.find(&statement.release, &statement.source) {
+                    *books.entry(book).or_default() |= slots;
+                }
+            }
+        }
+        books
+    }
+
     /// Decides about books, on all processors where there is enough to do. In the order of the books.
-    fn decide_all(&self, books: &[u32], old: &Catalogue, new: &Catalogue) -> Vec<Again> {
+    fn decide_all(
+        &self,
+        books: &[u32],
+        excepted: &BTreeMap<u32, RoaringBitmap>,
+        old: &Catalogue,
+        new: &Catalogue,
+    ) -> Vec<Again> {
         const ENOUGH: usize = 64;
-        let decide = |at: &u32| self.decide_book(*at, old, new);
+        let decide = |at: &u32| self.decide_book(*at, excepted.get(at), old, new);
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         if books.len() < ENOUGH || processors == 1 {
             return books.iter().filter_map(decide).collect();
@@ -208,7 +228,13 @@ impl FleetIndex {
         decided.into_iter().map(|(_, again)| again).collect()
     }
 
-    fn decide_book(&self, at: u32, old: &Catalogue, new: &Catalogue) -> Option<Again> {
+    fn decide_book(
+        &self,
+        at: u32,
+        excepted: Option<&RoaringBitmap>,
+        old: &Catalogue,
+        new: &Catalogue,
+    ) -> Option<Again> {
         let book = self.books.get(at)?;
         let slice = new.slices(&book.release).and_then(|sources| sources.get(&book.source));
         let lines = Lines::of(new, slice);
@@ -228,16 +254,13 @@ impl FleetIndex {
         let mut events = Events::default();
         // Who carries something of it is a case of its own, and so is who has an exception for something in it.
         let mut alone = book.carriers.clone();
-        for (id, slots) in &self.excepted {
-            let said = |c: &Catalogue, lines: &Lines| lines.rank(c, id).is_some();
-            if said(old, &book.lines) || said(new, &sides.lines) {
-                alone |= slots;
-            }
+        if let Some(excepted) = excepted {
+            alone |= excepted;
         }
         for place in &book.subjects {
             let Some(subject) = self.subjects.get(place) else { continue };
             let hits = sides.lines.judge(new, &subject.facts);
-            self.decide_subject(&sides, subject, &hits, &mut alone, &mut again, &mut events);
+            self.decide_subject(&sides, place, &hits, &alone, &mut again, &mut events);
             again.hits.push((place, hits));
         }
         for slot in &alone {
@@ -246,30 +269,31 @@ impl FleetIndex {
             }
         }
         again.lines = sides.lines;
-        events.tell(&book.source, &mut again);
+        (again.changes, again.withdrawn) = events.tell(&book.source);
         Some(again)
     }
 
-    /// Decides about all hosts of a subject to which the same happens; the others are noted.
+    /// Decides about all hosts of a subject to which the same happens: all but those that are a case of their own.
     fn decide_subject(
         &self,
         sides: &Sides<'_>,
-        subject: &Subject,
+        place: u32,
         hits: &[Hit],
-        alone: &mut RoaringBitmap,
+        alone: &RoaringBitmap,
         again: &mut Again,
         events: &mut Events,
     ) {
+        let Some(subject) = self.subjects.get(place) else { return };
         let (mut gone, mut others) = (Vec::new(), Vec::new());
         sides.compare(&subject.hits, hits, |became| match became {
             Became::Gone(hit) => gone.push(hit),
             other => others.push(other),
         });
-        if !gone.is_empty() {
-            // What becomes of it depends on which packages' files are mapped.
-            *alone |= &subject.hosts & &self.knowledge.stale;
-        }
-        let hosts = &subject.hosts - &*alone;
+        let all = alone.is_disjoint(&subject.hosts);
+        let hosts = match all {
+            true => Cow::Borrowed(&subject.hosts),
+            false => Cow::Owned(&subject.hosts - alone),
+        };
         if hosts.is_empty() {
             return;
         }
@@ -316,7 +340,8 @@ impl FleetIndex {
                             again.count((weight.0, carried.state), count);
                             let risk = risk_of(&[Short::of_carried(&carried, weight, &[])]);
                             if risk != Risk::default() {
-                                again.risks.push((hosts.clone(), Risk::default(), risk));
+                                let whose = Whose::Systems(hosts.clone());
+                                again.risks.push((whose, Risk::default(), risk));
                             }
                             if before != after {
                                 events.happen(&groups, carried.id.clone(), before, after);
@@ -335,33 +360,25 @@ impl FleetIndex {
             }
         }
         if risk.0 != risk.1 {
-            again.risks.push((hosts, risk.0, risk.1));
+            let whose = match all {
+                true => Whose::Subject(place),
+                false => Whose::Systems(hosts.into_owned()),
+            };
+            again.risks.push((whose, risk.0, risk.1));
         }
     }
 
-    /// Hosts that know the same of what decides about findings that are gone, none of which maps replaced files.
+    /// Hosts that know the same of what decides about hits that are gone by what a catalogue says. They have installed what they
+    /// had, so nothing is proved or waits for a restart, and what processes map makes no difference; whether they could list
+    /// their packages does.
     fn by_knowledge(&self, hosts: &RoaringBitmap) -> Vec<(RoaringBitmap, SystemFacts)> {
         let shape = hosts.min().and_then(|slot| self.shapes.get(self.at(slot)?.shape));
         // Invariant: each host of a subject has a shape. All are of one release, and so of one scheme.
         let scheme = shape.map_or(Scheme::Deb, |shape| shape.system.scheme);
-        let kinds = &self.knowledge;
-        let mut classes = vec![(hosts.clone(), [true; 3])];
-        let unknown = [&kinds.memory_unknown, &kinds.packages_unknown, &kinds.languages_unknown];
-        for (at, unknown) in unknown.into_iter().enumerate() {
-            for (mut hosts, known) in std::mem::take(&mut classes) {
-                let mut without = known;
-                without[at] = false;
-                let its = &hosts & unknown;
-                hosts -= &its;
-                classes.extend(
-                    [(hosts, known), (its, without)].into_iter().filter(|c| !c.0.is_empty()),
-                );
-            }
-        }
-        let system = |[memory, packages, languages]: [bool; 3]| {
-            SystemFacts::of_knowledge(scheme, memory, packages, languages)
-        };
-        classes.into_iter().map(|(hosts, known)| (hosts, system(known))).collect()
+        let unknown = hosts & &self.packages_unknown;
+        let classes = [(hosts - &unknown, true), (unknown, false)];
+        let classes = classes.into_iter().filter(|(hosts, _)| !hosts.is_empty());
+        classes.map(|(hosts, known)| (hosts, SystemFacts::of_packages(scheme, known))).collect()
     }
 
     /// The hosts of these systems, by the root that they are. Makes groups of them.
@@ -458,7 +475,7 @@ impl FleetIndex {
         }
         let (less, more) = (risk_of(&before), risk_of(&after));
         if less != more {
-            again.risks.push((RoaringBitmap::from([slot]), less, more));
+            again.risks.push((Whose::Systems(RoaringBitmap::from([slot])), less, more));
         }
         if !dropped.is_empty() || !carried.is_empty() {
             again.alone.push((slot, dropped.to_vec(), carried));
@@ -478,8 +495,12 @@ impl FleetIndex {
         for ((severity, state), by) in again.totals {
             self.totals.add(severity, state, by);
         }
-        for (slots, less, more) in again.risks {
-            for slot in slots {
+        for (whose, less, more) in again.risks {
+            let slots = match &whose {
+                Whose::Subject(place) => self.subjects.get(*place).map(|subject| &subject.hosts),
+                Whose::Systems(slots) => Some(slots),
+            };
+            for slot in slots.into_iter().flatten() {
                 self.risks[slot as usize].change(less, more);
             }
         }
@@ -512,57 +533,6 @@ impl FleetIndex {
                 self.hosts[slot as usize] = Some(record);
             }
         }
-    }
-}
-
-/// Systems that are hosts themselves, or the same root on hosts, and the place of their hosts among the groups.
-type Group = (Option<Arc<str>>, usize);
-
-impl Events {
-    fn happen(
-        &mut self,
-        groups: &[Group],
-        id: Arc<str>,
-        before: Option<FindingState>,
-        after: Option<FindingState>,
-    ) {
-        let of = |(root, group): &Group| (root.clone(), id.clone(), before, after, *group);
-        self.changes.extend(groups.iter().map(of));
-    }
-
-    fn withdraw(&mut self, groups: &[Group], withdrawn: Withdrawn) {
-        for (root, group) in groups {
-            let source = named(root.as_deref(), &withdrawn.source);
-            self.withdrawn.push((Withdrawn { source, ..withdrawn.clone() }, *group));
-        }
-    }
-
-    /// Puts together what happens alike.
-    fn tell(mut self, source: &Arc<str>, again: &mut Again) {
-        self.changes.sort_unstable();
-        for same in self.changes.chunk_by(|a, b| (&a.0, &a.1, a.2, a.3) == (&b.0, &b.1, b.2, b.3)) {
-            let (root, id, before, after, _) = same[0].clone();
-            let source = match root {
-                None => source.clone(),
-                root => named(root.as_deref(), source).into(),
-            };
-            let hosts = self.united(same.iter().map(|event| event.4));
-            let delta = FindingDelta { source, id, before, after };
-            again.changes.push(CatalogueChange { delta, hosts });
-        }
-        self.withdrawn.sort_unstable();
-        for same in self.withdrawn.chunk_by(|a, b| a.0 == b.0) {
-            let hosts = self.united(same.iter().map(|(_, group)| *group));
-            again.withdrawn.push(CatalogueWithdrawal { withdrawn: same[0].0.clone(), hosts });
-        }
-    }
-
-    fn united(&self, mut groups: impl Iterator<Item = usize>) -> RoaringBitmap {
-        let mut hosts = groups.next().map(|first| self.groups[first].clone()).unwrap_or_default();
-        for group in groups {
-            hosts |= &self.groups[group];
-        }
-        hosts
     }
 }
 

@@ -96,7 +96,7 @@ impl FleetIndex {
             shapes: Default::default(),
             carrying: Default::default(),
             excepted: BTreeMap::new(),
-            knowledge: Default::default(),
+            packages_unknown: RoaringBitmap::new(),
             secret: Secret::draw(),
             totals: Totals::default(),
         }
@@ -267,21 +267,12 @@ impl FleetIndex {
         record.accepted = accepted;
     }
 
-    /// Notes what a system that is here cannot say.
+    /// Notes whether a system that is here could list its packages.
     pub(super) fn note(&mut self, slot: u32, system: Option<&SystemFacts>) {
-        let kinds = &mut self.knowledge;
-        let is = |is: &dyn Fn(&SystemFacts) -> bool| system.is_some_and(is);
-        for (slots, here) in [
-            (&mut kinds.stale, is(&|s| !s.stale_packages.is_empty())),
-            (&mut kinds.memory_unknown, is(&|s| !s.memory_known)),
-            (&mut kinds.packages_unknown, is(&|s| !s.packages_known)),
-            (&mut kinds.languages_unknown, is(&|s| !s.languages_known)),
-        ] {
-            if here {
-                slots.insert(slot);
-            } else {
-                slots.remove(slot);
-            }
+        if system.is_some_and(|system| !system.packages_known) {
+            self.packages_unknown.insert(slot);
+        } else {
+            self.packages_unknown.remove(slot);
         }
     }
 
