@@ -14,7 +14,7 @@ mod delta;
 mod inside;
 mod mounts;
 
-pub use delta::{Change, ChangeKind, read_delta, write_delta};
+pub use delta::{Change, ChangeKind, made, read_delta, write_delta};
 pub use mounts::{Mount, mounts};
 
 use crate::command;

@@ -4,6 +4,7 @@
 //! preimage/manifest   one JSON line a path, closed by `end <records> <SHA-256 of the lines before>`
 //! preimage/pack       contents of small files, one after the other
 //! preimage/N          content of one large file (a reflink where the file system can)
+//! preimage/set-aside  what an undo overwrote or removed and no rehearsal had shown
 //! ```
 //!
 //! Kept are: every path of the delta with its parent directories, and whole [`WHOLE`] trees, which are small
@@ -13,11 +14,13 @@ mod capture;
 mod look;
 pub mod prune;
 mod restore;
+pub mod set_aside;
 mod state;
 pub mod subvolume;
 
 pub use capture::{Captured, capture, extend, list_trees, needs, observe_all};
 pub use restore::{Restored, restore, sync};
+pub use set_aside::Known;
 pub use state::{Attributes, Kind, State, observe, physical};
 
 use crate::durable;
@@ -170,6 +173,15 @@ pub struct Record {
 
 /// What stood at which path.
 pub type Manifest = BTreeMap<HostPath, Record>;
+
+/// Path → content that the rehearsal made of it: SHA-256 of the bytes of a file, or of what a link says. `None`: it was
+/// not noted.
+pub type Made = BTreeMap<HostPath, Option<Digest>>;
+
+/// SHA-256 of what each of these paths holds: the bytes of a file, or what a link says.
+pub fn contents(paths: &[PathBuf]) -> Vec<io::Result<Option<Digest>>> {
+    look::side_by_side(paths, |_, paths| paths.iter().map(|p| set_aside::content_at(p)).collect())
+}
 
 /// Writes a manifest, durably.
 ///

@@ -165,6 +165,9 @@ pub struct UndoFacts {
     pub differing: Vec<String>,
     /// Files that somebody else changed since; they were kept.
     pub kept: Vec<String>,
+    /// Files that were as no rehearsal had shown them, and so may have been somebody's work: put back or removed, and a
+    /// copy is in the transaction's `preimage/set-aside`.
+    pub set_aside: Vec<String>,
     /// Lines for people.
     pub notes: Vec<String>,
 }

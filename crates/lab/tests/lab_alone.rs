@@ -114,6 +114,7 @@ fn everything_typed_on_a_host_without_a_server_is_told_to_programs_as_one_docume
         let undone = told(&host, "undo");
         assert_eq!(undone["outcome"]["outcome"], "undone", "{undone}");
         assert_eq!(undone["undo"][1]["differing"], json!([]));
+        assert_eq!(undone["undo"][1]["set_aside"], json!([]), "nobody but the change wrote");
         assert!(undone["undo"][1]["files_restored"].as_u64().unwrap() > 0);
         let differing = tree::diff(&before, &files(&host));
         assert!(differing.is_empty(), "{}", differing[0]);

@@ -169,6 +169,9 @@ pub(super) fn undo_lines(facts: &UndoFacts) -> Vec<String> {
     for path in &facts.kept {
         lines.push(format!("changed by somebody else since, and kept as it is: {path}"));
     }
+    for path in &facts.set_aside {
+        lines.push(format!("as no rehearsal had shown it; put back, a copy is set aside: {path}"));
+    }
     for what in &facts.differing {
         lines.push(format!("NOT as it was: {what}"));
     }

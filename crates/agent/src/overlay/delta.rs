@@ -4,13 +4,14 @@
 use super::clone_root::Layer;
 use crate::durable;
 use crate::host_path::HostPath;
-use crate::preimage::excluded;
+use crate::preimage::{Made, contents, excluded};
+use fettle_core::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What happens to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,7 +36,19 @@ pub struct Change {
     pub directory: bool,
     /// Bytes of the regular file afterwards.
     pub bytes: u64,
+    /// SHA-256 of the regular file afterwards, or of what a link says. An agent before did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
 }
+
+/// What the rehearsal made of each path that is there afterwards.
+pub fn made(changes: &[Change]) -> Made {
+    let there = changes.iter().filter(|c| c.change != ChangeKind::Gone && !c.directory);
+    there.map(|c| (c.path.clone(), c.sha256)).collect()
+}
+
+/// Path → how it changes, and where what it becomes can be read.
+type Found = BTreeMap<HostPath, (Change, Option<PathBuf>)>;
 
 /// Walks the upper layers of the clone.
 ///
@@ -46,10 +59,16 @@ pub(super) fn walk(layers: &[Layer]) -> io::Result<Vec<Change>> {
     for layer in layers {
         directory(layer, Path::new(""), &mut out)?;
     }
-    Ok(out.into_values().collect())
+    let (mut changes, places): (Vec<Change>, Vec<Option<PathBuf>>) = out.into_values().unzip();
+    let (there, places): (Vec<usize>, Vec<PathBuf>) =
+        places.into_iter().enumerate().filter_map(|(n, place)| Some((n, place?))).unzip();
+    for (n, found) in there.into_iter().zip(contents(&places)) {
+        changes[n].sha256 = found?;
+    }
+    Ok(changes)
 }
 
-fn directory(layer: &Layer, inside: &Path, out: &mut BTreeMap<HostPath, Change>) -> io::Result<()> {
+fn directory(layer: &Layer, inside: &Path, out: &mut Found) -> io::Result<()> {
     for entry in fs::read_dir(layer.upper.join(inside))? {
         let entry = entry?;
         let inside = inside.join(entry.file_name());
@@ -60,8 +79,10 @@ fn directory(layer: &Layer, inside: &Path, out: &mut BTreeMap<HostPath, Change>)
         let lower = layer.lower.join(&inside);
         let before = fs::symlink_metadata(&lower).ok();
         let now = fs::symlink_metadata(entry.path())?;
-        let mut note = |change, directory, bytes| {
-            out.insert(path.clone(), Change { path: path.clone(), change, directory, bytes });
+        let mut note = |change, directory: bool, bytes| {
+            let place = (change != ChangeKind::Gone && !directory).then(|| entry.path());
+            let change = Change { path: path.clone(), change, directory, bytes, sha256: None };
+            out.insert(path.clone(), (change, place));
         };
         if now.file_type().is_char_device() && now.rdev() == 0 {
             // A whiteout of something that the transaction itself had made is no change.
@@ -88,7 +109,7 @@ fn directory(layer: &Layer, inside: &Path, out: &mut BTreeMap<HostPath, Change>)
 }
 
 /// Everything below a directory of the lower layer.
-fn gone(layer: &Layer, inside: &Path, out: &mut BTreeMap<HostPath, Change>) -> io::Result<()> {
+fn gone(layer: &Layer, inside: &Path, out: &mut Found) -> io::Result<()> {
     for entry in fs::read_dir(layer.lower.join(inside))? {
         let entry = entry?;
         let inside = inside.join(entry.file_name());
@@ -96,10 +117,10 @@ fn gone(layer: &Layer, inside: &Path, out: &mut BTreeMap<HostPath, Change>) -> i
         if excluded(path.as_path()) {
             continue;
         }
-        out.insert(
-            path.clone(),
-            Change { path, change: ChangeKind::Gone, directory: false, bytes: 0 },
-        );
+        let change = ChangeKind::Gone;
+        let change =
+            Change { path: path.clone(), change, directory: false, bytes: 0, sha256: None };
+        out.insert(path, (change, None));
         if entry.file_type()?.is_dir() {
             gone(layer, &inside, out)?;
         }

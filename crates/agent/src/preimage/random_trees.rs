@@ -289,7 +289,7 @@ fn property(base: &Path, cases: u32) {
         capture(&root, &store, &named(), &["/etc"]).unwrap();
         prop_assert_eq!(&independent(&root), &before, "taking it changed something");
         make(&root, &second);
-        let restored = restore(&root, &store, &["/etc"], None).unwrap();
+        let restored = restore(&root, &store, &["/etc"], Known::default()).unwrap();
         let after = independent(&root);
         let _ = Command::new("chattr").args(["-R", "-ia", "--"]).arg(&own).output();
         fs::remove_dir_all(&own).unwrap();

@@ -2,6 +2,7 @@
 
 use super::capture::{copy_sparse, write_sparse};
 use super::look::{Look, THREADS, observe_each, side_by_side};
+use super::set_aside::{self, Doubtful, Known};
 use super::state::{metadata, permit, set_attributes, set_flags};
 use super::{
     Content, Kind, Manifest, PreimageError, Record, Scope, State, list_trees, read_manifest,
@@ -26,14 +27,13 @@ pub struct Restored {
     pub differing: Vec<String>,
     /// Paths that somebody else changed since; left as they are.
     pub kept: Vec<String>,
-    /// Files that nobody foresaw, new since the preimage: removed, and kept in its `set-aside`, since they may
-    /// be somebody else's.
+    /// Files that were removed or overwritten and that no rehearsal had shown: kept in the preimage's `set-aside`.
     pub set_aside: Vec<String>,
 }
 
 /// Puts back every path of the preimage in `directory` below `root`, removes what is new, and looks again at
-/// each of them. `after`, where there is one, says what the change itself made of each path: what differs from
-/// that as well was changed by somebody else, and is kept and told.
+/// each of them. `known` says what is known of the change's own work: what somebody changed after it is kept and told, and
+/// what may be somebody's work in the middle of it is set aside.
 ///
 /// # Errors
 /// When the preimage cannot be read. A path that cannot be put back is no error here but in
@@ -42,13 +42,14 @@ pub fn restore<'s>(
     root: &Path,
     directory: &Path,
     scope: impl Into<Scope<'s>>,
-    after: Option<&Manifest>,
+    known: Known<'_>,
 ) -> Result<Restored, PreimageError> {
-    let scope = scope.into();
+    let (scope, after) = (scope.into(), known.after);
     let mut manifest = read_manifest(&directory.join("manifest"))?;
     // It may have been declared since.
     manifest.retain(|path, _| !scope.is_data(path.as_path()));
     let unforeseen = add_new_paths(root, scope, after, &mut manifest)?;
+    let doubtful = Doubtful { unforeseen, made: known.made };
     let records: Vec<&Record> = manifest.values().collect();
     let seen = observe_each(root, &records.iter().map(|r| &r.path).collect::<Vec<_>>());
     let (mut out, mut touched) = (Restored::default(), Touched::default());
@@ -77,6 +78,25 @@ pub fn restore<'s>(
             Err(_) => work.push((record, None)),
         }
     }
+    work.retain(|(record, now)| {
+        if !doubtful.is(record, *now) {
+            return true;
+        }
+        match set_aside::keep(root, directory, &record.path) {
+            Ok(kept) => {
+                out.set_aside.extend(kept.then(|| record.path.to_string()));
+                true
+            }
+            // It is worth more than an undo that is whole.
+            Err(e) => {
+                let path = &record.path;
+                out.differing
+                    .push(format!("{path}: no copy of what stands there can be kept: {e}"));
+                touched.kept.insert(path.as_path());
+                false
+            }
+        }
+    });
     touched.directories.extend(work.iter().map(|(record, _)| record.path.as_path()));
     touched.directories.extend(work.iter().filter_map(|(record, _)| record.path.0.parent()));
 
@@ -93,14 +113,7 @@ pub fn restore<'s>(
     }
     // Deepest first: away with what is new, and with what has become another kind of thing.
     for (record, now) in work.iter().rev().filter(|(record, now)| !replaceable(record, *now)) {
-        let aside = match unforeseen.contains(&record.path) {
-            true => set_aside(root, directory, &record.path),
-            false => Ok(false),
-        };
-        if matches!(aside, Ok(true)) {
-            out.set_aside.push(record.path.to_string());
-        }
-        match aside.and_then(|_| clear(root, record, *now)) {
+        match clear(root, record, *now) {
             Ok(removed) => out.files += u64::from(removed),
             Err(e) => drop(failed.insert(&record.path, e)),
         }
@@ -215,27 +228,13 @@ fn add_new_paths(
     for path in new.into_iter().filter(|p| !scope.excludes(p.as_path())) {
         if let std::collections::btree_map::Entry::Vacant(entry) = manifest.entry(path.clone()) {
             // The package manager's own litter is nobody else's.
-            let name = path.0.to_string_lossy().into_owned();
-            if !path.0.starts_with("/var/lib/dpkg") && !name.contains(".dpkg-") {
+            if !path.0.starts_with("/var/lib/dpkg") && !set_aside::is_litter(path.as_path()) {
                 unforeseen.insert(path.clone());
             }
             entry.insert(Record { path, was: None, content: None });
         }
     }
     Ok(unforeseen)
-}
-
-/// Copies a regular file into the preimage's `set-aside`, before it is removed. `false`: there is none.
-fn set_aside(root: &Path, directory: &Path, path: &HostPath) -> io::Result<bool> {
-    let from = path.below(root);
-    if !Look::below(root).metadata(path)?.is_some_and(|m| m.is_file()) {
-        return Ok(false);
-    }
-    let to = path.below(&directory.join("set-aside"));
-    fs::create_dir_all(to.parent().unwrap_or(directory))?;
-    fs::copy(&from, &to)?;
-    File::open(&to)?.sync_all()?;
-    Ok(true)
 }
 
 /// Is the path not as it was?

@@ -160,11 +160,14 @@ fn every_kind_of_file_comes_back_byte_for_byte_and_a_second_undo_changes_nothing
     assert_eq!(independent(&host.root), before, "taking a preimage changes nothing");
     change(&host.root);
     assert_ne!(independent(&host.root), before);
-    let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
+    let restored = restore(&host.root, &host.store, &TREES, Known::default()).unwrap();
     assert_eq!((restored.differing, restored.kept), (vec![], vec![]));
     assert!(restored.files > 15);
     assert_eq!(independent(&host.root), before);
-    assert_eq!(restore(&host.root, &host.store, &TREES, None).unwrap(), Restored::default());
+    assert_eq!(
+        restore(&host.root, &host.store, &TREES, Known::default()).unwrap(),
+        Restored::default()
+    );
     let blocks = std::os::unix::fs::MetadataExt::blocks(
         &fs::metadata(host.root.join("var/odd/sparse")).unwrap(),
     );
@@ -186,14 +189,14 @@ fn an_undo_killed_at_any_file_and_run_again_ends_the_same() {
         let some: Manifest = all[..part].iter().map(|p| (p.clone(), manifest[p].clone())).collect();
         write_manifest(&host.store.join("manifest"), &some).unwrap();
         // What cannot be done yet because the rest is missing is told, not done by halves.
-        restore(&host.root, &host.store, &[], None).unwrap();
+        restore(&host.root, &host.store, &[], Known::default()).unwrap();
         write_manifest(&host.store.join("manifest"), &manifest).unwrap();
-        let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
+        let restored = restore(&host.root, &host.store, &TREES, Known::default()).unwrap();
         assert_eq!(restored.differing, Vec::<String>::new(), "killed after {part}");
         let _ = fs::remove_file(host.root.join("usr/bin/.fettle-undo.0"));
         let _ = fs::remove_file(host.root.join("usr/lib/app/.fettle-undo.0"));
         // Directories' times were put back before the test removed its own litter.
-        restore(&host.root, &host.store, &TREES, None).unwrap();
+        restore(&host.root, &host.store, &TREES, Known::default()).unwrap();
         assert_eq!(independent(&host.root), before, "killed after {part}");
     }
 }
@@ -208,7 +211,9 @@ fn what_somebody_else_changed_since_is_kept_and_told() {
     fs::write(host.root.join("etc/passwd"), b"edited by the administrator\n").unwrap();
     fs::write(host.root.join("etc/app/mine"), b"made by the administrator\n").unwrap();
     fs::write(host.root.join("usr/bin/new"), b"edited\n").unwrap();
-    let restored = restore(&host.root, &host.store, &TREES, Some(&after)).unwrap();
+    let restored =
+        restore(&host.root, &host.store, &TREES, Known { after: Some(&after), made: None })
+            .unwrap();
     assert_eq!(restored.kept, ["/etc/passwd", "/usr/bin/new"]);
     assert_eq!(restored.differing, Vec::<String>::new());
     assert_eq!(fs::read(host.root.join("etc/passwd")).unwrap(), b"edited by the administrator\n");
@@ -219,6 +224,69 @@ fn what_somebody_else_changed_since_is_kept_and_told() {
 }
 
 #[test]
+fn what_is_neither_as_before_nor_as_the_rehearsal_made_it_is_set_aside_before_it_is_put_back() {
+    let host = host();
+    let before = independent(&host.root);
+    capture(&host.root, &host.store, &delta(), &TREES).unwrap();
+    let at = |path: &str| host.root.join(path);
+    let made: Made = [
+        ("/usr/bin/small", Some(Digest::of(b"#!/bin/bash\n"))),
+        ("/usr/bin/new", Some(Digest::of(b"new"))),
+        ("/usr/bin/link", Some(Digest::of(b"small"))),
+        // Noted by an agent that did not note contents.
+        ("/usr/lib/app/empty", None),
+    ]
+    .map(|(path, content)| (HostPath::from(path), content))
+    .into();
+    // The change came half-way, and somebody edits meanwhile.
+    fs::write(at("usr/bin/small"), "#!/bin/bash\n").unwrap();
+    fs::write(at("usr/bin/new"), "mine").unwrap();
+    fs::write(at("usr/lib/app/empty"), "the change's").unwrap();
+    fs::remove_file(at("usr/bin/link")).unwrap();
+    symlink("mine", at("usr/bin/link")).unwrap();
+    fs::write(at("etc/passwd"), "root:x:0:0::/root:/bin/sh\nme:x:1:1::/:/bin/sh\n").unwrap();
+    fs::set_permissions(at("etc/app/app.conf"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(at("etc/mine"), "mine").unwrap();
+    let known = Known { after: None, made: Some(&made) };
+    let restored = restore(&host.root, &host.store, &TREES, known).unwrap();
+    assert_eq!((restored.differing, restored.kept), (vec![], vec![]));
+    let aside = ["/etc/mine", "/etc/passwd", "/usr/bin/link", "/usr/bin/new"];
+    assert_eq!(restored.set_aside, aside);
+    assert_eq!(set_aside::all(&host.store), aside.map(HostPath::from));
+    let copy = |path: &str| fs::read(host.store.join("set-aside").join(path)).unwrap();
+    assert!(copy("etc/passwd").ends_with(b"me:x:1:1::/:/bin/sh\n"));
+    assert_eq!(copy("usr/bin/new"), b"mine");
+    assert_eq!(
+        fs::read_link(host.store.join("set-aside/usr/bin/link")).unwrap(),
+        Path::new("mine")
+    );
+    assert_eq!(independent(&host.root), before);
+    // Once more, as after a kill, with another edit: none of the copies is lost.
+    fs::write(at("etc/passwd"), "another\n").unwrap();
+    restore(&host.root, &host.store, &TREES, known).unwrap();
+    restore(&host.root, &host.store, &TREES, known).unwrap();
+    assert!(copy("etc/passwd").ends_with(b"me:x:1:1::/:/bin/sh\n"));
+    assert_eq!(copy("etc/passwd.~1~"), b"another\n");
+    assert_eq!(set_aside::all(&host.store).len(), 5);
+}
+
+#[test]
+fn what_no_copy_can_be_kept_of_is_left_and_told() {
+    let host = host();
+    capture(&host.root, &host.store, &delta(), &TREES).unwrap();
+    fs::write(host.root.join("etc/passwd"), "mine\n").unwrap();
+    fs::write(host.root.join("etc/app/app.conf"), "mine\n").unwrap();
+    fs::create_dir(host.store.join("set-aside")).unwrap();
+    fs::write(host.store.join("set-aside/etc"), "in the way").unwrap();
+    let made = Made::new();
+    let known = Known { after: None, made: Some(&made) };
+    let restored = restore(&host.root, &host.store, &TREES, known).unwrap();
+    assert_eq!(restored.differing.len(), 2, "{:?}", restored.differing);
+    assert!(restored.differing[1].starts_with("/etc/passwd: no copy"), "{:?}", restored.differing);
+    assert_eq!(fs::read(host.root.join("etc/passwd")).unwrap(), b"mine\n");
+}
+
+#[test]
 fn what_a_killed_dpkg_leaves_beside_a_file_is_removed() {
     let host = host();
     let before = independent(&host.root);
@@ -226,7 +294,7 @@ fn what_a_killed_dpkg_leaves_beside_a_file_is_removed() {
     fs::write(host.root.join("usr/bin/app.dpkg-new"), b"half").unwrap();
     fs::hard_link(host.root.join("usr/bin/small"), host.root.join("usr/bin/small.dpkg-tmp"))
         .unwrap();
-    let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
+    let restored = restore(&host.root, &host.store, &TREES, Known::default()).unwrap();
     assert_eq!((restored.files, restored.differing), (2, vec![]));
     assert_eq!(independent(&host.root), before);
 }
@@ -240,7 +308,7 @@ fn a_preimage_damaged_on_disk_is_told_and_never_put_back() {
     let mut bytes = fs::read(&large).unwrap();
     bytes[1000] ^= 1;
     fs::write(&large, &bytes).unwrap();
-    let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
+    let restored = restore(&host.root, &host.store, &TREES, Known::default()).unwrap();
     assert!(
         restored
             .differing
@@ -255,7 +323,7 @@ fn a_preimage_damaged_on_disk_is_told_and_never_put_back() {
     bytes[100] ^= 1;
     fs::write(&manifest, &bytes).unwrap();
     assert!(matches!(
-        restore(&host.root, &host.store, &TREES, None),
+        restore(&host.root, &host.store, &TREES, Known::default()),
         Err(PreimageError::Damaged { .. })
     ));
 }
@@ -272,7 +340,7 @@ fn what_is_excluded_is_neither_taken_nor_put_back() {
     capture(&host.root, &host.store, &paths, &TREES).unwrap();
     fs::write(host.root.join("var/log/app.log"), b"one\ntwo\n").unwrap();
     fs::write(host.root.join("usr/bin/small"), b"x").unwrap();
-    assert_eq!(restore(&host.root, &host.store, &TREES, None).unwrap().files, 1);
+    assert_eq!(restore(&host.root, &host.store, &TREES, Known::default()).unwrap().files, 1);
     assert_eq!(fs::read(host.root.join("var/log/app.log")).unwrap(), b"one\ntwo\n");
 }
 
@@ -312,18 +380,18 @@ fn a_socket_that_somebody_listens_on_is_left_alone_whatever_was_there_before() {
     fs::remove_file(&socket).unwrap();
     let _second = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o700)).unwrap();
-    let restored = restore(&host.root, &host.store, &[], None).unwrap();
+    let restored = restore(&host.root, &host.store, &[], Known::default()).unwrap();
     assert_eq!(restored, Restored::default());
     std::os::unix::net::UnixStream::connect(&socket).unwrap();
     // Nobody listens: nobody misses it. A file in its place is the change's.
     fs::remove_file(&socket).unwrap();
     assert_eq!(
-        restore(&host.root, &host.store, &[], None).unwrap().differing,
+        restore(&host.root, &host.store, &[], Known::default()).unwrap().differing,
         Vec::<String>::new()
     );
     fs::write(&socket, b"a file now").unwrap();
     assert_eq!(
-        restore(&host.root, &host.store, &[], None).unwrap().differing,
+        restore(&host.root, &host.store, &[], Known::default()).unwrap().differing,
         Vec::<String>::new()
     );
     assert!(!socket.exists());
@@ -351,7 +419,7 @@ fn a_directory_that_becomes_a_link_and_the_reverse_come_back_and_the_links_targe
     fs::remove_file(at("usr/share/doc/was-link")).unwrap();
     fs::create_dir(at("usr/share/doc/was-link")).unwrap();
     fs::write(at("usr/share/doc/was-link/copyright"), b"new").unwrap();
-    let restored = restore(&host.root, &host.store, &[], None).unwrap();
+    let restored = restore(&host.root, &host.store, &[], Known::default()).unwrap();
     assert_eq!(restored.differing, Vec::<String>::new());
     assert_eq!(independent(&host.root), before);
 }
@@ -365,7 +433,7 @@ fn a_tree_that_is_reached_through_a_link_is_kept_where_it_really_is() {
     capture(&host.root, &host.store, &BTreeSet::new(), &["/link/etc"]).unwrap();
     fs::write(host.root.join("data/etc/own"), b"changed").unwrap();
     fs::write(host.root.join("data/etc/new"), b"new").unwrap();
-    let restored = restore(&host.root, &host.store, &["/link/etc"], None).unwrap();
+    let restored = restore(&host.root, &host.store, &["/link/etc"], Known::default()).unwrap();
     assert_eq!(
         (restored.differing, restored.set_aside),
         (vec![], vec!["/data/etc/new".to_owned()])
@@ -411,7 +479,7 @@ fn what_nobody_foresaw_comes_back_from_a_snapshot_of_the_root() {
     let fresh = surprises.iter().filter(|p| !known.contains_key(*p)).count() as u64;
     assert_eq!(extend(&snapshot, &host.store, &surprises).unwrap(), fresh);
     assert_eq!(extend(&snapshot, &host.store, &surprises).unwrap(), 0);
-    let restored = restore(&host.root, &host.store, &TREES, None).unwrap();
+    let restored = restore(&host.root, &host.store, &TREES, Known::default()).unwrap();
     assert_eq!(restored.differing, Vec::<String>::new());
     assert_eq!(independent(&host.root), before);
 }

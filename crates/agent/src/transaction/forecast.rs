@@ -196,6 +196,7 @@ mod tests {
             change,
             directory: false,
             bytes,
+            sha256: None,
         };
         let all = [
             change("/usr/sbin/nginx", ChangeKind::Changed, 100),

@@ -102,6 +102,7 @@ mod tests {
             change: ChangeKind::New,
             directory: false,
             bytes,
+            sha256: None,
         };
         let delta = [
             change("/boot/initrd.img-6", 5000),

@@ -9,7 +9,7 @@ use crate::command;
 use crate::data_paths;
 use crate::journal;
 use crate::overlay::{self, ChangeKind};
-use crate::preimage::{self, Manifest, Restored, Scope, subvolume};
+use crate::preimage::{self, Known, Made, Manifest, Restored, Scope, set_aside, subvolume};
 use crate::settings::Settings;
 use crate::unit;
 use fettle_core::TransactionId;
@@ -166,12 +166,16 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     let after = preimage::read_manifest(&directory.join(apply::AFTER)).ok();
     let data = data_paths::declared(tx.settings);
     let scope = Scope::whole_but(&data);
-    let mut restored = restore(directory, scope, after.as_ref())?;
+    let made = made(directory);
+    let known = Known { after: after.as_ref(), made: made.as_ref() };
+    let mut restored = restore(directory, scope, known)?;
     if !restored.differing.is_empty() {
         // The rung before the last: dpkg itself goes back to the old archives, then the preimage once more.
         old_archives(tx, directory, facts);
         let after = after.map(|after| made_since(after, scope, &restored.kept)).transpose()?;
-        restored = restore(directory, scope, after.as_ref())?;
+        let mut overwritten = std::mem::take(&mut restored.set_aside);
+        restored = restore(directory, scope, Known { after: after.as_ref(), made: made.as_ref() })?;
+        restored.set_aside.append(&mut overwritten);
     }
     facts.files_restored = restored.files;
     facts.differing = std::mem::take(&mut restored.differing);
@@ -180,11 +184,15 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     facts.notes.extend(boot.notes);
     facts.kept.extend(boot.kept);
     facts.differing.extend(boot.differing);
-    if !restored.set_aside.is_empty() {
+    // Those of an undo before, which did not come to its end, too.
+    let aside = set_aside::all(&directory.join("preimage"));
+    facts.set_aside = aside.iter().map(ToString::to_string).collect();
+    if !aside.is_empty() {
+        let place = directory.join("preimage").join(set_aside::PLACE);
         facts.notes.push(format!(
-            "removed, and kept in {}: {} (new since the preimage, foreseen by nobody)",
-            directory.join("preimage/set-aside").display(),
-            restored.set_aside.join(", ")
+            "kept in {}: {} files that no rehearsal had shown so; they may be somebody's work",
+            place.display(),
+            aside.len()
         ));
     }
     if unit::booted() {
@@ -245,13 +253,15 @@ fn foresee(tx: &Transaction<'_>, facts: &mut UndoFacts) -> Result<(), Fault> {
     Ok(())
 }
 
-fn restore(
-    directory: &Path,
-    scope: Scope<'_>,
-    after: Option<&Manifest>,
-) -> Result<Restored, Fault> {
-    preimage::restore(Path::new("/"), &directory.join("preimage"), scope, after)
+fn restore(directory: &Path, scope: Scope<'_>, known: Known<'_>) -> Result<Restored, Fault> {
+    preimage::restore(Path::new("/"), &directory.join("preimage"), scope, known)
         .map_err(super::snapshot::preimage_fault)
+}
+
+/// What the rehearsal made of each path. `None`: it cannot be read any more, and everything would look like somebody's.
+fn made(directory: &Path) -> Option<Made> {
+    let changes = overlay::read_delta(&directory.join(super::rehearse::DELTA)).ok()?;
+    Some(overlay::made(&changes))
 }
 
 /// What our own hands have made of the paths by now, the old archives unpacked again: nobody else did that. What was

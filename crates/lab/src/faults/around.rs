@@ -117,6 +117,32 @@ pub(super) fn boot_full(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError
     })
 }
 
+/// Somebody edits `/etc` while it is changed: a file of no package, one of the package, and a new one. The change fails in
+/// the middle, or after it. Everything is as before, and of each edit there is a copy, told by name.
+pub(super) fn edited_meanwhile(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const EDIT: &str = "echo '192.0.2.7 mine' >> /etc/hosts; sed -i s/Hello/Moin/ /etc/acme-web/acme-web.conf; echo mine > /etc/acme-web/mine";
+    const COPIES: [(&str, &str); 3] = [
+        ("/etc/acme-web/acme-web.conf", "Moin"),
+        ("/etc/acme-web/mine", "mine"),
+        ("/etc/hosts", "mine"),
+    ];
+    for behaviour in [AcmeWeb::PostinstFailsLive, AcmeWeb::ServiceDies] {
+        let to = stand.offer(behaviour)?;
+        stand.run(&to, &format!("{behaviour:?}"), |s| {
+            let fired =
+                s.patch_with_fault_at("apply:before", |host| host.sh(EDIT)?.ok().map(drop))?;
+            let told = s.status()?["last"]["undo"][1]["set_aside"].clone();
+            let mut kept = told == serde_json::json!(COPIES.map(|(path, _)| path));
+            for (path, words) in COPIES {
+                let copy = s.host().sh(&format!("cat {LAST}preimage/set-aside{path}"))?.stdout;
+                kept &= copy.contains(words);
+            }
+            Ok(fired && kept)
+        })?;
+    }
+    Ok(())
+}
+
 /// A file system turns read-only when dpkg is about to write to it, as after an error of its disk.
 pub(super) fn read_only(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     let to = stand.offer(AcmeWeb::Good)?;

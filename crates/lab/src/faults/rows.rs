@@ -96,6 +96,13 @@ pub fn battery() -> Vec<Row> {
             half_configured_repaired,
         ),
         row("H11", "postinst fails on the host only", true, &[Undone], postinst_fails),
+        row(
+            "H11a",
+            "somebody edits /etc while it is changed, and it fails",
+            true,
+            &[Undone],
+            around::edited_meanwhile,
+        ),
         row("H12", "postinst hangs on the clone", false, &[Refused], postinst_hangs),
         row("H12a", "postinst hangs on the host only", true, &[Undone], postinst_hangs_live),
         row(

@@ -67,6 +67,7 @@ pub(crate) fn card(view: &View<'_>, it: &Progress) -> Markup {
                             @else { "; " strong.bad { (words::counted(f.differing.len() as u64, "file")) " still differ: " } (named(&f.differing)) }
                         }
                         @if !f.kept.is_empty() { p { "Changed by somebody else since, and kept: " (named(&f.kept)) } }
+                        @if !f.set_aside.is_empty() { p { "As no rehearsal had shown them; put back, and copies are set aside on the host: " (named(&f.set_aside)) } }
                         @if !f.notes.is_empty() { ul.notes { @for note in &f.notes { li { (note) } } } }
                     } @else {
                         p { "The undo is at work." }
