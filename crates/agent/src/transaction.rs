@@ -27,7 +27,9 @@ pub mod snapshot;
 pub mod stage;
 mod surprise;
 mod trial;
+mod turns;
 pub mod undo;
+pub mod units;
 pub mod verify;
 
 use crate::durable;

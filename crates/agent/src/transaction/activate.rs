@@ -1,5 +1,6 @@
 //! Activate: restart what still maps replaced files, each unit once, under policy; reboot where that is owed and allowed.
 
+use super::turns::{self, Relations};
 use super::{StepResult, Transaction, gentle, glob, io_fault};
 use crate::unit;
 use fettle_core::assignment::RestartRule;
@@ -18,6 +19,18 @@ pub struct Restarts {
     pub reexec: bool,
     /// Left alone: unit, why.
     pub spared: Vec<(String, &'static str)>,
+}
+
+impl Restarts {
+    /// These services as well.
+    fn add(&mut self, also: &BTreeSet<String>) {
+        let new = also.iter().filter(|unit| {
+            let known = |list: &[String]| list.contains(unit);
+            !known(&self.now) && !known(&self.last)
+        });
+        let new: Vec<String> = new.cloned().collect();
+        self.now.extend(new);
+    }
 }
 
 /// Decides. `stale` as the inventory lists it.
@@ -66,19 +79,24 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         facts.notes.push("systemd does not run here: nothing is restarted".into());
         return Ok(facts);
     }
-    restart(&tx.order.restart, &mut facts)?;
+    restart(&tx.order.restart, &BTreeSet::new(), &mut facts)?;
     super::reboot::where_owed(tx, &mut facts)?;
     Ok(facts)
 }
 
-/// Restarts by `rule`; used by undo as well.
-pub(super) fn restart(rule: &RestartRule, facts: &mut StepFacts) -> Result<(), Fault> {
+/// Restarts by `rule` what maps replaced files, and `also` these services; used by undo as well.
+pub(super) fn restart(
+    rule: &RestartRule,
+    also: &BTreeSet<String>,
+    facts: &mut StepFacts,
+) -> Result<(), Fault> {
     let look = || {
         crate::inventory::processes::stale()
             .map_err(io_fault("look for processes that map replaced files"))
     };
     let mut stale = look()?;
     let mut restarts = decide(&stale, rule);
+    restarts.add(also);
     // A manager that executes itself anew reads all units anew as well.
     let anew = restarts.reexec.then(|| unit::systemctl(&["daemon-reexec"]));
     match &anew {
@@ -99,19 +117,25 @@ pub(super) fn restart(rule: &RestartRule, facts: &mut StepFacts) -> Result<(), F
         }
         stale = look()?;
         restarts = decide(&stale, rule);
-        facts.restarted.extend(renewed.into_iter().filter(|unit| !restarts.now.contains(unit)));
+        facts.restarted.extend(renewed.iter().filter(|u| !restarts.now.contains(u)).cloned());
+        let others = also.iter().filter(|unit| !renewed.contains(unit)).cloned().collect();
+        restarts.add(&others);
     }
     let waits = crate::inventory::sockets::listeners()
         .map_err(io_fault("list the listening sockets"))?
         .into_iter()
         .map(|listener| listener.unit)
         .collect();
-    for units in in_turn(&restarts, &waits) {
-        let arguments: Vec<&str> = ["restart", "--"].into_iter().chain(units).collect();
-        if let Err(e) = unit::systemctl(&arguments) {
-            facts.notes.push(e.to_string());
-        }
-    }
+    let relations = match restarts.now.len() + restarts.last.len() {
+        0 | 1 => Relations::default(),
+        _ => turns::relations().unwrap_or_else(|e| {
+            // In another order is better than not at all.
+            facts.notes.push(format!("how units hang together is not known: {e}"));
+            Relations::default()
+        }),
+    };
+    let turns = turns::turns(&restarts.now, &restarts.last, &waits, &relations);
+    turns::restart(&turns, &mut facts.notes);
     facts.restarted.extend(restarts.now.into_iter().chain(restarts.last));
     for (unit, why) in restarts.spared {
         let who = if unit.is_empty() {
@@ -128,16 +152,6 @@ pub(super) fn restart(rule: &RestartRule, facts: &mut StepFacts) -> Result<(), F
         facts.spared.push(who);
     }
     Ok(())
-}
-
-/// Which units are restarted together. Those that nobody talks to come first and at once, in the order of their
-/// dependencies; then those in `waits`, one at a time, so that each is gone for as short as can be.
-fn in_turn<'r>(restarts: &'r Restarts, waits: &BTreeSet<String>) -> Vec<Vec<&'r str>> {
-    let (waiting, quiet): (Vec<&str>, Vec<&str>) =
-        restarts.now.iter().map(String::as_str).partition(|unit| waits.contains(*unit));
-    let alone = waiting.into_iter().chain(restarts.last.iter().map(String::as_str));
-    let quiet = Some(quiet).filter(|quiet| !quiet.is_empty());
-    quiet.into_iter().chain(alone.map(|unit| vec![unit])).collect()
 }
 
 #[cfg(test)]
@@ -187,22 +201,5 @@ mod tests {
         assert_eq!(decide(&[first], &rule), Restarts { reexec: true, ..Restarts::default() });
         let never = decide(&all.map(stale), &RestartRule { never: true, spare: vec![] });
         assert!(never.now.is_empty() && never.last.is_empty() && !never.reexec);
-    }
-
-    #[test]
-    fn quiet_units_restart_together_and_those_with_peers_one_at_a_time() {
-        let names = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        let restarts = Restarts {
-            now: names(&["a.service", "cron.service", "redis.service"]),
-            last: names(&["ssh.service"]),
-            ..Restarts::default()
-        };
-        let waits = BTreeSet::from(["redis.service", "a.service"].map(str::to_owned));
-        let turns = in_turn(&restarts, &waits);
-        assert_eq!(
-            turns,
-            [vec!["cron.service"], vec!["a.service"], vec!["redis.service"], vec!["ssh.service"]]
-        );
-        assert!(in_turn(&Restarts::default(), &waits).is_empty());
     }
 }

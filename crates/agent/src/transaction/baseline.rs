@@ -1,6 +1,7 @@
 //! The host's own baseline: what ran, listened and answered before the change. Verify and undo are judged by
 //! it, never by what somebody thinks a host should look like.
 
+use super::units::{self, UnitState};
 use super::{Transaction, fault, io_fault};
 use crate::probe::{self, Answer};
 use fettle_core::assignment::Probe;
@@ -30,6 +31,17 @@ pub struct Sight {
     /// In which boot; empty: not known.
     #[serde(default)]
     pub boot: String,
+    /// Services that do not run as well, and sockets, timers, paths. Empty: an agent before did not look.
+    #[serde(default)]
+    pub units: Vec<UnitState>,
+}
+
+impl Sight {
+    /// Is this another boot than that one, as far as is known?
+    pub(super) fn rebooted(&self) -> bool {
+        let now = crate::inventory::kernel::boot_id().unwrap_or_default();
+        self.boot != now && !self.boot.is_empty() && !now.is_empty()
+    }
 }
 
 /// What is recorded before the change.
@@ -74,7 +86,8 @@ pub fn look(probes: &[Probe], commands: &Path) -> Result<Sight, Fault> {
         .map(|p| middle((0..ROUNDS).map(|_| probe::ask(p, commands)).collect()))
         .collect();
     let boot = crate::inventory::kernel::boot_id().unwrap_or_default();
-    Ok(Sight { services, listeners, answers, boot })
+    let units = units::look().map_err(io_fault("list the units"))?;
+    Ok(Sight { services, listeners, answers, boot, units })
 }
 
 fn middle(mut rounds: Vec<Answer>) -> Answer {
@@ -123,7 +136,7 @@ pub(super) fn is_ours(unit: &str) -> bool {
 }
 
 /// Services that come and go by themselves: logins, idle helpers of the desktop bus, and our own.
-fn comes_and_goes(unit: &str) -> bool {
+pub(super) fn comes_and_goes(unit: &str) -> bool {
     const IDLE: [&str; 8] = [
         "systemd-hostnamed.service",
         "systemd-timedated.service",
@@ -168,6 +181,10 @@ pub fn worse(before: &Sight, now: &Sight, margin: Option<u32>) -> Vec<String> {
         if !out.contains(&text) {
             out.push(format!("{} has failed", is.unit));
         }
+    }
+    // What is not there any more went with its package, as the plan says.
+    for (unit, is) in units::stopped(&before.units, &now.units, rebooted, false) {
+        out.push(format!("{unit} was active and is {is}"));
     }
     let open: BTreeSet<(&str, &str, u16)> = now.listeners.iter().map(key).collect();
     for was in before.listeners.iter().filter(|l| stays(l)) {

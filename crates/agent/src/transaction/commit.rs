@@ -1,6 +1,6 @@
 //! Commit: back into the load balancer, and away with what only the transaction needed.
 
-use super::{StepResult, Transaction, drain};
+use super::{StepResult, Transaction, drain, units};
 use crate::journal;
 use crate::preimage::{prune, subvolume};
 use fettle_core::transaction::{Entry, StepFacts, TxEvent};
@@ -14,6 +14,14 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     let mut facts = StepFacts::default();
     if let Some(said) = drain::undo(tx)? {
         facts.notes.push(format!("undrained: {said}"));
+    }
+    match units::note_started(tx) {
+        Ok(started) if started.is_empty() => {}
+        Ok(started) => facts
+            .notes
+            .push(format!("running now, and not before the change: {}", started.join(", "))),
+        // An undo would leave them running, no more.
+        Err(e) => facts.notes.push(format!("which units it has started is not known: {e}")),
     }
     tidy(tx);
     if let Err(e) = subvolume::remove(&tx.snapshot()) {

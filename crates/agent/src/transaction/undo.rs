@@ -1,20 +1,19 @@
 //! Undo: everything as it was, from the preimage, and verified: files by hash, services by the baseline.
 
+mod services;
+
 use super::baseline::{self, Baseline};
 use super::detached::{self, Job, UNPACK};
-use super::{
-    Transaction, activate, apply, boot_area, dpkg, drain, fault, reboot, surprise, trial, verify,
-};
+use super::{Transaction, apply, boot_area, dpkg, drain, fault, reboot, surprise, trial};
 use crate::command;
 use crate::data_paths;
 use crate::journal;
-use crate::overlay::{self, ChangeKind};
+use crate::overlay;
 use crate::preimage::{self, Known, Made, Manifest, Restored, Scope, set_aside, subvolume};
 use crate::settings::Settings;
 use crate::unit;
 use fettle_core::TransactionId;
-use fettle_core::assignment::{ConffileRule, Order, RestartRule};
-use fettle_core::inventory::Service;
+use fettle_core::assignment::{ConffileRule, Order};
 use fettle_core::transaction::{Fault, Outcome, Progress, StepFacts, UndoFacts};
 use std::collections::BTreeSet;
 use std::fs;
@@ -157,7 +156,7 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
         facts.notes.push(format!("not drained: {}", fault.message));
     }
     let before = baseline::read(directory)?;
-    stop_new_units(directory, &before, facts);
+    services::stop_new(directory, &before, facts);
     if !other {
         trial::clear(tx)?;
         foresee(tx, facts)?;
@@ -207,7 +206,7 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     // The package database is looked at while the services come back.
     let (packages, services) = std::thread::scope(|threads| {
         let packages = threads.spawn(|| packages_back(directory, &before, &is_excused));
-        let services = services_back(&before, facts);
+        let services = services::back(directory, &before, other, facts);
         (packages.join(), services)
     });
     services?;
@@ -303,26 +302,6 @@ fn network_back(directory: &Path, taken_away: &[String], facts: &mut UndoFacts) 
     }
 }
 
-/// Services whose unit files are about to vanish are stopped while systemd still knows how.
-fn stop_new_units(directory: &Path, before: &Baseline, facts: &mut UndoFacts) {
-    let Ok(delta) = overlay::read_delta(&directory.join(super::rehearse::DELTA)) else { return };
-    let known: BTreeSet<&str> = before.sight.services.iter().map(|s| s.unit.as_str()).collect();
-    for change in delta.iter().filter(|c| c.change == ChangeKind::New) {
-        let name = change.path.0.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let place = change.path.0.parent().and_then(Path::to_str).unwrap_or_default();
-        let is_unit = place.ends_with("/systemd/system")
-            && [".service", ".socket", ".timer", ".path"].iter().any(|e| name.ends_with(e));
-        if is_unit
-            && !name.contains('@')
-            && !known.contains(name)
-            && unit::booted()
-            && let Err(e) = unit::systemctl(&["stop", "--", name])
-        {
-            facts.notes.push(e.to_string());
-        }
-    }
-}
-
 fn old_archives(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) {
     let Ok(archives) = apply::dpkg_archives(&directory.join("archives/old")) else { return };
     if archives.is_empty() {
@@ -343,102 +322,6 @@ fn old_archives(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) {
             facts.notes.push(format!("the old archives could not be unpacked: {}", fault.message))
         }
     }
-}
-
-/// Restarts what maps files that were just replaced by the old ones, starts what ran before, and looks.
-fn services_back(before: &Baseline, facts: &mut UndoFacts) -> Result<(), Fault> {
-    if !unit::booted() {
-        facts.notes.push("systemd does not run here: nothing is restarted".into());
-        return Ok(());
-    }
-    let since =
-        started_since(before.at).map_err(super::io_fault("ask systemd what was started"))?;
-    let mut steps = StepFacts::default();
-    activate::restart(&RestartRule::default(), &mut steps)?;
-    // A script maps no file: what was started while the new version was there runs the new version.
-    let scripts: Vec<String> = since.into_iter().filter(|u| !steps.restarted.contains(u)).collect();
-    if !scripts.is_empty() {
-        let mut arguments = vec!["try-restart", "--"];
-        arguments.extend(scripts.iter().map(String::as_str));
-        if let Err(e) = unit::systemctl(&arguments) {
-            steps.notes.push(e.to_string());
-        }
-        steps.restarted.extend(scripts);
-    }
-    facts.notes.extend(steps.notes);
-    if !steps.restarted.is_empty() {
-        facts.notes.push(format!("restarted: {}", steps.restarted.join(", ")));
-    }
-    let begun = Instant::now();
-    let mut started = BTreeSet::new();
-    loop {
-        let now = baseline::look(&[], Path::new("/"))?;
-        let ran = |s: &&Service| s.active == "active" && !baseline::is_ours(&s.unit);
-        for was in before.sight.services.iter().filter(ran) {
-            let is = now
-                .services
-                .iter()
-                .find(|s| s.unit == was.unit)
-                .map_or("inactive", |s| s.active.as_str());
-            if matches!(is, "failed" | "inactive") && started.insert(was.unit.clone()) {
-                let _ = unit::systemctl(&["reset-failed", "--", &was.unit]);
-                if let Err(e) = unit::systemctl(&["start", "--", &was.unit]) {
-                    facts.notes.push(e.to_string());
-                }
-            }
-        }
-        let worse = baseline::worse(&before.sight, &now, None);
-        for text in worse.iter().filter(|w| w.ends_with(" has failed")) {
-            // A unit that was not there before, or had not failed: its failure goes with the change.
-            let unit = text.trim_end_matches(" has failed");
-            let _ = unit::systemctl(&["reset-failed", "--", unit]);
-        }
-        let left: Vec<String> = worse.into_iter().filter(|w| !w.ends_with(" has failed")).collect();
-        if left.is_empty() {
-            return Ok(());
-        }
-        if begun.elapsed() > verify::SETTLE {
-            facts.differing.extend(left);
-            return Ok(());
-        }
-        std::thread::sleep(verify::PAUSE);
-    }
-}
-
-/// Services with a process of their own that became active after `at`. The bus and log-ins are left alone: cutting
-/// off every session is worse than what they may still run, and what they map is seen by its files.
-fn started_since(at: fettle_core::Timestamp) -> std::io::Result<Vec<String>> {
-    let text = unit::systemctl(&[
-        "show",
-        "--type=service",
-        "--state=active",
-        "--property=Id,MainPID,ActiveEnterTimestampMonotonic",
-        "*",
-    ])?;
-    let uptime = crate::inventory::kernel::uptime()?.as_secs_f64();
-    let ago = fettle_core::Timestamp::now().duration_since(at).as_secs_f64();
-    Ok(after(&text, (uptime - ago) * 1e6))
-}
-
-/// Units of `systemctl show` that became active later than `microseconds` after boot.
-fn after(text: &str, microseconds: f64) -> Vec<String> {
-    const LEFT_ALONE: [&str; 8] = [
-        "fettle-",
-        "user@",
-        "user-runtime-dir@",
-        "dbus",
-        "systemd-",
-        "ssh",
-        "getty@",
-        "serial-getty@",
-    ];
-    let started = |block: &str| {
-        let value = |key: &str| block.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
-        let unit = value("Id").filter(|u| !LEFT_ALONE.iter().any(|p| u.starts_with(p)))?;
-        let at: f64 = value("ActiveEnterTimestampMonotonic")?.parse().ok()?;
-        (value("MainPID")? != "0" && at > microseconds).then(|| unit.to_owned())
-    };
-    text.split("\n\n").filter_map(started).collect()
 }
 
 /// The package database must be whole and name the old versions. Gives what is not so.
@@ -497,14 +380,5 @@ mod tests {
         let told = complaints(lines(), &before, &|path| path == Path::new("/usr/share/a"));
         assert_eq!(told, ["dpkg --verify: ??5??????   /usr/share/b"]);
         assert_eq!(complaints(lines(), &[], &|_| false).len(), 3);
-    }
-
-    #[test]
-    fn only_services_with_a_process_that_started_since_are_restarted() {
-        let text = "Id=acme-web.service\nMainPID=12\nActiveEnterTimestampMonotonic=2000\n\n\
-                    Id=nginx.service\nMainPID=13\nActiveEnterTimestampMonotonic=500\n\n\
-                    Id=once.service\nMainPID=0\nActiveEnterTimestampMonotonic=2000\n\n\
-                    Id=dbus.service\nMainPID=14\nActiveEnterTimestampMonotonic=2000\n";
-        assert_eq!(after(text, 1000.0), ["acme-web.service"]);
     }
 }
