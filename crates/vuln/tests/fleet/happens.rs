@@ -27,7 +27,7 @@ const HOSTS: usize = 5;
 pub(crate) const SOURCES: [&str; 4] = ["p", "q", "linux", "npm/x"];
 pub(crate) const VERSIONS: [&str; 4] = ["1-1", "1-2", "2-1", "3-1"];
 const STATUSES: [&str; 7] = ["0", "?", "", "1-2", "2-1", "3-1", "^2-1"];
-const URGENCIES: [&str; 4] = ["", "low", "unimportant", "high"];
+const URGENCIES: [&str; 4] = ["", "critical", "unimportant", "high"];
 pub(crate) const IDS: [&str; 4] = ["CVE-1", "CVE-2", "CVE-3", "CVE-4"];
 const OF_LANGUAGE: [&str; 4] = ["1.0.0", "1.1.0", "2.0.0", "3.0.0"];
 
@@ -101,14 +101,14 @@ pub(crate) enum Step {
 pub(crate) enum Event {
     /// Hosts that are alike report, some of them with exceptions.
     Reports([bool; HOSTS], [bool; HOSTS], Box<Inventory>, Vec<Exception>),
-    /// One reports what it did before but for what is stale, and it is known what ran before.
-    Ran(usize, bool, usize),
+    /// One reports what it did before, but for what is stale or not even for that, and it is known what ran before.
+    Ran(usize, Option<bool>, usize),
     /// Hosts report what they did before but for one thing.
     Steps([bool; HOSTS], Step),
     Exceptions(usize, Vec<Exception>),
     Remove(usize),
     Feed(Fed),
-    /// One statement is added, and one that was there is dropped.
+    /// One statement that was there is dropped, or says something else; or one is added.
     Moved(Said, usize),
 }
 
@@ -261,7 +261,7 @@ pub(crate) fn other_event() -> impl Strategy<Value = Event> {
         1 => (0..HOSTS, exceptions()).prop_map(|(h, e)| Event::Exceptions(h, e)),
         1 => (0..HOSTS).prop_map(Event::Remove),
         1 => feed().prop_map(Event::Feed),
-        2 => (said(), 0..12usize).prop_map(|(s, drop)| Event::Moved(s, drop)),
+        2 => (said(), 0..12usize).prop_map(|(s, place)| Event::Moved(s, place)),
     ]
 }
 
@@ -269,7 +269,7 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     let alike = (any::<[bool; HOSTS]>(), any::<[bool; HOSTS]>(), inventory(), exceptions());
     prop_oneof![
         4 => alike.prop_map(|(h, x, i, e)| Event::Reports(h, x, Box::new(i), e)),
-        1 => (0..HOSTS, any::<bool>(), 0..VERSIONS.len())
+        2 => (0..HOSTS, any::<Option<bool>>(), 0..VERSIONS.len())
             .prop_map(|(h, stale, v)| Event::Ran(h, stale, v)),
         6 => other_event(),
     ]
@@ -459,7 +459,7 @@ impl Both {
             }
             Event::Ran(h, stale, version) => {
                 let Some(mut inventory) = self.alone[h].inventory.clone() else { return Ok(()) };
-                Step::Stale(stale).take(&mut inventory);
+                stale.map_or(Step::Nothing, Step::Stale).take(&mut inventory);
                 let ran = [("p".to_owned(), VERSIONS[version].to_owned())].into();
                 let accepted = self.alone[h].accepted.clone();
                 self.report(h, inventory, accepted, &ran)?;
@@ -494,11 +494,12 @@ impl Both {
                 self.feed = feed;
                 self.feed()?;
             }
-            Event::Moved(said, dropped) => {
-                if dropped < self.feed.said.len() {
-                    self.feed.said.remove(dropped);
+            Event::Moved(said, place) => {
+                match self.feed.said.get_mut(place) {
+                    None => self.feed.said.push(said),
+                    Some(_) if said.4 => drop(self.feed.said.remove(place)),
+                    Some(known) => known.2 = said.2,
                 }
-                self.feed.said.push(said);
                 self.feed()?;
             }
         }
