@@ -1,4 +1,4 @@
-//! Apply: the package manager itself, in a transient unit of its own ([`super::detached`]), never killed. Beside it
+//! Apply: the package manager itself, in a transient unit of its own (`detached.rs`), never killed. Beside it
 //! `apply-progress` says how far it is, by apt's own word.
 
 use super::detached::{APPLY, CONFIGURE, Ended, Job, UNPACK, Waited};
