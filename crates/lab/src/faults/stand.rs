@@ -26,7 +26,7 @@ const FROM: &str = "1.0";
 /// How long a service may take to answer after everything is over.
 const SETTLE: Duration = Duration::from_secs(10);
 /// A transaction that was done a fault to may take so long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(420);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How a run ended, judged from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
