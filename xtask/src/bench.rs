@@ -61,15 +61,11 @@ impl Bench {
         let missed: Vec<&str> =
             figures.iter().filter(|f| !f.holds).map(|f| f.name.as_str()).collect();
         if !missed.is_empty() {
-            bail!("{} of {} bars missed: {}", missed.len(), bars(&figures), missed.join("; "));
+            let bars = figures.iter().filter(|f| f.bar.is_some()).count();
+            bail!("{} of {bars} bars missed: {}", missed.len(), missed.join("; "));
         }
         Ok(())
     }
-}
-
-/// Figures that have a bar.
-fn bars(figures: &[Figure]) -> usize {
-    figures.iter().filter(|f| f.bar.is_some()).count()
 }
 
 /// Builds the programs as they ship, runs `measure` in a lab, and takes that down.

@@ -173,6 +173,24 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     }
 }
 
+/// An assignment that orders this, of nobody in particular.
+#[cfg(test)]
+pub(crate) fn an_assignment(order: ApplyOrder) -> Assignment {
+    use fettle_core::{Timestamp, assignment::Order};
+    Assignment {
+        schema: 1,
+        id: "a".into(),
+        host: "h".into(),
+        generation: 1,
+        rollout: "r".into(),
+        plan: fettle_core::Digest::of(b""),
+        issued_at: Timestamp::UNIX_EPOCH,
+        not_before: Timestamp::UNIX_EPOCH,
+        expires_at: Timestamp::UNIX_EPOCH,
+        order: Order::Apply(order),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -179,6 +179,11 @@ fn started(run: &mut std::process::Command) -> io::Result<()> {
     Err(io::Error::other(format!("systemd-run: {} ({})", output.tail(2), output.ending())))
 }
 
+/// A value of a block of `systemctl show`.
+pub fn value<'t>(block: &'t str, key: &str) -> Option<&'t str> {
+    block.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

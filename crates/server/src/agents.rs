@@ -88,7 +88,7 @@ async fn redeem(State(app): Asked, request: Request) -> Response {
 }
 
 async fn renew(State(app): Asked, request: Request) -> Response {
-    let out = match known(request).await {
+    let out = match certified(request).await {
         Ok((host, peer, asked)) => {
             app.blocking(move |app| enroll::renew(app, &host, &peer, &asked)).await
         }
@@ -124,11 +124,11 @@ async fn proved<T: DeserializeOwned>(request: Request) -> Result<(HostId, Peer, 
             "the agent asks for a new one by itself; if it does not, upgrade it or enrol the host anew",
         ));
     }
-    known(request).await
+    certified(request).await
 }
 
 /// Who asks, by a certificate that may have ended lately, and what.
-async fn known<T: DeserializeOwned>(request: Request) -> Result<(HostId, Peer, T), Problem> {
+async fn certified<T: DeserializeOwned>(request: Request) -> Result<(HostId, Peer, T), Problem> {
     let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
     let host = peer.host.clone().ok_or_else(|| {
         Problem::new(

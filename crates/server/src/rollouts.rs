@@ -11,13 +11,12 @@ use fettle_core::plan::Work;
 use fettle_core::plan::spent::{expected, with_way_back, work_key};
 use fettle_core::policy::{Policy, Pool, WindowState};
 use fettle_core::rollout::{
-    Decision, Effect, HostObservation, IllegalEvent, Leader, Observations, Phase, Rollout,
-    RolloutEvent, Sight, effects,
+    Decision, Effect, HostObservation, HostRun, HostState, IllegalEvent, Leader, Observations,
+    Phase, Rollout, RolloutEvent, Sight, effects,
 };
 use fettle_core::testbed::Tests;
 use fettle_core::transaction::Outcome;
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
-use fettle_store::policies::PolicyRecord;
 use fettle_store::{StoreError, Tx, View, assignments, barred, hosts, policies, recalls, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -195,7 +194,7 @@ pub(crate) fn observe(
     for evidence in of_hosts.chain(gates::measured::evidence(app, state, now)) {
         seen.gate.insert(evidence.check.clone(), evidence);
     }
-    let in_force = policy_in_force(view, state)?;
+    let in_force = policy_in_force(app, view, state)?;
     let window = |ignore: bool| {
         let mut window = match &policy {
             Some(policy) => policy.window_for(now, ignore),
@@ -209,26 +208,19 @@ pub(crate) fn observe(
     // One or the other counts for each host.
     let (usual, urgent) = (window(false), window(true));
     let mut takes = Takes::default();
-    let mut asked: BTreeMap<&HostId, BTreeSet<&str>> = BTreeMap::new();
-    for budget in state.plan.budgets.iter().filter(|budget| !budget.services.is_empty()) {
-        for id in &budget.hosts {
-            asked.entry(id).or_default().extend(budget.services.iter().map(String::as_str));
-        }
-    }
     let mut pulses = hosts::pulses(view, &ids)?;
+    let mut down = reach::down(app, view, &state.plan.budgets, &pulses)?;
     for id in ids {
         let Some(pulse) = pulses.remove(id) else { continue };
         let planned = state.plan.hosts.get(id);
         let ignore_windows = planned.is_some_and(|h| h.ignore_windows);
         let (window, closes_at) = if ignore_windows { urgent.clone() } else { usual.clone() };
-        // Where nothing closes, it may take as long as it likes.
-        let takes_seconds = match planned.filter(|_| closes_at.is_some()) {
+        // Who has begun is not asked, nor who has foretold it; and where nothing closes, it may take as long as it likes.
+        let waits = |run: &HostRun| run.state == HostState::Pending && run.foretold.is_none();
+        let waits = closes_at.is_some() && state.hosts.get(id).is_some_and(waits);
+        let takes_seconds = match planned.filter(|_| waits) {
             Some(planned) => takes.of(app, view, &planned.work)?,
             None => 0,
-        };
-        let down = match asked.get(id) {
-            Some(asked) => reach::down(app, view, id, pulse.inventory, asked)?,
-            None => BTreeSet::new(),
         };
         seen.hosts.insert(
             id.clone(),
@@ -241,7 +233,7 @@ pub(crate) fn observe(
                 window,
                 closes_at,
                 takes_seconds,
-                down,
+                down: down.remove(id).unwrap_or_default(),
             },
         );
     }
@@ -290,12 +282,19 @@ fn plan_policy(view: &View<'_>, state: &Rollout) -> Result<Option<Policy>, Probl
     record.map(|r| crate::policies::parse(&r.text)).transpose()
 }
 
-/// The policy of that name as it is in force, where that is another text than the plan's.
-fn policy_in_force(view: &View<'_>, state: &Rollout) -> Result<Option<Policy>, Problem> {
-    let all = policies::current(view)?.into_iter();
-    let newer =
-        |r: &PolicyRecord| r.name == state.plan.policy && r.digest != state.plan.policy_digest;
-    Ok(all.filter(newer).find_map(|r| Policy::parse(&r.text).ok()))
+/// The policy of that name as it is in force, where that is another text than the plan's. One that cannot be read is no
+/// leave to go on.
+fn policy_in_force(app: &App, view: &View<'_>, state: &Rollout) -> Result<Option<Policy>, Problem> {
+    let record = match policies::get(view, &state.plan.policy) {
+        Err(StoreError::Missing { .. }) => return Ok(None),
+        record => record?,
+    };
+    if record.digest == state.plan.policy_digest {
+        return Ok(None);
+    }
+    let known = app.policies();
+    let known = known.parsed.iter().find(|policy| policy.digest == record.digest);
+    known.map_or_else(|| crate::policies::parse(&record.text), |it| Ok(it.clone())).map(Some)
 }
 
 /// How long each work of a plan may take by what was learned, once for all hosts that have it.

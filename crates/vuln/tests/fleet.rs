@@ -13,6 +13,7 @@ use fettle_core::inventory::Inventory;
 use fettle_vuln::exposure::{
     Catalogue, CatalogueInput, Exception, FindingDelta, FleetIndex, HostChange, HostView, Totals,
 };
+use fettle_vuln::feed::cvss::CvssScore;
 use fettle_vuln::feed::epss::EpssScore;
 use fettle_vuln::feed::kev::KevEntry;
 use happens::*;
@@ -175,6 +176,41 @@ fn the_worst_come_first_and_an_accepted_one_only_counts_where_it_is_not_accepted
         (hosts_with(&fleet, "CVE-kev").len(), fleet.totals().of(Severity::Critical, Accepted)),
         (2, 2)
     );
+}
+
+#[test]
+fn that_something_critical_is_exploited_now_counts_though_no_finding_changes_its_state() {
+    let score = || CvssScore {
+        id: "CVE-1".into(),
+        version: 31,
+        vector: "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H".into(),
+        score: 9.8,
+        computed: 9.8,
+        issuer: "cna".into(),
+    };
+    let entry = || KevEntry {
+        id: "CVE-1".into(),
+        kev: fettle_core::advisory::Kev {
+            date_added: "2026-01-01".parse().unwrap(),
+            due_date: "2026-01-22".parse().unwrap(),
+            ransomware: false,
+        },
+    };
+    let catalogue = |exploited: bool| {
+        Arc::new(Catalogue::build(CatalogueInput {
+            advisories: vec![advisory("bookworm", ("p", "CVE-1", "2-1", ""))],
+            cvss: vec![score()],
+            kev: exploited.then(entry).into_iter().collect(),
+            ..CatalogueInput::default()
+        }))
+    };
+    let mut fleet = FleetIndex::new(catalogue(false));
+    set(&mut fleet, "a", &with(&[package("p", "1-1")]), &[]);
+    let risk = |fleet: &FleetIndex| fleet.riskiest(1)[0].1;
+    assert_eq!((risk(&fleet).critical, risk(&fleet).exploited), (1, 0));
+    let (changes, withdrawn) = fleet.replace_catalogue(catalogue(true));
+    assert_eq!((changes.len(), withdrawn.len()), (0, 0));
+    assert_eq!((risk(&fleet).critical, risk(&fleet).exploited), (1, 1));
 }
 
 #[test]

@@ -26,12 +26,7 @@ fn parse(text: &str) -> Vec<Service> {
     let mut services: Vec<Service> = text
         .split("\n\n")
         .filter_map(|block| {
-            let value = |key: &str| {
-                block
-                    .lines()
-                    .find_map(|l| l.strip_prefix(key)?.strip_prefix('='))
-                    .unwrap_or_default()
-            };
+            let value = |key: &str| unit::value(block, key).unwrap_or_default();
             let enabled = value("UnitFileState");
             let active = value("ActiveState");
             // A static or disabled unit that does not run says nothing about the host.

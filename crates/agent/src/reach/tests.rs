@@ -1,7 +1,8 @@
 use super::*;
 use crate::executor::{Grant as _, Standalone};
-use fettle_core::assignment::{ApplyOrder, Assignment, Order};
-use fettle_core::{Digest, Hold, Timestamp};
+use crate::transaction::an_assignment;
+use fettle_core::Hold;
+use fettle_core::assignment::{ApplyOrder, Assignment};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -73,19 +74,7 @@ fn without_server_and_peer_there_is_nothing_to_reach_and_a_bad_line_is_never_not
 }
 
 fn assignment(deadman_seconds: Option<u32>) -> Assignment {
-    let order = Order::Apply(ApplyOrder { deadman_seconds, ..ApplyOrder::default() });
-    Assignment {
-        schema: 1,
-        id: "local/1".into(),
-        host: "local".into(),
-        generation: 0,
-        rollout: "local".into(),
-        plan: Digest::of_json(&order),
-        issued_at: Timestamp::UNIX_EPOCH,
-        not_before: Timestamp::UNIX_EPOCH,
-        expires_at: Timestamp::UNIX_EPOCH,
-        order,
-    }
+    an_assignment(ApplyOrder { deadman_seconds, ..ApplyOrder::default() })
 }
 
 #[test]

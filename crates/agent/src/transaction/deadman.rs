@@ -60,8 +60,9 @@ mod tests {
     use super::*;
     use crate::packages::Apt;
     use crate::settings::Settings;
-    use fettle_core::assignment::{ApplyOrder, Assignment, Order};
-    use fettle_core::{Digest, Hold, Timestamp};
+    use crate::transaction::an_assignment;
+    use fettle_core::Hold;
+    use fettle_core::assignment::{ApplyOrder, Assignment};
     use std::cell::Cell;
     use std::time::Instant;
 
@@ -81,18 +82,7 @@ mod tests {
 
     fn waited(from: Option<u32>, directory: &std::path::Path) -> (Result<(), Fault>, StepFacts) {
         let order = ApplyOrder { deadman_seconds: Some(2), ..ApplyOrder::default() };
-        let assignment = Assignment {
-            schema: 1,
-            id: "a".into(),
-            host: "h".into(),
-            generation: 1,
-            rollout: "r".into(),
-            plan: Digest::of(b""),
-            issued_at: Timestamp::UNIX_EPOCH,
-            not_before: Timestamp::UNIX_EPOCH,
-            expires_at: Timestamp::UNIX_EPOCH,
-            order: Order::Apply(order.clone()),
-        };
+        let assignment = an_assignment(order.clone());
         let settings = Settings::default();
         let tx = Transaction {
             settings: &settings,

@@ -1,7 +1,6 @@
 //! In which turns units are restarted: what others need comes before them, so that each starts once.
 
-use super::units::value;
-use crate::unit;
+use crate::unit::{self, value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 //! services only, and few of them; here are all of them, with the sockets, timers and paths that start them.
 
 use super::{Transaction, baseline, read_kept};
-use crate::unit;
+use crate::unit::{self, value};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -78,11 +78,6 @@ fn parse(text: &str) -> Vec<UnitState> {
     states.sort_by(|a, b| a.unit.cmp(&b.unit));
     states.dedup_by(|a, b| a.unit == b.unit);
     states
-}
-
-/// A value of a block of `systemctl show`.
-pub(super) fn value<'t>(block: &'t str, key: &str) -> Option<&'t str> {
-    block.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='))
 }
 
 /// Sockets, timers and paths that waited before and do not now. What is not even there any more went with a package:

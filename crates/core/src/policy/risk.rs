@@ -249,7 +249,7 @@ impl fmt::Display for RiskRule {
 
 impl Policy {
     /// Rules about one of these packages, in the policy's order.
-    pub fn risks_of<'p>(&self, packages: impl Iterator<Item = &'p str> + Clone) -> Vec<&RiskRule> {
+    fn risks_of<'p>(&self, packages: impl Iterator<Item = &'p str> + Clone) -> Vec<&RiskRule> {
         let hit = |rule: &&RiskRule| packages.clone().any(|package| rule.is_about(package));
         self.risks.iter().filter(hit).collect()
     }

@@ -82,22 +82,21 @@ impl Share {
     /// How many of `size` hosts. A share is rounded down, since it is a limit; but one host may always go, or
     /// nobody ever would.
     pub fn of(self, size: usize) -> u32 {
-        let size = u64::try_from(size).unwrap_or(u64::MAX);
-        let hosts = match self {
-            Self::Hosts(hosts) => u64::from(hosts),
-            Self::Percent(percent) => size.saturating_mul(u64::from(percent)) / 100,
-        };
-        u32::try_from(hosts).unwrap_or(u32::MAX).max(1)
+        (self.hundredths_of(size) / 100).try_into().unwrap_or(u32::MAX).max(1)
     }
 
     /// How many of `size` hosts that is at least: a share is rounded up.
     pub fn at_least(self, size: usize) -> u32 {
+        self.hundredths_of(size).div_ceil(100).try_into().unwrap_or(u32::MAX)
+    }
+
+    /// How many hundredths of a host.
+    fn hundredths_of(self, size: usize) -> u64 {
         let size = u64::try_from(size).unwrap_or(u64::MAX);
-        let hosts = match self {
-            Self::Hosts(hosts) => u64::from(hosts),
-            Self::Percent(percent) => size.saturating_mul(u64::from(percent)).div_ceil(100),
-        };
-        u32::try_from(hosts).unwrap_or(u32::MAX)
+        match self {
+            Self::Hosts(hosts) => u64::from(hosts) * 100,
+            Self::Percent(percent) => size.saturating_mul(u64::from(percent)),
+        }
     }
 }
 

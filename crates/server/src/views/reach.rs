@@ -4,8 +4,9 @@
 
 use crate::app::App;
 use fettle_core::plan::spent::Spent;
-use fettle_core::plan::{Needs, Plan};
+use fettle_core::plan::{Budget, Needs, Plan};
 use fettle_core::{Digest, HostId, Problem};
+use fettle_store::hosts::Pulse;
 use fettle_store::{View, hosts, ledger, transactions};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -33,7 +34,7 @@ pub(crate) struct Read {
 }
 
 /// Units that are not active, by the units asked for and the host, with the inventory that says so.
-type Down = HashMap<(Digest, HostId), (Digest, BTreeSet<String>)>;
+type Down = HashMap<Digest, HashMap<HostId, (Digest, Vec<String>)>>;
 
 struct Learned {
     /// Length of the ledger then: whatever ends is an entry.
@@ -108,27 +109,48 @@ fn learned(
     Ok(spent)
 }
 
-/// Which of these units are not active on a host, by its inventory of that digest. Without an inventory none is known to be.
+/// Which units that these budgets ask for are not active, by the hosts' inventories; a host without one has none that is
+/// known to be. Hosts on which all are active are left out.
 pub(crate) fn down(
     app: &App,
     view: &View<'_>,
-    host: &HostId,
-    inventory: Option<Digest>,
-    asked: &BTreeSet<&str>,
-) -> Result<BTreeSet<String>, Problem> {
-    let all = || asked.iter().map(|unit| (*unit).to_owned()).collect();
-    let Some(digest) = inventory else { return Ok(all()) };
-    let key = (Digest::of_json(asked), host.clone());
-    if let Some((_, kept)) = lock(&app.read.down).get(&key).filter(|(of, _)| *of == digest) {
-        return Ok(kept.clone());
+    budgets: &[Budget],
+    pulses: &BTreeMap<HostId, Pulse>,
+) -> Result<BTreeMap<HostId, BTreeSet<String>>, Problem> {
+    let mut out: BTreeMap<HostId, BTreeSet<String>> = BTreeMap::new();
+    for Budget { hosts, services, .. } in budgets.iter().filter(|b| !b.services.is_empty()) {
+        let asked = Digest::of_json(services);
+        for (host, pulse) in hosts.iter().filter_map(|id| pulses.get_key_value(id)) {
+            let inactive = match pulse.inventory {
+                Some(inventory) => inactive(app, view, (asked, host), inventory, services)?,
+                None => services.clone(),
+            };
+            if !inactive.is_empty() {
+                out.entry(host.clone()).or_default().extend(inactive);
+            }
+        }
     }
-    let Some(active) = hosts::active_units(view, host)? else { return Ok(all()) };
-    let inactive = asked.iter().filter(|unit| !active.contains(**unit));
-    let found: BTreeSet<String> = inactive.map(|unit| (*unit).to_owned()).collect();
-    let mut kept = lock(&app.read.down);
-    if kept.len() >= DOWN_KEPT {
-        kept.clear();
+    Ok(out)
+}
+
+/// The same of one host, whose inventory has that digest.
+fn inactive(
+    app: &App,
+    view: &View<'_>,
+    (asked, host): (Digest, &HostId),
+    inventory: Digest,
+    services: &[String],
+) -> Result<Vec<String>, Problem> {
+    let known = |all: &Down| all.get(&asked)?.get(host).filter(|(of, _)| *of == inventory).cloned();
+    if let Some((_, kept)) = known(&lock(&app.read.down)) {
+        return Ok(kept);
     }
-    kept.insert(key, (digest, found.clone()));
+    let active = hosts::active_units(view, host)?.unwrap_or_default();
+    let found: Vec<String> = services.iter().filter(|u| !active.contains(*u)).cloned().collect();
+    let mut all = lock(&app.read.down);
+    if all.values().map(HashMap::len).sum::<usize>() >= DOWN_KEPT {
+        all.clear();
+    }
+    all.entry(asked).or_default().insert(host.clone(), (inventory, found.clone()));
     Ok(found)
 }

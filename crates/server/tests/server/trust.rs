@@ -210,7 +210,7 @@ fn a_certificate_is_renewed_with_a_new_key_and_keeps_its_name() {
 
 #[test]
 fn a_host_that_was_off_until_its_certificate_ended_gets_a_new_one_by_it_and_nothing_else() {
-    let lab = Lab::with(|options| options.certificate_seconds = 2);
+    let lab = Lab::with(|options| options.certificate_seconds = 5);
     let mut agent = lab.host("web-1", "canary");
     let retired = lab.host("web-2", "canary");
     let refused = |agent: &Agent| agent.call::<CheckInReply>(&lab, "checkin", &agent.says(false));

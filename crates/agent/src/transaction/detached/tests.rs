@@ -1,8 +1,8 @@
 use super::*;
 use crate::packages::Apt;
 use crate::settings::Settings;
-use fettle_core::Timestamp;
-use fettle_core::assignment::{ApplyOrder, Assignment, Order};
+use crate::transaction::an_assignment;
+use fettle_core::assignment::ApplyOrder;
 use std::time::Instant;
 
 #[test]
@@ -43,18 +43,7 @@ fn two_wrappers_of_one_command_do_not_run_at_once() {
 fn whoever_comes_after_a_dead_agent_waits_for_the_rung_that_it_left_running() {
     let dir = tempfile::tempdir().unwrap();
     let order = ApplyOrder::default();
-    let assignment = Assignment {
-        schema: 1,
-        id: "settle".into(),
-        host: "h".into(),
-        generation: 1,
-        rollout: "r".into(),
-        plan: fettle_core::Digest::of(b""),
-        issued_at: Timestamp::UNIX_EPOCH,
-        not_before: Timestamp::UNIX_EPOCH,
-        expires_at: Timestamp::UNIX_EPOCH,
-        order: Order::Apply(order.clone()),
-    };
+    let assignment = an_assignment(order.clone());
     let settings = Settings { runtime_dir: dir.path().join("run"), ..Settings::default() };
     let tx = Transaction {
         settings: &settings,

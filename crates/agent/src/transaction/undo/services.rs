@@ -1,11 +1,11 @@
 //! What ran before runs again, what did not run does not, and nobody runs the new version any more.
 
 use super::super::baseline::{self, Baseline};
-use super::super::units::{self, UnitState, value};
+use super::super::units::{self, UnitState};
 use super::super::{activate, io_fault, rehearse, verify};
 use crate::overlay::{self, Change, ChangeKind};
 use crate::preimage;
-use crate::unit;
+use crate::unit::{self, value};
 use fettle_core::assignment::RestartRule;
 use fettle_core::inventory::Service;
 use fettle_core::transaction::{Fault, StepFacts, UndoFacts};

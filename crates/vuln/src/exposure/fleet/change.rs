@@ -74,6 +74,18 @@ pub(super) struct Short<'a> {
 }
 
 impl<'a> Short<'a> {
+    /// What the store has told, under the names that the catalogue has for it.
+    pub(super) fn of_told((source, id, finding): &'a (Arc<str>, Arc<str>, &Finding)) -> Self {
+        Self {
+            source,
+            id,
+            state: finding.state,
+            severity: finding.severity(),
+            exploited: false,
+            exposed: false,
+        }
+    }
+
     /// What a hit is on a host.
     pub(super) fn of_hit(
         catalogue: &'a Catalogue,

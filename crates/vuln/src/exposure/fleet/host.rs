@@ -143,14 +143,7 @@ impl FleetIndex {
         let (carried, mut withdrawn) = outcome;
         withdrawn.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
 
-        turn.before.extend(told.iter().map(|(source, id, finding)| Short {
-            source,
-            id,
-            state: finding.state,
-            severity: finding.severity(),
-            exploited: false,
-            exposed: false,
-        }));
+        turn.before.extend(told.iter().map(Short::of_told));
         turn.before.extend(
             dropped
                 .iter()

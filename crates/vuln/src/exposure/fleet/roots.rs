@@ -71,15 +71,7 @@ impl FleetIndex {
                 }
                 None => {
                     let known = its.iter().map(Known::from).collect();
-                    let before = told.iter().map(|(source, id, finding)| Short {
-                        source,
-                        id,
-                        state: finding.state,
-                        severity: finding.severity(),
-                        exploited: false,
-                        exposed: false,
-                    });
-                    (Os::default(), known, before.collect())
+                    (Os::default(), known, told.iter().map(Short::of_told).collect())
                 }
             };
             let carried = with_its_root(presence, &known);
