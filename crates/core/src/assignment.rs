@@ -174,6 +174,9 @@ pub struct RestartRule {
     /// Units that are spared, as shell globs: `postgresql@*.service`.
     #[serde(default)]
     pub spare: Vec<String>,
+    /// Units that are restarted one after another in this order, as shell globs, before others of the same kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<String>,
 }
 
 /// May the host reboot?

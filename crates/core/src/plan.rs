@@ -132,6 +132,9 @@ pub struct Wave {
     pub gate: GateRule,
     /// Seconds to rest after the gate's bake before the next ring starts. 0 within a ring.
     pub soak_seconds: u64,
+    /// It begins no sooner than so many seconds after the rollout.
+    #[serde(default, skip_serializing_if = "crate::policy::is_zero")]
+    pub after_seconds: u64,
     /// One after another, as budgets allow: a patched host keeps its place in them until it was watched for the gate's
     /// bake and has spoken. `false`: all of them together.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -216,14 +219,15 @@ impl Plan {
     pub fn digest(&self) -> Digest {
         Digest::of_json(self)
     }
-    /// When each wave may begin at the earliest, if the first begins then: before each lie the bakes and soaks of those
-    /// before it.
+    /// When each wave may begin at the earliest, if the rollout begins then: before each lie the bakes and soaks of those
+    /// before it, and none begins before its time.
     pub fn earliest(&self, begin: Timestamp) -> Vec<Timestamp> {
         let mut at = begin;
         let mut one = |wave: &Wave| {
+            let begins = at.max(later(begin, wave.after_seconds));
             let rests = wave.gate.bake_seconds.saturating_add(wave.soak_seconds);
-            let next = later(at, rests);
-            std::mem::replace(&mut at, next)
+            at = later(begins, rests);
+            begins
         };
         self.waves.iter().map(&mut one).collect()
     }

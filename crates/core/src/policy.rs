@@ -13,6 +13,7 @@ mod classify;
 mod cycle;
 mod diff;
 mod explain;
+mod facts;
 pub mod glob;
 mod parse;
 mod recurrence;
@@ -21,6 +22,7 @@ mod select;
 mod selector;
 mod settings;
 mod strategy;
+pub mod tags;
 mod window;
 
 pub use check::{
@@ -35,13 +37,14 @@ pub use diff::{
 };
 pub use explain::{
     AcceptanceOf, BudgetOf, ClassOf, Condition, Considered, ExclusionOf, ExplainInput, Explained,
-    OwedFinding, RiskOf, explain,
+    OwedFinding, PinOf, RiskOf, explain,
 };
+pub use facts::FACTS;
 pub(crate) use parse::check_address;
 pub use parse::{MAX_POLICY_BYTES, PolicyError};
 pub use recurrence::{Recurrence, RecurrenceError};
 pub use risk::{PackageClass, RiskRule, means};
-pub use select::{Ambiguous, FACTS, choose};
+pub use select::{Ambiguous, choose};
 pub use selector::{MAX_SELECTOR_BYTES, MAX_SELECTOR_DEPTH, SelectorError};
 pub use settings::{Setting, settings};
 pub use strategy::{EVERYBODY, Pool, Share, Strategy};
@@ -79,12 +82,21 @@ pub struct Policy {
     pub blackouts: Vec<Blackout>,
     /// Packages left alone.
     pub exclusions: Vec<Exclusion>,
+    /// Packages that are kept at certain versions.
+    #[serde(default)]
+    pub pins: Vec<Pin>,
     /// Vulnerabilities that somebody decided to live with for a while.
     pub acceptances: Vec<Acceptance>,
     /// Restarts.
     pub restart: RestartRule,
+    /// Hosts on which nothing is restarted, whatever `restart` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_exempt: Option<Selector>,
     /// Reboots.
     pub reboot: RebootRule,
+    /// Hosts that are not rebooted, whatever `reboot` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot_exempt: Option<Selector>,
     /// Configuration files changed on both sides.
     pub conffiles: ConffileRule,
     /// At most so many hosts disrupted at once.
@@ -141,8 +153,11 @@ impl Policy {
             windows: Vec::new(),
             blackouts: Vec::new(),
             exclusions: Vec::new(),
+            pins: Vec::new(),
             restart: RestartRule::default(),
+            restart_exempt: None,
             reboot: RebootRule::default(),
+            reboot_exempt: None,
             conffiles: ConffileRule::default(),
             budgets: Vec::new(),
             gate: GateRule::default(),
@@ -227,6 +242,14 @@ pub struct RingRule {
     pub wave_percent: u32,
     /// Rest after the ring before the next one starts, in seconds.
     pub soak_seconds: u64,
+    /// The ring begins no sooner than so long after the rollout did, in seconds: all rings count from that one moment,
+    /// however long those before them took.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub after_seconds: u64,
+}
+
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A maintenance window that recurs, in local time.
@@ -270,6 +293,30 @@ pub struct Exclusion {
     pub owner: String,
     /// Until (exclusive). Mandatory: an exclusion without an end is forgotten.
     pub until: Timestamp,
+}
+
+/// A package kept at certain versions for a reason and a time: upgrades to others are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Binary name, `*` and `?` are globs.
+    pub package: String,
+    /// Versions that it may have, `*` and `?` are globs.
+    pub version: String,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Until (exclusive).
+    pub until: Timestamp,
+}
+
+impl Pin {
+    /// Does it keep the package from that version now?
+    pub fn bars(&self, package: &str, version: &str, now: Timestamp) -> bool {
+        now < self.until
+            && glob::matches(&self.package, package)
+            && !glob::matches(&self.version, version)
+    }
 }
 
 /// A vulnerability that somebody decided to live with, for a reason, a time, and as long as what is known of it stays as
@@ -400,7 +447,7 @@ pub enum Selector {
     All,
     /// The label or fact has one of these values; `*` and `?` are globs.
     In {
-        /// Label, or fact with a dot in its name: `os.id`, `os.codename`, `host.name`, `host.arch`.
+        /// Label, or fact with a dot in its name: one of [`FACTS`].
         key: String,
         /// Values.
         values: Vec<String>,

@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// What a campaign has to have seen, or its silence means nothing.
-pub const MUST_COME_UP: [&str; 46] = [
+pub const MUST_COME_UP: [&str; 48] = [
     "a twin failed",
     "aborted on a full budget",
     "agent restarted",
@@ -77,6 +77,8 @@ pub const MUST_COME_UP: [&str; 46] = [
     "first wave let begin",
     "ring let begin",
     "word waited for",
+    "soak",
+    "ring not yet",
 ];
 
 /// Runs all seeds, with all guards on.

@@ -29,6 +29,7 @@
 //! | 34 proved | a gate is passed: its hosts' last word is that they run what fixes the finding |
 //! | 31 asked | a gate is passed: each check was truly answered, for this wave, after the bake, not long before |
 //! | 32 word | a grant is written, a step of the traffic begins: somebody who did not start the rollout let its ring begin |
+//! | 35 rest | a grant is written: the ring before has had its rest, and it is the ring's time |
 //! | 33 red undone | an undo is asked for, and at rest: what a red gate undoes is what the policy says, and all of it |
 //! | 24 liveness | after the faults have stopped (8 follows from it) |
 
@@ -163,6 +164,7 @@ impl Checker {
                 self.running(at, was, host);
                 self.order(at, was, host);
                 self.let_begin(at, was, host);
+                self.rested(at, was, host);
                 let earlier = was.hosts[host].highest_generation();
                 self.must(*generation > earlier, at, "12 generation", || {
                     format!("{host}: {generation} after {earlier}")

@@ -167,6 +167,7 @@ pub(crate) fn plan(
     }
     // Now and then the canaries have nothing to do.
     let first = if random.permille(300) { "broad" } else { "canary" };
+    let begins = *random.pick(&[0, 0, 900, 7200]).unwrap_or(&0);
     let mut waved: Vec<Wave> = (0..waves)
         .map(|w| Wave {
             ring: if w == 0 { first } else { "broad" }.to_owned(),
@@ -176,6 +177,10 @@ pub(crate) fn plan(
             soak_seconds: match shape {
                 Shape::Rings if w == 0 => *random.pick(&[0, 600, 3600]).unwrap_or(&0),
                 Shape::Percentage if w + 1 < waves => 600,
+                _ => 0,
+            },
+            after_seconds: match shape {
+                Shape::Rings if w > 0 => begins,
                 _ => 0,
             },
             rolling: shape == Shape::Rolling,

@@ -50,6 +50,8 @@ pub enum Sabotage {
     ForgetFailures,
     /// A gate is passed as soon as its wave has ended.
     SkipGate,
+    /// Rings do not rest, and begin whenever those before them have ended.
+    SkipRest,
     /// Two rollouts do not see each other, and the store takes any generation.
     DoubleGrant,
     /// The store takes writes whatever version they were decided on.
@@ -102,12 +104,13 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::IgnoreBudget,
         Self::ForgetHealth,
         Self::ForgetForetold,
         Self::ForgetFailures,
         Self::SkipGate,
+        Self::SkipRest,
         Self::DoubleGrant,
         Self::AcceptStale,
         Self::RedeemBlindly,

@@ -22,7 +22,8 @@ pub fn services() -> io::Result<Vec<Service>> {
     Ok(parse(&text))
 }
 
-fn parse(text: &str) -> Vec<Service> {
+/// The services among the units that `systemctl show` tells of.
+pub(crate) fn parse(text: &str) -> Vec<Service> {
     let mut services: Vec<Service> = text
         .split("\n\n")
         .filter_map(|block| {
@@ -31,7 +32,8 @@ fn parse(text: &str) -> Vec<Service> {
             let active = value("ActiveState");
             // A static or disabled unit that does not run says nothing about the host.
             let counts = active != "inactive" || enabled.starts_with("enabled");
-            (value("LoadState") == "loaded" && counts && !value("Id").is_empty()).then(|| Service {
+            let is_service = value("Id").ends_with(".service");
+            (value("LoadState") == "loaded" && counts && is_service).then(|| Service {
                 unit: value("Id").to_owned(),
                 active: active.to_owned(),
                 sub: value("SubState").to_owned(),
@@ -51,6 +53,7 @@ mod tests {
     #[test]
     fn services_that_run_failed_or_are_enabled_count_and_others_do_not() {
         let text = "Id=nginx.service\nLoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\n\n\
+                    Id=nginx.socket\nLoadState=loaded\nActiveState=active\nSubState=listening\nUnitFileState=enabled\n\n\
                     Id=gone.service\nLoadState=not-found\nActiveState=inactive\nSubState=dead\nUnitFileState=\n\n\
                     Id=idle.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nUnitFileState=static\n\n\
                     Id=boot.service\nLoadState=loaded\nActiveState=inactive\nSubState=dead\nUnitFileState=enabled\n\n\

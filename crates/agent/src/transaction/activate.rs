@@ -79,15 +79,18 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         facts.notes.push("systemd does not run here: nothing is restarted".into());
         return Ok(facts);
     }
-    restart(&tx.order.restart, &BTreeSet::new(), &mut facts)?;
+    // The change may have brought other units: they are asked anew.
+    restart(&tx.order.restart, &BTreeSet::new(), &Relations::default(), &mut facts)?;
     super::reboot::where_owed(tx, &mut facts)?;
     Ok(facts)
 }
 
-/// Restarts by `rule` what maps replaced files, and `also` these services; used by undo as well.
+/// Restarts by `rule` what maps replaced files, and `also` these services; used by undo as well, which has `known` all along
+/// how units hang together.
 pub(super) fn restart(
     rule: &RestartRule,
     also: &BTreeSet<String>,
+    known: &Relations,
     facts: &mut StepFacts,
 ) -> Result<(), Fault> {
     let look = || {
@@ -128,13 +131,14 @@ pub(super) fn restart(
         .collect();
     let relations = match restarts.now.len() + restarts.last.len() {
         0 | 1 => Relations::default(),
+        _ if known.know(restarts.now.iter().chain(&restarts.last)) => known.clone(),
         _ => turns::relations().unwrap_or_else(|e| {
             // In another order is better than not at all.
             facts.notes.push(format!("how units hang together is not known: {e}"));
             Relations::default()
         }),
     };
-    let turns = turns::turns(&restarts.now, &restarts.last, &waits, &relations);
+    let turns = turns::turns(&restarts.now, &restarts.last, &waits, &rule.order, &relations);
     turns::restart(&turns, &mut facts.notes);
     facts.restarted.extend(restarts.now.into_iter().chain(restarts.last));
     for (unit, why) in restarts.spared {
@@ -181,7 +185,7 @@ mod tests {
             "postgresql@15-main.service",
             "",
         ];
-        let rule = RestartRule { never: false, spare: vec!["postgresql@*".into()] };
+        let rule = RestartRule { spare: vec!["postgresql@*".into()], ..RestartRule::default() };
         let found = decide(&all.map(stale), &rule);
         assert_eq!(found.now, ["nginx.service"]);
         assert_eq!(found.last, ["ssh.service"]);
@@ -199,7 +203,7 @@ mod tests {
         );
         let first = StaleProcess { pid: 1, ..stale("") };
         assert_eq!(decide(&[first], &rule), Restarts { reexec: true, ..Restarts::default() });
-        let never = decide(&all.map(stale), &RestartRule { never: true, spare: vec![] });
+        let never = decide(&all.map(stale), &RestartRule { never: true, ..RestartRule::default() });
         assert!(never.now.is_empty() && never.last.is_empty() && !never.reexec);
     }
 }

@@ -1,6 +1,7 @@
 //! The host's own baseline: what ran, listened and answered before the change. Verify and undo are judged by
 //! it, never by what somebody thinks a host should look like.
 
+use super::turns::{self, Relations};
 use super::units::{self, UnitState};
 use super::{Transaction, fault, io_fault};
 use crate::probe::{self, Answer};
@@ -55,6 +56,9 @@ pub struct Baseline {
     pub verify: Vec<String>,
     /// Changed packages that are marked as installed automatically.
     pub automatic: Vec<String>,
+    /// How units hang together: an undo brings this back, and need not ask for it while services are down. Empty: not known.
+    #[serde(default)]
+    pub relations: Relations,
     /// Digest of the package database: nobody else may have changed it between rehearsal and apply.
     pub database: Digest,
 }
@@ -74,11 +78,7 @@ pub fn database() -> Result<Digest, Fault> {
 /// # Errors
 /// When services or sockets cannot be listed: no data is never a pass.
 pub fn look(probes: &[Probe], commands: &Path) -> Result<Sight, Fault> {
-    let services = if crate::unit::booted() {
-        crate::inventory::units::services().map_err(io_fault("list the services"))?
-    } else {
-        Vec::new()
-    };
+    let (units, services) = units::look_with_services().map_err(io_fault("list the units"))?;
     let listeners =
         crate::inventory::sockets::listeners().map_err(io_fault("list the listening sockets"))?;
     let answers = probes
@@ -86,7 +86,6 @@ pub fn look(probes: &[Probe], commands: &Path) -> Result<Sight, Fault> {
         .map(|p| middle((0..ROUNDS).map(|_| probe::ask(p, commands)).collect()))
         .collect();
     let boot = crate::inventory::kernel::boot_id().unwrap_or_default();
-    let units = units::look().map_err(io_fault("list the units"))?;
     Ok(Sight { services, listeners, answers, boot, units })
 }
 
@@ -107,6 +106,7 @@ pub fn take(tx: &Transaction<'_>) -> Result<Baseline, Fault> {
         verify: super::dpkg::verify(&tx.package_names()).map_err(io_fault("run dpkg --verify"))?,
         automatic: super::dpkg::automatic(&tx.package_names())
             .map_err(io_fault("read apt's marks"))?,
+        relations: turns::relations().unwrap_or_default(),
         database: database()?,
     };
     tx.keep(FILE, &baseline)?;

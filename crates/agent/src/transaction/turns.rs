@@ -1,6 +1,8 @@
 //! In which turns units are restarted: what others need comes before them, so that each starts once.
 
+use super::glob;
 use crate::unit::{self, value};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,19 +15,30 @@ const PAUSE: Duration = Duration::from_millis(20);
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
 /// How units hang together, as far as a restart goes (`systemd.unit(5)`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Relations {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relations {
     /// Those whose restart restarts the unit as well: `Requires=`, `Requisite=`, `BindsTo=`, `PartOf=`.
     follows: Edges,
     /// Those that must be up before it, where both start.
     after: Edges,
 }
 
-/// Asks systemd about every unit it knows: between two services there may be others, and targets.
+impl Relations {
+    /// Is something known of each of these?
+    pub(super) fn know<'u>(&self, mut units: impl Iterator<Item = &'u String>) -> bool {
+        units.all(|unit| self.follows.contains_key(unit))
+    }
+}
+
+/// Asks systemd about every unit it knows: between two services there may be others, and targets. Empty on a host that
+/// was not booted with systemd.
 ///
 /// # Errors
 /// When systemd does not answer.
 pub(super) fn relations() -> io::Result<Relations> {
+    if !unit::booted() {
+        return Ok(Relations::default());
+    }
     unit::systemctl(&[
         "show",
         "--all",
@@ -76,17 +89,23 @@ fn order<'u>(edges: &Edges, units: &BTreeSet<&'u str>) -> BTreeMap<&'u str, BTre
 /// those in `waits`, one at a time, so that each is gone for as short as can be; then `last`. Whatever is restarted with
 /// another of them comes after that one, wherever it would stand by itself; where that leaves a choice, those come first
 /// that others start after; then it goes by name.
+///
+/// `wanted` names units in the order that policy wants, as globs: each of them has a turn of its own, before those in
+/// `waits` that it does not name. It is not kept to against what is restarted with what.
 pub(super) fn turns<'u>(
     now: &'u [String],
     last: &'u [String],
     waits: &BTreeSet<String>,
+    wanted: &[String],
     relations: &Relations,
 ) -> Vec<Vec<&'u str>> {
+    let rank = |unit: &str| wanted.iter().position(|w| glob(w, unit)).unwrap_or(wanted.len());
     let late: BTreeSet<&str> = last.iter().map(String::as_str).collect();
     let all: BTreeSet<&str> = now.iter().map(String::as_str).chain(late.iter().copied()).collect();
     let follows = order(&relations.follows, &all);
     let after = order(&relations.after, &all);
-    let is_alone = |unit: &str| waits.contains(unit) || late.contains(unit);
+    let is_alone =
+        |unit: &str| waits.contains(unit) || late.contains(unit) || rank(unit) < wanted.len();
     let (mut alone, quiet): (Vec<&str>, Vec<&str>) =
         all.iter().partition(|unit| is_alone(unit) || follows[**unit].iter().any(|u| is_alone(u)));
     let mut turns = Vec::with_capacity(alone.len() + 1);
@@ -96,7 +115,8 @@ pub(super) fn turns<'u>(
             order[unit].iter().any(|other| alone.contains(other))
         };
         let key = |unit: &'u str| {
-            (waits_for(&follows, unit), late.contains(unit), waits_for(&after, unit), unit)
+            let (follows, after) = (waits_for(&follows, unit), waits_for(&after, unit));
+            (follows, late.contains(unit), rank(unit), after, unit)
         };
         let Some(next) = alone.iter().copied().min_by_key(|unit| key(unit)) else { break };
         turns.push(vec![next]);
@@ -196,8 +216,35 @@ mod tests {
         let waits = BTreeSet::from(["redis", "a"].map(str::to_owned));
         let none = Relations::default();
         let now = names(&["a", "cron", "redis", "acpid"]);
-        assert_eq!(words(&turns(&now, &names(&["ssh"]), &waits, &none)), "acpid+cron a redis ssh");
-        assert!(turns(&[], &[], &waits, &none).is_empty());
+        assert_eq!(
+            words(&turns(&now, &names(&["ssh"]), &waits, &[], &none)),
+            "acpid+cron a redis ssh"
+        );
+        assert!(turns(&[], &[], &waits, &[], &none).is_empty());
+    }
+
+    #[test]
+    fn the_order_that_policy_wants_counts_but_not_against_what_is_restarted_with_what() {
+        let waits = BTreeSet::from(["app", "db@1", "web"].map(str::to_owned));
+        let now = names(&["app", "cron", "db@1", "web", "worker"]);
+        let found = |wanted: &[&str], follows: &[(&str, &[&str])], after: &[(&str, &[&str])]| {
+            let relations = Relations { follows: edges(follows), after: edges(after) };
+            words(&turns(&now, &names(&["ssh"]), &waits, &names(wanted), &relations))
+        };
+        assert_eq!(found(&["web", "db@*"], &[], &[]), "cron+worker web db@1 app ssh");
+        // One that nobody talks to has a turn of its own, where it is named.
+        assert_eq!(found(&["db@*", "worker"], &[], &[]), "cron db@1 worker app web ssh");
+        // The order of starting gives way, that of being restarted together does not.
+        assert_eq!(
+            found(&["web", "app"], &[], &[("web", &["app"])]),
+            "cron+worker web app db@1 ssh"
+        );
+        assert_eq!(
+            found(&["web", "app"], &[("web", &["app"])], &[]),
+            "cron+worker app web db@1 ssh"
+        );
+        // A login is cut off last, whatever is wanted.
+        assert_eq!(found(&["ssh"], &[], &[]), "cron+worker app db@1 web ssh");
     }
 
     #[test]
@@ -226,7 +273,7 @@ mod tests {
             let relations = Relations { follows: edges(follows), after: edges(after) };
             for now in [["app", "db", "quiet", "web"], ["web", "quiet", "db", "app"]] {
                 let (now, last) = (names(&now), names(&["ssh"]));
-                let found = turns(&now, &last, &waits, &relations);
+                let found = turns(&now, &last, &waits, &[], &relations);
                 assert_eq!(words(&found), expected, "{relations:?}");
             }
         }
@@ -277,6 +324,7 @@ mod tests {
             // Of nine units the last two are not restarted themselves.
             waits in prop::collection::btree_set(0usize..7, 0..7),
             late in prop::collection::btree_set(0usize..7, 0..2),
+            wanted in prop::collection::vec(0usize..9, 0..4),
             turned in any::<bool>(),
         ) {
             let name = |n: usize| format!("u{n}");
@@ -292,7 +340,8 @@ mod tests {
                 (0..7).filter(|n| !late.contains(n)).map(name).collect();
             let last: Vec<String> = late.iter().copied().map(name).collect();
             let waits: BTreeSet<String> = waits.into_iter().map(name).collect();
-            let found = turns(&now, &last, &waits, &relations)
+            let wanted: Vec<String> = wanted.into_iter().map(name).collect();
+            let found = turns(&now, &last, &waits, &wanted, &relations)
                 .into_iter().map(|t| t.into_iter().map(str::to_owned).collect()).collect::<Vec<Vec<_>>>();
             let mut all: Vec<String> = found.iter().flatten().cloned().collect();
             let place = |unit: &str| found.iter().position(|t| t.iter().any(|u| u == unit));
@@ -309,7 +358,7 @@ mod tests {
             if turned {
                 now.reverse();
             }
-            let again = turns(&now, &last, &waits, &relations);
+            let again = turns(&now, &last, &waits, &wanted, &relations);
             prop_assert_eq!(&again, &found);
             all.sort();
             prop_assert_eq!(all, (0..7).map(name).collect::<Vec<_>>());

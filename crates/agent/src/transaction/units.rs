@@ -2,7 +2,9 @@
 //! services only, and few of them; here are all of them, with the sockets, timers and paths that start them.
 
 use super::{Transaction, baseline, read_kept};
+use crate::inventory;
 use crate::unit::{self, value};
+use fettle_core::inventory::Service;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -44,17 +46,29 @@ impl UnitState {
 /// # Errors
 /// When systemd does not answer.
 pub fn look() -> io::Result<Vec<UnitState>> {
+    show().map(|text| parse(&text))
+}
+
+/// The same, with the services as an inventory has them: systemd is asked once, since it takes its time to tell of them all.
+///
+/// # Errors
+/// When systemd does not answer.
+pub(super) fn look_with_services() -> io::Result<(Vec<UnitState>, Vec<Service>)> {
+    let text = show()?;
+    Ok((parse(&text), inventory::units::parse(&text)))
+}
+
+fn show() -> io::Result<String> {
     if !unit::booted() {
-        return Ok(Vec::new());
+        return Ok(String::new());
     }
-    let text = unit::systemctl(&[
+    unit::systemctl(&[
         "show",
         "--all",
         "--type=service,socket,timer,path",
-        "--property=Id,LoadState,ActiveState,UnitFileState,InvocationID,TriggeredBy,BusName,Transient",
+        "--property=Id,LoadState,ActiveState,SubState,UnitFileState,InvocationID,TriggeredBy,BusName,Transient",
         "*",
-    ])?;
-    Ok(parse(&text))
+    ])
 }
 
 fn parse(text: &str) -> Vec<UnitState> {

@@ -55,6 +55,10 @@ pub(crate) fn one(host: &HostDetail) {
     }
     line(&format!("  system    {}, kernel {}", row.os, row.kernel));
     line(&format!("  labels    {}", labels.join(" ")));
+    let tags = host.inventory.as_ref().map(|it| fettle_core::policy::tags::of(it));
+    if let Some(tags) = tags.filter(|tags| !tags.is_empty()) {
+        line(&format!("  tags      {}", tags.join(" ")));
+    }
     line(&format!("  policy    {}", row.policy.as_deref().unwrap_or("none selects it")));
     line(&format!("  cohort    {}", row.cohort));
     line(&format!(

@@ -54,12 +54,17 @@ pub(crate) fn one(detail: &PlanDetail) {
             continue;
         }
         line(&format!(
-            "  then watched for {} s; at most {} failures, {} % patched{}",
+            "  then watched for {} s; at most {} failures, {} % patched{}{}",
             gate.bake_seconds,
             gate.max_failures,
             gate.min_success_percent,
             if wave.soak_seconds > 0 {
                 format!("; the ring rests {} s", wave.soak_seconds)
+            } else {
+                String::new()
+            },
+            if wave.after_seconds > 0 {
+                format!("; it begins {} s after the rollout, or later", wave.after_seconds)
             } else {
                 String::new()
             }

@@ -282,6 +282,20 @@ fn rules(it: &Explained) {
             rule.owner
         ));
     }
+    for x in it.pins.iter().filter(|x| !x.packages.is_empty()) {
+        let (rule, ended) = (&x.rule, if x.in_force { "until" } else { "no longer, since" });
+        line(&format!(
+            "\npinned to {} {ended} {}: {} ({}, {})",
+            rule.version,
+            rule.until,
+            x.packages.join(", "),
+            rule.reason,
+            rule.owner
+        ));
+    }
+    for exempt in &it.exempt {
+        line(&format!("\nexempt from {exempt}"));
+    }
     for a in it.acceptances.iter().filter(|a| a.ended || !a.sources.is_empty()) {
         let (rule, ended) = (&a.rule, if a.ended { "no longer, since" } else { "until" });
         line(&format!(

@@ -1,7 +1,7 @@
 //! A host on its own: what was typed there stands for the policy, and the same decisions are made for it as for a
 //! host of a fleet.
 
-use super::host::{Unwanted, Verdict, Worth, decide, fixable};
+use super::host::{Exempt, Unwanted, Verdict, Worth, decide, fixable};
 use super::parts::Parts;
 use super::restarts::is_kernel_image;
 use super::{Held, NotDone, Reasons};
@@ -118,8 +118,15 @@ pub fn alone(input: AloneInput<'_>) -> AlonePlan {
         wanted || is_among(upgrade, asked.along)
     };
     let unwanted = Unwanted::default();
-    let verdict =
-        decide(&policy, inventory, &findings, unwanted, now, &wish, &mut Parts::default());
+    let verdict = decide(
+        &policy,
+        (inventory, Exempt::default()),
+        &findings,
+        unwanted,
+        now,
+        &wish,
+        &mut Parts::default(),
+    );
     let Verdict { work, mut not_done, held_architectures, .. } = verdict;
     let changes = work.order.changes;
     let unfixed = not_done.split_off(held_architectures.len());

@@ -141,7 +141,9 @@ pub fn diff(from: &Plan, to: &Plan) -> PlanDiff {
         ..PlanDiff::default()
     };
     for (number, (one, other)) in from.waves.iter().zip(&to.waves).enumerate() {
-        let rules = |w: &super::Wave| (w.gate.clone(), w.soak_seconds, w.rolling, w.traffic);
+        let rules = |w: &super::Wave| {
+            (w.gate.clone(), w.soak_seconds, w.after_seconds, w.rolling, w.traffic)
+        };
         if rules(one) != rules(other) {
             out.wave_rules.push(number as u32);
         }

@@ -7,10 +7,11 @@
 use super::parts::Parts;
 use super::restarts::{is_kernel_image, restarts};
 use super::{NotDone, Reasons, Work};
-use crate::assignment::{ApplyOrder, PackageChange, RebootRule};
+use crate::assignment::{ApplyOrder, PackageChange, RebootRule, RestartRule};
 use crate::finding::{Finding, FindingState};
+use crate::host::Host;
 use crate::inventory::{Inventory, Package, Upgrade};
-use crate::policy::{Policy, Take};
+use crate::policy::{Policy, Selector, Take};
 use crate::recall::Recall;
 use crate::version::deb;
 use crate::{Hold, Shared, Timestamp, root};
@@ -92,10 +93,36 @@ pub(super) struct Unwanted<'a> {
     pub(super) recalls: &'a [Recall],
 }
 
+/// What is left out on hosts that policy exempts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Exempt {
+    /// Nothing is restarted.
+    pub(super) restart: bool,
+    /// The host is not rebooted.
+    pub(super) reboot: bool,
+}
+
+impl Exempt {
+    /// What the policy exempts this host from.
+    pub(super) fn of(policy: &Policy, host: &Host) -> Self {
+        let is_in = |who: &Option<Selector>| who.as_ref().is_some_and(|s| s.matches(host));
+        Self { restart: is_in(&policy.restart_exempt), reboot: is_in(&policy.reboot_exempt) }
+    }
+
+    /// The policy's rules, as they are for such a host.
+    fn rules(self, policy: &Policy) -> (RestartRule, RebootRule) {
+        let restart = match self.restart {
+            true => RestartRule { never: true, ..RestartRule::default() },
+            false => policy.restart.clone(),
+        };
+        (restart, if self.reboot { RebootRule::Never } else { policy.reboot })
+    }
+}
+
 /// Decides about every upgrade that hosts of a kind are offered. `findings` are sorted.
 pub(super) fn decide<'a>(
     policy: &Policy,
-    inventory: &'a Inventory,
+    (inventory, exempt): (&'a Inventory, Exempt),
     findings: &[&'a Finding],
     unwanted: Unwanted<'_>,
     now: Timestamp,
@@ -151,24 +178,25 @@ pub(super) fn decide<'a>(
         taken.iter().map(|o| o.source).filter(|s| !s.is_empty()).collect();
     let kernel = inventory.kernel.from_package && names.iter().any(|n| is_kernel_image(n));
     let by_name = by_name(&taken);
-    let proved: BTreeSet<&str> =
-        fixed.iter().filter(|f| is_proved(policy, f, &by_name)).map(|f| f.id.as_str()).collect();
+    let (restart, reboot) = exempt.rules(policy);
+    let provable = fixed.iter().filter(|f| is_proved((&restart, reboot), f, &by_name));
+    let proved: BTreeSet<&str> = provable.map(|f| f.id.as_str()).collect();
     let accepted = policy.accept_missing.iter().filter(|a| now < a.until);
     let work = Work {
-        restarts: if policy.restart.never {
+        restarts: if restart.never {
             Vec::new()
         } else {
             restarts(policy, inventory, &names, &sources)
         },
-        reboot_likely: kernel && policy.reboot == RebootRule::WhenNeeded,
+        reboot_likely: kernel && reboot == RebootRule::WhenNeeded,
         due: fixed.iter().filter_map(|f| f.deadline).min(),
         ignore_windows: classes().any(|c| c.emergency),
         why,
         order: ApplyOrder {
             changes,
             conffiles: policy.conffiles,
-            restart: policy.restart.clone(),
-            reboot: policy.reboot,
+            restart,
+            reboot,
             probes: policy.probes.clone(),
             latency_margin_percent: policy.latency_margin_percent,
             fixes: proved.into_iter().map(str::to_owned).collect(),
@@ -367,11 +395,13 @@ fn hold_together(offers: &mut [Offer<'_>]) {
 
 /// Will the host, by this policy, prove the finding gone? Only where every affected binary is changed, and what
 /// runs the old code may be restarted.
-fn is_proved(policy: &Policy, finding: &Finding, taken: &BTreeMap<&str, Fixes>) -> bool {
+fn is_proved(
+    (restart, reboot): (&RestartRule, RebootRule),
+    finding: &Finding,
+    taken: &BTreeMap<&str, Fixes>,
+) -> bool {
     let kernel = finding.binaries.iter().any(|b| is_kernel_image(b));
-    if kernel && policy.reboot == RebootRule::Never
-        || finding.in_use && !kernel && policy.restart.never
-    {
+    if kernel && reboot == RebootRule::Never || finding.in_use && !kernel && restart.never {
         return false;
     }
     finding.binaries.iter().all(|binary| {

@@ -2,7 +2,7 @@
 //! hosts and findings in it.
 
 use super::alike::Works;
-use super::host::{Unwanted, Verdict, decide, wish_of};
+use super::host::{Exempt, Unwanted, Verdict, decide, wish_of};
 use super::order::{Candidate, Laid, lot};
 use super::parts::Parts;
 use super::strategy::{budget_of, lay_out, pools_of};
@@ -115,7 +115,7 @@ pub fn make(input: PlanInput<'_>) -> Plan {
             report.add(host, [NotDone::whole(open, reasons)]);
             continue;
         };
-        let kind = kinds.of(inventory, findings);
+        let kind = kinds.of(inventory, findings, Exempt::of(policy, host));
         let role = host.labels.get(ROLE).map(|role| kinds.role(role));
         fit.push(Fit { host, stage, kind, role });
     }
@@ -197,6 +197,7 @@ struct Fit<'a> {
 /// What hosts of a kind have in common: what is decided about.
 struct Alike<'a> {
     inventory: &'a Inventory,
+    exempt: Exempt,
     findings: Option<&'a Arc<[Shared<Finding>]>>,
 }
 
@@ -232,7 +233,7 @@ struct Kinds<'a> {
     list: Vec<Kind>,
     /// By where inventory and findings are kept: only ever asked for, never gone through. What is alike and kept
     /// twice is decided about twice, and comes out the same.
-    known: BTreeMap<(*const Inventory, *const Shared<Finding>), usize>,
+    known: BTreeMap<(*const Inventory, *const Shared<Finding>, Exempt), usize>,
     works: Works,
     changes: BTreeMap<(&'a str, &'a str, &'a str), usize>,
     duties: BTreeMap<Duty<'a>, usize>,
@@ -287,16 +288,17 @@ impl<'a> Kinds<'a> {
         &mut self,
         inventory: &'a Arc<Inventory>,
         findings: Option<&'a Arc<[Shared<Finding>]>>,
+        exempt: Exempt,
     ) -> usize {
         let place = findings.map_or(std::ptr::null(), |all| all.as_ptr());
-        let key = (Arc::as_ptr(inventory), place);
+        let key = (Arc::as_ptr(inventory), place, exempt);
         // Where nothing is found, the place is nobody's own.
         let has_some = findings.is_some_and(|all| !all.is_empty());
-        let key = if has_some { key } else { (key.0, std::ptr::null()) };
+        let key = if has_some { key } else { (key.0, std::ptr::null(), exempt) };
         let next = self.alike.len();
         let number = *self.known.entry(key).or_insert(next);
         if number == next {
-            self.alike.push(Alike { inventory, findings });
+            self.alike.push(Alike { inventory, exempt, findings });
         }
         number
     }
@@ -309,7 +311,8 @@ impl<'a> Kinds<'a> {
             let barred = barred.get(&cohort).map_or(&[][..], Vec::as_slice);
             let unwanted = Unwanted { barred, recalls };
             let (findings, wish) = (sorted(alike.findings), wish_of(policy));
-            (cohort, decide(policy, alike.inventory, &findings, unwanted, now, &wish, parts))
+            let of = (alike.inventory, alike.exempt);
+            (cohort, decide(policy, of, &findings, unwanted, now, &wish, parts))
         };
         // With the upgrades by the numbers that the verdicts have for them.
         let all = |some: &[Alike<'a>]| -> (Vec<(Digest, Verdict)>, Vec<&'a Upgrade>) {

@@ -196,6 +196,8 @@ pub(super) fn by_rings(
                 why,
                 gate: gate.clone(),
                 soak_seconds: soak,
+                // What is urgent enough to cut soaks cuts these as well.
+                after_seconds: ring.after_seconds.min(soak_cap.unwrap_or(u64::MAX)),
                 rolling: false,
                 traffic: None,
             });

@@ -36,7 +36,7 @@ pub(super) struct Part<'a> {
     /// From a security suite?
     pub(super) suite: bool,
     pub(super) kernel: bool,
-    /// Policy excludes it.
+    /// Policy excludes it, or pins it to other versions.
     pub(super) excluded: Vec<Hold>,
     /// Policy does not take it from there.
     pub(super) source: Option<Hold>,
@@ -48,6 +48,7 @@ impl<'a> Part<'a> {
     fn of(upgrade: &'a Upgrade, policy: &Policy, recalls: &[Recall], now: Timestamp) -> Self {
         let name = &upgrade.name;
         let exclusions = policy.exclusions.iter();
+        let pinned = policy.pins.iter().filter(|pin| pin.bars(name, &upgrade.to, now));
         let excluded = exclusions
             .filter(|x| now < x.until && glob::matches(&x.package, name))
             .map(|x| Hold::Excluded {
@@ -55,6 +56,13 @@ impl<'a> Part<'a> {
                 reason: x.reason.clone(),
                 until: Some(x.until),
             })
+            .chain(pinned.map(|pin| Hold::Pinned {
+                package: name.clone(),
+                version: upgrade.to.clone(),
+                to: pin.version.clone(),
+                reason: pin.reason.clone(),
+                until: pin.until,
+            }))
             .collect();
         let source = (!policy.allows(&upgrade.origin)).then(|| {
             let origin = format!("{} {}", upgrade.origin.label, upgrade.origin.suite);

@@ -5,7 +5,7 @@ use super::spent::{Expected, Spent};
 use super::{HostPlan, NotDone, Plan, Wave, Work};
 use crate::inventory::Filesystem;
 use crate::policy::Policy;
-use crate::{Digest, HostId, Timestamp};
+use crate::{Digest, HostId, Timestamp, later};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -373,7 +373,8 @@ fn timetable(input: &ReportInput<'_>) -> Vec<WaveLine> {
                 _ => Some(at),
             }
         };
-        let earliest = begin.and_then(opens);
+        let begin_of_ring = later(now, wave.after_seconds);
+        let earliest = begin.map(|at| at.max(begin_of_ring)).and_then(opens);
         let mut here: BTreeMap<Digest, u64> = BTreeMap::new();
         let mut works: BTreeMap<*const Work, (&Work, u64)> = BTreeMap::new();
         for host in &hosts {

@@ -88,6 +88,7 @@ fn by_shares(
             why,
             gate: policy.gate.clone(),
             soak_seconds: soak,
+            after_seconds: 0,
             rolling: false,
             traffic: None,
         });
@@ -149,6 +150,7 @@ fn one_after_another(
         ),
         gate: policy.gate.clone(),
         soak_seconds: 0,
+        after_seconds: 0,
         rolling: true,
         traffic: None,
     };
@@ -194,6 +196,7 @@ fn pool_by_pool(
         why,
         gate: policy.gate.clone(),
         soak_seconds: 0,
+        after_seconds: 0,
         rolling: false,
         traffic,
     };

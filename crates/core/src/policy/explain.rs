@@ -3,9 +3,8 @@
 
 use super::classify::Counted;
 use super::diff::{Known, Opening};
-use super::select::value_of;
 use super::{
-    Acceptance, AcceptedMissing, Blackout, BudgetRule, ClassRule, Exclusion, Policy, Pool,
+    Acceptance, AcceptedMissing, Blackout, BudgetRule, ClassRule, Exclusion, Pin, Policy, Pool,
     RiskRule, Selector, Strategy, choose, glob,
 };
 use crate::assignment::PackageChange;
@@ -84,6 +83,12 @@ pub struct Explained {
     pub budgets: Vec<BudgetOf>,
     /// Exclusions, with the packages of this host that they mean.
     pub exclusions: Vec<ExclusionOf>,
+    /// Pins, with the packages of this host that they mean.
+    #[serde(default)]
+    pub pins: Vec<PinOf>,
+    /// What the policy restarts and reboots on others and not on this host.
+    #[serde(default)]
+    pub exempt: Vec<String>,
     /// Acceptances, with the findings of this host that they cover.
     pub acceptances: Vec<AcceptanceOf>,
     /// Symbols that may be missing after a change, as long as that holds.
@@ -188,6 +193,17 @@ pub struct ExclusionOf {
     pub packages: Vec<String>,
 }
 
+/// A pin, and what of the host it means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinOf {
+    /// The rule, with reason, owner and end.
+    pub rule: Pin,
+    /// Does it hold now?
+    pub in_force: bool,
+    /// Packages installed or offered that it means.
+    pub packages: Vec<String>,
+}
+
 /// An acceptance, and what of the host it covers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AcceptanceOf {
@@ -239,6 +255,8 @@ pub fn explain(input: ExplainInput<'_>) -> Explained {
         risks: Vec::new(),
         budgets: Vec::new(),
         exclusions: Vec::new(),
+        pins: Vec::new(),
+        exempt: Vec::new(),
         acceptances: Vec::new(),
         accept_missing: Vec::new(),
         approvals: 0,
@@ -281,6 +299,14 @@ fn rules(out: &mut Explained, policy: &Policy, input: &ExplainInput<'_>) {
     out.risks = policy.risks.iter().map(risk).collect();
     out.budgets = budgets(policy, input);
     out.exclusions = policy.exclusions.iter().map(|rule| exclusion(rule, host, now)).collect();
+    out.pins = policy.pins.iter().map(|rule| pin(rule, host, now)).collect();
+    let exempts =
+        [("restart", &policy.restart_exempt), ("reboot", &policy.reboot_exempt)].into_iter();
+    let mine = exempts.filter_map(|(what, who)| Some((what, who.as_ref()?)));
+    out.exempt = mine
+        .filter(|(_, who)| who.matches(host))
+        .map(|(what, who)| format!("{what}: `{who}` selects it"))
+        .collect();
     out.acceptances =
         policy.acceptances.iter().map(|rule| acceptance(rule, policy, input)).collect();
     out.accept_missing = policy.accept_missing.iter().filter(|a| now < a.until).cloned().collect();
@@ -377,10 +403,6 @@ fn selection(name: &str, select: &Selector, host: &Host) -> Considered {
 
 /// The pieces of a selector between its `and` and `or`.
 fn pieces(select: &Selector, host: &Host, out: &mut Vec<Condition>) {
-    let found = |selector: &Selector| match selector {
-        Selector::In { key, .. } | Selector::Has { key } => value_of(host, key).map(str::to_owned),
-        _ => None,
-    };
     match select {
         Selector::And { of } | Selector::Or { of } => {
             of.iter().for_each(|piece| pieces(piece, host, out));
@@ -388,12 +410,12 @@ fn pieces(select: &Selector, host: &Host, out: &mut Vec<Condition>) {
         Selector::Not { of } => out.push(Condition {
             text: select.to_string(),
             holds: select.matches(host),
-            found: found(of),
+            found: of.found(host),
         }),
         Selector::All | Selector::In { .. } | Selector::Has { .. } => out.push(Condition {
             text: select.to_string(),
             holds: select.matches(host),
-            found: found(select),
+            found: select.found(host),
         }),
     }
 }
@@ -472,16 +494,23 @@ fn budgets(policy: &Policy, input: &ExplainInput<'_>) -> Vec<BudgetOf> {
 }
 
 fn exclusion(rule: &Exclusion, host: &Host, now: Timestamp) -> ExclusionOf {
+    let packages = meant(&rule.package, host);
+    ExclusionOf { rule: rule.clone(), in_force: now < rule.until, packages }
+}
+
+fn pin(rule: &Pin, host: &Host, now: Timestamp) -> PinOf {
+    let packages = meant(&rule.package, host);
+    PinOf { rule: rule.clone(), in_force: now < rule.until, packages }
+}
+
+/// Packages of that name, installed or offered.
+fn meant(pattern: &str, host: &Host) -> Vec<String> {
     let inventory = host.inventory.as_ref();
     let installed = inventory.into_iter().flat_map(|i| &i.packages).map(|p| &p.name);
     let offered = inventory.into_iter().flat_map(|i| &i.upgrades).map(|u| &u.name);
     let packages: BTreeSet<&String> =
-        installed.chain(offered).filter(|name| glob::matches(&rule.package, name)).collect();
-    ExclusionOf {
-        rule: rule.clone(),
-        in_force: now < rule.until,
-        packages: packages.into_iter().cloned().collect(),
-    }
+        installed.chain(offered).filter(|name| glob::matches(pattern, name)).collect();
+    packages.into_iter().cloned().collect()
 }
 
 fn acceptance(rule: &Acceptance, policy: &Policy, input: &ExplainInput<'_>) -> AcceptanceOf {

@@ -1,9 +1,15 @@
 //! Days that recur, as iCalendar writes them: the recurrence rules of RFC 5545, section 3.3.10, as far as they say which
-//! *days* are meant without a day to begin at. `FREQ=MONTHLY;BYDAY=2SA` is every second Saturday of a month,
+//! *days* are meant. `FREQ=MONTHLY;BYDAY=2SA` is every second Saturday of a month,
 //! `FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1` every last working day.
+//!
+//! What counts from a first day (`INTERVAL`, `COUNT`) needs to be told which: `DTSTART`, a property beside the rule in
+//! iCalendar, stands within it here: `DTSTART=20270102;FREQ=WEEKLY;INTERVAL=2;BYDAY=SA` is every other Saturday.
+
+mod starting;
 
 use jiff::civil::{Date, Weekday};
 use serde::{Deserialize, Serialize};
+use starting::Starting;
 use std::fmt;
 
 /// Which days.
@@ -19,6 +25,10 @@ pub struct Recurrence {
     week_days: Vec<(Option<i8>, Weekday)>,
     /// Which of the days of a month that all of these leave, from the first or the last. Empty: all.
     positions: Vec<i8>,
+    /// The first day, and what is counted from it. `None`: it has always been so and always will be.
+    starting: Option<Starting>,
+    /// The last day on which it can be one (`UNTIL`, or where `COUNT` ends).
+    last: Option<Date>,
 }
 
 /// Why a rule is none, and what to write.
@@ -59,7 +69,10 @@ impl Recurrence {
             month_days: Vec::new(),
             week_days: Vec::new(),
             positions: Vec::new(),
+            starting: None,
+            last: None,
         };
+        let mut counted = starting::Counted::default();
         let mut frequency = None;
         let mut seen = Vec::new();
         for part in upper.split(';').filter(|part| !part.is_empty()) {
@@ -92,10 +105,13 @@ impl Recurrence {
                 "BYDAY" => {
                     rule.week_days = value.split(',').map(week_day).collect::<Result<_, _>>()?
                 }
-                "INTERVAL" | "COUNT" | "UNTIL" | "DTSTART" | "BYWEEKNO" | "BYYEARDAY" | "WKST" => {
+                "DTSTART" | "UNTIL" | "INTERVAL" | "COUNT" | "WKST" => counted.read(name, value)?,
+                "BYWEEKNO" | "BYYEARDAY" => {
                     return wrong(
-                        format!("`{name}` counts from a day to begin at, and a window has none"),
-                        "say which days of a month or week are meant: FREQ, BYMONTH, BYMONTHDAY, BYDAY, BYSETPOS",
+                        format!(
+                            "`{name}` counts the weeks or days of a year, which no window goes by"
+                        ),
+                        "say which days of a month are meant: BYMONTH, BYMONTHDAY, BYDAY, BYSETPOS",
                     );
                 }
                 "BYHOUR" | "BYMINUTE" | "BYSECOND" => {
@@ -107,12 +123,13 @@ impl Recurrence {
                 _ => {
                     return wrong(
                         format!("a rule has no part `{}`", short(name)),
-                        "its parts are FREQ, BYMONTH, BYMONTHDAY, BYDAY, BYSETPOS",
+                        "its parts are FREQ, BYMONTH, BYMONTHDAY, BYDAY, BYSETPOS, and DTSTART, INTERVAL, COUNT, UNTIL, WKST",
                     );
                 }
             }
         }
-        rule.check(frequency.map(|f| FREQUENCIES[f]))
+        let frequency = frequency.map(|f| FREQUENCIES[f]);
+        counted.apply(rule.check(frequency)?, frequency.unwrap_or_default())
     }
 
     /// What RFC 5545 allows together, and what says nothing.
@@ -149,6 +166,12 @@ impl Recurrence {
 
     /// Is this one of the days?
     pub fn matches(&self, day: Date) -> bool {
+        let ended = self.last.is_some_and(|last| day > last);
+        !ended && self.starting.as_ref().is_none_or(|it| it.in_turn(day)) && self.in_month(day)
+    }
+
+    /// The same by what the rule says of months and weeks, wherever it begins and ends.
+    fn in_month(&self, day: Date) -> bool {
         if !self.in_set(day) {
             return false;
         }

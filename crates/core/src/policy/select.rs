@@ -1,46 +1,9 @@
 //! Which hosts a selector means, which ring a host is in, which policy governs it.
 
-use super::{Policy, RingRule, Selector, SourceRule, glob};
+use super::{Policy, RingRule, SourceRule, glob};
 use crate::host::Host;
 use crate::inventory::Origin;
 use std::fmt;
-
-/// Facts that a selector may name beside labels. Those of `os.*` and `host.arch` come from the inventory: a host
-/// that has not reported has none of them.
-pub const FACTS: [&str; 6] =
-    ["os.id", "os.version", "os.codename", "host.name", "host.arch", "host.id"];
-
-impl Selector {
-    /// Does the selector mean this host?
-    ///
-    /// A label or fact that the host does not have matches nothing; so `not env=prod` (and `env != prod`) holds
-    /// for a host without a label `env`.
-    pub fn matches(&self, host: &Host) -> bool {
-        match self {
-            Self::All => true,
-            Self::In { key, values } => value_of(host, key)
-                .is_some_and(|found| values.iter().any(|v| glob::matches(v, found))),
-            Self::Has { key } => value_of(host, key).is_some(),
-            Self::Not { of } => !of.matches(host),
-            Self::And { of } => of.iter().all(|s| s.matches(host)),
-            Self::Or { of } => of.iter().any(|s| s.matches(host)),
-        }
-    }
-}
-
-/// What the host has for a label or fact. `None`: nothing.
-pub(super) fn value_of<'a>(host: &'a Host, key: &str) -> Option<&'a str> {
-    let inventory = host.inventory.as_ref();
-    match key {
-        "host.name" => Some(&host.name),
-        "host.id" => Some(host.id.as_str()),
-        "host.arch" => inventory.map(|i| i.architecture.as_str()),
-        "os.id" => inventory.map(|i| i.os.id.as_str()),
-        "os.version" => inventory.map(|i| i.os.version.as_str()),
-        "os.codename" => inventory.map(|i| i.os.codename.as_str()),
-        label => host.labels.get(label).map(String::as_str),
-    }
-}
 
 impl SourceRule {
     /// Does the rule allow upgrades from there?

@@ -21,7 +21,7 @@ pub struct Setting {
 }
 
 /// The sections of a policy's text, by the field that holds them.
-const SECTIONS: [(&str, &str); 18] = [
+const SECTIONS: [(&str, &str); 19] = [
     ("sources", "source"),
     ("classes", "class"),
     ("risks", "risk"),
@@ -30,6 +30,7 @@ const SECTIONS: [(&str, &str); 18] = [
     ("windows", "window"),
     ("blackouts", "blackout"),
     ("exclusions", "exclude"),
+    ("pins", "pin"),
     ("acceptances", "accept"),
     ("restart", "restart"),
     ("reboot", "reboot"),
@@ -70,6 +71,15 @@ fn document(policy: &Policy) -> serde_json::Map<String, Value> {
             let gate = fields.get_mut("gate").and_then(Value::as_object_mut);
             let checks = gate.and_then(|gate| gate.remove("checks"));
             fields.insert("checks".to_owned(), checks.unwrap_or_else(|| Value::Array(Vec::new())));
+            // They stand in a section that has other fields of its own.
+            let exempt = fields.remove("restart_exempt");
+            if let Some(restart) = fields.get_mut("restart").and_then(Value::as_object_mut) {
+                restart.extend(exempt.map(|who| ("exempt".to_owned(), who)));
+            }
+            let (when, exempt) = (fields.remove("reboot"), fields.remove("reboot_exempt"));
+            let reboot = when.map(|when| ("when".to_owned(), when));
+            let reboot = reboot.into_iter().chain(exempt.map(|who| ("exempt".to_owned(), who)));
+            fields.insert("reboot".to_owned(), Value::Object(reboot.collect()));
             fields
         }
         // Invariant: a policy is a struct of types that JSON has.

@@ -16,6 +16,8 @@ pub enum ExceptionKind {
     Acceptance,
     /// A package is left alone.
     Exclusion,
+    /// A package is kept at certain versions.
+    Pin,
 }
 
 impl ExceptionKind {
@@ -24,6 +26,7 @@ impl ExceptionKind {
         match self {
             Self::Acceptance => "acceptance",
             Self::Exclusion => "exclusion",
+            Self::Pin => "pin",
         }
     }
 }
@@ -58,7 +61,7 @@ pub struct ExceptionLine {
     pub policy: String,
     /// What it is.
     pub kind: ExceptionKind,
-    /// The vulnerability, with ` in SOURCE` where it is for one source package only, or the package.
+    /// The vulnerability, with ` in SOURCE` where it is for one source package only, or the package, with the versions that it is pinned to.
     pub what: String,
     /// Who answers for it.
     pub owner: String,
@@ -111,6 +114,16 @@ pub fn exceptions(
             policy: policy.name.clone(),
             kind: ExceptionKind::Exclusion,
             what: it.package.clone(),
+            owner: it.owner.clone(),
+            reason: it.reason.clone(),
+            until: it.until,
+            standing: standing(it.until),
+            findings: None,
+        }));
+        out.extend(policy.pins.iter().map(|it| ExceptionLine {
+            policy: policy.name.clone(),
+            kind: ExceptionKind::Pin,
+            what: format!("{} at {}", it.package, it.version),
             owner: it.owner.clone(),
             reason: it.reason.clone(),
             until: it.until,

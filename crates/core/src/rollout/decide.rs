@@ -391,11 +391,17 @@ impl Rollout {
         decision: &mut Decision,
     ) {
         let Some(wave) = self.plan.waves.get(self.wave as usize) else { return };
-        if let Some(until) = self.wave_not_before.filter(|at| now < *at) {
+        let begins = later(self.created_at, wave.after_seconds);
+        if let Some(until) = self.wave_not_before.filter(|at| now < *at && begins <= *at) {
             let before = self.wave.checked_sub(1).and_then(|w| self.plan.waves.get(w as usize));
             let ring = before.map(|w| w.ring.clone()).unwrap_or_default();
             wake(&mut decision.wake_at, Some(until));
             return decision.wait(None, Hold::Soak { ring, until });
+        }
+        if now < begins && wave.after_seconds > 0 {
+            wake(&mut decision.wake_at, Some(begins));
+            let ring = wave.ring.clone();
+            return decision.wait(None, Hold::RingNotYet { ring, until: begins });
         }
         let watched = self.watched(now, seen, by.index);
         if wave.rolling
@@ -570,9 +576,10 @@ impl Hold {
         match self {
             Self::WindowClosed { opens_at } => *opens_at,
             Self::WindowTooShort { closes_at, .. } => Some(*closes_at),
-            Self::Blackout { until, .. } | Self::Soak { until, .. } | Self::Bake { until, .. } => {
-                Some(*until)
-            }
+            Self::Blackout { until, .. }
+            | Self::RingNotYet { until, .. }
+            | Self::Soak { until, .. }
+            | Self::Bake { until, .. } => Some(*until),
             _ => None,
         }
     }

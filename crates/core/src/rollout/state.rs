@@ -7,7 +7,7 @@ use super::{
     UndoRun, WaveApproval,
 };
 use crate::transaction::Outcome;
-use crate::{AssignmentId, Hold, HostId, RolloutId, Timestamp};
+use crate::{AssignmentId, Hold, HostId, RolloutId, Timestamp, later};
 use std::collections::BTreeMap;
 
 impl Rollout {
@@ -162,9 +162,11 @@ impl Rollout {
                 if self.plan.waves.get(*wave as usize).is_none_or(|w| w.traffic != Some(0)) {
                     self.forget_shares(at);
                 }
+                // Whoever decided it may have been stopped before it was written: the rest counts from the latter.
+                let soak = self.plan.waves.get(*wave as usize).map_or(0, |w| w.soak_seconds);
                 self.wave += 1;
                 self.wave_ended_at = None;
-                self.wave_not_before = Some(*next_not_before);
+                self.wave_not_before = Some(later(at, soak).max(*next_not_before));
             }
             (_, RolloutEvent::WaveApproved { wave, by, principal, comment }) => {
                 if let Err(why) = self.takes_word(*wave, by, principal) {
@@ -282,6 +284,16 @@ impl Rollout {
             *counts.entry(run.state.word()).or_insert(0) += 1;
         }
         counts
+    }
+
+    /// Before when the wave does not begin, as far as is known: the rest of the one before, and its ring's own time. `None`:
+    /// nothing is known to keep it, it is behind, or the rollout has ended.
+    pub fn begins(&self, wave: u32) -> Option<Timestamp> {
+        let after = self.plan.waves.get(wave as usize)?.after_seconds;
+        let own = (after > 0).then(|| later(self.created_at, after));
+        let rested = self.wave_not_before.filter(|_| wave == self.wave);
+        let ahead = wave >= self.wave && self.ended_at.is_none();
+        own.into_iter().chain(rested).max().filter(|_| ahead)
     }
 
     /// Every host of the wave has ended, undos included.

@@ -73,6 +73,7 @@ pub(crate) fn plan(waves: &[&[&str]], gate: GateRule) -> Plan {
         why: String::new(),
         gate: gate.clone(),
         soak_seconds: if w == 0 { 1000 } else { 0 },
+        after_seconds: 0,
         rolling: false,
         traffic: None,
     };

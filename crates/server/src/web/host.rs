@@ -236,6 +236,13 @@ pub fn host(view: &View<'_>, it: &HostDetail) -> Markup {
                 dt { "Kernel" } dd { span.ver { (row.kernel) } }
                 dt { "Policy · ring" } dd { (route(row)) }
                 dt { "Labels" } dd { @if row.labels.is_empty() { span.quiet { "none" } } @else { (labels(&row.labels)) } }
+                @let tags = it.inventory.as_ref().map(|it| fettle_core::policy::tags::of(it)).unwrap_or_default();
+                @if !tags.is_empty() {
+                    dt { "Tags" }
+                    dd title="What its running services show it to be" {
+                        @for tag in tags { a.label href={ "/hosts?select=host.tag=" (tag) } { (tag) } " " }
+                    }
+                }
                 dt { "Cohort" } dd { span.ver title="Hosts of one cohort have identical packages" { (row.cohort) } }
                 dt { "Last seen" } dd { (view.ago_or(row.last_seen, "never")) }
                 dt { "Id" } dd { span.ver { (row.id) } }

@@ -141,6 +141,9 @@ fn waves(plan: &Plan) -> Markup {
                     @else { "watched for " (words::seconds(wave.gate.bake_seconds)) ", " (wave.gate.min_success_percent) " % patched, at most " }
                     (words::counted(u64::from(wave.gate.max_failures), "failure"))
                     @if wave.soak_seconds > 0 { ", then a rest of " (words::seconds(wave.soak_seconds)) }
+                    @if wave.after_seconds > 0 {
+                        ", begins " (words::seconds(wave.after_seconds)) " after the rollout or later"
+                    }
                 }
             } } }
         } }

@@ -229,6 +229,7 @@ fn exceptions(it: &Report) -> Markup {
                 td.name { (line.what) div.note { @match line.kind {
                     ExceptionKind::Acceptance => { "accepted" },
                     ExceptionKind::Exclusion => { "left alone" },
+                    ExceptionKind::Pin => { "kept at a version" },
                 } } }
                 td { (line.policy) }
                 td { (line.owner) }

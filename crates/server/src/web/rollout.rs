@@ -316,6 +316,9 @@ fn gate(it: &RolloutDetail, index: u32, wave: &Wave) -> Markup {
                 @else { "watch " (words::seconds(wave.gate.bake_seconds)) ", " (wave.gate.min_success_percent) " % patched" }
                 ", at most " (words::counted(u64::from(wave.gate.max_failures), "failure"))
                 @if wave.soak_seconds > 0 { ", then rest " (words::seconds(wave.soak_seconds)) }
+                @if wave.after_seconds > 0 {
+                    ", begins " (words::seconds(wave.after_seconds)) " after the rollout or later"
+                }
             }
         }
     }
@@ -367,9 +370,10 @@ fn waits_for_word(it: &RolloutDetail) -> Option<(u32, &str, &str)> {
 fn ends(hold: &Hold) -> Option<Timestamp> {
     match hold {
         Hold::WindowClosed { opens_at } => *opens_at,
-        Hold::Blackout { until, .. } | Hold::Soak { until, .. } | Hold::Bake { until, .. } => {
-            Some(*until)
-        }
+        Hold::Blackout { until, .. }
+        | Hold::RingNotYet { until, .. }
+        | Hold::Soak { until, .. }
+        | Hold::Bake { until, .. } => Some(*until),
         _ => None,
     }
 }

@@ -190,6 +190,7 @@ fn waves() -> Vec<Wave> {
         why: why.into(),
         gate: gate(),
         soak_seconds,
+        after_seconds: 0,
         rolling: false,
         traffic: None,
     };

@@ -1,4 +1,4 @@
-//! Gates: what passes one (3, 31, 32, 34), and what a red one undoes (33).
+//! Gates: what passes one (3, 31, 32, 34, 35), and what a red one undoes (33).
 
 use super::Checker;
 use crate::fleet::after;
@@ -138,6 +138,18 @@ impl Checker {
     /// A host of a ring that somebody has to let begin.
     pub(super) fn let_begin(&mut self, at: Timestamp, was: &Rollout, host: &HostId) {
         self.word_given(at, was, was.hosts[host].wave, host.as_str());
+    }
+
+    /// The ring before has had its rest, and it is the ring's time.
+    pub(super) fn rested(&mut self, at: Timestamp, was: &Rollout, host: &HostId) {
+        let number = was.hosts[host].wave;
+        let begins = after(was.created_at, was.plan.waves[number as usize].after_seconds);
+        self.must(begins <= at, at, "35 rest", || format!("{host} starts, its ring {begins}"));
+        if let Some(before) = number.checked_sub(1) {
+            let soak = was.plan.waves[before as usize].soak_seconds;
+            let rested = was.gates.get(&before).is_some_and(|passed| after(*passed, soak) <= at);
+            self.must(rested, at, "35 rest", || format!("{host} starts, wave {before} rests"));
+        }
     }
 
     /// A step of the traffic begins when its gate is passed, and has no hosts that start.

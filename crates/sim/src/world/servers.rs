@@ -112,6 +112,7 @@ impl World {
                 Hold::CheckWaits { .. } => "check waited for",
                 Hold::WaveNotApproved { .. } => "word waited for",
                 Hold::Soak { .. } => "soak",
+                Hold::RingNotYet { .. } => "ring not yet",
                 Hold::HostSilent { .. } => "silent host held",
                 _ => "another hold",
             });
@@ -423,6 +424,13 @@ fn blinded(state: &Rollout, sabotage: Option<Sabotage>) -> Cow<'_, Rollout> {
         }
         Some(Sabotage::RollUnwatched) => {
             shown.to_mut().plan_mut().waves.iter_mut().for_each(|w| w.rolling = false);
+        }
+        Some(Sabotage::SkipRest) => {
+            let state = shown.to_mut();
+            state.wave_not_before = None;
+            for wave in &mut state.plan_mut().waves {
+                (wave.soak_seconds, wave.after_seconds) = (0, 0);
+            }
         }
         Some(Sabotage::AskNobody) => gates_of(shown.to_mut()).for_each(|g| g.checks.clear()),
         Some(Sabotage::ForgetProof) => {

@@ -246,6 +246,7 @@ fn plan(without: Option<Guard>) -> Plan {
         why: String::new(),
         gate: gate.clone(),
         soak_seconds: 0,
+        after_seconds: 0,
         rolling: false,
         traffic: None,
     };

@@ -11,8 +11,10 @@ use fettle_core::inventory::Service;
 use fettle_core::transaction::{Fault, StepFacts, UndoFacts};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+/// Services that are on their way back are looked at again after so long.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Left alone where they map no replaced file: cutting off every session is worse than what they may still run.
 const LEFT_ALONE: [&str; 8] =
     ["fettle-", "user@", "user-runtime-dir@", "dbus", "systemd-", "ssh", "getty@", "serial-getty@"];
@@ -62,7 +64,7 @@ pub(super) fn back(
         });
     }
     let mut steps = StepFacts::default();
-    activate::restart(&RestartRule::default(), &also, &mut steps)?;
+    activate::restart(&RestartRule::default(), &also, &before.relations, &mut steps)?;
     facts.notes.extend(steps.notes);
     if !steps.restarted.is_empty() {
         facts.notes.push(format!("restarted: {}", steps.restarted.join(", ")));
@@ -107,7 +109,7 @@ pub(super) fn back(
             facts.differing.extend(left);
             return Ok(());
         }
-        std::thread::sleep(verify::PAUSE);
+        std::thread::sleep(AGAIN);
     }
 }
 

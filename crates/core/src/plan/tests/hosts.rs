@@ -1,4 +1,5 @@
 use super::fleet::*;
+use crate::assignment::RebootRule;
 use crate::finding::FindingState;
 use crate::plan::Barred;
 use crate::recall::Recall;
@@ -79,6 +80,54 @@ fn an_exclusion_holds_until_it_ends() {
     );
     let plan = World::one(policy(&exclude("2026-11-23T12:00:00Z")), |_| {}).plan();
     assert_eq!(changed(&plan, "h"), ["libssl3", "nginx", "openssl"]);
+}
+
+#[test]
+fn a_pin_lets_through_only_the_versions_that_it_names() {
+    let pin = |version: &str, until: &str| {
+        format!(
+            "[[pin]]\npackage = \"nginx\"\nversion = \"{version}\"\nreason = \"slow\"\nowner = \"me\"\nuntil = {until}\n"
+        )
+    };
+    let offered = |text: &str| World::one(policy(text), |_| {}).plan();
+    let all = ["libssl3", "nginx", "openssl"];
+    let to = {
+        let plan = offered("");
+        assert_eq!(changed(&plan, "h"), all);
+        plan.hosts[&"h".into()].order.changes.iter().find(|c| c.name == "nginx").unwrap().to.clone()
+    };
+    assert_eq!(changed(&offered(&pin(&to, "2027-01-01T00:00:00Z")), "h"), all);
+    assert_eq!(changed(&offered(&pin("0.9.*", "2026-11-23T12:00:00Z")), "h"), all, "it has ended");
+    let plan = offered(&pin("0.9.*", "2027-01-01T00:00:00Z"));
+    assert_eq!(changed(&plan, "h"), ["libssl3", "openssl"]);
+    let (package, until) = ("nginx".into(), at("2027-01-01T00:00:00Z"));
+    assert_eq!(
+        held(&plan, "nginx"),
+        [Hold::Pinned { package, version: to, to: "0.9.*".into(), reason: "slow".into(), until }]
+    );
+}
+
+#[test]
+fn exempt_hosts_are_patched_and_neither_restarted_nor_rebooted_nor_promised_what_needs_it() {
+    let text = "[restart]\norder = [\"nginx.service\"]\nexempt = \"role=db\"\n\
+                [reboot]\nwhen = \"needed\"\nexempt = \"role=db\"\n";
+    let hosts = [host("w", &[("role", "web")]), host("d", &[("role", "db")])];
+    let mut world = World::new(policy(text), hosts.to_vec());
+    // Both share one inventory, and are decided about apart all the same.
+    let shared = world.fleet[0].inventory.clone();
+    world.fleet[1].inventory = shared;
+    for id in ["w", "d"] {
+        let mut found = finding(id, "CVE-1", "nginx", &["nginx"], Some("1.1"));
+        found.in_use = true;
+        world = world.with(found);
+    }
+    let plan = world.plan();
+    let order = |id: &str| &plan.hosts[&id.into()].order;
+    assert_eq!(order("w").changes, order("d").changes);
+    assert_eq!((order("w").restart.never, order("d").restart.never), (false, true));
+    assert_eq!(order("w").restart.order, ["nginx.service"]);
+    assert_eq!((order("w").reboot, order("d").reboot), (RebootRule::WhenNeeded, RebootRule::Never));
+    assert_eq!((order("w").fixes.len(), order("d").fixes.len()), (1, 0));
 }
 
 #[test]

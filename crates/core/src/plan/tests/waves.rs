@@ -63,6 +63,29 @@ fn soak_within_a_ring_is_nothing_and_at_its_end_its_own() {
 }
 
 #[test]
+fn rings_begin_so_long_after_the_rollout_and_an_urgent_class_cuts_that_too() {
+    let rings = "[[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\nsoak = \"1h\"\n\
+                 [[ring]]\nname = \"broad\"\nwave-percent = 50\nafter = \"3d\"\n";
+    let fleet = || vec![odd("c", "canary", ""), odd("a", "", ""), odd("b", "", "")];
+    let plan = World::new(policy(rings), fleet()).plan();
+    let afters = |plan: &Plan| plan.waves.iter().map(|w| w.after_seconds).collect::<Vec<_>>();
+    assert_eq!(afters(&plan), [0, 3 * 86_400, 3 * 86_400]);
+    let begin = at("2026-12-01T00:00:00Z");
+    let earliest: Vec<String> = plan.earliest(begin).iter().map(ToString::to_string).collect();
+    let bake = plan.waves[0].gate.bake_seconds;
+    assert_eq!(earliest[..2], ["2026-12-01T00:00:00Z", "2026-12-04T00:00:00Z"]);
+    assert_eq!(earliest[2], crate::later(at("2026-12-04T00:00:00Z"), bake).to_string());
+
+    let urgent = "[[class]]\nname = \"bad\"\nkev = true\nsoak = \"10m\"\ndeadline = \"1d\"\n";
+    let mut bad = finding("c", "CVE-1", "nginx", &["nginx"], Some("1.1"));
+    let day = "2026-11-01".parse().unwrap();
+    bad.ranking.kev =
+        Some(crate::advisory::Kev { date_added: day, due_date: day, ransomware: false });
+    let plan = World::new(policy(&format!("{rings}{urgent}")), fleet()).with(bad).plan();
+    assert_eq!(afters(&plan), [0, 600, 600]);
+}
+
+#[test]
 fn a_class_of_a_fixed_finding_cuts_the_soak() {
     let rules = format!("[[class]]\nname = \"bad\"\nsoak = \"10m\"\ndeadline = \"1d\"\n{RINGS}");
     let fleet = vec![odd("c", "canary", ""), odd("b", "broad", "")];

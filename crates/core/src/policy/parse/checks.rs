@@ -49,6 +49,17 @@ pub(super) fn rings<'t, 'i>(
             e.at(section.at, message, "put the ring without `select` last");
         }
     }
+    for ((_, before), (section, ring)) in rings.iter().zip(rings.iter().skip(1)) {
+        if ring.after_seconds < before.after_seconds {
+            let message = format!(
+                "ring `{}` would begin before `{}`, which comes before it",
+                ring.name, before.name
+            );
+            let hint = "write an `after` that is not shorter, or change their order";
+            let key = if section.has("after") { "after" } else { "name" };
+            e.at(section.place(key), message, hint);
+        }
+    }
     rings.into_iter().map(|(_, r)| r).collect()
 }
 

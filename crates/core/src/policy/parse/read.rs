@@ -4,16 +4,16 @@ use super::super::*;
 use super::checks;
 use super::cycle::{self, CYCLE};
 use super::duration::MAX_SECONDS;
+use super::exceptions::{self, ACCEPT, ACCEPT_MISSING, EXCLUDE, PIN};
 use super::gate::{self, CHECK, GATE};
+use super::restart::{self, REBOOT, RESTART};
 use super::section::{Keys, Section};
 use super::strategy::{self, STRATEGY};
 use super::{Errors, nearest};
-use crate::assignment::{
-    ConffileRule, HalfConfiguredRule, MissingSymbol, Probe, RebootRule, RestartRule,
-};
+use crate::Digest;
+use crate::assignment::{ConffileRule, HalfConfiguredRule, Probe};
 use crate::finding::Severity;
 use crate::testbed::TestbedRule;
-use crate::{Digest, Timestamp};
 use toml::de::{DeTable, DeValue};
 
 /// Windows (and blackouts, rings, ...) of one policy at most: each is looked at for every decision.
@@ -62,6 +62,7 @@ const RING: Keys = &[
     ("select", "\"ring=canary\""),
     ("wave-percent", "25"),
     ("soak", "\"4h\""),
+    ("after", "\"3d\""),
 ];
 const WINDOW: Keys = &[
     ("days", "[\"sat\", \"sun\"]"),
@@ -73,30 +74,6 @@ const WINDOW: Keys = &[
 ];
 const BLACKOUT: Keys =
     &[("from", "2026-12-21"), ("to", "2027-01-03"), ("reason", "\"year-end closing\"")];
-const EXCLUDE: Keys = &[
-    ("package", "\"postgresql-*\""),
-    ("reason", "\"the driver is not certified for the new version\""),
-    ("owner", "\"dba@example.org\""),
-    ("until", "2027-01-31"),
-];
-const ACCEPT: Keys = &[
-    ("finding", "\"CVE-2026-1234\""),
-    ("source", "\"openssl\""),
-    ("reason", "\"the parser is not reachable: uploads are off\""),
-    ("owner", "\"web-team@example.org\""),
-    ("until", "2027-01-31"),
-    ("epss-below", "0.1"),
-    ("even-if-exploited", "true"),
-];
-const ACCEPT_MISSING: Keys = &[
-    ("symbol", "\"GetMagickUTCTime\""),
-    ("file", "\"*/coders/mat.so\""),
-    ("reason", "\"the vendor's plug-in has always lacked it\""),
-    ("owner", "\"media-team@example.org\""),
-    ("until", "2027-01-31"),
-];
-const RESTART: Keys = &[("never", "true"), ("spare", "[\"postgresql@*.service\"]")];
-const REBOOT: Keys = &[("when", "\"needed\"")];
 const BUDGET: Keys = &[
     ("name", "\"web\""),
     ("select", "\"role=web\""),
@@ -119,7 +96,7 @@ const PROBE: Keys = &[
 ];
 
 /// Sections: name, how its header is written, its keys.
-const SECTIONS: [(&str, &str, Keys); 19] = [
+const SECTIONS: [(&str, &str, Keys); 20] = [
     ("policy", "[policy]", POLICY),
     ("source", "[[source]]", SOURCE),
     ("class", "[[class]]", CLASS),
@@ -129,6 +106,7 @@ const SECTIONS: [(&str, &str, Keys); 19] = [
     ("window", "[[window]]", WINDOW),
     ("blackout", "[[blackout]]", BLACKOUT),
     ("exclude", "[[exclude]]", EXCLUDE),
+    ("pin", "[[pin]]", PIN),
     ("accept", "[[accept]]", ACCEPT),
     ("accept-missing", "[[accept-missing]]", ACCEPT_MISSING),
     ("restart", "[restart]", RESTART),
@@ -247,12 +225,19 @@ pub(super) fn policy(e: &mut Errors<'_>, root: &DeTable<'_>) -> Policy {
     policy.windows = document.many(e, "window").iter().map(|s| window(e, s)).collect();
     policy.cycle = document.one(e, "cycle").map(|s| cycle::cycle(e, &s));
     policy.blackouts = document.many(e, "blackout").iter().map(|s| blackout(e, s)).collect();
-    policy.exclusions = document.many(e, "exclude").iter().map(|s| exclusion(e, s)).collect();
-    policy.acceptances = document.many(e, "accept").iter().map(|s| acceptance(e, s)).collect();
-    policy.accept_missing =
-        document.many(e, "accept-missing").iter().map(|s| accepted_missing(e, s)).collect();
-    policy.restart = document.one(e, "restart").map(|s| restart(e, &s)).unwrap_or_default();
-    policy.reboot = document.one(e, "reboot").map(|s| reboot(e, &s)).unwrap_or_default();
+    let sections = document.many(e, "exclude");
+    policy.exclusions = sections.iter().map(|s| exceptions::exclusion(e, s)).collect();
+    policy.pins = document.many(e, "pin").iter().map(|s| exceptions::pin(e, s)).collect();
+    let sections = document.many(e, "accept");
+    policy.acceptances = sections.iter().map(|s| exceptions::acceptance(e, s)).collect();
+    let sections = document.many(e, "accept-missing");
+    policy.accept_missing = sections.iter().map(|s| exceptions::missing(e, s)).collect();
+    if let Some(section) = document.one(e, "restart") {
+        restart::restart(e, &section, &mut policy);
+    }
+    if let Some(section) = document.one(e, "reboot") {
+        restart::reboot(e, &section, &mut policy);
+    }
     let sections = document.many(e, "budget");
     policy.budgets = checks::budgets(e, sections, budget);
     policy.testbed = document.one(e, "testbed").map(|s| testbed(e, &s));
@@ -385,6 +370,7 @@ fn ring(e: &mut Errors<'_>, s: &Section<'_, '_>) -> RingRule {
         select: s.selector(e, "select").unwrap_or(Selector::All),
         wave_percent: s.count(e, "wave-percent", 1..=100).unwrap_or(100),
         soak_seconds: s.duration(e, "soak", 0..=MAX_SECONDS).unwrap_or(0),
+        after_seconds: s.duration(e, "after", 0..=MAX_SECONDS).unwrap_or(0),
     }
 }
 
@@ -457,80 +443,6 @@ fn blackout(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Blackout {
         );
     }
     Blackout { from, to, reason: s.text(e, "reason").unwrap_or_default() }
-}
-
-fn exclusion(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Exclusion {
-    s.needs(e, &["package", "reason", "owner", "until"]);
-    let package = s.text(e, "package").unwrap_or_default();
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.*?".contains(c);
-    if let Some(odd) = package.chars().find(|c| !allowed(*c)) {
-        let hint = "write a binary package's name; `*` and `?` are globs";
-        e.at(s.place("package"), format!("{odd:?} is in no package's name"), hint);
-    }
-    Exclusion {
-        package,
-        reason: s.text(e, "reason").unwrap_or_default(),
-        owner: s.text(e, "owner").unwrap_or_default(),
-        until: s.instant(e, "until").unwrap_or(Timestamp::UNIX_EPOCH),
-    }
-}
-
-fn acceptance(e: &mut Errors<'_>, s: &Section<'_, '_>) -> Acceptance {
-    s.needs(e, &["finding", "reason", "owner", "until", "epss-below"]);
-    let finding = s.text(e, "finding").unwrap_or_default();
-    if finding.contains(|c: char| c.is_whitespace() || "*?,".contains(c)) {
-        let hint = "write one [[accept]] for each vulnerability, by its whole name";
-        e.at(s.place("finding"), "an acceptance is for one vulnerability", hint);
-    }
-    Acceptance {
-        finding,
-        source: s.text(e, "source"),
-        reason: s.text(e, "reason").unwrap_or_default(),
-        owner: s.text(e, "owner").unwrap_or_default(),
-        until: s.instant(e, "until").unwrap_or(Timestamp::UNIX_EPOCH),
-        epss_below: s.number(e, "epss-below", 0.0..=1.0).unwrap_or(0.0),
-        even_if_exploited: s.flag(e, "even-if-exploited").unwrap_or(false),
-    }
-}
-
-fn accepted_missing(e: &mut Errors<'_>, s: &Section<'_, '_>) -> AcceptedMissing {
-    s.needs(e, &["symbol", "file", "reason", "owner", "until"]);
-    let what = MissingSymbol {
-        symbol: s.text(e, "symbol").unwrap_or_default(),
-        file: s.text(e, "file").unwrap_or_default(),
-    };
-    if what.symbol.chars().all(|c| "*?".contains(c)) && !what.symbol.is_empty() {
-        let hint = "name the symbol that the rehearsal named";
-        e.at(s.place("symbol"), "every symbol would be accepted", hint);
-    }
-    if !what.file.is_empty() && !what.file.starts_with(['/', '*']) {
-        let hint = format!("write \"/usr/lib/…/{0}\" or \"*/{0}\"", what.file);
-        e.at(s.place("file"), "`file` is matched against an absolute path", hint);
-    }
-    AcceptedMissing {
-        what,
-        reason: s.text(e, "reason").unwrap_or_default(),
-        owner: s.text(e, "owner").unwrap_or_default(),
-        until: s.instant(e, "until").unwrap_or(Timestamp::UNIX_EPOCH),
-    }
-}
-
-fn restart(e: &mut Errors<'_>, s: &Section<'_, '_>) -> RestartRule {
-    let mut spare = Vec::new();
-    for (unit, at) in s.texts(e, "spare").unwrap_or_default() {
-        if unit.is_empty() || !unit.contains(['.', '*']) {
-            let hint = format!("write the whole name of the unit: \"{unit}.service\"");
-            e.at(at, format!("`{unit}` matches no unit"), hint);
-        }
-        spare.push(unit.to_owned());
-    }
-    RestartRule { never: s.flag(e, "never").unwrap_or(false), spare }
-}
-
-fn reboot(e: &mut Errors<'_>, s: &Section<'_, '_>) -> RebootRule {
-    s.needs(e, &["when"]);
-    s.word(e, "when", &[("never", RebootRule::Never), ("needed", RebootRule::WhenNeeded)])
-        .unwrap_or_default()
 }
 
 fn budget(e: &mut Errors<'_>, s: &Section<'_, '_>) -> BudgetRule {

@@ -28,7 +28,8 @@ fn the_smallest_policy_is_taken_with_careful_defaults() {
             name: "all".into(),
             select: Selector::All,
             wave_percent: 100,
-            soak_seconds: 0
+            soak_seconds: 0,
+            after_seconds: 0,
         }]
     );
     assert_eq!(
@@ -106,6 +107,45 @@ fn the_database_policy_parses() {
 }
 
 #[test]
+fn pins_offsets_exemptions_and_the_order_of_restarts_are_read_and_what_makes_no_sense_is_refused() {
+    let p = Policy::parse(
+        "[policy]\nname = \"p\"\nselect = \"host.tag in (web-server, cache)\"\n\
+         [[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\n[[ring]]\nname = \"all\"\nafter = \"3d\"\n\
+         [[pin]]\npackage = \"postgresql-15\"\nversion = \"15.6-*\"\nreason = \"planner\"\nowner = \"dba\"\nuntil = 2027-01-31\n\
+         [restart]\norder = [\"db@*.service\", \"app.service\"]\nexempt = \"role=db\"\n\
+         [reboot]\nwhen = \"needed\"\nexempt = \"host.package=postgresql-15\"\n",
+    )
+    .unwrap();
+    assert_eq!((p.rings[0].after_seconds, p.rings[1].after_seconds), (0, 3 * 86_400));
+    assert_eq!((p.pins[0].version.as_str(), p.pins[0].owner.as_str()), ("15.6-*", "dba"));
+    assert_eq!(p.restart.order, ["db@*.service", "app.service"]);
+    assert_eq!(p.restart_exempt.unwrap().to_string(), "role=db");
+    assert_eq!(p.reboot, RebootRule::WhenNeeded);
+    assert_eq!(p.reboot_exempt.unwrap().to_string(), "host.package=postgresql-15");
+
+    let why = "reason = \"r\"\nowner = \"o\"\nuntil = 2027-01-31\n";
+    let pin =
+        |version: &str| format!("[[pin]]\npackage = \"nginx\"\nversion = \"{version}\"\n{why}");
+    for (section, told) in [
+        (pin("*"), "the pin allows every version"),
+        (pin("1.2_3"), "'_' is in no version"),
+        (pin("1").replace("nginx", "Nginx"), "'N' is in no package's name"),
+        (pin("1").replace("owner = \"o\"\n", ""), "owner"),
+        ("[restart]\nexempt = \"all\"\n".into(), "write `never = true`"),
+        ("[restart]\nnever = true\norder = [\"a.service\"]\n".into(), "says nothing"),
+        ("[restart]\norder = [\"nginx\"]\n".into(), "\"nginx.service\""),
+        ("[reboot]\nwhen = \"needed\"\nexempt = \"all\"\n".into(), "write `when = \"never\"`"),
+        ("[restart]\nexempt = \"host.tags=x\"\n".into(), "did you mean `host.tag`?"),
+    ] {
+        let found = errors_in(&section);
+        assert!(found.contains(told), "{section}\n{found}");
+    }
+    let rings = "[policy]\nname = \"p\"\nselect = \"all\"\n[[ring]]\nname = \"a\"\nselect = \"ring=a\"\n\
+                 after = \"2d\"\n[[ring]]\nname = \"b\"\nafter = \"1d\"\n";
+    assert!(errors(rings).contains("ring `b` would begin before `a`"), "{}", errors(rings));
+}
+
+#[test]
 fn a_text_that_is_no_toml_is_refused_at_each_place() {
     insta::assert_snapshot!(errors("[policy\nname = \"p\"\n= 3\n"), @r#"
 line 1, column 8: this is not TOML: unclosed table, expected `]`; sections are written `[gate]` or, where there may be several, `[[ring]]`
@@ -140,10 +180,10 @@ line 1, column 1: [policy] has no `name`; add `name = "web-production"`
 line 2, column 1: [policy] has no key `nam`; did you mean `name`?
 line 4, column 1: [policy] has no key `soak`; `soak` belongs under [[class]] or [strategy] or [[ring]]
 line 7, column 1: [[ring]] has no key `wave_percent`; did you mean `wave-percent`?
-line 8, column 1: [[ring]] has no key `banana`; its keys are name, select, wave-percent, soak
+line 8, column 1: [[ring]] has no key `banana`; its keys are name, select, wave-percent, soak, after
 line 9, column 3: a policy has no section `rings`; did you mean `[[ring]]`?
 line 10, column 2: a policy has no section `gates`; did you mean `[gate]`?
-line 11, column 2: a policy has no section `quux`; sections are policy, source, class, risk, strategy, ring, window, blackout, exclude, accept, accept-missing, restart, reboot, budget, gate, probe, testbed, cycle, check
+line 11, column 2: a policy has no section `quux`; sections are policy, source, class, risk, strategy, ring, window, blackout, exclude, pin, accept, accept-missing, restart, reboot, budget, gate, probe, testbed, cycle, check
 "#);
     insta::assert_snapshot!(errors("approvals = 1\n[[policy]]\nname = \"p\"\n[ring]\nname = \"a\"\n"), @r#"
 line 1, column 1: a policy has no section `approvals`; `approvals` belongs under [policy] or [[risk]]

@@ -44,7 +44,18 @@ fn what_is_no_rule_or_needs_a_beginning_is_refused_with_what_to_write() {
         ("FREQ=YEARLY;BYDAY=1MO", "in which months"),
         ("FREQ=WEEKLY;BYDAY=2SA", "numbered"),
         ("FREQ=WEEKLY;BYMONTHDAY=1", "BYMONTHDAY"),
-        ("FREQ=WEEKLY;BYDAY=SA;INTERVAL=2", "day to begin at"),
+        ("FREQ=WEEKLY;BYDAY=SA;INTERVAL=2", "first day"),
+        ("FREQ=WEEKLY;BYDAY=SA;COUNT=2", "first day"),
+        ("DTSTART=20270103;FREQ=WEEKLY;BYDAY=SA", "2027-01-03, is none of the days"),
+        ("DTSTART=20270230;FREQ=DAILY", "no day"),
+        ("DTSTART=2027-01-02;FREQ=DAILY", "no day"),
+        ("DTSTART=20270102T220000Z;FREQ=DAILY", "no day"),
+        ("DTSTART=20270102;FREQ=DAILY;UNTIL=20270101", "before it begins"),
+        ("DTSTART=20270102;FREQ=DAILY;UNTIL=20270103;COUNT=3", "COUNT and UNTIL"),
+        ("DTSTART=20270102;FREQ=DAILY;INTERVAL=0", "INTERVAL=0"),
+        ("DTSTART=20270102;FREQ=DAILY;COUNT=1001", "COUNT=1001"),
+        ("DTSTART=20270102;FREQ=WEEKLY;BYDAY=SA;WKST=SAT", "WKST=SAT"),
+        ("FREQ=DAILY;BYWEEKNO=3", "weeks or days of a year"),
         ("FREQ=MONTHLY;BYDAY=6SA", "6SA"),
         ("FREQ=MONTHLY;BYDAY=0SA", "0SA"),
         ("FREQ=MONTHLY;BYDAY=SATURDAY", "SATURDAY"),
@@ -96,14 +107,51 @@ fn hundreds_of_rules_give_the_days_that_dateutil_gives() {
             rules.push(format!("FREQ=MONTHLY{month};BYMONTHDAY={month_day}"));
         }
     }
+    as_dateutil_reads(&rules, from, to);
+}
+
+/// The same of rules that count from a first day.
+#[test]
+fn rules_that_count_from_a_first_day_give_the_days_that_dateutil_gives() {
+    let (from, to) = (date(2024, 1, 1), date(2036, 1, 1));
+    let mut rules = Vec::new();
+    for rule in [
+        "FREQ=DAILY",
+        "FREQ=DAILY;BYDAY=MO,TU,WE,TH,FR",
+        "FREQ=WEEKLY;BYDAY=SA",
+        "FREQ=WEEKLY;BYDAY=MO,SU",
+        "FREQ=WEEKLY;BYDAY=SU,SA,TU;BYMONTH=1,2,7",
+        "FREQ=MONTHLY;BYDAY=2SA",
+        "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1",
+        "FREQ=MONTHLY;BYMONTHDAY=31",
+        "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=-1",
+        "FREQ=YEARLY;BYMONTH=3,9;BYDAY=-1SU",
+    ] {
+        let days = days_of(rule, date(2024, 2, 26), date(2026, 12, 31));
+        for first in days.iter().step_by(1 + days.len() / 5) {
+            let start = format!("DTSTART={};{rule}", first.strftime("%Y%m%d"));
+            for interval in ["", ";INTERVAL=2", ";INTERVAL=3", ";INTERVAL=17"] {
+                for end in ["", ";COUNT=1", ";COUNT=7", ";UNTIL=20300615"] {
+                    for week in ["", ";WKST=SU", ";WKST=WE"] {
+                        rules.push(format!("{start}{interval}{end}{week}"));
+                    }
+                }
+            }
+        }
+    }
+    as_dateutil_reads(&rules, from, to);
+}
+
+fn as_dateutil_reads(rules: &[String], from: Date, to: Date) {
     const ORACLE: &str = "import sys, datetime
 from dateutil.rrule import rrulestr
 end = datetime.datetime(2036, 1, 1)
 for line in sys.argv[1:]:
-    rule = rrulestr(line, dtstart=datetime.datetime(2024, 1, 1))
+    start, rule = line.split(';', 1) if line.startswith('DTSTART') else ('DTSTART=20240101', line)
+    rule = rrulestr(rule, dtstart=datetime.datetime.strptime(start[8:], '%Y%m%d'))
     print(' '.join(d.date().isoformat() for d in rule.between(datetime.datetime(2023, 12, 31), end, inc=True)))
 ";
-    let Ok(said) = Command::new("python3").args(["-c", ORACLE]).args(&rules).output() else {
+    let Ok(said) = Command::new("python3").args(["-c", ORACLE]).args(rules).output() else {
         println!("skipped: no python3 here");
         return;
     };

@@ -100,6 +100,20 @@ fn edits() -> Vec<Edit> {
             Some("[postgresql@*.service]"),
             Some("[]"),
         ),
+        (
+            "spare = [\"postgresql@*.service\"]",
+            "spare = [\"postgresql@*.service\"]\nexempt = \"role=db\"",
+            "restart.exempt",
+            None,
+            Some("role=db"),
+        ),
+        (
+            "[restart]",
+            "[reboot]\nwhen = \"needed\"\n\n[restart]",
+            "reboot.when",
+            Some("never"),
+            Some("when-needed"),
+        ),
         ("bake = \"5m\"", "bake = \"90s\"", "gate.bake", Some("5m"), Some("90s")),
         (
             "bake = \"5m\"",
@@ -196,8 +210,8 @@ proptest! {
     /// Any two policies that differ have a setting that says so, and the way back says the same the other way round.
     #[test]
     fn policies_differ_exactly_where_their_settings_do(
-        one in proptest::collection::vec(any::<bool>(), 11),
-        other in proptest::collection::vec(any::<bool>(), 11),
+        one in proptest::collection::vec(any::<bool>(), 13),
+        other in proptest::collection::vec(any::<bool>(), 13),
     ) {
         let edited = |which: &[bool]| {
             let edits = edits().into_iter().zip(which).filter(|(_, on)| **on);

@@ -35,6 +35,30 @@ fn a_rollout_goes_through_its_waves_gates_and_soaks_and_is_done() {
 }
 
 #[test]
+fn a_ring_waits_for_its_time_after_the_rollout_and_for_the_soak_whichever_is_longer() {
+    let mut planned = plan(&[&["a"], &["b"]], gate());
+    planned.waves[0].after_seconds = 50;
+    planned.waves[1].after_seconds = 5000;
+    let mut w = World::new(planned);
+    let start = w.rollout.created_at;
+    assert_eq!(w.look(), [] as [&str; 0]);
+    let until = later(start, 50);
+    assert_eq!(w.waits_for(), Some(&Hold::RingNotYet { ring: "canary".into(), until }));
+    assert_eq!(w.wake_at, Some(until));
+    assert_eq!(w.pass(50), ["granted a"]);
+    w.runs("a", Outcome::Patched);
+    assert_eq!(w.look(), ["wave-ended 0"]);
+    assert_eq!(w.pass(300), ["gate-passed 0"]);
+    // The soak ends earlier: it is not what is waited for.
+    let until = later(start, 5000);
+    assert_eq!(w.waits_for().map(Hold::code), Some("ring-not-yet"));
+    assert_eq!(w.wake_at, Some(until));
+    let left = until.duration_since(w.now).as_secs();
+    assert_eq!(w.pass(left - 1), [] as [&str; 0]);
+    assert_eq!(w.pass(1), ["granted b"]);
+}
+
+#[test]
 fn one_undone_host_halts_bars_its_version_everywhere_and_nobody_else_is_touched() {
     let mut w = two_waves();
     w.look();

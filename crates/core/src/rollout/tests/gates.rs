@@ -183,7 +183,8 @@ fn proof(at: Timestamp, left: &[(&str, FindingState)], stale: &[&str]) -> HostPr
 #[test]
 fn findings_are_proved_gone_by_an_inventory_since_the_patch_or_the_gate_does_not_pass() {
     use FindingState::{Accepted, Open, PendingReboot, PendingRestart};
-    let spare = RestartRule { never: false, spare: vec!["postgresql@*.service".into()] };
+    let spare =
+        RestartRule { spare: vec!["postgresql@*.service".into()], ..RestartRule::default() };
     let none = RestartRule::default();
     let cve = "CVE-2026-1";
     type Left<'a> = &'a [(&'a str, FindingState)];

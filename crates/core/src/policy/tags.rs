@@ -1,0 +1,107 @@
+//! What a host is for, as far as its inventory shows it: a word for each kind of service that runs on it.
+//!
+//! A tag is no label: nobody sets it, it comes and goes with the service, and it says only what is plain to see. Where
+//! more is meant than `database`, a label says it.
+
+use super::glob;
+use crate::inventory::Inventory;
+
+/// Tags, and the units that show them; `*` and `?` are globs. Names as Debian, Ubuntu, Red Hat, SUSE and Alpine have them.
+const TAGS: [(&str, &[&str]); 16] = [
+    (
+        "web-server",
+        &["nginx.service", "apache2.service", "httpd.service", "lighttpd.service", "caddy.service"],
+    ),
+    (
+        "application-server",
+        &["php*-fpm.service", "tomcat*.service", "uwsgi.service", "puma*.service"],
+    ),
+    (
+        "load-balancer",
+        &["haproxy.service", "envoy.service", "traefik.service", "keepalived.service"],
+    ),
+    (
+        "database",
+        &[
+            "postgresql@*.service",
+            "postgresql-1*.service",
+            "postgresql.service",
+            "mariadb.service",
+            "mysql.service",
+            "mysqld.service",
+            "mongod.service",
+            "clickhouse-server.service",
+            "cassandra.service",
+        ],
+    ),
+    (
+        "cache",
+        &[
+            "redis*.service",
+            "valkey*.service",
+            "memcached.service",
+            "varnish.service",
+            "squid.service",
+        ],
+    ),
+    (
+        "message-broker",
+        &["rabbitmq-server.service", "mosquitto.service", "kafka.service", "nats*.service"],
+    ),
+    ("search", &["opensearch.service", "elasticsearch.service", "solr.service"]),
+    (
+        "mail-server",
+        &[
+            "postfix.service",
+            "postfix@*.service",
+            "exim4.service",
+            "exim.service",
+            "dovecot.service",
+            "sendmail.service",
+            "opensmtpd.service",
+        ],
+    ),
+    (
+        "dns-server",
+        &[
+            "named.service",
+            "bind9.service",
+            "unbound.service",
+            "knot.service",
+            "nsd.service",
+            "pdns*.service",
+        ],
+    ),
+    ("directory", &["slapd.service", "samba-ad-dc.service", "krb5-kdc.service", "ipa.service"]),
+    ("file-server", &["smbd.service", "nfs-server.service", "vsftpd.service", "proftpd.service"]),
+    ("container-host", &["docker.service", "containerd.service", "crio.service", "podman.service"]),
+    ("kubernetes-node", &["kubelet.service", "k3s*.service", "rke2-*.service"]),
+    (
+        "virtualization-host",
+        &["libvirtd.service", "virtqemud.service", "pvedaemon.service", "xend.service"],
+    ),
+    (
+        "monitoring",
+        &[
+            "prometheus.service",
+            "grafana-server.service",
+            "zabbix-server.service",
+            "icinga2.service",
+        ],
+    ),
+    ("desktop", &["gdm*.service", "sddm.service", "lightdm.service"]),
+];
+
+/// Every tag there is.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    TAGS.iter().map(|(tag, _)| *tag)
+}
+
+/// The tags of a host with this inventory, in the order of [`all`].
+pub fn of(inventory: &Inventory) -> Vec<&'static str> {
+    let active = || inventory.services.iter().filter(|service| service.active == "active");
+    let shows = |units: &[&str]| {
+        active().any(|service| units.iter().any(|unit| glob::matches(unit, &service.unit)))
+    };
+    TAGS.iter().filter(|(_, units)| shows(units)).map(|(tag, _)| *tag).collect()
+}
