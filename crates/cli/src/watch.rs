@@ -1,33 +1,40 @@
-//! `fettle rollout watch`: follow a rollout to its end. On a terminal one spinner a host; elsewhere a line a change.
+//! `fettle rollout watch`: follow a rollout to its end. On a terminal one picture of the whole that fits it, drawn anew as
+//! it changes; elsewhere a line a change.
+
+mod frame;
 
 use crate::client::{Client, escape};
-use crate::output::{line, shape};
+use crate::output::{line, now, shape};
+use console::Term;
 use fettle_core::rollout::{HostState, Phase};
 use fettle_core::transaction::Progress;
 use fettle_core::{HostId, Problem, ProblemKind};
 use fettle_wire::api::{RolloutDetail, RolloutHost};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the server is asked.
 const PACE: Duration = Duration::from_millis(500);
+/// An answer that takes long is asked for so many times less often than it takes: who watches is no load.
+const SPARING: u32 = 10;
 /// So many unanswered questions in a row end the watch: a server that restarts is back by then.
 const PATIENCE: u32 = 60;
 
 /// Watches until the rollout stands still with no host at work.
 pub(crate) fn watch(client: &Client, id: &str) -> Result<(), Problem> {
-    let path = format!("/rollouts/{}", escape(id));
     let mut screen = Screen::new();
+    let path = format!("/rollouts/{}?hosts={}", escape(id), screen.asks_for());
     let mut unanswered = 0;
     loop {
-        match client.get::<RolloutDetail>(&path) {
+        let asked = Instant::now();
+        let answer = client.get::<RolloutDetail>(&path);
+        let pause = PACE.max(asked.elapsed() * SPARING);
+        match answer {
             Ok(rollout) => {
                 unanswered = 0;
                 screen.show(&rollout);
                 if let Some(end) = end(&rollout) {
-                    screen.close();
                     return end;
                 }
             }
@@ -39,7 +46,7 @@ pub(crate) fn watch(client: &Client, id: &str) -> Result<(), Problem> {
             }
             Err(problem) => return Err(problem),
         }
-        std::thread::sleep(PACE);
+        std::thread::sleep(pause);
     }
 }
 
@@ -56,15 +63,14 @@ fn end(rollout: &RolloutDetail) -> Option<Result<(), Problem>> {
     match &rollout.row.phase {
         Phase::Running | Phase::Paused { .. } => None,
         Phase::Done => {
-            let failed = rollout.hosts.iter().filter(|h| h.run.state != HostState::Patched).count();
+            let by_state = &rollout.row.hosts_by_state;
+            let all: u64 = by_state.values().sum();
+            let failed = all - by_state.get(HostState::Patched.word()).copied().unwrap_or(0);
             if failed == 0 {
                 return Some(Ok(()));
             }
             refused(
-                format!(
-                    "rollout {id} is done, {failed} of {} hosts are not patched",
-                    rollout.hosts.len()
-                ),
+                format!("rollout {id} is done, {failed} of {all} hosts are not patched"),
                 format!("fettle rollout show {id}"),
             )
         }
@@ -102,74 +108,92 @@ pub(crate) fn doing(host: &RolloutHost) -> String {
     }
 }
 
-struct Screen {
-    bars: Option<MultiProgress>,
-    hosts: BTreeMap<HostId, (ProgressBar, String)>,
-    notes: Vec<String>,
+/// Where it is shown.
+enum Screen {
+    /// A picture of the whole that is drawn anew, for a wall or a desk.
+    Terminal { term: Term, drawn: usize, note: Option<String> },
+    /// A line a change, for a log: each host's last line, and what was said of all.
+    Lines { hosts: BTreeMap<HostId, String>, notes: BTreeSet<String> },
 }
 
 impl Screen {
     fn new() -> Self {
-        let bars = std::io::stdout().is_terminal().then(MultiProgress::new);
-        Self { bars, hosts: BTreeMap::new(), notes: Vec::new() }
+        if std::io::stdout().is_terminal() {
+            return Self::Terminal { term: Term::buffered_stdout(), drawn: 0, note: None };
+        }
+        Self::Lines { hosts: BTreeMap::new(), notes: BTreeSet::new() }
+    }
+
+    /// What to ask the server for: a picture of thousands of hosts needs no word of each of them.
+    fn asks_for(&self) -> &'static str {
+        match self {
+            Self::Terminal { .. } => "moving",
+            Self::Lines { .. } => "all",
+        }
     }
 
     fn show(&mut self, rollout: &RolloutDetail) {
-        for host in &rollout.hosts {
-            let ring = rollout.waves.get(host.run.wave as usize).map_or("", |w| w.ring.as_str());
-            let word = host.run.state.word();
-            let text =
-                format!("{} {:<12} {ring:<8} {word:<11} {}", shape(word).0, host.name, doing(host));
-            let text = text.trim_end().to_owned();
-            let (bar, last) = self.hosts.entry(host.id.clone()).or_insert_with(|| {
-                let bar = match &self.bars {
-                    Some(bars) => bars.add(ProgressBar::new_spinner()),
-                    None => ProgressBar::hidden(),
-                };
-                if let Ok(style) = ProgressStyle::with_template("{msg} {elapsed:>4}") {
-                    bar.set_style(style);
-                }
-                bar.enable_steady_tick(Duration::from_millis(500));
-                (bar, String::new())
-            });
-            if *last != text {
-                bar.set_message(text.clone());
-                if self.bars.is_none() {
-                    line(&text);
-                }
-                *last = text;
+        match self {
+            Self::Terminal { note, .. } => {
+                *note = None;
+                self.draw(Some(rollout));
             }
-            if host.run.state.is_terminal() && !bar.is_finished() {
-                bar.finish();
-            }
-        }
-        for waiting in &rollout.waiting {
-            // A hold of a host says its time; one of the whole rollout is said once.
-            if waiting.host.is_none() {
-                self.note(&format!("waits: {}", waiting.hold));
+            Self::Lines { hosts, .. } => {
+                for host in &rollout.hosts {
+                    let wave = rollout.waves.get(host.run.wave as usize);
+                    let ring = wave.map_or("", |w| w.ring.as_str());
+                    let word = host.run.state.word();
+                    let (mark, doing) = (shape(word).0, doing(host));
+                    let text = format!("{mark} {:<12} {ring:<8} {word:<11} {doing}", host.name);
+                    let text = text.trim_end().to_owned();
+                    if hosts.get(&host.id) != Some(&text) {
+                        line(&text);
+                        hosts.insert(host.id.clone(), text);
+                    }
+                }
+                // A hold of a host says its time; one of the whole rollout is said once.
+                for waiting in rollout.waiting.iter().filter(|waiting| waiting.host.is_none()) {
+                    self.note(&format!("waits: {}", waiting.hold));
+                }
             }
         }
     }
 
     /// Says something once.
     fn note(&mut self, text: &str) {
-        if self.notes.iter().any(|said| said == text) {
-            return;
-        }
-        self.notes.push(text.to_owned());
-        match &self.bars {
-            Some(bars) => {
-                let _ = bars.println(format!("  {text}"));
+        match self {
+            Self::Terminal { note, .. } => {
+                *note = Some(text.to_owned());
+                self.draw(None);
             }
-            None => line(&format!("  {text}")),
+            Self::Lines { notes, .. } => {
+                if notes.insert(text.to_owned()) {
+                    line(&format!("  {text}"));
+                }
+            }
         }
     }
 
-    fn close(&mut self) {
-        for (bar, _) in self.hosts.values() {
-            if !bar.is_finished() {
-                bar.finish();
+    /// Draws the picture over the last one. Without a rollout only the note below it is drawn.
+    fn draw(&mut self, rollout: Option<&RolloutDetail>) {
+        let Self::Terminal { term, drawn, note } = self else { return };
+        let (height, width) = term.size();
+        let room = usize::from(height).saturating_sub(2);
+        if let Some(rollout) = rollout {
+            let lines = frame::frame(rollout, now(), usize::from(width), room);
+            let _ = term.move_cursor_up(*drawn);
+            // Line by line over what was there: a screen that is emptied first flickers.
+            for text in &lines {
+                let _ = term.clear_line();
+                let _ = term.write_line(text);
             }
+            *drawn = lines.len();
         }
+        let _ = term.clear_to_end_of_screen();
+        if let Some(note) = note {
+            let _ = term.write_line(&format!("  {note}"));
+            *drawn += 1;
+        }
+        let _ = term.flush();
     }
 }

@@ -69,7 +69,7 @@ type Asked = State<Arc<App>>;
                        the server about the code."
     ),
     servers((url = "/api/v1")),
-    components(schemas(ApiProblem)),
+    components(schemas(ApiProblem, crate::views::HostsShown)),
     modifiers(&Bearer),
     security(("bearer" = []))
 )]

@@ -11,7 +11,7 @@ use crate::app::{App, now};
 use crate::evidence;
 use crate::reports::schedules;
 use crate::saved_views;
-use crate::views;
+use crate::views::{self, HostsShown};
 use crate::web::pages;
 use crate::web::{User, View, assets};
 use crate::webhooks;
@@ -304,8 +304,12 @@ async fn rollouts(visit: Visit) -> Response {
 }
 
 async fn rollout(visit: Visit, Path(id): Path<String>) -> Response {
-    show(visit, move |app, stored| views::rollout(app, stored, &RolloutId(id)), pages::rollout)
-        .await
+    show(
+        visit,
+        move |app, stored| views::rollout(app, stored, &RolloutId(id), HostsShown::All),
+        pages::rollout,
+    )
+    .await
 }
 
 /// What the form of a recall is filled with.

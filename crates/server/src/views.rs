@@ -14,7 +14,7 @@ pub(crate) use findings::{cve, explain, findings, sbom};
 pub(crate) use hosts::host;
 pub(crate) use planning::{cycle_row, cycle_rows, emergencies};
 pub(crate) use policies::{explained, policies, policy, policy_diff, policy_versions};
-pub(crate) use rollouts::{rollout, rollout_row, rollouts};
+pub(crate) use rollouts::{HostsShown, rollout, rollout_row, rollouts};
 pub(crate) use search::search;
 
 use crate::app::{App, now};

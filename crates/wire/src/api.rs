@@ -89,8 +89,8 @@ pub use planning::{CallRow, CycleRow, DeclareEmergency, Emergencies, EmergencyPl
 pub use recall::{MakeRecall, RecallDetail, RecallRow, RecalledHost, RecalledRollout};
 pub use report::{DeliveryRow, EvidenceKey, Report, ReportRun, ScheduleRow};
 pub use rollout::{
-    ApproveWave, Because, RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow, RolloutTraffic,
-    StartRollout,
+    ApproveWave, Because, RolloutDetail, RolloutEventRow, RolloutHost, RolloutLane, RolloutRow,
+    RolloutTraffic, StartRollout,
 };
 
 /// Part of a list.

@@ -6,7 +6,7 @@ use crate::access::Who;
 use crate::app::{App, now};
 use crate::plan_keys;
 use crate::rollouts::{amend, not_now, observe, settled};
-use crate::views::{self, judged};
+use crate::views::{self, HostsShown, judged};
 use axum::http::StatusCode;
 use fettle_core::plan::Plan;
 use fettle_core::plan::approval::Stage;
@@ -14,7 +14,9 @@ use fettle_core::rollout::{HostState, IllegalEvent, NoWord, Observations, Rollou
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{Tx, emergencies, hosts, plans, rollouts as stored};
 use fettle_wire::api::{ApproveWave, Because, Page, RolloutDetail, RolloutRow, StartRollout};
+use serde::Deserialize;
 use std::sync::Arc;
+use utoipa::IntoParams;
 
 /// All rollouts, newest first.
 #[utoipa::path(
@@ -25,13 +27,27 @@ pub(super) async fn list(app: Asked, Asking(part): Asking<Part>) -> Answer<Page<
     look(&app, move |app, view| Ok(part.of(views::rollouts(app, view)?))).await
 }
 
-/// A rollout, whole, with what it waits for.
+/// Which hosts are shown.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Shown {
+    /// `all` (default), or `moving`: those at work and those that ended in another way than patched.
+    #[serde(default)]
+    hosts: HostsShown,
+}
+
+/// A rollout with what it waits for.
 #[utoipa::path(
-    get, path = "/rollouts/{id}", tag = "rollouts", params(("id" = String, Path, description = "`ro-1`")),
+    get, path = "/rollouts/{id}", tag = "rollouts",
+    params(("id" = String, Path, description = "`ro-1`"), Shown),
     responses((status = 200, body = RolloutDetail), Failures)
 )]
-pub(super) async fn one(app: Asked, At(id): At<String>) -> Answer<RolloutDetail> {
-    look(&app, move |app, view| views::rollout(app, view, &RolloutId(id))).await
+pub(super) async fn one(
+    app: Asked,
+    At(id): At<String>,
+    Asking(query): Asking<Shown>,
+) -> Answer<RolloutDetail> {
+    look(&app, move |app, view| views::rollout(app, view, &RolloutId(id), query.hosts)).await
 }
 
 /// Start a rollout of a plan.
@@ -66,7 +82,7 @@ pub(crate) fn start_now(
         start_in(tx, plan, (&who.name, &who.principal))
     })?;
     settled(app, &state);
-    app.store.read(|view| views::rollout(app, view, &state.id))
+    app.store.read(|view| views::rollout(app, view, &state.id, HostsShown::All))
 }
 
 /// Starts the rollout of a plan, if it still follows the one in force and is approved.
@@ -204,7 +220,7 @@ pub(crate) fn approve_wave_now(
         let word = if own { word.and(Err(NoWord::OwnRollout)) } else { word };
         Ok(vec![word.map_err(|why| no_word(state, asked.wave, &why))?])
     })?;
-    app.store.read(|view| views::rollout(app, view, id))
+    app.store.read(|view| views::rollout(app, view, id, HostsShown::All))
 }
 
 fn no_word(state: &Rollout, wave: u32, why: &NoWord) -> Problem {
@@ -253,7 +269,7 @@ pub(crate) fn wish_now(
         }
         Ok(events)
     })?;
-    app.store.read(|view| views::rollout(app, view, id))
+    app.store.read(|view| views::rollout(app, view, id, HostsShown::All))
 }
 
 fn wished(

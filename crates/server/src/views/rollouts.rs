@@ -1,12 +1,14 @@
 //! Rollouts, as lists and pages show them.
 
 use crate::app::App;
-use fettle_core::rollout::{Rollout, RolloutEvent, Waiting};
+use fettle_core::rollout::{HostRun, HostState, Rollout, RolloutEvent, Waiting};
 use fettle_core::transaction::Progress;
 use fettle_core::{Hold, HostId, Problem, RolloutId};
 use fettle_store::{View, rollouts as stored, transactions};
-use fettle_wire::api::{RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow, RolloutTraffic};
-use std::collections::BTreeMap;
+use fettle_wire::api::{
+    RolloutDetail, RolloutEventRow, RolloutHost, RolloutLane, RolloutRow, RolloutTraffic,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How many events a rollout's page shows: the last ones.
@@ -40,18 +42,41 @@ pub(crate) fn rollout_row(state: &Rollout) -> RolloutRow {
     }
 }
 
-/// A rollout, whole.
+/// Which hosts of a rollout are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum HostsShown {
+    /// All of them.
+    #[default]
+    All,
+    /// Those at work, and those that ended in another way than patched.
+    Moving,
+}
+
+impl HostsShown {
+    fn shows(self, run: &HostRun) -> bool {
+        match (self, &run.state) {
+            (Self::All, _) => true,
+            (Self::Moving, HostState::Pending | HostState::Cancelled { .. }) => false,
+            (Self::Moving, HostState::Patched) => run.undo_at_work(),
+            (Self::Moving, _) => true,
+        }
+    }
+}
+
+/// A rollout, with these hosts.
 pub(crate) fn rollout(
     app: &App,
     view: &View<'_>,
     id: &RolloutId,
+    shown: HostsShown,
 ) -> Result<RolloutDetail, Problem> {
     let state = crate::rollouts::load(app, view, id)?;
     let seen = crate::rollouts::observe(app, view, &state)?;
     let at = crate::app::now();
     let decision = state.decide(at, &seen);
     let mut hosts = Vec::new();
-    for (host, run) in &state.hosts {
+    for (host, run) in state.hosts.iter().filter(|(_, run)| shown.shows(run)) {
         let journal = match &run.assignment {
             Some(assignment) => transactions::of_assignment(view, host, assignment)?,
             None => None,
@@ -78,19 +103,46 @@ pub(crate) fn rollout(
         .map(|(host, it)| (host.clone(), Hold::OrderRefused { why: it.order.why.clone() }))
         .collect();
     let refused = refused.into_iter().map(|(host, hold)| Waiting { host: Some(host), hold });
+    let mut waiting: Vec<Waiting> = refused.chain(decision.holds).collect();
+    let mut waves = state.plan.waves.clone();
+    if shown != HostsShown::All {
+        let are_shown: BTreeSet<&HostId> = hosts.iter().map(|host| &host.id).collect();
+        waiting.retain(|it| it.host.as_ref().is_none_or(|id| are_shown.contains(id)));
+        waves.iter_mut().for_each(|wave| wave.hosts.clear());
+    }
     Ok(RolloutDetail {
         row: rollout_row(&state),
         approvals: state.approvals.clone(),
-        waves: state.plan.waves.clone(),
+        waves,
+        lanes: lanes(&state),
         hosts,
         traffic: traffic(&state),
-        waiting: refused.chain(decision.holds).collect(),
+        waiting,
         gate: state.judgements(at, &seen),
         events: events
             .into_iter()
             .map(|e| RolloutEventRow { version: e.version, at: e.at, event: without_plan(e.event) })
             .collect(),
     })
+}
+
+/// How far each wave is.
+fn lanes(state: &Rollout) -> Vec<RolloutLane> {
+    let waves = state.plan.waves.iter();
+    let mut out: Vec<RolloutLane> = waves
+        .enumerate()
+        .map(|(number, _)| RolloutLane {
+            hosts_by_state: BTreeMap::new(),
+            begins: state.begins(number as u32),
+            passed_at: state.gates.get(&(number as u32)).copied(),
+        })
+        .collect();
+    for (_, run) in &state.hosts {
+        if let Some(lane) = out.get_mut(run.wave as usize) {
+            *lane.hosts_by_state.entry(run.state.word().to_owned()).or_default() += 1;
+        }
+    }
+    out
 }
 
 fn traffic(state: &Rollout) -> Vec<RolloutTraffic> {

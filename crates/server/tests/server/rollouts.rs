@@ -68,6 +68,12 @@ fn a_bad_patch_hits_the_canary_only_halts_and_is_barred() {
     let states: Vec<_> =
         halted.hosts.iter().map(|h| (h.name.as_str(), h.run.state.word())).collect();
     assert_eq!(states, [("canary-1", "undone"), ("web-1", "pending"), ("web-2", "pending")]);
+    // Who only watches is told of those that move or went wrong, and how far each wave is.
+    let watched: RolloutDetail = lab.get("/rollouts/ro-1?hosts=moving");
+    assert_eq!(watched.hosts.iter().map(|h| h.name.as_str()).collect::<Vec<_>>(), ["canary-1"]);
+    assert!(watched.waves.iter().all(|wave| wave.hosts.is_empty()));
+    let lanes: Vec<_> = watched.lanes.iter().map(|lane| &lane.hosts_by_state).collect();
+    assert_eq!(lanes, [&[("undone".to_owned(), 1)].into(), &[("pending".to_owned(), 2)].into()]);
     // The next plan does not offer it again.
     let next = plan(&lab);
     assert!(next.plan.hosts.is_empty(), "{:?}", next.plan.hosts.keys());

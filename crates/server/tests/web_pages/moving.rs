@@ -293,6 +293,7 @@ pub(crate) fn rollout_running() -> RolloutDetail {
         gate: vec![],
         approvals: vec![],
         row: running_row(),
+        lanes: vec![],
         waves: waves(),
         hosts: vec![
             run_host(

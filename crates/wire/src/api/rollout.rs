@@ -77,10 +77,13 @@ dto! {
         /// The approvals that counted when it was started.
         #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
         pub approvals: Vec<Approval>,
-        /// Its waves with their rings and hosts.
+        /// Its waves with their rings and hosts; without hosts, unless all of them were asked for.
         #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
         pub waves: Vec<fettle_core::plan::Wave>,
-        /// Its hosts.
+        /// How far each wave is.
+        #[serde(default)]
+        pub lanes: Vec<RolloutLane>,
+        /// Its hosts, those that were asked for.
         pub hosts: Vec<RolloutHost>,
         /// Blue/green: the hosts of both pools, and what they have of the traffic.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -94,6 +97,20 @@ dto! {
         pub gate: Vec<Judged>,
         /// Its events, oldest first, with their times. At most the last 500.
         pub events: Vec<RolloutEventRow>,
+    }
+
+    /// How far a wave is.
+    pub struct RolloutLane {
+        /// Its hosts by state word.
+        pub hosts_by_state: BTreeMap<String, u64>,
+        /// When it begins at the earliest, where something is known to keep it until then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        pub begins: Option<Timestamp>,
+        /// When the gate after it was passed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        pub passed_at: Option<Timestamp>,
     }
 
     /// A host of a pool, and what it has of the traffic.
