@@ -272,7 +272,7 @@ struct System {
     heads: HashMap<PathBuf, Option<Rc<Elf>>>,
     symbols: HashMap<PathBuf, Option<Rc<Symbols>>>,
     /// Where a name was found that no file's own path led to.
-    found: HashMap<(String, u16), Option<PathBuf>>,
+    found: HashMap<(String, u32), Option<PathBuf>>,
     /// Files that need others and whose symbols cannot be read.
     unreadable: BTreeSet<PathBuf>,
 }
@@ -333,7 +333,7 @@ impl System {
     }
 
     /// The file that the loader takes for a needed name.
-    fn find(&mut self, name: &str, machine: u16, before: &[PathBuf]) -> Option<PathBuf> {
+    fn find(&mut self, name: &str, machine: u32, before: &[PathBuf]) -> Option<PathBuf> {
         if name.contains('/') {
             return Some(PathBuf::from(name)).filter(|p| p.exists());
         }
@@ -352,7 +352,7 @@ impl System {
         found
     }
 
-    fn in_directory(&mut self, directory: &Path, name: &str, machine: u16) -> Option<PathBuf> {
+    fn in_directory(&mut self, directory: &Path, name: &str, machine: u32) -> Option<PathBuf> {
         if !self.listings.contains_key(directory) {
             let entries = fs::read_dir(directory).into_iter().flatten().flatten();
             let names = entries.map(|e| e.file_name()).collect();

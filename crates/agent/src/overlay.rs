@@ -64,6 +64,9 @@ pub struct Spec {
     /// How the old versions go back on the clone, in the end. `None`: nobody asks.
     #[serde(default)]
     pub way_back: Option<WayBack>,
+    /// The host's network is the clone's, since its administrator says so. Else the clone has none but a loopback of its own.
+    #[serde(default)]
+    pub online: bool,
     /// Symbols that may be missing afterwards.
     #[serde(default)]
     pub accept_missing: Vec<MissingSymbol>,
@@ -202,6 +205,10 @@ fn installed(running: Option<PathBuf>) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
+/// What the clone has of its own in any case.
+const NAMESPACES: [&str; 8] =
+    ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--propagation", "private"];
+
 /// Holds the rehearsal. Blocks until it has ended; the host is as it was.
 ///
 /// # Errors
@@ -219,17 +226,8 @@ pub fn rehearse(spec: &Spec) -> Result<Rehearsed, RehearsalError> {
     let log = std::fs::File::create(&said).map_err(fail("create the rehearsal's log"))?;
     let log_too = log.try_clone().map_err(fail("create the rehearsal's log"))?;
     let mut child = command::command("unshare")
-        .args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--net",
-            "--ipc",
-            "--uts",
-            "--propagation",
-            "private",
-        ])
+        .args(NAMESPACES)
+        .args((!spec.online).then_some("--net"))
         .arg("--")
         .arg(&spec.program)
         .arg(OUTER)

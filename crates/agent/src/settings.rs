@@ -50,6 +50,10 @@ impl Settings {
     pub fn stop_path(&self) -> PathBuf {
         self.config_dir.join("STOP")
     }
+    /// While it is there, rehearsals have the host's network: some scripts of packages fail without.
+    pub fn online_path(&self) -> PathBuf {
+        self.config_dir.join("rehearse-online")
+    }
     /// What a host without a server must still reach after a change, where its administrator says so.
     pub fn peer_path(&self) -> PathBuf {
         self.config_dir.join("peer")

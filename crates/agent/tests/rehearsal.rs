@@ -41,6 +41,7 @@ fn spec(dir: &Path, script: &str, memory: Option<u64>) -> Spec {
         units: vec![],
         sonames: BTreeSet::new(),
         way_back: None,
+        online: false,
         accept_missing: Vec::new(),
     }
 }
@@ -100,6 +101,21 @@ fn the_delta_names_what_changed_and_the_host_is_untouched() {
         assert!(!Path::new(path).exists(), "{path}");
     }
     assert_eq!(traces("marker-of-delta"), before);
+}
+
+#[test]
+fn the_clone_has_the_network_of_the_host_only_where_somebody_asked_for_it() {
+    if !possible() {
+        return;
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'");
+    for online in [false, true] {
+        let dir = tempfile::tempdir_in("/var/lib").unwrap();
+        let spec = Spec { online, ..spec(dir.path(), &script, Some(64 << 20)) };
+        assert_eq!(rehearse(&spec).unwrap().success, online, "online: {online}");
+    }
 }
 
 #[test]

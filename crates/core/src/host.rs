@@ -26,6 +26,9 @@ pub struct Host {
     pub agent_version: String,
     /// What it last reported. `None` until the first report. Hosts that are alike may share one.
     pub inventory: Option<Arc<Inventory>>,
+    /// Its cohort, by the whole of what it last reported; `inventory` may be less.
+    #[serde(default)]
+    pub cohort: Option<Digest>,
     /// Digest of `inventory`, so that agent and server can tell whether they agree without sending it.
     pub inventory_digest: Option<Digest>,
     /// Set when an undo could not be completed: a person must come.

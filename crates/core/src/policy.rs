@@ -13,7 +13,7 @@ mod classify;
 mod cycle;
 mod diff;
 mod explain;
-mod facts;
+pub mod facts;
 pub mod glob;
 mod parse;
 mod recurrence;

@@ -5,7 +5,7 @@ use crate::listener::{Limits, serve};
 use crate::trust::{Trust, agent_tls, claim_data_dir};
 use crate::{ServerOptions, agents, backup, feeds, policies, router, tasks};
 use fettle_core::{Problem, ProblemKind};
-use fettle_store::{Store, feeds as stored_feeds, hosts, settings};
+use fettle_store::{Store, feeds as stored_feeds, hosts, settings, summaries};
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -56,6 +56,10 @@ impl Server {
 
         // The last thing before it serves: a start that fails takes the database from nobody.
         store.take(now()).map_err(Problem::from)?;
+        let renewed = summaries::renew(&store, "server", now())?;
+        if renewed > 0 {
+            tracing::info!(hosts = renewed, "summaries of inventories made anew, once");
+        }
         let (stop, stopped) = watch::channel(false);
         let app = Arc::new(App::new(options, store, trust, stopped.clone()));
         // Set once: this is called once.

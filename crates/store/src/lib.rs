@@ -20,6 +20,6 @@ pub use store::{Store, StoreOptions};
 pub use tables::{
     approvals, assignments, barred, cycles, deliveries, emergencies, feed_sources, feeds, findings,
     hosts, ledger, operators, plan_keys, plans, policies, recalls, report_schedules, rollouts,
-    saved_views, settings, tests, tokens, transactions,
+    saved_views, settings, summaries, tests, tokens, transactions,
 };
 pub use view::{Tx, View};

@@ -20,6 +20,7 @@ pub mod report_schedules;
 pub mod rollouts;
 pub mod saved_views;
 pub mod settings;
+pub mod summaries;
 pub mod tests;
 pub mod tokens;
 pub mod transactions;

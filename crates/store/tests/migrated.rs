@@ -4,10 +4,14 @@
 
 use fettle_core::Timestamp;
 use fettle_core::assignment::{ApplyOrder, PackageChange};
+use fettle_core::host::Labels;
+use fettle_core::inventory::{Inventory, Service};
 use fettle_core::plan::{HostPlan, Plan, SCHEMA, Work};
+use fettle_core::policy::Selector;
 use fettle_core::rollout::Rollout;
-use fettle_core::{Digest, RolloutId};
-use fettle_store::{Store, rollouts};
+use fettle_core::{Digest, HostId, RolloutId};
+use fettle_store::hosts::NewHost;
+use fettle_store::{Store, StoreError, Tx, hosts, rollouts, summaries};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -120,4 +124,45 @@ fn who_was_given_which_version_is_worked_out_of_plans_of_either_schema() {
     assert_eq!(bring("linux-image-*", "6.1.64"), ["ro-2"]);
     // What a plan changes from is brought to nobody.
     assert_eq!(bring("openssl", "1"), Vec::<String>::new());
+}
+
+#[test]
+fn summaries_that_an_older_server_made_are_made_anew_once_and_nobody_needs_to_report_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fettle.db");
+    let store = Store::open(&path).unwrap();
+    let at = Timestamp::UNIX_EPOCH;
+    let ids: Vec<HostId> = (0..250).map(|n| HostId(format!("h-{n:03}"))).collect();
+    for id in &ids {
+        let inventory = Inventory {
+            services: vec![Service {
+                unit: "nginx.service".into(),
+                active: "active".into(),
+                sub: "running".into(),
+                enabled: "enabled".into(),
+            }],
+            ..Inventory::default()
+        };
+        let new = NewHost { id, name: id.as_str(), labels: &Labels::new(), agent_version: "" };
+        let write = |tx: &mut Tx<'_>| {
+            hosts::enrol(tx, &new)?;
+            hosts::set_inventory(tx, id, &inventory)
+        };
+        store.write::<_, StoreError>("test", at, write).unwrap();
+    }
+    let tagged = |store: &Store| {
+        let web = Selector::parse("host.tag=web-server").unwrap();
+        let all = store.read(hosts::all).unwrap();
+        all.iter().filter(|record| web.matches(&record.host)).count()
+    };
+    assert_eq!(tagged(&store), ids.len());
+    drop(store);
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute("UPDATE hosts SET summary = replace(summary, 'nginx.service', 'x')", []).unwrap();
+    drop(raw);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(tagged(&store), 0);
+    assert_eq!(summaries::renew(&store, "server", at).unwrap(), ids.len() as u64);
+    assert_eq!(tagged(&store), ids.len());
+    assert_eq!(summaries::renew(&store, "server", at).unwrap(), 0, "once");
 }

@@ -13,8 +13,8 @@ const LARGEST: u64 = 64 << 20;
 /// The parts of an ELF file that decide what it needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elf {
-    /// `e_machine`.
-    pub machine: u16,
+    /// `e_machine`, and above it whether addresses have 64 bits: what can be loaded together is equal in both.
+    pub machine: u32,
     /// `DT_NEEDED`.
     pub needed: Vec<String>,
     /// `DT_SONAME`.
@@ -91,15 +91,44 @@ impl Hasher for AsItIs {
     }
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
+/// How a file writes its numbers (System V ABI, "ELF Identification": `EI_CLASS`, `EI_DATA`), and where its structures have
+/// what: the fields of 32 bit lie elsewhere than those of 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Format {
+    /// Addresses have 64 bits, else 32.
+    wide: bool,
+    /// The most significant byte comes first: s390x.
+    big: bool,
 }
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+
+impl Format {
+    fn of(head: &[u8; 64]) -> Option<Self> {
+        let one_or_two = |byte: u8| (1..=2).contains(&byte).then_some(byte == 2);
+        let is_elf = head.starts_with(b"\x7fELF");
+        Some(Self { wide: one_or_two(head[4])?, big: one_or_two(head[5])? }).filter(|_| is_elf)
+    }
+    /// One or the other, by the width of addresses.
+    fn either<T>(self, narrow: T, wide: T) -> T {
+        if self.wide { wide } else { narrow }
+    }
+    fn half(self, bytes: &[u8], at: usize) -> Option<u16> {
+        let two = bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
+        Some(if self.big { u16::from_be_bytes(two) } else { u16::from_le_bytes(two) })
+    }
+    fn word(self, bytes: &[u8], at: usize) -> Option<u32> {
+        let four = bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
+        Some(if self.big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) })
+    }
+    /// An address, an offset or a size.
+    fn long(self, bytes: &[u8], at: usize) -> Option<u64> {
+        if !self.wide {
+            return self.word(bytes, at).map(u64::from);
+        }
+        let eight = bytes.get(at..at.checked_add(8)?)?.try_into().ok()?;
+        Some(if self.big { u64::from_be_bytes(eight) } else { u64::from_le_bytes(eight) })
+    }
 }
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
-}
+
 fn bytes(table: &[u8], at: usize) -> Option<&[u8]> {
     let rest = table.get(at..)?;
     Some(&rest[..memchr::memchr(0, rest)?])
@@ -111,7 +140,8 @@ fn text(table: &[u8], at: usize) -> Option<&str> {
 /// An ELF file that is open.
 pub(super) struct Reader {
     file: File,
-    machine: u16,
+    format: Format,
+    machine: u32,
     loads: Vec<(u64, u64, u64)>,
     dynamic: Vec<(u64, u64)>,
     interpreter: Option<String>,
@@ -119,30 +149,31 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// `None`: it is no ELF file, or is not dynamic, or is damaged, or is not of the kind that is understood:
-    /// 64 bit, little endian: what every architecture of Debian with servers has, but s390x, armhf and i386.
+    /// `None`: it is no ELF file, or is not dynamic, or is damaged.
     pub(super) fn open(path: &Path) -> Option<Self> {
         let file = File::open(path).ok()?;
         let mut head = [0u8; 64];
         file.read_exact_at(&mut head, 0).ok()?;
-        if head[..4] != *b"\x7fELF" || head[4] != 2 || head[5] != 1 {
-            return None;
-        }
+        let format = Format::of(&head)?;
+        let long = |at: (usize, usize)| format.long(&head, format.either(at.0, at.1));
+        let half = |at: (usize, usize)| format.half(&head, format.either(at.0, at.1));
+        let sections = (long((32, 40))?, half((46, 58))?, half((48, 60))?);
+        let (table, size, count) = (long((28, 32))?, half((42, 54))?, half((44, 56))?);
         let mut reader = Self {
             file,
-            machine: half(&head, 18)?,
+            format,
+            machine: u32::from(half((18, 18))?) | u32::from(format.wide) << 16,
             loads: Vec::new(),
             dynamic: Vec::new(),
             interpreter: None,
-            sections: (long(&head, 40)?, half(&head, 58)?, half(&head, 60)?),
+            sections,
         };
-        let (table, size, count) = (long(&head, 32)?, half(&head, 54)?, half(&head, 56)?);
         let headers = reader.read(table, u64::from(size) * u64::from(count))?;
         let mut dynamic = None;
-        for header in headers.chunks_exact(usize::from(size).max(56)) {
-            let (offset, address, length) =
-                (long(header, 8)?, long(header, 16)?, long(header, 32)?);
-            match word(header, 0)? {
+        for header in headers.chunks_exact(usize::from(size).max(format.either(32, 56))) {
+            let long = |at: (usize, usize)| format.long(header, format.either(at.0, at.1));
+            let (offset, address, length) = (long((4, 8))?, long((8, 16))?, long((16, 32))?);
+            match format.word(header, 0)? {
                 1 => reader.loads.push((address, offset, length)),
                 2 => dynamic = Some((offset, length)),
                 3 => {
@@ -153,10 +184,10 @@ impl Reader {
             }
         }
         let (offset, length) = dynamic?;
-        for entry in reader.read(offset, length)?.chunks_exact(16) {
-            match long(entry, 0)? {
+        for entry in reader.read(offset, length)?.chunks_exact(format.either(8, 16)) {
+            match format.long(entry, 0)? {
                 0 => break,
-                tag => reader.dynamic.push((tag, long(entry, 8)?)),
+                tag => reader.dynamic.push((tag, format.long(entry, format.either(4, 8))?)),
             }
         }
         Some(reader)
@@ -204,26 +235,34 @@ impl Reader {
 
     /// How many entries the table of dynamic symbols has: by its section, else by what follows it.
     fn symbol_count(&self, symbols: u64, strings: u64) -> Option<u64> {
-        let (table, size, count) = self.sections;
-        if let Some(headers) =
-            self.read(table, u64::from(size) * u64::from(count)).filter(|_| size >= 64)
+        let (format, (table, size, count)) = (self.format, self.sections);
+        let symbol = self.symbol_size() as u64;
+        if let Some(headers) = self
+            .read(table, u64::from(size) * u64::from(count))
+            .filter(|_| size >= format.either(40, 64))
         {
             let section = headers
                 .chunks_exact(usize::from(size))
-                .find(|h| word(h, 4) == Some(11))
-                .and_then(|h| long(h, 32));
+                .find(|h| format.word(h, 4) == Some(11))
+                .and_then(|h| format.long(h, format.either(20, 32)));
             if let Some(length) = section {
-                return Some(length / 24);
+                return Some(length / symbol);
             }
         }
-        strings.checked_sub(symbols).map(|length| length / 24)
+        strings.checked_sub(symbols).map(|length| length / symbol)
+    }
+
+    fn symbol_size(&self) -> usize {
+        self.format.either(16, 24)
     }
 
     pub(super) fn symbols(&self) -> Option<Symbols> {
+        let format = self.format;
+        let (info_at, section_at) = format.either((12, 14), (4, 6));
         let (strings_at, symbols_at) = (self.offset(self.tag(5)?)?, self.offset(self.tag(6)?)?);
         let strings = self.read(strings_at, self.tag(10)?)?;
         let count = self.symbol_count(symbols_at, strings_at)?;
-        let table = self.read(symbols_at, count.checked_mul(24)?)?;
+        let table = self.read(symbols_at, count.checked_mul(self.symbol_size() as u64)?)?;
         let indices = match self.tag(0x6fff_fff0) {
             Some(address) => self.read(self.offset(address)?, count * 2)?,
             None => Vec::new(),
@@ -232,17 +271,17 @@ impl Reader {
         let mut names: HashMap<u16, Rc<str>> = HashMap::new();
         self.wanted_versions(&strings, &mut out, &mut names)?;
         self.offered_versions(&strings, &mut out, &mut names)?;
-        for (n, symbol) in table.chunks_exact(24).enumerate().skip(1) {
-            let at = word(symbol, 0)?;
+        for (n, symbol) in table.chunks_exact(self.symbol_size()).enumerate().skip(1) {
+            let at = format.word(symbol, 0)?;
             let Some(name) = bytes(&strings, at as usize).filter(|n| !n.is_empty()) else {
                 continue;
             };
-            let (bind, wanted) = (symbol[4] >> 4, half(symbol, 6)? == 0);
+            let (bind, wanted) = (symbol[info_at] >> 4, format.half(symbol, section_at)? == 0);
             // Local symbols are nobody else's; a weak one is wanted only if somebody has it.
             if !(bind == 1 || !wanted && [2, 10].contains(&bind)) {
                 continue;
             }
-            let index = half(&indices, n * 2).unwrap_or(1) & 0x7fff;
+            let index = format.half(&indices, n * 2).unwrap_or(1) & 0x7fff;
             let version = names.get(&index).filter(|_| index > 1);
             let bare = hash(SEED, name);
             let full = version.map_or(bare, |v| hash(hash(bare, b"@"), v.as_bytes()));
@@ -268,19 +307,19 @@ impl Reader {
         let mut at = self.offset(address)?;
         for _ in 0..self.tag(0x6fff_ffff).unwrap_or(0).min(10_000) {
             let need = self.read(at, 16)?;
-            let file = text(strings, word(&need, 4)? as usize)?;
-            let mut inner = at + u64::from(word(&need, 8)?);
-            for _ in 0..half(&need, 2)? {
+            let file = text(strings, self.format.word(&need, 4)? as usize)?;
+            let mut inner = at + u64::from(self.format.word(&need, 8)?);
+            for _ in 0..self.format.half(&need, 2)? {
                 let entry = self.read(inner, 16)?;
-                let version = text(strings, word(&entry, 8)? as usize)?;
-                names.insert(half(&entry, 6)?, version.into());
+                let version = text(strings, self.format.word(&entry, 8)? as usize)?;
+                names.insert(self.format.half(&entry, 6)?, version.into());
                 // The second flag: weak, the loader goes on without it.
-                if half(&entry, 4)? & 2 == 0 {
+                if self.format.half(&entry, 4)? & 2 == 0 {
                     out.wanted_versions.push((file.to_owned(), version.to_owned()));
                 }
-                inner += u64::from(word(&entry, 12)?);
+                inner += u64::from(self.format.word(&entry, 12)?);
             }
-            at += u64::from(word(&need, 12)?);
+            at += u64::from(self.format.word(&need, 12)?);
         }
         Some(())
     }
@@ -296,11 +335,11 @@ impl Reader {
         let mut at = self.offset(address)?;
         for _ in 0..self.tag(0x6fff_fffd).unwrap_or(0).min(10_000) {
             let definition = self.read(at, 20)?;
-            let first = self.read(at + u64::from(word(&definition, 12)?), 8)?;
-            let version = text(strings, word(&first, 0)? as usize)?;
-            names.insert(half(&definition, 4)?, version.into());
+            let first = self.read(at + u64::from(self.format.word(&definition, 12)?), 8)?;
+            let version = text(strings, self.format.word(&first, 0)? as usize)?;
+            names.insert(self.format.half(&definition, 4)?, version.into());
             out.versions.insert(version.to_owned());
-            at += u64::from(word(&definition, 16)?);
+            at += u64::from(self.format.word(&definition, 16)?);
         }
         Some(())
     }

@@ -31,6 +31,126 @@ fn what_is_cut_off_or_damaged_is_no_elf_file_and_nothing_breaks_on_it() {
     }
 }
 
+/// A library of a file that has as much as is read of it: one section to load, the dynamic section, names, symbols.
+/// `big` and `wide` as the file's own head says.
+fn written(wide: bool, big: bool) -> Vec<u8> {
+    let number = |value: u64, bytes: usize| -> Vec<u8> {
+        let all = value.to_le_bytes();
+        if big { all[..bytes].iter().rev().copied().collect() } else { all[..bytes].to_vec() }
+    };
+    let (half, word) = (|value| number(value, 2), |value| number(value, 4));
+    let long = |value| number(value, if wide { 8 } else { 4 });
+    let strings = b"\0libdep.so.1\0libself.so.2\0wanted\0offered\0$ORIGIN\0".to_vec();
+    let at = |name: &str| {
+        let text = String::from_utf8(strings.clone()).unwrap();
+        text.find(&format!("\0{name}\0")).unwrap() as u64 + 1
+    };
+    // All addresses are offsets: the file is loaded as it is.
+    let (head, entry) = if wide { (64, 56) } else { (52, 32) };
+    let symbols_at = head + 2 * entry;
+    let symbol = |name: u64, defined: bool| -> Vec<u8> {
+        let (info, section) = (vec![1 << 4], half(u64::from(defined)));
+        if wide {
+            [word(name), info, vec![0], section, long(0), long(0)].concat()
+        } else {
+            [word(name), long(0), long(0), info, vec![0], section].concat()
+        }
+    };
+    let symbols =
+        [symbol(0, false), symbol(at("wanted"), false), symbol(at("offered"), true)].concat();
+    let strings_at = symbols_at + symbols.len() as u64;
+    let dynamic_at = strings_at + strings.len() as u64;
+    let dynamic: Vec<u8> = [
+        (5, strings_at),
+        (10, strings.len() as u64),
+        (6, symbols_at),
+        (1, at("libdep.so.1")),
+        (14, at("libself.so.2")),
+        (29, at("$ORIGIN")),
+        (0, 0),
+    ]
+    .into_iter()
+    .flat_map(|(tag, value)| [long(tag), long(value)].concat())
+    .collect();
+    let all = dynamic_at + dynamic.len() as u64;
+    let segment = |kind: u64, offset: u64, length: u64| -> Vec<u8> {
+        let (kind, flags) = (word(kind), word(4));
+        let rest = [long(offset), long(offset), long(offset), long(length), long(length)].concat();
+        if wide {
+            [kind, flags, rest, long(8)].concat()
+        } else {
+            [kind, rest, flags, long(4)].concat()
+        }
+    };
+    let ident = [b"\x7fELF".to_vec(), vec![1 + u8::from(wide), 1 + u8::from(big), 1], vec![0; 9]];
+    let head: Vec<u8> = [
+        ident.concat(),
+        half(3),
+        half(22),
+        word(1),
+        long(0),
+        long(head),
+        long(0),
+        word(0),
+        half(head),
+        half(entry),
+        half(2),
+        half(0),
+        half(0),
+        half(0),
+    ]
+    .concat();
+    let load = segment(1, 0, all);
+    [head, load, segment(2, dynamic_at, dynamic.len() as u64), symbols, strings, dynamic].concat()
+}
+
+#[test]
+fn files_of_either_width_and_either_byte_order_are_read_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    for (wide, big) in [(true, false), (true, true), (false, false), (false, true)] {
+        let path = dir.path().join("library");
+        fs::write(&path, written(wide, big)).unwrap();
+        let reader = Reader::open(&path).unwrap_or_else(|| panic!("wide {wide}, big {big}"));
+        let elf = reader.elf().unwrap();
+        assert_eq!(elf.machine, 22 | u32::from(wide) << 16, "wide {wide}, big {big}");
+        assert_eq!(elf.needed, ["libdep.so.1"], "wide {wide}, big {big}");
+        assert_eq!(elf.soname.as_deref(), Some("libself.so.2"));
+        assert_eq!(elf.runpath.as_deref(), Some("$ORIGIN"));
+        let symbols = reader.symbols().unwrap();
+        let wanted: Vec<String> = symbols.undefined.iter().map(|w| symbols.name(w)).collect();
+        assert_eq!(wanted, ["wanted"], "wide {wide}, big {big}");
+        assert!(!symbols.has(&symbols.undefined[0]), "what it wants it does not have");
+    }
+}
+
+#[test]
+fn a_library_of_32_bit_that_a_compiler_made_offers_and_wants_what_its_code_says() {
+    let Some(built) = Built::new() else { return println!("skipped: no gcc here") };
+    let code = "int outside(void); int offered(void) { return outside(); }";
+    fs::write(built.0.path().join("l.c"), code).unwrap();
+    let mut gcc = command("gcc");
+    let arguments = [
+        "-m32",
+        "-shared",
+        "-nostdlib",
+        "-fPIC",
+        "-Wl,-soname,libs.so.3",
+        "-o",
+        "libs.so.3",
+        "l.c",
+    ];
+    let output = command::run(gcc.args(arguments).current_dir(built.0.path()), None).unwrap();
+    if !output.success() {
+        return println!("skipped: this compiler makes nothing of 32 bit: {}", output.text);
+    }
+    let reader = Reader::open(&built.0.path().join("libs.so.3")).unwrap();
+    assert_eq!(reader.elf().unwrap().soname.as_deref(), Some("libs.so.3"));
+    let symbols = reader.symbols().unwrap();
+    let wanted: Vec<String> = symbols.undefined.iter().map(|w| symbols.name(w)).collect();
+    assert!(wanted.contains(&"outside".to_owned()), "{wanted:?}");
+    assert!(!wanted.contains(&"offered".to_owned()), "{wanted:?}");
+}
+
 /// In words.
 fn in_words(missing: Option<Missing>) -> Option<String> {
     let missing = missing?;

@@ -214,7 +214,8 @@ fn system_directories(root: &Path) -> io::Result<()> {
         mount("fettle", &tmp, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777")
             .map_err(at(&tmp, "mount"))?;
     }
-    // Many configuration tests name an address of loopback. Without the program they meet a dead one.
+    // Many configuration tests name an address of loopback. Without the program they meet a dead one. (Where the network
+    // is the host's, it is up already.)
     let _ = command::run(command::command("ip").args(["link", "set", "lo", "up"]), None);
     Ok(())
 }

@@ -59,6 +59,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         units: Vec::new(),
         sonames: BTreeSet::new(),
         accept_missing: tx.order.accept_missing.clone(),
+        online: tx.settings.online_path().exists(),
         scratch: scratch.clone(),
     };
     let found = overlay::rehearse(&spec).map_err(|e| {

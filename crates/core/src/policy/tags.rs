@@ -1,10 +1,11 @@
-//! What a host is for, as far as its inventory shows it: a word for each kind of service that runs on it.
+//! What a host is for, as far as its inventory shows it: a word for each kind of service that is on duty there.
 //!
 //! A tag is no label: nobody sets it, it comes and goes with the service, and it says only what is plain to see. Where
-//! more is meant than `database`, a label says it.
+//! more is meant than `database`, a label says it. A service is on duty while it runs, has failed, or is to run at the next
+//! boot: a database that is down is a database, and what counts it must not lose sight of it then.
 
 use super::glob;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Service};
 
 /// Tags, and the units that show them; `*` and `?` are globs. Names as Debian, Ubuntu, Red Hat, SUSE and Alpine have them.
 const TAGS: [(&str, &[&str]); 16] = [
@@ -99,9 +100,16 @@ pub fn all() -> impl Iterator<Item = &'static str> {
 
 /// The tags of a host with this inventory, in the order of [`all`].
 pub fn of(inventory: &Inventory) -> Vec<&'static str> {
-    let active = || inventory.services.iter().filter(|service| service.active == "active");
-    let shows = |units: &[&str]| {
-        active().any(|service| units.iter().any(|unit| glob::matches(unit, &service.unit)))
-    };
-    TAGS.iter().filter(|(_, units)| shows(units)).map(|(tag, _)| *tag).collect()
+    let shown = |units: &[&str]| inventory.services.iter().any(|service| shows(units, service));
+    TAGS.iter().filter(|(_, units)| shown(units)).map(|(tag, _)| *tag).collect()
+}
+
+/// The services that show a tag: with them alone the tags are the same.
+pub fn shown_by(inventory: &Inventory) -> impl Iterator<Item = &Service> {
+    let shows_one = |service: &&Service| TAGS.iter().any(|(_, units)| shows(units, service));
+    inventory.services.iter().filter(shows_one)
+}
+
+fn shows(units: &[&str], service: &Service) -> bool {
+    units.iter().any(|unit| glob::matches(unit, &service.unit))
 }

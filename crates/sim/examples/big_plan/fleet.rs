@@ -266,6 +266,7 @@ impl World {
                     last_seen: (!drawn(n, 3).is_multiple_of(100)).then_some(now),
                     agent_version: "0.1.0".into(),
                     inventory: Some(kinds[cohort].clone()),
+                    cohort: None,
                     inventory_digest: None,
                     quarantined: None,
                 }

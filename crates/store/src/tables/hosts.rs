@@ -1,5 +1,6 @@
 //! Hosts, their labels and inventories.
 
+use super::summaries;
 use crate::view::{from_json, from_micros, int, micros, to_digest, to_json};
 use crate::{StoreError, Tx, View};
 use fettle_core::host::{Host, Labels, Quarantine};
@@ -18,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
-/// A host as its row has it. `host.inventory` is the summary (no packages, upgrades, services, ...);
+/// A host as its row has it. `host.inventory` is the summary (no packages or upgrades, and of services and sockets those
+/// that selectors ask for);
 /// [`inventory`] gives the whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostRecord {
@@ -51,6 +53,7 @@ fn record(row: &Row<'_>) -> Result<HostRecord, StoreError> {
                 .map(|text| from_json::<Inventory>("inventory summary", &text).map(Arc::new))
                 .transpose()?,
             inventory_digest: digest(row.get(5)?)?,
+            cohort: digest(row.get(6)?)?,
             quarantined: quarantined.0.map(|at| Quarantine {
                 since: from_micros(at),
                 reason: quarantined.1.unwrap_or_default(),
@@ -433,7 +436,7 @@ pub fn set_inventory(
         params![
             digest.to_string(),
             cohort.to_string(),
-            to_json("inventory summary", &summary(inventory))?,
+            to_json("inventory summary", &summaries::of(inventory))?,
             int(inventory.upgrades.len() as u64),
             id.as_str()
         ],
@@ -444,21 +447,6 @@ pub fn set_inventory(
     });
     tx.record("host.inventory", id.as_str(), body);
     Ok(())
-}
-
-/// The inventory without its long lists.
-fn summary(inventory: &Inventory) -> Inventory {
-    Inventory {
-        schema: inventory.schema,
-        os: inventory.os.clone(),
-        architecture: inventory.architecture.clone(),
-        kernel: inventory.kernel.clone(),
-        boot_id: inventory.boot_id.clone(),
-        reboot_needed: inventory.reboot_needed.clone(),
-        gaps: inventory.gaps.clone(),
-        filesystems: inventory.filesystems.clone(),
-        ..Inventory::default()
-    }
 }
 
 /// When hosts were last heard, and by which agent. No decision, so not in the ledger.

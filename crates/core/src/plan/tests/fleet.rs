@@ -132,6 +132,7 @@ pub(crate) fn host(id: &str, labels: &[(&str, &str)]) -> Host {
         last_seen: Some(at(NOW)),
         agent_version: "0.1.0".into(),
         inventory: Some(inventory.into()),
+        cohort: None,
         inventory_digest: None,
         quarantined: None,
     }

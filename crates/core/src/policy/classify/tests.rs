@@ -151,6 +151,7 @@ fn host() -> Host {
         last_seen: None,
         agent_version: String::new(),
         inventory: None,
+        cohort: None,
         inventory_digest: None,
         quarantined: None,
     }

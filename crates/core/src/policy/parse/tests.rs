@@ -113,7 +113,7 @@ fn pins_offsets_exemptions_and_the_order_of_restarts_are_read_and_what_makes_no_
          [[ring]]\nname = \"canary\"\nselect = \"ring=canary\"\n[[ring]]\nname = \"all\"\nafter = \"3d\"\n\
          [[pin]]\npackage = \"postgresql-15\"\nversion = \"15.6-*\"\nreason = \"planner\"\nowner = \"dba\"\nuntil = 2027-01-31\n\
          [restart]\norder = [\"db@*.service\", \"app.service\"]\nexempt = \"role=db\"\n\
-         [reboot]\nwhen = \"needed\"\nexempt = \"host.package=postgresql-15\"\n",
+         [reboot]\nwhen = \"needed\"\nexempt = \"host.tag=database\"\n",
     )
     .unwrap();
     assert_eq!((p.rings[0].after_seconds, p.rings[1].after_seconds), (0, 3 * 86_400));
@@ -121,7 +121,7 @@ fn pins_offsets_exemptions_and_the_order_of_restarts_are_read_and_what_makes_no_
     assert_eq!(p.restart.order, ["db@*.service", "app.service"]);
     assert_eq!(p.restart_exempt.unwrap().to_string(), "role=db");
     assert_eq!(p.reboot, RebootRule::WhenNeeded);
-    assert_eq!(p.reboot_exempt.unwrap().to_string(), "host.package=postgresql-15");
+    assert_eq!(p.reboot_exempt.unwrap().to_string(), "host.tag=database");
 
     let why = "reason = \"r\"\nowner = \"o\"\nuntil = 2027-01-31\n";
     let pin =

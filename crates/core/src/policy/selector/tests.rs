@@ -37,6 +37,7 @@ fn host(labels: &[(&str, &str)]) -> Host {
             held: vec![],
             ..Inventory::default()
         })),
+        cohort: None,
         inventory_digest: None,
         quarantined: None,
     }
