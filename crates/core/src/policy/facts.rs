@@ -50,6 +50,7 @@ impl Selector {
             all.push(found.to_owned());
             false
         });
+        all.sort_unstable();
         all.dedup();
         (!all.is_empty()).then(|| all.join(", "))
     }
