@@ -7,7 +7,7 @@ use crate::saved_views;
 use crate::views;
 use crate::web::Span;
 use crate::web::pages::{self, CveFilter, FindingFilter, HostFilter, PackageFilter};
-use axum::extract::Query;
+use axum::extract::{Path, Query};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use fettle_core::Problem;
 use fettle_store::View as Stored;
@@ -82,6 +82,19 @@ pub(super) async fn packages(visit: Visit, Query(mut query): Query<PackageQuery>
         },
     )
     .await
+}
+
+pub(super) async fn host_packages(
+    visit: Visit,
+    Path(host): Path<String>,
+    Query(query): Query<PackageQuery>,
+) -> Response {
+    let span = span(query.limit, query.offset);
+    let q = given(&query.q).unwrap_or_default().to_owned();
+    let asked = q.clone();
+    let look =
+        move |_: &App, stored: &Stored<'_>| views::host_packages(stored, &host, &asked, span);
+    show(visit, look, |view, it| pages::host_packages(view, it, &q, span)).await
 }
 
 pub(super) async fn cves(visit: Visit, Query(mut query): Query<CveQuery>) -> Response {

@@ -1,16 +1,28 @@
 //! Rollouts, as lists and pages show them.
 
 use crate::app::App;
-use fettle_core::rollout::{Rollout, RolloutEvent, Waiting};
+use fettle_core::plan::Wave;
+use fettle_core::rollout::{HostRun, HostState, Rollout, RolloutEvent, Waiting};
 use fettle_core::transaction::Progress;
-use fettle_core::{Hold, HostId, Problem, RolloutId};
+use fettle_core::{Hold, HostId, Problem, RolloutId, Timestamp};
 use fettle_store::{View, rollouts as stored, transactions};
-use fettle_wire::api::{RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow, RolloutTraffic};
-use std::collections::BTreeMap;
+use fettle_wire::api::{
+    Overview, RolloutDetail, RolloutEventRow, RolloutHost, RolloutRow, RolloutTraffic,
+};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// How many events a rollout's page shows: the last ones.
+/// How many events of a rollout are told: the last ones.
 const EVENTS: u64 = 500;
+/// How many its page shows.
+const EVENTS_SHOWN: u64 = 100;
+/// A rollout of at most so many hosts is shown with all of them.
+const SHOWN: usize = 60;
+/// How many reasons to wait its page shows.
+const WAITING_SHOWN: usize = 30;
+/// How many hosts of its pools.
+const TRAFFIC_SHOWN: usize = 60;
 
 /// All rollouts, newest first.
 pub(crate) fn rollouts(app: &App, view: &View<'_>) -> Result<Vec<RolloutRow>, Problem> {
@@ -47,11 +59,128 @@ pub(crate) fn rollout(
     id: &RolloutId,
 ) -> Result<RolloutDetail, Problem> {
     let state = crate::rollouts::load(app, view, id)?;
-    let seen = crate::rollouts::observe(app, view, &state)?;
+    let hosts: Vec<&HostId> = state.hosts.iter().map(|(host, _)| host).collect();
+    let after = state.version.saturating_sub(EVENTS);
+    let waves = state.plan.waves.clone();
+    detail(app, view, &state, &hosts, waves, after)
+}
+
+/// A rollout as its page shows it: of a large one only the hosts that tell something, and its last events. With what people
+/// call the hosts that these are about.
+pub(crate) fn rollout_shown(
+    app: &App,
+    view: &View<'_>,
+    id: &RolloutId,
+) -> Result<(RolloutDetail, BTreeMap<HostId, String>), Problem> {
+    let state = crate::rollouts::load(app, view, id)?;
+    let chosen = chosen(&state);
+    // Nobody asks a page for the hosts of a wave, which may be many: they are counted.
+    let waves = state.plan.waves.iter().map(without_hosts).collect();
+    // The first event is as large as the plan: what it says the page knows.
+    let after = state.version.saturating_sub(EVENTS_SHOWN).max(1);
+    let mut it = detail(app, view, &state, &chosen, waves, after)?;
+    it.waiting.truncate(WAITING_SHOWN);
+    it.traffic.truncate(TRAFFIC_SHOWN);
+    let told = it.events.iter().filter_map(|e| e.event.host());
+    let told = told.chain(it.waiting.iter().flat_map(|w| {
+        let in_the_way: &[HostId] = match &w.hold {
+            Hold::BudgetUsed { disrupted, .. } => disrupted,
+            _ => &[],
+        };
+        w.host.iter().chain(in_the_way)
+    }));
+    let name = |host: &HostId| Some((host.clone(), state.plan.hosts.get(host)?.name.clone()));
+    let names = told.filter_map(name).collect();
+    Ok((it, names))
+}
+
+/// Rollouts that a wall screen shows.
+const ON_THE_WALL: usize = 4;
+
+/// The overview for a screen on a wall, with the rollouts under way.
+pub(crate) fn wall(app: &App, view: &View<'_>) -> Result<(Overview, Vec<RolloutDetail>), Problem> {
+    let overview = super::overview(app, view)?;
+    let under_way = overview.rollouts.iter().take(ON_THE_WALL);
+    let details = under_way.map(|row| Ok(rollout_shown(app, view, &row.id)?.0));
+    let details = details.collect::<Result<_, Problem>>()?;
+    Ok((overview, details))
+}
+
+fn without_hosts(wave: &Wave) -> Wave {
+    Wave {
+        ring: wave.ring.clone(),
+        hosts: Vec::new(),
+        why: wave.why.clone(),
+        gate: wave.gate.clone(),
+        soak_seconds: wave.soak_seconds,
+        rolling: wave.rolling,
+        traffic: wave.traffic,
+    }
+}
+
+/// How much a host of a rollout tells to whoever looks: less is more.
+fn rank(run: &HostRun) -> (u8, Reverse<Option<Timestamp>>) {
+    let class = match &run.state {
+        state if state.is_failure() => 0,
+        HostState::Redeemed => 1,
+        HostState::Granted => 2,
+        _ if run.undo_asked.is_some() => 2,
+        state if state.is_terminal() && run.ended_at.is_some() => 3,
+        HostState::Pending => 4,
+        _ => 5,
+    };
+    (class, Reverse(run.ended_at))
+}
+
+/// The hosts that a page shows: all of a small rollout; of a large one those of each wave that tell most, and more of the
+/// wave at work than of others.
+fn chosen(state: &Rollout) -> Vec<&HostId> {
+    let all = state.hosts.iter();
+    if state.hosts.len() <= SHOWN {
+        return all.map(|(host, _)| host).collect();
+    }
+    let others = (SHOWN / 2 / state.plan.waves.len().max(1)).max(1);
+    let mut best: BTreeMap<u32, BTreeSet<_>> = BTreeMap::new();
+    for (host, run) in all {
+        let most = if run.wave == state.wave { SHOWN / 2 } else { others };
+        let best = best.entry(run.wave).or_default();
+        best.insert((rank(run), host));
+        if best.len() > most {
+            best.pop_last();
+        }
+    }
+    best.into_values().flatten().map(|(_, host)| host).collect()
+}
+
+/// How many hosts of each wave are in each state.
+fn wave_counts(state: &Rollout) -> Vec<BTreeMap<String, u64>> {
+    let mut out = vec![BTreeMap::<&str, u64>::new(); state.plan.waves.len()];
+    for (_, run) in state.hosts.iter() {
+        if let Some(counts) = out.get_mut(run.wave as usize) {
+            *counts.entry(run.state.word()).or_default() += 1;
+        }
+    }
+    let owned = |counts: BTreeMap<&str, u64>| {
+        counts.into_iter().map(|(word, n)| (word.to_owned(), n)).collect()
+    };
+    out.into_iter().map(owned).collect()
+}
+
+/// The rollout with these of its hosts and its events after a version.
+fn detail(
+    app: &App,
+    view: &View<'_>,
+    state: &Rollout,
+    shown: &[&HostId],
+    waves: Vec<Wave>,
+    after: u64,
+) -> Result<RolloutDetail, Problem> {
+    let seen = crate::rollouts::observe(app, view, state)?;
     let at = crate::app::now();
     let decision = state.decide(at, &seen);
     let mut hosts = Vec::new();
-    for (host, run) in &state.hosts {
+    for host in shown {
+        let Some(run) = state.hosts.get(host) else { continue };
         let journal = match &run.assignment {
             Some(assignment) => transactions::of_assignment(view, host, assignment)?,
             None => None,
@@ -61,7 +190,7 @@ pub(crate) fn rollout(
         let steps: BTreeMap<_, _> =
             steps.map(|(step, facts)| (step.word().to_owned(), facts.clone())).collect();
         hosts.push(RolloutHost {
-            id: host.clone(),
+            id: (*host).clone(),
             name: state.plan.hosts.get(host).map_or_else(|| host.to_string(), |h| h.name.clone()),
             run: run.clone(),
             transaction,
@@ -69,7 +198,7 @@ pub(crate) fn rollout(
         });
     }
     hosts.sort_by(|a, b| (a.run.wave, &a.name).cmp(&(b.run.wave, &b.name)));
-    let events = stored::events(view, id, state.version.saturating_sub(EVENTS))?;
+    let events = stored::events(view, &state.id, after)?;
     // Few hosts refuse anything, and a rollout may have many hosts.
     let refused: BTreeMap<HostId, Hold> = (app.refused().iter())
         .filter(|(host, it)| {
@@ -79,11 +208,12 @@ pub(crate) fn rollout(
         .collect();
     let refused = refused.into_iter().map(|(host, hold)| Waiting { host: Some(host), hold });
     Ok(RolloutDetail {
-        row: rollout_row(&state),
+        row: rollout_row(state),
         approvals: state.approvals.clone(),
-        waves: state.plan.waves.clone(),
+        waves,
+        wave_counts: wave_counts(state),
         hosts,
-        traffic: traffic(&state),
+        traffic: traffic(state),
         waiting: refused.chain(decision.holds).collect(),
         gate: state.judgements(at, &seen),
         events: events

@@ -19,6 +19,7 @@ mod http;
 mod journeys;
 mod lists;
 mod operations;
+mod pages;
 mod plan_keys;
 mod planning;
 mod policies;

@@ -80,6 +80,9 @@ dto! {
         /// Its waves with their rings and hosts.
         #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
         pub waves: Vec<fettle_core::plan::Wave>,
+        /// How many hosts of each wave are in each state, by state word.
+        #[serde(default)]
+        pub wave_counts: Vec<BTreeMap<String, u64>>,
         /// Its hosts.
         pub hosts: Vec<RolloutHost>,
         /// Blue/green: the hosts of both pools, and what they have of the traffic.
