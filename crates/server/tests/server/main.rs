@@ -18,6 +18,7 @@ mod holding;
 mod http;
 mod journeys;
 mod lists;
+mod notices;
 mod operations;
 mod pages;
 mod plan_keys;
