@@ -324,14 +324,13 @@ impl Fleet {
 
     /// How many hosts each ring or pool of a policy has; those in none under the empty word.
     pub(crate) fn by_stage(&self, policy: &str) -> BTreeMap<String, u64> {
-        let mut out: BTreeMap<String, u64> = BTreeMap::new();
+        let mut out: BTreeMap<&str, u64> = BTreeMap::new();
         for known in self.hosts.iter().flatten() {
             if known.route.policy.as_deref() == Some(policy) {
-                let stage = known.route.ring.as_deref().unwrap_or_default();
-                *out.entry(stage.to_owned()).or_default() += 1;
+                *out.entry(known.route.ring.as_deref().unwrap_or_default()).or_default() += 1;
             }
         }
-        out
+        out.into_iter().map(|(stage, n)| (stage.to_owned(), n)).collect()
     }
 
     /// Code names of the releases that hosts run.

@@ -93,6 +93,18 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
             ),
         ),
         (
+            "hosts-many",
+            "/hosts?sort=-open",
+            pages::hosts(
+                &view("/hosts?sort=-open"),
+                &fleet::many_hosts(),
+                &fleet::hosts_by_state(),
+                &[],
+                HostFilter { sort: Some("-open"), ..none },
+                Span { offset: 0, limit: 80 },
+            ),
+        ),
+        (
             "hosts-narrowed",
             "/hosts?package=openssl%3D3.0.14-1&select=env%3Dprod&sort=-open",
             pages::hosts(

@@ -1,6 +1,6 @@
 //! The lists, and the search: all of what they show is in the URL.
 
-use super::{ROWS, Visit, refusal, show};
+use super::{Visit, refusal, show};
 use crate::api::{CveQuery, FindingQuery, HostQuery, PackageQuery, SearchQuery, given};
 use crate::app::App;
 use crate::saved_views;
@@ -12,7 +12,9 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use fettle_core::Problem;
 use fettle_store::View as Stored;
 
-/// Longest list on one page: more would be heavier than a page may be.
+/// Rows of a list on one page: with a hundred, that of hosts weighs more than the 150 kB that a page may.
+const ROWS: u64 = 80;
+/// Longest list on one page, where somebody asks for more.
 const MOST: u64 = 200;
 
 fn span(limit: Option<u64>, offset: Option<u64>) -> Span {

@@ -27,6 +27,18 @@ pub(crate) fn large_host() -> HostDetail {
     it
 }
 
+/// As many hosts as a list shows at once, with everything that a row can have.
+pub(crate) fn many_hosts() -> Page<HostRow> {
+    let row = |n: usize| {
+        let mut row = host_row(6);
+        row.name = format!("web-{n:05}.production.example.net");
+        row.labels.insert("ring".into(), "broad".into());
+        (row.pending, row.fixed, row.overdue) = (12, 1_234, 34);
+        row
+    };
+    Page { total: 100_000, items: (0..80).map(row).collect() }
+}
+
 /// A rollout of ten thousand hosts as its page is given it: some hosts of each wave, all of them counted.
 pub(crate) fn large_rollout() -> RolloutDetail {
     let mut it = rollout_running();
