@@ -8,6 +8,7 @@ use crate::testbed::TestbedRule;
 use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
+mod calendar;
 mod check;
 mod classify;
 mod cycle;
@@ -25,6 +26,7 @@ mod strategy;
 pub mod tags;
 mod window;
 
+pub use calendar::{WindowCalendar, WindowDay};
 pub use check::{
     APPROVAL, CheckKind, CheckRule, EACH_WAVE, Expect, HOSTS, HostList, HostTest, PROOF,
     PerformanceRule, UndoRule,

@@ -50,6 +50,8 @@ pub(crate) struct App {
     pub(crate) read: crate::views::reach::Read,
     /// What evaluators found for gates.
     pub(crate) gates: Found,
+    /// Exposure over the last weeks.
+    pub(crate) trend: crate::trend::Trend,
     /// What hosts are shown of plans is cut from these.
     pub(crate) trees: crate::plan_keys::Trees,
     /// The orders that hosts do not carry out.
@@ -203,6 +205,7 @@ impl App {
             gates: Found::default(),
             trees: crate::plan_keys::Trees::default(),
             refused: Mutex::default(),
+            trend: crate::trend::Trend::default(),
             tries: Tries::new(20),
             refusals: Tries::new(120),
             revoked: watch::Sender::new(0),

@@ -322,6 +322,17 @@ impl Fleet {
         out
     }
 
+    /// How many hosts each ring or pool of a policy has; those in none under the empty word.
+    pub(crate) fn by_stage(&self, policy: &str) -> BTreeMap<String, u64> {
+        let mut out: BTreeMap<&str, u64> = BTreeMap::new();
+        for known in self.hosts.iter().flatten() {
+            if known.route.policy.as_deref() == Some(policy) {
+                *out.entry(known.route.ring.as_deref().unwrap_or_default()).or_default() += 1;
+            }
+        }
+        out.into_iter().map(|(stage, n)| (stage.to_owned(), n)).collect()
+    }
+
     /// Code names of the releases that hosts run.
     pub(crate) fn releases(&self) -> std::collections::BTreeSet<&str> {
         let hosts = self.hosts.iter().flatten();

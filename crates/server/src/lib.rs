@@ -15,6 +15,8 @@
 //! | `tasks` | loops by timer and signal: rollouts, judging, presence, retention |
 //! | `rollouts` | events persisted with what follows from them, in one transaction |
 //! | `reports`, [`pdf`] | reports, made when somebody asks and on a schedule |
+//! | `trend` | exposure over the last weeks, counted when somebody looks |
+//! | [`notices`] | what people are told as soon as it happens |
 //! | `webhooks` | what is sent to others: signed, tried again, kept |
 //! | [`backup`] | copies of all of it, and the way back from one |
 //! | [`doctor`] | what is wrong with this server, and what to do |
@@ -37,6 +39,7 @@ mod gates;
 mod judging;
 mod listener;
 mod metrics;
+pub mod notices;
 mod options;
 pub mod pdf;
 mod plain;
@@ -53,6 +56,7 @@ mod sessions;
 mod site;
 mod tasks;
 mod testbed;
+mod trend;
 mod trust;
 mod views;
 pub mod web;

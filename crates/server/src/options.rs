@@ -1,6 +1,7 @@
 //! What the server can be told.
 
 use crate::feeds::FeedFetching;
+use crate::notices::Recipient;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +39,8 @@ pub struct ServerOptions {
     pub ask_gates_seconds: u32,
     /// Where reports on a schedule are kept. `None`: in `reports` beside the database.
     pub reports_dir: Option<PathBuf>,
+    /// Who is told as soon as a rollout halts or ends, or a host needs a person.
+    pub notify: Vec<Recipient>,
     /// What a webhook did not take is sent again after each of these, and then no more. As Standard Webhooks proposes.
     pub webhook_retries: Vec<Duration>,
     /// Print where the server can be reached once it is.
@@ -62,6 +65,7 @@ impl Default for ServerOptions {
             keep_fixed_days: 400,
             ask_gates_seconds: 10,
             reports_dir: None,
+            notify: Vec::new(),
             webhook_retries: [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400]
                 .map(Duration::from_secs)
                 .into(),

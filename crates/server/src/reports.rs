@@ -10,7 +10,7 @@ use crate::rollouts;
 use fettle_core::finding::FindingState;
 use fettle_core::policy::Policy;
 use fettle_core::report::{
-    Count, Period, RolloutSummary, RolloutTotals, Seen, exceptions, summarise,
+    Count, Period, RolloutSummary, RolloutTotals, Seen, TrendPoint, exceptions, summarise,
 };
 use fettle_core::{HostId, Problem, Timestamp};
 use fettle_store::{StoreError, View, findings, rollouts as stored_rollouts};
@@ -62,19 +62,7 @@ pub(crate) fn report(app: &App, view: &View<'_>, wanted: &Wanted) -> Result<Repo
             let key = (host.policy.clone(), mark.id.to_owned(), mark.source.to_owned());
             *accepted.entry(key).or_default() += 1;
         }
-        let seen = Seen {
-            policy: &host.policy,
-            class: mark.class,
-            host: &host.name,
-            id: mark.id,
-            source: mark.source,
-            severity: mark.severity,
-            state: mark.state,
-            first_seen: dated.first_seen,
-            deadline: mark.deadline,
-            fixed_at: mark.fixed_at,
-            offered: dated.offered,
-        };
+        let seen = seen(host, &dated);
         let quarantined = host.quarantined.as_deref();
         count.take(&seen, || reasons.why(&seen, mark.host, dated.binaries, quarantined));
     })?;
@@ -90,6 +78,41 @@ pub(crate) fn report(app: &App, view: &View<'_>, wanted: &Wanted) -> Result<Repo
         rollouts,
         exceptions: exceptions(&excepting, &accepted, now),
     })
+}
+
+/// Exposure of the whole fleet over the 30 days before `now`.
+pub(crate) fn exposure(
+    app: &App,
+    view: &View<'_>,
+    now: Timestamp,
+) -> Result<Vec<TrendPoint>, Problem> {
+    let period = Period::asked(None, None, now)?;
+    let hosts = hosts(app)?;
+    let mut count = Count::new(period);
+    findings::each_between(view, period.from, period.to, |dated| {
+        if let Some(host) = hosts.get(dated.mark.host) {
+            // Why something is late is not asked here.
+            count.take(&seen(host, &dated), String::new);
+        }
+    })?;
+    Ok(count.finish().trend)
+}
+
+fn seen<'a>(host: &'a Of, dated: &findings::Dated<'a>) -> Seen<'a> {
+    let mark = &dated.mark;
+    Seen {
+        policy: &host.policy,
+        class: mark.class,
+        host: &host.name,
+        id: mark.id,
+        source: mark.source,
+        severity: mark.severity,
+        state: mark.state,
+        first_seen: dated.first_seen,
+        deadline: mark.deadline,
+        fixed_at: mark.fixed_at,
+        offered: dated.offered,
+    }
 }
 
 fn hosts(app: &App) -> Result<HashMap<String, Of>, Problem> {

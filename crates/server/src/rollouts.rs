@@ -6,6 +6,7 @@
 
 use crate::app::{App, now};
 use crate::gates;
+use crate::notices;
 use crate::views::reach;
 use fettle_core::plan::Work;
 use fettle_core::plan::spent::{expected, with_way_back, work_key};
@@ -124,6 +125,7 @@ pub(crate) fn advance(
             hosts::set_quarantine(tx, host, Some(reason))?;
         }
     }
+    notices::queue(app, tx, &next, events)?;
     Ok(Arc::new(next))
 }
 
@@ -133,6 +135,7 @@ pub(crate) fn settled(app: &App, state: &Arc<Rollout>) {
     app.events.tell("rollout", state.id.as_str());
     app.drive.notify_one();
     app.planning.notify_one();
+    app.deliver.notify_one();
 }
 
 /// What somebody wants changed in a rollout: looked at and written in one transaction, and looked at anew when another
@@ -347,6 +350,7 @@ pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Tim
                 }
                 app.rollouts.put(&next);
                 app.events.tell("rollout", id.as_str());
+                app.deliver.notify_one();
             }
             // A report came first: look at what it changed.
             Err(problem) if problem.kind == ProblemKind::Conflict => continue,

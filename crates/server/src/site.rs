@@ -1,6 +1,7 @@
 //! The web pages' routes: values as the API gives them, rendered by [`crate::web`].
 
 mod forms;
+mod ledger;
 mod lists;
 mod report;
 
@@ -8,11 +9,10 @@ use crate::access::{Identified, Rule, Who, by_session, go_on, guard};
 use crate::agents::status_of;
 use crate::api::{self, Refused};
 use crate::app::{App, now};
-use crate::evidence;
 use crate::reports::schedules;
 use crate::saved_views;
-use crate::views::{self, HostsShown};
-use crate::web::pages;
+use crate::views;
+use crate::web::pages::{self, PolicyAround};
 use crate::web::{User, View, assets};
 use crate::webhooks;
 use axum::Router;
@@ -24,7 +24,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
 use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind, RolloutId};
-use fettle_store::{View as Stored, ledger as stored_ledger};
+use fettle_store::View as Stored;
 use fettle_wire::api::Page;
 use maud::Markup;
 use serde::Deserialize;
@@ -36,8 +36,6 @@ type Asked = State<Arc<App>>;
 const ROWS: u64 = 100;
 /// Findings on the page of a vulnerability.
 const SHOWN: u64 = 50;
-/// A longer ledger is verified by `fettle audit verify`, not by whoever opens the page.
-const VERIFIED_ON_SIGHT: u64 = 50_000;
 /// Fields of a form, in bytes.
 const MAX_FORM: usize = 64 << 10;
 
@@ -67,8 +65,10 @@ fn inside() -> Vec<Place> {
     use Role::{Approver, Auditor, Operator, Viewer};
     vec![
         page("/", overview),
+        page("/wall", wall),
         page("/hosts", lists::hosts),
         page("/hosts/{host}", host),
+        page("/hosts/{host}/packages", lists::host_packages),
         page("/packages", lists::packages),
         page("/packages/{name}", package),
         page("/findings", lists::findings),
@@ -93,6 +93,7 @@ fn inside() -> Vec<Place> {
         page("/recalls/{package}/{version}", recall),
         page("/policies", policies),
         page("/policies/{name}", policy),
+        page("/policies/{name}/diff/{from}/{to}", policy_diff),
         form("/policies/{name}/cycle/resume", Operator, forms::resume_cycle),
         page("/reports", report::page),
         page("/reports.csv", report::as_csv),
@@ -100,7 +101,7 @@ fn inside() -> Vec<Place> {
         page("/feeds", feeds),
         form("/feeds/sync", Operator, forms::sync_feeds),
         form("/feeds/{name}/accept", Operator, forms::accept_feed),
-        place(Method::GET, "/ledger", Some(Auditor), get(ledger)),
+        place(Method::GET, "/ledger", Some(Auditor), get(ledger::page)),
         form("/views", Viewer, forms::save_view),
         form("/views/remove", Viewer, forms::remove_view),
         page("/settings", settings),
@@ -263,8 +264,15 @@ async fn overview(visit: Visit) -> Response {
     show(visit, views::overview, pages::overview).await
 }
 
+async fn wall(visit: Visit) -> Response {
+    show(visit, views::wall, |view, (it, rollouts)| pages::wall(view, it, rollouts)).await
+}
+
 async fn host(visit: Visit, Path(host): Path<String>) -> Response {
-    show(visit, move |app, stored| views::host(app, stored, &host), pages::host).await
+    let look = move |app: &App, stored: &Stored<'_>| {
+        Ok((views::host(app, stored, &host)?, views::next(app, stored, &host)?))
+    };
+    show(visit, look, |view, (host, next)| pages::host(view, host, Some(next))).await
 }
 
 async fn finding(
@@ -304,12 +312,9 @@ async fn rollouts(visit: Visit) -> Response {
 }
 
 async fn rollout(visit: Visit, Path(id): Path<String>) -> Response {
-    show(
-        visit,
-        move |app, stored| views::rollout(app, stored, &RolloutId(id), HostsShown::All),
-        pages::rollout,
-    )
-    .await
+    let look =
+        move |app: &App, stored: &Stored<'_>| views::rollout_shown(app, stored, &RolloutId(id));
+    show(visit, look, |view, (it, names)| pages::rollout(view, it, names)).await
 }
 
 /// What the form of a recall is filled with.
@@ -340,11 +345,25 @@ async fn policies(visit: Visit) -> Response {
 
 async fn policy(visit: Visit, Path(name): Path<String>) -> Response {
     let look = move |app: &App, stored: &Stored<'_>| {
+        let row = views::policy(app, &name)?;
         let cycles = views::cycle_rows(app, stored)?;
         let cycle = cycles.into_iter().find(|row| row.policy == name);
-        Ok((views::policy(app, &name)?, cycle))
+        let calendar = views::policy_calendar(app, &name);
+        let stages = views::policy_stages(app, &name)?;
+        Ok((row, cycle, calendar, stages, views::policy_versions(stored, &name)?))
     };
-    show(visit, look, |view, (row, cycle)| pages::policy(view, row, cycle.as_ref())).await
+    show(visit, look, |view, (row, cycle, calendar, stages, versions)| {
+        let around =
+            PolicyAround { cycle: cycle.as_ref(), calendar: calendar.as_ref(), stages, versions };
+        pages::policy(view, row, around)
+    })
+    .await
+}
+
+async fn policy_diff(visit: Visit, Path((name, from, to)): Path<(String, u64, u64)>) -> Response {
+    let look =
+        move |_: &App, stored: &Stored<'_>| views::policy_versions_between(stored, &name, from, to);
+    show(visit, look, pages::policy_diff).await
 }
 
 async fn feeds(visit: Visit) -> Response {
@@ -359,29 +378,6 @@ async fn settings(visit: Visit) -> Response {
     };
     show(visit, look, |view, (schedules, deliveries, views)| {
         pages::settings(view, schedules, deliveries, views)
-    })
-    .await
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct LedgerQuery {
-    after: Option<u64>,
-}
-
-async fn ledger(visit: Visit, Query(query): Query<LedgerQuery>) -> Response {
-    let look = move |app: &App, stored: &Stored<'_>| {
-        let len = stored_ledger::len(stored)?;
-        let after = query.after.unwrap_or(len.saturating_sub(ROWS));
-        let mut entries = stored_ledger::after(stored, after, ROWS)?;
-        entries.reverse();
-        let newest = query.after.is_none() && len <= VERIFIED_ON_SIGHT;
-        let verified = if newest { Some(views::ledger_verified(stored)?) } else { None };
-        let older = (after > 0).then(|| after.saturating_sub(ROWS));
-        let newer = (after + ROWS < len).then_some(after + ROWS);
-        Ok((entries, verified, older, newer, evidence::own_key(app)))
-    };
-    show(visit, look, |view, (entries, verified, older, newer, key)| {
-        pages::ledger(view, entries, verified.as_ref(), *older, *newer, key)
     })
     .await
 }

@@ -4,7 +4,7 @@
 use crate::app::{App, now};
 use crate::emergencies::Alert;
 use crate::reports::schedules;
-use crate::{cycles, emergencies, feeds, gates, judging, rollouts, webhooks};
+use crate::{cycles, emergencies, feeds, gates, judging, rollouts, trend, webhooks};
 use fettle_core::{HostId, Problem, Timestamp};
 use fettle_store::{
     cycles as stored_cycles, emergencies as stored_emergencies, findings, rollouts as stored,
@@ -46,6 +46,7 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
     loops.spawn(until(stop.clone(), plan_by_itself(app.clone())));
     loops.spawn(until(stop.clone(), schedules::make_by_themselves(app.clone())));
     loops.spawn(until(stop.clone(), webhooks::deliver(app.clone())));
+    loops.spawn(until(stop.clone(), trend::count_when_asked(app.clone())));
     loops.spawn(until(stop.clone(), mind_the_other(app.clone())));
     loops
 }

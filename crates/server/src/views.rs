@@ -11,10 +11,13 @@ mod search;
 
 pub(crate) use feeds::feed_rows;
 pub(crate) use findings::{cve, explain, findings, sbom};
-pub(crate) use hosts::host;
+pub(crate) use hosts::{host, host_packages};
 pub(crate) use planning::{cycle_row, cycle_rows, emergencies};
-pub(crate) use policies::{explained, policies, policy, policy_diff, policy_versions};
-pub(crate) use rollouts::{HostsShown, rollout, rollout_row, rollouts};
+pub(crate) use policies::{
+    explained, next, policies, policy, policy_calendar, policy_diff, policy_stages,
+    policy_versions, policy_versions_between,
+};
+pub(crate) use rollouts::{HostsShown, rollout, rollout_row, rollout_shown, rollouts, wall};
 pub(crate) use search::search;
 
 use crate::app::{App, now};
@@ -67,6 +70,7 @@ pub(crate) fn overview(app: &App, view: &View<'_>) -> Result<Overview, Problem> 
         open_cves: totals.open_ids,
         open_kev: totals.open_kev,
         open_by_class: totals.open_by_class.clone(),
+        trend: app.trend.look(),
         late: late(&totals),
         windows: windows(app, at)?,
         cycles: cycle_rows(app, view)?,

@@ -7,8 +7,10 @@
 //! | path | page | made from |
 //! |---|---|---|
 //! | `GET /` | [`pages::overview`] | [`Overview`](fettle_wire::api::Overview) |
+//! | `GET /wall` | [`pages::wall`] | the same, and [`RolloutDetail`](fettle_wire::api::RolloutDetail) |
 //! | `GET /hosts?q=&state=&label=&select=&policy=&ring=&package=&cve=&sort=&limit=&offset=` | [`pages::hosts`] | page of [`HostRow`](fettle_wire::api::HostRow) |
-//! | `GET /hosts/{host}` | [`pages::host`] | [`HostDetail`](fettle_wire::api::HostDetail) |
+//! | `GET /hosts/{host}` | [`pages::host`] | [`HostDetail`](fettle_wire::api::HostDetail), [`Explained`](fettle_core::policy::Explained) |
+//! | `GET /hosts/{host}/packages?q=&offset=` | [`pages::host_packages`] | the host's inventory |
 //! | `GET /findings?host=&id=&state=&severity=&limit=&offset=` | [`pages::findings`] | page of [`FindingRow`](fettle_wire::api::FindingRow) |
 //! | `GET /findings/{host}/{id}/{source}` | [`pages::finding`] | [`FindingExplained`](fettle_wire::api::FindingExplained) |
 //! | `GET /packages?q=&exposed=&sort=`, `GET /packages/{name}` | [`pages::packages`], [`pages::package`] | page of [`PackageRow`](fettle_wire::api::PackageRow), [`PackageDetail`](fettle_wire::api::PackageDetail) |
@@ -16,11 +18,12 @@
 //! | `GET /cves/{id}` | [`pages::cve`] | [`CveDetail`](fettle_wire::api::CveDetail) |
 //! | `GET /plans`, `GET /plans/{number}` | [`pages::plans`], [`pages::plan`] | [`PlanDetail`](fettle_wire::api::PlanDetail) |
 //! | `GET /rollouts`, `GET /rollouts/{id}` | [`pages::rollouts`], [`pages::rollout`] | [`RolloutRow`](fettle_wire::api::RolloutRow), [`RolloutDetail`](fettle_wire::api::RolloutDetail) |
-//! | `GET /policies`, `GET /policies/{name}` | [`pages::policies`], [`pages::policy`] | [`PolicyRow`](fettle_wire::api::PolicyRow) |
+//! | `GET /policies`, `GET /policies/{name}` | [`pages::policies`], [`pages::policy`] | [`PolicyRow`](fettle_wire::api::PolicyRow), [`WindowCalendar`](fettle_core::policy::WindowCalendar) |
+//! | `GET /policies/{name}/diff/{from}/{to}` | [`pages::policy_diff`] | two of [`PolicyVersion`](fettle_wire::api::PolicyVersion) |
 //! | `GET /recalls`, `GET /recalls/{package}/{version}` | [`pages::recalls`], [`pages::recall`] | [`RecallRow`](fettle_wire::api::RecallRow), [`RecallDetail`](fettle_wire::api::RecallDetail) |
 //! | `GET /reports?from=&to=&policy=`, `GET /reports.csv?table=`, `GET /reports.html` | [`pages::report`], CSV, [`pages::report_document`] | [`Report`](fettle_wire::api::Report) |
 //! | `GET /feeds` | [`pages::feeds`] | [`FeedRow`](fettle_wire::api::FeedRow) |
-//! | `GET /ledger?after=&limit=` | [`pages::ledger`] | entries and [`LedgerVerified`](fettle_wire::api::LedgerVerified) |
+//! | `GET /ledger?q=&before=&after=` | [`pages::ledger`] | entries and [`LedgerVerified`](fettle_wire::api::LedgerVerified) |
 //! | `GET /settings` | [`pages::settings`] | [`ScheduleRow`](fettle_wire::api::ScheduleRow), [`DeliveryRow`](fettle_wire::api::DeliveryRow) |
 //! | `GET /login` | [`pages::login`] | |
 //! | any error | [`pages::problem`] | [`Problem`](fettle_core::Problem) |
@@ -56,16 +59,20 @@
 
 mod approval;
 pub mod assets;
+mod calendar;
 mod chart;
 mod cve;
 mod error;
 mod feed;
 mod finding;
 mod host;
+mod host_packages;
+mod lanes;
 mod layout;
 mod ledger;
 mod login;
 mod mark;
+mod next;
 mod overview;
 mod package;
 pub mod pages;
@@ -74,6 +81,7 @@ mod plan_diff;
 mod plan_report;
 mod planning;
 mod policy;
+mod policy_diff;
 mod recall;
 mod report;
 mod rollout;
@@ -82,6 +90,7 @@ mod settings;
 mod signing;
 mod testbed;
 mod transaction;
+mod wall;
 pub mod words;
 
 pub(crate) use layout::encoded;

@@ -11,11 +11,14 @@ mod browser;
 #[path = "web_pages/fleet.rs"]
 mod fleet;
 
+use fettle_core::ledger::LedgerEntry;
 use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind};
-use fettle_server::web::pages::{self, CveFilter, FindingFilter, HostFilter, PackageFilter};
+use fettle_server::web::pages::{
+    self, CveFilter, FindingFilter, HostFilter, LedgerPart, PackageFilter, PolicyAround,
+};
 use fettle_server::web::{CONTENT_SECURITY_POLICY, Span, User, View, assets};
-use fettle_wire::api::Page;
+use fettle_wire::api::{LedgerVerified, Page, RolloutDetail};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -35,6 +38,19 @@ fn as_one_of<'a>(path: &'a str, name: &'a str, roles: &[Role]) -> View<'a> {
     View { now: fleet::now(), path, news: Some(1), user: Some(User { name, roles }) }
 }
 
+/// The page of a rollout all of whose hosts are shown.
+fn rollout_page(view: &View<'_>, it: &RolloutDetail) -> maud::Markup {
+    pages::rollout(view, it, &BTreeMap::new())
+}
+
+/// A part of the ledger in which nothing is searched for.
+fn ledger_part<'a>(
+    entries: &'a [LedgerEntry],
+    verified: Option<&'a LedgerVerified>,
+) -> LedgerPart<'a> {
+    LedgerPart { entries, verified, q: "", older: None, newer: None, key: "a2V5" }
+}
+
 const SPAN: Span = Span { offset: 0, limit: 50 };
 
 /// Every page with made-up values: name, path, HTML.
@@ -52,6 +68,17 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
     let plan = fleet::plan();
     let pages = [
         ("overview", "/", pages::overview(&view("/"), &fleet::overview())),
+        // `docs/overview.png` is a picture of it, from the gallery.
+        ("overview-shown", "/shown", pages::overview(&view("/"), &fleet::overview_shown())),
+        (
+            "wall",
+            "/wall",
+            pages::wall(
+                &view("/wall"),
+                &fleet::overview(),
+                &[fleet::rollout_running(), fleet::rollout_halted()],
+            ),
+        ),
         ("overview-empty", "/first", pages::overview(&view("/"), &fleet::overview_empty())),
         (
             "hosts",
@@ -63,6 +90,18 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
                 &[],
                 none,
                 SPAN,
+            ),
+        ),
+        (
+            "hosts-many",
+            "/hosts?sort=-open",
+            pages::hosts(
+                &view("/hosts?sort=-open"),
+                &fleet::many_hosts(),
+                &fleet::hosts_by_state(),
+                &[],
+                HostFilter { sort: Some("-open"), ..none },
+                Span { offset: 0, limit: 80 },
             ),
         ),
         (
@@ -162,11 +201,30 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
                 SPAN,
             ),
         ),
-        ("host", "/hosts/web-2", pages::host(&view("/hosts/web-2"), &fleet::host())),
+        (
+            "host",
+            "/hosts/web-2",
+            pages::host(&view("/hosts/web-2"), &fleet::host(), Some(&fleet::next())),
+        ),
+        (
+            "host-packages",
+            "/hosts/web-2/packages?q=lib",
+            pages::host_packages(
+                &view("/hosts/web-2/packages?q=lib"),
+                &fleet::host_packages(),
+                "lib",
+                Span { offset: 0, limit: 3 },
+            ),
+        ),
+        (
+            "host-large",
+            "/hosts/large",
+            pages::host(&view("/hosts/large"), &fleet::large_host(), Some(&fleet::next())),
+        ),
         (
             "host-hostile",
             "/hosts/hostile",
-            pages::host(&view("/hosts/hostile"), &fleet::hostile_host()),
+            pages::host(&view("/hosts/hostile"), &fleet::hostile_host(), Some(&fleet::next())),
         ),
         (
             "findings",
@@ -199,30 +257,66 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
         (
             "rollout-to-approve",
             "/rollouts/ro-7",
-            pages::rollout(&view("/rollouts/ro-7"), &fleet::rollout_to_approve()),
+            rollout_page(&view("/rollouts/ro-7"), &fleet::rollout_to_approve()),
         ),
         ("rollouts", "/rollouts", pages::rollouts(&view("/rollouts"), &fleet::rollouts())),
         (
             "rollout-running",
             "/rollouts/ro-7",
-            pages::rollout(&view("/rollouts/ro-7"), &fleet::rollout_running()),
+            rollout_page(&view("/rollouts/ro-7"), &fleet::rollout_running()),
         ),
         (
             "rollout-halted",
             "/rollouts/ro-6",
-            pages::rollout(&view("/rollouts/ro-6"), &fleet::rollout_halted()),
+            rollout_page(&view("/rollouts/ro-6"), &fleet::rollout_halted()),
         ),
         ("policies", "/policies", pages::policies(&view("/policies"), &rows)),
         (
             "policy",
             "/policies/production",
-            pages::policy(&view("/policies/production"), &rows[0], Some(&fleet::cycles()[0])),
+            pages::policy(
+                &view("/policies/production"),
+                &rows[0],
+                PolicyAround {
+                    cycle: Some(&fleet::cycles()[0]),
+                    calendar: Some(&fleet::calendar()),
+                    stages: &fleet::stages(),
+                    versions: &fleet::policy_versions(),
+                },
+            ),
+        ),
+        (
+            "policy-diff",
+            "/policies/production/diff/1/3",
+            pages::policy_diff(&view("/policies/production/diff/1/3"), &fleet::policy_difference()),
+        ),
+        (
+            "rollout-large",
+            "/rollouts/large",
+            pages::rollout(
+                &view("/rollouts/large"),
+                &fleet::large_rollout(),
+                &fleet::large_names(),
+            ),
         ),
         ("feeds", "/feeds", pages::feeds(&view("/feeds"), &fleet::feeds())),
         (
             "ledger",
             "/ledger",
-            pages::ledger(&view("/ledger"), &entries, Some(&verified), None, None, "a2V5"),
+            pages::ledger(&view("/ledger"), ledger_part(&entries, Some(&verified))),
+        ),
+        (
+            "ledger-searched",
+            "/ledger?q=stepped",
+            pages::ledger(
+                &view("/ledger?q=stepped"),
+                LedgerPart {
+                    q: "stepped",
+                    older: Some("?q=stepped&before=7"),
+                    newer: Some("?q=stepped"),
+                    ..ledger_part(&fleet::large_ledger(), None)
+                },
+            ),
         ),
         (
             "login",
@@ -286,7 +380,7 @@ fn no_page_weighs_more_than_150_kilobytes_at_first_load() {
 
 #[test]
 fn what_hosts_write_stays_text() {
-    let html = pages::host(&view("/hosts/x"), &fleet::hostile_host()).into_string();
+    let html = pages::host(&view("/hosts/x"), &fleet::hostile_host(), None).into_string();
     assert!(html.contains("&lt;script&gt;"));
     for raw in ["<script>", "<img"] {
         assert!(!html.contains(raw), "{raw} got through");
@@ -296,7 +390,7 @@ fn what_hosts_write_stays_text() {
 #[test]
 fn what_is_put_before_an_approver_stays_text_and_says_what_there_is_to_know() {
     let carol = |path| as_one_of(path, "carol", &[Role::Approver]);
-    let rollout = pages::rollout(&carol("/rollouts/ro-7"), &fleet::rollout_to_approve());
+    let rollout = rollout_page(&carol("/rollouts/ro-7"), &fleet::rollout_to_approve());
     let pages = [
         (pages::plan(&carol("/plans/13"), &fleet::plan_tested()), "1 of 3 cohorts"),
         (pages::plan_diff(&carol("/plans/12/diff/13"), &fleet::plan_diff()), "&lt;script&gt;"),
@@ -340,7 +434,7 @@ fn an_empty_server_says_what_to_do_first() {
 
 #[test]
 fn a_halted_rollout_offers_resume_abort_and_no_pause() {
-    let html = pages::rollout(&view("/rollouts/ro-6"), &fleet::rollout_halted()).into_string();
+    let html = rollout_page(&view("/rollouts/ro-6"), &fleet::rollout_halted()).into_string();
     assert!(
         html.contains("action=\"/rollouts/ro-6/resume\"")
             && html.contains("action=\"/rollouts/ro-6/abort\"")
@@ -349,7 +443,7 @@ fn a_halted_rollout_offers_resume_abort_and_no_pause() {
         !html.contains("/pause") && !html.contains("/undo"),
         "nothing is patched, nothing runs"
     );
-    let running = pages::rollout(&view("/rollouts/ro-7"), &fleet::rollout_running()).into_string();
+    let running = rollout_page(&view("/rollouts/ro-7"), &fleet::rollout_running()).into_string();
     assert!(running.contains("/rollouts/ro-7/pause") && running.contains("/rollouts/ro-7/undo"));
 }
 
@@ -365,7 +459,7 @@ fn a_step_of_the_traffic_is_a_lane_with_the_hosts_of_both_pools_and_their_shares
             state: state.into(),
         })
         .into();
-    let html = pages::rollout(&view("/rollouts/ro-7"), &it).into_string();
+    let html = rollout_page(&view("/rollouts/ro-7"), &it).into_string();
     for words in
         ["a step of the traffic", "web-8", "10 % of its weight: asked", "90 % of its weight: set"]
     {
@@ -439,11 +533,11 @@ fn who_may_only_look_is_offered_nothing_to_do() {
     let vera = |path| as_one_of(path, "vera", &[Role::Viewer]);
     let pages = [
         pages::plan(&vera("/plans/12"), &fleet::plan()),
-        pages::rollout(&vera("/rollouts/ro-7"), &fleet::rollout_running()),
+        rollout_page(&vera("/rollouts/ro-7"), &fleet::rollout_running()),
         pages::policy(
             &vera("/policies/production"),
             &fleet::policies()[0],
-            Some(&fleet::cycles()[0]),
+            PolicyAround { cycle: Some(&fleet::cycles()[0]), ..PolicyAround::default() },
         ),
     ];
     for html in pages.map(maud::PreEscaped::into_string) {

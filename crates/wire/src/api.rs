@@ -48,6 +48,7 @@
 
 use fettle_core::finding::{Finding, Severity};
 use fettle_core::host::Labels;
+use fettle_core::report::TrendPoint;
 use fettle_core::transaction::Progress;
 use fettle_core::{Digest, Hold, HostId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -169,6 +170,11 @@ dto! {
         /// Open findings by class word; those without a class under the empty word.
         #[serde(default)]
         pub open_by_class: BTreeMap<String, u64>,
+        /// Findings that were known and not proved gone over the last 30 days, by class. Counted when somebody looks, and
+        /// empty until that is done.
+        #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+        #[serde(default)]
+        pub trend: Vec<TrendPoint>,
         /// Where something is overdue or due within 24 hours, the most overdue first.
         #[serde(default)]
         pub late: Vec<LateRow>,

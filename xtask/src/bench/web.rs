@@ -40,8 +40,9 @@ name = "broad"
 "#;
 
 /// What is opened.
-const PAGES: [&str; 21] = [
+const PAGES: [&str; 27] = [
     "/",
+    "/wall",
     "/hosts",
     "/hosts?state=exposed&sort=-overdue",
     "/hosts?q=web-77&offset=100",
@@ -60,8 +61,13 @@ const PAGES: [&str; 21] = [
     "/plans",
     "/plans/1",
     "/rollouts",
+    "/rollouts/ro-1",
     "/policies",
+    "/policies/production",
+    "/recalls",
     "/feeds",
+    "/ledger",
+    "/settings",
 ];
 
 pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
@@ -125,6 +131,14 @@ fn within(dir: &Path, hosts: usize) -> Result<Vec<Figure>> {
     server.ask("POST", "/api/v1/plans", &json, "{\"policy\":\"production\",\"hosts\":[]}")?.ok()?;
     let took = began.elapsed().as_secs_f64();
     figures.push(Figure::plain("a plan for the whole fleet, made and answered", took, "s"));
+    // And the page of a rollout goes through its hosts.
+    let began = Instant::now();
+    server.ask("POST", "/api/v1/rollouts", &json, "{\"plan\":1}")?.ok()?;
+    let took = began.elapsed().as_secs_f64();
+    figures.push(Figure::plain("a rollout of the whole fleet, started and answered", took, "s"));
+    let began = Instant::now();
+    server.ask("GET", "/reports", &cookie, "")?.ok()?;
+    figures.push(Figure::plain("a report of 30 days, made", began.elapsed().as_secs_f64(), "s"));
     let mut assets = 0;
     for asset in ["style.css", "live.js", "icon.svg"] {
         assets += server.ask("GET", &format!("/assets/{asset}"), "", "")?.ok()?.body.len();

@@ -76,6 +76,8 @@ fn lanes(it: &RolloutDetail, now: Timestamp, cells: usize, room: usize) -> Vec<S
     let first = current.saturating_sub(room / 3).min(all.saturating_sub(room));
     let last = (first + room).min(all);
     let largest = it.lanes.iter().map(size).max().unwrap_or(0);
+    // Small waves need no wide lanes.
+    let cells = cells.min(usize::try_from(largest).unwrap_or(cells).max(4));
     let mut out = Vec::new();
     if first > 0 {
         out.push(format!("    … {first} wave(s) before"));

@@ -500,6 +500,35 @@ impl Phase {
 }
 
 impl RolloutEvent {
+    /// The host that it is about, where it is about one.
+    pub fn host(&self) -> Option<&HostId> {
+        match self {
+            Self::Granted { host, .. }
+            | Self::GrantExpired { host }
+            | Self::Foretold { host, .. }
+            | Self::Redeemed { host }
+            | Self::Stepped { host, .. }
+            | Self::Ended { host, .. }
+            | Self::Silent { host, .. }
+            | Self::Cancelled { host, .. }
+            | Self::UndoAsked { host, .. }
+            | Self::TrafficAsked { host, .. }
+            | Self::TrafficSet { host, .. }
+            | Self::TrafficFailed { host, .. } => Some(host),
+            Self::Created { .. }
+            | Self::Tested { .. }
+            | Self::WaveEnded { .. }
+            | Self::GatePassed { .. }
+            | Self::WaveApproved { .. }
+            | Self::Halted { .. }
+            | Self::Barred { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::Aborted { .. }
+            | Self::Done => None,
+        }
+    }
+
     /// The word, as ledger, CLI, API and web print it.
     pub fn word(&self) -> &'static str {
         match self {

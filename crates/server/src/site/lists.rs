@@ -1,18 +1,20 @@
 //! The lists, and the search: all of what they show is in the URL.
 
-use super::{ROWS, Visit, refusal, show};
+use super::{Visit, refusal, show};
 use crate::api::{CveQuery, FindingQuery, HostQuery, PackageQuery, SearchQuery, given};
 use crate::app::App;
 use crate::saved_views;
 use crate::views;
 use crate::web::Span;
 use crate::web::pages::{self, CveFilter, FindingFilter, HostFilter, PackageFilter};
-use axum::extract::Query;
+use axum::extract::{Path, Query};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use fettle_core::Problem;
 use fettle_store::View as Stored;
 
-/// Longest list on one page: more would be heavier than a page may be.
+/// Rows of a list on one page: with a hundred, that of hosts weighs more than the 150 kB that a page may.
+const ROWS: u64 = 80;
+/// Longest list on one page, where somebody asks for more.
 const MOST: u64 = 200;
 
 fn span(limit: Option<u64>, offset: Option<u64>) -> Span {
@@ -82,6 +84,19 @@ pub(super) async fn packages(visit: Visit, Query(mut query): Query<PackageQuery>
         },
     )
     .await
+}
+
+pub(super) async fn host_packages(
+    visit: Visit,
+    Path(host): Path<String>,
+    Query(query): Query<PackageQuery>,
+) -> Response {
+    let span = span(query.limit, query.offset);
+    let q = given(&query.q).unwrap_or_default().to_owned();
+    let asked = q.clone();
+    let look =
+        move |_: &App, stored: &Stored<'_>| views::host_packages(stored, &host, &asked, span);
+    show(visit, look, |view, it| pages::host_packages(view, it, &q, span)).await
 }
 
 pub(super) async fn cves(visit: Visit, Query(mut query): Query<CveQuery>) -> Response {

@@ -1,6 +1,8 @@
 //! Hosts, as lists and pages show them.
 
 use crate::app::{App, now};
+use crate::web::Span;
+use crate::web::pages::{HostPackage, HostPackages};
 use fettle_core::transaction::Progress;
 use fettle_core::{Hold, HostId, Problem};
 use fettle_store::hosts::HostRecord;
@@ -43,6 +45,44 @@ pub(crate) fn host(app: &App, view: &View<'_>, id_or_name: &str) -> Result<HostD
     let row = app.fleet(|fleet| fleet.host(app, &id))?;
     let row = row.ok_or(StoreError::Missing { what: "host", name: id_or_name.to_owned() })?;
     Ok(HostDetail { row, inventory, findings: found, transactions: journals, holds, quarantined })
+}
+
+/// The packages of a host that have `q` in their name, source or place, by name.
+pub(crate) fn host_packages(
+    view: &View<'_>,
+    id_or_name: &str,
+    q: &str,
+    span: Span,
+) -> Result<HostPackages, Problem> {
+    let host = stored::find(view, id_or_name)?.host;
+    let inventory = stored::inventory(view, &host.id)?.unwrap_or_default();
+    let offered: BTreeMap<&str, &str> =
+        inventory.upgrades.iter().map(|u| (u.name.as_str(), u.to.as_str())).collect();
+    let installed = inventory.packages.iter().map(|p| HostPackage {
+        name: p.name.clone(),
+        version: p.version.clone(),
+        from: p.source.clone(),
+        offered: offered.get(p.name.as_str()).map(|to| (*to).to_owned()),
+        held: inventory.held.contains(&p.name),
+        healthy: p.healthy,
+    });
+    let beside = inventory.languages.iter().map(|p| HostPackage {
+        name: p.subject(),
+        version: p.version.clone(),
+        from: p.location.clone(),
+        offered: None,
+        held: false,
+        healthy: true,
+    });
+    let all = (inventory.packages.len() + inventory.languages.len()) as u64;
+    let q = q.to_lowercase();
+    let mut found: Vec<HostPackage> = installed.chain(beside).collect();
+    found.retain(|p| p.name.to_lowercase().contains(&q) || p.from.to_lowercase().contains(&q));
+    found.sort();
+    let total = found.len() as u64;
+    let first = usize::try_from(span.offset).unwrap_or(usize::MAX);
+    let items = found.into_iter().skip(first).take(span.limit as usize).collect();
+    Ok(HostPackages { host: host.name, all, total, items })
 }
 
 /// Everything that stops progress on the host now.

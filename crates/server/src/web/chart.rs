@@ -1,7 +1,10 @@
 //! Charts as SVG: no style attributes, positions in percent, so that they fit any width without scaling text.
 
-use super::mark::Mark;
+use super::layout::encoded;
+use super::mark::{self, Mark};
 use super::words;
+use fettle_core::Timestamp;
+use fettle_core::finding::Severity;
 use fettle_core::report::TrendPoint;
 use maud::{Markup, html};
 
@@ -121,10 +124,10 @@ pub(crate) fn progress(name: &str, parts: &[(Mark, u64)]) -> Markup {
     let mut from = 0;
     html! {
         svg.progress width="100%" height="10" role="img" aria-label=(name) {
-            rect.track x="0" y="0" width="100%" height="10" rx="3" {}
+            rect.track x="0" y="0" width="100%" height="100%" rx="3" {}
             @for (mark, count) in parts {
                 @if *count > 0 {
-                    rect.seg.(mark.tone) x=(share(from, total)) y="0" width=(share(*count, total)) height="10" {}
+                    rect.seg.(mark.tone) x=(share(from, total)) y="0" width=(share(*count, total)) height="100%" {}
                     @let () = from += count;
                 }
             }
@@ -133,46 +136,118 @@ pub(crate) fn progress(name: &str, parts: &[(Mark, u64)]) -> Markup {
 }
 
 /// Height of the columns, in pixels.
-const HIGH: u64 = 140;
+const HIGH: u64 = 160;
+/// Room above the columns and below them, in pixels: half a line of the axis.
+const ROOM: u64 = 7;
 
-/// One column a point, the overdue part of it told apart, on one axis; first and last point are named below.
-pub(crate) fn columns(name: &str, unit: &str, points: &[TrendPoint]) -> Markup {
-    let sum = |it: &TrendPoint| it.open.values().sum::<u64>();
-    let top = ticks(points.iter().map(sum).max().unwrap_or(0)).last().copied().unwrap_or(1).max(1);
-    let high = |n: u64| n * HIGH / top;
-    let all = points.len() as u64;
-    let told = |it: &TrendPoint| {
-        let classes = it.open.iter().map(|(class, n)| {
-            let class = if class.is_empty() { "no class" } else { class };
-            format!("{class} {}", words::number(*n))
-        });
-        let classes: Vec<String> = classes.collect();
-        let overdue = words::number(it.overdue);
-        let open = words::number(sum(it));
-        format!("{}: {open} {unit} ({}), {overdue} overdue", words::utc(it.at), classes.join(", "))
+/// The classes of all points, as they are stacked from below: those that are called like a severity first, by it, then the
+/// others by name; what has no class is on top.
+fn classes(points: &[TrendPoint]) -> Vec<(&str, Mark)> {
+    let mut names: Vec<&str> =
+        points.iter().flat_map(|point| point.open.keys().map(String::as_str)).collect();
+    let known = |name: &str| Severity::ALL.iter().find(|s| s.word() == name);
+    names.sort_by_key(|name| {
+        let rank = Severity::ALL.iter().position(|s| s.word() == *name);
+        (name.is_empty(), rank.unwrap_or(Severity::ALL.len()), *name)
+    });
+    names.dedup();
+    let mut others = [("disc", "work"), ("square", "low"), ("half", "medium")].iter().cycle();
+    let mut mark = |name: &str| match (known(name), name) {
+        (Some(severity), _) => mark::severity(*severity),
+        (None, "") => mark::run_state("pending"),
+        // It never ends: it goes round.
+        (None, _) => {
+            let (shape, tone) = others.next().copied().unwrap_or(("disc", "work"));
+            Mark { shape, tone }
+        }
     };
+    names.into_iter().map(|name| (name, mark(name))).collect()
+}
+
+/// The list of what is owed in a class; empty: in none.
+pub(crate) fn of_class(class: &str) -> String {
+    match class {
+        "" => "/cves?fixable=true".to_owned(),
+        class => format!("/cves?fixable=true&class={}", encoded(class)),
+    }
+}
+
+/// One column a point, its classes stacked; a line across it says how much of it is overdue. `href` leads to what a class
+/// has now, where there is a site behind the page.
+pub(crate) fn columns(
+    name: &str,
+    unit: &str,
+    points: &[TrendPoint],
+    href: Option<&dyn Fn(&str) -> String>,
+) -> Markup {
+    let sum = |it: &TrendPoint| it.open.values().sum::<u64>();
+    let ticks = ticks(points.iter().map(sum).max().unwrap_or(0));
+    let top = ticks.last().copied().unwrap_or(1).max(1);
+    // From the ground up, in pixels: what is there is seen.
+    let high = |n: u64| if n == 0 { 0 } else { (n * HIGH / top).max(1) };
+    let all = points.len() as u64;
+    let classes = classes(points);
+    let word =
+        |class: &str| if class.is_empty() { "no class".to_owned() } else { class.to_owned() };
+    let told = |it: &TrendPoint| {
+        let parts = classes.iter().filter_map(|(class, _)| Some((class, it.open.get(*class)?)));
+        let parts: Vec<String> =
+            parts.map(|(class, n)| format!("{} {}", word(class), words::number(*n))).collect();
+        let (overdue, open) = (words::number(it.overdue), words::number(sum(it)));
+        format!("{}: {open} {unit} ({}), {overdue} overdue", words::utc(it.at), parts.join(", "))
+    };
+    let stacked = |it: &TrendPoint| {
+        let mut below = 0;
+        let part = |(class, mark): &(&str, Mark)| {
+            let n = it.open.get(*class).copied().unwrap_or(0);
+            let (from, to) = (high(below), high(below + n));
+            below += n;
+            (n > 0).then_some((*mark, from, to))
+        };
+        classes.iter().filter_map(part).collect::<Vec<_>>()
+    };
+    let day = |at: Timestamp| at.strftime("%-d %b").to_string();
     html! {
-        figure.chart {
-            figcaption.quiet { "Full height: " (words::number(top)) " " (unit) ". The lower part of a column is overdue." }
-            svg.columns width="100%" height=(HIGH + 4) role="img" aria-label={
-                (name) ": "
-                @if let (Some(first), Some(last)) = (points.first(), points.last()) { "from " (told(first)) " to " (told(last)) }
-            } {
-                rect.track x="0" y="4" width="100%" height=(HIGH) {}
-                @for (n, it) in (0..).zip(points) {
-                    @let (open, late) = (high(sum(it)), high(it.overdue.min(sum(it))));
-                    g {
-                        title { (told(it)) }
-                        rect.seg.work x=(share(n, all)) y=(HIGH + 4 - open) width=(share(1, all)) height=(open) {}
-                        @if late > 0 { rect.seg.bad x=(share(n, all)) y=(HIGH + 4 - late) width=(share(1, all)) height=(late) {} }
+        figure.chart.trend {
+            div.plot {
+                svg.scale width="100%" height=(HIGH + 2 * ROOM) role="presentation" {
+                    @for tick in &ticks { text x="100%" y=(HIGH + ROOM + 4 - tick * HIGH / top) text-anchor="end" { (words::number(*tick)) } }
+                }
+                svg.columns width="100%" height=(HIGH + 2 * ROOM) role="img" aria-label={
+                    (name) ": "
+                    @if let (Some(first), Some(last)) = (points.first(), points.last()) { "from " (told(first)) " to " (told(last)) }
+                } {
+                    @for tick in &ticks { @let y = HIGH + ROOM - tick * HIGH / top; line.grid x1="0" x2="100%" y1=(y) y2=(y) {} }
+                    @for (n, it) in (0..).zip(points) {
+                        g {
+                            title { (told(it)) }
+                            rect.touch x=(share(n, all)) y=(ROOM) width=(share(1, all)) height=(HIGH) {}
+                            @for (mark, from, to) in stacked(it) {
+                                rect.seg.(mark.tone) x=(share(n, all)) y=(HIGH + ROOM - to) width=(share(1, all)) height=(to - from) {}
+                            }
+                            @if it.overdue > 0 {
+                                rect.overdue x=(share(n, all)) y=(HIGH + ROOM - high(it.overdue.min(sum(it))).max(2)) width=(share(1, all)) height="2" {}
+                            }
+                        }
+                    }
+                }
+                span {}
+                svg.axis width="100%" height="22" role="presentation" {
+                    @if let (Some(first), Some(last)) = (points.first(), points.last()) {
+                        text x="0" y="18" { (day(first.at)) }
+                        @if let Some(middle) = points.get(points.len() / 2).filter(|_| all > 4) { text x="50%" y="18" text-anchor="middle" { (day(middle.at)) } }
+                        text x="100%" y="18" text-anchor="end" { (day(last.at)) ", " (last.at.strftime("%H:%M")) " UTC" }
                     }
                 }
             }
-            svg.axis width="100%" height="22" role="presentation" {
-                @if let (Some(first), Some(last)) = (points.first(), points.last()) {
-                    text x="0" y="18" { (words::utc(first.at)) }
-                    text x="100%" y="18" text-anchor="end" { (words::utc(last.at)) }
+            ul.legend {
+                @for (class, mark) in &classes {
+                    @let now = points.last().and_then(|it| it.open.get(*class)).copied().unwrap_or(0);
+                    @let entry = html! { (mark.shape()) (word(class)) " " b { (words::number(now)) } };
+                    li { @match href { Some(href) => { a href=(href(class)) { (entry) } }, None => { (entry) } } }
                 }
+                @if let Some(last) = points.last() { li { span.late-line aria-hidden="true" {} "overdue " b { (words::number(last.overdue)) } } }
+                li.quiet { (unit) ", at the end" }
             }
         }
     }
@@ -205,5 +280,41 @@ mod tests {
         assert!(html.contains("x=\"50.00%\" y=\"0\" width=\"50.00%\""), "{html}");
         assert_eq!(html.matches("<rect class=\"seg").count(), 2);
         assert_eq!(html.matches("</li>").count(), 3);
+    }
+
+    #[test]
+    fn a_column_is_stacked_from_the_worst_class_up_and_what_is_there_is_seen() {
+        let at = |n: i64| Timestamp::from_second(n * 86_400).unwrap();
+        let open = |all: &[(&str, u64)]| all.iter().map(|(c, n)| ((*c).to_owned(), *n)).collect();
+        let points = [
+            TrendPoint {
+                at: at(1),
+                open: open(&[("", 1), ("all", 1000), ("critical", 1)]),
+                overdue: 1,
+            },
+            TrendPoint { at: at(2), open: open(&[("all", 1)]), overdue: 0 },
+        ];
+        let names: Vec<&str> = classes(&points).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["critical", "all", ""]);
+        let html = columns("x", "findings", &points, None).into_string();
+        // One of a thousand is a pixel high, at the ground.
+        assert!(
+            html.contains(
+                "<rect class=\"seg critical\" x=\"0.00%\" y=\"166\" width=\"50.00%\" height=\"1\">"
+            ),
+            "{html}"
+        );
+        assert_eq!(html.matches("class=\"seg").count(), 4, "{html}");
+        assert_eq!(html.matches("rect class=\"overdue\"").count(), 1);
+        assert!(
+            html.contains("1,002 findings (critical 1, all 1,000, no class 1), 1 overdue"),
+            "{html}"
+        );
+        assert!(!html.contains("<a "), "a document of its own links to nothing");
+    }
+
+    #[test]
+    fn a_trend_without_a_point_is_an_empty_chart() {
+        assert!(columns("x", "findings", &[], None).into_string().contains("</figure>"));
     }
 }

@@ -3,11 +3,12 @@
 use super::finding;
 use super::layout::{Span, View, chip, command, empty, encoded, section, title};
 use super::mark::{self, HOST_STATES};
-use super::{transaction, words};
+use super::{next, transaction, words};
 use fettle_core::finding::FindingState;
 use fettle_core::host::Labels;
 use fettle_core::inventory::Inventory;
 use fettle_core::operator::Role;
+use fettle_core::policy::Explained;
 use fettle_core::root::Root;
 use fettle_wire::api::{FindingRow, HostDetail, HostRow, Page, SavedViewRow};
 use maud::{Markup, html};
@@ -36,10 +37,18 @@ pub struct HostFilter<'a> {
     pub sort: Option<&'a str>,
 }
 
-/// Findings of one state that a host's page shows; the rest is a link away.
-const SHOWN: usize = 40;
+/// Findings that something can be done about now, as far as a host's page shows them; the rest is a link away.
+const SHOWN: usize = 20;
+/// Findings of one other state.
+const OTHERS: usize = 8;
+/// Transactions that a host's page shows with every step; older ones have a line each.
+const CARDS: usize = 4;
+/// How many of these.
+const LINES: usize = 15;
 /// Packages that a host's page shows.
-const PACKAGES: usize = 400;
+const PACKAGES: usize = 100;
+/// Rows of any other list of the inventory.
+const ROWS: usize = 30;
 
 /// Saved views as links, and the form that saves the one at hand.
 fn views(view: &View<'_>, saved: &[SavedViewRow], filtered: bool) -> Markup {
@@ -206,8 +215,8 @@ fn labels(labels: &Labels) -> Markup {
     }
 }
 
-/// One host, whole.
-pub fn host(view: &View<'_>, it: &HostDetail) -> Markup {
+/// One host, whole. `next`: what a plan made now would do with it.
+pub fn host(view: &View<'_>, it: &HostDetail, next: Option<&Explained>) -> Markup {
     let row = &it.row;
     let meaning =
         HOST_STATES.iter().find(|(word, _)| *word == row.state).map_or("", |(_, meaning)| meaning);
@@ -247,16 +256,25 @@ pub fn host(view: &View<'_>, it: &HostDetail) -> Markup {
                 dt { "Last seen" } dd { (view.ago_or(row.last_seen, "never")) }
                 dt { "Id" } dd { span.ver { (row.id) } }
             }
+            @if let Some(next) = next { (next::section_of(view, next)) }
             (findings(view, it))
             (section("Transactions", None, html! {
                 @if it.transactions.is_empty() {
                     p.quiet { "Nothing has been done to this host yet." }
                 } @else {
-                    @for progress in &it.transactions { (transaction::card(view, progress)) }
+                    @for progress in it.transactions.iter().take(CARDS) { (transaction::card(view, progress)) }
+                    @if it.transactions.len() > CARDS {
+                        details id="t-older" {
+                            summary { "Older " b { (words::number((it.transactions.len() - CARDS) as u64)) } }
+                            @let older = &it.transactions[CARDS..];
+                            (transaction::lines(view, &older[..older.len().min(LINES)]))
+                            @if older.len() > LINES { p.quiet { (words::number((older.len() - LINES) as u64)) " or more before: " code { "fettle audit export" } "." } }
+                        }
+                    }
                 }
             }))
             @match &it.inventory {
-                Some(inventory) => (self::inventory(inventory)),
+                Some(inventory) => (self::inventory(&row.name, inventory)),
                 None => (section("Inventory", None, empty("The host has not reported what it runs.", html! {
                     p { "Its agent sends the inventory at the first check-in. On the host:" }
                     (command("systemctl status fettle-agent"))
@@ -293,9 +311,9 @@ fn findings(view: &View<'_>, it: &HostDetail) -> Markup {
                 @if !rows.is_empty() {
                     details id={ "f-" (state.word()) } {
                         summary { (mark::finding_state(state).shape()) (name) " " b { (words::number(rows.len() as u64)) } }
-                        (finding::table(view, &rows[..rows.len().min(SHOWN)], false))
-                        @if rows.len() > SHOWN {
-                            p.quiet { a href={ (all) "&state=" (state.word()) } { (words::number((rows.len() - SHOWN) as u64)) " more" } }
+                        (finding::table(view, &rows[..rows.len().min(OTHERS)], false))
+                        @if rows.len() > OTHERS {
+                            p.quiet { a href={ (all) "&state=" (state.word()) } { (words::number((rows.len() - OTHERS) as u64)) " more" } }
                         }
                     }
                 }
@@ -304,11 +322,17 @@ fn findings(view: &View<'_>, it: &HostDetail) -> Markup {
     )
 }
 
-fn inventory(it: &Inventory) -> Markup {
+fn inventory(host: &str, it: &Inventory) -> Markup {
+    let packages = format!("/hosts/{}/packages", encoded(host));
+    let all = it.packages.len() + it.languages.len();
     let failed = it.services.iter().filter(|s| s.active == "failed").count();
+    // What has failed is what is looked for.
+    let mut services: Vec<_> = it.services.iter().collect();
+    services.sort_by_key(|s| s.active != "failed");
+    let more = format!("All {}", words::counted(all as u64, "package"));
     section(
         "Inventory",
-        None,
+        Some((&packages, &more)),
         html! {
             @if !it.gaps.is_empty() {
                 div.notice.warn { h2 { "What the agent could not find out" } ul { @for gap in &it.gaps { li { (gap) } } } }
@@ -321,20 +345,21 @@ fn inventory(it: &Inventory) -> Markup {
                     summary { (mark::host_state("pending-restart").shape()) "Processes that still run replaced files " b { (it.stale.len()) } }
                     div.scroll { table {
                         thead { tr { th { "Process" } th { "Unit" } th { "Packages" } th.wide { "Files" } } }
-                        tbody { @for p in &it.stale { tr {
+                        tbody { @for p in it.stale.iter().take(ROWS) { tr {
                             td { (p.process) " " span.quiet { (p.pid) } }
                             td { (p.unit) }
                             td { (p.packages.join(", ")) }
                             td.wide.ver { (p.files.join(" ")) }
                         } } }
                     } }
+                    (left_out(it.stale.len(), ROWS))
                 }
             }
             details id="i-upgrades" {
                 summary { "Upgrades offered " b { (words::number(it.upgrades.len() as u64)) } }
                 div.scroll { table {
                     thead { tr { th { "Package" } th { "Installed" } th { "Offered" } th { "From" } th.n { "Size" } } }
-                    tbody { @for u in it.upgrades.iter().take(PACKAGES) { tr {
+                    tbody { @for u in it.upgrades.iter().take(ROWS) { tr {
                         td { a.pkg href={ "/packages/" (encoded(&u.name)) } { (u.name) } @if it.held.contains(&u.name) { " " span.tag { "held" } } }
                         td.ver { @if u.from.is_empty() { "new" } @else { (u.from) } }
                         td.ver { (u.to) }
@@ -342,6 +367,7 @@ fn inventory(it: &Inventory) -> Markup {
                         td.n { (words::bytes(u.size)) }
                     } } }
                 } }
+                (left_out(it.upgrades.len(), ROWS))
             }
             details id="i-services" {
                 summary {
@@ -350,22 +376,24 @@ fn inventory(it: &Inventory) -> Markup {
                 }
                 div.scroll { table {
                     thead { tr { th { "Unit" } th { "State" } th { "At boot" } } }
-                    tbody { @for s in &it.services { tr {
+                    tbody { @for s in services.iter().take(ROWS) { tr {
                         td { (s.unit) }
                         td { @if s.active == "failed" { strong.bad { "failed" } } @else { (s.active) } " " span.quiet { (s.sub) } }
                         td { (s.enabled) }
                     } } }
                 } }
+                (left_out(services.len(), ROWS))
             }
             details id="i-listeners" {
                 summary { "Listening sockets " b { (words::number(it.listeners.len() as u64)) } }
                 div.scroll { table {
                     thead { tr { th { "Address" } th { "Protocol" } th { "Process" } th { "Unit" } } }
-                    tbody { @for l in &it.listeners { tr {
+                    tbody { @for l in it.listeners.iter().take(ROWS) { tr {
                         td.ver { (l.address) ":" (l.port) @if l.is_loopback() { " " span.tag { "loopback" } } }
                         td { (l.protocol) } td { (l.process) } td { (l.unit) }
                     } } }
                 } }
+                (left_out(it.listeners.len(), ROWS))
             }
             details id="i-packages" {
                 summary { "Packages " b { (words::number(it.packages.len() as u64)) } }
@@ -374,9 +402,7 @@ fn inventory(it: &Inventory) -> Markup {
                         li { a.pkg href={ "/packages/" (encoded(&p.name)) } { (p.name) } " " span.ver { (p.version) } @if !p.healthy { " " strong.bad { "broken" } } }
                     }
                 }
-                @if it.packages.len() > PACKAGES {
-                    p.quiet { (words::number((it.packages.len() - PACKAGES) as u64)) " more: " code { "fettle -o json host show NAME" } " lists them all." }
-                }
+                @if it.packages.len() > PACKAGES { p.quiet { a href=(packages) { (words::number((it.packages.len() - PACKAGES) as u64)) " more" } } }
             }
             @if !it.roots.is_empty() { (roots(&it.roots)) }
             @if !it.languages.is_empty() {
@@ -384,20 +410,27 @@ fn inventory(it: &Inventory) -> Markup {
                     summary { "Packages of languages " b { (words::number(it.languages.len() as u64)) } }
                     div.scroll { table {
                         thead { tr { th { "Package" } th { "From" } th { "Installed" } th.wide { "Where" } } }
-                        tbody { @for p in it.languages.iter().take(PACKAGES) { tr {
+                        tbody { @for p in it.languages.iter().take(ROWS) { tr {
                             td { a.pkg href={ "/packages/" (encoded(&p.subject())) } { (p.name) } }
                             td { (p.ecosystem) }
                             td.ver { (p.version) }
                             td.wide.ver { (p.location) }
                         } } }
                     } }
-                    @if it.languages.len() > PACKAGES {
-                        p.quiet { (words::number((it.languages.len() - PACKAGES) as u64)) " more: " code { "fettle -o json host show NAME" } " lists them all." }
-                    }
+                    @if it.languages.len() > ROWS { p.quiet { a href=(packages) { (words::number((it.languages.len() - ROWS) as u64)) " more" } } }
                 }
             }
         },
     )
+}
+
+/// What a list of the inventory does not show.
+fn left_out(all: usize, shown: usize) -> Markup {
+    html! {
+        @if all > shown {
+            p.quiet { (words::number((all - shown) as u64)) " more: " code { "fettle -o json host show NAME" } " lists them all." }
+        }
+    }
 }
 
 /// Other roots on the host: what each is, and what is not known of it.
@@ -407,7 +440,7 @@ fn roots(roots: &[Root]) -> Markup {
             summary { "Other roots " b { (words::number(roots.len() as u64)) } }
             div.scroll { table {
                 thead { tr { th { "Root" } th { "Image" } th { "System" } th.n { "Packages" } th { "Runs" } th.wide { "Not known" } } }
-                tbody { @for root in roots { tr {
+                tbody { @for root in roots.iter().take(ROWS) { tr {
                     td.pkg { (root.id()) }
                     td.ver { (root.image) }
                     td { (root.os.pretty) }

@@ -41,33 +41,36 @@ pub struct Span {
     pub limit: u64,
 }
 
-const PLACES: [(&str, &str); 11] = [
-    ("/", "Overview"),
-    ("/hosts", "Hosts"),
-    ("/packages", "Packages"),
-    ("/cves", "CVEs"),
-    ("/findings", "Findings"),
-    ("/plans", "Plans"),
-    ("/rollouts", "Rollouts"),
-    ("/policies", "Policies"),
-    ("/reports", "Reports"),
-    ("/feeds", "Feeds"),
-    ("/ledger", "Ledger"),
+/// The places of the bar: path, name, and the key that leads there after `g`.
+pub(crate) const PLACES: [(&str, &str, &str); 11] = [
+    ("/", "Overview", "o"),
+    ("/hosts", "Hosts", "h"),
+    ("/packages", "Packages", "p"),
+    ("/cves", "CVEs", "c"),
+    ("/findings", "Findings", "f"),
+    ("/plans", "Plans", "l"),
+    ("/rollouts", "Rollouts", "r"),
+    ("/policies", "Policies", "y"),
+    ("/reports", "Reports", "t"),
+    ("/feeds", "Feeds", "e"),
+    ("/ledger", "Ledger", "g"),
 ];
 
 impl View<'_> {
     /// A whole document around `main`.
     pub(crate) fn page(&self, title: &str, main: Markup) -> Markup {
-        let path = self.path.split('?').next().unwrap_or_default();
-        let here = |at: &str| match at {
-            "/" => path == "/",
-            at => path == at || path.starts_with(&format!("{at}/")),
-        };
-        // What was searched for stays in the box.
-        let searched = self.searched();
+        self.document(title, None, html! { (self.bar()) (self.main(main)) })
+    }
+
+    /// A document for a screen that nobody sits at: larger, without the bar.
+    pub(crate) fn screen(&self, title: &str, main: Markup) -> Markup {
+        self.document(title, Some("wall"), self.main(main))
+    }
+
+    fn document(&self, title: &str, class: Option<&str>, body: Markup) -> Markup {
         html! {
             (DOCTYPE)
-            html lang="en" {
+            html lang="en" class=[class] {
                 head {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
@@ -77,43 +80,58 @@ impl View<'_> {
                     link rel="stylesheet" href="/assets/style.css";
                     @if self.user.is_some() { script src="/assets/live.js" defer {} }
                 }
-                body {
-                    (mark::sprite())
-                    a.skip href="#main" { "Skip to the page" }
-                    header.bar {
-                        a.brand href="/" {
-                            svg viewBox="0 0 24 24" aria-hidden="true" {
-                                rect.tile x="1" y="1" width="22" height="22" rx="6" {}
-                                path.check d="m6.5 12.6 3.7 3.7 7.3-8.2" {}
+                body { (mark::sprite()) a.skip href="#main" { "Skip to the page" } (body) }
+            }
+        }
+    }
+
+    /// The bar at the top: places, search, who is logged in.
+    fn bar(&self) -> Markup {
+        let path = self.path.split('?').next().unwrap_or_default();
+        let here = |at: &str| match at {
+            "/" => path == "/",
+            at => path == at || path.starts_with(&format!("{at}/")),
+        };
+        // What was searched for stays in the box.
+        let searched = self.searched();
+        html! {
+            header.bar {
+                a.brand href="/" {
+                    svg viewBox="0 0 24 24" aria-hidden="true" {
+                        rect.tile x="1" y="1" width="22" height="22" rx="6" {}
+                        path.check d="m6.5 12.6 3.7 3.7 7.3-8.2" {}
+                    }
+                    "Fettle"
+                }
+                @if let Some(user) = self.user {
+                    nav aria-label="Places" {
+                        @for (at, name, key) in PLACES {
+                            @if at != "/ledger" || self.may(Role::Auditor) {
+                                a href=(at) aria-current=[here(at).then_some("page")] data-key=(key) { (name) }
                             }
-                            "Fettle"
-                        }
-                        @if let Some(user) = self.user {
-                            nav aria-label="Places" {
-                                @for (at, name) in PLACES {
-                                    @if at != "/ledger" || self.may(Role::Auditor) {
-                                        a href=(at) aria-current=[here(at).then_some("page")] { (name) }
-                                    }
-                                }
-                            }
-                            form.search role="search" action="/search" method="get" {
-                                label.hidden for="q" { "Search hosts, packages, CVEs, policies, plans and rollouts" }
-                                input #q type="search" name="q" value=[searched] placeholder="Search everything" autocomplete="off" spellcheck="false";
-                                kbd aria-hidden="true" { "/" }
-                            }
-                            form.logout action="/logout" method="post" { a.who href="/settings" aria-current=[here("/settings").then_some("page")] title=(listed(user.roles)) { (user.name) } button { "Log out" } }
                         }
                     }
-                    main #main tabindex="-1" data-news=[self.news] {
-                        (main)
-                        footer.made {
-                            p {
-                                "As of " time datetime=(words::rfc3339(self.now)) { (words::utc(self.now)) }
-                                @if self.user.is_some() { span #live hidden { } }
-                            }
-                            p { "Fettle " (env!("CARGO_PKG_VERSION")) @if self.user.is_some() { " · " a href="/settings" { "Settings" } " · " a href="/api/v1/openapi.json" { "API" } } }
-                        }
+                    form.search role="search" action="/search" method="get" {
+                        label.hidden for="q" { "Search hosts, packages, CVEs, policies, plans and rollouts" }
+                        input #q type="search" name="q" value=[searched] placeholder="Search everything" autocomplete="off" spellcheck="false";
+                        kbd aria-hidden="true" { "/" }
                     }
+                    form.logout action="/logout" method="post" { a.who href="/settings" aria-current=[here("/settings").then_some("page")] title=(listed(user.roles)) { (user.name) } button { "Log out" } }
+                }
+            }
+        }
+    }
+
+    fn main(&self, main: Markup) -> Markup {
+        html! {
+            main #main tabindex="-1" data-news=[self.news] {
+                (main)
+                footer.made {
+                    p {
+                        "As of " time datetime=(words::rfc3339(self.now)) { (words::utc(self.now)) }
+                        @if self.user.is_some() { span #live hidden { } }
+                    }
+                    p { "Fettle " (env!("CARGO_PKG_VERSION")) @if self.user.is_some() { " · " a href="/settings#keys" { "Keys" } " · " a href="/settings" { "Settings" } " · " a href="/api/v1/openapi.json" { "API" } } }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The ledger: every decision and outcome, and whether the chain holds.
 
-use super::layout::{View, command, empty, section, title};
+use super::layout::{View, command, empty, encoded, section, title};
 use super::words;
 use fettle_core::ledger::LedgerEntry;
 use fettle_wire::api::LedgerVerified;
@@ -9,21 +9,33 @@ use maud::{Markup, html};
 /// Characters of an entry's content that a row shows.
 const SHOWN: usize = 160;
 
-/// Entries, newest first, with the state of the chain where it was verified.
-///
-/// `older` and `newer` are `after` values for the query of the neighbouring pages; `key` is what evidence is signed with.
-pub fn ledger(
-    view: &View<'_>,
-    entries: &[LedgerEntry],
-    verified: Option<&LedgerVerified>,
-    older: Option<u64>,
-    newer: Option<u64>,
-    key: &str,
-) -> Markup {
+/// A part of the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct LedgerPart<'a> {
+    /// Its entries, newest first.
+    pub entries: &'a [LedgerEntry],
+    /// The state of the chain, where it was verified.
+    pub verified: Option<&'a LedgerVerified>,
+    /// What is searched for; empty: nothing.
+    pub q: &'a str,
+    /// The query of the part before this one in time.
+    pub older: Option<&'a str>,
+    /// The query of the part after it.
+    pub newer: Option<&'a str>,
+    /// What evidence is signed with.
+    pub key: &'a str,
+}
+
+/// A part of the ledger, what is searched for in it, and the way to evidence.
+pub fn ledger(view: &View<'_>, it: LedgerPart<'_>) -> Markup {
+    let LedgerPart { entries, verified, q, older, newer, key } = it;
     view.page(
         "Ledger",
         html! {
-            (title("Ledger", html! { "Every decision and outcome, append-only. Each entry's hash covers the one before it." }))
+            (title("Ledger", html! {
+                "Every decision and outcome, append-only. Each entry's hash covers the one before it. "
+                (view.token("q", "with", (!q.is_empty()).then_some(q)))
+            }))
             @match verified {
                 Some(LedgerVerified { broken: Some(broken), entries, .. }) => {
                     div.notice.bad { h2 { "The ledger does not hold together" } p { (broken) ". The first " (words::counted(*entries, "entry")) " hold." } }
@@ -33,26 +45,33 @@ pub fn ledger(
                 },
                 None => {},
             }
+            div.filters { form.narrow action="/ledger" method="get" role="search" {
+                label { "Entries with " input name="q" value=(q) size="30" placeholder="alice, plan.approved, web-1 …" spellcheck="false" autocomplete="off"; }
+                button { "Search" }
+                @if !q.is_empty() { a.clear href="/ledger" { "Clear" } }
+            } }
             @if entries.is_empty() {
-                (empty("Nothing has been recorded here.", html! { p { a href="/ledger" { "Newest entries" } } }))
+                (empty(if q.is_empty() { "Nothing has been recorded here." } else { "No entry that was looked at has that in it." }, html! {
+                    p { a href="/ledger" { "Newest entries" } }
+                }))
             } @else {
                 div.scroll { table.ledger {
                     thead { tr { th.n { "Entry" } th { "When" } th { "Who" } th { "What" } th { "About" } th.wide { "Content" } th { "Hash" } } }
                     tbody { @for it in entries { tr {
                         td.n { (it.index) }
                         td { (view.ago(it.at)) }
-                        td { (it.actor) }
-                        td { (it.kind) }
-                        td { (it.subject) }
+                        td { (asked(&it.actor)) }
+                        td { (asked(&it.kind)) }
+                        td { (asked(&it.subject)) }
                         td.wide.body { (start_of(&it.body.to_string())) }
                         td.ver title=(it.hash) { (it.hash.short()) }
                     } } }
                 } }
-                @if older.is_some() || newer.is_some() {
-                    nav.pages aria-label="Parts of the ledger" {
-                        @if let Some(after) = newer { a rel="prev" href={ "/ledger?after=" (after) } { "← Newer" } }
-                        @if let Some(after) = older { a rel="next" href={ "/ledger?after=" (after) } { "Older →" } }
-                    }
+            }
+            @if older.is_some() || newer.is_some() {
+                nav.pages aria-label="Parts of the ledger" {
+                    @if let Some(query) = newer { a rel="prev" href={ "/ledger" (query) } { "← Newer" } }
+                    @if let Some(query) = older { a rel="next" href={ "/ledger" (query) } { @if q.is_empty() { "Older →" } @else { "Search further back →" } } }
                 }
             }
             p.quiet { "Verify it offline:" }
@@ -69,6 +88,11 @@ pub fn ledger(
             }))
         },
     )
+}
+
+/// A word, as a link to all entries that have it.
+fn asked(word: &str) -> Markup {
+    html! { @if !word.is_empty() { a.plain href={ "/ledger?q=" (encoded(word)) } { (word) } } }
 }
 
 fn start_of(text: &str) -> String {

@@ -27,7 +27,7 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
         h1.verdict { (verdict(it)) }
         (planning::emergencies(view, &it.emergencies))
         (old_data(it))
-        div.answers { (exposed(it)) (late(it)) (moving(it)) (stuck(it)) }
+        (answers(it))
         div.pair {
             (section("Open findings by severity", Some(("/findings?state=open", "All open findings")), html! { (chart::stacked(
                 "Open findings by severity",
@@ -54,6 +54,10 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
                     .collect::<Vec<_>>(),
             )))
         }
+        (section("Exposure over the last 30 days", Some(("/reports", "The report of these days")), html! {
+            @if it.trend.is_empty() { p.quiet { "It is being counted; this page shows it as soon as that is done." } }
+            @else { (chart::columns("Findings not proved gone", "findings not proved gone", &it.trend, Some(&chart::of_class))) }
+        }))
         div.pair {
             (section("Owed, by class", Some(("/cves?fixable=true", "All with a fix")), owed(it)))
             (section("Late, by ring", Some(("/findings?due=soon", "All due within a day")), late_by_ring(it)))
@@ -78,11 +82,17 @@ fn fleet(view: &View<'_>, it: &Overview) -> Markup {
             }
         }))
         (section("Vulnerability data", Some(("/feeds", "All feeds")), feed::table(view, &it.feeds)))
+        p.quiet { "For a screen on a wall: " a href="/wall" { "the same, to be read from across the room" } "." }
     }
 }
 
+/// Exposed, late, moving, stuck.
+pub(crate) fn answers(it: &Overview) -> Markup {
+    html! { div.answers { (exposed(it)) (late(it)) (moving(it)) (stuck(it)) } }
+}
+
 /// The one sentence someone who has ten seconds should read.
-fn verdict(it: &Overview) -> String {
+pub(crate) fn verdict(it: &Overview) -> String {
     let hosts = words::counted(it.hosts, "host");
     let exposed = state(it, "exposed");
     let stuck = state(it, "quarantined");
@@ -118,7 +128,7 @@ fn verdict(it: &Overview) -> String {
 }
 
 /// What every figure here rests on is not what the vendors say today.
-fn old_data(it: &Overview) -> Markup {
+pub(crate) fn old_data(it: &Overview) -> Markup {
     let named = |standing: FeedStanding| -> Vec<&str> {
         it.feeds.iter().filter(|f| f.standing == standing).map(|f| f.name.as_str()).collect()
     };
@@ -296,10 +306,7 @@ fn owed(it: &Overview) -> Markup {
         label: if class.is_empty() { "no class".to_owned() } else { class.clone() },
         mark: mark::finding_state(fettle_core::finding::FindingState::Open),
         count: *n,
-        href: match class.as_str() {
-            "" => "/cves?fixable=true".to_owned(),
-            class => format!("/cves?fixable=true&class={}", encoded(class)),
-        },
+        href: chart::of_class(class),
     };
     let mut parts: Vec<Part> = it.open_by_class.iter().map(part).collect();
     parts.sort_by_key(|part| std::cmp::Reverse(part.count));

@@ -96,11 +96,17 @@ fn body(it: &Report, view: Option<&View<'_>>, most: usize) -> Markup {
             (figure(words::share(it.rollout_totals.success_permille), "of hosts patched at the first go"))
         }
         (section("Compliance", None, compliance(&it.owed)))
-        (section("Exposure over time", None, chart::columns("Findings not proved gone", "findings", &it.owed.trend)))
+        (section("Exposure over time", None, trend(&it.owed, view)))
         (section("Overdue, and why", None, overdue(&it.owed, view, most)))
         (section("Rollouts", None, rollouts(it, view)))
         (section("Exceptions", None, exceptions(it)))
     }
+}
+
+fn trend(owed: &Owed, view: Option<&View<'_>>) -> Markup {
+    let href = |class: &str| chart::of_class(class);
+    let href: Option<&dyn Fn(&str) -> String> = view.map(|_| &href as _);
+    chart::columns("Findings not proved gone", "findings", &owed.trend, href)
 }
 
 fn figure(value: impl Display, what: &str) -> Markup {
@@ -126,16 +132,18 @@ fn compliance(owed: &Owed) -> Markup {
             td.n { (words::number(it.no_fix_yet)) }
             td.n { (words::number(it.accepted)) }
             td.n { (words::number(it.hosts_late)) " / " (words::number(it.hosts)) }
-            td.n { (words::took(&it.time_to_patch, |t| t.median_seconds)) }
-            td.n { (words::took(&it.time_to_patch, |t| t.p90_seconds)) }
-            td.n { (words::took(&it.time_to_patch, |t| t.worst_seconds)) }
+            td.n { div.spans {
+                span { "median" } (words::took(&it.time_to_patch, |t| t.median_seconds))
+                span { "nine of ten" } (words::took(&it.time_to_patch, |t| t.p90_seconds))
+                span { "longest" } (words::took(&it.time_to_patch, |t| t.worst_seconds))
+            } }
         } }
     };
     html! {
         div.scroll { table {
             thead { tr {
                 th { "Policy" } th { "Class" } th.n { "In time" } th.n { "Done in time" } th.n { "Done late" } th.n { "Overdue" } th.n { "Due later" }
-                th.n { "No date: done / open" } th.n { "No fix yet" } th.n { "Accepted" } th.n { "Hosts late / all" } th.n { "Median" } th.n { "Nine of ten" } th.n { "Longest" }
+                th.n { "No date: done / open" } th.n { "No fix yet" } th.n { "Accepted" } th.n { "Hosts late / all" } th.n { "Time to patch" }
             } }
             tbody {
                 @for it in &owed.lines { (line(it, html! {
@@ -197,7 +205,7 @@ fn rollouts(it: &Report, view: Option<&View<'_>>) -> Markup {
             tbody { @for run in &it.rollouts { tr {
                 td.name { (link(view, &format!("/rollouts/{}", encoded(run.id.as_str())), &run.id)) }
                 td { (run.policy) }
-                td { (words::utc(run.started_at)) " by " (run.started_by) }
+                td { (words::utc(run.started_at)) div.note { "by " (run.started_by) } }
                 td { (run.phase) }
                 td.n { (run.hosts) }
                 td.n { (run.patched) }

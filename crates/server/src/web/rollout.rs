@@ -1,16 +1,17 @@
-//! Rollouts: the list, and one rollout with waves as lanes and hosts as cells.
+//! Rollouts: the list, and one rollout with its waves, what it waits for, what went wrong and what can be done.
 
 use super::layout::{View, command, empty, encoded, section, title};
-use super::mark::{self, RUN_STATES};
-use super::words::{self, StepState};
-use super::{chart, transaction};
+use super::mark;
+use super::{lanes, transaction, words};
 use fettle_core::operator::Role;
-use fettle_core::plan::Wave;
-use fettle_core::rollout::{Judged, Phase, RolloutEvent, Says};
-use fettle_core::transaction::Step;
+use fettle_core::rollout::{Phase, RolloutEvent};
 use fettle_core::{Hold, HostId, Timestamp};
-use fettle_wire::api::{Page, RolloutDetail, RolloutHost, RolloutRow, RolloutTraffic};
+use fettle_wire::api::{Page, RolloutDetail, RolloutHost, RolloutRow};
 use maud::{Markup, html};
+use std::collections::BTreeMap;
+
+/// Hosts that went wrong and are shown with all their steps.
+const WHOLE: usize = 4;
 
 /// Rollouts, newest first.
 pub fn rollouts(view: &View<'_>, page: &Page<RolloutRow>) -> Markup {
@@ -57,30 +58,16 @@ pub(crate) fn table(view: &View<'_>, rows: &[RolloutRow]) -> Markup {
 }
 
 fn progress(row: &RolloutRow) -> Markup {
-    let parts: Vec<(mark::Mark, u64)> = RUN_STATES
-        .iter()
-        .map(|word| (mark::run_state(word), row.hosts_by_state.get(*word).copied().unwrap_or(0)))
-        .collect();
-    let told = told(row);
-    html! { (chart::progress(&told, &parts)) div.note { (told) } }
+    let told = lanes::told(&row.hosts_by_state);
+    html! { (lanes::bar(&row.hosts_by_state)) div.note { @if told.is_empty() { "no hosts" } @else { (told) } } }
 }
 
-/// `2 patched, 1 redeemed, 1 pending`.
-fn told(row: &RolloutRow) -> String {
-    let parts: Vec<String> = RUN_STATES
-        .iter()
-        .filter_map(|word| {
-            row.hosts_by_state.get(*word).filter(|n| **n > 0).map(|n| format!("{n} {word}"))
-        })
-        .collect();
-    if parts.is_empty() { "no hosts".to_owned() } else { parts.join(", ") }
-}
-
-/// One rollout, whole.
-pub fn rollout(view: &View<'_>, it: &RolloutDetail) -> Markup {
+/// One rollout. `names`: what people call hosts that are told of and not among those shown.
+pub fn rollout(view: &View<'_>, it: &RolloutDetail, names: &BTreeMap<HostId, String>) -> Markup {
     let row = &it.row;
     let name = |id: &HostId| {
-        it.hosts.iter().find(|h| h.id == *id).map_or_else(|| id.to_string(), |h| h.name.clone())
+        let shown = || it.hosts.iter().find(|h| h.id == *id).map(|h| h.name.clone());
+        names.get(id).cloned().or_else(shown).unwrap_or_else(|| id.to_string())
     };
     let troubled: Vec<&RolloutHost> =
         it.hosts.iter().filter(|h| h.run.state.is_failure()).collect();
@@ -106,7 +93,7 @@ pub fn rollout(view: &View<'_>, it: &RolloutDetail) -> Markup {
             }
             (notice(&row.phase, &troubled))
             div.lanes {
-                @for (index, wave) in (0u32..).zip(&it.waves) { (lane(view, it, index, wave)) }
+                @for (index, wave) in (0u32..).zip(&it.waves) { (lanes::lane(view, it, index, wave)) }
             }
             @if !it.waiting.is_empty() && row.phase != Phase::Done {
                 (section("What it waits for", None, html! {
@@ -117,29 +104,44 @@ pub fn rollout(view: &View<'_>, it: &RolloutDetail) -> Markup {
                 (approval(it, wave, ring, not))
             }
             @if view.may(Role::Operator) { (controls(it)) }
-            @if !troubled.is_empty() {
-                (section("What went wrong", None, html! {
-                    @for host in &troubled {
-                        h3 { a href={ "/hosts/" (encoded(&host.name)) } { (host.name) } }
-                        @match &host.transaction {
-                            Some(progress) => (transaction::card(view, progress)),
-                            None => { p { (mark::run_reason(&host.run.state).unwrap_or_default()) } },
-                        }
-                    }
-                }))
-            }
-            (section("What happened", None, html! {
+            @if !troubled.is_empty() { (section("What went wrong", None, wrong(view, &troubled))) }
+            (section("What happened", Some(("/wall", "On a wall screen")), html! {
                 ol.log reversed {
-                    @for e in it.events.iter().rev() {
-                        li.(weight(&e.event)) {
-                            time datetime=(words::rfc3339(e.at)) title=(words::utc(e.at)) { (e.at.strftime("%H:%M:%S")) }
-                            span { (words::event(&e.event, &name)) }
-                        }
+                    @for e in it.events.iter().rev().filter(|e| !matches!(e.event, RolloutEvent::Created { .. })) {
+                        li.(weight(&e.event)) { (when(e.at)) span { (words::event(&e.event, &name)) } }
                     }
+                    // The first event is as large as the plan, and may not be among those that are told.
+                    li.plain { (when(row.created_at)) span {
+                        "started by " (row.created_by) ": plan " (row.plan) ", " (words::counted(row.hosts_by_state.values().sum(), "host")) " in " (words::counted(u64::from(row.waves), "wave"))
+                    } }
                 }
+                p.quiet { "Times are UTC. " @if it.events.first().is_some_and(|e| e.version > 2) { "Older events: " code { "fettle audit export" } "." } }
             }))
         },
     )
+}
+
+fn when(at: Timestamp) -> Markup {
+    html! { time datetime=(words::rfc3339(at)) title=(words::utc(at)) { (at.strftime("%H:%M:%S")) } }
+}
+
+/// Hosts that went wrong: the first ones with their steps, the others with the reason.
+fn wrong(view: &View<'_>, troubled: &[&RolloutHost]) -> Markup {
+    let (first, others) = troubled.split_at(troubled.len().min(WHOLE));
+    html! {
+        @for host in first {
+            h3 { a href={ "/hosts/" (encoded(&host.name)) } { (host.name) } }
+            @match &host.transaction {
+                Some(progress) => (transaction::card(view, progress)),
+                None => { p { (mark::run_reason(&host.run.state).unwrap_or_default()) } },
+            }
+        }
+        @if !others.is_empty() {
+            ul.found { @for host in others {
+                li { a href={ "/hosts/" (encoded(&host.name)) } { (host.name) } " " (mark::run_state(host.run.state.word()).word(host.run.state.word())) " " span.quiet { (mark::run_reason(&host.run.state).unwrap_or_default()) } }
+            } }
+        }
+    }
 }
 
 /// How loud an event is in the log.
@@ -176,184 +178,6 @@ fn notice(phase: &Phase, troubled: &[&RolloutHost]) -> Markup {
                 div.notice.rest { h2 { "Aborted by " (by) @if !reason.is_empty() { ": " (reason) } } p { "No new host starts, ever. Patched hosts stay patched until they are undone." } }
             },
             Phase::Running | Phase::Done => {},
-        }
-    }
-}
-
-fn lane(view: &View<'_>, it: &RolloutDetail, index: u32, wave: &Wave) -> Markup {
-    let hosts: Vec<&RolloutHost> =
-        wave.hosts.iter().filter_map(|id| it.hosts.iter().find(|h| h.id == *id)).collect();
-    let ended = hosts.iter().filter(|h| h.run.state.is_terminal()).count();
-    let current = index == it.row.wave && it.row.ended_at.is_none();
-    html! {
-        section.lane.current[current] {
-            div.lane-head {
-                h2 { "Wave " (index + 1) span.ring { (wave.ring) } }
-                @if wave.traffic.is_some() { p.note { "a step of the traffic" } }
-                @else { p.note { (ended) " of " (words::counted(hosts.len() as u64, "host")) " ended" } }
-                p.why { (wave.why) }
-            }
-            ul.cells {
-                @for host in hosts { (cell(view, host)) }
-                @if wave.traffic.is_some() && current { @for host in &it.traffic { (requests(host)) } }
-            }
-            (gate(it, index, wave))
-        }
-    }
-}
-
-/// A host of a pool, and what it has of the traffic now.
-fn requests(it: &RolloutTraffic) -> Markup {
-    let mark = mark::run_state(match it.state.as_str() {
-        "asked" => "redeemed",
-        "set" => "patched",
-        "failed" => "quarantined",
-        _ => "pending",
-    });
-    html! {
-        li.cell.(mark.tone) {
-            a.name href={ "/hosts/" (encoded(&it.name)) } { (it.name) }
-            (mark.word(&it.pool))
-            p.note {
-                @match it.share {
-                    None => { "not asked yet" }
-                    Some(0) => { "no requests" }
-                    Some(share) => { (share) " % of its weight" }
-                }
-                @if !it.state.is_empty() { ": " (it.state) }
-            }
-        }
-    }
-}
-
-fn cell(view: &View<'_>, it: &RolloutHost) -> Markup {
-    let mark = mark::run_state(it.run.state.word());
-    html! {
-        li.cell.(mark.tone) {
-            a.name href={ "/hosts/" (encoded(&it.name)) } { (it.name) }
-            (mark.word(it.run.state.word()))
-            (steps(it))
-            p.note {
-                @if let Some(why) = mark::run_reason(&it.run.state) { (why) }
-                @else if it.run.undo_asked.is_some() && !it.run.state.is_failure() { "undo asked for" }
-                @else if let Some(at) = it.run.ended_at { (view.ago(at)) }
-                @else if let Some(step) = it.run.step { (step.word()) }
-                @else { "not started" }
-            }
-        }
-    }
-}
-
-/// The nine steps as a strip: done, at work, failed, ahead.
-fn steps(it: &RolloutHost) -> Markup {
-    let states = match &it.transaction {
-        Some(progress) => words::steps(progress),
-        None => Step::ALL.map(|step| (step, StepState::Ahead)),
-    };
-    let done = states.iter().filter(|(_, s)| *s == StepState::Finished).count();
-    html! {
-        svg.strip width="100%" height="10" role="img" aria-label={ (done) " of 9 steps done" } {
-            @for (i, (step, state)) in states.iter().enumerate() {
-                @let class = match state {
-                    StepState::Ahead => "ahead",
-                    StepState::Running => "running",
-                    StepState::Finished => "finished",
-                    StepState::Failed => "failed",
-                };
-                rect.(class) x=(format!("{:.2}%", i as f64 * 11.25)) y=(if *state == StepState::Ahead { "3" } else { "1" }) width="10%" height=(if *state == StepState::Ahead { "4" } else { "8" }) rx="1.5" {
-                    title { (step.word()) }
-                }
-            }
-        }
-    }
-}
-
-/// The gate after a wave: what must hold, and how it stands.
-fn gate(it: &RolloutDetail, index: u32, wave: &Wave) -> Markup {
-    let passed = it.events.iter().find_map(|e| match &e.event {
-        RolloutEvent::GatePassed { wave, .. } if *wave == index => Some(e.at),
-        _ => None,
-    });
-    let failed = match &it.row.phase {
-        Phase::Halted { hold } if it.row.wave == index => Some(hold),
-        _ => None,
-    };
-    let holding = it.waiting.iter().filter(|w| w.host.is_none()).find_map(|w| match &w.hold {
-        hold @ (Hold::Bake { wave, .. }
-        | Hold::WaveRunning { wave, .. }
-        | Hold::CheckWaits { wave, .. })
-            if *wave == index =>
-        {
-            Some(hold)
-        }
-        hold @ Hold::WaveNotApproved { wave, .. } if *wave == index + 1 => Some(hold),
-        _ => None,
-    });
-    let (mark, text) = if let Some(hold) = failed {
-        let why = match hold {
-            Hold::GateFailed { reason, .. } => reason.clone(),
-            other => other.to_string(),
-        };
-        (mark::run_state("quarantined"), format!("shut: {why}"))
-    } else if let Some(at) = passed {
-        (mark::run_state("patched"), format!("passed at {}", at.strftime("%H:%M:%S")))
-    } else if it.row.wave > index || it.row.phase == Phase::Done {
-        (mark::run_state("patched"), "passed".to_owned())
-    } else if let Some(hold) = holding {
-        (mark::run_state("granted"), format!("waits: {hold}"))
-    } else {
-        (mark::run_state("pending"), "not reached".to_owned())
-    };
-    html! {
-        div.gate {
-            p { (mark.shape()) b { "Gate" } " " (text) }
-            @let judged = judged(it, index);
-            @if !judged.is_empty() {
-                ul.waiting { @for j in judged { (check(j)) } }
-            }
-            p.note {
-                @if wave.rolling { "watch each host " (words::seconds(wave.gate.bake_seconds)) " before the next takes its place" }
-                @else { "watch " (words::seconds(wave.gate.bake_seconds)) ", " (wave.gate.min_success_percent) " % patched" }
-                ", at most " (words::counted(u64::from(wave.gate.max_failures), "failure"))
-                @if wave.soak_seconds > 0 { ", then rest " (words::seconds(wave.soak_seconds)) }
-                @if wave.after_seconds > 0 {
-                    ", begins " (words::seconds(wave.after_seconds)) " after the rollout or later"
-                }
-            }
-        }
-    }
-}
-
-/// What the gate after a wave was judged by: as it stands, or as its event has kept it.
-fn judged(it: &RolloutDetail, index: u32) -> &[Judged] {
-    let kept = it.events.iter().rev().find_map(|e| match &e.event {
-        RolloutEvent::GatePassed { wave, judged, .. } if *wave == index => Some(&judged[..]),
-        RolloutEvent::Halted { judged, .. } if it.row.wave == index && !judged.is_empty() => {
-            Some(&judged[..])
-        }
-        _ => None,
-    });
-    if it.row.wave == index && it.row.phase == Phase::Running {
-        return &it.gate;
-    }
-    kept.unwrap_or_default()
-}
-
-/// One thing a gate asks, and what it made of the answer.
-fn check(it: &Judged) -> Markup {
-    let mark = mark::run_state(match it.says {
-        Says::Passes => "patched",
-        Says::Waits => "granted",
-        Says::Fails => "quarantined",
-    });
-    html! {
-        li {
-            (mark.word(it.says.word())) " " b { (it.check) }
-            @if it.kind != it.check { " " span.quiet { (it.kind) } }
-            ": " (it.why)
-            @if let Some(evidence) = &it.evidence {
-                span.quiet title=(words::utc(evidence.asked_at)) { ", asked at " (evidence.asked_at.strftime("%H:%M:%S")) }
-            }
         }
     }
 }
@@ -397,7 +221,7 @@ fn approval(it: &RolloutDetail, wave: u32, ring: &str, not: &str) -> Markup {
 
 /// What an operator can do now, each with its reason.
 fn controls(it: &RolloutDetail) -> Markup {
-    let patched = it.hosts.iter().filter(|h| h.run.state.word() == "patched").count();
+    let patched = it.row.hosts_by_state.get("patched").copied().unwrap_or(0);
     let verbs: &[(&str, &str, &str)] = match it.row.phase {
         Phase::Running => &[
             ("pause", "Pause", "Hosts at work go on, no new one starts."),
@@ -426,14 +250,15 @@ fn controls(it: &RolloutDetail) -> Markup {
 }
 
 /// Puts back all patched hosts, those of a wave, or one.
-fn undo(it: &RolloutDetail, patched: usize) -> Markup {
+fn undo(it: &RolloutDetail, patched: u64) -> Markup {
     let action = format!("/rollouts/{}/undo", encoded(it.row.id.as_str()));
     let of = |wave: u32| {
         it.hosts.iter().filter(move |h| h.run.wave == wave && h.run.state.word() == "patched")
     };
+    let of_wave = |wave: u32| lanes::counts(it, wave).get("patched").copied().unwrap_or(0);
     html! {
         details.control id="do-undo" {
-            summary { "Undo " (words::counted(patched as u64, "patched host")) }
+            summary { "Undo " (words::counted(patched, "patched host")) }
             form action=(action) method="post" {
                 p { "Patched hosts are put back as they were, byte for byte." }
                 @if patched > 1 {
@@ -441,8 +266,8 @@ fn undo(it: &RolloutDetail, patched: usize) -> Markup {
                         select name="what" {
                             option value="" { "every patched host" }
                             @for wave in 0..it.row.waves {
-                                @let hosts = of(wave).count() as u64;
-                                @if hosts > 0 && hosts < patched as u64 {
+                                @let hosts = of_wave(wave);
+                                @if hosts > 0 && hosts < patched {
                                     option value={ "wave " (wave) } { "wave " (wave + 1) ": " (words::counted(hosts, "host")) }
                                 }
                             }

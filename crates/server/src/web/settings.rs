@@ -1,6 +1,6 @@
 //! What the server does by itself beside patching: reports on a schedule, and what webhooks did not take.
 
-use super::layout::{View, command, empty, encoded, section, title};
+use super::layout::{PLACES, View, command, empty, encoded, section, title};
 use super::words;
 use fettle_core::operator::Role;
 use fettle_wire::api::{DeliveryRow, ReportRun, SavedViewRow, ScheduleRow};
@@ -35,8 +35,26 @@ pub fn settings(
                 @if views.is_empty() { p { "Narrow down the list of hosts, and save it there under a name." } }
                 @else { (saved(view, views)) }
             }))
+            (keys())
         },
     )
+}
+
+/// What the keyboard does on every page, where scripts run.
+fn keys() -> Markup {
+    html! {
+        section #keys {
+            div.head { h2 { "Keys" } }
+            dl.facts {
+                dt { kbd { "/" } } dd { "goes to the box that searches everything; what is found stands below it while you type. " kbd { "↓" } " and " kbd { "↑" } " go through it, " kbd { "Esc" } " shuts it." }
+                dt { kbd { "j" } " " kbd { "k" } } dd { "go down and up through the rows of a list; " kbd { "Enter" } " opens one." }
+                dt { kbd { "n" } " " kbd { "p" } } dd { "show the next and the previous part of a long list." }
+                dt { kbd { "g" } " then" } dd { @for (n, (_, name, key)) in PLACES.iter().enumerate() { @if n > 0 { ", " } kbd { (key) } " " (name) } "." }
+                dt { kbd { "?" } } dd { "comes here." }
+            }
+            p.quiet { "Times are UTC unless another zone stands beside them. Where your own clock shows another, a time says on demand what it is by that, and the foot of every page says it openly." }
+        }
+    }
 }
 
 fn saved(view: &View<'_>, rows: &[SavedViewRow]) -> Markup {

@@ -3,8 +3,8 @@
 use super::layout::{View, encoded};
 use super::mark;
 use super::words::{self, StepState};
-use fettle_core::assignment::Order;
-use fettle_core::transaction::{Progress, StepFacts};
+use fettle_core::assignment::{ApplyOrder, Order};
+use fettle_core::transaction::{Outcome, Progress, StepFacts};
 use maud::{Markup, html};
 
 /// Paths and packages that a list names before it says how many more there are.
@@ -37,6 +37,7 @@ pub(crate) fn card(view: &View<'_>, it: &Progress) -> Markup {
             @if let Some((step, fault)) = &it.failed {
                 p.fault { strong { (step.word()) " failed: " } (fault.message) @if !fault.hint.is_empty() { br; "→ " (fault.hint) } }
             }
+            @if let Order::Apply(apply) = &it.assignment.order && !apply.changes.is_empty() { (packages(it, apply)) }
             div.scroll { table.txsteps {
                 thead { tr { th { "Step" } th.n { "Took" } th.bar-col { span.hidden { "As a bar" } } th { "What it found" } } }
                 tbody {
@@ -72,6 +73,48 @@ pub(crate) fn card(view: &View<'_>, it: &Progress) -> Markup {
                     } @else {
                         p { "The undo is at work." }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Transactions with a line each.
+pub(crate) fn lines(view: &View<'_>, rows: &[Progress]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th { "Outcome" } th { "What" } th { "Began" } th { "Rollout" } th.wide { "Why" } } }
+            tbody { @for it in rows { tr {
+                @let rollout = it.assignment.rollout.as_str();
+                td { @match &it.outcome { Some(outcome) => (mark::run_state(outcome.word()).word(outcome.word())), None => (mark::run_state("redeemed").word("at work")) } }
+                td { (what(&it.assignment.order)) }
+                td { (view.ago(it.begun_at)) }
+                td { @if rollout == "local" { span.quiet { "on the host" } } @else { a href={ "/rollouts/" (encoded(rollout)) } { (rollout) } } }
+                td.wide.why { (it.outcome.as_ref().and_then(words::outcome_reason).unwrap_or_default()) }
+            } } }
+        } }
+    }
+}
+
+/// Packages before and after. Where the change did not stay, what was before is what is there.
+fn packages(it: &Progress, apply: &ApplyOrder) -> Markup {
+    let stayed = !matches!(it.outcome, Some(Outcome::Undone { .. } | Outcome::Refused { .. }));
+    html! {
+        details.inner id={ "p-" (it.id) } open[apply.changes.len() <= NAMED / 3] {
+            summary { "Packages before and after " b { (words::number(apply.changes.len() as u64)) } @if !stayed { " " span.quiet { "(not kept: it is as before)" } } }
+            div.scroll { table {
+                thead { tr { th { "Package" } th { "Before" } th { "After" } } }
+                tbody { @for c in apply.changes.iter().take(NAMED) { tr {
+                    td { a.pkg href={ "/packages/" (encoded(&c.name)) } { (c.name) } }
+                    td.ver { @if c.from.is_empty() { "not installed" } @else { (c.from) } }
+                    td.ver { @if stayed { (c.to) } @else { del { (c.to) } } }
+                } } }
+            } }
+            @if apply.changes.len() > NAMED { p.quiet { (words::number((apply.changes.len() - NAMED) as u64)) " more." } }
+            @if !apply.fixes.is_empty() {
+                p.note {
+                    "For " @for (n, id) in apply.fixes.iter().enumerate().take(NAMED) { @if n > 0 { ", " } a href={ "/cves/" (encoded(id)) } { (id) } }
+                    @if apply.fixes.len() > NAMED { " and " (words::number((apply.fixes.len() - NAMED) as u64)) " more" } "."
                 }
             }
         }

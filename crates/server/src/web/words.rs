@@ -103,6 +103,11 @@ pub fn utc(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
+/// `08:12`, by the clock of a zone.
+pub fn clock(at: Timestamp, zone: &jiff::tz::TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%H:%M").to_string()
+}
+
 /// `2026-11-23T08:12:03Z` (RFC 3339), whole seconds.
 pub fn rfc3339(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -143,11 +148,13 @@ fn said(verb: &str, by: &str, reason: &str) -> String {
 pub fn event(event: &RolloutEvent, name: &dyn Fn(&HostId) -> String) -> String {
     match event {
         RolloutEvent::Created { by, plan, approvals, .. } => {
+            // Where it is told, its hosts may have been left out: each is in one of the waves.
+            let hosts: usize = plan.waves.iter().map(|wave| wave.hosts.len()).sum();
             let by_whom = approvals.iter().map(|a| a.by.as_str()).collect::<Vec<_>>().join(" and ");
             format!(
                 "started by {by}: plan {}, {} in {}{}",
                 plan.number,
-                counted(plan.hosts.len() as u64, "host"),
+                counted(plan.hosts.len().max(hosts) as u64, "host"),
                 counted(plan.waves.len() as u64, "wave"),
                 if by_whom.is_empty() { by_whom } else { format!(", approved by {by_whom}") },
             )

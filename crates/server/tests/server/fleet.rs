@@ -116,9 +116,14 @@ impl Lab {
     /// With feed and policy.
     pub(crate) fn furnished() -> Self {
         let lab = Self::start();
-        lab.post_bytes("/feeds/debian-tracker", TRACKER.as_bytes());
-        lab.post_bytes("/policies", POLICY.as_bytes());
+        lab.furnish();
         lab
+    }
+
+    /// Loads feed and policy.
+    pub(crate) fn furnish(&self) {
+        self.post_bytes("/feeds/debian-tracker", TRACKER.as_bytes());
+        self.post_bytes("/policies", POLICY.as_bytes());
     }
 
     pub(crate) fn data(&self) -> PathBuf {

@@ -130,6 +130,52 @@ fn find(browser: &mut Browser) {
 }
 
 #[test]
+fn what_is_typed_is_answered_below_the_box_and_keys_lead_everywhere() {
+    journey(keys);
+}
+
+fn keys(browser: &mut Browser) {
+    let (lab, _agents) = fleet(POLICY);
+    browser.log_in(&site(&lab), &lab.add("vera", &[Role::Viewer]));
+    browser.see("live");
+    browser.press("/", "/");
+    browser.fill("#q", "canary");
+    // Nothing was sent, and what is called so stands below.
+    let offered = "[...document.querySelectorAll('#hits .found a')].map(a => a.innerText).join()";
+    until("what is called so", || Some(()).filter(|()| browser.eval(offered) == "canary-1"));
+    assert_eq!(browser.path(), "/");
+    browser.press("ArrowDown", "");
+    assert_eq!(browser.eval("document.activeElement.innerText"), "canary-1");
+    browser.press("ArrowUp", "");
+    assert_eq!(browser.eval("document.activeElement.id"), "q");
+    browser.press("Escape", "");
+    assert_eq!(browser.eval("document.querySelector('#hits')"), serde_json::Value::Null);
+    browser.fill("#q", "-1");
+    browser.press("Enter", "\r");
+    browser.arrive("/hosts/canary-1");
+    // A place, a row of its list, and what it leads to.
+    browser.see("live");
+    browser.press("g", "g");
+    browser.press("h", "h");
+    browser.arrive("/hosts");
+    browser.see("live");
+    browser.press("j", "j");
+    browser.press("j", "j");
+    browser.press("k", "k");
+    browser.press("j", "j");
+    let row = browser.eval("document.activeElement.innerText");
+    assert_eq!(row, "web-1", "the second row");
+    browser.press("?", "?");
+    browser.arrive("/settings");
+    browser.see("Keys");
+    // Where somebody writes, letters are letters.
+    browser.press("/", "/");
+    browser.fill("#q", "g");
+    browser.press("h", "h");
+    assert_eq!(browser.path(), "/settings");
+}
+
+#[test]
 fn a_plan_is_approved_by_somebody_else_and_a_wave_begins_at_their_word() {
     journey(approve);
 }

@@ -87,10 +87,13 @@ fn every_page_needs_a_login_and_is_shown_with_one() {
         "/rollouts/ro-1",
         "/policies",
         "/policies/web",
+        "/policies/web/diff/1/1",
+        "/wall",
         "/feeds",
         "/recalls",
         "/recalls?package=openssl&version=1",
         "/ledger",
+        "/ledger?q=policy.applied",
     ] {
         let out = ask(tcp(lab.operator).unwrap(), "GET", path, &[], b"").unwrap();
         assert_eq!(

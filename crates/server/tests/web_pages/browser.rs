@@ -313,7 +313,7 @@ fn an_open_page_follows_the_server() {
                 ("/rollouts/ro-7", _) => fleet::rollout_halted(),
                 _ => return None,
             };
-            Some(pages::rollout(&view("/rollouts/ro-7"), &rollout).into_string())
+            Some(rollout_page(&view("/rollouts/ro-7"), &rollout).into_string())
         },
         "event: rollout\ndata: {}\n\n",
     );

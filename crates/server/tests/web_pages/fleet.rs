@@ -2,17 +2,23 @@
 
 mod approving;
 mod by_itself;
+mod governed;
+mod large;
 mod lists;
 mod moving;
+mod overview;
 mod planning;
 mod report;
 
 pub(crate) use approving::*;
 pub(crate) use by_itself::{deliveries, saved_views, schedules};
+pub(crate) use governed::*;
+pub(crate) use large::*;
 pub(crate) use lists::*;
 pub(crate) use moving::*;
+pub(crate) use overview::{overview, overview_empty, overview_shown};
 pub(crate) use planning::*;
-pub(crate) use report::{month, month_empty};
+pub(crate) use report::{exposure, month, month_empty};
 
 use fettle_core::advisory::{Advisory, AdvisoryStatus, Kev, Ranking};
 use fettle_core::assignment::{ApplyOrder, Assignment, Order, PackageChange};
@@ -496,80 +502,12 @@ pub(crate) fn hostile_host() -> HostDetail {
     it
 }
 
-pub(crate) fn overview() -> Overview {
-    let mut by_state: BTreeMap<String, u64> = BTreeMap::new();
-    for row in hosts().items {
-        *by_state.entry(row.state).or_default() += 1;
-    }
-    Overview {
-        at: now(),
-        hosts: 10,
-        hosts_by_state: by_state,
-        findings_by_state: counts(&[
-            ("open", 183),
-            ("no-fix-yet", 1_006),
-            ("pending-restart", 6),
-            ("pending-reboot", 6),
-            ("fixed", 287),
-        ]),
-        open_by_severity: counts(&[
-            ("critical", 9),
-            ("high", 61),
-            ("medium", 88),
-            ("low", 21),
-            ("negligible", 4),
-        ]),
-        overdue: 4,
-        due_soon: 11,
-        open_cves: 74,
-        open_kev: 2,
-        open_by_class: counts(&[("critical", 12), ("standard", 168), ("", 3)]),
-        late: late(),
-        windows: windows(),
-        cycles: cycles(),
-        emergencies: emergencies(),
-        rollouts: vec![running_row(), halted()],
-        feeds: feeds(),
-        worst: (0..10).map(|n| finding(n, NAMES[1 + n % 3].0, FindingState::Open)).collect(),
-        recalls: vec![recall().row],
-    }
-}
-
-/// A server that has just been started.
-pub(crate) fn overview_empty() -> Overview {
-    Overview {
-        hosts: 0,
-        hosts_by_state: BTreeMap::new(),
-        findings_by_state: BTreeMap::new(),
-        open_by_severity: BTreeMap::new(),
-        overdue: 0,
-        due_soon: 0,
-        open_cves: 0,
-        open_kev: 0,
-        open_by_class: BTreeMap::new(),
-        late: vec![],
-        windows: vec![],
-        cycles: vec![],
-        emergencies: Emergencies::default(),
-        rollouts: vec![],
-        worst: vec![],
-        recalls: vec![],
-        ..overview()
-    }
-}
-
 pub(crate) fn policies() -> Vec<PolicyRow> {
-    let text = "# What production hosts are owed.\nname = \"production\"\nselect = \"env=prod\"\n\n[[classes]]\nname = \"critical\"\nkev = true\ndeadline = \"2d\"\n\n[[rings]]\nname = \"canary\"\nselect = \"ring=canary\"\nsoak = \"1h\"\n";
-    vec![PolicyRow {
-        name: "production".into(),
-        version: 3,
-        description: "Security updates for production, canary first".into(),
-        digest: Digest::of(text.as_bytes()),
-        applied_at: ago(172_900),
-        applied_by: "operator:alice".into(),
-        hosts: 9,
-        text: text.into(),
-    }]
+    let PolicyVersion { version, digest, applied_at, applied_by, text, .. } =
+        policy_versions().remove(0);
+    let description = "Security updates for production, canary first".into();
+    let name = "production".into();
+    vec![PolicyRow { name, version, description, digest, applied_at, applied_by, hosts: 9, text }]
 }
 
 /// Packages that no package of the distribution owns, as far away and as odd as they come.

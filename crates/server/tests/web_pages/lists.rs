@@ -1,6 +1,7 @@
 //! What the lists and the search would say of the fleet that never was.
 
 use super::*;
+use fettle_server::web::pages::{HostPackage, HostPackages};
 
 pub(crate) fn hosts_by_state() -> BTreeMap<String, u64> {
     let mut out: BTreeMap<String, u64> = BTreeMap::new();
@@ -83,6 +84,23 @@ pub(crate) fn package() -> PackageDetail {
         ],
         cves: vec![cve_row(2)],
     }
+}
+
+pub(crate) fn host_packages() -> HostPackages {
+    let one = |name: &str, version: &str, from: &str, offered: Option<&str>| HostPackage {
+        name: name.into(),
+        version: version.into(),
+        from: from.into(),
+        offered: offered.map(str::to_owned),
+        held: name == "libperl5.36",
+        healthy: name != "libnghttp2-14",
+    };
+    let items = vec![
+        one("libnghttp2-14", "1.52.0-1", "nghttp2", Some("1.52.0-1+deb12u2")),
+        one("libperl5.36", "5.36.0-7", "perl", None),
+        one(HOSTILE, HOSTILE, HOSTILE_ATTRIBUTE, Some(HOSTILE)),
+    ];
+    HostPackages { host: "web-2".into(), all: 1_568, total: 412, items }
 }
 
 fn hit(kind: &str, name: &str, about: &str, path: &str) -> Hit {

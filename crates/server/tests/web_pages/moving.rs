@@ -245,7 +245,12 @@ pub(crate) fn rollouts() -> Page<RolloutRow> {
     Page { total: 3, items: vec![running_row(), halted(), done] }
 }
 
-fn run_host(name: &str, wave: u32, state: HostState, transaction: Option<Progress>) -> RolloutHost {
+pub(super) fn run_host(
+    name: &str,
+    wave: u32,
+    state: HostState,
+    transaction: Option<Progress>,
+) -> RolloutHost {
     let started = transaction.is_some();
     RolloutHost {
         id: id(name),
@@ -277,7 +282,7 @@ fn run_host(name: &str, wave: u32, state: HostState, transaction: Option<Progres
     }
 }
 
-fn event(version: u64, seconds: i64, event: RolloutEvent) -> RolloutEventRow {
+pub(super) fn event(version: u64, seconds: i64, event: RolloutEvent) -> RolloutEventRow {
     RolloutEventRow { version, at: ago(seconds), event }
 }
 

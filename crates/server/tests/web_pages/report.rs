@@ -8,7 +8,6 @@ use fettle_core::report::{
     Standing, TimeToPatch, TrendPoint,
 };
 use fettle_wire::api::Report;
-use std::collections::BTreeMap;
 
 const DAY: i64 = 86_400;
 
@@ -74,11 +73,6 @@ pub(crate) fn month() -> Report {
         standing,
         findings,
     };
-    let trend = (0..=30).map(|day| TrendPoint {
-        at: ago((30 - day) * DAY),
-        open: BTreeMap::from([("critical".into(), 30 + day as u64), (String::new(), 7)]),
-        overdue: if day > 20 { day as u64 } else { 0 },
-    });
     Report {
         made_at: now(),
         from: ago(30 * DAY),
@@ -89,7 +83,7 @@ pub(crate) fn month() -> Report {
             lines: vec![line("web", "critical", 12), line("web", "", 0), line("", "", 0)],
             overdue: vec![overdue(12, "budget `web` is used up"), overdue(1, HOSTILE)],
             overdue_left_out: 3,
-            trend: trend.collect(),
+            trend: exposure(),
         },
         rollout_totals: RolloutTotals::of(std::slice::from_ref(&rollout)),
         rollouts: vec![rollout],
@@ -111,4 +105,18 @@ pub(crate) fn month_empty() -> Report {
         exceptions: vec![],
         ..month()
     }
+}
+
+/// Thirty days in which one thing came up and went away, and the rest goes slowly.
+pub(crate) fn exposure() -> Vec<TrendPoint> {
+    let point = |day: i64| {
+        let critical = if (12..19).contains(&day) { 64 - 8 * (day as u64 - 12) } else { 12 };
+        let open = [("critical", critical), ("standard", 90 + day as u64 * 3), ("", 7)];
+        TrendPoint {
+            at: ago((30 - day) * DAY),
+            open: open.map(|(class, n)| (class.to_owned(), n)).into(),
+            overdue: if day > 14 { (day as u64 - 14) * 2 } else { 0 },
+        }
+    };
+    (0..=30).map(point).collect()
 }

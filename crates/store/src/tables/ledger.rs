@@ -89,6 +89,30 @@ pub fn latest(view: &View<'_>, limit: u64) -> Result<Vec<LedgerEntry>, StoreErro
     )
 }
 
+/// Entries in which a text stands (who, what, about what, content; in any case), newest first, at most `limit`, of the
+/// `depth` entries before index `before`.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn search(
+    view: &View<'_>,
+    text: &str,
+    before: u64,
+    depth: u64,
+    limit: u64,
+) -> Result<Vec<LedgerEntry>, StoreError> {
+    let text = text.to_lowercase();
+    view.all(
+        &format!(
+            "SELECT {COLUMNS} FROM ledger WHERE idx < $1 AND idx >= $2 AND (instr(lower(actor), $3) \
+             OR instr(lower(kind), $3) OR instr(lower(subject), $3) OR instr(lower(body), $3)) \
+             ORDER BY idx DESC LIMIT $4"
+        ),
+        params![int(before), int(before.saturating_sub(depth)), text, int(limit)],
+        entry,
+    )
+}
+
 /// First and last index of the entries written in a span of time: `from` inclusive, `to` exclusive.
 ///
 /// # Errors

@@ -103,9 +103,9 @@ fn the_picture_says_how_far_each_wave_is_who_is_at_work_and_who_went_wrong() {
     ▶ ro-7 of plan 12 by policy `web`: running, wave 2 of 3, 1:05:09
       21 % of 33 patched   ● 7 patched  ◀ 1 undone  ▶ 2 redeemed  ○ 23 pending
 
-        1 ring-1       ●●●                                                           3 of 3          gate passed 5 min ago
-    ▶   2 ring-2       ●●●●◀▶▶○○○                                                    4 of 10
-        3 ring-3       ○○○○○○○○○○○○○○○○○○○○                                          0 of 20         begins in 2 d, or later
+        1 ring-1       ●●●                   3 of 3          gate passed 5 min ago
+    ▶   2 ring-2       ●●●●◀▶▶○○○            4 of 10
+        3 ring-3       ○○○○○○○○○○○○○○○○○○○○  0 of 20         begins in 2 d, or later
 
     went wrong (1)
       ◀ web-6                    undone         1 min ago  nginx does not come back

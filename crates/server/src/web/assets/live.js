@@ -32,6 +32,7 @@
       if (fresh) fresh.open = old.open;
     }
     main.replaceWith(next);
+    tick();
     if (focus) { const back = document.getElementById(focus); if (back) back.focus({ preventScroll: true }); }
   };
 
@@ -66,24 +67,97 @@
       const away = Math.round((Date.now() - Date.parse(time.dateTime)) / 1000), far = Math.abs(away);
       time.textContent = far < 5 ? "just now" : away > 0 ? spoken(far) + " ago" : "in " + spoken(far);
     }
+    localise();
   };
 
-  // The arrow keys go through what a search found, from the box down and back.
-  document.addEventListener("keydown", (event) => {
-    const down = event.key === "ArrowDown", up = event.key === "ArrowUp";
-    if ((!down && !up) || event.ctrlKey || event.metaKey || event.altKey) return;
-    const at = document.activeElement, found = [...document.querySelectorAll(".found a")];
-    if (!found.length || !at || (at.id !== "q" && !at.matches(".found a"))) return;
-    const next = found.indexOf(at) + (down ? 1 : -1);
-    if (next < -1 || next >= found.length) return;
-    event.preventDefault();
-    (next < 0 ? $("#q") : found[next]).focus();
+  // Where the reader's clock is not UTC, every time says on demand what it is by that clock; the foot of the page says so openly.
+  const here = (at) => at.toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const localise = () => {
+    for (const time of document.querySelectorAll("time[datetime*=T]:not([data-here])")) {
+      const at = new Date(time.dateTime);
+      time.dataset.here = "";
+      if (isNaN(at) || !at.getTimezoneOffset()) continue;
+      time.title = (time.title || time.textContent) + " \u00b7 " + here(at) + " (" + zone + ")";
+      if (time.closest(".made")) time.after(" (" + here(at) + " in " + zone + ")");
+    }
+  };
+
+  // What is called like what stands in the box, below it while one types. Without this the box asks when it is sent.
+  const FEW = 2, PAUSE_MS = 120, MOST = 12;
+  let asking = null, asked = 0;
+  const close = () => { const old = $("#hits"); if (old) old.remove(); clearTimeout(asked); if (asking) asking.abort(); };
+  const element = (name, text, more = {}) => Object.assign(document.createElement(name), { textContent: text }, more);
+  const offer = (found) => {
+    const old = $("#hits"), box = element("div", "", { id: "hits" });
+    const total = Object.values(found.totals).reduce((sum, n) => sum + n, 0);
+    const list = element("ul", "", { className: "found" });
+    for (const hit of found.hits.slice(0, MOST)) {
+      const row = element("li", "");
+      row.append(element("span", hit.kind, { className: "tag" }), element("a", hit.name, { href: hit.path }), element("span", hit.about, { className: "quiet" }));
+      list.append(row);
+    }
+    const all = "/search?q=" + encodeURIComponent(found.q);
+    const foot = element("p", total ? "" : "Nothing is called so.", { role: "status" });
+    if (total) foot.append(element("a", total === 1 ? "1 match" : "All " + total + " matches", { href: all }));
+    if (total) box.append(list);
+    box.append(foot);
+    if (old) old.replaceWith(box); else $(".search").append(box);
+  };
+  const ask = async (q) => {
+    if (asking) asking.abort();
+    asking = new AbortController();
+    try {
+      const answer = await fetch("/api/v1/search?q=" + encodeURIComponent(q), { signal: asking.signal, credentials: "same-origin" });
+      if (!answer.ok) return close();
+      const found = await answer.json(), box = $("#q");
+      // Somebody typed on, or left, while it was asked.
+      if (box.value.trim() === q && box.closest(".search").contains(document.activeElement)) offer(found);
+    } catch { /* the next letter asks again, and Enter asks in any case */ }
+  };
+  document.addEventListener("input", (event) => {
+    if (event.target.id !== "q") return;
+    const q = event.target.value.trim();
+    clearTimeout(asked);
+    if (q.length < FEW) close(); else asked = setTimeout(() => ask(q), PAUSE_MS);
   });
+  document.addEventListener("focusin", (event) => { if (!event.target.closest(".search")) close(); });
+  document.addEventListener("pointerdown", (event) => { if (!event.target.closest(".search")) close(); });
+
+  // Keys. None where somebody writes, apart from those of the box: what it offers, and what a search found.
+  let leader = 0;
+  const places = () => [...document.querySelectorAll(".bar [data-key]")];
+  const step = (list, by) => {
+    const at = list.indexOf(document.activeElement), next = at < 0 ? (by > 0 ? 0 : -1) : at + by;
+    if (!list[next]) return false;
+    list[next].focus();
+    return true;
+  };
+  const rows = () => [...document.querySelectorAll("main tbody tr")].map((row) => $("a", row)).filter((link) => link && link.checkVisibility());
   document.addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.matches("input, textarea, select")) return;
-    const search = $("#q");
-    if (search) { event.preventDefault(); search.focus(); search.select(); }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const at = event.target, key = event.key;
+    // The first shuts what is offered and leaves what was typed.
+    if (key === "Escape" && $("#hits") && at.closest(".search")) { event.preventDefault(); close(); return $("#q").focus(); }
+    if (key === "ArrowDown" || key === "ArrowUp") {
+      const found = [...document.querySelectorAll($("#hits") ? "#hits a" : ".found a")];
+      if (!found.length || (at.id !== "q" && !found.includes(at))) return;
+      const next = found.indexOf(at) + (key === "ArrowDown" ? 1 : -1);
+      if (next < -1 || next >= found.length) return;
+      event.preventDefault();
+      return (next < 0 ? $("#q") : found[next]).focus();
+    }
+    if (at.matches("input, textarea, select")) return;
+    const led = performance.now() - leader < 1500;
+    leader = 0;
+    const place = led && places().find((link) => link.dataset.key === key);
+    if (place) { event.preventDefault(); place.click(); }
+    else if (key === "/" && $("#q")) { event.preventDefault(); $("#q").focus(); $("#q").select(); }
+    else if (key === "g") leader = performance.now();
+    else if (key === "?" && places().length) location.assign("/settings#keys");
+    else if ((key === "j" && step(rows(), 1)) || (key === "k" && step(rows(), -1))) event.preventDefault();
+    else if (key === "n" && $(".pages [rel=next]")) $(".pages [rel=next]").click();
+    else if (key === "p" && $(".pages [rel=prev]")) $(".pages [rel=prev]").click();
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && again) later(); });
   document.addEventListener("focusout", () => { if (again) later(); });
@@ -105,6 +179,7 @@
   window.addEventListener("pagehide", () => { if (events) events.close(); events = null; });
   window.addEventListener("pageshow", (event) => { listen(); if (event.persisted) later(); });
   listen();
+  localise();
   // What ends by time alone is told by nobody.
   const pass = () => {
     const passed = [...document.querySelectorAll("[data-due]")].some((e) => Date.parse(e.dataset.due) < Date.now());
