@@ -14,7 +14,7 @@ pub(crate) enum Feed {
         /// `oval-suse`, `oval-ubuntu`; or another of docs/sources.md.
         #[arg(required_unless_present = "bundled", conflicts_with = "bundled", requires = "file")]
         name: Option<String>,
-        /// The vendor's file: plain, gzip or Zstandard; of OSV records one a line, or a ZIP archive of them.
+        /// The vendor's file: plain, gzip, Zstandard or bzip2; of OSV records one a line, or a ZIP archive of them.
         file: Option<PathBuf>,
         /// The data that comes with Fettle.
         #[arg(long)]

@@ -9,7 +9,7 @@
 //! | Ubuntu | the platform | a source (named in comments) | references; `<cve test_ref>` |
 //!
 //! A definition is a program, not a statement: a tree of tests joined by AND, OR and negations. It is turned into the ways
-//! in which it can be true ([`criteria`]), and each way into what it says of a package of a release. A way that asks what
+//! in which it can be true, and each way into what it says of a package of a release. A way that asks what
 //! no statement here can say (two packages together, which live patch is loaded, a version that is equal) is left out and
 //! named, with the test; the others count.
 //!
