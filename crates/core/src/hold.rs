@@ -20,6 +20,11 @@ pub enum Hold {
     NoRing,
     /// The host is in neither pool of its policy, or in both.
     NoPool,
+    /// The host has no agent: what it holds is known by a bill of materials, and nothing can be done to it from here.
+    NoAgent {
+        /// When that was handed in.
+        listed_at: Timestamp,
+    },
     /// The host has not reported what it runs.
     NoInventory,
     /// The last report is too old to plan on.
@@ -392,6 +397,7 @@ impl Hold {
             Self::PolicyAmbiguous { .. } => "policy-ambiguous",
             Self::NoRing => "no-ring",
             Self::NoPool => "no-pool",
+            Self::NoAgent { .. } => "no-agent",
             Self::NoInventory => "no-inventory",
             Self::InventoryStale { .. } => "inventory-stale",
             Self::Quarantined { .. } => "quarantined",
@@ -462,6 +468,10 @@ impl fmt::Display for Hold {
             }
             Self::NoRing => write!(f, "the host is in no ring of its policy"),
             Self::NoPool => write!(f, "the host is in neither pool of its policy, or in both"),
+            Self::NoAgent { listed_at } => write!(
+                f,
+                "it has no agent: what it holds was told by a bill of materials on {listed_at}; make it anew and hand in its new one"
+            ),
             Self::NoInventory => write!(f, "the host has not reported what it runs"),
             Self::InventoryStale { last_seen } => {
                 write!(f, "the last report is too old to plan on ({last_seen})")

@@ -35,6 +35,7 @@ pub mod feeds;
 mod fleet;
 mod gates;
 mod judging;
+mod listed;
 mod listener;
 mod metrics;
 mod options;

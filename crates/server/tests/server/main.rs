@@ -17,6 +17,7 @@ mod gates;
 mod holding;
 mod http;
 mod journeys;
+mod listed;
 mod lists;
 mod operations;
 mod plan_keys;

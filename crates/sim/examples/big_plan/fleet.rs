@@ -268,6 +268,7 @@ impl World {
                     inventory: Some(kinds[cohort].clone()),
                     inventory_digest: None,
                     quarantined: None,
+                    listed: None,
                 }
             })
             .collect();

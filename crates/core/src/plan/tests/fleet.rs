@@ -134,6 +134,7 @@ pub(crate) fn host(id: &str, labels: &[(&str, &str)]) -> Host {
         inventory: Some(inventory.into()),
         inventory_digest: None,
         quarantined: None,
+        listed: None,
     }
 }
 

@@ -153,6 +153,7 @@ fn host() -> Host {
         inventory: None,
         inventory_digest: None,
         quarantined: None,
+        listed: None,
     }
 }
 

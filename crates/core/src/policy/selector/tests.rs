@@ -39,6 +39,7 @@ fn host(labels: &[(&str, &str)]) -> Host {
         })),
         inventory_digest: None,
         quarantined: None,
+        listed: None,
     }
 }
 
