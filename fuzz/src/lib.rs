@@ -5,6 +5,7 @@ use fettle_core::advisory::AdvisoryStatus;
 use fettle_core::root;
 use fettle_vuln::exposure::{Catalogue, CatalogueInput};
 use fettle_vuln::feed::debian_list::{self, List, Lists};
+use fettle_vuln::feed::oval::OvalVendor;
 use fettle_vuln::feed::updateinfo::RpmVendor;
 use fettle_vuln::feed::{
     self, Feed, FeedError, MAX_ERRORS_KEPT, MAX_NAME, MAX_TEXT, MAX_VERSION, Parsed, Publisher,
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// The targets, each with a directory of its name in `corpus/`.
-pub const TARGETS: [&str; 16] = [
+pub const TARGETS: [&str; 17] = [
     "apk_installed",
     "csaf_redhat",
     "cve",
@@ -26,6 +27,7 @@ pub const TARGETS: [&str; 16] = [
     "kev",
     "nvd",
     "osv",
+    "oval",
     "rpm_database",
     "sbom",
     "secdb",
@@ -81,6 +83,12 @@ pub fn try_target(target: &str, bytes: &[u8]) {
             for vendor in RpmVendor::ALL {
                 let parsed = feed::updateinfo::parse(vendor, bytes);
                 input.add_osv(records(Feed::UpdateInfo(vendor), bytes, parsed));
+            }
+        }
+        "oval" => {
+            for vendor in OvalVendor::ALL {
+                let parsed = feed::oval::parse(vendor, bytes);
+                input.add_oval(records(Feed::Oval(vendor), bytes, parsed));
             }
         }
         "vex" => {

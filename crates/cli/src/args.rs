@@ -394,6 +394,20 @@ pub(crate) enum Finding {
 /// Software bills of materials.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sbom {
+    /// Hand in what something without an agent holds (an image, an appliance): it is judged and shown as a host, and
+    /// nothing is ever done to it.
+    Import {
+        /// What it is to be called; of one that was handed in before, its name.
+        name: String,
+        /// CycloneDX or SPDX 2, in JSON.
+        file: PathBuf,
+        /// Of which system its packages are, where the document does not say: `bookworm`, `almalinux:9`.
+        #[arg(long)]
+        release: Option<String>,
+        /// `key=value`, again for several, in place of those it has.
+        #[arg(long, value_name = "KEY=VALUE")]
+        label: Vec<String>,
+    },
     /// What a host has and what was found on it, as CycloneDX 1.6 with VEX.
     Export {
         /// Name or id.

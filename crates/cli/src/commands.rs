@@ -81,6 +81,9 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             ask.get(&path, |package: &PackageDetail| show::package::one(package))
         }
         Command::Sbom(Sbom::Export { host, file }) => sbom(&ask, host, file.as_deref()),
+        Command::Sbom(Sbom::Import { name, file, release, label }) => {
+            import_sbom(&ask, name, file, release.as_deref(), label)
+        }
         Command::Search { q } => {
             let path = with_query("/search", &[("q", Some(q))]);
             ask.get(&path, |found: &Found| show::package::found(found))
@@ -338,6 +341,28 @@ fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
                 show::rollout::one(detail)
             }),
     }
+}
+
+fn import_sbom(
+    ask: &Ask<'_>,
+    name: &str,
+    file: &Path,
+    release: Option<&str>,
+    labels: &[String],
+) -> Result<(), Problem> {
+    let bytes = std::fs::read(file).map_err(|e| {
+        let message = format!("{} cannot be read: {e}", file.display());
+        let hint = "name a CycloneDX or SPDX 2 document in JSON";
+        Problem::new(ProblemKind::BadInput, "sbom-unusable", message, hint)
+    })?;
+    let mut query: Vec<String> = Vec::new();
+    query.extend(release.map(|release| format!("release={}", escape(release))));
+    if !labels.is_empty() {
+        query.push(format!("labels={}", escape(&labels.join(","))));
+    }
+    let path = format!("/hosts/{}/sbom?{}", escape(name), query.join("&"));
+    let detail: HostDetail = ask.client()?.post_bytes(&path, "application/octet-stream", &bytes)?;
+    ask.print(&detail, show::host::one)
 }
 
 /// The document itself is what is asked for, whatever `-o` says.

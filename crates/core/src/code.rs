@@ -150,6 +150,7 @@ macro_rules! each_code {
             "method-not-allowed"
             "metrics"
             "name-taken"
+            "no-agent"
             "no-approval-needed"
             "no-backup"
             "no-balancer"

@@ -21,6 +21,11 @@ pub enum Hold {
     NoRing,
     /// The host is in neither pool of its policy, or in both.
     NoPool,
+    /// The host has no agent: what it holds is known by a bill of materials, and nothing can be done to it from here.
+    NoAgent {
+        /// When that was handed in.
+        listed_at: Timestamp,
+    },
     /// The host has not reported what it runs.
     NoInventory,
     /// The last report is too old to plan on.
@@ -413,6 +418,7 @@ impl Hold {
             Self::PolicyAmbiguous { .. } => "policy-ambiguous",
             Self::NoRing => "no-ring",
             Self::NoPool => "no-pool",
+            Self::NoAgent { .. } => "no-agent",
             Self::NoInventory => "no-inventory",
             Self::InventoryStale { .. } => "inventory-stale",
             Self::Quarantined { .. } => "quarantined",

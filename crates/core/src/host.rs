@@ -33,6 +33,23 @@ pub struct Host {
     pub inventory_digest: Option<Digest>,
     /// Set when an undo could not be completed: a person must come.
     pub quarantined: Option<Quarantine>,
+    /// It has no agent, and never had: what it holds was told by a bill of materials. It is judged as any host, and nothing
+    /// is ever done to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<Listed>,
+}
+
+/// Who told what a host without an agent holds, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// When the bill of materials was handed in that is kept.
+    pub at: Timestamp,
+    /// Who handed it in.
+    pub by: String,
+    /// What the document says it is of; empty where it does not.
+    pub of: String,
+    /// Digest of the document.
+    pub document: Digest,
 }
 
 /// Why a host is quarantined, and since when.

@@ -4,6 +4,8 @@ mod checkin;
 mod enroll;
 mod redeem;
 
+pub(crate) use enroll::check_name;
+
 use crate::app::{App, now};
 use crate::trust::Peer;
 use axum::Router;

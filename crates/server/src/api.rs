@@ -6,6 +6,7 @@ mod events;
 mod evidence;
 mod feeds;
 mod fleet;
+mod listed;
 mod operators;
 mod plan_keys;
 mod planning;
@@ -97,6 +98,7 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(fleet::hosts)),
         (Viewer, routes!(fleet::host)),
         (Viewer, routes!(fleet::sbom)),
+        (Operator, routes!(listed::import)),
         (Operator, routes!(fleet::retire_host)),
         (Operator, routes!(fleet::release_host)),
         (Viewer, routes!(saved_views::list)),
@@ -472,6 +474,7 @@ mod tests {
             ("get", "/hosts"),
             ("get", "/hosts/{host}"),
             ("get", "/hosts/{host}/sbom"),
+            ("post", "/hosts/{host}/sbom"),
             ("get", "/views"),
             ("put", "/views/{name}"),
             ("delete", "/views/{name}"),

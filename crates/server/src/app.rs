@@ -173,6 +173,10 @@ impl Presence<'_> {
 
     /// Unheard for longer than the options allow, by a server that listened all that time.
     pub(crate) fn is_silent(&self, host: &Host) -> bool {
+        if host.listed.is_some() {
+            // Nobody is there who could speak.
+            return false;
+        }
         let late = |heard: Timestamp| self.now.duration_since(heard).as_secs() > self.silent_after;
         // A server that has not listened for so long cannot tell.
         late(self.started_at) && late(self.last_seen(host).unwrap_or(host.enrolled_at))

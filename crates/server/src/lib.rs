@@ -37,6 +37,7 @@ pub mod feeds;
 mod fleet;
 mod gates;
 mod judging;
+mod listed;
 mod listener;
 mod metrics;
 pub mod notices;

@@ -28,6 +28,7 @@ mod explain;
 mod facts;
 mod fleet;
 mod guard;
+mod input;
 mod judge;
 mod own;
 mod part;
@@ -38,16 +39,18 @@ mod slices;
 mod vendor;
 
 pub(crate) use catalogue::KeyedRange;
-pub use catalogue::{Catalogue, CatalogueInput, Cvss, Publication, Statement};
+pub use catalogue::{Catalogue, Cvss, Publication, Statement};
 pub use explain::{Explanation, Reason, Topic};
 pub use fleet::{
     CatalogueChange, CatalogueWithdrawal, FindingDelta, FleetIndex, HostChange, Risk, Totals, Worst,
 };
 pub use guard::Sudden;
+pub use input::CatalogueInput;
 pub(crate) use part::{CompactPart, CompactStatement, CompactVulnerability, Wanted};
+pub(crate) use pockets::REASON as PRO;
 pub use signed::vendor_source;
 pub use vendor::release_name;
-pub(crate) use vendor::{Rules, is_modular, scheme_of};
+pub(crate) use vendor::{Rules, binary_subject, is_modular, scheme_of};
 
 /// An inventory's gap (`Inventory::gaps`) that begins with one of these says that processes could not be looked
 /// at. Then an empty list of stale processes proves nothing, and a finding that is fixed on disk stays

@@ -14,6 +14,7 @@ pub mod dsa;
 pub mod epss;
 pub mod kev;
 pub mod osv;
+pub mod oval;
 pub mod purl;
 pub mod secdb;
 pub mod updateinfo;
@@ -25,6 +26,7 @@ mod xml;
 use debian_list::List;
 use fettle_core::language::Ecosystem;
 pub(crate) use osv::debian_codename;
+use oval::OvalVendor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use updateinfo::RpmVendor;
@@ -72,6 +74,8 @@ pub enum Feed {
     UpdateInfo(RpmVendor),
     /// One publisher's advisories in the OSV format, JSON lines.
     Osv(Publisher),
+    /// One vendor's OVAL definitions, XML.
+    Oval(OvalVendor),
 }
 
 /// Whose advisories an OSV feed holds. A feed speaks of its publisher's releases only.
@@ -142,7 +146,7 @@ impl Publisher {
 
 impl Feed {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 38] = [
         Self::DebianTracker,
         Self::DebianAdvisories,
         Self::DebianList(List::Cve),
@@ -175,6 +179,12 @@ impl Feed {
         Self::Osv(Publisher::Language(Ecosystem::Maven)),
         Self::Osv(Publisher::Language(Ecosystem::Npm)),
         Self::Osv(Publisher::Language(Ecosystem::Pypi)),
+        Self::Oval(OvalVendor::AlmaLinux),
+        Self::Oval(OvalVendor::Debian),
+        Self::Oval(OvalVendor::Oracle),
+        Self::Oval(OvalVendor::RedHat),
+        Self::Oval(OvalVendor::Suse),
+        Self::Oval(OvalVendor::Ubuntu),
     ];
 
     /// The word, as CLI, API and manifests write it.
@@ -212,6 +222,12 @@ impl Feed {
             Self::Osv(Publisher::Language(Ecosystem::Maven)) => "osv-maven",
             Self::Osv(Publisher::Language(Ecosystem::Npm)) => "osv-npm",
             Self::Osv(Publisher::Language(Ecosystem::Pypi)) => "osv-pypi",
+            Self::Oval(OvalVendor::AlmaLinux) => "oval-almalinux",
+            Self::Oval(OvalVendor::Debian) => "oval-debian",
+            Self::Oval(OvalVendor::Oracle) => "oval-oracle",
+            Self::Oval(OvalVendor::RedHat) => "oval-redhat",
+            Self::Oval(OvalVendor::Suse) => "oval-suse",
+            Self::Oval(OvalVendor::Ubuntu) => "oval-ubuntu",
         }
     }
 
@@ -228,7 +244,7 @@ impl Feed {
 
     /// Does it say who is affected? The others only rank and date.
     pub fn says_who_is_affected(self) -> bool {
-        use Feed::{AlpineSecdb, DebianList, DebianTracker, Osv, RedHatCsaf, UpdateInfo};
+        use Feed::{AlpineSecdb, DebianList, DebianTracker, Osv, Oval, RedHatCsaf, UpdateInfo};
         matches!(
             self,
             DebianTracker
@@ -237,6 +253,7 @@ impl Feed {
                 | RedHatCsaf
                 | UpdateInfo(_)
                 | Osv(_)
+                | Oval(_)
         )
     }
 }
@@ -292,6 +309,12 @@ impl fmt::Display for Feed {
             Self::Osv(Publisher::Language(Ecosystem::Maven)) => "Maven OSV feed",
             Self::Osv(Publisher::Language(Ecosystem::Npm)) => "npm OSV feed",
             Self::Osv(Publisher::Language(Ecosystem::Pypi)) => "PyPI OSV feed",
+            Self::Oval(OvalVendor::AlmaLinux) => "AlmaLinux OVAL feed",
+            Self::Oval(OvalVendor::Debian) => "Debian OVAL feed",
+            Self::Oval(OvalVendor::Oracle) => "Oracle Linux OVAL feed",
+            Self::Oval(OvalVendor::RedHat) => "Red Hat OVAL feed",
+            Self::Oval(OvalVendor::Suse) => "SUSE OVAL feed",
+            Self::Oval(OvalVendor::Ubuntu) => "Ubuntu OVAL feed",
         })
     }
 }
@@ -409,6 +432,7 @@ pub fn count(feed: Feed, bytes: &[u8]) -> Result<(usize, usize), FeedError> {
         Feed::RedHatCsaf => both(&csaf::redhat::parse(bytes)?),
         Feed::UpdateInfo(vendor) => both(&updateinfo::parse(vendor, bytes)?),
         Feed::Osv(publisher) => both(&osv::parse(publisher, bytes)?),
+        Feed::Oval(vendor) => both(&oval::parse(vendor, bytes)?),
     })
 }
 

@@ -7,7 +7,7 @@
 use crate::feed::purl::Purl;
 use crate::feed::{MAX_NAME, MAX_VERSION, clean_text, debian_codename};
 use crate::installed::is_sound;
-use fettle_core::inventory::{Os, Package};
+use fettle_core::inventory::{Inventory, Os, Package};
 use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_core::root::{self, Root, RootKind};
 use serde::Deserialize;
@@ -34,6 +34,45 @@ pub struct Sbom {
     pub roots: Vec<Root>,
     /// Components without a package URL that can be used.
     pub left_out: usize,
+}
+
+/// A release as it is typed: `bookworm`, `almalinux:9`.
+pub fn system(release: &str) -> Os {
+    let pretty = format!("{release}, as told");
+    match release.split_once(':') {
+        Some((id, version)) => {
+            Os { id: id.into(), version: version.into(), codename: String::new(), pretty }
+        }
+        None => {
+            Os { id: "debian".into(), codename: release.into(), pretty, version: String::new() }
+        }
+    }
+}
+
+impl Sbom {
+    /// What is known of a system by its bill of materials alone, with everything else as a gap.
+    pub fn into_inventory(self, os: Os) -> Inventory {
+        let mut gaps = vec![
+            "what runs, which kernel, what is offered: only a bill of materials is known"
+                .to_owned(),
+        ];
+        if self.left_out > 0 {
+            let n = self.left_out;
+            gaps.push(format!("{n} components without a package URL that can be judged"));
+        }
+        let architecture = self.packages.iter().map(|p| p.architecture.as_str());
+        let architecture = architecture.filter(|a| !["", "all", "noarch"].contains(a)).max();
+        Inventory {
+            schema: 1,
+            os,
+            architecture: architecture.unwrap_or_default().to_owned(),
+            packages: self.packages.into_iter().map(Into::into).collect(),
+            languages: self.languages,
+            roots: self.roots,
+            gaps,
+            ..Inventory::default()
+        }
+    }
 }
 
 /// Why a document is no bill of materials.

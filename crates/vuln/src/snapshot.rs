@@ -3,6 +3,7 @@
 
 use crate::exposure::{Catalogue, CatalogueInput};
 use crate::feed::debian_list::{List, Lists};
+use crate::feed::oval::OvalVendor;
 use crate::feed::updateinfo::RpmVendor;
 use crate::feed::{self, Feed, FeedError, Parsed, Publisher, RecordError};
 use fettle_core::Digest;
@@ -56,7 +57,7 @@ pub enum SnapshotError {
     Feed(#[from] FeedError),
     /// Nothing says who is affected.
     #[error(
-        "the set of feeds has none that says who is affected: add debian-tracker, osv-VENDOR (osv-almalinux, osv-ubuntu), updateinfo-VENDOR, csaf-redhat or alpine-secdb"
+        "the set of feeds has none that says who is affected: add debian-tracker, osv-VENDOR (osv-almalinux, osv-ubuntu), oval-VENDOR, updateinfo-VENDOR, csaf-redhat or alpine-secdb"
     )]
     NothingSaysWho,
     /// The manifest cannot be read.
@@ -149,6 +150,13 @@ pub fn load(feeds: &Feeds<'_>) -> Result<Loaded, SnapshotError> {
         let feed = Feed::Osv(publisher);
         if let Some(bytes) = feeds.bytes.get(&feed) {
             input.add_osv(note(&mut outcomes, feed, feed::osv::parse(publisher, bytes)?));
+        }
+    }
+    // After all that speak of the same releases by their sources.
+    for vendor in OvalVendor::ALL {
+        let feed = Feed::Oval(vendor);
+        if let Some(bytes) = feeds.bytes.get(&feed) {
+            input.add_oval(note(&mut outcomes, feed, feed::oval::parse(vendor, bytes)?));
         }
     }
     Ok(Loaded { catalogue: Catalogue::build(input), feeds: outcomes })

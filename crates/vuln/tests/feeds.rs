@@ -8,6 +8,7 @@ mod support;
 use fettle_core::advisory::{Advisory, AdvisoryStatus};
 use fettle_core::language::Ecosystem;
 use fettle_vuln::feed::debian_list::List;
+use fettle_vuln::feed::oval::OvalVendor;
 use fettle_vuln::feed::updateinfo::RpmVendor;
 use fettle_vuln::feed::{
     self, Feed, FeedError, MAX_ERRORS_KEPT, MAX_NAME, Parsed, Publisher, RecordError,
@@ -91,6 +92,7 @@ fn parse(feed: Feed, bytes: &[u8]) -> Result<(usize, Vec<RecordError>), FeedErro
         Feed::Vex => feed::vex::parse(bytes).map(outcome),
         Feed::DebianList(list) => feed::debian_list::parse(list, bytes).map(outcome),
         Feed::Osv(publisher) => feed::osv::parse(publisher, bytes).map(outcome),
+        Feed::Oval(vendor) => feed::oval::parse(vendor, bytes).map(outcome),
     }
 }
 
@@ -116,7 +118,27 @@ fn sample(feed: Feed) -> String {
             let named = if maven { OSV.replace("curl", "se.haxx:curl") } else { OSV.to_owned() };
             named.replace("ECOSYSTEM_OF_IT", ecosystem(publisher))
         }
+        Feed::Oval(vendor) => definitions(vendor),
     }
+}
+
+fn definitions(vendor: OvalVendor) -> String {
+    const REDHAT: &str = include_str!("../../../fuzz/corpus/oval/redhat.xml");
+    let text = match vendor {
+        OvalVendor::AlmaLinux => return REDHAT.replace("^redhat-release", "^almalinux-release"),
+        OvalVendor::Debian => include_str!("../../../fuzz/corpus/oval/debian.xml"),
+        OvalVendor::Oracle => include_str!("../../../fuzz/corpus/oval/oracle.xml"),
+        OvalVendor::RedHat => REDHAT,
+        OvalVendor::Suse => include_str!("../../../fuzz/corpus/oval/suse.xml"),
+        OvalVendor::Ubuntu => include_str!("../../../fuzz/corpus/oval/ubuntu.xml"),
+    };
+    // The first of several documents, without the definitions that are there to be refused.
+    let end = text.find("</oval_definitions>").unwrap();
+    let refused =
+        |d: &&str| ["USN-6561-1", "ELSA-2023-59", "OVMSA"].iter().any(|id| d.contains(id));
+    let pieces: Vec<&str> = text[..end].split_inclusive("</definition>\n").collect();
+    let kept: String = pieces.into_iter().filter(|d| !refused(d)).collect();
+    format!("{kept}</oval_definitions>\n")
 }
 
 fn ecosystem(publisher: Publisher) -> &'static str {

@@ -5,6 +5,7 @@
 //! | `GET /overview` | [`Overview`] |
 //! | `GET /hosts?q=&state=&label=&select=&policy=&ring=&package=&cve=&sort=&limit=&offset=`, `GET /hosts/{host}` | [`Page`] of [`HostRow`], [`HostDetail`] |
 //! | `GET /hosts/{host}/sbom` | CycloneDX 1.6 |
+//! | `POST /hosts/{host}/sbom` | a bill of materials of something without an agent → [`HostDetail`] |
 //! | `GET /views`, `PUT /views/{name}` [`SaveView`], `DELETE` it | [`Page`] of [`SavedViewRow`], [`SavedViewRow`], nothing |
 //! | `GET /findings?host=&id=&state=&severity=&limit=&offset=` | [`Page`] of [`FindingRow`] |
 //! | `GET /findings/{host}/{id}/{source}` | [`FindingExplained`] |
@@ -264,6 +265,10 @@ dto! {
         /// When it last spoke.
         #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
         pub last_seen: Option<Timestamp>,
+        /// It has no agent, and nothing is ever done to it: when the bill of materials was handed in that tells what it holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        pub listed_at: Option<Timestamp>,
     }
 
     /// A host, whole.

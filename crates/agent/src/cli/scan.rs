@@ -4,11 +4,12 @@ use super::{Format, Words, feeds, proof, usage};
 use crate::inventory;
 use crate::settings::Settings;
 use fettle_core::finding::{Finding, FindingState, Severity};
-use fettle_core::inventory::{Inventory, Os};
+use fettle_core::inventory::Inventory;
 use fettle_core::language::Ecosystem;
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp, root};
 use fettle_vuln::export::{self, Subject};
 use fettle_vuln::exposure::{Catalogue, Coverage, HostView, Judgement, Reason};
+use fettle_vuln::sbom::system;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -234,7 +235,7 @@ fn packages_alone(
     let packages = inventory::dpkg::parse_status(&std::fs::read(file).map_err(unreadable)?);
     let mut os = inventory::system(settings).unwrap_or_default();
     if let Some(release) = release {
-        os = as_told(release);
+        os = system(&release);
     }
     Ok(inventory::of_packages(os, packages, ONLY_PACKAGES))
 }
@@ -242,17 +243,6 @@ fn packages_alone(
 /// What is not known of another system.
 const ONLY_PACKAGES: &str =
     "what runs, which kernel, what is offered: only the packages of that file were looked at";
-
-/// A release as it is typed: `bookworm`, `almalinux:9`.
-fn as_told(release: String) -> Os {
-    let pretty = format!("{release}, as told");
-    match release.split_once(':') {
-        Some((id, version)) => {
-            Os { id: id.into(), version: version.into(), codename: String::new(), pretty }
-        }
-        None => Os { id: "debian".into(), codename: release, pretty, version: String::new() },
-    }
-}
 
 /// An inventory of what a bill of materials lists.
 fn listed(file: &Path, release: Option<String>) -> Result<Inventory, Problem> {
@@ -263,7 +253,7 @@ fn listed(file: &Path, release: Option<String>) -> Result<Inventory, Problem> {
     };
     let bytes = std::fs::read(file).map_err(|e| unusable(e.to_string()))?;
     let sbom = fettle_vuln::sbom::parse(&bytes).map_err(|e| unusable(e.to_string()))?;
-    let os = release.map_or(sbom.os, as_told);
+    let os = release.as_deref().map_or(sbom.os, system);
     if os.id.is_empty() {
         let what = "it does not say of which system its packages are";
         let hint = "say it: --release bookworm, --release almalinux:9";

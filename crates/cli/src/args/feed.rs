@@ -10,10 +10,11 @@ pub(crate) enum Feed {
     Import {
         /// `debian-tracker`, `debian-advisories`, `kev`, `epss`, `cvss`, or a vendor's OSV records:
         /// `osv-almalinux`, `osv-alpine`, `osv-chainguard` (and Wolfi), `osv-debian`, `osv-redhat`, `osv-rocky`,
-        /// `osv-suse`, `osv-ubuntu`.
+        /// `osv-suse`, `osv-ubuntu`; its OVAL definitions: `oval-almalinux`, `oval-debian`, `oval-oracle`, `oval-redhat`,
+        /// `oval-suse`, `oval-ubuntu`; or another of docs/sources.md.
         #[arg(required_unless_present = "bundled", conflicts_with = "bundled", requires = "file")]
         name: Option<String>,
-        /// The vendor's file: plain, gzip or Zstandard; of OSV records one a line, or a ZIP archive of them.
+        /// The vendor's file: plain, gzip, Zstandard or bzip2; of OSV records one a line, or a ZIP archive of them.
         file: Option<PathBuf>,
         /// The data that comes with Fettle.
         #[arg(long)]

@@ -1,6 +1,7 @@
 //! Hosts.
 
 use crate::output::{ago, line, now, print, state, table};
+use fettle_core::Timestamp;
 use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_core::transaction::Progress;
 use fettle_wire::api::{HostDetail, HostRow, Page};
@@ -33,13 +34,21 @@ pub(crate) fn list(page: &Page<HostRow>, narrowed: bool) {
             host.pending.into(),
             host.fixed.into(),
             host.upgrades.into(),
-            host.last_seen.map_or_else(|| "never".into(), |at| ago(at, now)).into(),
+            seen(host, now).into(),
             host.os.clone().into(),
         ]);
     }
     print(&out);
     if page.total > page.items.len() as u64 {
         line(&format!("{} of {} hosts", page.items.len(), page.total));
+    }
+}
+
+fn seen(host: &HostRow, now: Timestamp) -> String {
+    match (host.listed_at, host.last_seen) {
+        (Some(_), _) => "no agent".into(),
+        (None, Some(at)) => ago(at, now),
+        (None, None) => "never".into(),
     }
 }
 
@@ -50,6 +59,9 @@ pub(crate) fn one(host: &HostDetail) {
     let labels: Vec<String> = row.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     line(&format!("{} ({})", row.name, row.id));
     line(&format!("  state     {}", row.state));
+    if let Some(at) = row.listed_at {
+        line(&format!("  NO AGENT  known by a bill of materials of {}", ago(at, now)));
+    }
     if let Some(reason) = &host.quarantined {
         line(&format!("  QUARANTINED: {reason}"));
     }

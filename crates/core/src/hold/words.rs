@@ -17,6 +17,10 @@ impl fmt::Display for Hold {
             }
             Self::NoRing => write!(f, "the host is in no ring of its policy"),
             Self::NoPool => write!(f, "the host is in neither pool of its policy, or in both"),
+            Self::NoAgent { listed_at } => write!(
+                f,
+                "it has no agent: what it holds was told by a bill of materials on {listed_at}; make it anew and hand in its new one"
+            ),
             Self::NoInventory => write!(f, "the host has not reported what it runs"),
             Self::InventoryStale { last_seen } => {
                 write!(f, "the last report is too old to plan on ({last_seen})")

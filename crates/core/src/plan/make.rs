@@ -143,9 +143,12 @@ pub fn make(input: PlanInput<'_>) -> Plan {
     let policy = careful.as_ref();
     let laid = kinds.laid();
     let (waves, hosts) = lay_out(policy, &laid, candidates, &sizes, soak_cap, input.serving);
-    let mut budgets = budgets(policy, &fleet);
-    budgets.extend(budget_of(policy, governed.iter().copied()));
-    budgets.extend(budgets_of_others(&input, &fleet, &hosts));
+    // What has no agent is never taken out of service from here: it is no part of what a budget is a share of.
+    let has_agent = |host: &&Host| host.listed.is_none();
+    let served: Vec<&Host> = fleet.iter().copied().filter(has_agent).collect();
+    let mut budgets = budgets(policy, &served);
+    budgets.extend(budget_of(policy, governed.iter().copied().filter(has_agent)));
+    budgets.extend(budgets_of_others(&input, &served, &hosts));
     let fit = |host: &Host| holds(&input, host, policy.stage_of(host)).is_empty();
     let pools = pools_of(policy, governed.into_iter(), input.serving, fit);
     let pools = pools.filter(|_| !waves.is_empty());
@@ -447,6 +450,9 @@ fn governs(input: &PlanInput<'_>, host: &Host) -> Result<(), Hold> {
 
 /// What keeps the whole host out. Empty: nothing.
 fn holds(input: &PlanInput<'_>, host: &Host, stage: Option<&str>) -> Vec<Hold> {
+    if let Some(listed) = &host.listed {
+        return vec![Hold::NoAgent { listed_at: listed.at }];
+    }
     let mut out = Vec::new();
     let silent_for = host.last_seen.map(|at| input.now.duration_since(at).as_secs());
     let beyond =

@@ -83,7 +83,7 @@ fn no_token(why: impl std::fmt::Display) -> Problem {
 }
 
 /// Host names are shown, sorted and typed: letters, digits, `-`, `.` and `_` only.
-fn check_name(name: &str) -> Result<&str, Problem> {
+pub(crate) fn check_name(name: &str) -> Result<&str, Problem> {
     let name = name.trim();
     let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if (1..=MAX_NAME).contains(&name.len())

@@ -48,10 +48,10 @@ pub(super) struct ImportQuery {
     force: bool,
 }
 
-/// Import a feed: the vendor's file as it is, plain, gzip, Zstandard, or a ZIP archive of OSV records.
+/// Import a feed: the vendor's file as it is, plain, gzip, Zstandard, bzip2, or a ZIP archive of OSV records.
 #[utoipa::path(
     post, path = "/feeds/{name}", tag = "feeds",
-    params(("name" = String, Path, description = "`debian-tracker`, `debian-advisories`, `kev`, `epss`, `cvss`, or `osv-VENDOR`: almalinux, alpine, chainguard, debian, redhat, rocky, suse, ubuntu"), ImportQuery),
+    params(("name" = String, Path, description = "`debian-tracker`, `debian-advisories`, `kev`, `epss`, `cvss`, or `osv-VENDOR`: almalinux, alpine, chainguard, debian, redhat, rocky, suse, ubuntu; or `oval-VENDOR`: almalinux, debian, oracle, redhat, suse, ubuntu"), ImportQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = FeedRow), Failures)
 )]

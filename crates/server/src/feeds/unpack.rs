@@ -1,5 +1,6 @@
-//! Feeds as they travel: plain, gzip, Zstandard, or a ZIP archive of single records, unpacked within bounds.
+//! Feeds as they travel: plain, gzip, Zstandard, bzip2, or a ZIP archive of single records, unpacked within bounds.
 
+mod bzip2;
 mod zip;
 
 use std::borrow::Cow;
@@ -11,7 +12,7 @@ const MAX_UNPACKED: u64 = 384 << 20;
 const RATIO_FROM: u64 = 32 << 20;
 const MAX_RATIO: u64 = 300;
 
-/// Unpacks gzip, Zstandard or ZIP by their magic numbers; anything else stays as it is.
+/// Unpacks gzip, Zstandard, bzip2 or ZIP by their magic numbers; anything else stays as it is.
 pub(super) fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let bounds = Bounds { packed: bytes.len() };
     match bytes {
@@ -22,8 +23,9 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
             bounds.drain(decoder).map(Cow::Owned)
         }
         [b'P', b'K', 3 | 5, 4 | 6, ..] => zip::lines(bytes, &bounds).map(Cow::Owned),
-        [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => {
-            Err("bzip2 and xz are not read: give it plain, gzip, Zstandard or ZIP".into())
+        [b'B', b'Z', b'h', ..] => bounds.drain(bzip2::Bunzip::new(bytes)).map(Cow::Owned),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => {
+            Err("xz is not read: give it plain, gzip, Zstandard, bzip2 or ZIP".into())
         }
         plain => Ok(Cow::Borrowed(plain)),
     }
@@ -85,7 +87,7 @@ mod tests {
         assert_eq!(unpack(b"{}").unwrap().as_ref(), b"{}");
         assert_eq!(unpack(&gz(b"{}")).unwrap().as_ref(), b"{}");
         assert_eq!(unpack(KEV).unwrap()[0], b'{');
-        assert!(unpack(b"BZh9").unwrap_err().contains("bzip2"));
+        assert!(unpack(b"\xfd7zXZ").unwrap_err().contains("xz"));
     }
 
     #[test]
@@ -93,6 +95,7 @@ mod tests {
         let whole = gz(&vec![b'x'; 100_000]);
         assert!(unpack(&whole[..whole.len() / 2]).unwrap_err().contains("cut off"));
         assert!(unpack(&KEV[..5000]).unwrap_err().contains("cut off"));
+        assert!(unpack(b"BZh9").unwrap_err().contains("cut off"));
     }
 
     #[test]

@@ -115,6 +115,7 @@ fn row(known: &Known, state: &str, last_seen: Option<Timestamp>, now: u32) -> Ho
         fixed: n(FindingState::Fixed),
         upgrades: known.record.upgrades,
         last_seen,
+        listed_at: host.listed.as_ref().map(|listed| listed.at),
     }
 }
 

@@ -88,6 +88,9 @@ pub(crate) fn host_packages(
 /// Everything that stops progress on the host now.
 fn holds(app: &App, view: &View<'_>, record: &HostRecord) -> Result<Vec<Hold>, Problem> {
     let host = &record.host;
+    if let Some(listed) = &host.listed {
+        return Ok(vec![Hold::NoAgent { listed_at: listed.at }]);
+    }
     let mut holds = Vec::new();
     if let Some(quarantine) = &host.quarantined {
         holds.push(Hold::Quarantined { reason: quarantine.reason.clone() });

@@ -179,7 +179,7 @@ fn table(view: &View<'_>, rows: &[HostRow], sort: Option<&str>) -> Markup {
                             td.n { (words::number(row.upgrades)) }
                             td.wide { (labels(&row.labels)) }
                             td.wide { (row.os) " " span.ver { (row.kernel) } }
-                            td.n { (view.ago_or(row.last_seen, "never")) }
+                            td.n { @if row.listed_at.is_some() { "no agent" } @else { (view.ago_or(row.last_seen, "never")) } }
                         }
                     }
                 }
@@ -253,7 +253,11 @@ pub fn host(view: &View<'_>, it: &HostDetail, next: Option<&Explained>) -> Marku
                     }
                 }
                 dt { "Cohort" } dd { span.ver title="Hosts of one cohort have identical packages" { (row.cohort) } }
-                dt { "Last seen" } dd { (view.ago_or(row.last_seen, "never")) }
+                @if row.listed_at.is_some() {
+                    dt { "No agent" } dd { "bill of materials of " (view.ago_or(row.listed_at, "")) }
+                } @else {
+                    dt { "Last seen" } dd { (view.ago_or(row.last_seen, "never")) }
+                }
                 dt { "Id" } dd { span.ver { (row.id) } }
             }
             @if let Some(next) = next { (next::section_of(view, next)) }

@@ -17,6 +17,7 @@ mod gates;
 mod holding;
 mod http;
 mod journeys;
+mod listed;
 mod lists;
 mod notices;
 mod operations;

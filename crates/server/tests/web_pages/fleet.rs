@@ -98,6 +98,7 @@ pub(crate) fn host_row(n: usize) -> HostRow {
         fixed: if state == "exposed" { 0 } else { 41 },
         upgrades: if state == "exposed" { 22 } else { 0 },
         last_seen: Some(ago(if state == "silent" { 5400 } else { 7 + n as i64 * 4 })),
+        listed_at: None,
     }
 }
 

@@ -110,6 +110,7 @@ pub(crate) fn next() -> Explained {
         agent_version: "0.1.0".into(),
         cohort: None,
         inventory_digest: Some(inventory.digest()),
+        listed: None,
         inventory: Some(Arc::new(inventory)),
         quarantined: None,
     };

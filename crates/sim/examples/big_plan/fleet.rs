@@ -269,6 +269,7 @@ impl World {
                     cohort: None,
                     inventory_digest: None,
                     quarantined: None,
+                    listed: None,
                 }
             })
             .collect();

@@ -3,7 +3,7 @@
 use super::summaries;
 use crate::view::{from_json, from_micros, int, micros, to_digest, to_json};
 use crate::{StoreError, Tx, View};
-use fettle_core::host::{Host, Labels, Quarantine};
+use fettle_core::host::{Host, Labels, Listed, Quarantine};
 use fettle_core::inventory::{Filesystem, Inventory, Service};
 use fettle_core::language::Ecosystem;
 use fettle_core::plan::Alike;
@@ -35,12 +35,13 @@ pub struct HostRecord {
 }
 
 const COLUMNS: &str = "id, name, enrolled_at, last_seen, agent_version, inventory_digest, cohort, summary, upgrades, \
-                       quarantined_at, quarantined_for, generation";
+                       quarantined_at, quarantined_for, generation, listed";
 
 fn record(row: &Row<'_>) -> Result<HostRecord, StoreError> {
     let digest = |text: Option<String>| text.map(|t| to_digest("host", &t)).transpose();
     let summary: Option<String> = row.get(7)?;
     let quarantined: (Option<i64>, Option<String>) = (row.get(9)?, row.get(10)?);
+    let listed: Option<String> = row.get(12)?;
     Ok(HostRecord {
         host: Host {
             id: HostId(row.get(0)?),
@@ -58,6 +59,7 @@ fn record(row: &Row<'_>) -> Result<HostRecord, StoreError> {
                 since: from_micros(at),
                 reason: quarantined.1.unwrap_or_default(),
             }),
+            listed: listed.map(|text| from_json("bill of materials", &text)).transpose()?,
         },
         cohort: digest(row.get(6)?)?,
         upgrades: row.get::<_, i64>(8)? as u64,
@@ -505,6 +507,20 @@ pub fn raise_generation(tx: &mut Tx<'_>, id: &HostId, generation: u64) -> Result
     if raised > 0 {
         tx.record("host.generation", id.as_str(), json!({ "generation": generation }));
     }
+    Ok(())
+}
+
+/// The host has no agent: what it holds was told by a bill of materials.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn set_listed(tx: &mut Tx<'_>, id: &HostId, listed: &Listed) -> Result<(), StoreError> {
+    tx.touch(id);
+    tx.execute(
+        "UPDATE hosts SET listed = $1 WHERE id = $2",
+        params![to_json("bill of materials", listed)?, id.as_str()],
+    )?;
+    tx.record("host.listed", id.as_str(), json!({ "of": listed.of, "document": listed.document }));
     Ok(())
 }
 

@@ -112,8 +112,10 @@ fn components(root: Option<&str>, inventory: &Inventory) -> (Vec<Value>, Called)
                 "version": package.version, "purl": purl, "properties": properties,
             }),
         );
-        let its = called.entry((named(&source), package.name.clone())).or_default();
-        its.push((reference(&purl), package.version.clone()));
+        for subject in std::iter::once(source.into_owned()).chain(rules.binary(package)) {
+            let its = called.entry((named(&subject), package.name.clone())).or_default();
+            its.push((reference(&purl), package.version.clone()));
+        }
     }
     for package in &inventory.languages {
         let purl = Purl::of_language(package).to_string();

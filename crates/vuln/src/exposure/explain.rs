@@ -5,9 +5,10 @@ use super::catalogue::{Catalogue, Statement};
 use super::facts::is_kernel_image;
 use super::own::covers_all;
 use super::pockets;
-use super::vendor::{Rules, Subjects, publisher_of, release_name};
+use super::vendor::{Rules, Subjects, binary_of_subject, publisher_of, release_name};
 use crate::feed::debian_list::{self, List};
 use crate::feed::dsa::CHANGELOG;
+use crate::feed::oval::{self, OvalVendor};
 use crate::feed::updateinfo::{self, RpmVendor};
 use crate::feed::vex::VexStatement;
 use crate::feed::{Feed, csaf, debian, secdb};
@@ -317,6 +318,7 @@ fn feed_of(statement: &Statement) -> Option<Feed> {
         _ if evidence == debian_list::EVIDENCE => Some(Feed::DebianList(List::Cve)),
         _ if evidence == secdb::EVIDENCE => Some(Feed::AlpineSecdb),
         _ if evidence.starts_with(csaf::redhat::EVIDENCE) => Some(Feed::RedHatCsaf),
+        oval::EVIDENCE => OvalVendor::of_release(&statement.release).map(Feed::Oval),
         updateinfo::EVIDENCE => {
             RpmVendor::ALL.into_iter().find(|v| v.os() == vendor).map(Feed::UpdateInfo)
         }
@@ -416,12 +418,12 @@ fn versions(finding: &Finding, inventory: &Inventory) -> Vec<String> {
         let more =
             if names.len() > 6 { format!(" and {} more", names.len() - 6) } else { String::new() };
         lines.push(match rules.subjects {
-            Subjects::Sources => format!(
+            Subjects::Sources if binary_of_subject(&finding.source).is_none() => format!(
                 "{shown}{more}: built from source package {}{}; the source's version is what counts, not the binary's.",
                 finding.source,
                 if kernel.is_some() { String::new() } else { format!(" {}", finding.installed) }
             ),
-            Subjects::Binaries => format!(
+            _ => format!(
                 "{shown} {}: the vendor's statement is about this very package.",
                 finding.installed
             ),
@@ -588,7 +590,7 @@ fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement
                 .iter()
                 .filter(|u| {
                     let package = inventory.package(&u.name);
-                    package.is_some_and(|p| rules.subject(p).0 == finding.source.as_str())
+                    package.is_some_and(|p| rules.is_subject(p, &finding.source))
                 })
                 .map(|u| format!("{} {}", u.name, u.to))
                 .collect();

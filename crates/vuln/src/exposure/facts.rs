@@ -357,6 +357,7 @@ impl HostFacts {
         // Only looked up, never walked: its order would be no order.
         let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
         let mut source_of: HashMap<&str, (usize, &Package)> = HashMap::new();
+        let mut itself: HashMap<&str, usize> = HashMap::new();
         let mut odd_versions = BTreeSet::new();
         let rules = Rules::of(&inventory.os);
         for (at, package) in inventory.packages.iter().enumerate() {
@@ -384,6 +385,17 @@ impl HostFacts {
             if !inventory.upgrades.is_empty() {
                 source_of.insert(&package.name, (at, package));
             }
+            if let Some(binary) = rules.binary(package) {
+                let binary = Cow::from(binary);
+                let at = *places.entry(binary.clone()).or_insert_with(|| {
+                    told.push(Told::of(binary, rules.scheme));
+                    told.len() - 1
+                });
+                let version = Cow::from(package.version.as_str());
+                told[at].package(version, &package.name, uses(&package.name));
+                told[at].stale |= stale_packages.contains(package.name.as_str());
+                itself.insert(&package.name, at);
+            }
         }
         let languages = inventory.languages.iter().enumerate();
         for (_, package) in languages.filter(|(at, _)| wants_language(*at)) {
@@ -401,6 +413,9 @@ impl HostFacts {
             let known = &mut told[*at].offered;
             if !known.contains(&offered) {
                 known.push(offered);
+            }
+            if let Some(at) = itself.get(upgrade.name.as_str()) {
+                told[*at].offered.push(upgrade.to.as_str().into());
             }
         }
         let kernel = running_kernel(inventory, rules.scheme, &mut told);

@@ -76,7 +76,7 @@ impl Catalogue {
             .packages
             .iter()
             .map(|p| &**p)
-            .filter(|p| rules.subject(p).0 == source)
+            .filter(|p| rules.is_subject(p, source))
             .collect();
         let about = self.own().iter().filter(|s| s.id == id);
         let of = about.map(|statement| {
@@ -109,6 +109,9 @@ fn newest<'s>(
         };
         let newest = statements.iter().filter(fits).max_by_key(|s| (s.issued, s.status)).copied();
         by_source.entry(rules.subject(package).0.into_owned()).or_default().push(newest);
+        if let Some(binary) = rules.binary(package) {
+            by_source.entry(binary).or_default().push(newest);
+        }
     }
     for package in &inventory.languages {
         let fits = |s: &&&VexStatement| {

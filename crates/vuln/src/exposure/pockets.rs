@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// How a release for subscribers is named, before its number.
 const PRO: &str = "ubuntu-pro:";
 /// Why there is no fix for everybody.
-pub(super) const REASON: &str = "<pro>";
+pub(crate) const REASON: &str = "<pro>";
 
 /// Says of each release of Ubuntu what is said of its Pro release.
 pub(super) fn spread(advisories: &mut Vec<Advisory>) {

@@ -97,6 +97,21 @@ pub(crate) struct Rules {
     pub(crate) subjects: Subjects,
     /// Ubuntu's signed kernels come from sources of their own with the versions of those they sign.
     signed_linux: bool,
+    /// Some of the vendor's statements are about installed packages, beside those about sources ([`binary_subject`]).
+    pub(crate) binaries_too: bool,
+}
+
+/// What statements about installed packages are kept under where the vendor's others are about sources: SUSE's in OVAL.
+pub(crate) fn binary_subject(name: &str) -> String {
+    format!("{BINARY}{name}")
+}
+
+/// Before the name of an installed package that is a subject of its own.
+const BINARY: &str = "binary/";
+
+/// The installed package that a subject is, where it is one.
+pub(crate) fn binary_of_subject(subject: &str) -> Option<&str> {
+    subject.strip_prefix(BINARY)
 }
 
 impl Rules {
@@ -109,7 +124,8 @@ impl Rules {
             _ => Subjects::Sources,
         };
         let scheme = Scheme::of_os(&os.id).unwrap_or(Scheme::Deb);
-        Self { scheme, subjects, signed_linux: os.id == "ubuntu" }
+        let binaries_too = os.id.starts_with("sle") || os.id.starts_with("opensuse");
+        Self { scheme, subjects, signed_linux: os.id == "ubuntu", binaries_too }
     }
 
     /// Name and version under which the vendor's statements know an installed package. One of a module counts within its
@@ -135,6 +151,20 @@ impl Rules {
             "" => (name, version),
             module => (format!("{module}/{name}").into(), version),
         }
+    }
+
+    /// The subject that a package is by itself, where the vendor has statements about these too.
+    pub(crate) fn binary(&self, package: &Package) -> Option<String> {
+        let name = || match package.module.as_str() {
+            "" => binary_subject(&package.name),
+            module => format!("{module}/{}", binary_subject(&package.name)),
+        };
+        self.binaries_too.then(name)
+    }
+
+    /// Are statements about this subject about the package?
+    pub(crate) fn is_subject(&self, package: &Package, subject: &str) -> bool {
+        self.subject(package).0 == subject || self.binary(package).is_some_and(|s| s == subject)
     }
 
     /// The version of a package's subject that an upgrade brings.

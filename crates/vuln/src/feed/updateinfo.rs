@@ -167,23 +167,25 @@ fn record(vendor: RpmVendor, update: &Element) -> Result<Option<(OsvRecord, Left
     )))
 }
 
+/// Is a word the name of a CVE?
+pub(super) fn is_cve(word: &str) -> bool {
+    let mut parts = word.split('-');
+    let digits = |part: Option<&str>| {
+        part.is_some_and(|p| p.len() >= 4 && p.bytes().all(|b| b.is_ascii_digit()))
+    };
+    parts.next() == Some("CVE")
+        && digits(parts.next())
+        && digits(parts.next())
+        && parts.next().is_none()
+}
+
 /// The CVEs that the references name, or the update's own name.
 fn vulnerabilities(update: &Element, id: &str) -> BTreeSet<String> {
     let references = update.child("references").into_iter().flat_map(|r| r.children("reference"));
     let texts = references.flat_map(|r| [r.attribute("id"), r.attribute("title")]);
     let words = texts.flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-'));
-    let is_cve = |word: &&str| {
-        let mut parts = word.split('-');
-        let digits = |part: Option<&str>| {
-            part.is_some_and(|p| p.len() >= 4 && p.bytes().all(|b| b.is_ascii_digit()))
-        };
-        parts.next() == Some("CVE")
-            && digits(parts.next())
-            && digits(parts.next())
-            && parts.next().is_none()
-    };
     let mut found: BTreeSet<String> = words
-        .filter(is_cve)
+        .filter(|word| is_cve(word))
         .filter(|w| check_vulnerability(w).is_ok())
         .map(str::to_owned)
         .collect();

@@ -86,6 +86,11 @@ impl<'a> Xml<'a> {
         self.text.get(at..).unwrap_or_default()
     }
 
+    /// Where it is: a byte of the document.
+    pub(super) fn at(&self) -> usize {
+        self.reader.buffer_position() as usize
+    }
+
     fn bad(&self, what: impl ToString, cut: bool) -> BadXml {
         BadXml { at: self.reader.buffer_position() as usize, what: what.to_string(), cut }
     }
@@ -131,6 +136,19 @@ impl<'a> Xml<'a> {
                 Token::Eof => return Err(self.bad("an element has no end", true)),
             }
         }
+    }
+
+    /// Passes over an element that has begun, to its end.
+    pub(super) fn pass(&mut self) -> Result<(), BadXml> {
+        let mut open = 1;
+        while open > 0 {
+            match self.next()? {
+                Next::Start(_) => open += 1,
+                Next::End => open -= 1,
+                Next::Eof => return Err(self.bad("an element has no end", true)),
+            }
+        }
+        Ok(())
     }
 
     fn event(&mut self) -> Result<Token, BadXml> {

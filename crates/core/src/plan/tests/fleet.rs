@@ -135,6 +135,7 @@ pub(crate) fn host(id: &str, labels: &[(&str, &str)]) -> Host {
         cohort: None,
         inventory_digest: None,
         quarantined: None,
+        listed: None,
     }
 }
 

@@ -457,6 +457,25 @@ fn a_host_that_cannot_be_planned_for_is_held_with_every_reason() {
 }
 
 #[test]
+fn what_has_no_agent_is_held_for_that_alone_and_is_no_part_of_a_budget() {
+    let listed_at = at("2026-10-01T00:00:00Z");
+    let budget = "[[budget]]\nname = \"all\"\nselect = \"all\"\nmax-unavailable = 1\n";
+    let plan = World::one(policy(budget), |h| {
+        h.last_seen = None;
+        h.listed = Some(crate::host::Listed {
+            at: listed_at,
+            by: "alice".into(),
+            of: "example/shop".into(),
+            document: Digest::of(b"document"),
+        });
+    })
+    .plan();
+    assert_eq!(held(&plan, ""), [Hold::NoAgent { listed_at }]);
+    assert!(plan.hosts.is_empty());
+    assert!(plan.budgets.iter().all(|budget| budget.hosts.is_empty()), "{:?}", plan.budgets);
+}
+
+#[test]
 fn a_silent_host_is_held_though_its_inventory_is_young_enough() {
     let seen = at("2026-11-23T11:44:59Z");
     let plan = World::one(policy(""), |h| h.last_seen = Some(seen)).plan();

@@ -154,6 +154,7 @@ fn host() -> Host {
         cohort: None,
         inventory_digest: None,
         quarantined: None,
+        listed: None,
     }
 }
 

@@ -55,6 +55,7 @@ fn host() -> Host {
         inventory: Some(Arc::new(inventory)),
         cohort: Some(crate::Digest::of(b"cohort")),
         inventory_digest: None,
+        listed: None,
         quarantined: None,
     }
 }

@@ -40,6 +40,7 @@ fn host(labels: &[(&str, &str)]) -> Host {
         cohort: None,
         inventory_digest: None,
         quarantined: None,
+        listed: None,
     }
 }
 

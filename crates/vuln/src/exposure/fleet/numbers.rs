@@ -176,6 +176,8 @@ impl<'a> Numbers<'a> {
             let (source, version) = rules.subject(package);
             // A running kernel without an image is taken for one of `linux`.
             let of_kernel = is_kernel_package(package, &source) || source == "linux";
+            // What is a subject by itself, beside its source, has no number of its own: it is read anew each time.
+            let of_kernel = of_kernel || rules.binaries_too;
             let name = name_number(&package.name);
             let last = read.packages.last().copied();
             let at = read.source(&mut places, secret, source, last);
@@ -191,6 +193,9 @@ impl<'a> Numbers<'a> {
             let mut mix = Mix::new(secret);
             mix.number(name);
             mix.text(&version);
+            if rules.binaries_too {
+                mix.text(&package.version);
+            }
             mix.pair(2, flags << 1 | u64::from(package.healthy), 0);
             mix.number(upgrades);
             let source = &mut read.sources[at as usize];
