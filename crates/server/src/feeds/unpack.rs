@@ -1,8 +1,8 @@
 //! Feeds as they travel: plain, gzip, Zstandard, bzip2, or a ZIP archive of single records, unpacked within bounds.
 
-mod bzip2;
 mod zip;
 
+use bzip2::bufread::MultiBzDecoder;
 use std::borrow::Cow;
 use std::io::Read;
 
@@ -23,7 +23,7 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
             bounds.drain(decoder).map(Cow::Owned)
         }
         [b'P', b'K', 3 | 5, 4 | 6, ..] => zip::lines(bytes, &bounds).map(Cow::Owned),
-        [b'B', b'Z', b'h', ..] => bounds.drain(bzip2::Bunzip::new(bytes)).map(Cow::Owned),
+        [b'B', b'Z', b'h', ..] => bounds.drain(MultiBzDecoder::new(bytes)).map(Cow::Owned),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => {
             Err("xz is not read: give it plain, gzip, Zstandard, bzip2 or ZIP".into())
         }
@@ -78,6 +78,36 @@ mod tests {
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         gz.write_all(bytes).unwrap();
         gz.finish().unwrap()
+    }
+
+    fn bz(bytes: &[u8]) -> Vec<u8> {
+        let mut bz = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+        bz.write_all(bytes).unwrap();
+        bz.finish().unwrap()
+    }
+
+    #[test]
+    fn bzip2_is_unpacked_stream_after_stream_and_what_is_cut_off_or_changed_is_an_error() {
+        let data = b"feed feed feed, and feed again ".repeat(20);
+        let packed = bz(&data);
+        assert!(*unpack(&packed).unwrap() == *data);
+        assert!(*unpack(&[packed.clone(), packed.clone()].concat()).unwrap() == *data.repeat(2));
+        for end in 4..packed.len() {
+            assert!(unpack(&packed[..end]).is_err(), "cut off at {end}");
+        }
+        let mut changed = packed.clone();
+        for at in 4..packed.len() {
+            for bit in 0..8 {
+                changed[at] ^= 1 << bit;
+                // The bits behind the last checksum say nothing.
+                let read = unpack(&changed);
+                assert!(read.is_err() || *read.unwrap() == *data, "byte {at}, bit {bit}");
+                changed[at] ^= 1 << bit;
+            }
+        }
+        let bomb = bz(&vec![0; (RATIO_FROM + 1) as usize]);
+        let said = unpack(&bomb).unwrap_err();
+        assert!(!said.contains("damaged"), "{said}");
     }
 
     const KEV: &[u8] = include_bytes!("../../../../data/kev.json.zst");
