@@ -250,6 +250,7 @@ macro_rules! each_code {
             "policy-busy"
             "policy-changed"
             "policy-malformed"
+            "policy-not-read"
             "policy-unknown-format"
             "policy-unreadable"
             "port-forbidden"

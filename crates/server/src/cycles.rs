@@ -177,17 +177,22 @@ fn observe(
         under_way: under_way(app, view, &policy.name)?,
         blackout: blackout.filter(|hold| matches!(hold, Hold::Blackout { .. })),
         stale_feeds: stale_feeds(app, view, &policy.name)?,
-        unheard: (now() < heard_from(app)).then(|| Hold::NoData {
-            what: format!(
-                "hosts are heard again after the server's start, until {}",
-                heard_from(app)
-            ),
-        }),
+        unheard: unheard(app),
         failed: cycles::failed(view, &policy.name)?,
         restored: crate::backup::held(view)?,
         plan,
         rollout,
     })
+}
+
+/// What has to be known before anything begins by itself.
+fn unheard(app: &App) -> Option<Hold> {
+    if let Err(problem) = app.policies().all_read() {
+        return Some(Hold::NoData { what: problem.message });
+    }
+    let from = heard_from(app);
+    let what = || format!("hosts are heard again after the server's start, until {from}");
+    (now() < from).then(|| Hold::NoData { what: what() })
 }
 
 /// The oldest rollout of the policy that has not ended.

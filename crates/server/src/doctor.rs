@@ -74,6 +74,8 @@ pub(crate) struct Told {
     /// When the last entry was written.
     pub(crate) newest_entry: Option<Timestamp>,
     pub(crate) hosts: u64,
+    /// Policies in force that cannot be read, with why.
+    pub(crate) unread_policies: Vec<(String, String)>,
     /// Hosts that somebody has to look after, by state word, some of them by name.
     pub(crate) in_need: BTreeMap<&'static str, InNeed>,
     pub(crate) rollouts: Vec<Standing>,
@@ -154,6 +156,7 @@ pub(crate) fn judge(sight: &Sight, now: Timestamp) -> Health {
     certificates(sight, now, &mut out);
     if let Some(told) = &sight.told {
         feeds(told, &mut out);
+        policies(told, &mut out);
         hosts(told, &mut out);
         rollouts(told, now, &mut out);
     }
@@ -323,6 +326,14 @@ fn feeds(told: &Told, out: &mut Findings) {
         out.bad("feeds", what, "fettle feed import --bundled");
     } else if in_force > 0 {
         out.good("feeds", format!("{in_force} are fresh"));
+    }
+}
+
+fn policies(told: &Told, out: &mut Findings) {
+    for (name, why) in &told.unread_policies {
+        let what = format!("`{name}` is in force and cannot be read, so nothing is planned: {why}");
+        let hint = format!("fettle policy show {name}; correct it, then fettle policy apply FILE");
+        out.bad("policies", what, &hint);
     }
 }
 

@@ -14,9 +14,42 @@ pub(crate) struct Policies {
     pub(crate) records: Vec<PolicyRecord>,
     /// Those of `records` that parse.
     pub(crate) parsed: Vec<Policy>,
+    /// The others, by name, with why: another version of Fettle took them.
+    pub(crate) unread: Vec<(String, String)>,
 }
 
 impl Policies {
+    /// Parses what is in force.
+    pub(crate) fn of_records(records: Vec<PolicyRecord>) -> Self {
+        let (mut parsed, mut unread) = (Vec::new(), Vec::new());
+        for record in &records {
+            match Policy::parse(&record.text) {
+                Ok(policy) => parsed.push(policy),
+                Err(errors) => unread.push((record.name.clone(), listed(&errors))),
+            }
+        }
+        Self { records, parsed, unread }
+    }
+
+    /// Nothing is planned while a policy in force cannot be read: nobody knows which hosts it selects, and another policy
+    /// would govern them.
+    ///
+    /// # Errors
+    /// Where there is one.
+    pub(crate) fn all_read(&self) -> Result<(), Problem> {
+        let Some((name, why)) = self.unread.first() else { return Ok(()) };
+        Err(Problem::new(
+            ProblemKind::Environment,
+            "policy-not-read",
+            format!(
+                "policy `{name}` is in force and this version of Fettle cannot read it, so nobody knows whose hosts are whose: {why}"
+            ),
+            format!(
+                "`fettle policy show {name}` has its text: correct it, then fettle policy apply FILE"
+            ),
+        ))
+    }
+
     /// The policy for a host. Where two of equal priority select it, none does: that is an error of the policies,
     /// which `apply` refuses, but labels can change later.
     pub(crate) fn of(&self, host: &Host) -> Option<&Policy> {
@@ -32,17 +65,11 @@ impl Policies {
 /// Reads the policies in force from the store.
 pub(crate) fn load(app: &App) -> Result<(), Problem> {
     let records = app.store.read(policies::current).map_err(Problem::from)?;
-    let mut parsed = Vec::new();
-    for record in &records {
-        match Policy::parse(&record.text) {
-            Ok(policy) => parsed.push(policy),
-            // It was parsed when it was applied: another version of Fettle did that.
-            Err(errors) => {
-                tracing::error!(policy = record.name, error = %listed(&errors), "a policy in force cannot be read")
-            }
-        }
+    let policies = Policies::of_records(records);
+    for (policy, error) in &policies.unread {
+        tracing::error!(policy, error, "a policy in force cannot be read");
     }
-    app.set_policies(Arc::new(Policies { records, parsed }));
+    app.set_policies(Arc::new(policies));
     Ok(())
 }
 

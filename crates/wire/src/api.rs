@@ -458,6 +458,9 @@ dto! {
         pub applied_by: String,
         /// Hosts it selects now.
         pub hosts: u64,
+        /// Why this version of Fettle cannot read its text; nothing is planned meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub unread: Option<String>,
         /// The TOML text.
         pub text: String,
     }

@@ -24,6 +24,13 @@ pub(crate) fn list(page: &Page<PolicyRow>) {
         ]);
     }
     print(&out);
+    for (row, why) in page.items.iter().filter_map(|row| Some((row, row.unread.as_ref()?))) {
+        line(&format!(
+            "policy `{}` cannot be read by this version, and nothing is planned: {why}",
+            row.name
+        ));
+        line(&format!("→ fettle policy show {}", row.name));
+    }
 }
 
 /// Every version of one, newest first.

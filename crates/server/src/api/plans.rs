@@ -105,6 +105,7 @@ pub(crate) fn told_plan(app: &App, number: u64) {
 
 fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Problem> {
     let policies = app.policies();
+    policies.all_read()?;
     let policy = policies.parsed.iter().find(|p| p.name == asked.policy);
     let policy = policy.ok_or_else(|| {
         let names: Vec<_> = policies.parsed.iter().map(|p| p.name.as_str()).collect();
@@ -135,6 +136,7 @@ pub(crate) fn plan_by(
     counts: &dyn Fn(&HostId, &Finding) -> bool,
 ) -> Result<Plan, Problem> {
     let policies = app.policies();
+    policies.all_read()?;
     let mut alike = Alike::default();
     let fleet: Vec<Host> = hosts::fleet(view, &mut alike)?
         .into_iter()

@@ -3,11 +3,12 @@
 use super::{Backups, Database, InNeed, Kept, Room, Sight, Standing, Told, judge};
 use crate::app::{App, now};
 use crate::fleet::{HostFilter, HostSort};
+use crate::policies::Policies;
 use crate::trust::{SERVER_CERTIFICATE_SECONDS, authority_end};
 use crate::{rollouts, views};
 use fettle_core::rollout::Rollout;
 use fettle_core::{Problem, Timestamp};
-use fettle_store::{View, hosts, ledger, rollouts as stored_rollouts};
+use fettle_store::{View, hosts, ledger, policies as stored_policies, rollouts as stored_rollouts};
 use fettle_wire::api::Health;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -91,6 +92,7 @@ fn by_store(view: &View<'_>) -> Result<Told, Problem> {
         feeds: views::feed_rows(view)?,
         ledger: Some(views::ledger_verified(view)?),
         newest_entry: ledger::latest(view, 1)?.first().map(|entry| entry.at),
+        unread_policies: Policies::of_records(stored_policies::current(view)?).unread,
         ..Told::default()
     })
 }

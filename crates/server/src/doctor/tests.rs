@@ -43,6 +43,7 @@ fn well() -> Sight {
             ledger: Some(LedgerVerified { entries: 7, head: Digest::of(b"7"), broken: None }),
             newest_entry: Some(at("2026-11-29T11:59:00Z")),
             hosts: 3,
+            unread_policies: Vec::new(),
             in_need: BTreeMap::new(),
             rollouts: Vec::new(),
         }),
@@ -110,6 +111,13 @@ fn a_server_that_lacks_nothing_is_told_part_by_part_and_none_of_it_is_wrong() {
 type Case = (fn(&mut Sight), Level, &'static str, &'static str, &'static str);
 
 const CASES: &[Case] = &[
+    (
+        |s| told(s).unread_policies.push(("web".into(), "line 3: no such fact".into())),
+        Level::Bad,
+        "policies",
+        "`web` is in force and cannot be read, so nothing is planned: line 3",
+        "fettle policy show web",
+    ),
     (|s| s.runs = false, Level::Bad, "listeners", "no server runs", "systemctl start fettle"),
     (|s| s.agents = Some(Err("refused".into())), Level::Bad, "listeners", "refused", "restart"),
     (

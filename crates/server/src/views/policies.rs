@@ -24,11 +24,10 @@ pub(crate) fn policies(app: &App) -> Result<Vec<PolicyRow>, Problem> {
     })?;
     let row = |record: &PolicyRecord| {
         let parsed = in_force.parsed.iter().find(|p| p.name == record.name);
-        policy_row(
-            record,
-            parsed.map_or("", |p| &p.description),
-            hosts.get(record.name.as_str()).copied().unwrap_or(0),
-        )
+        let unread = in_force.unread.iter().find(|(name, _)| *name == record.name);
+        let hosts = hosts.get(record.name.as_str()).copied().unwrap_or(0);
+        let row = policy_row(record, parsed.map_or("", |p| &p.description), hosts);
+        PolicyRow { unread: unread.map(|(_, why)| why.clone()), ..row }
     };
     Ok(in_force.records.iter().map(row).collect())
 }
@@ -42,6 +41,7 @@ fn policy_row(record: &PolicyRecord, description: &str, hosts: u64) -> PolicyRow
         applied_at: record.applied_at,
         applied_by: record.applied_by.clone(),
         hosts,
+        unread: None,
         text: record.text.clone(),
     }
 }
@@ -130,13 +130,16 @@ pub(crate) fn policy_diff(
     for host in fleet.iter().filter(|h| is_touched(&in_force.parsed, &after, next, h)) {
         findings.insert(host.id.clone(), known(view, &host.id)?);
     }
-    Ok(policy::diff(DiffInput {
+    let diff = policy::diff(DiffInput {
         in_force: &in_force.parsed,
         next,
         fleet: &fleet,
         findings: &findings,
         now: now(),
-    }))
+    });
+    // One that cannot be read any more is in force all the same: its successor follows it.
+    let record = in_force.records.iter().find(|record| record.name == next.name);
+    Ok(PolicyDiff { from: record.map(|record| record.digest), ..diff })
 }
 
 /// What a host is exposed to, and since when that is known.

@@ -28,7 +28,13 @@ pub fn policies(view: &View<'_>, rows: &[PolicyRow]) -> Markup {
                     thead { tr { th { "Policy" } th { "What for" } th.n { "Hosts" } th.n { "Version" } th { "Applied" } th { "Digest" } } }
                     tbody { @for it in rows { tr {
                         td.name { a href={ "/policies/" (encoded(&it.name)) } { (it.name) } }
-                        td { (it.description) }
+                        td {
+                            (it.description)
+                            @if let Some(why) = &it.unread {
+                                (mark::run_state("quarantined").word("cannot be read")) " " (why)
+                                ". Nothing is planned until it is corrected."
+                            }
+                        }
                         td.n { (words::number(it.hosts)) }
                         td.n { (it.version) }
                         td { (view.ago(it.applied_at)) " " span.quiet { "by " (it.applied_by) } }

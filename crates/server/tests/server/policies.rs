@@ -4,7 +4,7 @@ use crate::fleet::{CVE, Lab, NEW, POLICY};
 use fettle_core::Hold;
 use fettle_core::policy::{Counted, Cover, Explained, PolicyDiff};
 use fettle_wire::api::{
-    MakePlan, Page, PlanDetail, PolicyRow, PolicyVersion, RolloutDetail, StartRollout,
+    Health, MakePlan, Page, PlanDetail, PolicyRow, PolicyVersion, RolloutDetail, StartRollout,
 };
 
 #[test]
@@ -61,4 +61,39 @@ fn a_host_is_told_which_policy_counts_what_is_owed_and_what_stands_in_the_way() 
     let _: RolloutDetail = lab.post("/rollouts", &StartRollout { plan: plan.number, digest: None });
     let it: Explained = lab.get("/hosts/web-1/policy");
     assert!(it.holds.iter().any(|h| matches!(h, Hold::Busy { .. })), "{:?}", it.holds);
+}
+
+#[test]
+fn a_policy_in_force_that_cannot_be_read_stops_all_planning_and_says_so_until_it_is_corrected() {
+    let mut lab = Lab::furnished();
+    let mut agent = lab.host("web-1", "canary");
+    let everything =
+        "[policy]\nname = \"rest\"\nselect = \"all\"\npriority = -1\n[[ring]]\nname = \"all\"\n";
+    lab.post_bytes("/policies", everything.as_bytes());
+    let raw = rusqlite::Connection::open(lab.data().join("fettle.db")).unwrap();
+    let sql =
+        "UPDATE policies SET text = text || char(10) || '[of-a-later-version]' WHERE name = 'web'";
+    assert_eq!(raw.execute(sql, []).unwrap(), 1);
+    drop(raw);
+    lab.restart();
+    // The host is web's: by the other policy it must not be changed, however plainly that one selects it.
+    for policy in ["rest", "web"] {
+        let asked = MakePlan { policy: policy.into(), hosts: vec![] };
+        let (_, problem) = lab.refused("POST", "/plans", &serde_json::to_vec(&asked).unwrap());
+        assert_eq!(problem.code, "policy-not-read", "{policy}: {}", problem.message);
+    }
+    let rows: Page<PolicyRow> = lab.get("/policies");
+    let unread: Vec<_> = rows.items.iter().filter(|row| row.unread.is_some()).collect();
+    assert_eq!(unread.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["web"]);
+    assert!(unread[0].unread.as_ref().is_some_and(|why| why.contains("of-a-later-version")));
+    let health: Health = lab.get("/doctor");
+    let told = health.symptoms.iter().find(|symptom| symptom.part == "policies").unwrap();
+    assert!(told.what.contains("nothing is planned"), "{}", told.what);
+    // Its successor follows what is in force, and everything goes on.
+    let diff: PolicyDiff = lab.post_bytes("/policy-diffs", POLICY.as_bytes()).json();
+    assert_eq!(diff.from, Some(unread[0].digest));
+    lab.post_bytes(&format!("/policies?if={}", unread[0].digest), POLICY.as_bytes());
+    agent.checkin(&lab);
+    let plan: PlanDetail = lab.post("/plans", &MakePlan { policy: "web".into(), hosts: vec![] });
+    assert_eq!(plan.plan.hosts.len(), 1);
 }

@@ -508,7 +508,17 @@ pub(crate) fn policies() -> Vec<PolicyRow> {
         policy_versions().remove(0);
     let description = "Security updates for production, canary first".into();
     let name = "production".into();
-    vec![PolicyRow { name, version, description, digest, applied_at, applied_by, hosts: 9, text }]
+    vec![PolicyRow {
+        name,
+        version,
+        description,
+        digest,
+        applied_at,
+        applied_by,
+        hosts: 9,
+        unread: None,
+        text,
+    }]
 }
 
 /// Packages that no package of the distribution owns, as far away and as odd as they come.
