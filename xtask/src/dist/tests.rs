@@ -103,7 +103,7 @@ fn the_server_has_little_of_the_machine_and_the_agent_not_what_it_needs_not() {
 #[test]
 fn every_setting_that_the_configuration_offers_is_one_that_the_server_takes() {
     let offered = fs::read_to_string(deploy().join("server.env")).unwrap();
-    let taken = fs::read_to_string(root().join("crates/cli/src/args.rs")).unwrap();
+    let taken = fs::read_to_string(root().join("crates/cli/src/args/server.rs")).unwrap();
     let settings = |text: &str, prefix: &str| {
         let mut found: Vec<String> = text
             .lines()

@@ -129,7 +129,7 @@ fn what_was_found_is_told() {
     let found = |text: &str| parse(text).found(&host);
     assert_eq!(found("role=db").as_deref(), Some("web"));
     assert_eq!(found("env=prod"), None);
-    assert_eq!(found("host.tag=mail-server").as_deref(), Some("web-server, database, cache"));
+    assert_eq!(found("host.tag=mail-server").as_deref(), Some("cache, database, web-server"));
     assert_eq!(found("has host.listens").as_deref(), Some("443/tcp"));
 }
 
