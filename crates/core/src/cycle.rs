@@ -173,7 +173,8 @@ pub struct CycleSeen {
     pub blackout: Option<Hold>,
     /// Feeds that say who is affected, and are stale.
     pub stale_feeds: Vec<String>,
-    /// The server has not listened for long enough since its start: hosts that it has not heard yet would seem silent.
+    /// What has to be known before anything begins by itself and is not. The server has not listened for long enough since its
+    /// start: hosts that it has not heard yet would seem silent. Or a policy in force cannot be read.
     pub unheard: Option<Hold>,
     /// What an earlier run did wrong, where nobody has said yet that it may go on.
     pub failed: Option<(RolloutId, String)>,

@@ -56,7 +56,9 @@ impl Server {
 
         // The last thing before it serves: a start that fails takes the database from nobody.
         store.take(now()).map_err(Problem::from)?;
-        let renewed = summaries::renew(&store, "server", now())?;
+        // Whoever starts it waits for a minute and a half, and a large fleet takes longer.
+        let goes_on = || notify_systemd("EXTEND_TIMEOUT_USEC=60000000");
+        let renewed = summaries::renew(&store, "server", now(), goes_on)?;
         if renewed > 0 {
             tracing::info!(hosts = renewed, "summaries of inventories made anew, once");
         }

@@ -12,7 +12,6 @@ use fettle_vuln::feed::osv::OsvRecord;
 use fettle_vuln::feed::oval::{self, OvalVendor};
 use fettle_vuln::feed::{FeedError, Parsed};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::*;
@@ -219,25 +218,6 @@ fn what_is_no_such_document_is_refused_as_a_whole() {
     assert!(matches!(parse("<oval_definitions/>"), FeedError::NothingUsable { .. }));
     let deep = format!("<oval_definitions>{}", "<a>".repeat(100));
     assert!(matches!(parse(&deep), FeedError::Malformed { .. }));
-}
-
-/// Decompresses with a program of the system.
-fn unpacked(program: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(program)
-        .arg("-dc")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let bytes = bytes.to_vec();
-    let writer = std::thread::spawn(move || drop(std::io::Write::write_all(&mut input, &bytes)));
-    let mut out = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
-    writer.join().unwrap();
-    child.wait().unwrap();
-    out
 }
 
 #[test]

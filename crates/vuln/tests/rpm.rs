@@ -15,31 +15,10 @@ use fettle_vuln::feed::{Feed, cve, secdb};
 use fettle_vuln::snapshot::{Feeds, load};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
-use std::process::{Command, Stdio};
 use support::*;
 
 fn archive() -> Option<Vec<u8>> {
     Some(unzstd(&shared("golden/vuls-data-update-testdata.tar.zst")?))
-}
-
-/// Decompresses with a program of the system.
-fn unpacked(program: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut child = Command::new(program)
-        .arg("-dc")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let bytes = bytes.to_vec();
-    let writer = std::thread::spawn(move || drop(std::io::Write::write_all(&mut input, &bytes)));
-    let mut out = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
-    writer.join().unwrap();
-    child.wait().unwrap();
-    out
 }
 
 fn rows(records: &[OsvRecord]) -> BTreeSet<(String, String, String, String)> {

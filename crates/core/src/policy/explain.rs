@@ -456,11 +456,13 @@ fn class(rule: &ClassRule, owed: &[OwedFinding], now: Timestamp) -> ClassOf {
 }
 
 fn budgets(policy: &Policy, input: &ExplainInput<'_>) -> Vec<BudgetOf> {
+    // As a plan counts them: what has no agent is part of no budget.
+    let served = || input.fleet.iter().filter(|host| host.listed.is_none());
     let ours = |host: &&Host| matches!(choose(input.policies, host), Ok(Some(chosen)) if chosen.name == policy.name);
     let of = |policy: &Policy, others: bool| -> Vec<BudgetOf> {
         let rules = policy.budgets.iter().filter(|rule| rule.select.matches(input.host));
         let one = |rule: &BudgetRule| {
-            let hosts = input.fleet.iter().filter(|h| rule.select.matches(h)).count();
+            let hosts = served().filter(|h| rule.select.matches(h)).count();
             BudgetOf {
                 name: match others {
                     true => format!("{} of {}", rule.name, policy.name),
@@ -477,7 +479,7 @@ fn budgets(policy: &Policy, input: &ExplainInput<'_>) -> Vec<BudgetOf> {
     };
     let mut out = of(policy, false);
     if let Strategy::Rolling { max_unavailable } = &policy.strategy {
-        let hosts = input.fleet.iter().filter(ours).count();
+        let hosts = served().filter(ours).count();
         out.push(BudgetOf {
             name: format!("rolling {}", policy.name),
             select: policy.select.to_string(),

@@ -33,9 +33,10 @@ impl Selector {
         match self {
             Self::All => true,
             Self::In { key, values } => {
-                any(host, key, &mut |found| values.iter().any(|value| meets(key, value, found)))
+                let asked = |found: &str| values.iter().any(|value| meets(key, value, found));
+                any(host, key, &asked, &mut |_| true)
             }
-            Self::Has { key } => any(host, key, &mut |_| true),
+            Self::Has { key } => any(host, key, &|_| true, &mut |_| true),
             Self::Not { of } => !of.matches(host),
             Self::And { of } => of.iter().all(|s| s.matches(host)),
             Self::Or { of } => of.iter().any(|s| s.matches(host)),
@@ -46,7 +47,7 @@ impl Selector {
     pub(super) fn found(&self, host: &Host) -> Option<String> {
         let (Self::In { key, .. } | Self::Has { key }) = self else { return None };
         let mut all: Vec<String> = Vec::new();
-        any(host, key, &mut |found| {
+        any(host, key, &|_| true, &mut |found| {
             all.push(found.to_owned());
             false
         });
@@ -69,10 +70,16 @@ fn meets(key: &str, value: &str, found: &str) -> bool {
     }
 }
 
-/// Holds `test` for any value of a label or fact? It is asked until it does.
-fn any(host: &Host, key: &str, test: &mut dyn FnMut(&str) -> bool) -> bool {
+/// Holds `test` for any value of a label or fact that is `asked` for? It is called until it does. What is not asked for need
+/// not be found out.
+fn any(
+    host: &Host,
+    key: &str,
+    asked: &dyn Fn(&str) -> bool,
+    test: &mut dyn FnMut(&str) -> bool,
+) -> bool {
     let inventory = host.inventory.as_deref();
-    let mut of = |text: Option<&str>| text.is_some_and(&mut *test);
+    let mut of = |text: Option<&str>| text.is_some_and(|text| asked(text) && test(text));
     match key {
         "host.name" => of(Some(&host.name)),
         "host.id" => of(Some(host.id.as_str())),
@@ -82,10 +89,10 @@ fn any(host: &Host, key: &str, test: &mut dyn FnMut(&str) -> bool) -> bool {
         "os.version" => of(inventory.map(|i| i.os.version.as_str())),
         "os.codename" => of(inventory.map(|i| i.os.codename.as_str())),
         "os.kernel" => of(inventory.map(|i| i.kernel.running.as_str())),
-        "host.tag" => inventory.is_some_and(|i| tags::of(i).into_iter().any(test)),
+        "host.tag" => inventory.is_some_and(|i| tags::among(i, asked).any(test)),
         "host.listens" => inventory.is_some_and(|i| {
             let mut open = i.listeners.iter().filter(|listener| !listener.is_loopback());
-            open.any(|l| test(&format!("{}/{}", l.port, protocol(l))))
+            open.any(|l| of(Some(&format!("{}/{}", l.port, protocol(l)))))
         }),
         label => of(host.labels.get(label).map(String::as_str)),
     }

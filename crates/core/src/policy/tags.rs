@@ -100,8 +100,17 @@ pub fn all() -> impl Iterator<Item = &'static str> {
 
 /// The tags of a host with this inventory, in the order of [`all`].
 pub fn of(inventory: &Inventory) -> Vec<&'static str> {
-    let shown = |units: &[&str]| inventory.services.iter().any(|service| shows(units, service));
-    TAGS.iter().filter(|(_, units)| shown(units)).map(|(tag, _)| *tag).collect()
+    among(inventory, |_| true).collect()
+}
+
+/// Those of the tags that are `asked` for which a host with this inventory has: the services are looked at for no others.
+pub fn among<'i>(
+    inventory: &'i Inventory,
+    asked: impl Fn(&str) -> bool + 'i,
+) -> impl Iterator<Item = &'static str> + 'i {
+    let shown =
+        move |units: &[&str]| inventory.services.iter().any(|service| shows(units, service));
+    TAGS.iter().filter(move |(tag, units)| asked(tag) && shown(units)).map(|(tag, _)| *tag)
 }
 
 /// The services that show a tag: with them alone the tags are the same.

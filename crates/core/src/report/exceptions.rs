@@ -61,7 +61,8 @@ pub struct ExceptionLine {
     pub policy: String,
     /// What it is.
     pub kind: ExceptionKind,
-    /// The vulnerability, with ` in SOURCE` where it is for one source package only, or the package, with the versions that it is pinned to.
+    /// The vulnerability, with ` in SOURCE` where it is for one source package only; or the package, with ` at VERSIONS`
+    /// where it is pinned.
     pub what: String,
     /// Who answers for it.
     pub owner: String,

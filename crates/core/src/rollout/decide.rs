@@ -391,17 +391,14 @@ impl Rollout {
         decision: &mut Decision,
     ) {
         let Some(wave) = self.plan.waves.get(self.wave as usize) else { return };
-        let begins = later(self.created_at, wave.after_seconds);
-        if let Some(until) = self.wave_not_before.filter(|at| now < *at && begins <= *at) {
-            let before = self.wave.checked_sub(1).and_then(|w| self.plan.waves.get(w as usize));
-            let ring = before.map(|w| w.ring.clone()).unwrap_or_default();
+        if let Some(until) = self.begins(self.wave).filter(|at| now < *at) {
             wake(&mut decision.wake_at, Some(until));
-            return decision.wait(None, Hold::Soak { ring, until });
-        }
-        if now < begins && wave.after_seconds > 0 {
-            wake(&mut decision.wake_at, Some(begins));
-            let ring = wave.ring.clone();
-            return decision.wait(None, Hold::RingNotYet { ring, until: begins });
+            let before = self.wave.checked_sub(1).and_then(|w| self.plan.waves.get(w as usize));
+            let hold = match before.filter(|_| self.wave_not_before == Some(until)) {
+                Some(before) => Hold::Soak { ring: before.ring.clone(), until },
+                None => Hold::RingNotYet { ring: wave.ring.clone(), until },
+            };
+            return decision.wait(None, hold);
         }
         let watched = self.watched(now, seen, by.index);
         if wave.rolling

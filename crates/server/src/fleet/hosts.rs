@@ -105,7 +105,7 @@ fn row(known: &Known, state: &str, last_seen: Option<Timestamp>, now: u32) -> Ho
         os: inventory.map(|i| i.os.pretty.clone()).unwrap_or_default(),
         kernel: inventory.map(|i| i.kernel.running.clone()).unwrap_or_default(),
         state: state.to_owned(),
-        cohort: known.record.cohort.map(|c| c.short()).unwrap_or_default(),
+        cohort: known.record.host.cohort.map(|c| c.short()).unwrap_or_default(),
         policy: known.route.policy.as_deref().map(str::to_owned),
         ring: known.route.ring.as_deref().map(str::to_owned),
         open: n(FindingState::Open),

@@ -87,7 +87,7 @@ fn a_system_that_the_document_does_not_name_can_be_told() {
     let detail: HostDetail = lab.post_bytes("/hosts/box/sbom?release=bookworm", &spdx(OLD)).json();
     assert_eq!(detail.row.state, "exposed");
     // What it was told is in the ledger, with who told it.
-    let ledger: Page<Value> = lab.get("/ledger?limit=10");
+    let ledger: Page<Value> = lab.get("/ledger?limit=100");
     let said = ledger.items.iter().find(|entry| entry["kind"] == "host.listed").unwrap();
     assert_eq!(said["body"]["of"], "appliance");
 }

@@ -26,8 +26,6 @@ use std::sync::Arc;
 pub struct HostRecord {
     /// The host.
     pub host: Host,
-    /// Its cohort, from the whole inventory.
-    pub cohort: Option<Digest>,
     /// Upgrades its sources offer.
     pub upgrades: u64,
     /// Highest generation ever given to it.
@@ -61,7 +59,6 @@ fn record(row: &Row<'_>) -> Result<HostRecord, StoreError> {
             }),
             listed: listed.map(|text| from_json("bill of materials", &text)).transpose()?,
         },
-        cohort: digest(row.get(6)?)?,
         upgrades: row.get::<_, i64>(8)? as u64,
         generation: row.get::<_, i64>(11)? as u64,
     })

@@ -10,6 +10,7 @@ use fettle_vuln::snapshot::{Feeds, Loaded, Manifest, load};
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// The test data beside the checkout, or `None` (with a message) where there is none.
 pub fn shared(file: &str) -> Option<PathBuf> {
@@ -27,6 +28,25 @@ pub fn unzstd(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     ruzstd::decoding::StreamingDecoder::new(file).unwrap().read_to_end(&mut bytes).unwrap();
     bytes
+}
+
+/// Decompresses with a program of the system.
+pub fn unpacked(program: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut child = Command::new(program)
+        .arg("-dc")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let bytes = bytes.to_vec();
+    let writer = std::thread::spawn(move || drop(std::io::Write::write_all(&mut input, &bytes)));
+    let mut out = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+    writer.join().unwrap();
+    child.wait().unwrap();
+    out
 }
 
 /// Decompresses a text of the shared data.
