@@ -12,14 +12,9 @@ use std::collections::BTreeSet;
 pub(crate) fn add(
     ask: &Ask<'_>,
     name: &str,
-    roles: &[String],
+    roles: BTreeSet<Role>,
     expires: Option<&str>,
 ) -> Result<(), Problem> {
-    let roles = roles.iter().map(|word| word.parse::<Role>());
-    let roles = roles.collect::<Result<BTreeSet<_>, _>>().map_err(|error| {
-        let hint = "for example: fettle operator add alice --role viewer";
-        Problem::new(ProblemKind::Usage, "role", error, hint)
-    })?;
     let expires_seconds = lifetime(expires)?;
     let asked = AddOperator { name: name.to_owned(), roles, expires_seconds };
     let added: OperatorAdded = ask.client()?.post("/operators", &asked)?;

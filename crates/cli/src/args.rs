@@ -1,5 +1,6 @@
 //! What can be typed.
 
+pub(crate) mod account;
 pub(crate) mod evidence;
 pub(crate) mod feed;
 pub(crate) mod key;
@@ -14,7 +15,6 @@ pub(crate) use server::ServerArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fettle_core::Timestamp;
 use fettle_core::finding::FindingState;
-use fettle_core::operator::Role;
 use fettle_wire::api::HOST_STATES;
 use std::path::PathBuf;
 
@@ -68,6 +68,8 @@ pub(crate) enum Output {
 pub(crate) enum Command {
     /// Run the server: API, web pages, the agents' endpoint.
     Server(ServerArgs),
+    /// Make the first account of a new server, an admin's; afterwards this is closed for good.
+    Setup(account::SetUp),
     /// Machines with an agent.
     #[command(subcommand)]
     Host(Host),
@@ -136,6 +138,9 @@ pub(crate) enum Command {
     /// Who may do what here.
     #[command(subcommand)]
     Operator(Operator),
+    /// Accounts: who comes by a name and a password.
+    #[command(subcommand)]
+    Account(account::Account),
     /// Plan keys: what operators sign plans with, and hosts ask for.
     #[command(subcommand)]
     Key(key::Key),
@@ -415,6 +420,14 @@ pub(crate) enum Sbom {
         /// Where to; standard output where none is named.
         file: Option<PathBuf>,
     },
+    /// The same of a group of hosts, or of all: each component once, with how many hosts have it, and which.
+    Fleet {
+        /// Where to; standard output where none is named.
+        file: Option<PathBuf>,
+        /// Only hosts that this selector means: `env=prod and os.codename=bookworm`.
+        #[arg(long, value_name = "SELECTOR")]
+        select: Option<String>,
+    },
 }
 
 /// Policies.
@@ -519,12 +532,8 @@ pub(crate) enum Operator {
     Add {
         /// Their name; nobody else has or had it.
         name: String,
-        /// What they may do; several with commas.
-        #[arg(
-            long, required = true, value_delimiter = ',',
-            value_parser = Role::ALL.map(Role::word), value_name = "ROLE"
-        )]
-        role: Vec<String>,
+        #[command(flatten)]
+        roles: account::Roles,
         /// How long the token is good: `12h`, `90d`. Default: until it is revoked.
         #[arg(long, value_name = "TIME")]
         expires: Option<String>,

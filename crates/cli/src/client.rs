@@ -17,7 +17,8 @@ const ANSWER: Duration = Duration::from_secs(600);
 pub(crate) struct Client {
     agent: ureq::Agent,
     base: String,
-    token: String,
+    /// `None`: whoever asks is nobody yet.
+    token: Option<String>,
 }
 
 impl Client {
@@ -32,6 +33,11 @@ impl Client {
                 "name the file with --token-file or FETTLE_TOKEN_FILE; the server writes the first admin's to DATA/operator.token",
             )
         })?;
+        Ok(Self { token: Some(token.trim().to_owned()), ..Self::stranger(globals) })
+    }
+
+    /// One that asks without a token.
+    pub(crate) fn stranger(globals: &Globals) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT))
@@ -41,11 +47,16 @@ impl Client {
             .max_redirects(0)
             .build()
             .into();
-        Ok(Self {
-            agent,
-            base: globals.server.trim_end_matches('/').to_owned(),
-            token: token.trim().to_owned(),
-        })
+        let base = globals.server.trim_end_matches('/').to_owned();
+        Self { agent, base, token: None }
+    }
+
+    /// The request, with who asks.
+    fn known<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
     }
 
     /// The server's address, without a slash at the end.
@@ -55,29 +66,34 @@ impl Client {
 
     /// Asks for a value.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
-        let request = self
-            .agent
-            .get(self.url(path))
-            .header("authorization", format!("Bearer {}", self.token));
+        let request = self.known(self.agent.get(self.url(path)));
         self.read(request.call())
     }
 
     /// Asks for bytes.
     pub(crate) fn get_bytes(&self, path: &str) -> Result<Vec<u8>, Problem> {
-        let request = self
-            .agent
-            .get(self.url(path))
-            .header("authorization", format!("Bearer {}", self.token));
+        let request = self.known(self.agent.get(self.url(path)));
         match request.call() {
             Ok(mut answer) if answer.status().is_success() => {
                 let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
                 body.map_err(|e| self.silent(&e))
             }
-            other => Err(self.read::<serde_json::Value>(other).err().unwrap_or_else(|| {
-                let hint = "this is a defect of Fettle: please report it";
-                Problem::new(ProblemKind::Internal, "no-bytes", "the server sent no bytes", hint)
-            })),
+            other => Err(self.read::<serde_json::Value>(other).err().unwrap_or_else(no_bytes)),
         }
+    }
+
+    /// Asks for a document, and writes it as it comes, however large. Gives how many bytes it had.
+    pub(crate) fn save(&self, path: &str, to: &mut impl std::io::Write) -> Result<u64, Problem> {
+        let request = self.known(self.agent.get(self.url(path)));
+        let mut answer = request.call().map_err(|e| self.silent(&e))?;
+        if !answer.status().is_success() {
+            return Err(self.read::<serde_json::Value>(Ok(answer)).err().unwrap_or_else(no_bytes));
+        }
+        std::io::copy(&mut answer.body_mut().as_reader(), to).map_err(|error| {
+            let message = format!("the document did not arrive whole: {error}");
+            let hint = "look whether there is room for it, and ask again";
+            Problem::new(ProblemKind::Environment, "file", message, hint)
+        })
     }
 
     /// Sends a value.
@@ -86,9 +102,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Problem> {
-        let bytes = serde_json::to_vec(body).map_err(|e| {
-            Problem::new(ProblemKind::Internal, "not-json", e, "this is a defect of this build")
-        })?;
+        let bytes = json(body)?;
         self.post_bytes(path, "application/json", &bytes)
     }
 
@@ -99,11 +113,7 @@ impl Client {
         kind: &str,
         bytes: &[u8],
     ) -> Result<T, Problem> {
-        let request = self
-            .agent
-            .post(self.url(path))
-            .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", kind);
+        let request = self.known(self.agent.post(self.url(path))).header("content-type", kind);
         self.read(request.send(bytes))
     }
 
@@ -113,23 +123,30 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Problem> {
-        let bytes = serde_json::to_vec(body).map_err(|e| {
-            Problem::new(ProblemKind::Internal, "not-json", e, "this is a defect of this build")
-        })?;
-        let request = self
-            .agent
-            .put(self.url(path))
-            .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", "application/json");
-        self.read(request.send(&bytes))
+        self.read(self.putting(path, body)?)
+    }
+
+    fn putting(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Result<ureq::http::Response<ureq::Body>, ureq::Error>, Problem> {
+        let request =
+            self.known(self.agent.put(self.url(path))).header("content-type", "application/json");
+        Ok(request.send(&json(body)?))
+    }
+
+    /// Puts a value in the place of another; nothing comes back.
+    pub(crate) fn put_for_nothing(&self, path: &str, body: &impl Serialize) -> Result<(), Problem> {
+        match self.putting(path, body)? {
+            Ok(answer) if answer.status().as_u16() == 204 => Ok(()),
+            other => self.read::<serde_json::Value>(other).map(drop),
+        }
     }
 
     /// Takes something away.
     pub(crate) fn delete(&self, path: &str) -> Result<(), Problem> {
-        let request = self
-            .agent
-            .delete(self.url(path))
-            .header("authorization", format!("Bearer {}", self.token));
+        let request = self.known(self.agent.delete(self.url(path)));
         match request.call() {
             Ok(answer) if answer.status().as_u16() == 204 => Ok(()),
             other => self.read::<serde_json::Value>(other).map(drop),
@@ -138,10 +155,7 @@ impl Client {
 
     /// Takes something away; gives what is left.
     pub(crate) fn delete_for<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
-        let request = self
-            .agent
-            .delete(self.url(path))
-            .header("authorization", format!("Bearer {}", self.token));
+        let request = self.known(self.agent.delete(self.url(path)));
         self.read(request.call())
     }
 
@@ -196,6 +210,11 @@ impl Client {
     }
 }
 
+fn no_bytes() -> Problem {
+    let hint = "this is a defect of Fettle: please report it";
+    Problem::new(ProblemKind::Internal, "no-bytes", "the server sent no bytes", hint)
+}
+
 /// The kind as the server told it; by the status where this program does not know the word.
 fn kind(word: String, status: u16) -> ProblemKind {
     serde_json::from_value(serde_json::Value::String(word)).unwrap_or(match status {
@@ -217,5 +236,12 @@ pub(crate) fn escape(text: &str) -> String {
             let _ = write!(out, "%{byte:02X}");
         }
         out
+    })
+}
+
+/// A value as it is sent.
+fn json(body: &impl Serialize) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(body).map_err(|e| {
+        Problem::new(ProblemKind::Internal, "not-json", e, "this is a defect of this build")
     })
 }

@@ -7,7 +7,7 @@ use crate::args::{
 use crate::client::{Client, escape};
 use crate::output::{self, json, line};
 use crate::{
-    access, evidence, exposure, feed, key, planning, policy, policy_check, recall, report,
+    access, account, evidence, exposure, feed, key, planning, policy, policy_check, recall, report,
     schedule, show, testbed, views, watch, window,
 };
 use clap::CommandFactory as _;
@@ -81,6 +81,9 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             ask.get(&path, |package: &PackageDetail| show::package::one(package))
         }
         Command::Sbom(Sbom::Export { host, file }) => sbom(&ask, host, file.as_deref()),
+        Command::Sbom(Sbom::Fleet { file, select }) => {
+            fleet_sbom(&ask, select.as_ref(), file.as_deref())
+        }
         Command::Sbom(Sbom::Import { name, file, release, label }) => {
             import_sbom(&ask, name, file, release.as_deref(), label)
         }
@@ -147,8 +150,8 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         }
         Command::Key(it) => key::run(&ask, it),
         Command::Plan(Plan::Withdraw { number }) => access::withdraw(&ask, *number),
-        Command::Operator(Operator::Add { name, role, expires }) => {
-            access::add(&ask, name, role, expires.as_deref())
+        Command::Operator(Operator::Add { name, roles, expires }) => {
+            access::add(&ask, name, roles.all(), expires.as_deref())
         }
         Command::Operator(Operator::Renew { name, expires }) => {
             access::renew(&ask, name, expires.as_deref())
@@ -156,6 +159,8 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Operator(Operator::List) => ask
             .get("/operators?limit=100000", |page: &Page<OperatorRow>| show::operator::list(page)),
         Command::Operator(Operator::Revoke { name }) => access::revoke(&ask, name),
+        Command::Account(it) => account::run(&ask, it),
+        Command::Setup(it) => account::set_up(&ask, it),
         Command::Testbed(it) => testbed::run(&ask, it),
         Command::Rollout(rollout) => run_rollout(&ask, rollout),
         Command::Recall(it) => recall::run(&ask, it),
@@ -181,7 +186,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
         Command::Web => {
             let client = ask.client()?;
             line(&format!(
-                "{}/  log in with the token in {}",
+                "{}/  log in with your name and password, or with the token in {}",
                 client.base(),
                 cli.globals.token_file.display()
             ));
@@ -241,6 +246,11 @@ pub(crate) struct Ask<'a> {
 impl Ask<'_> {
     pub(crate) fn client(&self) -> Result<Client, Problem> {
         Client::new(&self.cli.globals)
+    }
+
+    /// One that asks in nobody's name.
+    pub(crate) fn stranger(&self) -> Client {
+        Client::stranger(&self.cli.globals)
     }
 
     pub(crate) fn output(&self) -> Output {
@@ -370,14 +380,30 @@ fn sbom(ask: &Ask<'_>, host: &str, file: Option<&Path>) -> Result<(), Problem> {
     let document: serde_json::Value =
         ask.client()?.get(&format!("/hosts/{}/sbom", escape(host)))?;
     let Some(file) = file else { return json(&document) };
-    std::fs::write(file, format!("{document:#}\n")).map_err(|e| {
-        let message = format!("{} cannot be written: {e}", file.display());
-        Problem::new(ProblemKind::Environment, "file", message, "name a file that you may write")
-    })?;
+    std::fs::write(file, format!("{document:#}\n")).map_err(|e| not_written(file, &e))?;
     let count = |of: &str| document[of].as_array().map_or(0, Vec::len);
     let (components, found) = (count("components"), count("vulnerabilities"));
     line(&format!("{}: {components} components, {found} findings", file.display()));
     Ok(())
+}
+
+/// The same of many hosts, written as it comes.
+fn fleet_sbom(ask: &Ask<'_>, select: Option<&String>, file: Option<&Path>) -> Result<(), Problem> {
+    let path = with_query("/sbom", &[("select", select)]);
+    let Some(file) = file else {
+        return ask.client()?.save(&path, &mut std::io::stdout().lock()).map(drop);
+    };
+    let client = ask.client()?;
+    let mut to = std::fs::File::create(file).map_err(|e| not_written(file, &e))?;
+    let bytes = client.save(&path, &mut to)?;
+    to.sync_all().map_err(|e| not_written(file, &e))?;
+    line(&format!("{}: {bytes} bytes", file.display()));
+    Ok(())
+}
+
+fn not_written(file: &Path, error: &std::io::Error) -> Problem {
+    let message = format!("{} cannot be written: {error}", file.display());
+    Problem::new(ProblemKind::Environment, "file", message, "name a file that you may write")
 }
 
 fn retire(ask: &Ask<'_>, host: &str, confirm: &str) -> Result<(), Problem> {

@@ -1,6 +1,7 @@
 //! `fettle`: the operator's command line, and the server.
 
 mod access;
+mod account;
 mod args;
 mod client;
 mod commands;

@@ -69,7 +69,7 @@ pub(crate) fn shape(word: &str) -> (char, Color) {
             ('◆', Color::Yellow)
         }
         "granted" | "redeemed" | "running" => ('▶', Color::Blue),
-        "undone" | "refused" | "aborted" | "revoked" => ('◀', Color::Magenta),
+        "undone" | "refused" | "aborted" | "revoked" | "disabled" => ('◀', Color::Magenta),
         "no-fix-yet" | "no-policy" | "not-judged" | "no-inventory" | "medium" => ('◇', Color::Cyan),
         _ => ('○', Color::Grey),
     }

@@ -1,5 +1,6 @@
 //! What answers look like as tables.
 
+pub(crate) mod account;
 pub(crate) mod feed;
 pub(crate) mod finding;
 pub(crate) mod host;

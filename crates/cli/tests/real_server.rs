@@ -306,3 +306,130 @@ fn the_doctor_says_what_to_type_to_people_and_to_programs_with_or_without_a_serv
     assert_eq!(ended, 9, "{said}");
     assert!(said.contains("systemctl start fettle"), "{said}");
 }
+
+/// As [`Desk::fettle_as`], with something on standard input.
+fn told(desk: &Desk, token_file: &str, args: &[&str], stdin: &str) -> (String, i32) {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fettle"))
+        .args(["--server", &format!("http://{}", desk.running.operator_addr)])
+        .args(["--token-file", token_file])
+        .args(args)
+        .current_dir(desk.dir.path())
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (String::from_utf8_lossy(&said).into_owned(), output.status.code().unwrap())
+}
+
+#[test]
+fn the_first_account_is_made_by_the_secret_of_the_data_directory_and_by_nothing_else() {
+    let desk = desk::start();
+    // Whoever sets up has no token, and needs none.
+    let none = "no-such-file";
+    let file = desk.dir.path().join("data/setup.secret");
+    let held = std::fs::read_to_string(&file).unwrap();
+    let named = file.to_str().unwrap();
+    let set_up = ["setup", "anna", "--secret-file", named, "--password-stdin"];
+    let by_stdin = ["setup", "anna", "--secret-file", "-", "--password-stdin"];
+    let missing = ["setup", "anna", "--secret-file", "/nonexistent", "--password-stdin"];
+    let both = format!("{held}a quiet river at dawn\n");
+    for (args, stdin, code, words) in [
+        (&missing, "", 6, "secret-file"),
+        (&set_up, "", 2, "fewer than 1 lines"),
+        (&by_stdin, held.as_str(), 2, "fewer than 2 lines"),
+        (&by_stdin, "guessed\na quiet river at dawn\n", 6, "wrong-password"),
+        (&set_up, "short\n", 5, "needs at least 12"),
+        (&by_stdin, both.as_str(), 0, "anna is the first admin"),
+        (&by_stdin, both.as_str(), 3, "setup-closed"),
+        (&set_up, "", 6, "secret-file"),
+    ] {
+        let (said, ended) = told(&desk, none, args, stdin);
+        assert_eq!(ended, code, "{args:?} {said}");
+        assert!(said.contains(words) && !said.contains("river"), "{said}");
+        assert!(!said.contains(held.trim()), "{said}");
+    }
+}
+
+#[test]
+fn the_bill_of_materials_of_hosts_is_written_to_a_file_or_to_standard_output() {
+    let desk = desk::start();
+    let own = "data/operator.token";
+    let (said, ended) = told(&desk, own, &["sbom", "fleet"], "");
+    let all: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((ended, &all["bomFormat"]), (0, &"CycloneDX".into()));
+    let some = ["sbom", "fleet", "bill.json", "--select", "env=nowhere"];
+    let (said, ended) = told(&desk, own, &some, "");
+    assert!(ended == 0 && said.starts_with("bill.json: "), "{said}");
+    let written = std::fs::read(desk.dir.path().join("bill.json")).unwrap();
+    let some: serde_json::Value = serde_json::from_slice(&written).unwrap();
+    assert_eq!(some["metadata"]["component"]["name"], "env=nowhere");
+    let (said, ended) = told(&desk, own, &["sbom", "fleet", "--select", "env="], "");
+    assert!(ended == 2 && said.contains("bad-query"), "{said}");
+}
+
+#[test]
+fn accounts_are_added_listed_disabled_and_given_passwords_that_no_argument_holds() {
+    let desk = desk::start();
+    let own = "data/operator.token";
+    let (said, ended) = told(&desk, own, &["account", "list"], "");
+    assert!(ended == 0 && said.contains("fettle account add"), "{said}");
+    let add = ["account", "add", "vera", "--role", "viewer", "--password-stdin"];
+    for (stdin, code, words) in [
+        ("", 2, "fewer than 1 lines"),
+        ("short\n", 5, "needs at least 12"),
+        ("vera and her name\n", 5, "holds the name"),
+        ("a quiet river at dawn\n", 0, "comes by name and password"),
+        ("a quiet river at dawn\n", 4, "already"),
+    ] {
+        let (said, ended) = told(&desk, own, &add, stdin);
+        assert_eq!(ended, code, "{said}");
+        assert!(said.contains(words) && !said.contains("river"), "{said}");
+    }
+    // Nobody is there who could type it.
+    let (said, ended) = told(&desk, own, &add[..5], "");
+    assert!(ended == 2 && said.contains("--password-stdin"), "{said}");
+    // She gets a token, too, and changes her own password with the one until now.
+    let (said, _) = desk.fettle(&["operator", "renew", "vera"]);
+    std::fs::write(desk.dir.path().join("vera"), said.lines().next().unwrap()).unwrap();
+    let change = ["account", "password", "--password-stdin"];
+    let (said, ended) = told(&desk, "vera", &change, "wrong\nseven grey herons and a boat\n");
+    assert!(ended == 6 && said.contains("wrong-password"), "{said}");
+    let (said, ended) =
+        told(&desk, "vera", &change, "a quiet river at dawn\nseven grey herons and a boat\n");
+    assert!(ended == 0 && said.contains("your password is changed"), "{said}");
+    let (said, ended) = told(&desk, own, &change, "one line of it\nand another one of it\n");
+    assert!(ended == 4 && said.contains("no-password"), "{said}");
+    let (said, ended) = told(&desk, "vera", &["account", "show"], "");
+    assert!(
+        ended == 0 && said.contains("vera: viewer") && said.contains("password, token"),
+        "{said}"
+    );
+    let set = ["account", "password", "vera", "--password-stdin"];
+    let (said, ended) = told(&desk, "vera", &set, "eight grey herons and a boat\n");
+    assert!(ended == 6 && said.contains("role-needed"), "{said}");
+    let (said, ended) = told(&desk, own, &set, "eight grey herons and a boat\n");
+    assert!(ended == 0 && said.contains("another password"), "{said}");
+    for (args, code, words) in [
+        (&["account", "disable", "vera"][..], 0, "may do nothing"),
+        (&["account", "disable", "vera"], 4, "disabled since"),
+        (&["account", "list"], 0, "disabled"),
+        (&["operator", "list"], 0, "disabled"),
+        (&["account", "enable", "vera"], 0, "may come again"),
+        (&["account", "log-out"], 0, "have ended"),
+    ] {
+        if args[1] == "enable" {
+            let (said, ended) = desk.fettle_as("vera", &["host", "list"]);
+            assert!(ended == 6 && said.contains("account-disabled"), "{said}");
+        }
+        let (said, ended) = told(&desk, own, args, "");
+        assert!(ended == code && said.contains(words), "{args:?}: {said}");
+    }
+    assert_eq!(desk.fettle_as("vera", &["host", "list"]).1, 0);
+}

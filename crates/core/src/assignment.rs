@@ -6,6 +6,18 @@ use crate::testbed::TestOrder;
 use crate::{AssignmentId, Digest, HostId, RolloutId, Shared, Timestamp, TransactionId};
 use serde::{Deserialize, Serialize};
 
+/// Generations may not leap further than this beyond what is known of a host, whichever side tells them: one number near
+/// the end of all numbers would make every later order look old.
+pub const MAX_LEAP: u64 = 1_000_000;
+
+/// Whoever has a generation beyond this did not get it by orders: no server gives so many.
+pub const LAST_GENERATION: u64 = 1 << 62;
+
+/// May this be the generation of a host of which `known` is the highest that is known?
+pub fn may_be_generation(told: u64, known: u64) -> bool {
+    told <= known.saturating_add(MAX_LEAP) && told <= LAST_GENERATION
+}
+
 /// An order bound to one host, one plan, one window and one generation. Travels signed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
@@ -225,6 +237,32 @@ impl Assignment {
     /// The transaction's name on the host: the same for the same assignment, so that a doubled message
     /// cannot start a second one.
     pub fn transaction(&self) -> TransactionId {
-        TransactionId(format!("tx-{}", self.id.as_str().replace('/', "-")))
+        transaction_of(&self.id)
+    }
+}
+
+/// The one transaction of an assignment.
+pub fn transaction_of(id: &AssignmentId) -> TransactionId {
+    TransactionId(format!("tx-{}", id.as_str().replace('/', "-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_may_be_ahead_of_what_is_known_and_never_out_of_reach() {
+        for (told, known, expected) in [
+            (0, 0, true),
+            (3, 7, true),
+            (MAX_LEAP, 0, true),
+            (MAX_LEAP + 1, 0, false),
+            (u64::MAX, 0, false),
+            (u64::MAX, u64::MAX, false),
+            (LAST_GENERATION, LAST_GENERATION, true),
+            (LAST_GENERATION + 1, LAST_GENERATION, false),
+        ] {
+            assert_eq!(may_be_generation(told, known), expected, "{told} after {known}");
+        }
     }
 }

@@ -20,8 +20,8 @@ pub struct Inventory {
     pub kernel: Kernel,
     /// Changes at every boot (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
-    /// Installed packages, by name and architecture. Hosts that are alike may share them.
-    pub packages: Vec<Shared<Package>>,
+    /// Installed packages, by name and architecture. Hosts of a cohort may share the whole list.
+    pub packages: Shared<Vec<Shared<Package>>>,
     /// Packages of languages that no package of the distribution owns, by ecosystem, name and version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub languages: Vec<LanguagePackage>,

@@ -43,6 +43,7 @@ pub mod id;
 pub mod inventory;
 pub mod language;
 pub mod ledger;
+pub mod login;
 pub mod operator;
 pub mod plan;
 pub mod policy;

@@ -132,6 +132,12 @@ pub struct Operator {
     pub revoked_at: Option<Timestamp>,
     /// Who revoked them.
     pub revoked_by: Option<String>,
+    /// Since when they may do nothing until somebody lets them again.
+    #[serde(default)]
+    pub disabled_at: Option<Timestamp>,
+    /// Who disabled them.
+    #[serde(default)]
+    pub disabled_by: Option<String>,
 }
 
 /// How an operator stands at some time.
@@ -162,10 +168,17 @@ impl Operator {
             expires_at: None,
             revoked_at: None,
             revoked_by: None,
+            disabled_at: None,
+            disabled_by: None,
         }
     }
 
-    /// How they stand at this time. Revoked counts before expired: it was somebody's word.
+    /// Since when they are disabled, if they are at this time.
+    pub fn disabled_since(&self, at: Timestamp) -> Option<Timestamp> {
+        self.disabled_at.filter(|since| *since <= at)
+    }
+
+    /// How they stand at this time, whether they are disabled or not. Revoked counts before expired: it was somebody's word.
     pub fn standing(&self, at: Timestamp) -> Standing {
         match (self.revoked_at, self.expires_at) {
             (Some(since), _) if since <= at => Standing::Revoked { since },

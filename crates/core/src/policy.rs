@@ -41,7 +41,7 @@ pub use explain::{
     AcceptanceOf, BudgetOf, ClassOf, Condition, Considered, ExclusionOf, ExplainInput, Explained,
     OwedFinding, PinOf, RiskOf, explain,
 };
-pub use facts::FACTS;
+pub use facts::{FACTS, PACKAGE_VERSION};
 pub(crate) use parse::check_address;
 pub use parse::{MAX_POLICY_BYTES, PolicyError};
 pub use recurrence::{Recurrence, RecurrenceError};
@@ -441,6 +441,23 @@ impl Default for GateRule {
     }
 }
 
+/// How a version compares with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// It is older.
+    #[serde(rename = "<")]
+    Less,
+    /// It is that one or older.
+    #[serde(rename = "<=")]
+    AtMost,
+    /// It is newer.
+    #[serde(rename = ">")]
+    Greater,
+    /// It is that one or newer.
+    #[serde(rename = ">=")]
+    AtLeast,
+}
+
 /// An expression over labels and facts: `env=prod and role in (web, api) and not os=debian-11`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
@@ -458,6 +475,16 @@ pub enum Selector {
     Has {
         /// Label.
         key: String,
+    },
+    /// Some installed version compares so with this one, by the order of the host's own package manager
+    /// (`host.package.nginx < 1.22.1-9`).
+    Version {
+        /// `host.package.` and the name of a package; `*` and `?` are globs.
+        key: String,
+        /// How it compares.
+        order: Order,
+        /// With which version.
+        value: String,
     },
     /// Does not hold.
     Not {

@@ -36,7 +36,7 @@ pub struct Root {
     /// Architecture of most of its packages, in its own distribution's words.
     pub architecture: String,
     /// Installed packages, by name and architecture.
-    pub packages: Vec<Shared<Package>>,
+    pub packages: Shared<Vec<Shared<Package>>>,
     /// What could not be found out about it, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<String>,

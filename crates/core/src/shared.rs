@@ -18,6 +18,11 @@ impl<T> Shared<T> {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Does anybody beside the one who asks hold it?
+    pub fn is_held_elsewhere(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Where it is kept: the same for the very same, as long as somebody holds it.
     pub fn place(&self) -> *const T {
         Arc::as_ptr(&self.0)
@@ -27,6 +32,12 @@ impl<T> Shared<T> {
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
+    }
+}
+
+impl<T: Default> Default for Shared<T> {
+    fn default() -> Self {
+        T::default().into()
     }
 }
 
@@ -47,6 +58,12 @@ impl<T> Deref for Shared<T> {
 impl Borrow<str> for Shared<String> {
     fn borrow(&self) -> &str {
         self
+    }
+}
+
+impl<T> FromIterator<T> for Shared<Vec<T>> {
+    fn from_iter<I: IntoIterator<Item = T>>(all: I) -> Self {
+        Vec::from_iter(all).into()
     }
 }
 

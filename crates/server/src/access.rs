@@ -6,12 +6,14 @@
 
 use crate::api::{Failure, Refused};
 use crate::app::{App, now};
+use crate::session::by_session;
 use crate::trust::same_secret;
-use crate::{api, router, session, site};
+use crate::{api, router, site};
 use axum::extract::{FromRequestParts, Request};
 use axum::http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use fettle_core::login::Way;
 use fettle_core::operator::{BOOTSTRAP, Operator, Role, Standing, listed};
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_store::{View, operators};
@@ -49,6 +51,10 @@ pub(crate) struct Who {
     pub(crate) roles: BTreeSet<Role>,
     /// Until when.
     pub(crate) until: Option<Timestamp>,
+    /// What vouched for them.
+    pub(crate) way: Way,
+    /// The session of the web pages that they come with, if it is one.
+    pub(crate) session: Option<Digest>,
 }
 
 /// Who asks, before any guard has looked.
@@ -61,9 +67,10 @@ impl Who {
         format!("operator:{}", self.name)
     }
 
-    fn is(operator: Operator) -> Self {
+    /// The operator, who came by this way.
+    pub(crate) fn is(operator: Operator, way: Way) -> Self {
         let Operator { name, roles, expires_at, .. } = operator;
-        Self { principal: name.clone(), name, roles, until: expires_at }
+        Self { principal: name.clone(), name, roles, until: expires_at, way, session: None }
     }
 
     /// May they do what needs this role?
@@ -102,6 +109,13 @@ fn bad_token(code: &str, message: impl std::fmt::Display) -> Problem {
     Problem::new(ProblemKind::Forbidden, code, message, hint)
 }
 
+/// An account that an admin has disabled.
+pub(crate) fn disabled(name: &str, since: Timestamp) -> Problem {
+    let message = format!("the account of {name} is disabled since {since}");
+    let hint = format!("ask an admin to enable it: `fettle account enable {name}`");
+    Problem::new(ProblemKind::Forbidden, "account-disabled", message, hint)
+}
+
 /// The name given by `X-Fettle-Operator`, as far as it is one.
 fn given_name(headers: &HeaderMap) -> Option<String> {
     let given = headers.get("x-fettle-operator").and_then(|v| v.to_str().ok())?;
@@ -116,7 +130,7 @@ pub(crate) async fn by_token(
     headers: Option<&HeaderMap>,
 ) -> Result<Who, Problem> {
     if same_secret(token, app.trust.operator_token.as_bytes()) {
-        let mut who = Who::is(Operator::bootstrap());
+        let mut who = Who::is(Operator::bootstrap(), Way::ServerToken);
         if let Some(name) = headers.and_then(given_name).filter(|name| name != BOOTSTRAP) {
             who.name = app.blocking(move |app| app.store.read(|view| free(view, name))).await?;
         }
@@ -130,8 +144,12 @@ pub(crate) async fn by_token(
         .await?;
     let operator = found
         .ok_or_else(|| bad_token("bad-token", "this token is nobody's: it was not made here"))?;
-    match operator.standing(now()) {
-        Standing::Good => Ok(Who::is(operator)),
+    let at = now();
+    match operator.standing(at) {
+        Standing::Good => match operator.disabled_since(at) {
+            Some(since) => Err(disabled(&operator.name, since)),
+            None => Ok(Who::is(operator, Way::Token)),
+        },
         Standing::Expired { since } => {
             let message = format!("the token of {} expired at {since}", operator.name);
             Err(bad_token("token-expired", message))
@@ -151,29 +169,6 @@ fn free(view: &View<'_>, name: String) -> Result<String, Problem> {
     let message = format!("`{name}` is an operator with a token of their own");
     let hint = "use that token, or give another name in X-Fettle-Operator";
     Err(Problem::new(ProblemKind::Forbidden, NAME_TAKEN, message, hint))
-}
-
-/// Who comes with this session; `None`: it is none, or one that has ended.
-pub(crate) async fn by_session(
-    app: &Arc<App>,
-    headers: &HeaderMap,
-) -> Result<Option<Who>, Problem> {
-    let Some(claimed) = session::of(app, headers) else { return Ok(None) };
-    if claimed.token == session::mark(app.trust.operator_token.as_bytes()) {
-        return Ok(Some(Who::is(Operator::bootstrap())));
-    }
-    let found = app
-        .blocking(move |app| {
-            app.store.read::<_, Problem>(|view| {
-                let hash = operators::token_hash(view, &claimed.principal)?;
-                if hash.is_none_or(|hash| session::mark_of(hash) != claimed.token) {
-                    return Ok(None);
-                }
-                Ok(operators::get(view, &claimed.principal)?)
-            })
-        })
-        .await?;
-    Ok(found.filter(|operator| operator.standing(now()) == Standing::Good).map(Who::is))
 }
 
 /// Identifies a call of the API: by its bearer token; one that only reads also by a page's session.
@@ -197,14 +192,10 @@ pub(crate) async fn identify(
         Ok(who) => go_on(app, who, request, next).await,
         Err(problem) => {
             if let (NAME_TAKEN, Some(change)) = (problem.code.as_str(), Change::of(&request)) {
-                change.refused(&app, Who::is(Operator::bootstrap()).actor(), problem.clone()).await;
+                let actor = Who::is(Operator::bootstrap(), Way::ServerToken).actor();
+                change.refused(&app, actor, problem.clone()).await;
             }
-            let mut response = Failure(problem).into_response();
-            if response.status() == StatusCode::UNAUTHORIZED {
-                let value = header::HeaderValue::from_static("Bearer");
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-            }
-            response
+            Failure(problem).into_response()
         }
     }
 }
@@ -215,7 +206,9 @@ pub(crate) async fn go_on(app: Arc<App>, who: Who, mut request: Request, next: N
     let actor = who.actor();
     request.extensions_mut().insert(Identified(who));
     let response = next.run(request).await;
-    if let (Some(change), StatusCode::FORBIDDEN) = (change, response.status())
+    // Unauthorized: they come by a good token, and did not show the password that this asks for beside it.
+    let refused = [StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED].contains(&response.status());
+    if let Some(change) = change.filter(|_| refused)
         && let Some(Refused(problem)) = response.extensions().get::<Refused>().cloned()
     {
         change.refused(&app, actor, problem).await;

@@ -250,7 +250,9 @@ pub(crate) fn status_of(problem: &Problem) -> StatusCode {
     match problem.code.as_str() {
         TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
         TOO_SLOW => StatusCode::REQUEST_TIMEOUT,
-        "no-token" | "bad-token" | "token-expired" | "token-revoked" => StatusCode::UNAUTHORIZED,
+        "no-token" | "bad-token" | "token-expired" | "token-revoked" | "account-disabled"
+        | "wrong-password" => StatusCode::UNAUTHORIZED,
+        "too-many-tries" => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::from_u16(problem.kind.http_status())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
     }

@@ -1,5 +1,6 @@
 //! The operator's API below `/api/v1`: JSON, described by OpenAPI, every failure a typed problem.
 
+mod accounts;
 mod approvals;
 mod doctor;
 mod events;
@@ -7,7 +8,7 @@ mod evidence;
 mod feeds;
 mod fleet;
 mod listed;
-mod operators;
+pub(crate) mod operators;
 mod plan_keys;
 mod planning;
 mod plans;
@@ -16,6 +17,7 @@ mod recalls;
 pub(crate) mod report;
 mod rollouts;
 mod saved_views;
+mod sbom;
 mod schedules;
 mod testbed;
 
@@ -64,8 +66,9 @@ type Asked = State<Arc<App>>;
 #[openapi(
     info(
         title = "Fettle",
-        description = "Keeps a fleet of Linux hosts patched, and can prove it. Every call needs an operator's bearer \
-                       token, and the role that its security requirement names (`admin` does for all of them); every \
+        description = "Keeps a fleet of Linux hosts patched, and can prove it. Every call but the first set-up \
+                       needs an operator's bearer token, and the role that its security requirement names (`admin` does \
+                       for all of them); every \
                        failure is a problem (RFC 9457) with a kind, a code, a message and a hint; its `type` is a page of \
                        the server about the code."
     ),
@@ -98,6 +101,7 @@ fn calls() -> Vec<Call> {
         (Viewer, routes!(fleet::hosts)),
         (Viewer, routes!(fleet::host)),
         (Viewer, routes!(fleet::sbom)),
+        (Viewer, routes!(sbom::fleet)),
         (Operator, routes!(listed::import)),
         (Operator, routes!(fleet::retire_host)),
         (Operator, routes!(fleet::release_host)),
@@ -175,6 +179,15 @@ fn calls() -> Vec<Call> {
         (Operator, routes!(planning::declare)),
         (Operator, routes!(planning::end)),
         (Operator, routes!(fleet::make_token)),
+        (Auditor, routes!(accounts::list)),
+        (Admin, routes!(accounts::add)),
+        (Admin, routes!(accounts::set_password)),
+        (Admin, routes!(accounts::disable)),
+        (Admin, routes!(accounts::enable)),
+        // One's own.
+        (Viewer, routes!(accounts::own)),
+        (Viewer, routes!(accounts::change_own)),
+        (Viewer, routes!(accounts::end_sessions)),
         (Viewer, routes!(operators::list)),
         (Admin, routes!(operators::add)),
         (Admin, routes!(operators::renew)),
@@ -187,13 +200,20 @@ fn calls() -> Vec<Call> {
     ]
 }
 
+/// Calls of those who have no token yet: what they ask for in its place is in their body.
+fn open_calls() -> Vec<UtoipaMethodRouter<Arc<App>>> {
+    vec![routes!(accounts::set_up)]
+}
+
 /// What each call needs.
 pub(crate) fn rules() -> Vec<Rule> {
+    let guarded = calls().into_iter().map(|(needs, call)| (Some(needs), call));
+    let open = open_calls().into_iter().map(|call| (None, call));
     let mut rules = Vec::new();
-    for (needs, (_, mut paths, _)) in calls() {
+    for (needs, (_, mut paths, _)) in guarded.chain(open) {
         for (path, item) in &mut paths.paths {
             for (method, _) in operations(item) {
-                rules.push(Rule { method, path: format!("{BASE}{path}"), needs: Some(needs) });
+                rules.push(Rule { method, path: format!("{BASE}{path}"), needs });
             }
         }
     }
@@ -217,18 +237,40 @@ fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
     .collect()
 }
 
-/// The routes and their description, with a guard before each.
-fn described() -> OpenApiRouter<Arc<App>> {
-    let empty = OpenApiRouter::with_openapi(Description::openapi());
-    calls().into_iter().fold(empty, |router, (needs, (schemas, mut paths, served))| {
-        for item in paths.paths.values_mut() {
-            for (_, operation) in operations(item) {
-                operation.security = Some(vec![SecurityRequirement::new("bearer", [needs.word()])]);
-            }
+/// A call, described as one that asks for these.
+fn asks(
+    (schemas, mut paths, served): UtoipaMethodRouter<Arc<App>>,
+    security: &[SecurityRequirement],
+) -> UtoipaMethodRouter<Arc<App>> {
+    for item in paths.paths.values_mut() {
+        for (_, operation) in operations(item) {
+            operation.security = Some(security.to_vec());
         }
+    }
+    (schemas, paths, served)
+}
+
+/// The routes with a guard before each, and their description.
+fn guarded() -> OpenApiRouter<Arc<App>> {
+    let empty = OpenApiRouter::with_openapi(Description::openapi());
+    calls().into_iter().fold(empty, |router, (needs, call)| {
+        let bearer = SecurityRequirement::new("bearer", [needs.word()]);
+        let (schemas, paths, served) = asks(call, &[bearer]);
         let guarded = from_fn(move |request, next| guard(needs, refuse, request, next));
         router.routes((schemas, paths, served.route_layer(guarded)))
     })
+}
+
+/// The routes that no guard stands before, and their description.
+fn open() -> OpenApiRouter<Arc<App>> {
+    open_calls()
+        .into_iter()
+        .fold(OpenApiRouter::new(), |router, call| router.routes(asks(call, &[])))
+}
+
+/// All that there is to describe.
+fn described() -> OpenApiRouter<Arc<App>> {
+    guarded().merge(open())
 }
 
 /// How a call is refused to who lacks the role.
@@ -238,19 +280,23 @@ pub(crate) fn refuse(_: &Request, _: &Identified, problem: Problem) -> Response 
 
 /// The API's routes. The router puts before them who asks.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let (router, _) = described().split_for_parts();
+    let (router, _) = guarded().split_for_parts();
     router
         .fallback(async || Failure(no_such_call()))
-        .method_not_allowed_fallback(async || {
-            let hint = "/api/v1/openapi.json names the methods of each path";
-            Failure(Problem::new(
-                ProblemKind::Usage,
-                "method-not-allowed",
-                "this path does not have that method",
-                hint,
-            ))
-        })
+        .method_not_allowed_fallback(no_such_method)
         .with_state(app)
+}
+
+/// Those of its routes that nobody has to be known for.
+pub(crate) fn open_router(app: Arc<App>) -> Router {
+    let (router, _) = open().split_for_parts();
+    router.method_not_allowed_fallback(no_such_method).with_state(app)
+}
+
+async fn no_such_method() -> Failure {
+    let message = "this path does not have that method";
+    let hint = "/api/v1/openapi.json names the methods of each path";
+    Failure(Problem::new(ProblemKind::Usage, "method-not-allowed", message, hint))
 }
 
 fn no_such_call() -> Problem {
@@ -301,6 +347,10 @@ impl IntoResponse for Failure {
         let mut response =
             (status, [(header::CONTENT_TYPE, "application/problem+json")], axum::Json(body))
                 .into_response_with_type();
+        if status == StatusCode::UNAUTHORIZED {
+            let value = header::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+        }
         response.extensions_mut().insert(Refused(problem));
         response
     }
@@ -329,13 +379,17 @@ impl IntoResponses for Failures {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         let each = [
             (400, "not understood"),
-            (401, "the bearer token is missing or wrong"),
+            (
+                401,
+                "the bearer token is missing or wrong, or the password or secret that is asked for",
+            ),
             (403, "not allowed"),
             (404, "not there"),
             (408, "the body came too slowly"),
             (409, "the state does not allow it, or changed meanwhile"),
             (413, "the body is too large"),
             (422, "a document is malformed"),
+            (429, "too many tries failed: `Retry-After` says how long to wait"),
             (500, "a defect of Fettle"),
             (503, "something needed is not there right now"),
             (507, "the machine lacks something"),
@@ -461,116 +515,4 @@ impl Part {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_call_is_described_with_its_failures() {
-        let api = serde_json::to_value(described().into_openapi()).unwrap();
-        let paths = api["paths"].as_object().unwrap();
-        // The table at the head of the API's types, in OpenAPI's words.
-        for (method, path) in [
-            ("get", "/overview"),
-            ("get", "/hosts"),
-            ("get", "/hosts/{host}"),
-            ("get", "/hosts/{host}/sbom"),
-            ("post", "/hosts/{host}/sbom"),
-            ("get", "/views"),
-            ("put", "/views/{name}"),
-            ("delete", "/views/{name}"),
-            ("get", "/findings"),
-            ("get", "/findings/{host}/{id}/{source}"),
-            ("get", "/packages"),
-            ("get", "/packages/{name}"),
-            ("get", "/cves"),
-            ("get", "/cves/{id}"),
-            ("get", "/search"),
-            ("get", "/policies"),
-            ("post", "/policies"),
-            ("get", "/policies/{name}"),
-            ("get", "/policies/{name}/versions"),
-            ("post", "/policy-diffs"),
-            ("get", "/hosts/{host}/policy"),
-            ("post", "/plans"),
-            ("get", "/plans/{number}"),
-            ("get", "/plans/{number}/tests"),
-            ("post", "/plans/{number}/tests"),
-            ("get", "/tests"),
-            ("get", "/tests/{number}"),
-            ("post", "/plans/{number}/approvals"),
-            ("delete", "/plans/{number}/approvals"),
-            ("get", "/operators"),
-            ("post", "/operators"),
-            ("delete", "/operators/{name}"),
-            ("post", "/operators/{name}/token"),
-            ("post", "/rollouts"),
-            ("get", "/rollouts"),
-            ("get", "/rollouts/{id}"),
-            ("post", "/rollouts/{id}/pause"),
-            ("post", "/rollouts/{id}/resume"),
-            ("post", "/rollouts/{id}/abort"),
-            ("post", "/rollouts/{id}/undo"),
-            ("get", "/evidence"),
-            ("get", "/evidence/key"),
-            ("get", "/report"),
-            ("get", "/report.csv"),
-            ("get", "/report.html"),
-            ("get", "/report-schedules"),
-            ("put", "/report-schedules/{name}"),
-            ("delete", "/report-schedules/{name}"),
-            ("post", "/report-schedules/{name}/run"),
-            ("get", "/deliveries"),
-            ("post", "/deliveries/{id}/resend"),
-            ("delete", "/deliveries/{id}"),
-            ("get", "/recalls"),
-            ("post", "/recalls"),
-            ("get", "/recalls/{package}/{version}"),
-            ("delete", "/recalls/{package}/{version}"),
-            ("get", "/feeds"),
-            ("post", "/feeds/{name}"),
-            ("post", "/feeds/sync"),
-            ("post", "/feeds/{name}/accept"),
-            ("put", "/feeds/{name}/source"),
-            ("delete", "/feeds/{name}/source"),
-            ("get", "/feeds/bundle"),
-            ("post", "/feeds/bundle"),
-            ("get", "/feeds/bundle/key"),
-            ("put", "/feeds/bundle/key"),
-            ("get", "/cycles"),
-            ("post", "/cycles/{name}/resume"),
-            ("post", "/cycles/release"),
-            ("get", "/emergencies"),
-            ("post", "/emergencies"),
-            ("delete", "/emergencies/{id}"),
-            ("post", "/tokens"),
-            ("get", "/ledger"),
-            ("get", "/ledger/verify"),
-            ("get", "/events"),
-        ] {
-            assert!(paths.get(path).and_then(|p| p.get(method)).is_some(), "{method} {path}");
-        }
-        for (path, item) in paths {
-            for (method, call) in item.as_object().unwrap() {
-                let answers = call["responses"].as_object().unwrap();
-                assert!(answers.keys().any(|s| s.starts_with('2')), "{method} {path}");
-                for status in ["400", "401", "403", "404", "500"] {
-                    assert!(answers.contains_key(status), "{method} {path} {status}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_description_has_every_type_it_names() {
-        let text = serde_json::to_string(&described().into_openapi()).unwrap();
-        let api: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let schemas = api["components"]["schemas"].as_object().unwrap();
-        let mut named = 0;
-        for part in text.split("\"#/components/schemas/").skip(1) {
-            let name = part.split('"').next().unwrap();
-            assert!(schemas.contains_key(name), "{name} is named and not described");
-            named += 1;
-        }
-        assert!(named > 30, "{named}");
-    }
-}
+mod tests;

@@ -4,17 +4,21 @@ use crate::ServerOptions;
 use crate::events::Hub;
 use crate::fleet::{Fleet, Memory};
 use crate::gates::Found;
+use crate::kept::Kept;
+use crate::login::Throttle;
 use crate::metrics::Counters;
 use crate::policies::Policies;
 use crate::rollouts::Known;
 use crate::session::Tries;
 use crate::sessions::Sessions;
 use crate::trust::Trust;
+use crate::views::RolloutStanding;
 use fettle_core::host::Host;
-use fettle_core::{HostId, Problem, ProblemKind, Timestamp};
+use fettle_core::{HostId, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::Store;
 use fettle_vuln::exposure::Catalogue;
 use fettle_wire::agent::RefusedOrder;
+use fettle_wire::api::PlanDetail;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +28,21 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 /// For how long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Passwords that are hashed at once, for strangers and for all others: 19 MiB and a processor each.
+const HASHED_AT_ONCE: usize = 1;
+/// Strangers that wait for it.
+const MOST_STRANGERS: usize = 16;
+/// For how long one waits for its turn.
+const HASHING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Rollouts of which is kept how they stand, and for how long: windows open and hosts fall silent by the clock alone.
+const ROLLOUTS_KEPT: usize = 64;
+const ROLLOUTS_LAST: Duration = Duration::from_secs(1);
+/// Plans that are kept with their reports: each may be of the whole fleet. What of a report the clock alone changes are the
+/// times at which waves may begin, to the minute.
+const PLANS_KEPT: usize = 2;
+const PLANS_LAST: Duration = Duration::from_secs(5);
 
 /// What a host last said of an order that it does not carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +67,10 @@ pub(crate) struct App {
     pub(crate) rollouts: Known,
     /// What plans' reports have read of the fleet.
     pub(crate) read: crate::views::reach::Read,
+    /// How rollouts stand.
+    pub(crate) standing: Kept<RolloutId, RolloutStanding>,
+    /// Plans with their reports.
+    pub(crate) plans: Kept<u64, PlanDetail>,
     /// What evaluators found for gates.
     pub(crate) gates: Found,
     /// Exposure over the last weeks.
@@ -56,10 +79,14 @@ pub(crate) struct App {
     pub(crate) trees: crate::plan_keys::Trees,
     /// The orders that hosts do not carry out.
     pub(crate) refused: Mutex<HashMap<HostId, Refusal>>,
-    /// Tries to log in.
-    pub(crate) tries: Tries,
+    /// Tries to log in that failed lately.
+    pub(crate) throttle: Throttle,
+    /// What opens the first set-up, as long as that is open.
+    pub(crate) setup_secret: Mutex<Option<String>>,
     /// Refusals that are written down.
     pub(crate) refusals: Tries,
+    /// Log-ins to accounts that are there and were refused, which are written down.
+    pub(crate) refused_log_ins: Tries,
     /// Moves when somebody is revoked: what they have open ends, and whoever may comes back.
     pub(crate) revoked: watch::Sender<u64>,
     /// Held while feeds are taken in.
@@ -100,18 +127,29 @@ pub(crate) struct App {
     blocking: Lane,
     /// Reports, which look at all findings of the fleet: one at a time, so that no agent waits for them.
     reporting: Lane,
+    /// Passwords, each of which takes memory and a processor on purpose: so few at once that the rest goes on.
+    hashing: Lane,
+    /// The same of those who are not known here, beside it: whoever is known does not wait for them.
+    hashing_for_strangers: Lane,
 }
 
 /// Blocking work that may go on at once: more waits, so that a herd of agents does not become a herd of threads.
 struct Lane {
     places: Arc<Semaphore>,
+    /// Where not everybody may wait: how many more may.
+    queue: Option<Arc<Semaphore>>,
     /// For how long it waits.
     patience: Duration,
 }
 
 impl Lane {
     fn new(places: usize, patience: Duration) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), patience }
+        Self { places: Arc::new(Semaphore::new(places)), queue: None, patience }
+    }
+
+    /// The same, where at most so many wait.
+    fn short(self, most: usize) -> Self {
+        Self { queue: Some(Arc::new(Semaphore::new(most))), ..self }
     }
 
     /// Runs `work` on a blocking thread as soon as there is a place.
@@ -119,8 +157,21 @@ impl Lane {
         &self,
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
+        let waits = match &self.queue {
+            Some(queue) => Some(queue.clone().try_acquire_owned().map_err(|_| {
+                Problem::new(
+                    ProblemKind::Unavailable,
+                    "too-many-tries",
+                    "too many log in at once from where they are not known",
+                    "try again in a few seconds; a browser in which you logged in before does not wait for strangers",
+                )
+            })?),
+            None => None,
+        };
         let asked = self.places.clone().acquire_owned();
-        let Ok(Ok(place)) = tokio::time::timeout(self.patience, asked).await else {
+        let asked = tokio::time::timeout(self.patience, asked).await;
+        drop(waits);
+        let Ok(Ok(place)) = asked else {
             return Err(Problem::new(
                 ProblemKind::Unavailable,
                 "overloaded",
@@ -171,15 +222,22 @@ impl Presence<'_> {
         self.heard.get(&host.id).map(|h| h.at).max(host.last_seen)
     }
 
+    /// Has this server listened for long enough to tell who is silent?
+    pub(crate) fn tells(&self) -> bool {
+        self.is_late(self.started_at)
+    }
+
+    fn is_late(&self, heard: Timestamp) -> bool {
+        self.now.duration_since(heard).as_secs() > self.silent_after
+    }
+
     /// Unheard for longer than the options allow, by a server that listened all that time.
     pub(crate) fn is_silent(&self, host: &Host) -> bool {
         if host.listed.is_some() {
             // Nobody is there who could speak.
             return false;
         }
-        let late = |heard: Timestamp| self.now.duration_since(heard).as_secs() > self.silent_after;
-        // A server that has not listened for so long cannot tell.
-        late(self.started_at) && late(self.last_seen(host).unwrap_or(host.enrolled_at))
+        self.tells() && self.is_late(self.last_seen(host).unwrap_or(host.enrolled_at))
     }
 }
 
@@ -206,12 +264,16 @@ impl App {
             counters: Counters::default(),
             rollouts: Known::default(),
             read: crate::views::reach::Read::default(),
+            standing: Kept::new(ROLLOUTS_KEPT, ROLLOUTS_LAST),
+            plans: Kept::new(PLANS_KEPT, PLANS_LAST),
             gates: Found::default(),
             trees: crate::plan_keys::Trees::default(),
             refused: Mutex::default(),
             trend: crate::trend::Trend::default(),
-            tries: Tries::new(20),
+            throttle: Throttle::default(),
+            setup_secret: Mutex::default(),
             refusals: Tries::new(120),
+            refused_log_ins: Tries::new(120),
             revoked: watch::Sender::new(0),
             importing: Mutex::default(),
             watched: crate::feeds::Watched::default(),
@@ -234,6 +296,9 @@ impl App {
             sessions: Sessions::default(),
             blocking: Lane::new(32, PATIENCE),
             reporting: Lane::new(1, PATIENCE),
+            hashing: Lane::new(HASHED_AT_ONCE, HASHING_PATIENCE),
+            hashing_for_strangers: Lane::new(HASHED_AT_ONCE, HASHING_PATIENCE)
+                .short(MOST_STRANGERS),
         }
     }
 
@@ -366,6 +431,22 @@ impl App {
         self.blocking.run(move || work(&app)).await
     }
 
+    /// Hashes or verifies a password on a blocking thread: few at once, however many ask.
+    pub(crate) async fn hashing<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.hashing.run(work).await
+    }
+
+    /// The same for whom nobody knows here: one at a time beside the others, and few wait.
+    pub(crate) async fn hashing_for_strangers<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.hashing_for_strangers.run(work).await
+    }
+
     /// Runs `work` that looks at everything on a blocking thread: one at a time, beside all other work.
     pub(crate) async fn reporting<T: Send + 'static>(
         self: &Arc<Self>,
@@ -411,7 +492,44 @@ mod tests {
         assert!(asked.await.unwrap_err().is_cancelled());
         assert!(reports.run(|| Ok(4)).await.is_err(), "it still runs");
         end.send(()).unwrap();
-        let patient = Lane { places: reports.places.clone(), patience: Duration::from_secs(60) };
+        let patient =
+            Lane { places: reports.places.clone(), queue: None, patience: Duration::from_secs(60) };
         assert_eq!(patient.run(|| Ok(5)).await, Ok(5));
+    }
+
+    #[tokio::test]
+    async fn of_a_crowd_of_strangers_few_wait_and_the_rest_is_told_at_once() {
+        let lane = Arc::new(Lane::new(1, Duration::from_secs(60)).short(2));
+        let (end, wait_end) = mpsc::channel::<()>();
+        let (begun, wait_begun) = tokio::sync::oneshot::channel();
+        let first = tokio::spawn({
+            let lane = lane.clone();
+            async move {
+                let long = move || {
+                    begun.send(()).unwrap();
+                    wait_end.recv().unwrap();
+                    Ok(0)
+                };
+                lane.run(long).await
+            }
+        });
+        wait_begun.await.unwrap();
+        let waiting: Vec<_> = (1..=2)
+            .map(|n| {
+                let lane = lane.clone();
+                tokio::spawn(async move { lane.run(move || Ok(n)).await })
+            })
+            .collect();
+        // As soon as both have asked, nobody else may wait.
+        while lane.queue.as_ref().unwrap().available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = lane.run(|| Ok(9)).await.unwrap_err();
+        assert_eq!(refused.code, "too-many-tries");
+        end.send(()).unwrap();
+        assert_eq!(first.await.unwrap(), Ok(0));
+        for (n, waited) in (1..=2).zip(waiting) {
+            assert_eq!(waited.await.unwrap(), Ok(n));
+        }
     }
 }

@@ -34,6 +34,8 @@ const RESTORED: &str = "restored-from";
 const HELD: &str = "automatic-starts-held";
 /// Setting: names the time since the last restore. Agents that hear another one send everything again.
 const EPOCH: &str = "epoch";
+/// Why a host is marked that told of an order which nobody gave it.
+pub(crate) const NO_SUCH_GENERATION: &str = "it told of a generation that no order of this server can have: whoever speaks for it does not tell the truth, or it was enrolled at another server before";
 /// So many orders could have been given to a host since the backup, and more than any was.
 const LEAP: u64 = 1000;
 
@@ -168,6 +170,12 @@ pub fn restore(from: &Path, keys: &Path, data: &Path) -> Result<Manifest, Proble
 /// # Errors
 /// When the store cannot be written.
 pub(crate) fn settle(app: &App) -> Result<(), Problem> {
+    let mended = app.store.write::<_, Problem>("server", now(), |tx| {
+        Ok(hosts::mend_generations(tx, NO_SUCH_GENERATION)?)
+    })?;
+    if mended > 0 {
+        tracing::warn!(hosts = mended, "generations that no order had are taken back, once");
+    }
     let (epoch, restored) = app.store.read::<_, Problem>(|view| {
         Ok((settings::get(view, EPOCH)?, settings::get(view, RESTORED)?.filter(|r| !r.is_empty())))
     })?;
@@ -195,6 +203,8 @@ pub(crate) fn settle(app: &App) -> Result<(), Problem> {
                 rollouts::advance(app, tx, &state, &[pause])?;
             }
         }
+        // Sessions that were ended since are in it, too.
+        fettle_store::sessions::end_everybodys(tx)?;
         settings::set(tx, EPOCH, &fresh)?;
         settings::set(tx, HELD, &made_at)?;
         Ok(settings::set(tx, RESTORED, "")?)

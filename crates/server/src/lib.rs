@@ -9,6 +9,7 @@
 //! | `api` | what operators ask: JSON below `/api/v1`, events, OpenAPI |
 //! | `router`, `site` | which path leads where |
 //! | [`access`], `session` | who asks, and which role each route needs |
+//! | `login`, `passwords`, `accounts`, `setup` | coming by name and password; the first admin |
 //! | [`web`] | the pages, pure |
 //! | `fleet` | the fleet in memory: what lists, counts and searches are made from |
 //! | `views` | store → values of the API; API and pages print the same |
@@ -24,6 +25,7 @@
 //! | `feeds`, `judging` | vendors' data in force, and hosts judged by it |
 
 pub mod access;
+mod accounts;
 mod agents;
 mod api;
 mod app;
@@ -37,11 +39,14 @@ pub mod feeds;
 mod fleet;
 mod gates;
 mod judging;
+mod kept;
 mod listed;
 mod listener;
+mod login;
 mod metrics;
 pub mod notices;
 mod options;
+mod passwords;
 pub mod pdf;
 mod plain;
 mod plan_keys;
@@ -54,6 +59,7 @@ mod saved_views;
 mod server;
 mod session;
 mod sessions;
+mod setup;
 mod site;
 mod tasks;
 mod testbed;

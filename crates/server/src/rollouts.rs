@@ -12,12 +12,12 @@ use fettle_core::plan::Work;
 use fettle_core::plan::spent::{expected, with_way_back, work_key};
 use fettle_core::policy::{Policy, Pool, WindowState};
 use fettle_core::rollout::{
-    Decision, Effect, HostObservation, HostRun, HostState, IllegalEvent, Leader, Observations,
-    Phase, Rollout, RolloutEvent, Sight, effects,
+    Effect, HostObservation, HostRun, HostState, IllegalEvent, Leader, Observations, Phase,
+    Rollout, RolloutEvent, Sight, effects,
 };
 use fettle_core::testbed::Tests;
 use fettle_core::transaction::Outcome;
-use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
+use fettle_core::{AssignmentId, HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{StoreError, Tx, View, assignments, barred, hosts, policies, recalls, rollouts};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -210,13 +210,15 @@ pub(crate) fn observe(
     };
     // One or the other counts for each host.
     let (usual, urgent) = (window(false), window(true));
+    // Hosts of a pool that have nothing to do are led with the others.
+    let is_urgent = state.plan.hosts.values().any(|host| host.ignore_windows);
     let mut takes = Takes::default();
     let mut pulses = hosts::pulses(view, &ids)?;
     let mut down = reach::down(app, view, &state.plan.budgets, &pulses)?;
     for id in ids {
         let Some(pulse) = pulses.remove(id) else { continue };
         let planned = state.plan.hosts.get(id);
-        let ignore_windows = planned.is_some_and(|h| h.ignore_windows);
+        let ignore_windows = planned.map_or(is_urgent, |host| host.ignore_windows);
         let (window, closes_at) = if ignore_windows { urgent.clone() } else { usual.clone() };
         // Who has begun is not asked, nor who has foretold it; and where nothing closes, it may take as long as it likes.
         let waits = |run: &HostRun| run.state == HostState::Pending && run.foretold.is_none();
@@ -318,18 +320,51 @@ impl Takes {
     }
 }
 
-/// What the rollout waits for now.
-pub(crate) fn decide(app: &App, view: &View<'_>, state: &Rollout) -> Result<Decision, Problem> {
-    let seen = observe(app, view, state)?;
-    Ok(state.decide(now(), &seen))
-}
-
 /// A decision says one thing at a time; this many in a row are more than any plan needs.
 const MOST_IN_A_ROW: usize = 10_000;
+
+/// The events without the orders that can never be written, since the host holds their number already; and whether a host
+/// was marked for that. The others of a rollout do not wait for one whose numbers make no sense.
+fn writable(
+    tx: &mut Tx<'_>,
+    mut events: Vec<RolloutEvent>,
+) -> Result<(Vec<RolloutEvent>, bool), Problem> {
+    let (mut taken, mut marked) = (BTreeSet::new(), false);
+    for event in &events {
+        let Some((host, assignment, generation)) = ordered(event) else { continue };
+        let by = assignments::by_generation(tx, host, generation)?;
+        if let Some(by) = by.filter(|by| by != assignment) {
+            let reason = format!(
+                "no order for it can be written: its generation {generation} is held by {by} already"
+            );
+            let record = hosts::get(tx, host)?;
+            if record.is_some_and(|it| it.host.quarantined.is_none()) {
+                hosts::set_quarantine(tx, host, Some(&reason))?;
+                marked = true;
+            }
+            taken.insert(host.clone());
+        }
+    }
+    events.retain(|event| ordered(event).is_none_or(|(host, ..)| !taken.contains(host)));
+    Ok((events, marked))
+}
+
+/// The order that an event gives.
+fn ordered(event: &RolloutEvent) -> Option<(&HostId, &AssignmentId, u64)> {
+    match event {
+        RolloutEvent::Granted { host, assignment, generation, .. }
+        | RolloutEvent::UndoAsked { host, assignment, generation, .. }
+        | RolloutEvent::TrafficAsked { host, assignment, generation, .. } => {
+            Some((host, assignment, *generation))
+        }
+        _ => None,
+    }
+}
 
 /// Drives one rollout as far as it goes now. Gives when to look again even if nothing happens. Killed anywhere
 /// and run again, it goes on where the store stands.
 pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Timestamp>, Problem> {
+    let mut left = ATTEMPTS;
     for _ in 0..MOST_IN_A_ROW {
         let (state, decision) = app.store.read::<_, Problem>(|view| {
             let state = load(app, view, id)?;
@@ -340,20 +375,31 @@ pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Tim
         if decision.events.is_empty() {
             return Ok(decision.wake_at);
         }
-        let written = app
-            .store
-            .write::<_, Problem>("server", now(), |tx| advance(app, tx, &state, &decision.events));
+        let written = app.store.write::<_, Problem>("server", now(), |tx| {
+            let (events, marked) = writable(tx, decision.events.clone())?;
+            let next = if marked || events.is_empty() {
+                None
+            } else {
+                Some(advance(app, tx, &state, &events)?)
+            };
+            Ok((next, events, marked))
+        });
         match written {
-            Ok(next) => {
-                for event in &decision.events {
+            Ok((Some(next), events, _)) => {
+                left = ATTEMPTS;
+                for event in &events {
                     tracing::info!(rollout = %id, event = event.word(), "decided");
                 }
                 app.rollouts.put(&next);
                 app.events.tell("rollout", id.as_str());
                 app.deliver.notify_one();
             }
+            // Decided anew, without those who were marked.
+            Ok((None, _, true)) => app.events.tell("rollout", id.as_str()),
+            // Nobody is left who could be told anything.
+            Ok((None, _, false)) => return Ok(decision.wake_at),
             // A report came first: look at what it changed.
-            Err(problem) if problem.kind == ProblemKind::Conflict => continue,
+            Err(problem) if problem.code == "changed-meanwhile" && left > 0 => left -= 1,
             Err(problem) => return Err(problem),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::access::{self, Rule, guard, identify};
 use crate::app::App;
+use crate::session::is_secure;
 use crate::{api, site};
 use axum::Router;
 use axum::extract::{Request, State};
@@ -38,14 +39,20 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let open = Router::new()
         .route(HEALTHZ, get(healthz))
         .route(READYZ, get(readyz))
-        .with_state(app.clone());
+        .with_state(app.clone())
+        .nest(api::BASE, api::open_router(app.clone()));
     by_token.merge(open).merge(site::router(app)).layer(from_fn(same_headers))
 }
 
 /// Headers of every answer. None of them costs anything, each closes a door.
 async fn same_headers(request: Request, next: Next) -> Response {
+    let secure = is_secure(request.headers());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    if secure {
+        let for_a_year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, for_a_year);
+    }
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "same-origin"),

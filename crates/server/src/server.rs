@@ -1,9 +1,9 @@
 //! Starting and stopping.
 
 use crate::app::{App, now};
-use crate::listener::{Limits, serve};
+use crate::listener::{Limits, OF_OPERATORS, serve};
 use crate::trust::{Trust, agent_tls, claim_data_dir};
-use crate::{ServerOptions, agents, backup, feeds, policies, router, tasks};
+use crate::{ServerOptions, agents, backup, feeds, policies, router, setup, tasks};
 use fettle_core::{Problem, ProblemKind};
 use fettle_store::{Store, feeds as stored_feeds, hosts, settings, summaries};
 use std::fs::File;
@@ -68,6 +68,7 @@ impl Server {
         let _ = app.agents_addr.set(agents_addr);
         policies::load(&app)?;
         backup::settle(&app)?;
+        setup::prepare(&app)?;
         load_feeds(&app)?;
 
         let mut names = app.options.names.clone();
@@ -95,9 +96,8 @@ impl Server {
             let app = app.clone();
             runtime.spawn(async move {
                 let mut loops = tasks::start(&app, &stopped);
-                let few = Limits { connections: 1024, ..Limits::default() };
                 tokio::join!(
-                    serve(operator, None, pages, few, stopped.clone()),
+                    serve(operator, None, pages, OF_OPERATORS, stopped.clone()),
                     serve(agents, Some(tls), calls, Limits::default(), stopped.clone()),
                 );
                 while loops.join_next().await.is_some() {}
@@ -175,12 +175,19 @@ pub fn run(options: ServerOptions) -> Result<(), Problem> {
     if told {
         notify_systemd("READY=1");
         if announce {
-            let words = format!(
+            let mut words = format!(
                 "web page and API   http://{}\nagents             https://{}\noperator's token   {}\n",
                 running.operator_addr,
                 running.agents_addr,
                 running.token_file.display()
             );
+            if setup::secret(&running.app).is_some() {
+                words.push_str(&format!(
+                    "first account      http://{}/setup, with the secret in {}\n",
+                    running.operator_addr,
+                    running.app.options.data_dir.join(setup::FILE).display()
+                ));
+            }
             // Whoever read this may be gone: no reason to end.
             let _ = io::Write::write_all(&mut io::stdout(), words.as_bytes());
         }

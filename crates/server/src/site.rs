@@ -1,16 +1,20 @@
 //! The web pages' routes: values as the API gives them, rendered by [`crate::web`].
 
+mod account;
+mod form;
 mod forms;
 mod ledger;
 mod lists;
 mod report;
 
-use crate::access::{Identified, Rule, Who, by_session, go_on, guard};
+use crate::access::{Identified, Rule, Who, go_on, guard};
+use crate::accounts;
 use crate::agents::status_of;
 use crate::api::{self, Refused};
 use crate::app::{App, now};
 use crate::reports::schedules;
 use crate::saved_views;
+use crate::session::{by_session, is_secure};
 use crate::views;
 use crate::web::pages::{self, PolicyAround};
 use crate::web::{User, View, assets};
@@ -62,7 +66,7 @@ fn form<H: Handler<T, Arc<App>>, T: 'static>(path: &str, needs: Role, handler: H
 /// Every page and form behind the login, with the role it needs: what is served and what is guarded is made from
 /// this one list.
 fn inside() -> Vec<Place> {
-    use Role::{Approver, Auditor, Operator, Viewer};
+    use Role::{Admin, Approver, Auditor, Operator, Viewer};
     vec![
         page("/", overview),
         page("/wall", wall),
@@ -110,15 +114,25 @@ fn inside() -> Vec<Place> {
         form("/settings/deliveries/{id}/drop", Operator, forms::drop_delivery),
         page("/search", lists::search),
         page("/events", events),
-        form("/logout", Viewer, forms::logout),
+        form("/settings/accounts/{name}/disable", Admin, account::disable),
+        form("/settings/accounts/{name}/enable", Admin, account::enable),
+        // One's own.
+        page("/account", account::page),
+        form("/account/password", Viewer, account::change_password),
+        form("/account/sessions/end", Viewer, account::end_others),
+        form("/account/token", Viewer, account::new_token),
+        form("/logout", Viewer, account::logout),
     ]
 }
 
-/// The login, and what codes of errors mean, which everybody reaches.
+/// The login, the first set-up, and what codes of errors mean, which everybody reaches.
 fn outside() -> Vec<Place> {
     vec![
-        place(Method::GET, "/login", None, get(forms::login)),
-        place(Method::POST, "/login", None, post(forms::log_in)),
+        place(Method::GET, "/login", None, get(account::login)),
+        place(Method::POST, "/login", None, post(account::log_in)),
+        // Open until there is an account, and closed for good from then on.
+        place(Method::GET, "/setup", None, get(account::setup)),
+        place(Method::POST, "/setup", None, post(account::set_up)),
         // What problems of the API link to: a program that has no token yet is told so, too.
         place(Method::GET, "/errors", None, get(errors)),
         place(Method::GET, "/errors/{code}", None, get(error)),
@@ -160,7 +174,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     routed(outside())
         .merge(behind)
         .layer(from_fn(same_origin))
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_FORM))
         .merge(routed(files()))
         .with_state(app)
 }
@@ -188,10 +201,11 @@ async fn same_origin(request: Request, next: Next) -> Response {
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     match text("origin") {
-        // A proxy may speak TLS before us: host and port decide.
-        Some(origin) => {
-            origin.split_once("://").is_some_and(|(_, authority)| Some(authority) == text("host"))
-        }
+        // A proxy may speak TLS before us: host and port decide, and where it did, that the page came by TLS too.
+        Some(origin) => origin.split_once("://").is_some_and(|(scheme, authority)| {
+            let by = scheme == "https" || (scheme == "http" && !is_secure(headers));
+            by && Some(authority) == text("host")
+        }),
         None => text("sec-fetch-site") == Some("same-origin"),
     }
 }
@@ -296,7 +310,12 @@ async fn plans(visit: Visit) -> Response {
 }
 
 async fn plan(visit: Visit, Path(number): Path<u64>) -> Response {
-    show(visit, move |app, stored| views::plan_tested(app, stored, number), pages::plan).await
+    show(
+        visit,
+        move |app, stored| views::plan_tested(app, stored, number),
+        |view, it| pages::plan(view, it),
+    )
+    .await
 }
 
 async fn plan_diff(visit: Visit, Path((from, to)): Path<(String, String)>) -> Response {
@@ -372,12 +391,14 @@ async fn feeds(visit: Visit) -> Response {
 
 async fn settings(visit: Visit) -> Response {
     let account = visit.who.principal.clone();
+    let may_see = visit.who.may(Role::Auditor).is_ok();
     let look = move |app: &App, stored: &Stored<'_>| {
         let views = saved_views::rows(stored, &account)?;
-        Ok((schedules::rows(app, stored)?, webhooks::rows(stored)?, views))
+        let accounts = if may_see { Some(accounts::rows(stored, now())?) } else { None };
+        Ok((schedules::rows(app, stored)?, webhooks::rows(stored)?, views, accounts))
     };
-    show(visit, look, |view, (schedules, deliveries, views)| {
-        pages::settings(view, schedules, deliveries, views)
+    show(visit, look, |view, (schedules, deliveries, views, accounts)| {
+        pages::settings(view, schedules, deliveries, views, accounts.as_deref())
     })
     .await
 }

@@ -170,18 +170,22 @@ pub(crate) fn run(app: &App, actor: &str, number: u64, again: bool) -> Result<Pl
 
 /// What is known of a plan's tests.
 pub(crate) fn plan_tests(app: &App, view: &View<'_>, number: u64) -> Result<PlanTests, Problem> {
-    let plan = plans::get(view, number)?;
-    let coverage = coverage_of(app, view, &plan)?;
+    tests_of_plan(app, view, &plans::get(view, number)?)
+}
+
+/// The same of a plan that was read.
+pub(crate) fn tests_of_plan(app: &App, view: &View<'_>, plan: &Plan) -> Result<PlanTests, Problem> {
+    let coverage = coverage_of(app, view, plan)?;
     let ((cohorts, tested), (hosts, covered)) = (coverage.works(), coverage.hosts());
     let workers = Workers::look(app, view)?;
     let mut tests = Vec::new();
     for covered in &coverage.works {
         if let Some(record) = stored::of_work(view, &covered.work)? {
-            tests.push(row(view, &record, &workers, &rule_of(&plan))?);
+            tests.push(row(view, &record, &workers, &rule_of(plan))?);
         }
     }
     Ok(PlanTests {
-        plan: number,
+        plan: plan.number,
         required: plan.testbed.as_ref().is_some_and(|rule| rule.required),
         cohorts,
         cohorts_tested: tested,

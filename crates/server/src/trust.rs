@@ -25,7 +25,7 @@ pub(crate) struct Trust {
     pub(crate) signer: Signer,
     /// Signs bundles of feeds.
     pub(crate) feed_signer: Signer,
-    /// Signs session cookies.
+    /// Signs what marks a browser that somebody has logged in with.
     pub(crate) session_key: hmac::Key,
     /// Signs what gates ask of webhooks.
     pub(crate) webhook_secret: Vec<u8>,

@@ -10,14 +10,16 @@ mod rollouts;
 mod search;
 
 pub(crate) use feeds::feed_rows;
-pub(crate) use findings::{cve, explain, findings, sbom};
+pub(crate) use findings::{cve, explain, findings, fleet_bill, sbom};
 pub(crate) use hosts::{host, host_packages};
 pub(crate) use planning::{cycle_row, cycle_rows, emergencies};
 pub(crate) use policies::{
     explained, next, policies, policy, policy_calendar, policy_diff, policy_stages,
     policy_versions, policy_versions_between,
 };
-pub(crate) use rollouts::{HostsShown, rollout, rollout_row, rollout_shown, rollouts, wall};
+pub(crate) use rollouts::{
+    HostsShown, RolloutStanding, rollout, rollout_row, rollout_shown, rollouts, wall,
+};
 pub(crate) use search::search;
 
 use crate::app::{App, now};
@@ -29,7 +31,7 @@ use fettle_core::plan::approval::{
 };
 use fettle_core::plan::{Plan, PlanDiff, ROLE, ReportInput, diff, report};
 use fettle_core::policy::Policy;
-use fettle_core::{Problem, ProblemKind, Timestamp};
+use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_store::{
     StoreError, View, approvals as stored_approvals, emergencies as stored_emergencies,
     findings as stored_findings, hosts as stored_hosts, ledger, operators as stored_operators,
@@ -39,6 +41,7 @@ use fettle_wire::api::{
     LateRow, LedgerVerified, OperatorRow, Overview, PackageDetail, Page, PlanDetail, WindowRow,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What is owed within this time is owed soon.
 pub(crate) const SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
@@ -173,8 +176,8 @@ pub(crate) fn plan_line(view: &View<'_>, number: u64) -> Result<PlanDetail, Prob
     let made_by = plans::maker(view, number)?;
     let started = plans::started_at(view, number)?;
     let stage = Stage::of(&plan, plans::current(view, &plan.policy)?, started);
-    let approvals = judged(view, &plan, stage, now())?;
     let digest = plan.digest();
+    let approvals = judged_as(view, &plan, digest, stage, now())?;
     Ok(PlanDetail {
         number,
         digest,
@@ -187,16 +190,34 @@ pub(crate) fn plan_line(view: &View<'_>, number: u64) -> Result<PlanDetail, Prob
     })
 }
 
-/// A plan, and how much of it was tested on twins.
-pub(crate) fn plan_tested(app: &App, view: &View<'_>, number: u64) -> Result<PlanDetail, Problem> {
-    let detail = plan(app, view, number)?;
-    Ok(PlanDetail { tests: Some(crate::testbed::plan_tests(app, view, number)?), ..detail })
+/// A plan, and how much of it was tested on twins; as it was a moment ago where nothing has happened since.
+pub(crate) fn plan_tested(
+    app: &App,
+    view: &View<'_>,
+    number: u64,
+) -> Result<Arc<PlanDetail>, Problem> {
+    app.plans.look(view, &number, || {
+        let detail = plan(app, view, number)?;
+        let tests = crate::testbed::tests_of_plan(app, view, &detail.plan)?;
+        Ok(PlanDetail { tests: Some(tests), ..detail })
+    })
 }
 
 /// How a plan stands with its approvals.
 pub(crate) fn judged(
     view: &View<'_>,
     plan: &Plan,
+    stage: Stage,
+    now: Timestamp,
+) -> Result<ApprovalVerdict, Problem> {
+    judged_as(view, plan, plan.digest(), stage, now)
+}
+
+/// The same of a plan whose digest is known: to find it out, all of the plan is written down.
+fn judged_as(
+    view: &View<'_>,
+    plan: &Plan,
+    digest: Digest,
     stage: Stage,
     now: Timestamp,
 ) -> Result<ApprovalVerdict, Problem> {
@@ -208,7 +229,7 @@ pub(crate) fn judged(
         }
     }
     let verdict = judge(&ApprovalInput {
-        digest: plan.digest(),
+        digest,
         made_by: &plans::maker(view, plan.number)?,
         needed: plan.approvals_needed,
         stage,
@@ -237,12 +258,13 @@ fn operator(view: &View<'_>, principal: &str) -> Result<Option<Operator>, Proble
     Ok(stored_operators::get(view, principal)?)
 }
 
-/// An operator, as the API shows it.
+/// An operator, as the API shows it. Who is disabled is that before anything that only time does.
 pub(crate) fn operator_row(it: Operator, at: Timestamp) -> OperatorRow {
     let state = match it.standing(at) {
+        Standing::Revoked { .. } => "revoked",
+        _ if it.disabled_since(at).is_some() => "disabled",
         Standing::Good => "good",
         Standing::Expired { .. } => "expired",
-        Standing::Revoked { .. } => "revoked",
     };
     OperatorRow {
         name: it.name,

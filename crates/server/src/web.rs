@@ -25,7 +25,8 @@
 //! | `GET /feeds` | [`pages::feeds`] | [`FeedRow`](fettle_wire::api::FeedRow) |
 //! | `GET /ledger?q=&before=&after=` | [`pages::ledger`] | entries and [`LedgerVerified`](fettle_wire::api::LedgerVerified) |
 //! | `GET /settings` | [`pages::settings`] | [`ScheduleRow`](fettle_wire::api::ScheduleRow), [`DeliveryRow`](fettle_wire::api::DeliveryRow) |
-//! | `GET /login` | [`pages::login`] | |
+//! | `GET /account` | [`pages::account`] | [`OwnAccount`](fettle_wire::api::OwnAccount) |
+//! | `GET /login`, `GET /setup` | [`pages::login`], [`pages::setup`] | |
 //! | any error | [`pages::problem`] | [`Problem`](fettle_core::Problem) |
 //! | `GET /errors`, `GET /errors/{code}` | [`pages::errors`], [`pages::error`] | [`fettle_wire::errors`] |
 //! | `GET /search?q=` | [`pages::search`]; the router redirects to what is called exactly so | [`Found`](fettle_wire::api::Found) |
@@ -57,6 +58,7 @@
 //! | `POST /settings/schedules/{name}/run` | |
 //! | `POST /settings/deliveries/{id}/resend`, `drop` | |
 
+mod account;
 mod approval;
 pub mod assets;
 mod calendar;

@@ -15,7 +15,8 @@ use fettle_core::ledger::LedgerEntry;
 use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind};
 use fettle_server::web::pages::{
-    self, CveFilter, FindingFilter, HostFilter, LedgerPart, PackageFilter, PolicyAround,
+    self, AccountNotes, CveFilter, FindingFilter, HostFilter, LedgerPart, PackageFilter,
+    PolicyAround,
 };
 use fettle_server::web::{CONTENT_SECURITY_POLICY, Span, User, View, assets};
 use fettle_wire::api::{LedgerVerified, Page, RolloutDetail};
@@ -171,9 +172,40 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
                 &fleet::schedules(),
                 &fleet::deliveries(),
                 &fleet::saved_views(),
+                Some(&fleet::accounts()),
             ),
         ),
-        ("settings-empty", "/settings-empty", pages::settings(&view("/settings"), &[], &[], &[])),
+        (
+            "settings-empty",
+            "/settings-empty",
+            pages::settings(&view("/settings"), &[], &[], &[], None),
+        ),
+        (
+            "account",
+            "/account",
+            pages::account(&view("/account"), &fleet::own_account(), &AccountNotes::default()),
+        ),
+        (
+            "account-token",
+            "/account/token",
+            pages::account(
+                &view("/account/token"),
+                &fleet::own_account(),
+                &AccountNotes {
+                    wrong: None,
+                    token: Some("fettle-operator1.0123456789abcdef0123456789abcdef"),
+                },
+            ),
+        ),
+        (
+            "account-wrong",
+            "/account/password",
+            pages::account(
+                &view("/account/password"),
+                &fleet::nobodys_account(),
+                &AccountNotes { wrong: Some("Not done: that is not it."), token: None },
+            ),
+        ),
         (
             "error",
             "/errors/not-delivered",
@@ -321,7 +353,21 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
         (
             "login",
             "/login",
-            pages::login(&View { user: None, ..view("/login") }, Some("that is not the token")),
+            pages::login(
+                &View { user: None, ..view("/login") },
+                Some("that is not the token"),
+                false,
+            ),
+        ),
+        (
+            "login-first",
+            "/login-first",
+            pages::login(&View { user: None, ..view("/login") }, None, true),
+        ),
+        (
+            "setup",
+            "/setup",
+            pages::setup(&View { user: None, ..view("/setup") }, "alice", Some("Not let in: no.")),
         ),
         ("problem", "/nowhere", pages::problem(&view("/nowhere"), &problem)),
     ];

@@ -11,7 +11,7 @@
 //! | 6 halt | a grant is written or redeemed; the host is touched without a redeemed grant |
 //! | 7 resume | a halt is cleared |
 //! | 9 terminal | any event changes a host that has ended |
-//! | 10 window | a grant is redeemed |
+//! | 10 window | a grant is redeemed, requests move forward |
 //! | 12 generation | an assignment is given, an agent takes one |
 //! | 13 way back first | the package manager is started |
 //! | 14, 15 truth | a transaction ends: what is installed is what its end claims |
@@ -229,10 +229,15 @@ impl Checker {
                     format!("{host} of {} is undone, and no policy says so", was.id)
                 });
             }
-            RolloutEvent::TrafficAsked { share, .. } => {
+            RolloutEvent::TrafficAsked { host, share, .. } => {
                 let before = store.leads_before(&was.id);
                 self.must(before.is_none(), at, "29 one leads", || {
                     format!("{} while {before:?} leads", was.id)
+                });
+                let closed = store.hosts.get(host).and_then(|row| row.at(at).0);
+                let back = !matches!(was.phase, Phase::Running);
+                self.must(back || closed.is_none(), at, "10 window", || {
+                    format!("the requests of {host} move outside its window")
                 });
                 if matches!(was.phase, Phase::Halted { .. } | Phase::Aborted { .. }) && *share > 0 {
                     self.sometimes("traffic turned back");

@@ -62,6 +62,16 @@ pub enum StoreError {
     /// The state changed meanwhile.
     #[error("{0}")]
     Conflict(String),
+    /// The host has an order with that generation already: this one cannot be written, however often it is tried.
+    #[error("host {host} has generation {generation} already, by assignment {by}")]
+    GenerationTaken {
+        /// Which host.
+        host: String,
+        /// The number that is taken.
+        generation: u64,
+        /// By what.
+        by: String,
+    },
     /// The thing is already there.
     #[error("{0}")]
     Exists(String),
@@ -153,6 +163,11 @@ impl From<StoreError> for Problem {
             StoreError::Conflict(_) => {
                 (Kind::Conflict, "changed-meanwhile", "look at it again and repeat the command")
             }
+            StoreError::GenerationTaken { .. } => (
+                Kind::Conflict,
+                "generation-taken",
+                "the host has told of a generation that no order had: look at it, and enrol it anew",
+            ),
             StoreError::Exists(_) => (Kind::Conflict, "already-there", "choose another name"),
             StoreError::Missing { .. } => {
                 (Kind::NotFound, "not-found", "list what is there and check the spelling")

@@ -1,5 +1,6 @@
 //! A look at the file alone: is it whole, and of which schema?
 
+use crate::cohorts::Cohorts;
 use crate::error::BUSY_SECONDS;
 use crate::store::{check, connect};
 use crate::{StoreError, View, migrations};
@@ -41,7 +42,7 @@ pub fn look_at<T, E: From<StoreError>>(
 ) -> Result<T, E> {
     let mut connection = open(path)?;
     let sql = connection.transaction().map_err(|e| E::from(e.into()))?;
-    look(&View::new(&sql))
+    look(&View::new(&sql, &Cohorts::default()))
 }
 
 /// A connection that only reads.

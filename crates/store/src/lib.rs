@@ -5,6 +5,7 @@
 //! look. Whatever changes by decision leaves its entry in the hash-chained ledger *in the same
 //! transaction*: a write that changed rows and recorded nothing is refused at commit.
 
+mod cohorts;
 mod copy;
 mod error;
 mod examine;
@@ -18,8 +19,8 @@ pub use error::StoreError;
 pub use examine::{Examined, examine, look_at};
 pub use store::{Store, StoreOptions};
 pub use tables::{
-    approvals, assignments, barred, cycles, deliveries, emergencies, feed_sources, feeds, findings,
-    hosts, ledger, operators, plan_keys, plans, policies, recalls, report_schedules, rollouts,
-    saved_views, settings, summaries, tests, tokens, transactions,
+    accounts, approvals, assignments, barred, cycles, deliveries, emergencies, feed_sources, feeds,
+    findings, hosts, ledger, operators, plan_keys, plans, policies, recalls, report_schedules,
+    rollouts, saved_views, sessions, settings, summaries, tests, tokens, transactions,
 };
 pub use view::{Tx, View};

@@ -1,5 +1,6 @@
 //! Opening the file, one writer, some readers.
 
+use crate::cohorts::Cohorts;
 use crate::error::BUSY_SECONDS;
 use crate::tables::settings;
 use crate::view::{Tx, View};
@@ -42,6 +43,7 @@ pub struct Store {
     readers: Mutex<Vec<Connection>>,
     /// Hosts changed by commits since they were last asked for.
     touched: Mutex<BTreeSet<HostId>>,
+    cohorts: Cohorts,
     /// The term that this server was given; 0: it has not asked for one, and is no server.
     term: AtomicU64,
 }
@@ -90,6 +92,7 @@ impl Store {
             writer: Mutex::new(writer),
             readers: Mutex::new(Vec::new()),
             touched: Mutex::default(),
+            cohorts: Cohorts::default(),
             term: AtomicU64::new(0),
         })
     }
@@ -143,7 +146,7 @@ impl Store {
         let sql = writer
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .map_err(|e| E::from(e.into()))?;
-        let mut tx = Tx::new(&sql, actor, now);
+        let mut tx = Tx::new(View::new(&sql, &self.cohorts), actor, now);
         self.fence(&tx).map_err(E::from)?;
         let out = change(&mut tx)?;
         tx.seal()?;
@@ -171,7 +174,7 @@ impl Store {
         };
         let out = {
             let sql = reader.transaction().map_err(|e| E::from(e.into()))?;
-            look(&View::new(&sql))
+            look(&View::new(&sql, &self.cohorts))
         };
         let mut kept = lock(&self.readers);
         if kept.len() < READERS_KEPT {
@@ -223,7 +226,7 @@ fn term_of(view: &View<'_>) -> Result<u64, StoreError> {
 }
 
 /// A panic in a transaction rolled it back, so what the lock guards is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

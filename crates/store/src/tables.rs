@@ -1,5 +1,6 @@
 //! One module for each group of tables: the operations on it, in the words of the product.
 
+pub mod accounts;
 pub mod approvals;
 pub mod assignments;
 pub mod barred;
@@ -19,6 +20,7 @@ pub mod recalls;
 pub mod report_schedules;
 pub mod rollouts;
 pub mod saved_views;
+pub mod sessions;
 pub mod settings;
 pub mod summaries;
 pub mod tests;

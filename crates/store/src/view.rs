@@ -1,6 +1,7 @@
 //! A consistent look at the database, and a transaction that changes it.
 
 use crate::StoreError;
+use crate::cohorts::Cohorts;
 use crate::tables::ledger;
 use fettle_core::{Digest, HostId, Timestamp};
 use rusqlite::{Connection, Params, Row};
@@ -13,6 +14,8 @@ use std::ops::Deref;
 /// One consistent state of the database, to look at.
 pub struct View<'c> {
     connection: &'c Connection,
+    /// What cohorts have installed, as far as somebody looked.
+    pub(crate) cohorts: &'c Cohorts,
 }
 
 impl fmt::Debug for View<'_> {
@@ -22,8 +25,8 @@ impl fmt::Debug for View<'_> {
 }
 
 impl<'c> View<'c> {
-    pub(crate) fn new(connection: &'c Connection) -> Self {
-        Self { connection }
+    pub(crate) fn new(connection: &'c Connection, cohorts: &'c Cohorts) -> Self {
+        Self { connection, cohorts }
     }
 
     /// The first row, if any.
@@ -85,11 +88,11 @@ impl<'c> Deref for Tx<'c> {
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(connection: &'c Connection, actor: &str, now: Timestamp) -> Self {
+    pub(crate) fn new(view: View<'c>, actor: &str, now: Timestamp) -> Self {
         // The columns hold microseconds: what is written must be what is read back.
         let now = from_micros(micros(now));
         Self {
-            view: View::new(connection),
+            view,
             actor: actor.to_owned(),
             now,
             changed: false,

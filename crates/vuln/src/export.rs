@@ -1,4 +1,5 @@
-//! What was found, for other programs: [`cyclonedx()`] (an SBOM that carries VEX) and [`sarif()`]. Pure: values in, JSON out.
+//! What was found, for other programs: [`cyclonedx()`] (an SBOM that carries VEX), the same of many hosts ([`FleetBill`]), and
+//! [`sarif()`]. Pure: values in, JSON out.
 
 use crate::exposure::Reason;
 use fettle_core::Timestamp;
@@ -6,9 +7,11 @@ use fettle_core::finding::{Finding, FindingState, Severity};
 use fettle_core::inventory::Inventory;
 
 mod cyclonedx;
+mod fleet;
 mod sarif;
 
 pub use cyclonedx::cyclonedx;
+pub use fleet::{FleetBill, Member};
 pub use sarif::sarif;
 
 /// A host and what was found on it.

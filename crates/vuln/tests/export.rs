@@ -8,11 +8,12 @@ mod support;
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::Inventory;
 use fettle_core::language::{Ecosystem, LanguagePackage};
-use fettle_vuln::export::{Subject, cyclonedx, sarif};
+use fettle_core::root::{Root, RootKind};
+use fettle_vuln::export::{FleetBill, Member, Subject, cyclonedx, sarif};
 use fettle_vuln::exposure::Reason;
 use fettle_vuln::feed::purl::Purl;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use support::*;
 
 fn host() -> Inventory {
@@ -22,7 +23,8 @@ fn host() -> Inventory {
             package("openssl", "3.0.11-1"),
             package("perl", "1:5.36.0-7"),
             package("zlib1g", "1.2.13-1"),
-        ],
+        ]
+        .into(),
         languages: vec![
             LanguagePackage {
                 ecosystem: Ecosystem::Maven,
@@ -152,6 +154,143 @@ fn cyclonedx_names_every_component_by_its_package_url_and_every_finding_with_its
     assert_eq!(it, written(cyclonedx), "the same again is the same document");
     let serial = it["serialNumber"].as_str().unwrap();
     assert!(serial.starts_with("urn:uuid:") && serial.len() == 45 && serial.as_bytes()[23] == b'8');
+}
+
+/// Two hosts alike, a third that is patched and has a container of the first kind, and one that has told nothing.
+fn of_a_fleet() -> Value {
+    let old = host();
+    let found_on = |host: &Inventory, root: Option<&str>| -> Vec<Finding> {
+        let named = |f: Finding| match root {
+            Some(id) => Finding { source: fettle_core::root::subject(id, &f.source), ..f },
+            None => f,
+        };
+        found(host).into_iter().map(|(finding, _)| named(finding)).collect()
+    };
+    let mut new = host();
+    new.packages[1] = package("openssl", "3.0.15-1");
+    new.languages.remove(0);
+    new.roots.push(Root {
+        kind: RootKind::Docker,
+        name: "shop".into(),
+        image: "example/shop:1".into(),
+        location: String::new(),
+        running: true,
+        os: old.os.clone(),
+        architecture: "amd64".into(),
+        packages: old.packages.clone(),
+        gaps: vec![],
+    });
+    let of_old = found_on(&old, None);
+    let mut of_new = found_on(&old, Some("docker:shop"));
+    let of_debian = |f: &Finding| !f.package().starts_with("maven");
+    of_new.retain(of_debian);
+    // Its own, in the same state as that of its container: it is one host all the same.
+    of_new.push(of_old.iter().find(|f| f.id == "CVE-2024-4").unwrap().clone());
+    let mut bill = FleetBill::default();
+    for (id, name, inventory, findings) in [
+        ("h-1", "web-1", Some(&old), &of_old),
+        ("h-2", "web-2", Some(&old), &of_old),
+        ("h-3", "db-1", Some(&new), &of_new),
+        ("h-4", "mute", None, &vec![]),
+    ] {
+        bill.add(&Member { id, name, inventory, findings });
+    }
+    let mut written = Vec::new();
+    let at = "2026-11-29T12:00:00.5Z".parse().unwrap();
+    bill.write("env=prod", at, ("fettle", "0.1.0"), &mut written).unwrap();
+    let read = fettle_vuln::sbom::parse(&written).unwrap();
+    assert!(read.packages.iter().any(|p| p.name == "openssl" && p.version == "3.0.15-1"));
+    serde_json::from_slice(&written).unwrap()
+}
+
+fn told<'a>(of: &'a Value, name: &str) -> Option<&'a str> {
+    let mut all = of["properties"].as_array().unwrap().iter();
+    all.find(|p| p["name"] == format!("fettle:{name}"))?["value"].as_str()
+}
+
+#[test]
+fn of_a_fleet_each_component_is_listed_once_and_the_hosts_that_have_it_can_be_counted() {
+    let it = of_a_fleet();
+    assert_eq!((&it["bomFormat"], &it["specVersion"]), (&json!("CycloneDX"), &json!("1.6")));
+    let whole = &it["metadata"]["component"];
+    assert_eq!((&whole["name"], told(whole, "hosts")), (&json!("env=prod"), Some("4")));
+    assert_eq!(it["metadata"]["properties"][0]["value"], "mute has not told what it has");
+    let components = it["components"].as_array().unwrap();
+    let by_ref: BTreeMap<&str, &Value> =
+        components.iter().map(|c| (c["bom-ref"].as_str().unwrap(), c)).collect();
+    assert_eq!(by_ref.len(), components.len(), "each once");
+    let graph: BTreeMap<&str, Vec<&str>> = it["dependencies"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| {
+            let on = d["dependsOn"].as_array().unwrap().iter().map(|r| r.as_str().unwrap());
+            (d["ref"].as_str().unwrap(), on.collect())
+        })
+        .collect();
+    assert_eq!(graph["fleet"], ["host:h-1", "host:h-2", "host:h-3", "host:h-4"]);
+    for (of, on) in &graph {
+        assert!(*of == "fleet" || by_ref.contains_key(of), "{of}");
+        assert!(on.iter().all(|it| by_ref.contains_key(it)), "{on:?}");
+    }
+    // What a component says of how many hosts have it is what the graph says.
+    let mut has: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for host in &graph["fleet"] {
+        let mut left = graph[host].clone();
+        while let Some(next) = left.pop() {
+            has.entry(next).or_default().insert(host);
+            left.extend(graph.get(next).into_iter().flatten());
+        }
+    }
+    for (reference, component) in by_ref.iter().filter(|(_, c)| c["type"] != "device") {
+        let hosts = has[reference].len().to_string();
+        assert_eq!(told(component, "hosts"), Some(hosts.as_str()), "{reference}");
+    }
+    let openssl =
+        |version: &str| format!("pkg:deb/debian/openssl@{version}?arch=amd64&distro=debian-12");
+    assert_eq!(has[openssl("3.0.11-1").as_str()].len(), 3, "of the third, its container");
+    assert_eq!(has[openssl("3.0.15-1").as_str()].len(), 1);
+    assert_eq!(has["pkg:npm/%40babel/core@7.0.0"].len(), 3);
+    assert_eq!(has["pkg:maven/org.apache.logging.log4j/log4j-core@2.14.1"].len(), 2);
+    assert_eq!(graph["host:h-1"][0], graph["host:h-2"][0], "they are of one cohort");
+    assert!(graph.contains_key("host:h-3/docker:shop"));
+}
+
+#[test]
+fn of_a_fleet_each_statement_is_made_once_with_the_components_and_how_many_hosts_it_is_about() {
+    let it = of_a_fleet();
+    let refs: BTreeSet<&str> =
+        it["components"].as_array().unwrap().iter().filter_map(|c| c["bom-ref"].as_str()).collect();
+    let statements = it["vulnerabilities"].as_array().unwrap();
+    let own: BTreeSet<&str> = statements.iter().map(|v| v["bom-ref"].as_str().unwrap()).collect();
+    assert_eq!(own.len(), statements.len());
+    let said: Vec<(&str, &str, &str)> = statements
+        .iter()
+        .map(|v| {
+            let state = v["analysis"]["state"].as_str().unwrap();
+            (v["id"].as_str().unwrap(), state, told(v, "hosts").unwrap())
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("CVE-2021-44228", "exploitable", "2"),
+            ("CVE-2023-9", "resolved", "3"),
+            ("CVE-2024-1", "exploitable", "3"),
+            ("CVE-2024-2", "exploitable", "3"),
+            ("CVE-2024-3", "not_affected", "3"),
+            ("CVE-2024-4", "exploitable", "3"),
+        ]
+    );
+    for statement in statements {
+        let affects = statement["affects"].as_array().unwrap();
+        assert!(!affects.is_empty(), "{statement}");
+        for affected in affects {
+            assert!(refs.contains(affected["ref"].as_str().unwrap()), "{affected}");
+        }
+    }
+    assert_eq!(statements[2]["analysis"]["detail"], "On 3 hosts: open");
+    assert_eq!(it, of_a_fleet(), "the same again is the same document");
 }
 
 #[test]

@@ -260,8 +260,43 @@ fn a_release_that_gets_its_data_later_is_judged_then() {
     assert_eq!(fleet.coverage_of(&"a".into()).unwrap().warning(), None);
 }
 
+#[test]
+fn what_a_new_catalogue_puts_before_in_between_and_after_leaves_the_rest_where_it_is() {
+    let said = [("b", "CVE-1", "2-1", ""), ("d", "CVE-2", "", ""), ("d", "CVE-4", "2-1", "")];
+    let host = with(&["a", "b", "c", "d", "e"].map(|name| package(name, "1-1")));
+    let mut fleet = fleet(&said);
+    set(&mut fleet, "h", &host, &[]);
+    // More of another source, of a new one, of one that goes again, and of the very source: first, last and in between.
+    let turns: [&[(&str, &str, &str, &str)]; 6] = [
+        &[("a", "CVE-9", "", "")],
+        &[("c", "CVE-8", "2-1", ""), ("c", "CVE-9", "", "")],
+        &[("d", "CVE-3", "2-1", "")],
+        &[("d", "CVE-1", "", ""), ("e", "CVE-7", "", "")],
+        &[("d", "CVE-5", "1-0", "")],
+        &[],
+    ];
+    for more in turns {
+        let new = catalogue(&[&said[..], more].concat());
+        fleet.replace_catalogue(Arc::new(new.clone()));
+        let mut alone = FleetIndex::new(Arc::new(new));
+        set(&mut alone, "h", &host, &[]);
+        assert_eq!(fleet.findings_of(&"h".into()), alone.findings_of(&"h".into()), "{more:?}");
+        assert_eq!(fleet.totals(), alone.totals());
+        for id in 1..10 {
+            let id = format!("CVE-{id}");
+            assert_eq!(hosts_with(&fleet, &id), hosts_with(&alone, &id), "{id} with {more:?}");
+        }
+    }
+}
+
+/// How many cases each property is tried with: more where `PROPTEST_CASES` says so.
+fn cases() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(400))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases())]
 
     #[test]
     fn whatever_happens_the_index_says_what_judging_each_host_alone_says(

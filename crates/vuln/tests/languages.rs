@@ -31,7 +31,11 @@ fn package(ecosystem: Ecosystem, name: &str, version: &str, location: &str) -> L
 }
 
 fn with_languages(languages: Vec<LanguagePackage>) -> Inventory {
-    Inventory { languages, packages: vec![support::package("openssl", "3.0.11-1")], ..bookworm() }
+    Inventory {
+        languages,
+        packages: vec![support::package("openssl", "3.0.11-1")].into(),
+        ..bookworm()
+    }
 }
 
 /// A record of one package, in the form GitHub publishes.

@@ -26,7 +26,7 @@ fn root(kind: RootKind, name: &str, image: &str, packages: &[Shared<Package>]) -
         running: kind != RootKind::Chroot,
         os: os("debian", "12", "bookworm"),
         architecture: "amd64".into(),
-        packages: packages.to_vec(),
+        packages: packages.to_vec().into(),
         gaps: vec![],
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /overview` | [`Overview`] |
 //! | `GET /hosts?q=&state=&label=&select=&policy=&ring=&package=&cve=&sort=&limit=&offset=`, `GET /hosts/{host}` | [`Page`] of [`HostRow`], [`HostDetail`] |
-//! | `GET /hosts/{host}/sbom` | CycloneDX 1.6 |
+//! | `GET /hosts/{host}/sbom`, `GET /sbom?select=` | CycloneDX 1.6 of a host, of many |
 //! | `POST /hosts/{host}/sbom` | a bill of materials of something without an agent → [`HostDetail`] |
 //! | `GET /views`, `PUT /views/{name}` [`SaveView`], `DELETE` it | [`Page`] of [`SavedViewRow`], [`SavedViewRow`], nothing |
 //! | `GET /findings?host=&id=&state=&severity=&limit=&offset=` | [`Page`] of [`FindingRow`] |
@@ -40,6 +40,9 @@
 //! | `GET /cycles`, `POST /cycles/{name}/resume` [`Because`] | [`Page`] of [`CycleRow`], [`CycleRow`] |
 //! | `GET /emergencies`, `POST /emergencies` [`DeclareEmergency`], `DELETE /emergencies/{id}?reason=` | [`Emergencies`] |
 //! | `POST /tokens` [`MakeToken`] | [`TokenMade`] |
+//! | `GET /accounts`, `POST /accounts` [`AddAccount`], `PUT /accounts/{name}/password` [`SetPassword`], `POST /accounts/{name}/disable`, `…/enable` | [`AccountRow`] |
+//! | `POST /setup` [`SetUp`], once, without a token | [`AccountRow`] |
+//! | `GET /account`, `PUT /account/password` [`ChangePassword`], `DELETE /account/sessions` | [`OwnAccount`], nothing |
 //! | `GET /operators`, `POST /operators` [`AddOperator`], `DELETE /operators/{name}` | [`OperatorRow`], [`OperatorAdded`], nothing |
 //! | `POST /operators/{name}/token` [`RenewOperator`] | [`OperatorAdded`] |
 //! | `GET /doctor` | [`Health`] |
@@ -69,6 +72,7 @@ macro_rules! dto {
     };
 }
 
+mod account;
 mod doctor;
 mod feeds;
 mod operator;
@@ -78,6 +82,9 @@ mod recall;
 mod report;
 mod rollout;
 
+pub use account::{
+    AccountRow, AddAccount, ChangePassword, OwnAccount, Secret, SessionRow, SetPassword, SetUp,
+};
 pub use doctor::{Health, Level, Symptom};
 pub use feeds::{BundleKeys, FeedHeldRow, FeedRow, FeedSourceRow, SetFeedSource, TrustBundleKey};
 pub use operator::{

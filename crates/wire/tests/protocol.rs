@@ -105,7 +105,8 @@ fn inventory() -> Inventory {
             source_version: "3.0.15-1~deb12u1".into(),
             healthy: true,
             module: String::new(),
-        })],
+        })]
+        .into(),
         languages: vec![],
         upgrades: vec![Shared::from(Upgrade {
             name: "libssl3".into(),

@@ -40,14 +40,16 @@ name = "broad"
 "#;
 
 /// What is opened.
-const PAGES: [&str; 27] = [
+const PAGES: [&str; 29] = [
     "/",
     "/wall",
     "/hosts",
     "/hosts?state=exposed&sort=-overdue",
     "/hosts?q=web-77&offset=100",
     "/hosts?package=lib-0&select=ring%3Dcanary%20and%20os.version%3D12",
+    "/hosts?select=role%3Dweb%20and%20not%20ring%3Dcanary",
     "/hosts?cve=CVE-2026-10194&sort=-seen",
+    "/hosts?sort=-seen",
     "/hosts/web-1000",
     "/packages",
     "/packages?sort=-exposed",
@@ -68,6 +70,19 @@ const PAGES: [&str; 27] = [
     "/feeds",
     "/ledger",
     "/settings",
+];
+
+/// What programs ask for again and again.
+const LISTS: [&str; 9] = [
+    "/overview",
+    "/hosts?select=role%3Dweb",
+    "/hosts?package=lib-0&sort=-open",
+    "/hosts?sort=-overdue&limit=1000",
+    "/findings?state=open",
+    "/cves",
+    "/packages",
+    "/search?q=lib-1",
+    "/rollouts",
 ];
 
 pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
@@ -118,6 +133,7 @@ fn within(dir: &Path, hosts: usize) -> Result<Vec<Figure>> {
     server.ask("GET", "/", &cookie, "")?.ok()?;
     let mut figures = vec![
         Figure::plain("hosts", hosts as f64, "hosts"),
+        Figure::plain("load of the machine before the visits", load()?, "processes"),
         Figure::plain("start until ready", started.as_secs_f64(), "s"),
         Figure::plain(
             "first page after the start: reads the fleet",
@@ -145,25 +161,46 @@ fn within(dir: &Path, hosts: usize) -> Result<Vec<Figure>> {
     }
     let mut static_page = Vec::new();
     for path in PAGES {
-        let mut times = Vec::with_capacity(VISITS);
-        let mut body = Vec::new();
-        for _ in 0..VISITS {
-            let began = Instant::now();
-            body = server.ask("GET", path, &cookie, "")?.ok()?.body;
-            times.push(began.elapsed().as_secs_f64() * 1000.0);
-        }
-        figures.push(Figure::plain(&format!("{path} p50"), at(&mut times, 50), "ms"));
-        figures.push(Figure::at_most(&format!("{path} p95"), at(&mut times, 95), "ms", SLOWEST));
+        let body = visited(&server, path, &cookie, &mut figures)?;
         let weight = (body.len() + assets) as f64 / 1000.0;
         figures.push(Figure::at_most(&format!("{path} first visit"), weight, "kB", HEAVIEST));
         if path == "/hosts" {
             static_page = body;
         }
     }
+    for list in LISTS {
+        visited(&server, &format!("/api/v1{list}"), &bearer, &mut figures)?;
+    }
     figures.push(Figure::plain("server's resident set", server.resident()?, "MiB"));
+    figures.push(Figure::plain("load of the machine after them", load()?, "processes"));
     drop(server);
     figures.extend(beside_nginx(dir, &static_page)?);
     Ok(figures)
+}
+
+/// Asks for it again and again; gives the last answer.
+fn visited(
+    server: &Server,
+    path: &str,
+    headers: &str,
+    figures: &mut Vec<Figure>,
+) -> Result<Vec<u8>> {
+    let mut times = Vec::with_capacity(VISITS);
+    let mut body = Vec::new();
+    for _ in 0..VISITS {
+        let began = Instant::now();
+        body = server.ask("GET", path, headers, "")?.ok()?.body;
+        times.push(began.elapsed().as_secs_f64() * 1000.0);
+    }
+    figures.push(Figure::plain(&format!("{path} p50"), at(&mut times, 50), "ms"));
+    figures.push(Figure::at_most(&format!("{path} p95"), at(&mut times, 95), "ms", SLOWEST));
+    Ok(body)
+}
+
+/// How many processes wanted a processor, over the last minute: what else ran beside the figures.
+fn load() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split(' ').next().unwrap_or_default().parse()?)
 }
 
 /// The value at a percentile, by nearest rank.

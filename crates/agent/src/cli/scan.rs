@@ -424,7 +424,7 @@ mod tests {
             running: true,
             os: Os::default(),
             architecture: String::new(),
-            packages: vec![],
+            packages: vec![].into(),
             gaps: vec!["2 entries of its database name no package".into()],
         });
         let text = table(&judgement, &inventory);

@@ -106,6 +106,11 @@ pub enum Discount {
         /// Since when.
         since: Timestamp,
     },
+    /// They are disabled.
+    Disabled {
+        /// Since when.
+        since: Timestamp,
+    },
     /// They do not have the role.
     NotApprover,
     /// They count already: one principal is one approval.
@@ -123,6 +128,7 @@ impl fmt::Display for Discount {
             Self::Unknown => write!(f, "nobody of that name is known here"),
             Self::Revoked { since } => write!(f, "revoked at {since}"),
             Self::Expired { since } => write!(f, "the token expired at {since}"),
+            Self::Disabled { since } => write!(f, "disabled since {since}"),
             Self::NotApprover => write!(f, "does not have the role approver"),
             Self::Again => write!(f, "counts already"),
         }
@@ -196,6 +202,9 @@ fn discount(input: &ApprovalInput<'_>, approval: &Approval, at: Timestamp) -> Op
         Standing::Revoked { since } => return Some(Discount::Revoked { since }),
         Standing::Expired { since } => return Some(Discount::Expired { since }),
         Standing::Good => {}
+    }
+    if let Some(since) = operator.disabled_since(at) {
+        return Some(Discount::Disabled { since });
     }
     if !Role::Approver.is_given_by(&operator.roles) {
         return Some(Discount::NotApprover);

@@ -412,11 +412,13 @@ fn pieces(select: &Selector, host: &Host, out: &mut Vec<Condition>) {
             holds: select.matches(host),
             found: of.found(host),
         }),
-        Selector::All | Selector::In { .. } | Selector::Has { .. } => out.push(Condition {
-            text: select.to_string(),
-            holds: select.matches(host),
-            found: select.found(host),
-        }),
+        Selector::All | Selector::In { .. } | Selector::Has { .. } | Selector::Version { .. } => {
+            out.push(Condition {
+                text: select.to_string(),
+                holds: select.matches(host),
+                found: select.found(host),
+            })
+        }
     }
 }
 

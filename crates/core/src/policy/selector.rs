@@ -5,13 +5,14 @@
 //! and-chain = one { "and" one }
 //! one = "not" one | "(" selector ")" | "all" | "has" key
 //!     | key "=" value | key "!=" value | key [ "not" ] "in" "(" value { "," value } ")"
+//!     | "host.package." name ( "<" | "<=" | ">" | ">=" ) version
 //! ```
 //! `and` binds closer than `or`. Keys and values are words of letters, digits and `. _ / - + : ~ * ?`, or
 //! anything in single or double quotes (`\` before a quote or another `\` takes it as it is). Key words (`and`,
 //! `or`, `not`, `in`, `has`, `all`) are written small; as a key they need quotes.
 
 use super::parse::nearest;
-use super::{FACTS, Selector};
+use super::{FACTS, Order, PACKAGE_VERSION, Selector};
 use std::fmt;
 
 /// Longest selector, in bytes.
@@ -47,6 +48,7 @@ enum Token {
     Quoted(String),
     Equals,
     Differs,
+    Order(Order),
     Open,
     Close,
     Comma,
@@ -72,6 +74,7 @@ impl fmt::Display for Token {
             Self::Quoted(text) => write!(f, "the text {text:?}"),
             Self::Equals => f.write_str("`=`"),
             Self::Differs => f.write_str("`!=`"),
+            Self::Order(order) => write!(f, "`{order}`"),
             Self::Open => f.write_str("`(`"),
             Self::Close => f.write_str("`)`"),
             Self::Comma => f.write_str("`,`"),
@@ -131,6 +134,12 @@ impl Selector {
             Token::Close => {
                 Err(parser.error("`)` closes nothing", "take it away, or open it with `(` before"))
             }
+            Token::Order(order) => {
+                let message = format!("`{order}` does not fit here");
+                let hint =
+                    format!("a version is compared so: `{PACKAGE_VERSION}nginx {order} 1.22.1-9`");
+                Err(parser.error(message, &hint))
+            }
             other => {
                 let message = format!("{other} does not fit here");
                 Err(parser.error(message, "join conditions with `and` or `or`"))
@@ -160,6 +169,10 @@ impl Parser<'_> {
             Some(',') => (Token::Comma, 1),
             Some('=') => (Token::Equals, if rest.starts_with("==") { 2 } else { 1 }),
             Some('!') if rest.starts_with("!=") => (Token::Differs, 2),
+            Some('<' | '>') => {
+                let order = Order::begins(rest);
+                (Token::Order(order), order.symbol().len())
+            }
             Some(quote @ ('"' | '\'')) => self.quoted(rest, quote)?,
             Some(c) if is_word(c) => {
                 let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
@@ -279,7 +292,14 @@ impl Parser<'_> {
         if key.is_empty() {
             return Err(self.error_at(begins, "the key is empty", "write a label such as `role`"));
         }
-        if (key.starts_with("os.") || key.starts_with("host.")) && !FACTS.contains(&key.as_str()) {
+        if key == PACKAGE_VERSION {
+            let hint = format!("write one such as `{PACKAGE_VERSION}nginx`");
+            return Err(self.error_at(begins, "the name of the package is missing", &hint));
+        }
+        if (key.starts_with("os.") || key.starts_with("host."))
+            && !FACTS.contains(&key.as_str())
+            && !key.starts_with(PACKAGE_VERSION)
+        {
             let hint = match nearest(&key, &FACTS) {
                 Some(fact) => format!("did you mean `{fact}`?"),
                 None => format!("facts are {}", FACTS.join(", ")),
@@ -313,12 +333,42 @@ impl Parser<'_> {
                 self.advance()?;
                 Ok(not(Selector::In { key, values: self.values()? }))
             }
+            Token::Order(order) if key.starts_with(PACKAGE_VERSION) => {
+                self.advance()?;
+                Ok(Selector::Version { key, order, value: self.version(order)? })
+            }
+            Token::Order(_) => {
+                let message = format!("`{key}` has no order, only versions of packages have one");
+                let hint = format!("write such as `{PACKAGE_VERSION}nginx < 1.22.1-9`");
+                Err(self.error(message, &hint))
+            }
             _ => {
                 let message = format!("`{key}` is compared with nothing: {} follows", self.ahead);
-                let hint = format!("write `{key}=value`, `{key} in (one, other)` or `has {key}`");
+                let hint = match &self.ahead {
+                    Token::Word(name) if ["package", "host.package"].contains(&key.as_str()) => {
+                        format!(
+                            "write `host.package={name}`, or `{PACKAGE_VERSION}{name} < VERSION`"
+                        )
+                    }
+                    _ => format!("write `{key}=value`, `{key} in (one, other)` or `has {key}`"),
+                };
                 Err(self.error(message, &hint))
             }
         }
+    }
+
+    fn version(&mut self, order: Order) -> Result<String, SelectorError> {
+        let begins = self.begins;
+        if !matches!(self.ahead, Token::Word(_) | Token::Quoted(_)) {
+            let message = format!("a version is missing before {}", self.ahead);
+            return Err(self.error(message, "write one such as `1.22.1-9`"));
+        }
+        let version = self.value()?;
+        if version.is_empty() || version.contains(['*', '?']) {
+            let message = format!("nothing is `{order}` {version:?}: it is not one version");
+            return Err(self.error_at(begins, message, "write one such as `1.22.1-9`"));
+        }
+        Ok(version)
     }
 
     fn value(&mut self) -> Result<String, SelectorError> {
@@ -358,6 +408,34 @@ impl Parser<'_> {
                 }
             }
         }
+    }
+}
+
+impl Order {
+    /// The one that a text of `<` or `>` begins with.
+    fn begins(text: &str) -> Self {
+        match text.as_bytes() {
+            [b'<', b'=', ..] => Self::AtMost,
+            [b'<', ..] => Self::Less,
+            [_, b'=', ..] => Self::AtLeast,
+            _ => Self::Greater,
+        }
+    }
+
+    /// As selectors write it.
+    fn symbol(self) -> &'static str {
+        match self {
+            Self::Less => "<",
+            Self::AtMost => "<=",
+            Self::Greater => ">",
+            Self::AtLeast => ">=",
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.symbol())
     }
 }
 
@@ -422,6 +500,11 @@ impl fmt::Display for Selector {
                 f.write_str(")")
             }
             Self::Has { key } => write!(f, "has {}", Quote { text: key, key: true }),
+            Self::Version { key, order, value } => {
+                let (key, value) =
+                    (Quote { text: key, key: true }, Quote { text: value, key: false });
+                write!(f, "{key} {order} {value}")
+            }
             Self::Not { of } => match &**of {
                 Self::Or { of: parts } | Self::And { of: parts } if parts.len() > 1 => {
                     write!(f, "not ({of})")

@@ -46,7 +46,10 @@ impl Rollout {
         if let Some(told) = self.traffic.get(host).filter(|told| told.assignment == *assignment) {
             // Taken back, or followed by another: the host is told no.
             let stands = told.state == TrafficState::Asked && told.generation == generation;
-            return if stands { Ok(None) } else { Err(Hold::GrantGone { grants: told.tries }) };
+            if !stands {
+                return Err(Hold::GrantGone { grants: told.tries });
+            }
+            return self.late_traffic(host, seen).map_or(Ok(None), Err);
         }
         let run = self.hosts.get(host).ok_or(Hold::GrantGone { grants: 0 })?;
         let is_undo = |u: &&super::UndoRun| {

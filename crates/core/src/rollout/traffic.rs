@@ -8,7 +8,8 @@
 use super::gate::Verdict;
 use super::state::illegal;
 use super::{
-    Decision, HostRun, HostState, IllegalEvent, Observations, Phase, Rollout, RolloutEvent,
+    Decision, HostObservation, HostRun, HostState, IllegalEvent, MIN_GRANT_SECONDS, Observations,
+    Phase, Rollout, RolloutEvent,
 };
 use crate::plan::{PoolHost, Pools};
 use crate::transaction::{Entry, Outcome, TxEvent};
@@ -91,7 +92,23 @@ enum Led {
     Mute,
 }
 
+/// Why the host's requests may not be moved now: its window is shut, or about to be. The way back waits for no window:
+/// what it takes back is worse.
+fn closed(host: &HostObservation, now: Timestamp) -> Option<Hold> {
+    let needs_seconds = MIN_GRANT_SECONDS;
+    let ends = host.closes_at.filter(|at| *at < later(now, needs_seconds));
+    let short = ends.map(|closes_at| Hold::WindowTooShort { closes_at, needs_seconds });
+    host.window.clone().or(short)
+}
+
 impl Rollout {
+    /// Why a host that was told a share, and asks only now, may not do it any more: its window has closed meanwhile, and
+    /// it is not the way back.
+    pub(super) fn late_traffic(&self, host: &HostId, seen: &Observations) -> Option<Hold> {
+        let forward = !matches!(self.phase, Phase::Halted { .. } | Phase::Aborted { .. });
+        seen.hosts.get(host).filter(|_| forward)?.window.clone()
+    }
+
     /// Traffic may go back to the pool that had it: until the last step has baked.
     pub fn way_back_stands(&self) -> bool {
         let last = self.plan.waves.iter().rposition(|wave| wave.traffic.is_some());
@@ -174,7 +191,7 @@ impl Rollout {
         let mut there = 0;
         let mut moving = false;
         for (id, share) in give {
-            match self.lead(id, share, now, seen, decision) {
+            match self.lead(id, (share, back), now, seen, decision) {
                 Led::There => there += 1,
                 Led::Moving => moving = true,
                 Led::Failed(_) | Led::Mute if back => {}
@@ -193,7 +210,7 @@ impl Rollout {
         let gave = steps.filter_map(|wave| wave.traffic).any(|aim| aim > 0);
         let mut silent = false;
         for (id, share) in take {
-            match self.lead(id, share, now, seen, decision) {
+            match self.lead(id, (share, back), now, seen, decision) {
                 Led::There => {}
                 Led::Moving => moving = true,
                 Led::Failed(_) if back => {}
@@ -253,7 +270,7 @@ impl Rollout {
     fn lead(
         &self,
         id: &HostId,
-        share: u32,
+        (share, back): (u32, bool),
         now: Timestamp,
         seen: &Observations,
         decision: &mut Decision,
@@ -293,6 +310,11 @@ impl Rollout {
         let changing = self.hosts.get(id).is_some_and(|run| run.at_work() || run.undo_at_work());
         if let Some(rollout) = busy.or_else(|| changing.then(|| self.id.clone())) {
             decision.wait(Some(id), Hold::Busy { rollout });
+            return Led::Moving;
+        }
+        if let Some(hold) = host.filter(|_| !back).and_then(|host| closed(host, now)) {
+            decision.wake(hold.ends_at());
+            decision.wait(Some(id), hold);
             return Led::Moving;
         }
         let generation = host.map_or(0, |h| h.generation).max(self.highest_generation(id)) + 1;

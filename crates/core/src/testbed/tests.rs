@@ -254,7 +254,7 @@ fn a_twin_is_told_what_its_host_is_and_nothing_that_a_container_has_not() {
         architecture: "amd64".into(),
         kernel: Kernel::default(),
         boot_id: String::new(),
-        packages: vec![package("1.0").into()],
+        packages: vec![package("1.0").into()].into(),
         languages: vec![],
         upgrades: vec![],
         services: vec![service("nginx.service", "enabled"), service("dbus.service", "static")],

@@ -2,17 +2,22 @@
 
 use super::enroll::{check_version, known};
 use crate::app::{App, Refusal, now};
+use crate::backup::NO_SUCH_GENERATION;
 use crate::gates;
 use crate::judging::judge;
 use crate::plan_keys;
 use crate::rollouts::{advance, load, of_host, settled};
 use crate::trust::{Peer, random};
+use fettle_core::assignment::may_be_generation;
 use fettle_core::host::Host;
 use fettle_core::inventory::Inventory;
 use fettle_core::rollout::{HostState, Phase, Rollout};
 use fettle_core::root::is_name;
 use fettle_core::transaction::{Progress, TransactionReport, TxEvent};
-use fettle_core::{AssignmentId, HostId, Problem, ProblemKind, Timestamp, TransactionId};
+use fettle_core::{
+    AssignmentId, HostId, Problem, ProblemKind, RolloutId, Timestamp, TransactionId,
+};
+use fettle_store::transactions::Room;
 use fettle_store::{Tx, assignments, hosts, transactions};
 use fettle_wire::agent::{CheckIn, CheckInReply, MOST_ASKS, MOST_WATCHES, RefusedOrder};
 use std::collections::BTreeMap;
@@ -22,12 +27,21 @@ use std::sync::Arc;
 const MOST_ROWS: usize = 100_000;
 /// Journals have some dozens of records.
 const MOST_ENTRIES: usize = 10_000;
+/// One record of a journal, in bytes: the first has the whole order, and that of three thousand packages fits.
+const LONGEST_ENTRY: usize = 2 << 20;
+/// All records of a transaction that this server ordered, in bytes.
+const LONGEST_JOURNAL: u64 = 16 << 20;
+/// Transactions that nobody here ordered, of which one check-in may bring news. The rest are told the next time.
+const MOST_FOREIGN: usize = 50;
 /// Agents name their session with 32 characters.
 const LONGEST_SESSION: usize = 64;
 /// A host tells some hundreds of what it measured.
 const MOST_SAMPLES: usize = 5000;
 /// Names of anything, in bytes.
 const LONGEST: usize = 4096;
+
+/// What is kept of a host's own changes, that nobody here ordered: it can tell of as many as it likes.
+const FOREIGN: Room = Room { transactions: 200, bytes: 8 << 20 };
 
 pub(super) fn checkin(
     app: &App,
@@ -56,6 +70,10 @@ pub(super) fn checkin(
     app.counters.checkins.inc();
     if said.session.as_ref().is_some_and(|session| app.sessions.heard(host, session)) {
         return Err(two_machines(app, &record.host)?);
+    }
+
+    if !may_be_generation(said.generation, record.generation) {
+        return Err(leaps(app, &record.host, said.generation)?);
     }
 
     let usual = gates::measured::usual(app, &record.host);
@@ -168,6 +186,26 @@ pub(super) fn two_machines(app: &App, host: &Host) -> Result<Problem, Problem> {
     ))
 }
 
+/// Nothing of what such a host says is taken: kept, the number would leave no room for any order. It is marked, so that
+/// somebody looks.
+fn leaps(app: &App, host: &Host, told: u64) -> Result<Problem, Problem> {
+    if host.quarantined.is_none() {
+        app.store.write::<_, Problem>("server", now(), |tx| {
+            Ok(hosts::set_quarantine(tx, &host.id, Some(NO_SUCH_GENERATION))?)
+        })?;
+        app.events.tell("host", host.id.as_str());
+    }
+    Ok(Problem::new(
+        ProblemKind::Conflict,
+        "generation-leap",
+        format!("generation {told} leaps too far beyond what {} was ever given", host.name),
+        format!(
+            "look at the host; then `fettle-agent enroll --force` with a new token, and fettle host release {}",
+            host.name
+        ),
+    ))
+}
+
 struct News<'a> {
     inventory: Option<Inventory>,
     reports: &'a [TransactionReport],
@@ -185,10 +223,21 @@ fn keep(
         app.store.write::<_, Problem>(&format!("host:{}", host.id), now(), |tx| {
             hosts::raise_generation(tx, &host.id, told.generation)?;
             let mut acknowledged = BTreeMap::new();
+            let mut foreign = 0;
             for report in told.reports {
-                let (next, state) = take_report(app, tx, &host.id, report)?;
+                let owner = assignments::owner(tx, &report.assignment)?;
+                if !transactions::is_ordered(report, owner.is_some()) {
+                    foreign += 1;
+                    if foreign > MOST_FOREIGN {
+                        continue;
+                    }
+                }
+                let (next, state) = take_report(app, tx, &host.id, report, owner)?;
                 acknowledged.insert(report.id.clone(), next);
                 changed.extend(state);
+            }
+            if foreign > 0 {
+                transactions::forget_foreign(tx, &host.id, &FOREIGN)?;
             }
             if let Some(inventory) = told.inventory {
                 hosts::set_inventory(tx, &host.id, &inventory)?;
@@ -209,8 +258,8 @@ fn take_report(
     tx: &mut Tx<'_>,
     host: &HostId,
     report: &TransactionReport,
+    owner: Option<(HostId, RolloutId)>,
 ) -> Result<(u64, Option<Arc<Rollout>>), Problem> {
-    let owner = assignments::owner(tx, &report.assignment)?;
     if owner.as_ref().is_some_and(|(owner, _)| owner != host) {
         return Err(Problem::new(
             ProblemKind::Forbidden,
@@ -222,6 +271,10 @@ fn take_report(
     let (next, new) = transactions::report(tx, host, report)?;
     if new.is_empty() {
         return Ok((next, None));
+    }
+    let kept = transactions::bytes(tx, host, &report.id)?;
+    if kept > LONGEST_JOURNAL {
+        return Err(odd(format!("a journal of {kept} bytes")));
     }
     let journal = transactions::of_assignment(tx, host, &report.assignment)?
         .map(|j| j.entries)
@@ -299,6 +352,11 @@ fn check_reports(reports: &[TransactionReport]) -> Result<(), Problem> {
     let entries: usize = reports.iter().map(|r| r.entries.len()).sum();
     let names =
         reports.iter().all(|r| r.id.as_str().len() <= 512 && r.assignment.as_str().len() <= 512);
+    let bytes = |entry| serde_json::to_vec(entry).map_or(usize::MAX, |text| text.len());
+    let longest = reports.iter().flat_map(|r| &r.entries).map(bytes).max().unwrap_or(0);
+    if longest > LONGEST_ENTRY {
+        return Err(odd(format!("a journal record of {longest} bytes")));
+    }
     if entries <= MOST_ENTRIES && names {
         return Ok(());
     }

@@ -2,11 +2,11 @@
 
 use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
 use crate::access::Who;
-use crate::app::now;
+use crate::app::{App, now};
 use crate::trust::{hex, random};
-use crate::views;
+use crate::views::operator_row;
 use axum::http::StatusCode;
-use fettle_core::operator::check_name;
+use fettle_core::operator::{Operator, check_name};
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
 use fettle_store::operators as stored;
 use fettle_wire::api::{AddOperator, OperatorAdded, OperatorRow, Page, RenewOperator};
@@ -24,7 +24,7 @@ const LIVES: std::ops::RangeInclusive<u64> = 60..=315_360_000;
 pub(super) async fn list(app: Asked, Asking(part): Asking<Part>) -> Answer<Page<OperatorRow>> {
     look(&app, move |_, view| {
         let at = now();
-        let rows = stored::all(view)?.into_iter().map(|it| views::operator_row(it, at));
+        let rows = stored::all(view)?.into_iter().map(|it| operator_row(it, at));
         Ok(part.of(rows.collect()))
     })
     .await
@@ -62,14 +62,14 @@ pub(super) async fn add(
                 Ok(stored::add(tx, &asked.name, &asked.roles, hash, expires_at)?)
             })?;
             app.events.tell("operator", &asked.name);
-            Ok(OperatorAdded { operator: views::operator_row(operator, now()), token })
+            Ok(OperatorAdded { operator: operator_row(operator, now()), token })
         })
         .await?;
     Ok((StatusCode::CREATED, axum::Json(added)))
 }
 
 /// When a token expires that lives so long.
-fn expiry(seconds: Option<u64>) -> Result<Option<Timestamp>, Problem> {
+pub(crate) fn expiry(seconds: Option<u64>) -> Result<Option<Timestamp>, Problem> {
     let Some(seconds) = seconds else { return Ok(None) };
     if !LIVES.contains(&seconds) {
         let message = format!("a token cannot live for {seconds} s");
@@ -77,6 +77,22 @@ fn expiry(seconds: Option<u64>) -> Result<Option<Timestamp>, Problem> {
         return Err(Problem::new(ProblemKind::BadInput, "bad-ttl", message, hint));
     }
     Ok(Some(now() + jiff::SignedDuration::from_secs(seconds as i64)))
+}
+
+/// Gives `name` another token, good until then, at the word of `who`: what the one before had opened ends at once.
+pub(crate) fn give_another(
+    app: &App,
+    who: &Who,
+    name: &str,
+    expires_at: Option<Timestamp>,
+) -> Result<(Operator, String), Problem> {
+    let (token, hash) = fresh()?;
+    let operator = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
+        Ok(stored::renew(tx, name, hash, expires_at)?)
+    })?;
+    app.revoked.send_modify(|times| *times += 1);
+    app.events.tell("operator", name);
+    Ok((operator, token))
 }
 
 /// A new token and its hash.
@@ -99,19 +115,13 @@ pub(super) async fn renew(
     At(name): At<String>,
     Body(asked): Body<RenewOperator>,
 ) -> Result<(StatusCode, axum::Json<OperatorAdded>), Failure> {
-    let renewed = name.clone();
     let given = app
         .blocking(move |app| {
             let expires_at = expiry(asked.expires_seconds)?;
-            let (token, hash) = fresh()?;
-            let operator = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {
-                Ok(stored::renew(tx, &renewed, hash, expires_at)?)
-            })?;
-            Ok(OperatorAdded { operator: views::operator_row(operator, now()), token })
+            let (operator, token) = give_another(app, &who, &name, expires_at)?;
+            Ok(OperatorAdded { operator: operator_row(operator, now()), token })
         })
         .await?;
-    app.revoked.send_modify(|times| *times += 1);
-    app.events.tell("operator", &name);
     Ok((StatusCode::CREATED, axum::Json(given)))
 }
 

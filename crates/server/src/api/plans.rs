@@ -13,6 +13,7 @@ use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
 use fettle_store::{StoreError, Tx, View, barred, findings, hosts, plans as stored, recalls};
 use fettle_wire::api::{MakePlan, Page, PlanDetail};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Two made at once: one loses and is made anew.
 const ATTEMPTS: u32 = 5;
@@ -31,7 +32,7 @@ pub(super) async fn list(app: Asked, Asking(part): Asking<Part>) -> Answer<Page<
     get, path = "/plans/{number}", tag = "plans", params(("number" = u64, Path, description = "Its number")),
     responses((status = 200, body = PlanDetail), Failures)
 )]
-pub(super) async fn one(app: Asked, At(number): At<u64>) -> Answer<PlanDetail> {
+pub(super) async fn one(app: Asked, At(number): At<u64>) -> Answer<Arc<PlanDetail>> {
     look(&app, move |app, view| views::plan_tested(app, view, number)).await
 }
 
@@ -57,13 +58,13 @@ pub(super) async fn make(
     app: Asked,
     who: Who,
     Body(asked): Body<MakePlan>,
-) -> Result<(StatusCode, axum::Json<PlanDetail>), Failure> {
+) -> Result<(StatusCode, axum::Json<Arc<PlanDetail>>), Failure> {
     let detail = app.blocking(move |app| make_now(app, &who, &asked)).await?;
     Ok((StatusCode::CREATED, axum::Json(detail)))
 }
 
 /// Makes a plan and keeps it.
-pub(crate) fn make_now(app: &App, who: &Who, asked: &MakePlan) -> Result<PlanDetail, Problem> {
+pub(crate) fn make_now(app: &App, who: &Who, asked: &MakePlan) -> Result<Arc<PlanDetail>, Problem> {
     for _ in 0..ATTEMPTS {
         let plan = app.store.read(|view| plan_now(app, view, asked))?;
         let kept = app.store.write::<_, Problem>(&who.actor(), now(), |tx| {

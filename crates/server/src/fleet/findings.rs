@@ -59,35 +59,51 @@ impl Fleet {
                 .then_with(|| a.mark.source.cmp(&b.mark.source))
         };
         let keep = usize::try_from(limit.saturating_add(offset)).unwrap_or(usize::MAX);
-        let mut total = 0;
+        // Of the open ones alone a glance at a host tells how many there are, and how bad the worst of them.
+        let glanced = filter.state == Some(FindingState::Open)
+            && filter.host.is_none()
+            && id.is_none()
+            && filter.severity.is_none()
+            && due.is_none();
+        let mut total = 0_u64;
         // Never more than twice what is asked for is held, whatever passes.
         let mut kept: Vec<Found<'f>> = Vec::new();
         let mut bound: Option<Found<'f>> = None;
-        let mut take = |found: Found<'f>| {
-            total += 1;
-            if bound.as_ref().is_some_and(|bound| worse(&found, bound).is_ge()) {
-                return;
+        let mut look = |host: u32| {
+            let Some(&place) = self.places.get(host as usize) else { return };
+            if glanced {
+                let glance = &self.glances[host as usize];
+                total += u64::from(glance.counts[FindingState::Open as usize]);
+                if bound.as_ref().is_some_and(|bound| glance.worst < bound.mark.rank) {
+                    return;
+                }
             }
-            kept.push(found);
-            if kept.len() >= keep.saturating_mul(2).max(64) && keep > 0 {
-                kept.select_nth_unstable_by(keep - 1, worse);
-                kept.truncate(keep);
-                bound = kept.last().copied();
+            let marks = match id {
+                Some(id) => self.marks.about(host, id),
+                None => self.marks.of(host),
+            };
+            for mark in marks.iter().filter(passes) {
+                total += u64::from(!glanced);
+                let found = Found { mark, host, place };
+                if bound.as_ref().is_some_and(|bound| worse(&found, bound).is_ge()) {
+                    continue;
+                }
+                kept.push(found);
+                if kept.len() >= keep.saturating_mul(2).max(64) && keep > 0 {
+                    kept.select_nth_unstable_by(keep - 1, worse);
+                    kept.truncate(keep);
+                    bound = kept.last().copied();
+                }
             }
         };
-        let one = filter.host.as_ref().map(|host| self.by_id.get(host).copied());
-        let hosts = (0..).zip(self.by_name.values().copied());
-        for (place, host) in hosts.filter(|(_, at)| one.is_none_or(|only| only == Some(*at))) {
-            let Some(known) = self.known(host) else { continue };
-            let marks = match id {
-                Some(id) => {
-                    let from = known.marks.partition_point(|m| m.id < id);
-                    let to = known.marks[from..].partition_point(|m| m.id == id);
-                    &known.marks[from..from + to]
-                }
-                None => &known.marks[..],
-            };
-            marks.iter().filter(passes).for_each(|mark| take(Found { mark, host, place }));
+        let may_pass = |host: &u32| {
+            let counts = &self.glances[*host as usize].counts;
+            filter.state.is_none_or(|state| counts[state as usize] > 0)
+        };
+        match (&filter.host, id) {
+            (Some(host), _) => self.by_id.get(host).copied().into_iter().for_each(look),
+            (None, Some(id)) => self.with(id).into_iter().flatten().for_each(look),
+            (None, None) => self.order.iter().copied().filter(may_pass).for_each(&mut look),
         }
         kept.sort_unstable_by(worse);
         let asked = kept.into_iter().take(keep).skip(offset as usize);

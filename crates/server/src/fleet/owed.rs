@@ -18,13 +18,13 @@ impl Fleet {
     /// What the hosts of each policy have open.
     pub(crate) fn owed_by_policy(&self) -> BTreeMap<String, Owed> {
         let mut out: BTreeMap<String, Owed> = BTreeMap::new();
-        for known in self.hosts.iter().flatten() {
-            let Some(policy) = known.route.policy.as_deref() else { continue };
+        for (at, known) in self.each() {
+            let Some(policy) = self.stage(at).policy.as_deref() else { continue };
             let owed = match out.get_mut(policy) {
                 Some(owed) => owed,
                 None => out.entry(policy.to_owned()).or_default(),
             };
-            owed.open += u64::from(known.counts[FindingState::Open as usize]);
+            owed.open += u64::from(self.glances[at as usize].counts[FindingState::Open as usize]);
             owed.offered += known.record.upgrades;
         }
         out
@@ -32,10 +32,10 @@ impl Fleet {
 
     /// The systems that the hosts of a policy run, by `ID` of os-release(5).
     pub(crate) fn systems_of(&self, policy: &str) -> BTreeSet<String> {
-        let theirs = |route: &super::Route| route.policy.as_deref() == Some(policy);
-        let hosts = self.hosts.iter().flatten().filter(|known| theirs(&known.route));
+        let theirs = |at: u32| self.stage(at).policy.as_deref() == Some(policy);
+        let hosts = self.each().filter(|(at, _)| theirs(*at));
         hosts
-            .filter_map(|known| Some(known.record.host.inventory.as_ref()?.os.id.clone()))
+            .filter_map(|(_, known)| Some(known.record.host.inventory.as_ref()?.os.id.clone()))
             .collect()
     }
 
@@ -57,11 +57,11 @@ impl Fleet {
         if declared.is_empty() && numbers.values().all(BTreeSet::is_empty) {
             return out;
         }
-        let open = |known: &&super::Known| known.counts[FindingState::Open as usize] > 0;
-        for known in self.hosts.iter().flatten().filter(open) {
-            let Some(policy) = known.route.policy.as_deref() else { continue };
+        let open = |at: u32| self.glances[at as usize].counts[FindingState::Open as usize] > 0;
+        for (at, known) in self.each().filter(|(at, _)| open(*at)) {
+            let Some(policy) = self.stage(at).policy.as_deref() else { continue };
             let urgent = numbers.get(policy);
-            for mark in known.marks.iter().filter(|m| m.state == FindingState::Open) {
+            for mark in self.marks.of(at).iter().filter(|m| m.state == FindingState::Open) {
                 let of_class = urgent.is_some_and(|urgent| urgent.contains(&mark.class));
                 if of_class || declared.contains(&mark.id) {
                     let calls = out.entry(policy.to_owned()).or_default();

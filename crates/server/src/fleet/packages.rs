@@ -8,26 +8,38 @@ use fettle_core::version::Scheme;
 use fettle_store::hosts::InventoryBrief;
 use fettle_wire::api::{PackageDetail, PackageRow, PackageVersion, Page};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Package and version, by number.
 type Pair = (u32, u32);
 
 /// The packages of a host; hosts of the same packages share them.
-pub(super) type Held = Arc<List>;
+#[derive(Debug)]
+pub(super) struct Held {
+    list: Arc<List>,
+    /// The number of the list.
+    pub(super) number: u32,
+}
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct List {
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+struct List {
     /// Sorted.
     installed: Box<[Pair]>,
     /// Sorted.
     offered: Box<[Pair]>,
 }
 
+/// A list, and how many hosts have it.
+#[derive(Debug)]
+struct Shared {
+    list: Arc<List>,
+    hosts: u64,
+}
+
 impl List {
     /// Is the package there, in that version if one is given?
-    pub(super) fn has(&self, package: u32, version: Option<u32>) -> bool {
+    fn has(&self, package: u32, version: Option<u32>) -> bool {
         match version {
             Some(version) => self.installed.binary_search(&(package, version)).is_ok(),
             None => has(&self.installed, package),
@@ -48,7 +60,10 @@ pub(super) struct Software {
     names: Words,
     versions: Words,
     sources: Words,
-    lists: HashSet<Held>,
+    lists: HashMap<Arc<List>, u32>,
+    /// The lists by number; the number of one that no host has any more is given again.
+    shared: Vec<Option<Shared>>,
+    free: Vec<u32>,
     /// By number of the package.
     packages: Vec<Counted>,
 }
@@ -97,25 +112,55 @@ impl Software {
             pairs.dedup();
         }
         let list = List { installed: installed.into(), offered: offered.into() };
-        let held = match self.lists.get(&list) {
-            Some(held) => held.clone(),
+        self.count(&list, |n| *n += 1);
+        let number = match self.lists.get(&list) {
+            Some(number) => *number,
+            None => self.keep(Arc::new(list)),
+        };
+        // Invariant: a number that `lists` has is that of a list that is kept.
+        let shared = self.shared[number as usize].as_mut();
+        let list = shared.map(|shared| {
+            shared.hosts += 1;
+            shared.list.clone()
+        });
+        Held { list: list.unwrap_or_default(), number }
+    }
+
+    /// Keeps a list that no host has had until now.
+    fn keep(&mut self, list: Arc<List>) -> u32 {
+        let shared = Some(Shared { list: list.clone(), hosts: 0 });
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.shared[number as usize] = shared;
+                number
+            }
             None => {
-                let held = Arc::new(list);
-                self.lists.insert(held.clone());
-                held
+                self.shared.push(shared);
+                // There are no more lists than hosts, and memory ends before those do.
+                u32::try_from(self.shared.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        self.count(&held, |n| *n += 1);
-        held
+        self.lists.insert(list, number);
+        number
     }
 
     /// A host has them no more.
     pub(super) fn give_back(&mut self, held: Held) {
-        self.count(&held, |n| *n -= 1);
-        // This one and that of the set.
-        if Arc::strong_count(&held) == 2 {
-            self.lists.remove(&held);
+        self.count(&held.list, |n| *n -= 1);
+        let Some(place) = self.shared.get_mut(held.number as usize) else { return };
+        let Some(shared) = place else { return };
+        shared.hosts -= 1;
+        if shared.hosts == 0 {
+            *place = None;
+            self.lists.remove(&held.list);
+            self.free.push(held.number);
         }
+    }
+
+    /// Of each list, by number: is the package in it, in that version if one is given?
+    pub(super) fn having(&self, package: u32, version: Option<u32>) -> Vec<bool> {
+        let has = |shared: &Shared| shared.list.has(package, version);
+        self.shared.iter().map(|it| it.as_ref().is_some_and(has)).collect()
     }
 
     fn package(&mut self, name: &str) -> u32 {
@@ -190,7 +235,7 @@ impl Fleet {
             return Vec::new();
         }
         let of_host = |known: &super::Known| {
-            let installed = &known.held.as_ref()?.1.installed;
+            let installed = &known.held.as_ref()?.1.list.installed;
             let have = pairs.iter().filter(|pair| installed.binary_search(pair).is_ok());
             let names: Vec<String> =
                 have.map(|(package, _)| self.software.names.text(*package).to_owned()).collect();
@@ -204,7 +249,7 @@ impl Fleet {
     pub(crate) fn offered_version(&self, recall: &Recall) -> u64 {
         let pairs = self.recalled(recall);
         let is_offered = |known: &&super::Known| {
-            let offered = known.held.as_ref().map(|held| &held.1.offered);
+            let offered = known.held.as_ref().map(|held| &held.1.list.offered);
             offered.is_some_and(|o| pairs.iter().any(|pair| o.binary_search(pair).is_ok()))
         };
         self.hosts.iter().flatten().filter(is_offered).count() as u64
@@ -274,14 +319,13 @@ impl Fleet {
         let all: BTreeSet<u32> = it.installed.keys().chain(it.offered.keys()).copied().collect();
         // Of those who have a version, who is offered another?
         let mut moving: BTreeMap<u32, u64> = BTreeMap::new();
-        for held in self.hosts.iter().flatten().filter_map(|k| k.held.as_ref()) {
-            let list = &held.1;
+        for Shared { list, hosts } in self.software.shared.iter().flatten() {
             if !list.is_offered(number) {
                 continue;
             }
             let from = list.installed.partition_point(|p| p.0 < number);
             for (_, version) in list.installed[from..].iter().take_while(|p| p.0 == number) {
-                *moving.entry(*version).or_default() += 1;
+                *moving.entry(*version).or_default() += hosts;
             }
         }
         let count = |of: &BTreeMap<u32, u64>, version: &u32| of.get(version).copied().unwrap_or(0);

@@ -169,7 +169,7 @@ impl Fleet {
         tally
     }
 
-    fn count(&self, now: Timestamp) -> Tally {
+    pub(super) fn count(&self, now: Timestamp) -> Tally {
         let mut out = Tally {
             cves: vec![CveTally::default(); self.ids.len()],
             exposed: vec![0; self.sources.len()],
@@ -179,12 +179,13 @@ impl Fleet {
         // Of which host a source was last counted: its marks are sorted by vulnerability, not by source.
         let mut seen = vec![u32::MAX; self.sources.len()];
         let (at, soon) = (super::seconds(Some(now)), super::seconds(Some(now + SOON)));
-        for (host, known) in (0..).zip(&self.hosts) {
-            let Some(known) = known else { continue };
+        let mut late = vec![(0, 0); self.stages.len()];
+        // A slot without a host has no findings.
+        for (host, glance) in (0..).zip(&self.glances) {
             let (mut overdue, mut due_soon) = (0, 0);
             // Several source packages may be hit by one vulnerability: the host counts once.
             let (mut last, mut reached) = (u32::MAX, u32::MAX);
-            for mark in &known.marks {
+            for mark in self.marks.of(host) {
                 out.by_state[mark.state as usize] += 1;
                 let cve = &mut out.cves[mark.id as usize];
                 cve.by_state[mark.state as usize] += 1;
@@ -232,12 +233,15 @@ impl Fleet {
             if overdue + due_soon > 0 {
                 out.overdue += overdue;
                 out.due_soon += due_soon;
-                let word = |text: &Option<Box<str>>| text.as_deref().unwrap_or_default().to_owned();
-                let ring = (word(&known.route.policy), word(&known.route.ring));
-                let late = out.late_by_ring.entry(ring).or_default();
-                *late = (late.0 + overdue, late.1 + due_soon);
+                if let Some(late) = late.get_mut(glance.stage as usize) {
+                    *late = (late.0 + overdue, late.1 + due_soon);
+                }
             }
         }
+        let word = |text: &Option<Box<str>>| text.as_deref().unwrap_or_default().to_owned();
+        let late = self.stages.iter().zip(late).filter(|(_, late)| *late != (0, 0));
+        out.late_by_ring =
+            late.map(|(stage, late)| ((word(&stage.policy), word(&stage.ring)), late)).collect();
         let open = FindingState::Open as usize;
         out.open_ids = out.cves.iter().filter(|c| c.by_state[open] > 0).count() as u64;
         let named = (0_usize..).zip(classes).filter(|(_, n)| *n > 0);

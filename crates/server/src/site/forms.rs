@@ -1,16 +1,13 @@
-//! What forms do: log in and out, make and approve plans, start and stop rollouts.
+//! What forms do: make and approve plans, start and stop rollouts, and what else is changed by hand.
 
-use super::{Asked, Visit, html, path_of, refusal};
-use crate::access::{Who, by_token};
-use crate::agents::status_of;
-use crate::app::{App, now};
+use super::form::Form;
+use super::{Visit, refusal};
+use crate::access::Who;
+use crate::app::App;
 use crate::reports::schedules;
-use crate::web::View;
 use crate::web::encoded as escape;
-use crate::web::pages;
-use crate::{api, cycles, feeds, recalls, saved_views, session, webhooks};
-use axum::extract::{Form, Path, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use crate::{api, cycles, feeds, recalls, saved_views, webhooks};
+use axum::extract::Path;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use fettle_core::{Digest, Problem, ProblemKind, RolloutId};
 use fettle_wire::api::{
@@ -18,53 +15,8 @@ use fettle_wire::api::{
 };
 use serde::Deserialize;
 
-pub(super) async fn login(uri: Uri) -> Response {
-    html(
-        StatusCode::OK,
-        pages::login(&View { now: now(), path: path_of(&uri), news: None, user: None }, None),
-    )
-}
-
-#[derive(Deserialize)]
-pub(super) struct LoginForm {
-    token: String,
-}
-
-pub(super) async fn log_in(State(app): Asked, uri: Uri, Form(form): Form<LoginForm>) -> Response {
-    let view = View { now: now(), path: path_of(&uri), news: None, user: None };
-    if !app.tries.allow() {
-        let wrong = "Too many tries: wait a minute.";
-        return html(StatusCode::TOO_MANY_REQUESTS, pages::login(&view, Some(wrong)));
-    }
-    let token = form.token.trim().as_bytes();
-    let who = match by_token(&app, token, None).await {
-        Ok(who) => who,
-        Err(it) if status_of(&it) == StatusCode::UNAUTHORIZED => {
-            let wrong = format!("Not let in: {}.", it.message);
-            return html(StatusCode::UNAUTHORIZED, pages::login(&view, Some(&wrong)));
-        }
-        Err(problem) => return refusal(&uri, None, problem),
-    };
-    match session::begin(&app, &who.principal, token) {
-        Ok(cookie) => with_cookie(Redirect::to("/").into_response(), &cookie),
-        Err(problem) => refusal(&uri, None, problem),
-    }
-}
-
-pub(super) async fn logout() -> Response {
-    with_cookie(Redirect::to("/login").into_response(), &session::end())
-}
-
-fn with_cookie(mut response: Response, cookie: &str) -> Response {
-    // Invariant: the cookie is digits, hexadecimal digits and attributes.
-    if let Ok(value) = HeaderValue::from_str(cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, value);
-    }
-    response
-}
-
 /// Does something and leads to the page that shows it (303), or shows the problem.
-async fn act(
+pub(super) async fn act(
     visit: Visit,
     act: impl FnOnce(&App, &Who) -> Result<String, Problem> + Send + 'static,
 ) -> Response {

@@ -2,12 +2,13 @@
 
 use crate::app::{App, now};
 use fettle_core::finding::{Finding, FindingState};
+use fettle_core::host::Host;
 use fettle_core::language::Ecosystem;
-use fettle_core::policy::Acceptance;
-use fettle_core::{Problem, ProblemKind, root};
+use fettle_core::policy::{Acceptance, Selector};
+use fettle_core::{HostId, Problem, ProblemKind, root};
 use fettle_store::findings::{self as stored, Filter};
 use fettle_store::{StoreError, View, hosts};
-use fettle_vuln::export::{Subject, cyclonedx};
+use fettle_vuln::export::{FleetBill, Member, Subject, cyclonedx};
 use fettle_wire::api::{CveDetail, FindingExplained, FindingRow, Page};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,6 +160,32 @@ pub(crate) fn sbom(app: &App, view: &View<'_>, id_or_name: &str) -> Result<Value
         tool: "fettle",
         version: env!("CARGO_PKG_VERSION"),
     }))
+}
+
+/// What the hosts have that a selector means, or all of them, and what was found there. An inventory at a time is in memory.
+pub(crate) fn fleet_bill(
+    app: &App,
+    view: &View<'_>,
+    select: Option<&Selector>,
+) -> Result<FleetBill, Problem> {
+    let meant: Vec<(HostId, String)> = app.fleet(|fleet| {
+        let is_meant = |host: &&Host| select.is_none_or(|select| select.matches(host));
+        let all = fleet.routed().map(|(host, _)| host).filter(is_meant);
+        all.map(|host| (host.id.clone(), host.name.clone())).collect()
+    })?;
+    let mut bill = FleetBill::default();
+    for (id, name) in meant {
+        let inventory = hosts::inventory(view, &id)?;
+        let findings: Vec<Finding> =
+            stored::of_host(view, &id)?.into_values().map(|record| record.finding).collect();
+        bill.add(&Member {
+            id: id.as_str(),
+            name: &name,
+            inventory: inventory.as_ref(),
+            findings: &findings,
+        });
+    }
+    Ok(bill)
 }
 
 /// Findings that the page of a vulnerability names.

@@ -119,13 +119,14 @@ fn holds(app: &App, view: &View<'_>, record: &HostRecord) -> Result<Vec<Hold>, P
 pub(super) fn waiting(app: &App, view: &View<'_>, host: &HostId) -> Result<Vec<Hold>, Problem> {
     let mut holds = Vec::new();
     for state in crate::rollouts::of_host(app, view, host)? {
-        let decision = crate::rollouts::decide(app, view, &state)?;
+        let looked = super::rollouts::look(app, view, &state)?;
         let pending = state.hosts.get(host).is_some_and(|run| !run.is_over());
         let about = |on: &Option<HostId>| match on {
             Some(id) => id == host,
             None => pending,
         };
-        holds.extend(decision.holds.into_iter().filter(|w| about(&w.host)).map(|w| w.hold));
+        let here = looked.waiting.iter().filter(|waiting| about(&waiting.host));
+        holds.extend(here.map(|waiting| waiting.hold.clone()));
     }
     Ok(holds)
 }

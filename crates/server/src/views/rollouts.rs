@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use fettle_core::plan::Wave;
-use fettle_core::rollout::{HostRun, HostState, Rollout, RolloutEvent, Waiting};
+use fettle_core::rollout::{HostRun, HostState, Judged, Rollout, RolloutEvent, Waiting};
 use fettle_core::transaction::Progress;
 use fettle_core::{Hold, HostId, Problem, RolloutId, Timestamp};
 use fettle_store::{View, rollouts as stored, transactions};
@@ -50,6 +50,36 @@ pub(crate) fn rollout_row(state: &Rollout) -> RolloutRow {
         created_by: state.created_by.clone(),
         ended_at: state.ended_at,
     }
+}
+
+/// How a rollout stands: what takes going through all its hosts.
+pub(crate) struct RolloutStanding {
+    /// What it waits for.
+    pub(super) waiting: Vec<Waiting>,
+    /// How the gate after its wave stands.
+    gate: Vec<Judged>,
+    /// How far each wave is.
+    lanes: Vec<RolloutLane>,
+    /// The hosts that a page shows.
+    shown: Vec<HostId>,
+}
+
+/// How the rollout stands now, or stood a second ago where nothing has happened since.
+pub(super) fn look(
+    app: &App,
+    view: &View<'_>,
+    state: &Rollout,
+) -> Result<Arc<RolloutStanding>, Problem> {
+    app.standing.look(view, &state.id, || {
+        let seen = crate::rollouts::observe(app, view, state)?;
+        let at = crate::app::now();
+        Ok(RolloutStanding {
+            waiting: state.decide(at, &seen).holds,
+            gate: state.judgements(at, &seen),
+            lanes: lanes(state),
+            shown: chosen(state).into_iter().cloned().collect(),
+        })
+    })
 }
 
 /// Which hosts of a rollout are shown.
@@ -106,7 +136,8 @@ pub(crate) fn rollout_shown(
     id: &RolloutId,
 ) -> Result<(RolloutDetail, BTreeMap<HostId, String>), Problem> {
     let state = crate::rollouts::load(app, view, id)?;
-    let chosen = chosen(&state);
+    let standing = look(app, view, &state)?;
+    let chosen: Vec<&HostId> = standing.shown.iter().collect();
     // Nobody asks a page for the hosts of a wave, which may be many: they are counted.
     let waves = state.plan.waves.iter().map(without_hosts).collect();
     // The first event is as large as the plan: what it says the page knows.
@@ -214,9 +245,7 @@ fn detail(
     waves: Vec<Wave>,
     after: u64,
 ) -> Result<RolloutDetail, Problem> {
-    let seen = crate::rollouts::observe(app, view, state)?;
-    let at = crate::app::now();
-    let decision = state.decide(at, &seen);
+    let standing = look(app, view, state)?;
     let mut hosts = Vec::new();
     for host in shown {
         let Some(run) = state.hosts.get(host) else { continue };
@@ -250,11 +279,11 @@ fn detail(
         row: rollout_row(state),
         approvals: state.approvals.clone(),
         waves,
-        lanes: lanes(state),
+        lanes: standing.lanes.clone(),
         hosts,
         traffic: traffic(state),
-        waiting: refused.chain(decision.holds).collect(),
-        gate: state.judgements(at, &seen),
+        waiting: refused.chain(standing.waiting.iter().cloned()).collect(),
+        gate: standing.gate.clone(),
         events: events
             .into_iter()
             .map(|e| RolloutEventRow { version: e.version, at: e.at, event: without_plan(e.event) })

@@ -116,7 +116,7 @@ impl View<'_> {
                         input #q type="search" name="q" value=[searched] placeholder="Search everything" autocomplete="off" spellcheck="false";
                         kbd aria-hidden="true" { "/" }
                     }
-                    form.logout action="/logout" method="post" { a.who href="/settings" aria-current=[here("/settings").then_some("page")] title=(listed(user.roles)) { (user.name) } button { "Log out" } }
+                    form.logout action="/logout" method="post" { a.who href="/account" aria-current=[here("/account").then_some("page")] title=(listed(user.roles)) { (user.name) } button { "Log out" } }
                 }
             }
         }

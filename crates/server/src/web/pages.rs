@@ -1,5 +1,6 @@
 //! Every page, one function each. All take the [`View`](super::View) first and return a whole document.
 
+pub use super::account::{AccountNotes, account};
 pub use super::cve::{CveFilter, cve, cves};
 pub use super::error::{error, errors};
 pub use super::feed::feeds;
@@ -7,7 +8,7 @@ pub use super::finding::{FindingFilter, finding, findings};
 pub use super::host::{HostFilter, host, hosts};
 pub use super::host_packages::{HostPackage, HostPackages, host_packages};
 pub use super::ledger::{LedgerPart, ledger};
-pub use super::login::{login, problem};
+pub use super::login::{login, problem, setup};
 pub use super::overview::overview;
 pub use super::package::{PackageFilter, package, packages};
 pub use super::plan::{plan, plans};

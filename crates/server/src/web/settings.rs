@@ -1,22 +1,24 @@
-//! What the server does by itself beside patching: reports on a schedule, and what webhooks did not take.
+//! What the server does by itself beside patching: reports on a schedule, and what webhooks did not take; and who may come.
 
+use super::account;
 use super::layout::{PLACES, View, command, empty, encoded, section, title};
 use super::words;
 use fettle_core::operator::Role;
-use fettle_wire::api::{DeliveryRow, ReportRun, SavedViewRow, ScheduleRow};
+use fettle_wire::api::{AccountRow, DeliveryRow, ReportRun, SavedViewRow, ScheduleRow};
 use maud::{Markup, html};
 
-/// The page.
+/// The page. `accounts`: of everybody, for who may see them.
 pub fn settings(
     view: &View<'_>,
     schedules: &[ScheduleRow],
     deliveries: &[DeliveryRow],
     views: &[SavedViewRow],
+    accounts: Option<&[AccountRow]>,
 ) -> Markup {
     view.page(
         "Settings",
         html! {
-            (title("Settings", html! { "Reports that the server makes by itself, messages to webhooks that have not arrived, and saved views." }))
+            (title("Settings", html! { "Reports that the server makes by itself, messages to webhooks that have not arrived, saved views, and accounts." }))
             (section("Reports on a schedule", Some(("/reports", "A report now")), html! {
                 @if schedules.is_empty() {
                     (empty("No report is made by itself.", html! { p { "To have one of each month, in the server's directory:" } (command(EXAMPLE)) }))
@@ -35,6 +37,7 @@ pub fn settings(
                 @if views.is_empty() { p { "Narrow down the list of hosts, and save it there under a name." } }
                 @else { (saved(view, views)) }
             }))
+            @if let Some(accounts) = accounts { (account::list(view, accounts)) }
             (keys())
         },
     )

@@ -29,10 +29,11 @@ fn calls(lab: &Lab) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_call_without_the_token_is_401() {
+fn every_call_but_the_first_set_up_is_401_without_the_token() {
     let lab = Lab::start();
+    let calls = calls(&lab).into_iter().filter(|(_, path)| path != "/setup");
     let mut paths: Vec<(String, String)> =
-        calls(&lab).into_iter().map(|(method, path)| (method, format!("/api/v1{path}"))).collect();
+        calls.map(|(method, path)| (method, format!("/api/v1{path}"))).collect();
     for extra in [
         "/api/v1",
         "/api/v1/",

@@ -313,7 +313,7 @@ impl Browser {
         self.go(&format!("{site}/"));
         self.see("Your token");
         self.fill("#token", token);
-        self.click("button", "Log in");
+        self.click("button", "Log in with the token");
         self.see("Log out");
     }
 

@@ -20,7 +20,7 @@ fn a_host_of_another_vendor_is_judged_by_its_own_feed_beside_the_tracker() {
     (os.id, os.version, os.codename) = ("almalinux".into(), "9.4".into(), String::new());
     let mut package = alma.inventory.packages[0].clone();
     (package.name, package.version) = ("openssl-libs".into(), "1:3.0.7-26.el9".into());
-    alma.inventory.packages = vec![package];
+    alma.inventory.packages = vec![package].into();
     alma.inventory.upgrades.clear();
     alma.checkin(&lab);
     let found = |lab: &Lab, host: &str| {

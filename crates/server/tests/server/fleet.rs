@@ -283,7 +283,7 @@ pub(crate) fn inventory(version: &str) -> Inventory {
         architecture: "amd64".into(),
         kernel: Kernel { running: "6.1.0".into(), ..Kernel::default() },
         boot_id: "b".into(),
-        packages: vec![package("libssl3", "openssl"), package("openssl", "openssl")],
+        packages: vec![package("libssl3", "openssl"), package("openssl", "openssl")].into(),
         languages: vec![],
         upgrades: if version == NEW {
             vec![]

@@ -48,11 +48,11 @@ fn set_up(browser: &mut Browser) {
     assert_eq!(browser.path(), "/login");
     browser.see("cat /var/lib/fettle/operator.token");
     browser.fill("#token", "something else");
-    browser.click("button", "Log in");
+    browser.click("button", "Log in with the token");
     browser.see("Not let in");
     let token = std::fs::read_to_string(lab.data().join("operator.token")).unwrap();
     browser.fill("#token", token.trim());
-    browser.click("button", "Log in");
+    browser.click("button", "Log in with the token");
     browser.see("Log out");
     // Nothing is there yet, and each page says what to do first.
     browser.click("nav a", "Feeds");

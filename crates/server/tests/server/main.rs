@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access;
+mod access_ledger;
+mod accounts;
 mod api;
 mod approvals;
 mod backup;
@@ -17,6 +19,7 @@ mod gates;
 mod holding;
 mod http;
 mod journeys;
+mod lies;
 mod listed;
 mod lists;
 mod notices;
@@ -31,9 +34,11 @@ mod rollouts;
 mod roots;
 mod saved_views;
 mod schedules;
+mod setup;
 mod signals;
 mod site;
 mod sources;
+mod strangers;
 mod testbed;
 mod trust;
 mod vendor;

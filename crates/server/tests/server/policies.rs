@@ -4,7 +4,8 @@ use crate::fleet::{CVE, Lab, NEW, POLICY};
 use fettle_core::Hold;
 use fettle_core::policy::{Counted, Cover, Explained, PolicyDiff};
 use fettle_wire::api::{
-    Health, MakePlan, Page, PlanDetail, PolicyRow, PolicyVersion, RolloutDetail, StartRollout,
+    Health, HostRow, MakePlan, Page, PlanDetail, PolicyRow, PolicyVersion, RolloutDetail,
+    StartRollout,
 };
 
 #[test]
@@ -61,6 +62,52 @@ fn a_host_is_told_which_policy_counts_what_is_owed_and_what_stands_in_the_way() 
     let _: RolloutDetail = lab.post("/rollouts", &StartRollout { plan: plan.number, digest: None });
     let it: Explained = lab.get("/hosts/web-1/policy");
     assert!(it.holds.iter().any(|h| matches!(h, Hold::Busy { .. })), "{:?}", it.holds);
+}
+
+#[test]
+fn a_policy_governs_hosts_by_what_they_have_installed_and_counts_and_plans_and_explains_alike() {
+    let lab = Lab::furnished();
+    let mut web = lab.host("web-1", "canary");
+    let mut behind = lab.host("web-2", "canary");
+    behind.inventory.packages[0].version = "3.0.11-1".into();
+    behind.checkin(&lab);
+    let package = web.inventory.packages[0].name.clone();
+    let older = format!("host.package.{package} < 3.0.12-1");
+    let rest = format!(
+        "[policy]\nname = \"old\"\nselect = \"{older}\"\npriority = 5\ntake = \"all\"\n\
+         [[ring]]\nname = \"all\"\n[[budget]]\nname = \"old\"\nselect = \"host.package={package}\"\n\
+         max-unavailable = 1\n"
+    );
+    let told: PolicyDiff = lab.post_bytes("/policy-diffs", rest.as_bytes()).json();
+    assert_eq!(told.hosts_to, 1);
+    lab.post_bytes("/policies", rest.as_bytes());
+    let governed = |policy: &str| -> Vec<String> {
+        let page: Page<HostRow> = lab.get(&format!("/hosts?policy={policy}"));
+        page.items.into_iter().map(|row| row.name).collect()
+    };
+    assert_eq!((governed("old"), governed("web")), (vec!["web-2".into()], vec!["web-1".into()]));
+    let it: Explained = lab.get("/hosts/web-2/policy");
+    assert_eq!(it.policy.as_deref(), Some("old"));
+    let seen = it.policies.iter().find(|p| p.name == "old").unwrap();
+    assert_eq!(
+        (seen.conditions[0].text.as_str(), seen.conditions[0].holds),
+        (older.as_str(), true)
+    );
+    assert_eq!(seen.conditions[0].found.as_deref(), Some("3.0.11-1"));
+    // What is planned is planned for the hosts that are shown, and the budget counts both hosts.
+    let plan: PlanDetail = lab.post("/plans", &MakePlan { policy: "old".into(), hosts: vec![] });
+    assert_eq!(plan.plan.hosts.len(), 1);
+    assert_eq!(plan.plan.budgets[0].hosts.len(), 2);
+    // Once it has the newer version it is another policy's, and nothing was asked of it but what it tells anyway.
+    behind.inventory.packages[0].version = "3.0.13-1".into();
+    behind.checkin(&lab);
+    web.checkin(&lab);
+    assert_eq!((governed("old"), governed("web").len()), (vec![], 2));
+    // What is wrong in such a selector is told with its place in the file.
+    let wrong = rest.replace("< 3.0.12-1", "< 3.*");
+    let (_, problem) = lab.refused("POST", "/policies", wrong.as_bytes());
+    assert!(problem.message.contains("line 3, column"), "{}", problem.message);
+    assert!(problem.message.contains("not one version"), "{}", problem.message);
 }
 
 #[test]

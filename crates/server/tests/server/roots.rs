@@ -86,6 +86,40 @@ fn host_bill_of_materials_and_page_show_the_container() {
 }
 
 #[test]
+fn the_bill_of_materials_of_a_group_has_each_component_once_with_the_hosts_that_have_it() {
+    let (lab, _) = with_container();
+    for name in ["db-1", "db-2"] {
+        let mut host = lab.host(name, "broad");
+        host.inventory = crate::fleet::inventory(OLD);
+        host.checkin(&lab);
+    }
+    let told = |of: &Value| {
+        let all = of["properties"].as_array().unwrap().iter();
+        let hosts = all.filter(|p| p["name"] == "fettle:hosts").map(|p| p["value"].clone());
+        hosts.collect::<Vec<_>>()
+    };
+    let all: Value = lab.get("/sbom");
+    assert_eq!(told(&all["metadata"]["component"]), ["3"]);
+    let openssl = |bill: &Value| {
+        let components = bill["components"].as_array().unwrap().iter();
+        let found = components.filter(|c| c["name"] == "openssl");
+        found.map(|c| told(c)[0].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(openssl(&all).iter().map(|n| n.parse::<u8>().unwrap()).sum::<u8>(), 4);
+    let some: Value = lab.get("/sbom?select=ring%3Dbroad");
+    assert_eq!(
+        (openssl(&some), &some["metadata"]["component"]["name"]),
+        (vec!["2".to_owned()], &"ring=broad".into())
+    );
+    let open = some["vulnerabilities"].as_array().unwrap().iter().find(|v| v["id"] == CVE).unwrap();
+    assert_eq!((told(open), &open["analysis"]["state"]), (vec!["2".into()], &"exploitable".into()));
+    let none: Value = lab.get("/sbom?select=ring%3Dnowhere");
+    assert_eq!(none["components"].as_array().unwrap().len(), 0);
+    let (status, problem) = lab.refused("GET", "/sbom?select=ring", b"");
+    assert_eq!((status, problem.code.as_str()), (400, "bad-query"));
+}
+
+#[test]
 fn a_root_with_a_name_or_packages_beyond_reason_is_refused() {
     let (lab, mut host) = with_container();
     for name in ["", "a/b", "a b", "a\u{202e}", &"x".repeat(200)] {

@@ -1,5 +1,6 @@
 //! A fleet that never was, as the API would tell of it: what the pages are rendered from in tests.
 
+mod accounts;
 mod approving;
 mod by_itself;
 mod governed;
@@ -10,6 +11,7 @@ mod overview;
 mod planning;
 mod report;
 
+pub(crate) use accounts::*;
 pub(crate) use approving::*;
 pub(crate) use by_itself::{deliveries, saved_views, schedules};
 pub(crate) use governed::*;

@@ -11,24 +11,20 @@ use serde_json::json;
 /// Keeps a signed assignment for the host's next check-in. The same one again changes nothing.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] when the host already has that generation with another content.
+/// [`StoreError::GenerationTaken`] when the host already has that generation with another content.
 pub fn insert(
     tx: &mut Tx<'_>,
     assignment: &Assignment,
     signed: &SignedAssignment,
 ) -> Result<(), StoreError> {
-    let there: Option<String> = tx.one(
-        "SELECT id FROM assignments WHERE host = $1 AND generation = $2",
-        params![assignment.host.as_str(), int(assignment.generation)],
-        |row| Ok(row.get(0)?),
-    )?;
-    match there {
-        Some(id) if id == assignment.id.as_str() => return Ok(()),
+    match by_generation(tx, &assignment.host, assignment.generation)? {
+        Some(id) if id == assignment.id => return Ok(()),
         Some(id) => {
-            return Err(StoreError::Conflict(format!(
-                "host {} has generation {} already, by assignment {id}",
-                assignment.host, assignment.generation
-            )));
+            return Err(StoreError::GenerationTaken {
+                host: assignment.host.to_string(),
+                generation: assignment.generation,
+                by: id.to_string(),
+            });
         }
         None => {}
     }
@@ -62,6 +58,22 @@ pub fn insert(
         }),
     );
     Ok(())
+}
+
+/// The assignment that holds this generation of a host.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn by_generation(
+    view: &View<'_>,
+    host: &HostId,
+    generation: u64,
+) -> Result<Option<AssignmentId>, StoreError> {
+    view.one(
+        "SELECT id FROM assignments WHERE host = $1 AND generation = $2",
+        params![host.as_str(), int(generation)],
+        |row| Ok(AssignmentId(row.get(0)?)),
+    )
 }
 
 /// The current assignment of a host.

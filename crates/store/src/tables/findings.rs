@@ -259,7 +259,7 @@ pub fn each_between(
 }
 
 /// [`Finding::rank`] as one number with the same order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank(i64);
 
 impl Rank {

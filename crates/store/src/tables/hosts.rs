@@ -1,8 +1,10 @@
 //! Hosts, their labels and inventories.
 
 use super::summaries;
+use crate::cohorts::Packages;
 use crate::view::{from_json, from_micros, int, micros, to_digest, to_json};
 use crate::{StoreError, Tx, View};
+use fettle_core::assignment::LAST_GENERATION;
 use fettle_core::host::{Host, Labels, Listed, Quarantine};
 use fettle_core::inventory::{Filesystem, Inventory, Service};
 use fettle_core::language::Ecosystem;
@@ -19,9 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
-/// A host as its row has it. `host.inventory` is the summary (no packages or upgrades, and of services and sockets those
-/// that selectors ask for);
-/// [`inventory`] gives the whole.
+/// A host as its row has it. `host.inventory` is the summary: no upgrades, of services and sockets those that selectors
+/// ask for, and the packages, shared by all hosts of its cohort. [`inventory`] gives the whole.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostRecord {
     /// The host.
@@ -64,6 +65,23 @@ fn record(row: &Row<'_>) -> Result<HostRecord, StoreError> {
     })
 }
 
+/// Gives the summary of a host the packages of its cohort.
+fn know_packages(view: &View<'_>, host: &mut Host) -> Result<(), StoreError> {
+    #[derive(Deserialize)]
+    struct Told {
+        packages: Packages,
+    }
+    let (Some(cohort), Some(summary)) = (host.cohort, &mut host.inventory) else { return Ok(()) };
+    let read = || {
+        let json = unpacked(view, &host.id)?;
+        let told =
+            json.map(|json| serde_json::from_slice::<Told>(&json).map_err(|e| unreadable(&e)));
+        Ok(told.transpose()?.map(|told| told.packages).unwrap_or_default())
+    };
+    Arc::make_mut(summary).packages = view.cohorts.packages(cohort, read)?;
+    Ok(())
+}
+
 fn labels(view: &View<'_>, id: &HostId) -> Result<Labels, StoreError> {
     let rows = view.all("SELECT key, value FROM labels WHERE host = $1", [id.as_str()], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
@@ -81,6 +99,7 @@ pub fn get(view: &View<'_>, id: &HostId) -> Result<Option<HostRecord>, StoreErro
     found
         .map(|mut r| {
             r.host.labels = labels(view, id)?;
+            know_packages(view, &mut r.host)?;
             Ok(r)
         })
         .transpose()
@@ -172,6 +191,7 @@ pub fn all(view: &View<'_>) -> Result<Vec<HostRecord>, StoreError> {
     let mut hosts = view.all(&format!("SELECT {COLUMNS} FROM hosts ORDER BY name"), [], record)?;
     for r in &mut hosts {
         r.host.labels = labels.remove(r.host.id.as_str()).unwrap_or_default();
+        know_packages(view, &mut r.host)?;
     }
     Ok(hosts)
 }
@@ -505,6 +525,34 @@ pub fn raise_generation(tx: &mut Tx<'_>, id: &HostId, generation: u64) -> Result
         tx.record("host.generation", id.as_str(), json!({ "generation": generation }));
     }
     Ok(())
+}
+
+/// Takes back generations that no order can have had: whoever kept one could be given no order any more. Each such host is
+/// marked, and counted from the orders that it was really given. Gives how many there were.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn mend_generations(tx: &mut Tx<'_>, reason: &str) -> Result<usize, StoreError> {
+    let beyond = tx.all(
+        "SELECT id, (SELECT coalesce(max(generation), 0) FROM assignments \
+         WHERE host = hosts.id AND generation <= $1) FROM hosts WHERE generation > $1",
+        [int(LAST_GENERATION)],
+        |row| Ok((HostId(row.get(0)?), row.get::<_, i64>(1)?)),
+    )?;
+    for (id, generation) in &beyond {
+        tx.execute(
+            "UPDATE hosts SET generation = $1 WHERE id = $2",
+            params![generation, id.as_str()],
+        )?;
+        tx.execute(
+            "UPDATE assignments SET status = 'withdrawn' \
+             WHERE host = $1 AND generation > $2 AND status = 'current'",
+            params![id.as_str(), int(LAST_GENERATION)],
+        )?;
+        tx.record("host.generation", id.as_str(), json!({ "generation": generation }));
+        set_quarantine(tx, id, Some(reason))?;
+    }
+    Ok(beyond.len())
 }
 
 /// The host has no agent: what it holds was told by a bill of materials.

@@ -1,4 +1,4 @@
-//! Operators. Only the hashes of their tokens are kept.
+//! Operators. Only the hashes of their tokens are kept; their passwords are in [`accounts`](crate::accounts).
 
 use crate::view::{from_json, from_micros, micros, to_digest, to_json};
 use crate::{StoreError, Tx, View};
@@ -8,9 +8,9 @@ use rusqlite::{Row, params};
 use serde_json::json;
 use std::collections::BTreeSet;
 
-const COLUMNS: &str = "name, roles, created_at, created_by, expires_at, revoked_at, revoked_by";
+const COLUMNS: &str = "name, roles, created_at, created_by, expires_at, revoked_at, revoked_by, disabled_at, disabled_by";
 
-fn operator(row: &Row<'_>) -> Result<Operator, StoreError> {
+pub(super) fn operator(row: &Row<'_>) -> Result<Operator, StoreError> {
     let time = |micros: Option<i64>| micros.map(from_micros);
     Ok(Operator {
         name: row.get(0)?,
@@ -20,6 +20,8 @@ fn operator(row: &Row<'_>) -> Result<Operator, StoreError> {
         expires_at: time(row.get(4)?),
         revoked_at: time(row.get(5)?),
         revoked_by: row.get(6)?,
+        disabled_at: time(row.get(7)?),
+        disabled_by: row.get(8)?,
     })
 }
 
@@ -34,7 +36,20 @@ pub fn add(
     token_hash: Digest,
     expires_at: Option<Timestamp>,
 ) -> Result<Operator, StoreError> {
-    if let Some(known) = get(tx, name)? {
+    insert(tx, name, roles, Some(token_hash), expires_at)?;
+    tx.record("operator.added", name, json!({ "roles": roles, "expires_at": expires_at }));
+    known(tx, name)
+}
+
+/// A row for a name that nobody has or had.
+pub(super) fn insert(
+    tx: &mut Tx<'_>,
+    name: &str,
+    roles: &BTreeSet<Role>,
+    token_hash: Option<Digest>,
+    expires_at: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    if let Some(known) = with_token(tx, name)? {
         let how = if known.revoked_at.is_some() { "was once" } else { "is already" };
         return Err(StoreError::Exists(format!("`{name}` {how} an operator's name")));
     }
@@ -45,14 +60,13 @@ pub fn add(
         params![
             name,
             to_json("roles", roles)?,
-            token_hash.to_string(),
+            token_hash.map(|hash| hash.to_string()),
             now,
             actor,
             expires_at.map(micros)
         ],
     )?;
-    tx.record("operator.added", name, json!({ "roles": roles, "expires_at": expires_at }));
-    get(tx, name)?.ok_or_else(|| StoreError::Missing { what: "operator", name: name.to_owned() })
+    Ok(())
 }
 
 /// All operators, the revoked ones too, by name.
@@ -63,12 +77,29 @@ pub fn all(view: &View<'_>) -> Result<Vec<Operator>, StoreError> {
     view.all(&format!("SELECT {COLUMNS} FROM operators ORDER BY name"), [], operator)
 }
 
-/// The operator of that name, if there is or was one.
+/// The person of that name, if there is or was one. When their token expires is not said where they have a password: they
+/// are not gone with it.
 ///
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn get(view: &View<'_>, name: &str) -> Result<Option<Operator>, StoreError> {
+    let Some(found) = with_token(view, name)? else { return Ok(None) };
+    let sql = "SELECT count(*) FROM passwords WHERE operator = $1";
+    let expires_at = if view.count(sql, [name])? > 0 { None } else { found.expires_at };
+    Ok(Some(Operator { expires_at, ..found }))
+}
+
+/// The operator of that name as their token makes them, if there is or was one.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn with_token(view: &View<'_>, name: &str) -> Result<Option<Operator>, StoreError> {
     view.one(&format!("SELECT {COLUMNS} FROM operators WHERE name = $1"), [name], operator)
+}
+
+pub(super) fn known(view: &View<'_>, name: &str) -> Result<Operator, StoreError> {
+    with_token(view, name)?
+        .ok_or_else(|| StoreError::Missing { what: "operator", name: name.to_owned() })
 }
 
 /// The operator whose token has that hash, whether it is still good or not.
@@ -80,14 +111,16 @@ pub fn by_token(view: &View<'_>, hash: Digest) -> Result<Option<Operator>, Store
     view.one(&sql, [hash.to_string()], operator)
 }
 
-/// The hash of the operator's token. `None`: there is no such operator.
+/// The hash of the operator's token. `None`: there is no such operator, or they have none.
 ///
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn token_hash(view: &View<'_>, name: &str) -> Result<Option<Digest>, StoreError> {
-    view.one("SELECT token_hash FROM operators WHERE name = $1", [name], |row| {
-        to_digest("operator", &row.get::<_, String>(0)?)
-    })
+    let found = view.one("SELECT token_hash FROM operators WHERE name = $1", [name], |row| {
+        let hash: Option<String> = row.get(0)?;
+        hash.map(|hash| to_digest("operator", &hash)).transpose()
+    })?;
+    Ok(found.flatten())
 }
 
 /// Gives an operator a new token with a time of its own; the one before is worth nothing. Who was revoked stays so.
@@ -109,16 +142,15 @@ pub fn renew(
     Ok(Operator { expires_at, ..known })
 }
 
-fn unrevoked(view: &View<'_>, name: &str) -> Result<Operator, StoreError> {
-    let known = get(view, name)?
-        .ok_or_else(|| StoreError::Missing { what: "operator", name: name.to_owned() })?;
+pub(super) fn unrevoked(view: &View<'_>, name: &str) -> Result<Operator, StoreError> {
+    let known = known(view, name)?;
     match known.revoked_at {
         Some(at) => Err(StoreError::Conflict(format!("operator `{name}` was revoked at {at}"))),
         None => Ok(known),
     }
 }
 
-/// From now on the operator may do nothing, and their approvals count no more.
+/// From now on the operator may do nothing, their sessions have ended, and their approvals count no more.
 ///
 /// # Errors
 /// [`StoreError::Missing`] when there is none, [`StoreError::Conflict`] when they were revoked before.
@@ -129,6 +161,8 @@ pub fn revoke(tx: &mut Tx<'_>, name: &str) -> Result<(), StoreError> {
         "UPDATE operators SET revoked_at = $1, revoked_by = $2 WHERE name = $3",
         params![now, actor, name],
     )?;
+    tx.execute("DELETE FROM sessions WHERE principal = $1", [name])?;
+    tx.execute("DELETE FROM passwords WHERE operator = $1", [name])?;
     tx.record("operator.revoked", name, json!({}));
     Ok(())
 }

@@ -8,7 +8,7 @@ use fettle_core::policy::{facts, tags};
 use fettle_core::{HostId, Timestamp};
 use rusqlite::params;
 
-/// The inventory without its long lists.
+/// The inventory without its long lists. The packages are known by the host's cohort.
 pub(super) fn of(inventory: &Inventory) -> Inventory {
     Inventory {
         schema: inventory.schema,

@@ -2,7 +2,7 @@
 
 use crate::view::{from_json, int, micros, to_json};
 use crate::{StoreError, Tx, View};
-use fettle_core::assignment::Order;
+use fettle_core::assignment::{Order, transaction_of};
 use fettle_core::plan::spent::{Spent, work_key};
 use fettle_core::transaction::{Entry, Outcome, TransactionReport, TxEvent};
 use fettle_core::{AssignmentId, HostId, TransactionId};
@@ -84,6 +84,69 @@ pub fn report(
         json!({ "host": host, "from": from, "to": next - 1, "entries": digest }),
     );
     Ok((next, new))
+}
+
+/// Does it carry out an order of this server? An order has one transaction, by its own name; whatever else a host tells of
+/// is its own.
+pub fn is_ordered(report: &TransactionReport, known: bool) -> bool {
+    known && report.id == transaction_of(&report.assignment)
+}
+
+/// How much is kept of a transaction, in bytes.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn bytes(view: &View<'_>, host: &HostId, id: &TransactionId) -> Result<u64, StoreError> {
+    view.count(
+        "SELECT coalesce(sum(octet_length(entry)), 0) FROM transaction_entries WHERE host = $1 AND id = $2",
+        params![host.as_str(), id.as_str()],
+    )
+}
+
+/// How much is kept of what a host tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Transactions.
+    pub transactions: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+}
+
+/// Forgets, of the transactions of a host that nobody here ordered, the oldest beyond `room`. Those that stay are the newest
+/// ones that fit together. The ledger says how many went.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn forget_foreign(tx: &mut Tx<'_>, host: &HostId, room: &Room) -> Result<(), StoreError> {
+    let foreign = tx.all(
+        "SELECT t.id, (SELECT coalesce(sum(octet_length(e.entry)), 0) FROM transaction_entries AS e \
+                       WHERE e.host = t.host AND e.id = t.id) \
+         FROM transactions AS t LEFT JOIN assignments AS a ON a.id = t.assignment \
+         WHERE t.host = $1 AND (a.id IS NULL OR t.id <> 'tx-' || replace(a.id, '/', '-')) \
+         ORDER BY t.begun_at DESC, t.rowid DESC",
+        [host.as_str()],
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)? as u64)),
+    )?;
+    let (mut kept, mut gone) = (Room { transactions: 0, bytes: 0 }, Vec::new());
+    for (id, bytes) in foreign {
+        kept = Room { transactions: kept.transactions + 1, bytes: kept.bytes + bytes };
+        if kept.transactions > room.transactions || kept.bytes > room.bytes {
+            gone.push((id, bytes));
+        }
+    }
+    if gone.is_empty() {
+        return Ok(());
+    }
+    for (id, _) in &gone {
+        tx.execute(
+            "DELETE FROM transactions WHERE host = $1 AND id = $2",
+            params![host.as_str(), id],
+        )?;
+    }
+    let bytes: u64 = gone.iter().map(|(_, bytes)| bytes).sum();
+    let body = json!({ "transactions": gone.len(), "bytes": bytes, "last": gone[0].0 });
+    tx.record("transaction.forgotten", host.as_str(), body);
+    Ok(())
 }
 
 /// The journals of a host, newest first, at most `limit`.

@@ -24,6 +24,9 @@ use fettle_core::root;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// What the document is written by.
+pub(super) const SCHEMA: &str = "http://cyclonedx.org/schema/bom-1.6.schema.json";
+
 /// The whole document.
 pub fn cyclonedx(subject: &Subject<'_>) -> Value {
     let inventory = subject.inventory;
@@ -73,7 +76,7 @@ pub fn cyclonedx(subject: &Subject<'_>) -> Value {
         "vulnerabilities": vulnerabilities,
     });
     let mut document = Map::new();
-    document.insert("$schema".into(), json!("http://cyclonedx.org/schema/bom-1.6.schema.json"));
+    document.insert("$schema".into(), json!(SCHEMA));
     document.insert("serialNumber".into(), json!(serial(&Digest::of_json(&body))));
     if let Value::Object(fields) = body {
         document.extend(fields);
@@ -149,12 +152,13 @@ fn components(root: Option<&str>, inventory: &Inventory) -> (Vec<Value>, Called)
 }
 
 /// A property of Fettle's own.
-fn property(name: &str, value: &str) -> Value {
+pub(super) fn property(name: &str, value: &str) -> Value {
     json!({"name": format!("fettle:{name}"), "value": value})
 }
 
-fn vulnerability(finding: &Finding, detail: &str, affects: &BTreeMap<String, &str>) -> Value {
-    let (state, response) = match finding.state {
+/// What is said of a finding in this state, and in which words.
+pub(super) fn analysis(state: FindingState, detail: &str) -> Value {
+    let (state, response) = match state {
         FindingState::Open | FindingState::PendingRestart | FindingState::PendingReboot => {
             ("exploitable", Some("update"))
         }
@@ -167,16 +171,20 @@ fn vulnerability(finding: &Finding, detail: &str, affects: &BTreeMap<String, &st
     if let Some(response) = response {
         analysis["response"] = json!([response]);
     }
-    let status = match finding.state {
+    analysis
+}
+
+/// A component, in this version, that something is said of.
+pub(super) fn affected(reference: &str, version: &str, state: FindingState) -> Value {
+    let status = match state {
         FindingState::NotAffected | FindingState::Fixed => "unaffected",
         _ => "affected",
     };
-    let affects: Vec<Value> = affects
-        .iter()
-        .map(|(purl, version)| {
-            json!({"ref": purl, "versions": [{"version": version, "status": status}]})
-        })
-        .collect();
+    json!({"ref": reference, "versions": [{"version": version, "status": status}]})
+}
+
+/// How bad it is.
+pub(super) fn rating(finding: &Finding) -> Value {
     let mut rating = json!({"severity": common_severity(finding.severity())});
     if let (Some(score), Some(vector)) = (finding.ranking.cvss, &finding.ranking.cvss_vector) {
         // A float's nearest decimals are more than its one.
@@ -189,6 +197,12 @@ fn vulnerability(finding: &Finding, detail: &str, affects: &BTreeMap<String, &st
             _ => "CVSSv2",
         });
     }
+    rating
+}
+
+fn vulnerability(finding: &Finding, detail: &str, affects: &BTreeMap<String, &str>) -> Value {
+    let affects: Vec<Value> =
+        affects.iter().map(|(purl, version)| affected(purl, version, finding.state)).collect();
     let mut properties = vec![property("state", finding.state.word())];
     properties.push(property("source", &finding.source));
     properties.push(property("installed", &finding.installed));
@@ -211,9 +225,9 @@ fn vulnerability(finding: &Finding, detail: &str, affects: &BTreeMap<String, &st
     let mut it = json!({
         "bom-ref": format!("{}@{}", finding.id, finding.source),
         "id": finding.id,
-        "ratings": [rating],
+        "ratings": [rating(finding)],
         "description": sentence(finding),
-        "analysis": analysis,
+        "analysis": analysis(finding.state, detail),
         "properties": properties,
     });
     if !affects.is_empty() {
@@ -226,7 +240,7 @@ fn vulnerability(finding: &Finding, detail: &str, affects: &BTreeMap<String, &st
 }
 
 /// A name for the document, made of what it says (RFC 9562, version 8).
-fn serial(digest: &Digest) -> String {
+pub(super) fn serial(digest: &Digest) -> String {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest.0[..16]);
     bytes[6] = (bytes[6] & 0x0f) | 0x80;

@@ -200,7 +200,8 @@ impl Rules {
 
 /// Does an rpm version say that it is part of a module?
 pub(crate) fn is_modular(version: &str) -> bool {
-    version.contains(".module_") || version.contains(".module+")
+    let mut parts = version.split('.').skip(1);
+    parts.any(|part| part.starts_with("module_") || part.starts_with("module+"))
 }
 
 #[cfg(test)]

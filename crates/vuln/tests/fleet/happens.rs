@@ -295,7 +295,8 @@ pub(crate) fn report_with_roots() -> impl Strategy<Value = Event> {
                     packages: vec![
                         built("p", version, "p", version),
                         built("q", "1-2", "q", "1-2"),
-                    ],
+                    ]
+                    .into(),
                     gaps: if gap == 1 { vec!["processes: 1 of 1".into()] } else { vec![] },
                 });
             }
@@ -469,7 +470,7 @@ impl Both {
                     let Some(mut inventory) = self.alone[h].inventory.clone() else { continue };
                     step.take(&mut inventory);
                     // Of copies of its own, as each report is read by itself.
-                    for package in &mut inventory.packages {
+                    for package in inventory.packages.iter_mut() {
                         *package = Shared::from((**package).clone());
                     }
                     let accepted = self.alone[h].accepted.clone();

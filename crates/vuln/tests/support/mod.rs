@@ -109,7 +109,7 @@ pub fn bookworm() -> Inventory {
         architecture: "amd64".into(),
         kernel: Kernel { running: "6.12.0-cloud".into(), ..Kernel::default() },
         boot_id: "b".into(),
-        packages: vec![],
+        packages: vec![].into(),
         languages: vec![],
         upgrades: vec![],
         services: vec![],
@@ -152,7 +152,7 @@ pub fn package(name: &str, version: &str) -> Shared<Package> {
 }
 
 pub fn with(packages: &[Shared<Package>]) -> Inventory {
-    Inventory { packages: packages.to_vec(), ..bookworm() }
+    Inventory { packages: packages.to_vec().into(), ..bookworm() }
 }
 
 /// A process that maps replaced files of a package.

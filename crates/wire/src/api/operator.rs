@@ -35,7 +35,7 @@ dto! {
         /// What they may do: `viewer`, `operator`, `approver`, `admin`.
         #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
         pub roles: BTreeSet<Role>,
-        /// `good`, `expired` or `revoked`.
+        /// `good`, `expired`, `disabled` or `revoked`.
         pub state: String,
         /// When they were added.
         #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]

@@ -39,6 +39,7 @@ fn operators() -> BTreeMap<String, Operator> {
     ];
     all.push(Operator { revoked_at: Some(at(NOW - 5)), ..operator("rita", &[Role::Approver]) });
     all.push(Operator { expires_at: Some(at(NOW - 5)), ..operator("emil", &[Role::Approver]) });
+    all.push(Operator { disabled_at: Some(at(NOW - 5)), ..operator("dora", &[Role::Approver]) });
     all.into_iter().map(|o| (o.name.clone(), o)).collect()
 }
 
@@ -76,6 +77,7 @@ fn each_approval_counts_or_says_why_not() {
         ("mallory", plan(), NOW - 10, Some(Discount::Unknown)),
         ("rita", plan(), NOW - 10, Some(Discount::Revoked { since })),
         ("emil", plan(), NOW - 10, Some(Discount::Expired { since })),
+        ("dora", plan(), NOW - 10, Some(Discount::Disabled { since })),
     ] {
         let given = Approval { digest, ..approval(by, second) };
         let verdict = verdict(1, std::slice::from_ref(&given));

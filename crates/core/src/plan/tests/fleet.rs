@@ -104,7 +104,8 @@ pub(crate) fn host(id: &str, labels: &[(&str, &str)]) -> Host {
             package("linux-image-amd64", "linux-signed-amd64", "6.1.119+1"),
             package("nginx", "nginx", "1.22.1"),
             package("openssl", "openssl", "3.0.1"),
-        ],
+        ]
+        .into(),
         languages: vec![],
         upgrades: vec![
             upgrade("libssl3", "3.0.1", "3.0.2"),

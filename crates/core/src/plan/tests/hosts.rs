@@ -364,7 +364,7 @@ fn what_is_in_a_container_is_no_finding_that_an_upgrade_of_the_host_fixes() {
                 running: true,
                 os: Default::default(),
                 architecture: "amd64".into(),
-                packages: vec![],
+                packages: vec![].into(),
                 gaps: vec![],
             });
         })

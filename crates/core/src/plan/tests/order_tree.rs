@@ -25,7 +25,7 @@ fn plan(hosts: usize) -> Plan {
     let fleet = (0..hosts).map(|n| {
         let mut h = host(&format!("h{n:03}"), &[]);
         let i = inventory(&mut h);
-        i.packages = vec![package("p", "s", "1")];
+        i.packages = vec![package("p", "s", "1")].into();
         i.upgrades = vec![upgrade("p", "1", &format!("2.{n}"))];
         h
     });

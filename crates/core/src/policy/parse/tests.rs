@@ -136,6 +136,10 @@ fn pins_offsets_exemptions_and_the_order_of_restarts_are_read_and_what_makes_no_
         ("[restart]\norder = [\"nginx\"]\n".into(), "\"nginx.service\""),
         ("[reboot]\nwhen = \"needed\"\nexempt = \"all\"\n".into(), "write `when = \"never\"`"),
         ("[restart]\nexempt = \"host.tags=x\"\n".into(), "did you mean `host.tag`?"),
+        (
+            "[restart]\nexempt = \"host.package < 1\"\n".into(),
+            "write such as `host.package.nginx < 1.22.1-9`",
+        ),
     ] {
         let found = errors_in(&section);
         assert!(found.contains(told), "{section}\n{found}");

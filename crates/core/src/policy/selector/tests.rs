@@ -24,7 +24,7 @@ fn host(labels: &[(&str, &str)]) -> Host {
             architecture: "amd64".into(),
             kernel: Kernel::default(),
             boot_id: String::new(),
-            packages: vec![],
+            packages: vec![].into(),
             languages: vec![],
             upgrades: vec![],
             services: vec![],
@@ -134,6 +134,16 @@ fn errors_say_where_and_what_to_write_instead() {
         "os.codname=bookworm",
         "host.rack=b4",
         "not",
+        "host.package nginx < 1.22",
+        "package nginx",
+        "host.package=nginx < 1.22",
+        "host.package < 1.22",
+        "os.version >= 12",
+        "host.package.=1",
+        "host.package.nginx <",
+        "host.package.nginx << 1.22",
+        "host.package.nginx < 1.*",
+        "host.packages=nginx",
         "ärger=1",
         &deep,
     ]
@@ -163,6 +173,16 @@ role not web: character 10: `web` does not fit here; write `role not in (…)`
 os.codname=bookworm: character 1: `os.codname` is no fact; did you mean `os.codename`?
 host.rack=b4: character 1: `host.rack` is no fact; did you mean `host.arch`?
 not: character 4: a condition is missing before the end; write one such as `role=web`, or `all`
+host.package nginx < 1.2: character 14: `host.package` is compared with nothing: `nginx` follows; write `host.package=nginx`, or `host.package.nginx < VERSION`
+package nginx: character 9: `package` is compared with nothing: `nginx` follows; write `host.package=nginx`, or `host.package.nginx < VERSION`
+host.package=nginx < 1.2: character 20: `<` does not fit here; a version is compared so: `host.package.nginx < 1.22.1-9`
+host.package < 1.22: character 14: `host.package` has no order, only versions of packages have one; write such as `host.package.nginx < 1.22.1-9`
+os.version >= 12: character 12: `os.version` has no order, only versions of packages have one; write such as `host.package.nginx < 1.22.1-9`
+host.package.=1: character 1: the name of the package is missing; write one such as `host.package.nginx`
+host.package.nginx <: character 21: a version is missing before the end; write one such as `1.22.1-9`
+host.package.nginx << 1.: character 21: a version is missing before `<`; write one such as `1.22.1-9`
+host.package.nginx < 1.*: character 22: nothing is `<` "1.*": it is not one version; write one such as `1.22.1-9`
+host.packages=nginx: character 1: `host.packages` is no fact; did you mean `host.package`?
 ärger=1: character 1: 'ä' does not belong in a selector; put values with odd characters in quotes: 'like this'
 ((((((((((((((((((((((((: character 26: more than 24 brackets and `not`s are nested here; give the hosts a label of their own and select that
 "#);
@@ -187,6 +207,14 @@ fn selectors() -> impl Strategy<Value = Selector> {
         (key.clone(), prop::collection::vec(value, 1..4))
             .prop_map(|(key, values)| Selector::In { key, values }),
         key.prop_map(|key| Selector::Has { key }),
+        (
+            "[a-z0-9.*+-]{1,6}",
+            prop::sample::select(vec![Order::Less, Order::AtMost, Order::Greater, Order::AtLeast]),
+            "[a-z0-9.:~+-]{1,8}|a b|or",
+        )
+            .prop_map(|(name, order, value)| {
+                Selector::Version { key: format!("{PACKAGE_VERSION}{name}"), order, value }
+            }),
     ];
     leaf.prop_recursive(6, 40, 4, |inner| {
         prop_oneof![
@@ -212,6 +240,7 @@ proptest! {
     fn any_order_of_tokens_is_parsed_or_refused_at_a_place_in_it(
         tokens in prop::collection::vec(prop::sample::select(vec![
             "and", "or", "not", "in", "has", "all", "(", ")", ",", "=", "!=", "role", "'a b'", "\"", "\\", "os.id", "*",
+            "<", "<=", ">", ">=", "host.package.nginx",
         ]), 0..40),
     ) {
         check(&tokens.join(" "))?;

@@ -189,6 +189,53 @@ fn an_abort_takes_the_traffic_back_and_a_pause_leaves_it_where_it_is() {
 }
 
 #[test]
+fn a_step_waits_for_the_window_and_says_so_and_the_way_back_waits_for_none() {
+    let mut w = world(&[50, 100], gate());
+    // Before anybody would be silent.
+    let opens = w.now + jiff::SignedDuration::from_secs(600);
+    let shut = |w: &mut World, hold: Option<Hold>| {
+        w.seen.hosts.values_mut().for_each(|host| host.window = hold.clone());
+    };
+    let closed = Hold::WindowClosed { opens_at: Some(opens) };
+    shut(&mut w, Some(closed.clone()));
+    assert_eq!(w.look(), [""; 0], "nobody is told even what is so");
+    let told: Vec<_> = w.holds.iter().map(|w| (w.host.clone(), w.hold.clone())).collect();
+    assert_eq!(told, BLUE.map(|id| (Some(id.into()), closed.clone())));
+    assert_eq!(w.wake_at, Some(opens));
+    shut(&mut w, None);
+    w.patch_green();
+    // The window closes while the step is under way: who was told in time does it, who asks too late does not.
+    shut(&mut w, Some(closed.clone()));
+    let asks = |w: &World, id: &str| {
+        let told = &w.rollout.traffic[&HostId::from(id)];
+        w.rollout.redeem(w.now, &id.into(), &told.assignment, told.generation, &w.seen)
+    };
+    assert_eq!(asks(&w, "g1"), Err(closed.clone()));
+    w.refuses_traffic("g1");
+    assert_eq!(w.look(), [""; 0], "it is told again when the window opens");
+    shut(&mut w, None);
+    assert_eq!(w.look(), ["traffic-asked"]);
+    w.traffic();
+    assert_eq!(w.look(), ["wave-ended 2"]);
+    shut(&mut w, Some(closed));
+    assert_eq!(w.pass(300), ["gate-passed 2"], "half of the requests stay where they are");
+    // Too little of the window is left to begin.
+    shut(&mut w, None);
+    let closes = w.now + jiff::SignedDuration::from_secs(59);
+    w.seen.hosts.values_mut().for_each(|host| host.closes_at = Some(closes));
+    assert_eq!(w.look(), [""; 0]);
+    assert!(w.holds.iter().any(|w| matches!(w.hold, Hold::WindowTooShort { .. })));
+    // What goes wrong is taken back at once, whatever the hour.
+    shut(&mut w, Some(Hold::WindowClosed { opens_at: None }));
+    w.host("g1").quarantined = true;
+    assert_eq!(w.look()[0], "halted gate-failed");
+    assert_eq!(asks(&w, "b1"), Ok(None));
+    assert_eq!(w.traffic(), ["b1 100", "b2 100"]);
+    w.look();
+    assert_eq!(w.traffic(), ["g1 0", "g2 0"]);
+}
+
+#[test]
 fn once_blue_is_being_patched_there_is_no_way_back_and_green_keeps_the_traffic() {
     let mut w = world(&[100], gate());
     w.patch_green();

@@ -8,6 +8,7 @@ use super::change::{FindingDelta, Short, deltas, risk_of};
 use super::events::{Events, Group};
 use super::numbers::NONE;
 use super::records::{of_source, shown};
+use super::subjects::Subject;
 use super::{FleetIndex, HostRecord, Risk};
 use crate::exposure::Withdrawn;
 use crate::exposure::carry::{Carried, Said, decide, withdraw};
@@ -71,6 +72,10 @@ struct Sides<'a> {
     lines: Lines,
     /// The new rank of each old statement that is still there, else [`NONE`].
     moved: Vec<u32>,
+    /// Likewise of those alone that make the same hits as before.
+    stayed: Vec<u32>,
+    /// Ranks of the new statements that make others: these alone are judged.
+    fresh: Vec<u32>,
 }
 
 /// What became of a hit.
@@ -81,6 +86,41 @@ enum Became {
 }
 
 impl<'a> Sides<'a> {
+    fn of(book: &'a Book, old: &'a Catalogue, new: &'a Catalogue, lines: Lines) -> Self {
+        let moved = moved((old, &book.lines), (new, &lines));
+        let mut fresh: Vec<u32> = Vec::new();
+        let mut next = 0;
+        let stays = |(was, is): (u32, u32)| is != NONE && lines.decides_as(is, &book.lines, was);
+        let stayed = (0..).zip(&moved).map(|(was, &is)| {
+            if !stays((was, is)) {
+                return NONE;
+            }
+            fresh.extend(next..is);
+            next = is + 1;
+            is
+        });
+        let stayed = stayed.collect();
+        fresh.extend(next..lines.lines.len() as u32);
+        Self { book, old, new, lines, moved, stayed, fresh }
+    }
+
+    /// The hits of a subject by what is said now: those of before stand where what makes them does.
+    fn judge(&self, subject: &Subject) -> Box<[Hit]> {
+        let fresh = self.fresh.iter().copied();
+        let mut came =
+            self.lines.judge_these(self.new, &subject.facts, fresh).into_iter().peekable();
+        let mut hits = Vec::with_capacity(subject.hits.len() + came.len());
+        for hit in &subject.hits {
+            let rank = self.stayed[hit.rank as usize];
+            if rank != NONE {
+                hits.extend(std::iter::from_fn(|| came.next_if(|came| came.rank < rank)));
+                hits.push(hit.at(rank));
+            }
+        }
+        hits.extend(came);
+        hits.into()
+    }
+
     /// What is said now of a hit of before.
     fn said_now(&self, was: Hit) -> Said<'a> {
         let rank = Some(self.moved[was.rank as usize]).filter(|rank| *rank != NONE);
@@ -112,22 +152,14 @@ impl<'a> Sides<'a> {
 }
 
 /// The new rank of each old statement of a book that is still there.
-fn moved(old: (&Catalogue, &Lines), new: (&Catalogue, &Lines)) -> Vec<u32> {
-    let count = new.1.lines.len() as u32;
-    let mut rank = 0;
-    let id = |(catalogue, lines): (&Catalogue, &Lines), rank| {
-        lines.statement(catalogue, rank).id.clone()
+fn moved<'c>(old: (&'c Catalogue, &'c Lines), new: (&'c Catalogue, &'c Lines)) -> Vec<u32> {
+    let ids = |(catalogue, lines)| Lines::ids(lines, catalogue);
+    let mut next = (0..).zip(ids(new)).peekable();
+    let of = |was: &Arc<str>| {
+        while next.next_if(|(_, is)| *is < was).is_some() {}
+        next.next_if(|(_, is)| *is == was).map_or(NONE, |(rank, _)| rank)
     };
-    let mut next = (count > 0).then(|| id(new, 0));
-    let of = |old_rank: u32| {
-        let was = id(old, old_rank);
-        while next.as_ref().is_some_and(|next| *next < was) {
-            rank += 1;
-            next = (rank < count).then(|| id(new, rank));
-        }
-        if next.as_ref() == Some(&was) { rank } else { NONE }
-    };
-    (0..old.1.lines.len() as u32).map(of).collect()
+    ids(old).map(of).collect()
 }
 
 impl FleetIndex {
@@ -238,8 +270,7 @@ impl FleetIndex {
         let book = self.books.get(at)?;
         let slice = new.slices(&book.release).and_then(|sources| sources.get(&book.source));
         let lines = Lines::of(new, slice);
-        let moved = moved((old, &book.lines), (new, &lines));
-        let sides = Sides { book, old, new, lines, moved };
+        let sides = Sides::of(book, old, new, lines);
         let mut again = Again {
             book: at,
             lines: Lines::of(new, None),
@@ -259,7 +290,7 @@ impl FleetIndex {
         }
         for place in &book.subjects {
             let Some(subject) = self.subjects.get(place) else { continue };
-            let hits = sides.lines.judge(new, &subject.facts);
+            let hits = sides.judge(subject);
             self.decide_subject(&sides, place, &hits, &alone, &mut again, &mut events);
             again.hits.push((place, hits));
         }
@@ -420,8 +451,7 @@ impl FleetIndex {
             true => of_source(&record.carried, &book.source),
             false => &[],
         };
-        let hits: Box<[Hit]> =
-            subject.map(|s| sides.lines.judge(sides.new, &s.facts)).unwrap_or_default();
+        let hits: Box<[Hit]> = subject.map(|s| sides.judge(s)).unwrap_or_default();
         let (mut before, mut after, mut known) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(subject) = subject {
             let old = |hit| Short::of_hit(sides.old, &book.lines, hit, accepted);

@@ -13,11 +13,12 @@ use crate::exposure::facts::{Group, Keyed, SourceFacts};
 use crate::exposure::judge;
 use crate::exposure::slices::Slice;
 use crate::exposure::vendor::release_of;
+use fettle_core::HostId;
 use fettle_core::advisory::AdvisoryStatus;
 use fettle_core::finding::{Finding, FindingState, Severity};
-use fettle_core::{Digest, HostId};
 use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// One vulnerability of one source package, as it stands for every host of a subject.
@@ -31,6 +32,11 @@ pub(super) struct Hit {
 }
 
 impl Hit {
+    /// The same by a statement of this rank, which makes the same hits.
+    pub(super) fn at(self, rank: u32) -> Self {
+        Self { rank, ..self }
+    }
+
     const KERNEL: u8 = 1;
     const OFFERED: u8 = 2;
     const IN_USE: u8 = 4;
@@ -105,8 +111,6 @@ pub(super) struct Line {
 pub(super) struct Lines {
     /// Place of the first in the catalogue.
     pub(super) start: u32,
-    /// [`Catalogue::mark`]; `None`: there is no such slice.
-    pub(super) mark: Option<Digest>,
     pub(super) lines: Box<[Line]>,
     /// Fixed versions, lowest first, each once.
     keys: Box<[Box<[u8]>]>,
@@ -152,7 +156,6 @@ impl Lines {
         };
         Self {
             start,
-            mark: slice.map(|slice| catalogue.mark(slice)),
             lines: statements.iter().map(line).collect(),
             keys: keys.iter().map(|key| Box::from(*key)).collect(),
         }
@@ -178,8 +181,18 @@ impl Lines {
     /// Judges the statements against facts: what [`judge::hits`] comes to, with versions compared once each and not once a
     /// statement.
     pub(super) fn judge(&self, catalogue: &Catalogue, facts: &SourceFacts) -> Box<[Hit]> {
-        if self.lines.is_empty() {
-            return Box::default();
+        self.judge_these(catalogue, facts, 0..self.lines.len() as u32).into()
+    }
+
+    /// The same of the statements of these ranks.
+    pub(super) fn judge_these(
+        &self,
+        catalogue: &Catalogue,
+        facts: &SourceFacts,
+        ranks: impl ExactSizeIterator<Item = u32>,
+    ) -> Vec<Hit> {
+        if ranks.len() == 0 {
+            return Vec::new();
         }
         let standing = self.standing(facts);
         let any = |is: fn(&Group) -> bool| facts.groups.iter().any(is);
@@ -187,8 +200,8 @@ impl Lines {
         let lowest = standing.groups.first().copied().unwrap_or(u32::MAX);
         let here = lowest != u32::MAX || standing.kernel.is_some();
         let mut hits = Vec::new();
-        for (rank, line) in self.lines.iter().enumerate() {
-            let rank = rank as u32;
+        for rank in ranks {
+            let line = &self.lines[rank as usize];
             let hit = match line.kind {
                 Kind::Never => continue,
                 Kind::Always if !here => continue,
@@ -228,7 +241,20 @@ impl Lines {
             };
             hits.push(hit);
         }
-        hits.into()
+        hits
+    }
+
+    /// Does the statement of this rank make the same hits as that one of others? Of ranges that is not known.
+    pub(super) fn decides_as(&self, rank: u32, others: &Self, other: u32) -> bool {
+        let (one, other) = (&self.lines[rank as usize], &others.lines[other as usize]);
+        one.kind == other.kind
+            && match one.kind {
+                Kind::Never | Kind::Always => true,
+                Kind::Fixed | Kind::Elsewhere => {
+                    self.keys[one.fix as usize] == others.keys[other.fix as usize]
+                }
+                Kind::Ranges => false,
+            }
     }
 
     pub(super) fn line(&self, hit: Hit) -> Line {
@@ -268,6 +294,12 @@ impl Lines {
         let statement = self.statement(catalogue, hit.rank);
         let hit = hit.whole(self.start + hit.rank, statement, facts);
         judge::finding(catalogue, host, facts, &hit, accepted)
+    }
+
+    /// The vulnerabilities of the statements, by rank.
+    pub(super) fn ids<'c>(&self, catalogue: &'c Catalogue) -> impl Iterator<Item = &'c Arc<str>> {
+        let places = self.start as usize..self.start as usize + self.lines.len();
+        catalogue.slice(places).iter().map(|statement| &statement.id)
     }
 
     /// The rank of a vulnerability.
@@ -411,24 +443,41 @@ impl Books {
         self.list.iter().enumerate().filter_map(|(at, book)| Some((at as u32, book.as_ref()?)))
     }
 
-    /// Takes another catalogue: finds what it says of each book, and where. Returns the places of the books of which it says
-    /// something else, by release and source. A release that is not covered any more, or is now, says something else of what
-    /// is carried.
+    /// Takes another catalogue: finds of which books it says something else, and where it says what it said of the others.
+    /// Returns the places of the former, by release and source. A release that is not covered any more, or is now, says
+    /// something else of what is carried.
     pub(super) fn turn_to(&mut self, old: &Catalogue, new: &Catalogue) -> Vec<u32> {
         let mut changed = Vec::new();
         for (release, places) in &self.places {
-            let slices = new.slices(release);
-            let mut slices_left = slices.into_iter().flatten().peekable();
-            let covered_anew = slices.is_some() != old.covers(release);
-            for (source, &place) in places {
-                while slices_left.next_if(|(other, _)| *other < source).is_some() {}
-                let slice = slices_left.next_if(|(other, _)| *other == source).map(|(_, s)| s);
-                let Some(Some(book)) = self.list.get_mut(place as usize) else { continue };
-                let same = book.lines.mark == slice.map(|slice| new.mark(slice));
-                if !same || (covered_anew && !book.carriers.is_empty()) {
-                    changed.push(place);
-                } else if let Some(slice) = slice {
-                    book.lines.start = slice.places.start as u32;
+            let found = new.differences(old, release);
+            if old.covers(release) == new.covers(release) {
+                changed.extend(found.changed.iter().filter_map(|source| places.get(*source)));
+            } else {
+                let mut sources = found.changed.iter().peekable();
+                changed.extend(places.iter().filter_map(|(source, place)| {
+                    while sources.next_if(|other| **other < source).is_some() {}
+                    let says_else = sources.next_if(|other| **other == source).is_some();
+                    let book = self.list[*place as usize].as_ref();
+                    let carried = book.is_some_and(|book| !book.carriers.is_empty());
+                    (says_else || carried).then_some(*place)
+                }));
+            }
+            // Of what changed the old lines are still to be read where they were.
+            let stays: RoaringBitmap = match found.moved.is_empty() {
+                true => RoaringBitmap::new(),
+                false => found.changed.iter().filter_map(|source| places.get(*source)).collect(),
+            };
+            for (at, (source, by)) in found.moved.iter().enumerate() {
+                let end = found.moved.get(at + 1).map(|(source, _)| Bound::Excluded(*source));
+                let range = (Bound::Included(*source), end.unwrap_or(Bound::Unbounded));
+                for (_, &place) in places.range::<Arc<str>, _>(range) {
+                    let Some(Some(book)) = self.list.get_mut(place as usize) else { continue };
+                    // Without lines it is nowhere.
+                    if *by != 0 && !book.lines.lines.is_empty() && !stays.contains(place) {
+                        let start = i64::from(book.lines.start) + by;
+                        // Invariant: it is where the slice of the new catalogue begins.
+                        book.lines.start = start as u32;
+                    }
                 }
             }
         }
