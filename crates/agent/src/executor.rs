@@ -1,6 +1,7 @@
 //! The executor makes no choices: fold the journal, ask what is next, do that, write it down.
 
 mod guard;
+mod problem;
 mod turn;
 
 pub(crate) use guard::{guard_boot, is_own as is_guard};
@@ -13,7 +14,7 @@ use crate::reach::Reach;
 use crate::settings::Settings;
 use crate::transaction::{
     Transaction, activate, apply, commit, deadman, drain, fault, forecast, preflight, read_kept,
-    recover, rehearse, snapshot, stage, undo, verify,
+    recover, rehearse, reserve, snapshot, stage, undo, verify,
 };
 use fettle_core::assignment::{ApplyOrder, Assignment, Order};
 use fettle_core::transaction::{
@@ -357,6 +358,7 @@ impl<'a> Engine<'a> {
             let _ = drain::undo(tx);
         }
         let _ = rehearse::clear(tx);
+        reserve::release(&tx.directory);
         if !progress.touched {
             // One that stays takes space, and goes with the preimage.
             let _ = subvolume::remove(&tx.snapshot());

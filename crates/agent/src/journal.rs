@@ -143,6 +143,11 @@ fn joined(line: &[u8]) -> Option<Entry> {
         .find_map(|at| record(&line[at - 16..]))
 }
 
+/// Takes [`ROOM`]. Not every file system can; then the disk may fill up, which [`Journal::append`] reports.
+fn keep_room(file: &File) {
+    let _ = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, ROOM);
+}
+
 /// The line that stands for a record.
 fn line(entry: &Entry) -> Result<Vec<u8>, serde_json::Error> {
     let json = serde_json::to_vec(entry)?;
@@ -230,9 +235,12 @@ impl Journal {
             file.write_all(HEADER).map_err(fail("write"))?;
             contents.readable = contents.readable.max(HEADER.len() as u64);
         }
-        file.set_len(contents.readable).map_err(fail("write"))?;
-        // Not every file system can reserve; then the disk may fill up, which `append` reports.
-        let _ = rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, ROOM);
+        // Only a torn tail is cut off: to cut a file at its own length gives its room away (ext4), and on a full disk
+        // somebody else takes it.
+        if contents.readable != bytes.len().max(HEADER.len()) as u64 {
+            file.set_len(contents.readable).map_err(fail("write"))?;
+        }
+        keep_room(&file);
         file.sync_all().map_err(fail("sync"))?;
         let journal =
             Self { length: contents.readable, next: contents.entries.len() as u64, path, file };
@@ -255,6 +263,7 @@ impl Journal {
         if let Err(source) = written {
             // A part of a record must not stand before the next one.
             let _ = self.file.set_len(self.length);
+            keep_room(&self.file);
             return Err(JournalError::Io { what: "write", path: self.path.clone(), source });
         }
         self.length += line.len() as u64;

@@ -3,7 +3,7 @@
 use crate::durable;
 use crate::plan_keys::Pinned;
 use crate::settings::Settings;
-use fettle_core::assignment::{Assignment, Order};
+use fettle_core::assignment::{Assignment, MAX_LEAP, Order};
 use fettle_core::{Digest, HostId, Timestamp};
 use fettle_wire::plan_key::{self, KeySet, NotSigned, PlanProof};
 use fettle_wire::sign::{NotBelieved, SignedAssignment};
@@ -13,8 +13,6 @@ use std::io;
 
 /// The only layout this agent knows.
 const SCHEMA: u32 = 1;
-/// Generations may not leap: a server that sends `u64::MAX` would make every later order look old.
-const MAX_LEAP: u64 = 1_000_000;
 /// The host's clock and the signer's may differ by so much.
 const CLOCK_SLACK: SignedDuration = SignedDuration::from_mins(5);
 

@@ -11,6 +11,7 @@
 //! and in which a surprise hurts most. Left alone, before and after, is what [`excluded`] names.
 
 mod capture;
+mod held;
 mod look;
 pub mod prune;
 mod restore;
@@ -19,7 +20,8 @@ mod state;
 pub mod subvolume;
 
 pub use capture::{Captured, capture, extend, list_trees, needs, observe_all};
-pub use restore::{Restored, restore, sync};
+pub(crate) use held::Held;
+pub use restore::{Restored, restore, restore_and, sync};
 pub use set_aside::Known;
 pub use state::{Attributes, Kind, State, observe, physical};
 
@@ -204,6 +206,38 @@ pub fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), PreimageEr
 /// # Errors
 /// [`PreimageError::Damaged`] names what does not hold.
 pub fn read_manifest(path: &Path) -> Result<Manifest, PreimageError> {
+    let mut manifest = Manifest::new();
+    read_records(path, |_| true, |record| drop(manifest.insert(record.path.clone(), record)))?;
+    Ok(manifest)
+}
+
+/// What a manifest says of one path. `None`: it does not name it.
+///
+/// # Errors
+/// As [`read_manifest`].
+pub fn read_record(manifest: &Path, path: &HostPath) -> Result<Option<Record>, PreimageError> {
+    let damaged = |e: serde_json::Error| PreimageError::Damaged {
+        path: manifest.to_owned(),
+        what: e.to_string(),
+    };
+    let name = serde_json::to_vec(path).map_err(damaged)?;
+    let finder = memchr::memmem::Finder::new(&name);
+    let mut found = None;
+    let may_name = |line: &[u8]| finder.find(line).is_some();
+    read_records(manifest, may_name, |record| {
+        if record.path == *path {
+            found = Some(record);
+        }
+    })?;
+    Ok(found)
+}
+
+/// Checks a manifest against its last line, and reads those lines that are `wanted`.
+fn read_records(
+    path: &Path,
+    wanted: impl Fn(&[u8]) -> bool,
+    mut take: impl FnMut(Record),
+) -> Result<(), PreimageError> {
     let bytes = fs::read(path).map_err(PreimageError::io("read", path))?;
     let damaged = |what: String| PreimageError::Damaged { path: path.to_owned(), what };
     let body =
@@ -214,15 +248,15 @@ pub fn read_manifest(path: &Path) -> Result<Manifest, PreimageError> {
     if end != format!("end {count} {}", Digest::of(lines).hex()).as_bytes() {
         return Err(damaged("its last line does not fit what stands before it".into()));
     }
-    let mut manifest = Manifest::new();
-    for line in lines.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-        let record: Record = serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))?;
-        manifest.insert(record.path.clone(), record);
+    for line in lines.split(|b| *b == b'\n').filter(|l| !l.is_empty() && wanted(l)) {
+        take(serde_json::from_slice(line).map_err(|e| damaged(e.to_string()))?);
     }
-    Ok(manifest)
+    Ok(())
 }
 
 #[cfg(test)]
 mod random_trees;
+#[cfg(test)]
+mod swapped;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ pub mod progress;
 mod reboot;
 pub mod recover;
 pub mod rehearse;
+pub(crate) mod reserve;
 pub mod snapshot;
 pub mod stage;
 mod surprise;

@@ -314,7 +314,7 @@ pub(super) fn resume(settings: &Settings, words: Words) -> Result<(), Problem> {
             out!("another fettle-agent (process {process}) carries it on\n→ fettle-agent status");
             Ok(())
         }
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -365,15 +365,6 @@ fn say(entry: &Entry, quiet: bool) {
     }
 }
 
-fn failed(error: ExecutorError) -> Problem {
-    let (code, hint) = match &error {
-        ExecutorError::Busy { .. } => ("busy", "fettle-agent status"),
-        ExecutorError::Unfinished(_) => ("unfinished", "fettle-agent resume"),
-        _ => ("transaction", "fettle-agent status"),
-    };
-    Problem::new(ProblemKind::Refused, code, error, hint)
-}
-
 /// What a command ends with: on `json` the outcome was printed already, and only a problem is left to tell.
 fn finish(
     outcome: Result<Outcome, ExecutorError>,
@@ -389,7 +380,7 @@ fn finish(
     let refused = |code: &str, message: String, hint: &str| {
         Err(Problem::new(ProblemKind::Refused, code, message, hint))
     };
-    match outcome.map_err(failed)? {
+    match outcome? {
         Outcome::Patched => well(&format!(
             "patched and verified\n→ {}fettle-agent undo takes it back",
             next.map_or(String::new(), |next| format!("{next}; "))

@@ -52,7 +52,13 @@ pub(super) const ROWS: [Row; 31] = [
     row("exim4", "/etc/exim4", "exim4", &["-bV"]),
     row("dovecot", "/etc/dovecot/dovecot.conf", "doveconf", &["-n"]),
     row("unbound", "/etc/unbound/unbound.conf", "unbound-checkconf", &[]),
-    row("dnsmasq", "/etc/dnsmasq.conf", "dnsmasq", &["--test"]),
+    // With the directory that Debian's unit gives it: by itself it reads the one file only.
+    row(
+        "dnsmasq",
+        "/etc/dnsmasq.d",
+        "dnsmasq",
+        &["--test", "-7", "/etc/dnsmasq.d,.dpkg-dist,.dpkg-old,.dpkg-new"],
+    ),
     row("squid", "/etc/squid/squid.conf", "squid", &["-k", "parse"]),
     row("rsyslog", "/etc/rsyslog.conf", "rsyslogd", &["-N1"]),
     // Reads its configuration, prints it and ends: since chrony 4.0.

@@ -7,8 +7,10 @@
 
 use super::PackagesError;
 use super::tool::{self, words};
+use crate::preimage::Held;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -128,14 +130,15 @@ fn copy_in(
     let from = root.join(relative(&truename));
     let to = aside.join(relative(path));
     // An administrator may have removed documentation or translations: dpkg does not mind, nor do we.
-    let Ok(meta) = fs::symlink_metadata(&from) else { return Ok(()) };
+    let Ok(Some(held)) = Held::of(&from) else { return Ok(()) };
+    let meta = held.metadata();
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).map_err(failed("make", parent))?;
     }
     if meta.is_dir() {
         fs::create_dir_all(&to).map_err(failed("make", &to))?;
     } else if meta.is_symlink() {
-        let target = fs::read_link(&from).map_err(failed("read", &from))?;
+        let target = held.target().map_err(failed("read", &from))?;
         // A directory of the package that is a link on the host (merged /usr) is the package's directory still.
         if from.is_dir() {
             fs::create_dir_all(&to).map_err(failed("make", &to))?;
@@ -151,7 +154,9 @@ fn copy_in(
             }
             linked.insert(inode, to.clone());
         }
-        fs::copy(&from, &to).map_err(failed("copy", &from))?;
+        // What was looked at, whoever takes its name meanwhile.
+        let copied = held.open().and_then(|mut from| io::copy(&mut from, &mut File::create(&to)?));
+        copied.map_err(failed("copy", &from))?;
     } else {
         return Ok(());
     }

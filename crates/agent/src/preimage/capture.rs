@@ -1,7 +1,8 @@
 //! Taking a preimage.
 
+use super::held::Held;
 use super::look::{Look, observe_each};
-use super::state::{attributes, hash, kind_of, observe, physical};
+use super::state::{attributes, hash, kind_of, physical};
 use super::{
     Content, Kind, Manifest, PreimageError, Record, Scope, State, excluded, read_manifest,
     write_manifest,
@@ -44,12 +45,12 @@ pub fn list_trees<'s>(
             continue;
         }
         let below = path.below(root);
-        let found = look.metadata(&path).map_err(PreimageError::io("look at", &below))?;
+        let found = look.hold(&path).map_err(PreimageError::io("look at", &below))?;
         let Some(found) = found else {
             continue;
         };
-        if found.is_dir() {
-            for entry in fs::read_dir(&below).map_err(PreimageError::io("read", &below))? {
+        if found.metadata().is_dir() {
+            for entry in fs::read_dir(found.path()).map_err(PreimageError::io("read", &below))? {
                 let entry = entry.map_err(PreimageError::io("read", &below))?;
                 open.push(HostPath(path.0.join(entry.file_name())));
             }
@@ -208,7 +209,8 @@ fn measure(root: &Path, all: &BTreeSet<HostPath>) -> Result<(u64, u64), Preimage
     let mut look = Look::below(root);
     for path in all {
         let below = path.below(root);
-        if let Some(found) = look.metadata(path).map_err(PreimageError::io("look at", &below))?
+        let found = look.hold(path).map_err(PreimageError::io("look at", &below))?;
+        if let Some(found) = found.as_ref().map(Held::metadata)
             && found.is_file()
         {
             bytes += found.blocks().saturating_mul(512).max(found.len().min(LARGE));
@@ -252,13 +254,14 @@ impl Taker<'_> {
     fn take(&mut self, root: &Path, path: &HostPath) -> Result<Record, PreimageError> {
         let below = path.below(root);
         let record = |was, content| Record { path: path.clone(), was, content };
-        let found = self.look.metadata(path).map_err(PreimageError::io("look at", &below))?;
-        let Some(found) = found else {
+        let held = self.look.hold(path).map_err(PreimageError::io("look at", &below))?;
+        let Some(held) = held else {
             return Ok(record(None, None));
         };
+        let found = held.metadata();
         if !found.is_file() {
-            let was = observe(&below).map_err(PreimageError::io("look at", &below))?;
-            return Ok(record(was, None));
+            let was = State::of(&held).map_err(PreimageError::io("look at", &below))?;
+            return Ok(record(Some(was), None));
         }
         let inode = (found.dev(), found.ino());
         if found.nlink() > 1
@@ -267,14 +270,14 @@ impl Taker<'_> {
             return Ok(record(Some(state.clone()), Some(Content::HardLink(first.clone()))));
         }
         let mut content = None;
-        let kind = kind_of(&below, &found, |below| {
-            let (size, sha256, kept) = self.keep(&mut File::open(below)?, found.len())?;
+        let kind = kind_of(&held, || {
+            let (size, sha256, kept) = self.keep(&mut held.open()?, found.len())?;
             content = Some(kept);
             Ok(Kind::File { size, sha256 })
         });
         let kind = kind.map_err(PreimageError::io("copy", &below))?;
         let attributes =
-            attributes(&below, &found).map_err(PreimageError::io("read attributes of", &below))?;
+            attributes(&held).map_err(PreimageError::io("read attributes of", &below))?;
         let state = State { kind, attributes };
         if found.nlink() > 1 {
             self.links.insert(inode, (path.clone(), state.clone()));

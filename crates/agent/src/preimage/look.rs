@@ -1,65 +1,42 @@
 //! Many paths of the host: each directory asked once, and the work shared among the processors.
 
-use super::state::{State, metadata, observe};
+use super::held::{Held, Walk};
+use super::state::State;
 use crate::host_path::HostPath;
-use std::collections::BTreeMap;
-use std::fs::Metadata;
 use std::io;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// More threads than this wait for the disk, not for a processor.
 pub(super) const THREADS: usize = 4;
 
-/// Looks at paths below a root, and remembers which directories are directories of their own. Good for as long as
-/// nobody makes links of them.
+/// Looks at paths below a root, each directory opened once where they come in their order.
 #[derive(Debug)]
 pub(super) struct Look<'r> {
-    root: &'r Path,
-    /// Directory → is it one, and is each above it?
-    own: BTreeMap<PathBuf, bool>,
+    walk: Walk<'r>,
 }
 
 impl<'r> Look<'r> {
     pub(super) fn below(root: &'r Path) -> Self {
-        Self { root, own: BTreeMap::new() }
+        Self { walk: Walk::below(root) }
     }
 
-    /// `lstat` of a path of the host. What is reached only through a link is somewhere else: a directory that became
+    /// What stands at a path of the host. What is reached only through a link is somewhere else: a directory that became
     /// a link (or the reverse) has nothing of its own below it.
     ///
     /// # Errors
     /// Any other than that nothing is there.
-    pub(super) fn metadata(&mut self, path: &HostPath) -> io::Result<Option<Metadata>> {
-        match self.is_own(path.0.parent())? {
-            true => metadata(&path.below(self.root)),
-            false => Ok(None),
-        }
+    pub(super) fn hold(&mut self, path: &HostPath) -> io::Result<Option<Held>> {
+        self.walk.hold(path.as_path())
     }
 
-    /// [`observe`] of a path of the host, as [`Look::metadata`].
+    /// [`State::of`] of a path of the host, as [`Look::hold`].
     ///
     /// # Errors
     /// When it cannot be read, other than for not being there.
     pub(super) fn observe(&mut self, path: &HostPath) -> io::Result<Option<State>> {
-        match self.is_own(path.0.parent())? {
-            true => observe(&path.below(self.root)),
-            false => Ok(None),
-        }
-    }
-
-    fn is_own(&mut self, directory: Option<&Path>) -> io::Result<bool> {
-        let Some(directory) = directory.filter(|d| *d != "/" && !d.as_os_str().is_empty()) else {
-            return Ok(true);
-        };
-        if let Some(known) = self.own.get(directory) {
-            return Ok(*known);
-        }
-        let is = self.is_own(directory.parent())?
-            && metadata(&HostPath::from(directory).below(self.root))?.is_some_and(|m| m.is_dir());
-        self.own.insert(directory.to_owned(), is);
-        Ok(is)
+        self.hold(path)?.map(|held| State::of(&held)).transpose()
     }
 }
 
@@ -108,6 +85,7 @@ pub(super) fn side_by_side<T: Sync, R: Send>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::observe;
     use super::*;
 
     #[test]

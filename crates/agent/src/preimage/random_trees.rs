@@ -84,11 +84,17 @@ fn chattr(path: &Path, how: &str) {
     let _ = Command::new("chattr").arg(how).arg("--").arg(path).output();
 }
 
+fn permit(path: &Path) {
+    if let Ok(Some(held)) = Held::of(path) {
+        let _ = state::permit(&held);
+    }
+}
+
 /// Away with what is there, flags and all.
 fn remove(path: &Path) {
     let Ok(found) = fs::symlink_metadata(path) else { return };
     if found.is_dir() || found.is_file() {
-        let _ = state::permit(path);
+        permit(path);
     }
     if found.is_dir() {
         remove(&path.join("inner"));
@@ -110,7 +116,7 @@ fn make(root: &Path, things: &[Thing]) {
                     continue;
                 }
                 remove(&path);
-                let _ = state::permit(&to);
+                permit(&to);
                 fs::hard_link(&to, &path).unwrap();
                 continue;
             }
@@ -121,7 +127,7 @@ fn make(root: &Path, things: &[Thing]) {
             && matches!(node, Node::File(..))
             && fs::symlink_metadata(&path).is_ok_and(|m| m.is_file());
         if in_place {
-            let _ = state::permit(&path);
+            permit(&path);
         } else {
             remove(&path);
         }

@@ -1,19 +1,22 @@
 //! Putting back what a preimage holds. Can be killed at any point and run again.
 
 use super::capture::{copy_sparse, write_sparse};
+use super::held::{Held, Walk};
 use super::look::{Look, THREADS, observe_each, side_by_side};
 use super::set_aside::{self, Doubtful, Known};
-use super::state::{metadata, permit, set_attributes, set_flags};
+use super::state::{Attributes, attributes, permit, set_attributes, set_flags, set_time};
 use super::{
     Content, Kind, Manifest, PreimageError, Record, Scope, State, list_trees, read_manifest,
 };
 use crate::host_path::HostPath;
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
 
 /// Files that dpkg leaves beside a file when it is killed in the middle (dpkg, "unpacking").
 const DPKG_LEFTOVERS: [&str; 2] = [".dpkg-new", ".dpkg-tmp"];
@@ -43,6 +46,21 @@ pub fn restore<'s>(
     directory: &Path,
     scope: impl Into<Scope<'s>>,
     known: Known<'_>,
+) -> Result<Restored, PreimageError> {
+    restore_and(root, directory, scope, known, || ())
+}
+
+/// As [`restore`]; `placed` is called once everything stands where it stood, while it is made durable and looked at again.
+/// It is not called where something could not be put back.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_and<'s>(
+    root: &Path,
+    directory: &Path,
+    scope: impl Into<Scope<'s>>,
+    known: Known<'_>,
+    placed: impl FnOnce() + Send,
 ) -> Result<Restored, PreimageError> {
     let (scope, after) = (scope.into(), known.after);
     let mut manifest = read_manifest(&directory.join("manifest"))?;
@@ -102,10 +120,11 @@ pub fn restore<'s>(
 
     let source = Source { root, directory, pack: File::open(directory.join("pack")).ok() };
     let mut failed: BTreeMap<&HostPath, io::Error> = BTreeMap::new();
+    let mut walk = Walk::below(root);
     for (record, _) in &work {
         for path in [record.path.0.parent(), Some(record.path.as_path())].into_iter().flatten() {
             if touched.forbidding.contains(path)
-                && let Err(e) = permit(&HostPath::from(path).below(root))
+                && let Err(e) = walk.hold(path).and_then(|held| held.map_or(Ok(()), |h| permit(&h)))
             {
                 failed.insert(&record.path, e);
             }
@@ -113,7 +132,7 @@ pub fn restore<'s>(
     }
     // Deepest first: away with what is new, and with what has become another kind of thing.
     for (record, now) in work.iter().rev().filter(|(record, now)| !replaceable(record, *now)) {
-        match clear(root, record, *now) {
+        match clear(&mut walk, record, *now) {
             Ok(removed) => out.files += u64::from(removed),
             Err(e) => drop(failed.insert(&record.path, e)),
         }
@@ -126,12 +145,13 @@ pub fn restore<'s>(
     }
     // Directories last and deepest first: what was put into one changed its time.
     let mut look = Look::below(root);
-    for record in manifest.values().rev().filter(|r| touched.directory(r)) {
+    for (record, now) in records.iter().zip(&seen).rev().filter(|(r, _)| touched.directory(r)) {
         if let Some(State { kind: Kind::Directory, attributes }) = &record.was
-            && matches!(look.metadata(&record.path), Ok(Some(found)) if found.is_dir())
+            && let Ok(Some(held)) = look.hold(&record.path)
+            && held.metadata().is_dir()
         {
-            let path = record.path.below(root);
-            let result = permit(&path).and_then(|()| set_attributes(&path, attributes, false));
+            let now = now.as_ref().ok().and_then(Option::as_ref).map(|now| &now.attributes);
+            let result = permit(&held).and_then(|()| own_again(&held, attributes, now));
             if let Err(e) = result {
                 failed.insert(&record.path, e);
             }
@@ -147,6 +167,10 @@ pub fn restore<'s>(
         // What is written goes to the disk meanwhile; most of the waiting for `sync` below is over then.
         let early = || drop(sync(root, &manifest));
         let _ = std::thread::Builder::new().spawn_scoped(scope, early);
+        if failed.is_empty() && out.differing.is_empty() {
+            // Not called, it is as if something had failed.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, placed);
+        }
         observe_each(root, &records.iter().map(|r| &r.path).collect::<Vec<_>>())
     });
     // Flags when nothing has to be changed any more: an immutable file can be given no other name.
@@ -155,7 +179,10 @@ pub fn restore<'s>(
         if was.attributes.flags != is.attributes.flags
             && matches!(was.kind, Kind::Directory | Kind::File { .. })
         {
-            if let Err(e) = set_flags(&record.path.below(root), was.attributes.flags) {
+            let given = look
+                .hold(&record.path)
+                .and_then(|held| held.map_or(Ok(()), |h| set_flags(&h, was.attributes.flags)));
+            if let Err(e) = given {
                 failed.insert(&record.path, e);
             }
             *now = look.observe(&record.path);
@@ -217,8 +244,8 @@ fn add_new_paths(
             for suffix in DPKG_LEFTOVERS {
                 let mut name = path.0.clone().into_os_string();
                 name.push(suffix);
-                let path = HostPath(PathBuf::from(name));
-                if look.metadata(&path).is_ok_and(|m| m.is_some()) {
+                let path = HostPath(name.into());
+                if look.hold(&path).is_ok_and(|held| held.is_some()) {
                     new.insert(path);
                 }
             }
@@ -271,7 +298,7 @@ fn linked(root: &Path, record: &Record, manifest: &Manifest) -> io::Result<bool>
         return Ok(true);
     }
     let mut look = Look::below(root);
-    let mut inode = |path| look.metadata(path).map(|m| m.map(|m| (m.dev(), m.ino())));
+    let mut inode = |path| look.hold(path).map(|held| held.as_ref().map(inode));
     Ok(inode(&record.path)? == inode(to)?)
 }
 
@@ -285,32 +312,94 @@ fn changed_since(record: &Record, now: Option<&State>, after: Option<&Manifest>)
     }
 }
 
+fn inode(held: &Held) -> (u64, u64) {
+    (held.metadata().dev(), held.metadata().ino())
+}
+
 /// Removes what stands at a path if nothing or another kind of thing stood there. `true`: something was removed.
-fn clear(root: &Path, record: &Record, now: Option<&State>) -> io::Result<bool> {
-    let path = record.path.below(root);
+fn clear(walk: &mut Walk<'_>, record: &Record, now: Option<&State>) -> io::Result<bool> {
+    let Some((directory, name)) = walk.to(record.path.as_path())? else { return Ok(false) };
     // Nothing was seen: nothing is there, or it could not be looked at.
     let is_directory = match now {
         Some(now) => now.kind == Kind::Directory,
-        None => match Look::below(root).metadata(&record.path)? {
-            Some(found) => found.is_dir(),
+        None => match Held::at(directory, name)? {
+            Some(found) => found.metadata().is_dir(),
             None => return Ok(false),
         },
     };
-    let directory = matches!(&record.was, Some(State { kind: Kind::Directory, .. }));
-    match (is_directory, &record.was) {
-        (true, _) if directory => Ok(false),
-        (true, _) => fs::remove_dir(&path).map(|()| true),
-        (false, None) => fs::remove_file(&path).map(|()| true),
-        (false, Some(was)) if directory || was.kind == Kind::Socket => {
-            fs::remove_file(&path).map(|()| true)
-        }
-        (false, Some(_)) => Ok(false),
+    let was_directory = matches!(&record.was, Some(State { kind: Kind::Directory, .. }));
+    let how = match (is_directory, &record.was) {
+        (true, _) if was_directory => return Ok(false),
+        (true, _) => AtFlags::REMOVEDIR,
+        (false, Some(was)) if !was_directory && was.kind != Kind::Socket => return Ok(false),
+        (false, _) => AtFlags::empty(),
+    };
+    rustix::fs::unlinkat(directory, name, how)?;
+    Ok(true)
+}
+
+/// Gives a directory its attributes again. Whoever may rename what is beside it could have put another in its place since
+/// it was looked at: one that belongs neither to whom it belonged then (`now`) nor to whom it is to belong is left alone.
+fn own_again(held: &Held, was: &Attributes, now: Option<&Attributes>) -> io::Result<()> {
+    let found = held.metadata_now()?;
+    let is_of = |a: &Attributes| (a.uid, a.gid) == (found.uid(), found.gid());
+    if !is_of(was) && !now.is_some_and(is_of) {
+        return Err(io::Error::other("another directory was put in its place meanwhile"));
     }
+    set_attributes(held, was)
 }
 
 /// A file on its way back, before it takes its name.
-fn temporary(directory: &Path, thread: usize) -> PathBuf {
-    directory.join(format!(".fettle-undo.{thread}"))
+fn temporary(thread: usize) -> OsString {
+    format!(".fettle-undo.{thread}").into()
+}
+
+/// A file of which all but the time is as it was gets that back in place: an update brings many files again as they were,
+/// with another time. `false`: that does not do, it must be put back whole.
+fn only_time(walk: &mut Walk<'_>, record: &Record, now: Option<&State>) -> io::Result<bool> {
+    let (Some(was), Some(now)) = (&record.was, now) else { return Ok(false) };
+    if !matches!(was.kind, Kind::File { .. }) || was.kind != now.kind {
+        return Ok(false);
+    }
+    let Some(held) = walk.hold(record.path.as_path())? else { return Ok(false) };
+    let is = attributes(&held)?;
+    let timeless = Attributes {
+        mtime: is.mtime,
+        mtime_nanoseconds: is.mtime_nanoseconds,
+        ..was.attributes.clone()
+    };
+    // Another name of the same file would change with it.
+    if !held.metadata().is_file() || held.metadata().nlink() != 1 || is != timeless {
+        return Ok(false);
+    }
+    set_time(&held, &was.attributes).map(|()| true)
+}
+
+fn put_directory(walk: &mut Walk<'_>, record: &Record, now: Option<&State>) -> io::Result<bool> {
+    let Some(was) = &record.was else { return Ok(false) };
+    let Some((directory, name)) = walk.to(record.path.as_path())? else { return Err(no_parent()) };
+    if let Some(held) = Held::at(directory, name)? {
+        let now = now.map(|now| &now.attributes);
+        return own_again(&held, &was.attributes, now).map(|()| true);
+    }
+    rustix::fs::mkdirat(directory, name, Mode::RWXU)?;
+    let made = Held::at(directory, name)?;
+    // What was made a moment ago has nothing in it.
+    match made.filter(|made| made.metadata().is_dir()) {
+        Some(made) if fs::read_dir(made.path())?.next().is_none() => {
+            set_attributes(&made, &was.attributes).map(|()| true)
+        }
+        _ => Err(io::Error::other("something else was put in its place meanwhile")),
+    }
+}
+
+fn no_parent() -> io::Error {
+    io::Error::other("the directory it stood in is not there")
+}
+
+/// Kind of what is held and is no regular file.
+fn kind_of_special(held: &Held) -> io::Result<Kind> {
+    super::state::kind_of(held, || Err(io::ErrorKind::InvalidInput.into()))
 }
 
 /// What stood at a path, and what stands there now, as far as that was seen.
@@ -333,101 +422,97 @@ impl Source<'_> {
         // A hard link needs the file it is another name of.
         let (links, files): (Vec<Work<'r, '_>>, Vec<_>) =
             others.into_iter().partition(|(r, _)| matches!(r.content, Some(Content::HardLink(_))));
+        let mut walk = Walk::below(self.root);
         let mut done: Vec<_> =
-            directories.into_iter().map(|(r, _)| (r, self.put_directory(r))).collect();
+            directories.into_iter().map(|(r, now)| (r, put_directory(&mut walk, r, now))).collect();
         done.extend(side_by_side(&files, |thread, some| {
-            let put = |(r, now): &Work<'r, '_>| match self.only_attributes(r, *now) {
-                Ok(false) => (*r, self.put(r, thread)),
+            let mut walk = Walk::below(self.root);
+            let put = |(r, now): &Work<'r, '_>| match only_time(&mut walk, r, *now) {
+                Ok(false) => (*r, self.put(&mut walk, r, thread)),
                 done => (*r, done),
             };
             some.iter().map(put).collect()
         }));
-        done.extend(links.into_iter().map(|(r, _)| (r, self.put(r, 0))));
+        done.extend(links.into_iter().map(|(r, _)| (r, self.put(&mut walk, r, 0))));
         done
-    }
-
-    /// A file whose content is as it was gets its attributes back in place: an update brings many files again as they
-    /// were, with another time. `false`: that does not do, it must be put back whole.
-    fn only_attributes(&self, record: &Record, now: Option<&State>) -> io::Result<bool> {
-        let (Some(was), Some(now)) = (&record.was, now) else { return Ok(false) };
-        let path = record.path.below(self.root);
-        // Another name of the same file would change with it.
-        if !matches!(was.kind, Kind::File { .. })
-            || was.kind != now.kind
-            || metadata(&path)?.is_none_or(|found| found.nlink() != 1)
-        {
-            return Ok(false);
-        }
-        set_attributes(&path, &was.attributes, false).map(|()| true)
     }
 
     /// Removes what one that was killed left half put back.
     fn clear_temporaries(&self, work: &[Work<'_, '_>]) {
         let parents: BTreeSet<&Path> = work.iter().filter_map(|(r, _)| r.path.0.parent()).collect();
+        let mut walk = Walk::below(self.root);
         for parent in parents {
-            let parent = HostPath::from(parent).below(self.root);
-            for thread in 0..THREADS {
-                // Nearly always there is none; one that cannot go is in the way of `put`, which tells.
-                let _ = fs::remove_file(temporary(&parent, thread));
+            // Nearly always there is none; one that cannot go is in the way of `put`, which tells.
+            if let Ok(Some((directory, _))) = walk.to(&parent.join(temporary(0))) {
+                for thread in 0..THREADS {
+                    let _ = rustix::fs::unlinkat(directory, temporary(thread), AtFlags::empty());
+                }
             }
         }
     }
 
-    fn put_directory(&self, record: &Record) -> io::Result<bool> {
-        let path = record.path.below(self.root);
-        let Some(was) = &record.was else { return Ok(false) };
-        if metadata(&path)?.is_none() {
-            fs::create_dir(&path)?;
-        }
-        set_attributes(&path, &was.attributes, false).map(|()| true)
-    }
-
     /// Puts one path back, in one step: there is never a moment without the file.
-    fn put(&self, record: &Record, thread: usize) -> io::Result<bool> {
-        let path = record.path.below(self.root);
+    fn put(&self, walk: &mut Walk<'_>, record: &Record, thread: usize) -> io::Result<bool> {
         let Some(was) = &record.was else { return Ok(false) };
-        let temporary = temporary(path.parent().unwrap_or(Path::new("/")), thread);
-        let made = self.make(record, was, &temporary).and_then(|()| fs::rename(&temporary, &path));
+        let Some((directory, name)) = walk.to(record.path.as_path())? else {
+            return Err(no_parent());
+        };
+        let temporary = temporary(thread);
+        let made = self
+            .make(record, was, directory, &temporary)
+            .and_then(|()| Ok(rustix::fs::renameat(directory, &temporary, directory, name)?));
         if made.is_err() || matches!(record.content, Some(Content::HardLink(_))) {
             // A rename between two names of one file does nothing.
-            let _ = fs::remove_file(&temporary);
+            let _ = rustix::fs::unlinkat(directory, &temporary, AtFlags::empty());
         }
         made.map(|()| true)
     }
 
-    fn make(&self, record: &Record, was: &State, at: &Path) -> io::Result<()> {
+    /// Makes it under another name. Whoever owns the directory may put something else there at any moment: what is given
+    /// owner and mode is what was made, and never that.
+    fn make(
+        &self,
+        record: &Record,
+        was: &State,
+        directory: BorrowedFd<'_>,
+        name: &OsStr,
+    ) -> io::Result<()> {
+        const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
         match (&was.kind, &record.content) {
             (Kind::File { .. }, Some(Content::HardLink(to))) => {
-                fs::hard_link(to.below(self.root), at)?;
-                return Ok(());
+                let mut other = Walk::below(self.root);
+                let Some((from, to)) = other.to(to.as_path())? else { return Err(no_parent()) };
+                return Ok(rustix::fs::linkat(from, to, directory, name, AtFlags::empty())?);
             }
             (Kind::File { size, sha256 }, Some(content)) => {
-                // Not yet with the bits that lend somebody's rights: its owner comes first.
-                let mode = was.attributes.mode & 0o777;
-                let mut how = File::options();
-                how.read(true).write(true).create_new(true).mode(mode);
-                let mut target = how.open(at)?;
+                let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                let mut target = File::from(rustix::fs::openat(directory, name, how, MODE)?);
                 let found = self.fill(content, *size, &mut target)?;
                 if found != (*size, *sha256) {
                     return Err(io::Error::other("the preimage of this file is damaged"));
                 }
-                // `set_attributes` below needs the path only; the content must be safe before the name is taken.
+                return set_attributes(&Held::from(target)?, &was.attributes);
             }
-            (Kind::Symlink { target }, _) => std::os::unix::fs::symlink(target.as_path(), at)?,
-            (Kind::Fifo, _) => {
-                rustix::fs::mknodat(CWD, at, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?
+            (Kind::Symlink { target }, _) => {
+                rustix::fs::symlinkat(target.as_path(), directory, name)?;
             }
+            (Kind::Fifo, _) => rustix::fs::mknodat(directory, name, FileType::Fifo, MODE, 0)?,
             (Kind::Device { character, number }, _) => {
                 let kind =
                     if *character { FileType::CharacterDevice } else { FileType::BlockDevice };
-                rustix::fs::mknodat(CWD, at, kind, Mode::RUSR | Mode::WUSR, *number)?;
+                rustix::fs::mknodat(directory, name, kind, MODE, *number)?;
             }
             (Kind::File { .. }, None) => {
                 return Err(io::Error::other("the manifest names no content for this file"));
             }
             (Kind::Directory | Kind::Socket, _) => return Ok(()),
         }
-        set_attributes(at, &was.attributes, matches!(was.kind, Kind::Symlink { .. }))
+        match Held::at(directory, name)? {
+            Some(made) if kind_of_special(&made)? == was.kind => {
+                set_attributes(&made, &was.attributes)
+            }
+            _ => Err(io::Error::other("something else was put in its place meanwhile")),
+        }
     }
 
     fn fill(
@@ -476,11 +561,11 @@ pub fn sync(root: &Path, manifest: &Manifest) -> io::Result<()> {
     for record in manifest.values() {
         let is_directory = record.was.as_ref().is_some_and(|was| was.kind == Kind::Directory);
         if is_directory
-            && let Some(found) = look.metadata(&record.path)?
-            && found.is_dir()
-            && seen.insert(found.dev())
+            && let Some(found) = look.hold(&record.path)?
+            && found.metadata().is_dir()
+            && seen.insert(found.metadata().dev())
         {
-            rustix::fs::syncfs(File::open(record.path.below(root))?)?;
+            rustix::fs::syncfs(found.open()?)?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 //! told: what has another content, and not the old one either, was written by a person, or by a script that did on the
 //! host what it did not do on the clone.
 
+use super::held::Held;
 use super::look::Look;
 use super::state::{Kind, State};
 use super::{Made, Manifest, Record};
@@ -98,19 +99,19 @@ pub(super) fn is_litter(path: &Path) -> bool {
 /// # Errors
 /// When the copy cannot be made; then nothing may be overwritten.
 pub(super) fn keep(root: &Path, directory: &Path, path: &HostPath) -> io::Result<bool> {
-    let from = path.below(root);
-    let Some(found) = Look::below(root).metadata(path)? else { return Ok(false) };
+    let Some(held) = Look::below(root).hold(path)? else { return Ok(false) };
+    let found = held.metadata();
     if !found.is_file() && !found.is_symlink() {
         return Ok(false);
     }
     let first = path.below(&directory.join(PLACE));
     let parent = first.parent().unwrap_or(directory);
     durable::create_directory(parent)?;
-    let mine = content_at(&from)?;
+    let mine = content(&State::of(&held)?.kind);
     let mut to = first.clone();
     for number in 1.. {
         match content_at(&to)? {
-            None if super::state::metadata(&to)?.is_none() => break,
+            None if Held::of(&to)?.is_none() => break,
             there if there == mine => return Ok(true),
             _ => {}
         }
@@ -119,11 +120,13 @@ pub(super) fn keep(root: &Path, directory: &Path, path: &HostPath) -> io::Result
         to = PathBuf::from(name);
     }
     if found.is_symlink() {
-        std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
+        std::os::unix::fs::symlink(held.target()?, &to)?;
     } else {
         let half = parent.join(HALF);
-        fs::copy(&from, &half)?;
-        File::open(&half)?.sync_all()?;
+        let mut copy = File::create(&half)?;
+        io::copy(&mut held.open()?, &mut copy)?;
+        copy.set_permissions(found.permissions())?;
+        copy.sync_all()?;
         fs::rename(&half, &to)?;
     }
     durable::sync_directory(parent)?;

@@ -1,11 +1,14 @@
 //! What stands at a path: kind, content, owner, mode, times, extended attributes.
 
+use super::held::Held;
 use crate::host_path::HostPath;
 use fettle_core::Digest;
+use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, IFlags, Timespec, Timestamps};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -79,6 +82,7 @@ fn no_flags(flags: &u32) -> bool {
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Flat")]
 pub struct State {
     /// Kind and content.
     #[serde(flatten)]
@@ -88,7 +92,83 @@ pub struct State {
     pub attributes: Attributes,
 }
 
+/// A [`State`] as it is written: a manifest has thousands, and read as what it is, each would be taken apart and put
+/// together again in memory.
+#[derive(Deserialize)]
+struct Flat {
+    kind: KindName,
+    size: Option<u64>,
+    sha256: Option<Digest>,
+    target: Option<HostPath>,
+    character: Option<bool>,
+    number: Option<u64>,
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    mtime: i64,
+    mtime_nanoseconds: u32,
+    #[serde(default)]
+    xattrs: BTreeMap<HostPath, HostPath>,
+    #[serde(default)]
+    flags: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum KindName {
+    File,
+    Symlink,
+    Directory,
+    Device,
+    Fifo,
+    Socket,
+}
+
+impl TryFrom<Flat> for State {
+    type Error = String;
+
+    fn try_from(flat: Flat) -> Result<Self, String> {
+        fn needs<T>(value: Option<T>, name: &str) -> Result<T, String> {
+            value.ok_or_else(|| format!("`{name}` is missing"))
+        }
+        let kind = match flat.kind {
+            KindName::File => Kind::File {
+                size: needs(flat.size, "size")?,
+                sha256: needs(flat.sha256, "sha256")?,
+            },
+            KindName::Symlink => Kind::Symlink { target: needs(flat.target, "target")? },
+            KindName::Directory => Kind::Directory,
+            KindName::Device => Kind::Device {
+                character: needs(flat.character, "character")?,
+                number: needs(flat.number, "number")?,
+            },
+            KindName::Fifo => Kind::Fifo,
+            KindName::Socket => Kind::Socket,
+        };
+        let Flat { uid, gid, mode, mtime, mtime_nanoseconds, xattrs, flags, .. } = flat;
+        let attributes = Attributes { uid, gid, mode, mtime, mtime_nanoseconds, xattrs, flags };
+        Ok(Self { kind, attributes })
+    }
+}
+
 impl State {
+    /// What is held, with its content.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn of(held: &Held) -> io::Result<Self> {
+        // There are thousands: opened once, a file tells both its content and its flags.
+        let mut file = held.metadata().is_file().then(|| held.open()).transpose()?;
+        let kind = kind_of(held, || match &mut file {
+            Some(file) => hash(file, |_| Ok(())).map(|(size, sha256)| Kind::File { size, sha256 }),
+            None => Err(io::ErrorKind::InvalidInput.into()),
+        })?;
+        let flags = match &file {
+            Some(file) => flags_of(file),
+            None => flags(held)?,
+        };
+        Ok(Self { kind, attributes: attributes_with(held, flags)? })
+    }
     /// Do its flags forbid a change?
     pub(super) fn forbids(&self) -> bool {
         IFlags::from_bits_retain(self.attributes.flags).intersects(FORBIDDING)
@@ -111,33 +191,7 @@ impl State {
 /// # Errors
 /// When it cannot be read, other than for not being there.
 pub fn observe(path: &Path) -> io::Result<Option<State>> {
-    let Some(metadata) = metadata(path)? else { return Ok(None) };
-    let kind = kind_of(path, &metadata, |path| {
-        hash(&mut File::open(path)?, |_| Ok(())).map(|(size, sha256)| Kind::File { size, sha256 })
-    })?;
-    Ok(Some(State { kind, attributes: attributes(path, &metadata)? }))
-}
-
-/// `lstat`. `None`: nothing is there.
-///
-/// # Errors
-/// Any other than that nothing is there.
-pub(super) fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        // A parent that became a file, or a name too long to be one: nothing is there either.
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::InvalidFilename
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(e) => Err(e),
-    }
+    Held::of(path)?.map(|held| State::of(&held)).transpose()
 }
 
 /// A path with the links among its parents followed, below `root`: where the host's files really are.
@@ -152,32 +206,33 @@ pub fn physical(root: &Path, path: &HostPath) -> HostPath {
 }
 
 /// Inode flags. None where the file system, or this kind of file, has no such thing.
-fn flags(path: &Path, metadata: &Metadata) -> io::Result<IFlags> {
-    if !metadata.is_file() && !metadata.is_dir() {
-        return Ok(IFlags::empty());
-    }
-    let Some(file) = open_for_flags(path)? else { return Ok(IFlags::empty()) };
-    Ok(rustix::fs::ioctl_getflags(&file).unwrap_or(IFlags::empty()) & FLAGS)
+fn flags(held: &Held) -> io::Result<IFlags> {
+    Ok(open_for_flags(held)?.map_or(IFlags::empty(), flags_of))
 }
 
-fn open_for_flags(path: &Path) -> io::Result<Option<rustix::fd::OwnedFd>> {
-    use rustix::fs::{Mode, OFlags};
-    let how = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::open(path, how, Mode::empty()) {
+/// None where the file system has none.
+fn flags_of(file: impl AsFd) -> IFlags {
+    rustix::fs::ioctl_getflags(file).unwrap_or(IFlags::empty()) & FLAGS
+}
+
+fn open_for_flags(held: &Held) -> io::Result<Option<File>> {
+    if !held.metadata().is_file() && !held.metadata().is_dir() {
+        return Ok(None);
+    }
+    match held.open() {
         Ok(file) => Ok(Some(file)),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::ACCESS) => Ok(None),
-        Err(e) => Err(e.into()),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(e) => Err(e),
     }
 }
 
-/// Takes away the flags that forbid a change of this file or directory. Nothing there: nothing to do.
+/// Takes away the flags that forbid a change of this file or directory.
 ///
 /// # Errors
 /// When they stand there and cannot be taken away.
-pub(super) fn permit(path: &Path) -> io::Result<()> {
-    let Some(found) = metadata(path)? else { return Ok(()) };
-    if flags(path, &found)?.intersects(FORBIDDING)
-        && let Some(file) = open_for_flags(path)?
+pub(super) fn permit(held: &Held) -> io::Result<()> {
+    if let Some(file) = open_for_flags(held)?
+        && flags_of(&file).intersects(FORBIDDING)
     {
         let now = rustix::fs::ioctl_getflags(&file)?;
         rustix::fs::ioctl_setflags(&file, now - FORBIDDING)?;
@@ -189,27 +244,23 @@ pub(super) fn permit(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When the file system refuses.
-pub(super) fn set_flags(path: &Path, wanted: u32) -> io::Result<()> {
-    let Some(found) = metadata(path)? else { return Ok(()) };
+pub(super) fn set_flags(held: &Held, wanted: u32) -> io::Result<()> {
     let wanted = IFlags::from_bits_retain(wanted) & FLAGS;
-    if flags(path, &found)? == wanted {
+    let Some(file) = open_for_flags(held)? else { return Ok(()) };
+    if flags_of(&file) == wanted {
         return Ok(());
     }
-    let Some(file) = open_for_flags(path)? else { return Ok(()) };
     let now = rustix::fs::ioctl_getflags(&file)?;
     Ok(rustix::fs::ioctl_setflags(&file, (now - FLAGS) | wanted)?)
 }
 
-pub(super) fn kind_of(
-    path: &Path,
-    metadata: &Metadata,
-    file: impl FnOnce(&Path) -> io::Result<Kind>,
-) -> io::Result<Kind> {
-    let t = metadata.file_type();
+/// What kind of thing is held; `file` says what is in a regular one.
+pub(super) fn kind_of(held: &Held, file: impl FnOnce() -> io::Result<Kind>) -> io::Result<Kind> {
+    let t = held.metadata().file_type();
     Ok(if t.is_file() {
-        file(path)?
+        file()?
     } else if t.is_symlink() {
-        Kind::Symlink { target: HostPath(fs::read_link(path)?) }
+        Kind::Symlink { target: HostPath(held.target()?) }
     } else if t.is_dir() {
         Kind::Directory
     } else if t.is_fifo() {
@@ -217,7 +268,7 @@ pub(super) fn kind_of(
     } else if t.is_socket() {
         Kind::Socket
     } else {
-        Kind::Device { character: t.is_char_device(), number: metadata.rdev() }
+        Kind::Device { character: t.is_char_device(), number: held.metadata().rdev() }
     })
 }
 
@@ -229,21 +280,25 @@ pub(super) fn hash(
     source: &mut File,
     mut sink: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<(u64, Digest)> {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    // Small enough to come from the heap: most files are, and there are thousands.
-    let mut buffer = vec![0; 32 << 10];
-    let mut size = 0;
-    loop {
-        let n = match source.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        context.update(&buffer[..n]);
-        sink(&buffer[..n])?;
-        size += n as u64;
+    thread_local! {
+        /// There are thousands of files: asked for and given back with each, it would cost more than most of them.
+        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 32 << 10]);
     }
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut size = 0;
+    BUFFER.with_borrow_mut(|buffer| {
+        loop {
+            let n = match source.read(buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            };
+            context.update(&buffer[..n]);
+            sink(&buffer[..n])?;
+            size += n as u64;
+        }
+    })?;
     let mut digest = [0; 32];
     digest.copy_from_slice(context.finish().as_ref());
     Ok((size, Digest(digest)))
@@ -253,23 +308,33 @@ pub(super) fn hash(
 ///
 /// # Errors
 /// When the extended attributes cannot be read.
-pub(super) fn attributes(path: &Path, metadata: &Metadata) -> io::Result<Attributes> {
+pub(super) fn attributes(held: &Held) -> io::Result<Attributes> {
+    attributes_with(held, flags(held)?)
+}
+
+fn attributes_with(held: &Held, flags: IFlags) -> io::Result<Attributes> {
+    let metadata = held.metadata();
     Ok(Attributes {
         uid: metadata.uid(),
         gid: metadata.gid(),
         mode: metadata.mode() & 0o7777,
         mtime: metadata.mtime(),
         mtime_nanoseconds: u32::try_from(metadata.mtime_nsec()).unwrap_or(0),
-        xattrs: xattrs(path)?,
-        flags: flags(path, metadata)?.bits(),
+        xattrs: xattrs(held)?,
+        flags: flags.bits(),
     })
 }
 
-fn xattrs(path: &Path) -> io::Result<BTreeMap<HostPath, HostPath>> {
+fn xattrs(held: &Held) -> io::Result<BTreeMap<HostPath, HostPath>> {
     use rustix::io::Errno;
+    let path = held.path();
+    // Hardly any file has one.
+    if rustix::fs::listxattr(&path, [0u8; 1024].as_mut_slice()) == Ok(0) {
+        return Ok(BTreeMap::new());
+    }
     let mut names = vec![0u8; 1024];
     let length = loop {
-        match rustix::fs::llistxattr(path, names.as_mut_slice()) {
+        match rustix::fs::listxattr(&path, names.as_mut_slice()) {
             Ok(n) => break n,
             Err(Errno::RANGE) if names.len() < 1 << 17 => names.resize(names.len() * 4, 0),
             Err(Errno::NOTSUP | Errno::NOENT) => return Ok(BTreeMap::new()),
@@ -288,7 +353,7 @@ fn xattrs(path: &Path) -> io::Result<BTreeMap<HostPath, HostPath>> {
         }
         let mut value = vec![0u8; 1024];
         let length = loop {
-            match rustix::fs::lgetxattr(path, name, value.as_mut_slice()) {
+            match rustix::fs::getxattr(&path, name, value.as_mut_slice()) {
                 Ok(n) => break Some(n),
                 Err(Errno::RANGE) if value.len() < 1 << 17 => value.resize(value.len() * 4, 0),
                 Err(Errno::NODATA) => break None,
@@ -304,41 +369,41 @@ fn xattrs(path: &Path) -> io::Result<BTreeMap<HostPath, HostPath>> {
     Ok(out)
 }
 
-/// Gives a path these attributes, but for its flags. Order matters: a change of owner clears set-user-id and
+/// Gives what is held these attributes, but for its flags. Order matters: a change of owner clears set-user-id and
 /// capabilities.
 ///
 /// # Errors
 /// The first that cannot be set.
-pub(super) fn set_attributes(
-    path: &Path,
-    attributes: &Attributes,
-    symlink: bool,
-) -> io::Result<()> {
+pub(super) fn set_attributes(held: &Held, attributes: &Attributes) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    let now = fs::symlink_metadata(path)?;
+    let (path, now) = (held.path(), held.metadata_now()?);
     let given = (now.uid(), now.gid()) != (attributes.uid, attributes.gid);
     if given {
-        std::os::unix::fs::lchown(path, Some(attributes.uid), Some(attributes.gid))?;
+        std::os::unix::fs::chown(&path, Some(attributes.uid), Some(attributes.gid))?;
     }
-    if !symlink && (given || now.mode() & 0o7777 != attributes.mode) {
-        fs::set_permissions(path, fs::Permissions::from_mode(attributes.mode))?;
+    if !now.is_symlink() && (given || now.mode() & 0o7777 != attributes.mode) {
+        fs::set_permissions(&path, fs::Permissions::from_mode(attributes.mode))?;
     }
-    let current = xattrs(path)?;
+    let current = xattrs(held)?;
     for name in current.keys().filter(|name| !attributes.xattrs.contains_key(*name)) {
-        rustix::fs::lremovexattr(path, name.as_path())?;
+        rustix::fs::removexattr(&path, name.as_path())?;
     }
     for (name, value) in
         attributes.xattrs.iter().filter(|(name, value)| current.get(*name) != Some(value))
     {
-        rustix::fs::lsetxattr(
-            path,
-            name.as_path(),
-            value.0.as_os_str().as_bytes(),
-            rustix::fs::XattrFlags::empty(),
-        )?;
+        let value = value.0.as_os_str().as_bytes();
+        rustix::fs::setxattr(&path, name.as_path(), value, rustix::fs::XattrFlags::empty())?;
     }
+    set_time(held, attributes)
+}
+
+/// Gives what is held the time of change alone.
+///
+/// # Errors
+/// When it cannot be set.
+pub(super) fn set_time(held: &Held, attributes: &Attributes) -> io::Result<()> {
     let time = Timespec { tv_sec: attributes.mtime, tv_nsec: attributes.mtime_nanoseconds.into() };
     let keep = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
     let times = Timestamps { last_access: keep, last_modification: time };
-    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(rustix::fs::utimensat(CWD, held.path(), &times, AtFlags::empty())?)
 }

@@ -300,6 +300,55 @@ fn what_a_killed_dpkg_leaves_beside_a_file_is_removed() {
 }
 
 #[test]
+fn a_manifest_reads_back_as_it_was_written_whatever_stands_there_and_tells_of_one_path_as_well() {
+    let host = host();
+    let file = host.store.join("written");
+    fs::create_dir_all(&host.store).unwrap();
+    let paths = ["/etc/app", "/usr/bin/link", "/var/odd/fifo", "/var/odd/sparse", "/gone"];
+    let paths = paths.map(HostPath::from).into_iter().collect();
+    let mut all = observe_all(&host.root, &paths, &TREES).unwrap();
+    let device = Kind::Device { character: true, number: 259 };
+    for (n, kind) in [device, Kind::Socket].into_iter().enumerate() {
+        let path = HostPath::from(format!("/dev/{n}").as_str());
+        let attributes = all[&"/etc/passwd".into()].was.clone().unwrap().attributes;
+        let was = Some(State { kind, attributes });
+        all.insert(path.clone(), Record { path, was, content: None });
+    }
+    write_manifest(&file, &all).unwrap();
+    assert_eq!(read_manifest(&file).unwrap(), all);
+    for (path, record) in &all {
+        assert_eq!(read_record(&file, path).unwrap().as_ref(), Some(record));
+    }
+    assert_eq!(read_record(&file, &"/etc".into()).unwrap(), all.get(&"/etc".into()).cloned());
+    assert_eq!(read_record(&file, &"/etc/app/app".into()).unwrap(), None);
+    // A kind that lacks what belongs to it is no kind.
+    let text = fs::read_to_string(&file).unwrap().replace("\"size\"", "\"length\"");
+    let body = &text[..text.rfind("end ").unwrap()];
+    let end = format!("end {} {}\n", body.lines().count(), Digest::of(body.as_bytes()).hex());
+    fs::write(&file, format!("{body}{end}")).unwrap();
+    let told = read_manifest(&file).unwrap_err().to_string();
+    assert!(told.contains("`size` is missing"), "{told}");
+}
+
+#[test]
+fn whoever_waits_for_the_files_is_called_once_all_of_them_are_back_and_not_where_one_is_missing() {
+    let host = host();
+    let before = independent(&host.root);
+    capture(&host.root, &host.store, &delta(), &TREES).unwrap();
+    let put_back = || {
+        change(&host.root);
+        let mut seen = None;
+        let placed = || seen = Some(independent(&host.root));
+        restore_and(&host.root, &host.store, &TREES, Known::default(), placed).unwrap();
+        seen
+    };
+    assert_eq!(put_back(), Some(before));
+    let large = host.store.join("0");
+    fs::write(&large, vec![1; fs::read(&large).unwrap().len()]).unwrap();
+    assert_eq!(put_back(), None);
+}
+
+#[test]
 fn a_preimage_damaged_on_disk_is_told_and_never_put_back() {
     let host = host();
     capture(&host.root, &host.store, &delta(), &TREES).unwrap();

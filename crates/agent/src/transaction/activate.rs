@@ -80,37 +80,63 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         return Ok(facts);
     }
     // The change may have brought other units: they are asked anew.
-    restart(&tx.order.restart, &BTreeSet::new(), &Relations::default(), &mut facts)?;
+    restart(&tx.order.restart, &BTreeSet::new(), &Relations::default(), None, &mut facts)?;
     super::reboot::where_owed(tx, &mut facts)?;
     Ok(facts)
 }
 
+/// systemd knows the units as they are on disk now, and runs its own program as it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Manager {
+    /// It executed itself anew (`systemctl daemon-reexec`).
+    executed: bool,
+    /// Why it did not, though it should have.
+    refused: Option<String>,
+}
+
+/// Processes that map replaced files.
+fn stale() -> Result<Vec<StaleProcess>, Fault> {
+    crate::inventory::processes::stale()
+        .map_err(io_fault("look for processes that map replaced files"))
+}
+
+/// Has systemd execute itself anew where it maps replaced files and `rule` allows it, or read the units anew.
+///
+/// # Errors
+/// When processes cannot be looked at, or systemd does neither.
+pub(super) fn renew_manager(rule: &RestartRule) -> Result<Manager, Fault> {
+    match unit::booted() {
+        true => renew(decide(&stale()?, rule).reexec),
+        false => Ok(Manager::default()),
+    }
+}
+
+fn renew(reexec: bool) -> Result<Manager, Fault> {
+    // A manager that executes itself anew reads all units anew as well.
+    let anew = reexec.then(|| unit::systemctl(&["daemon-reexec"]));
+    let executed = matches!(anew, Some(Ok(_)));
+    if !executed {
+        unit::systemctl(&["daemon-reload"]).map_err(io_fault("reload the units"))?;
+    }
+    let refused = anew.and_then(Result::err).map(|e| e.to_string());
+    Ok(Manager { executed, refused })
+}
+
 /// Restarts by `rule` what maps replaced files, and `also` these services; used by undo as well, which has `known` all along
-/// how units hang together.
+/// how units hang together, and whose `manager` is renewed already.
 pub(super) fn restart(
     rule: &RestartRule,
     also: &BTreeSet<String>,
     known: &Relations,
+    manager: Option<Manager>,
     facts: &mut StepFacts,
 ) -> Result<(), Fault> {
-    let look = || {
-        crate::inventory::processes::stale()
-            .map_err(io_fault("look for processes that map replaced files"))
-    };
-    let mut stale = look()?;
+    let mut stale = self::stale()?;
     let mut restarts = decide(&stale, rule);
     restarts.add(also);
-    // A manager that executes itself anew reads all units anew as well.
-    let anew = restarts.reexec.then(|| unit::systemctl(&["daemon-reexec"]));
-    match &anew {
-        Some(Ok(_)) => facts.restarted.push("init.scope".into()),
-        Some(Err(_)) | None => {
-            unit::systemctl(&["daemon-reload"]).map_err(io_fault("reload the units"))?;
-        }
-    }
-    if let Some(Err(e)) = anew {
-        facts.notes.push(e.to_string());
-    }
+    let manager = manager.map_or_else(|| renew(restarts.reexec), Ok)?;
+    facts.restarted.extend(manager.executed.then(|| "init.scope".to_owned()));
+    facts.notes.extend(manager.refused);
     let gentle: Vec<String> = restarts.now.iter().filter(|u| gentle::knows(u)).cloned().collect();
     if !gentle.is_empty() {
         let renewed = gentle::renew(&gentle, &mut facts.notes)
@@ -118,7 +144,7 @@ pub(super) fn restart(
         if !renewed.is_empty() {
             facts.notes.push(format!("renewed with open sockets: {}", renewed.join(", ")));
         }
-        stale = look()?;
+        stale = self::stale()?;
         restarts = decide(&stale, rule);
         facts.restarted.extend(renewed.iter().filter(|u| !restarts.now.contains(u)).cloned());
         let others = also.iter().filter(|unit| !renewed.contains(unit)).cloned().collect();

@@ -66,6 +66,7 @@ fn prune(tx: &Transaction<'_>) -> Vec<String> {
 /// Removes the new archives and the rehearsal's remains; the old archives stay with the preimage.
 pub(super) fn tidy(tx: &Transaction<'_>) {
     // What cannot be removed takes space and does no harm.
+    super::reserve::release(&tx.directory);
     let _ = std::fs::remove_dir_all(tx.new_archives());
     let _ = super::rehearse::clear(tx);
 }

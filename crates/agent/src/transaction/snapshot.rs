@@ -1,7 +1,7 @@
 //! Snapshot: the way back, on disk and fsynced, and the baseline the host is judged by afterwards.
 
 use super::preflight::room::{self, Need};
-use super::{StepResult, Transaction, baseline, boot_area, fault, io_fault, rehearse};
+use super::{StepResult, Transaction, baseline, boot_area, fault, io_fault, rehearse, reserve};
 use crate::data_paths;
 use crate::host_path::HostPath;
 use crate::overlay::{self, Change, Rehearsed};
@@ -34,6 +34,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     facts.notes.push(format!("preimage: {} paths, {} bytes", captured.paths, captured.bytes));
     let devices = tx.kept::<Rehearsed>(rehearse::FILE).unwrap_or_default().boot_devices;
     facts.notes.extend(boot_area::keep(tx, &devices)?);
+    facts.notes.extend(reserve::take(tx, captured.bytes));
     // It only adds to the way back, so it stands in nobody's way.
     match subvolume::take(Path::new("/"), &tx.snapshot()) {
         Ok(true) => facts
@@ -78,7 +79,8 @@ pub(super) fn preimage_fault(e: PreimageError) -> Fault {
 /// By the rehearsal's own figures, for every file system: dpkg unpacks every file beside the one it replaces, and
 /// the preimage may lie on one of those file systems as well.
 fn needs(changes: &[Change], directory: &Path, preimage: (u64, u64)) -> Vec<Need> {
-    let mut needs = vec![Need::new(directory, preimage.0 + (16 << 20), preimage.1 + 100)];
+    let kept = preimage.0 + reserve::bytes(preimage.0) + (16 << 20);
+    let mut needs = vec![Need::new(directory, kept, preimage.1 + 100)];
     let mut parents: BTreeMap<PathBuf, (u64, u64)> = BTreeMap::new();
     for change in changes {
         let parent = change.path.0.parent().unwrap_or(Path::new("/"));
@@ -113,7 +115,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                Need::new(Path::new("/var/lib/fettle-agent"), 1000 + (16 << 20), 103),
+                Need::new(Path::new("/var/lib/fettle-agent"), 1000 + (17 << 20), 103),
                 Need::new(Path::new("/boot"), 8192 + 4096, 2),
                 Need::new(Path::new("/usr/bin"), 0, 1),
             ]

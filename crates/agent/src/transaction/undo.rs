@@ -2,9 +2,10 @@
 
 mod services;
 
+use super::activate::{self, Manager};
 use super::baseline::{self, Baseline};
 use super::detached::{self, Job, UNPACK};
-use super::{Transaction, apply, boot_area, dpkg, drain, fault, reboot, surprise, trial};
+use super::{Transaction, apply, boot_area, dpkg, drain, fault, reboot, reserve, surprise, trial};
 use crate::command;
 use crate::data_paths;
 use crate::journal;
@@ -13,11 +14,12 @@ use crate::preimage::{self, Known, Made, Manifest, Restored, Scope, set_aside, s
 use crate::settings::Settings;
 use crate::unit;
 use fettle_core::TransactionId;
-use fettle_core::assignment::{ConffileRule, Order};
+use fettle_core::assignment::{ConffileRule, Order, RestartRule};
 use fettle_core::transaction::{Fault, Outcome, Progress, StepFacts, UndoFacts};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Name of the file that marks a transaction taken back by a later order.
@@ -111,8 +113,9 @@ fn untouched_since(directory: &Path, progress: &Progress, begun: bool) -> Result
     let known =
         [Some(directory.join(apply::AFTER)), begun.then(|| directory.join("preimage/manifest"))];
     for manifest in known.into_iter().flatten() {
-        let then = preimage::read_manifest(&manifest).map_err(super::snapshot::preimage_fault)?;
-        let then = then.get(&status.into()).and_then(|r| r.was.as_ref());
+        let then = preimage::read_record(&manifest, &status.into())
+            .map_err(super::snapshot::preimage_fault)?
+            .and_then(|record| record.was);
         if then.zip(now.as_ref()).is_some_and(|(then, now)| then.kind == now.kind) {
             return Ok(());
         }
@@ -150,6 +153,7 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     }
     detached::settle(tx, directory)?;
     super::preflight::lock(tx, &mut StepFacts::default())?;
+    reserve::release(directory);
     reboot::settle(directory);
     if other && let Err(fault) = drain::run(tx) {
         // The host is to be as it was, balancer or not.
@@ -167,13 +171,18 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     let scope = Scope::whole_but(&data);
     let made = made(directory);
     let known = Known { after: after.as_ref(), made: made.as_ref() };
-    let mut restored = restore(directory, scope, known)?;
+    let (restored, sight, mut manager) = restore_beside(directory, scope, known);
+    let (mut restored, sight) = (restored?, sight?);
     if !restored.differing.is_empty() {
+        // What it executes by now is not yet all that there was.
+        manager = None;
         // The rung before the last: dpkg itself goes back to the old archives, then the preimage once more.
         old_archives(tx, directory, facts);
         let after = after.map(|after| made_since(after, scope, &restored.kept)).transpose()?;
         let mut overwritten = std::mem::take(&mut restored.set_aside);
-        restored = restore(directory, scope, Known { after: after.as_ref(), made: made.as_ref() })?;
+        let known = Known { after: after.as_ref(), made: made.as_ref() };
+        restored = preimage::restore(Path::new("/"), &directory.join("preimage"), scope, known)
+            .map_err(super::snapshot::preimage_fault)?;
         restored.set_aside.append(&mut overwritten);
     }
     facts.files_restored = restored.files;
@@ -206,7 +215,8 @@ fn put_back(tx: &Transaction<'_>, directory: &Path, facts: &mut UndoFacts) -> Re
     // The package database is looked at while the services come back.
     let (packages, services) = std::thread::scope(|threads| {
         let packages = threads.spawn(|| packages_back(directory, &before, &is_excused));
-        let services = services::back(directory, &before, other, facts);
+        let known = services::Known { sight, manager };
+        let services = services::back(directory, &before, other, known, facts);
         (packages.join(), services)
     });
     services?;
@@ -252,9 +262,31 @@ fn foresee(tx: &Transaction<'_>, facts: &mut UndoFacts) -> Result<(), Fault> {
     Ok(())
 }
 
-fn restore(directory: &Path, scope: Scope<'_>, known: Known<'_>) -> Result<Restored, Fault> {
-    preimage::restore(Path::new("/"), &directory.join("preimage"), scope, known)
-        .map_err(super::snapshot::preimage_fault)
+/// Files come back while systemd is asked what runs; then, while they are looked at again, systemd comes to run those that
+/// are its own. It is asked before that: whoever asks one that executes itself anew is cut off.
+fn restore_beside(
+    directory: &Path,
+    scope: Scope<'_>,
+    known: Known<'_>,
+) -> (Result<Restored, Fault>, Result<services::Sight, Fault>, Option<Manager>) {
+    let (sight, manager) = (OnceLock::new(), OnceLock::new());
+    let placed = || {
+        sight.get_or_init(services::look);
+        // Where that cannot be told, it is done again.
+        if let Ok(renewed) = activate::renew_manager(&RestartRule::default()) {
+            manager.get_or_init(|| renewed);
+        }
+    };
+    let restored = std::thread::scope(|threads| {
+        let look = || {
+            sight.get_or_init(services::look);
+        };
+        // A thread that cannot be had is none: it is asked afterwards.
+        let _ = std::thread::Builder::new().spawn_scoped(threads, look);
+        preimage::restore_and(Path::new("/"), &directory.join("preimage"), scope, known, placed)
+    });
+    let sight = sight.into_inner().unwrap_or_else(services::look);
+    (restored.map_err(super::snapshot::preimage_fault), sight, manager.into_inner())
 }
 
 /// What the rehearsal made of each path. `None`: it cannot be read any more, and everything would look like somebody's.

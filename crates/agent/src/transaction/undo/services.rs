@@ -39,21 +39,55 @@ pub(super) fn stop_new(directory: &Path, before: &Baseline, facts: &mut UndoFact
     }
 }
 
+/// What runs, as systemd tells it while files are put back.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    units: Vec<UnitState>,
+    /// Services with a process of their own.
+    programs: Vec<Program>,
+}
+
+/// What is known of the services before any of them is restarted.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) sight: Sight,
+    /// systemd itself runs what was put back.
+    pub(super) manager: Option<activate::Manager>,
+}
+
+/// Asks systemd what runs; nothing where it does not run itself.
+pub(super) fn look() -> Result<Sight, Fault> {
+    if !unit::booted() {
+        return Ok(Sight::default());
+    }
+    let units = units::look().map_err(io_fault("list the units"))?;
+    let shown = unit::systemctl(&[
+        "show",
+        "--type=service",
+        "--state=active",
+        "--property=Id,MainPID,FragmentPath,DropInPaths",
+        "*",
+    ])
+    .map_err(io_fault("ask systemd what runs"))?;
+    Ok(Sight { units, programs: programs(&shown) })
+}
+
 /// Restarts what runs anything of the new version, stops what the change has started, starts what ran before, and looks.
 /// `later`: the change had ended, perhaps long ago.
 pub(super) fn back(
     directory: &Path,
     before: &Baseline,
     later: bool,
+    known: Known,
     facts: &mut UndoFacts,
 ) -> Result<(), Fault> {
     if !unit::booted() {
         facts.notes.push("systemd does not run here: nothing is restarted".into());
         return Ok(());
     }
-    let now = units::look().map_err(io_fault("list the units"))?;
+    let Sight { units: now, programs } = known.sight;
     let to_stop = units::started_by(directory, before, &now, later);
-    let mut also = run_the_new(directory, before, &now)?;
+    let mut also = run_the_new(directory, before, &now, programs);
     also.retain(|unit| !to_stop.contains(unit));
     if !to_stop.is_empty() {
         let arguments: Vec<&str> =
@@ -64,7 +98,8 @@ pub(super) fn back(
         });
     }
     let mut steps = StepFacts::default();
-    activate::restart(&RestartRule::default(), &also, &before.relations, &mut steps)?;
+    let rule = RestartRule::default();
+    activate::restart(&rule, &also, &before.relations, known.manager, &mut steps)?;
     facts.notes.extend(steps.notes);
     if !steps.restarted.is_empty() {
         facts.notes.push(format!("restarted: {}", steps.restarted.join(", ")));
@@ -120,20 +155,12 @@ fn run_the_new(
     directory: &Path,
     before: &Baseline,
     now: &[UnitState],
-) -> Result<BTreeSet<String>, Fault> {
-    let shown = unit::systemctl(&[
-        "show",
-        "--type=service",
-        "--state=active",
-        "--property=Id,MainPID,FragmentPath,DropInPaths",
-        "*",
-    ])
-    .map_err(io_fault("ask systemd what runs"))?;
-    let programs = programs(&shown);
+    programs: Vec<Program>,
+) -> BTreeSet<String> {
     let sight = &before.sight;
     if !sight.rebooted() && !sight.boot.is_empty() && !sight.units.is_empty() {
         let since = units::runs_since(&sight.units, now);
-        return Ok(programs.into_iter().map(|p| p.unit).filter(|u| since.contains(u)).collect());
+        return programs.into_iter().map(|p| p.unit).filter(|u| since.contains(u)).collect();
     }
     let delta = overlay::read_delta(&directory.join(rehearse::DELTA)).unwrap_or_default();
     let touched = Touched::by(&delta);
@@ -144,7 +171,7 @@ fn run_the_new(
             found.insert(program.unit);
         }
     }
-    Ok(found)
+    found
 }
 
 /// A service, and what its main process was started from.
