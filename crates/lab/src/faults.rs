@@ -7,10 +7,15 @@
 mod around;
 mod boot_loader;
 mod clocks;
+mod configurations;
+mod errors;
+mod journal;
 mod kernels;
 mod kills;
 mod lines;
 mod machines;
+mod memory;
+mod room;
 mod rows;
 mod servers;
 mod stand;

@@ -54,6 +54,12 @@ pub fn why_not() -> Option<String> {
 }
 
 impl Lab {
+    /// Bytes that are left on the file system that the lab lies on. `None`: it does not say.
+    pub(crate) fn room(&self) -> Option<u64> {
+        let of = rustix::fs::statvfs(&self.config().dir).ok()?;
+        Some(of.f_bavail * of.f_frsize)
+    }
+
     /// Opens a lab for changing it. One process at a time can.
     pub fn open(config: LabConfig) -> Result<Self, LabError> {
         let mut lab = Self::prepare(config)?;

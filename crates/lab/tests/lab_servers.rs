@@ -20,3 +20,10 @@ fn row(id: &str) {
 fn a_server_killed_thirty_times_ends_each_rollout_and_undo_as_if_it_had_not_been() {
     row("S1");
 }
+
+#[test]
+#[ignore = "takes minutes: cargo xtask test --long"]
+fn a_host_lost_in_the_middle_of_a_wave_holds_it_harms_nobody_and_comes_to_its_end_when_it_is_back()
+{
+    row("S24");
+}

@@ -6,6 +6,7 @@ use super::{Extent, Stand};
 use crate::repo::AcmeWeb;
 use crate::{LabError, LabHost};
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 /// Shell: the directory of the newest transaction.
 const LAST: &str = "$(ls -td /var/lib/fettle-agent/transactions/*/ | head -n 1)";
@@ -103,6 +104,21 @@ pub(super) fn script_killed(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabE
     stand.run(&to, "the script after unpacking", |s| {
         s.patch(&[], &[])?;
         Ok(last_log(s.host())?.contains("killed by signal"))
+    })
+}
+
+/// The script starts a process and ends; the process goes on, in the background, with everything it was given open.
+/// Nobody may wait for it, and nobody may end it.
+pub(super) fn daemonises(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const LIVES: &str = "pgrep -f '[s]leep 1717'";
+    let to = stand.offer(AcmeWeb::PostinstDaemonises)?;
+    stand.run(&to, "it lives on", |s| {
+        let begun = Instant::now();
+        let said = s.patch(&[], &[])?;
+        let in_time = begun.elapsed() < Duration::from_secs(120);
+        let lives = s.host().sh(LIVES)?.success();
+        s.host().sh("pkill -f '[s]leep 1717'")?.ok()?;
+        Ok(said.success() && in_time && lives)
     })
 }
 

@@ -1,13 +1,18 @@
 //! Faults that end a program, or the machine: at journal records, at system calls, with the power.
 
 use super::rows::eventually;
+use super::stand::PATIENCE;
 use super::{Extent, Stand, spread};
 use crate::repo::AcmeWeb;
-use crate::{LabError, LabHost, Output};
+use crate::{LabError, LabHost, Output, Running};
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
+const PATCH: &str = "fettle-agent patch acme-web";
+const UNDO: &str = "fettle-agent undo";
+/// A host that lost its power may take so long to be there again.
+const BOOT: Duration = Duration::from_secs(90);
 /// Between two looks at a transaction that runs.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -28,6 +33,10 @@ const RECORDS: u32 = 2 + 2 * STEPS.len() as u32;
 /// System calls that change something.
 const CALLS: [&str; 9] =
     ["openat", "write", "rename", "unlink", "link", "fsync", "mkdir", "symlink", "chmod"];
+
+/// Faults in the words of `strace(1)`: what a call is injected.
+const KILL: &str = "signal=SIGKILL";
+const STOP: &str = "signal=SIGSTOP";
 
 /// So many faults a row of all points promises.
 const PROMISED_KILLS: u32 = 200;
@@ -69,8 +78,6 @@ pub(super) fn agent_at_records(stand: &mut Stand<'_>, extent: Extent) -> Result<
 
 /// The agent, at its own system calls: of a change, and of an undo.
 pub(super) fn agent_at_calls(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
-    const PATCH: &str = "fettle-agent patch acme-web";
-    const UNDO: &str = "fettle-agent undo";
     let (of_patch, of_undo) = match extent {
         Extent::Short => (24, 8),
         Extent::Full => (190, 60),
@@ -78,34 +85,66 @@ pub(super) fn agent_at_calls(stand: &mut Stand<'_>, extent: Extent) -> Result<()
     if extent == Extent::Full {
         stand.promise(PROMISED_KILLS);
     }
+    at_own_calls(stand, of_patch, of_undo, killed_at)
+}
+
+/// Does the agent a fault at so many of its own system calls, of a change and of an undo. `fault` runs a command of the agent
+/// and does it at the how-manieth call of a kind; `false`: the command ended before.
+pub(super) fn at_own_calls(
+    stand: &mut Stand<'_>,
+    of_patch: usize,
+    of_undo: usize,
+    fault: impl Fn(&LabHost, &str, &str, u32) -> Result<bool, LabError>,
+) -> Result<(), LabError> {
     let to = stand.offer(AcmeWeb::Good)?;
-    stand.host().sh("apt-get install -y -qq strace")?.ok()?;
-    let (mut patch, mut undo) = (Vec::new(), Vec::new());
-    stand.run(&to, "counting", |s| {
-        patch = counted(s.host(), PATCH)?;
-        Ok(true)
-    })?;
-    stand.run(&to, "counting an undo", |s| {
-        s.patch(&[], &[])?.ok()?;
-        undo = counted(s.host(), UNDO)?;
-        Ok(true)
-    })?;
+    let (patch, undo) = (calls_of_patch(stand, &to)?, calls_of_undo(stand, &to)?);
     // How often a call is made is not the same each time: one near the end may not be reached.
     for (call, when) in spread(&patch, of_patch) {
-        stand
-            .run_if(&to, &format!("{call} {when}"), |s| killed_at(s.host(), PATCH, &call, when))?;
+        stand.run_if(&to, &format!("{call} {when}"), |s| fault(s.host(), PATCH, &call, when))?;
     }
     for (call, when) in spread(&undo, of_undo) {
         stand.run_if(&to, &format!("undo {call} {when}"), |s| {
             s.patch(&[], &[])?.ok()?;
-            killed_at(s.host(), UNDO, &call, when)
+            fault(s.host(), UNDO, &call, when)
         })?;
     }
     Ok(())
 }
 
+/// System calls of the agent itself in a change, which is gone through once, to its end.
+fn calls_of_patch(stand: &mut Stand<'_>, to: &str) -> Result<Calls, LabError> {
+    counting(stand, to, "counting", |s| counted(s.host(), PATCH))
+}
+
+/// The same, in an undo.
+fn calls_of_undo(stand: &mut Stand<'_>, to: &str) -> Result<Calls, LabError> {
+    counting(stand, to, "counting an undo", |s| {
+        s.patch(&[], &[])?.ok()?;
+        counted(s.host(), UNDO)
+    })
+}
+
+fn counting(
+    stand: &mut Stand<'_>,
+    to: &str,
+    what: &str,
+    count: impl FnOnce(&Stand<'_>) -> Result<Calls, LabError>,
+) -> Result<Calls, LabError> {
+    stand.host().sh("apt-get install -y -qq strace")?.ok()?;
+    stand.touched();
+    let mut calls = Calls::new();
+    stand.run(to, what, |s| {
+        calls = count(s)?;
+        Ok(true)
+    })?;
+    Ok(calls)
+}
+
+/// A call, and the how-manieth of its kind.
+type Calls = Vec<(String, u32)>;
+
 /// Runs a command of the agent to its end, and gives the calls that its first process makes.
-fn counted(host: &LabHost, command: &str) -> Result<Vec<(String, u32)>, LabError> {
+fn counted(host: &LabHost, command: &str) -> Result<Calls, LabError> {
     const LOG: &str = "/root/agent.log";
     let calls = CALLS.join(",");
     host.sh(&format!("strace -f -e trace={calls} -o {LOG} {command}"))?.ok()?;
@@ -121,9 +160,9 @@ fn killed_at(host: &LabHost, command: &str, call: &str, when: u32) -> Result<boo
     Ok(host.sh(&script)?.stdout.trim_end().ends_with('1'))
 }
 
-/// Stops dpkg, or what it starts, at one system call of the real transaction.
+/// Does dpkg, or what it starts, a fault at one system call of the real transaction.
 #[derive(Clone)]
-struct AtCall {
+pub(super) struct AtCall {
     /// `unpack` or `configure`.
     phase: &'static str,
     call: &'static str,
@@ -134,7 +173,7 @@ struct AtCall {
 impl AtCall {
     /// At most so many, spread over all calls that a change to `to` makes dpkg and what it starts make: one is watched
     /// through from its beginning to its end.
-    fn all(stand: &mut Stand<'_>, to: &str, most: usize) -> Result<Vec<Self>, LabError> {
+    pub(super) fn all(stand: &mut Stand<'_>, to: &str, most: usize) -> Result<Vec<Self>, LabError> {
         let mut points = Vec::new();
         let calls = CALLS.join(",");
         stand.run(to, "counting", |s| {
@@ -156,19 +195,19 @@ impl AtCall {
     }
 
     /// Has apt start dpkg through a wrapper that does what [`AtCall::arm`] says, once.
-    fn prepare(host: &LabHost) -> Result<(), LabError> {
+    pub(super) fn prepare(host: &LabHost) -> Result<(), LabError> {
         const WRAPPER: &str = "#!/bin/sh
-# Sends dpkg, or what it starts, a signal at one system call of the real transaction.
+# Does dpkg, or what it starts, a fault at one system call of the real transaction: `signal=SIGKILL`, `error=EIO`.
 phase=none
 case \" $* \" in *\" --unpack \"*) phase=unpack ;; *\" --configure \"*) phase=configure ;; esac
 if [ -e /run/fault-trace ] && [ ! -e /run/fettle-rehearsal ] && [ $phase != none ]; then
     exec strace -f -A -o /root/dpkg-$phase.log -e trace=$(cat /run/fault-trace) /usr/bin/dpkg \"$@\"
 fi
 if [ -e /run/fault-at ] && [ ! -e /run/fettle-rehearsal ]; then
-    read signal phase call when < /run/fault-at
+    read fault phase call when < /run/fault-at
     case \" $* \" in *\" --$phase \"*)
         rm /run/fault-at
-        exec strace -f -o /run/fault.log -e trace=$call -e inject=$call:signal=$signal:when=$when /usr/bin/dpkg \"$@\" ;;
+        exec strace -f -o /run/fault.log -e trace=$call -e inject=$call:$fault:when=$when /usr/bin/dpkg \"$@\" ;;
     esac
 fi
 exec /usr/bin/dpkg \"$@\"
@@ -179,14 +218,14 @@ exec /usr/bin/dpkg \"$@\"
     }
 
     /// Below `/run`, so that a power cut takes it away.
-    fn arm(&self, host: &LabHost, signal: &str) -> Result<(), LabError> {
+    pub(super) fn arm(&self, host: &LabHost, fault: &str) -> Result<(), LabError> {
         let Self { phase, call, when } = self;
         let line =
-            format!("rm -f /run/fault.log; echo {signal} {phase} {call} {when} > /run/fault-at");
+            format!("rm -f /run/fault.log; echo {fault} {phase} {call} {when} > /run/fault-at");
         host.sh(&line)?.ok().map(drop)
     }
 
-    fn fired(host: &LabHost, words: &str) -> Result<bool, LabError> {
+    pub(super) fn fired(host: &LabHost, words: &str) -> Result<bool, LabError> {
         let log = host.sh(&format!("grep -c '{words}' /run/fault.log"))?.stdout;
         Ok(log.trim().parse::<u32>().is_ok_and(|n| n > 0))
     }
@@ -215,7 +254,7 @@ pub(super) fn dpkg_at_calls(stand: &mut Stand<'_>, extent: Extent) -> Result<(),
     for point in points {
         // A point that this transaction does not reach is none: it is not counted as a run.
         stand.run_if(&to, &point.to_string(), |s| {
-            point.arm(s.host(), "SIGKILL")?;
+            point.arm(s.host(), KILL)?;
             s.patch(&[], &[])?;
             AtCall::fired(s.host(), "killed by SIGKILL")
         })?;
@@ -230,12 +269,12 @@ pub(super) fn agent_on_the_ladder(stand: &mut Stand<'_>, _: Extent) -> Result<()
     AtCall::prepare(stand.host())?;
     let to = stand.offer(AcmeWeb::PostinstSlow(8))?;
     stand.run(&to, "while it configures", |s| {
-        AtCall { phase: "configure", call: "rename", when: 1 }.arm(s.host(), "SIGKILL")?;
+        AtCall { phase: "configure", call: "rename", when: 1 }.arm(s.host(), KILL)?;
         let running = s.start_patch(&[])?;
         let repairs = eventually(|| Ok(s.host().sh(REPAIRS)?.success()))?;
         s.host().sh("pkill -KILL -f '[f]ettle-agent patch'")?;
         let goes_on = s.host().sh(REPAIRS)?.success();
-        running.wait(super::stand::PATIENCE)?;
+        running.wait(PATIENCE)?;
         Ok(repairs && goes_on)
     })
 }
@@ -243,18 +282,12 @@ pub(super) fn agent_on_the_ladder(stand: &mut Stand<'_>, _: Extent) -> Result<()
 /// The power, with what was not synchronised lost: at each step and journal record, and in the middle of dpkg. Once the
 /// host was about to be changed, nobody but the host itself takes up what was interrupted.
 pub(super) fn power(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
-    const BOOT: Duration = Duration::from_secs(90);
     let points = match extent {
         Extent::Short => vec!["apply:after".to_owned()],
         Extent::Full => {
             stand.promise(PROMISED_CUTS);
             boundaries()
         }
-    };
-    let again = |host: &LabHost| {
-        host.power_cut()?;
-        host.boot()?;
-        host.wait_booted(BOOT).map(drop)
     };
     let to = stand.offer(AcmeWeb::Good)?;
     for point in points {
@@ -271,35 +304,91 @@ pub(super) fn power(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabErro
         AtCall::prepare(stand.host())?;
         stand.touched();
         stand.run_if(&to, &format!("dpkg, {point}"), |s| {
-            point.arm(s.host(), "SIGSTOP")?;
-            let mut running = s.start_patch(&[])?;
-            while running.is_running() {
-                if AtCall::fired(s.host(), "stopped by SIGSTOP")? {
-                    again(s.host())?;
-                    return Ok(true);
-                }
-                std::thread::sleep(PAUSE);
-            }
-            Ok(false)
+            point.arm(s.host(), STOP)?;
+            cut_where_stopped(s.host(), s.start_patch(&[])?, |_| Ok(()))
         })?;
     }
     Ok(())
+}
+
+/// The power is gone, with what was not synchronised; and comes back.
+fn again(host: &LabHost) -> Result<(), LabError> {
+    host.power_cut()?;
+    host.boot()?;
+    host.wait_booted(BOOT).map(drop)
+}
+
+/// Waits until a traced program stands still; then looks, and cuts the power. `false`: it came to its end.
+fn cut_where_stopped(
+    host: &LabHost,
+    mut running: Running,
+    look: impl FnOnce(&LabHost) -> Result<(), LabError>,
+) -> Result<bool, LabError> {
+    while running.is_running() {
+        if AtCall::fired(host, "stopped by SIGSTOP")? {
+            look(host)?;
+            again(host)?;
+            return Ok(true);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(false)
+}
+
+/// Boundaries of an undo: its step, and its records.
+const UNDO_POINTS: [&str; 8] = [
+    "1:before",
+    "1:after",
+    "undo:before",
+    "undo:after",
+    "2:before",
+    "2:after",
+    "3:before",
+    "3:after",
+];
+
+/// The power, while an undo is under way: at each of its boundaries, and in the middle of what it puts back. The host
+/// itself carries it on.
+pub(super) fn power_in_undo(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
+    const CALLS_OF_UNDO: usize = 16;
+    let to = stand.offer(AcmeWeb::Good)?;
+    stand.leave_alone(true);
+    for point in UNDO_POINTS {
+        stand.run(&to, point, |s| {
+            s.patch(&[], &[])?.ok()?;
+            let undo = s.host().command("fettle-agent").arg("undo");
+            s.run_with_fault_at(undo, point, again)
+        })?;
+    }
+    for (call, when) in spread(&calls_of_undo(stand, &to)?, CALLS_OF_UNDO) {
+        stand.run_if(&to, &format!("{call} {when}"), |s| {
+            s.patch(&[], &[])?.ok()?;
+            let inject = format!("{call}:{STOP}:when={when}");
+            let line = ["-o", "/run/fault.log", "-e", &format!("trace={call}"), "-e"];
+            let traced = s.host().command("strace").args(line).arg(format!("inject={inject}"));
+            let running = traced.args(["fettle-agent", "undo"]).timeout(PATIENCE).spawn()?;
+            cut_where_stopped(s.host(), running, |host| {
+                s.leave_alone(is_ready(host)?);
+                Ok(())
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// Is the host, in the middle of an undo that stands still, ready to take it up at its next boot: is there the link by which
+/// it will, and durable? Before that nothing of the host was changed, and whoever looks is told to resume it.
+fn is_ready(host: &LabHost) -> Result<bool, LabError> {
+    const READY: &str = "test -e /etc/systemd/system/multi-user.target.wants/fettle-agent-resume-at-boot.service \
+        && ! grep 'stopped by SIGSTOP' -B 2 /run/fault.log | grep -q multi-user.target.wants";
+    Ok(host.sh(READY)?.success())
 }
 
 /// An undo, killed at each of its boundaries.
 pub(super) fn undo(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
     let points: &[&str] = match extent {
         Extent::Short => &["undo:after"],
-        Extent::Full => &[
-            "1:before",
-            "1:after",
-            "undo:before",
-            "undo:after",
-            "2:before",
-            "2:after",
-            "3:before",
-            "3:after",
-        ],
+        Extent::Full => &UNDO_POINTS,
     };
     let to = stand.offer(AcmeWeb::Good)?;
     for point in points {

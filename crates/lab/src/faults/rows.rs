@@ -4,12 +4,17 @@ use super::End::{Patched, Quarantined, Refused, Undone};
 use super::around;
 use super::boot_loader;
 use super::clocks;
+use super::configurations;
+use super::errors;
+use super::journal;
 use super::kernels;
 use super::kills::{self, was_killed};
 use super::lines;
+use super::memory;
+use super::room;
 use super::{Extent, Row, Stand};
 use crate::repo::{AcmeWeb, SURPRISES};
-use crate::{LabError, LabHost, RootFs};
+use crate::{LabError, RootFs};
 use std::time::Duration;
 
 /// Something that must come may take so long.
@@ -40,8 +45,28 @@ pub fn battery() -> Vec<Row> {
             &[Patched, Undone, Refused],
             kills::power,
         ),
-        ext4("H5", "disk full from a step on", true, &[Refused, Undone], disk_full),
-        ext4("H7", "inodes used up from a step on", false, &[Refused, Undone], inodes_used_up),
+        ext4("H5", "disk full from a step on", true, &[Refused, Undone], room::disk_full),
+        ext4(
+            "H5a",
+            "disk full once the host was changed",
+            false,
+            &[Patched, Undone],
+            room::disk_full_later,
+        ),
+        ext4(
+            "H5b",
+            "agent killed on a full disk",
+            false,
+            &[Refused, Undone],
+            room::killed_without_room,
+        ),
+        ext4(
+            "H7",
+            "inodes used up from a step on",
+            false,
+            &[Refused, Undone],
+            room::inodes_used_up,
+        ),
         row("H1u", "dpkg is told not to synchronise", false, &[Patched], around::unsafe_io),
         row(
             "H2",
@@ -72,6 +97,13 @@ pub fn battery() -> Vec<Row> {
             &[Undone],
             around::script_killed,
         ),
+        row(
+            "H4a",
+            "the kernel kills a script for want of memory",
+            false,
+            &[Patched, Undone],
+            memory::wanting,
+        ),
         row("H6", "/boot too small for the update", true, &[Refused], around::boot_full),
         separate(
             "H8",
@@ -80,7 +112,21 @@ pub fn battery() -> Vec<Row> {
             &[Undone, Quarantined],
             around::read_only,
         ),
-        row("H9", "dpkg's lock held by somebody else", false, &[Refused], lock_held),
+        row(
+            "H8a",
+            "the disk fails the agent: EIO at its system calls",
+            false,
+            &[Patched, Undone, Refused, Quarantined],
+            errors::of_agent,
+        ),
+        row(
+            "H8b",
+            "the disk fails dpkg: EIO at its system calls",
+            false,
+            &[Patched, Undone, Quarantined],
+            errors::of_dpkg,
+        ),
+        row("H9", "dpkg's lock held by somebody else", false, &[Refused, Patched], lock_held),
         row(
             "H10",
             "a half-configured package before the start",
@@ -111,6 +157,13 @@ pub fn battery() -> Vec<Row> {
             false,
             &[Undone],
             around::hangs_in_silence,
+        ),
+        row(
+            "H12c",
+            "postinst leaves a process of its own behind",
+            false,
+            &[Patched],
+            around::daemonises,
         ),
         row("H13", "conffile changed by both sides", true, &[Patched], conffile),
         row("H14", "a script asks a person", false, &[Patched], around::question),
@@ -176,12 +229,13 @@ pub fn battery() -> Vec<Row> {
         ),
         row("H27", "a new kernel hangs at boot", false, &[Undone], kernels::hangs),
         row("H28", "a new kernel panics at boot", false, &[Undone], kernels::panics),
+        ext4("H29", "no room for the way back", false, &[Refused], room::way_back_has_no_room),
         ext4(
             "H30",
             "the disk fills while the way back is written",
             false,
             &[Refused, Undone],
-            way_back_fills,
+            room::way_back_fills,
         ),
         row(
             "H31",
@@ -192,6 +246,14 @@ pub fn battery() -> Vec<Row> {
         ),
         row("H32a", "undo twice", false, &[Undone], around::undo_twice),
         row("H32", "undo killed and taken up again", true, &[Undone], kills::undo),
+        ext4(
+            "H32b",
+            "power cut in an undo, unsynchronised data lost",
+            false,
+            // Before it was written down that it is to be undone, nobody has begun.
+            &[Undone, Patched],
+            kills::power_in_undo,
+        ),
         row("H33", "data written while the change is made", false, &[Undone], data_written),
         row(
             "H34",
@@ -205,7 +267,7 @@ pub fn battery() -> Vec<Row> {
             "journal damaged in the middle of a change",
             true,
             &[Patched, Undone, Refused, Quarantined],
-            journal_damaged,
+            journal::damaged,
         ),
         row(
             "H33a",
@@ -228,66 +290,15 @@ pub fn battery() -> Vec<Row> {
             &[Patched],
             boot_loader::there_and_back,
         ),
+        row(
+            "H39",
+            "somebody else's configuration is spoilt",
+            false,
+            &[Refused],
+            configurations::spoilt,
+        ),
         row("H36", "administrator changes packages meanwhile", true, &[Refused], administrator),
     ]
-}
-
-fn disk_full(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
-    let steps = match extent {
-        // Where it hurts most: the host is being changed.
-        Extent::Short => vec!["apply"],
-        Extent::Full => vec!["preflight", "stage", "rehearse", "snapshot", "apply"],
-    };
-    let to = stand.offer(AcmeWeb::Huge(8))?;
-    for step in steps {
-        stand.run(&to, step, |s| fill(s, &format!("{step}:before"), 0))?;
-    }
-    Ok(())
-}
-
-/// What is to be kept for the way back is larger than what is left, by much and by little.
-fn way_back_fills(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
-    // The version that runs holds 8 MiB which cannot be compressed.
-    let large = stand.offer(AcmeWeb::Huge(8))?;
-    stand.host().sh(&format!("apt-get install -y -qq acme-web={large} && sync"))?.ok()?;
-    stand.goes_on_from(&large);
-    let to = stand.offer(AcmeWeb::Good)?;
-    for left in [256, 4 << 10, 7 << 10] {
-        stand.run(&to, &format!("{left} KiB are left"), |s| fill(s, "snapshot:before", left))?;
-    }
-    stand.renew()
-}
-
-/// A patch; at `place` all of the root file system but so many KiB is used up by somebody else.
-fn fill(stand: &Stand<'_>, place: &str, kib: u64) -> Result<bool, LabError> {
-    let mut full = false;
-    let fired = stand.patch_with_fault_at(place, |host| {
-        host.sh(&format!(
-            "dd if=/dev/zero of=/var/log/spare bs=1k count={kib} 2>/dev/null; dd if=/dev/zero of=/var/log/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/var/log/filler2 bs=1k 2>/dev/null; sync; rm -f /var/log/spare; sync"
-        ))?;
-        full = left(host, "avail")? < kib + 64;
-        Ok(())
-    })?;
-    stand.host().sh("rm -f /var/log/filler /var/log/filler2")?.ok()?;
-    Ok(fired && full)
-}
-
-fn inodes_used_up(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
-    const FILL: &str = "mkdir -p /var/log/inodes && perl -e 'my $n = 0; while (open(my $f, \">\", \"/var/log/inodes/$n\")) { $n++ }'";
-    let to = stand.offer(AcmeWeb::Good)?;
-    for step in ["preflight", "stage", "rehearse", "snapshot", "apply"] {
-        stand.run(&to, step, |s| {
-            let mut full = false;
-            let fired = s.patch_with_fault_at(&format!("{step}:before"), |host| {
-                host.sh(FILL)?;
-                full = left(host, "iavail")? == 0;
-                Ok(())
-            })?;
-            s.host().sh("rm -rf /var/log/inodes")?.ok()?;
-            Ok(fired && full)
-        })?;
-    }
-    Ok(())
 }
 
 /// A change that ends well and is taken back, one that is bad, and one whose agent dies in the middle.
@@ -334,26 +345,27 @@ fn surprises(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     }
 }
 
-/// What `df` says is left on the root file system: kibibytes (`avail`) or inodes (`iavail`).
-fn left(host: &LabHost, what: &str) -> Result<u64, LabError> {
-    let said = host.sh(&format!("df -k --output={what} / | tail -n 1"))?.ok()?;
-    Ok(said.trim().parse().unwrap_or(u64::MAX))
-}
-
 fn lock_held(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
     const HOLD: &str = "$| = 1; use Fcntl; open(my $f, '>>', '/var/lib/dpkg/lock-frontend') or die; \
-        my $l = pack('s s x4 q q l x4', F_WRLCK, 0, 0, 0, 0); fcntl($f, F_SETLK, $l) or die; print qq(held\\n); sleep 600";
+        my $l = pack('s s x4 q q l x4', F_WRLCK, 0, 0, 0, 0); fcntl($f, F_SETLK, $l) or die; print qq(held\\n); sleep $ARGV[0]";
     let to = stand.offer(AcmeWeb::Good)?;
-    stand.run(&to, "for ever", |s| {
-        let mut holder = s.host().spawn(&["perl", "-e", HOLD])?;
-        while !holder.stdout_so_far().contains("held") && holder.is_running() {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        let fired = holder.is_running();
-        let said = s.patch(&[], &[])?;
-        holder.kill()?;
-        Ok(fired && said.stderr.contains("perl"))
-    })
+    // The second one lets go before patience ends: then it is gone on with.
+    for (what, seconds, succeeds) in [("for ever", "600", false), ("for 25 s", "25", true)] {
+        stand.run(&to, what, |s| {
+            let mut holder = s.host().spawn(&["perl", "-e", HOLD, seconds])?;
+            while !holder.stdout_so_far().contains("held") && holder.is_running() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let fired = holder.is_running();
+            let said = s.patch(&[], &[])?;
+            let text = format!("{}{}", said.stdout, said.stderr);
+            if holder.is_running() {
+                holder.kill()?;
+            }
+            Ok(fired && said.success() == succeeds && text.contains("perl"))
+        })?;
+    }
+    Ok(())
 }
 
 const STATUS: &str = "/var/lib/dpkg/status";
@@ -550,39 +562,6 @@ fn data_written(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {
         let kept = s.host().sh(&format!("cat {DATA}/kept; rm -rf {DATA}"))?.stdout;
         Ok(fired && kept == "precious\n")
     })
-}
-
-fn journal_damaged(stand: &mut Stand<'_>, extent: Extent) -> Result<(), LabError> {
-    // A flipped bit at the end, in the middle, at the beginning; and a tail that was torn off.
-    const DAMAGES: [(&str, &str); 4] = [
-        ("last byte flipped", "-3"),
-        ("middle flipped", "middle"),
-        ("first record flipped", "40"),
-        ("tail torn off", "tear"),
-    ];
-    for (what, place) in extent.of(&DAMAGES, 2) {
-        let to = stand.offer(AcmeWeb::Good)?;
-        stand.run(&to, what, |s| {
-            let killed = s.patch(&[], &[("FETTLE_CRASH_AT", "activate:before")])?;
-            let before = s.status()?;
-            damage(s.host(), place)?;
-            // It reads back as another one, or as one that is shorter.
-            Ok(was_killed(&killed) && s.status()?["last"] != before["last"])
-        })?;
-    }
-    Ok(())
-}
-
-fn damage(host: &LabHost, place: &str) -> Result<(), LabError> {
-    // The file is longer than what is in it: its room is allocated ahead, as zeros.
-    let script = format!(
-        "my ($f) = sort {{ -M $a <=> -M $b }} glob '/var/lib/fettle-agent/transactions/*/journal'; my $p = '{place}'; \
-         open(my $h, '+<', $f) or die; local $/; my $all = <$h>; (my $text = $all) =~ s/\\0+$//; my $s = length $text; \
-         if ($p eq 'tear') {{ truncate($h, $s - 9) or die; exit }} \
-         my $at = $p eq 'middle' ? int($s / 2) : $p < 0 ? $s + $p : $p; \
-         seek($h, $at, 0); print $h chr(ord(substr($text, $at, 1)) ^ 4);"
-    );
-    host.exec(&["perl", "-e", &script])?.ok().map(drop)
 }
 
 fn administrator(stand: &mut Stand<'_>, _: Extent) -> Result<(), LabError> {

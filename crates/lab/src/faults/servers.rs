@@ -6,6 +6,7 @@
 mod cut_off;
 mod hall;
 mod killed;
+mod lost;
 mod own_package;
 
 pub use hall::Hall;
@@ -61,6 +62,14 @@ pub fn server_battery() -> Vec<ServerRow> {
             policy,
             deadman: None,
             run: own_package::upgraded,
+        },
+        ServerRow {
+            id: "S24",
+            what: "a host lost while its wave changes it; aborts timed",
+            hosts: 4,
+            policy,
+            deadman: None,
+            run: lost::lost,
         },
     ]
 }

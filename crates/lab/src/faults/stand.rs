@@ -1,5 +1,6 @@
 //! The host that faults are done to, and who judges what became of it.
 
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,9 @@ pub struct Stand<'l> {
     /// Points that are tried; empty: all.
     points: Vec<String>,
     /// Nobody types `resume`.
-    alone: bool,
+    alone: Cell<bool>,
+    /// The last words of the command that a fault was done to.
+    said: RefCell<String>,
     report: Report,
     /// When the row was.
     begun: Instant,
@@ -94,7 +97,8 @@ impl<'l> Stand<'l> {
             number,
             from,
             points,
-            alone: false,
+            alone: Cell::new(false),
+            said: RefCell::default(),
             report,
             begun,
             good,
@@ -170,7 +174,7 @@ impl<'l> Stand<'l> {
         }
     }
 
-    fn is_tried(&self, what: &str) -> bool {
+    pub(super) fn is_tried(&self, what: &str) -> bool {
         self.points.is_empty() || self.points.iter().any(|point| what.contains(point))
     }
 
@@ -178,7 +182,7 @@ impl<'l> Stand<'l> {
         self.report = Report { row: format!("{} {}", row.id, row.what), ..Report::default() };
         self.begun = Instant::now();
         self.good = row.good;
-        self.alone = false;
+        self.leave_alone(false);
         self.touched();
         if self.root != row.root {
             self.root = row.root;
@@ -282,8 +286,18 @@ impl<'l> Stand<'l> {
         place: &str,
         fault: impl FnOnce(&LabHost) -> Result<(), LabError>,
     ) -> Result<bool, LabError> {
+        self.run_with_fault_at(self.patching(&[]), place, fault)
+    }
+
+    /// The same, with another command of the agent.
+    pub(super) fn run_with_fault_at(
+        &self,
+        command: HostCommand<'_>,
+        place: &str,
+        fault: impl FnOnce(&LabHost) -> Result<(), LabError>,
+    ) -> Result<bool, LabError> {
         const WAITING: &str = "/run/fettle-agent/waiting";
-        let mut running = self.start_patch(&[("FETTLE_WAIT_AT", place)])?;
+        let mut running = command.env("FETTLE_WAIT_AT", place).timeout(PATIENCE).spawn()?;
         let deadline = Instant::now() + PATIENCE;
         // `/run` of a host is not seen from outside.
         while !self.host.exec(&["test", "-e", WAITING])?.success() {
@@ -295,7 +309,9 @@ impl<'l> Stand<'l> {
         fault(&self.host)?;
         if self.host.is_running() {
             self.host.exec(&["rm", "-f", WAITING])?;
-            running.wait(PATIENCE)?;
+            let output = running.wait(PATIENCE)?;
+            let words = format!("{}{}", output.stdout, output.stderr);
+            self.said.replace(crate::tool::last_lines(words.as_bytes(), 6));
         }
         Ok(true)
     }
@@ -333,6 +349,7 @@ impl<'l> Stand<'l> {
             None => self.tree()?,
         };
         let last = self.status()?["last"]["id"].clone();
+        self.said.take();
         let fired = act(self)?;
         if !fired {
             self.take_back(before, what)?;
@@ -341,7 +358,7 @@ impl<'l> Stand<'l> {
         }
         self.report.runs += 1;
         self.report.fired += 1;
-        let resumed = match self.alone {
+        let resumed = match self.alone.get() {
             true => self.wait_unstuck()?,
             false => self.resume()?,
         };
@@ -355,8 +372,12 @@ impl<'l> Stand<'l> {
                     Ok(end) => format!("ended as {end:?}, which it may not"),
                     Err(why) => why,
                 };
+                let before = self.said.take();
                 let said = crate::tool::last_lines(resumed.as_bytes(), 6);
-                self.unknown(format!("{what}: {why}; resume said: {said}"));
+                let room = self.lab.room().unwrap_or_default() >> 20;
+                self.unknown(format!(
+                    "{what}: {why}; it said: {before}; resume said: {said}; the lab has {room} MiB left"
+                ));
                 true
             }
         };
@@ -370,12 +391,12 @@ impl<'l> Stand<'l> {
     }
 
     /// From now on, until the row ends, nobody types `resume`: the host takes up by itself what was interrupted.
-    pub(super) fn leave_alone(&mut self, alone: bool) {
-        self.alone = alone;
+    pub(super) fn leave_alone(&self, alone: bool) {
+        self.alone.set(alone);
     }
 
     /// Takes up what was interrupted. The host may be at it by itself: then that is waited for.
-    fn resume(&self) -> Result<String, LabError> {
+    pub(super) fn resume(&self) -> Result<String, LabError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = self.host.command("fettle-agent").arg("resume").timeout(PATIENCE).run()?;

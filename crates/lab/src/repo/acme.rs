@@ -40,8 +40,18 @@ pub enum AcmeWeb {
     AsksPerson,
     /// The script run after unpacking is killed by a signal, but only where systemd runs.
     PostinstKilledLive,
+    /// The script run after unpacking leaves a process behind in the background, with its standard output and whatever
+    /// else it was given still open; but only where systemd runs.
+    PostinstDaemonises,
     /// Installs this many MiB below `/boot`, as a kernel does.
     Boots(u32),
+    /// The script run after unpacking writes this line at the end of a file of somebody else's.
+    Spoils {
+        /// Which file; it need not be there.
+        file: &'static str,
+        /// The line; `\n` is as `printf` has it.
+        line: &'static str,
+    },
     /// The package asks for a reboot, as a kernel does.
     WantsReboot,
     /// The script run after unpacking takes this many seconds.
@@ -124,9 +134,15 @@ pub fn acme_web(version: &str, behaviour: AcmeWeb) -> Deb {
         AcmeWeb::PostinstKilledLive => deb.postinst(
             "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then kill -KILL $$; fi",
         ),
+        AcmeWeb::PostinstDaemonises => deb.postinst(
+            "if [ \"$1\" = configure ] && [ -S /run/systemd/private ]; then sleep 1717 & fi",
+        ),
         AcmeWeb::Boots(mib) => {
             deb.file("/boot/acme-web.img", 0o644, vec![7; mib as usize * 1024 * 1024])
         }
+        AcmeWeb::Spoils { file, line } => deb.postinst(&format!(
+            "if [ \"$1\" = configure ]; then printf '{line}\\n' >> {file}; fi"
+        )),
         AcmeWeb::WantsReboot => deb.postinst(
             "if [ \"$1\" = configure ]; then touch /run/reboot-required; echo acme-web >> /run/reboot-required.pkgs; fi",
         ),

@@ -166,6 +166,11 @@ impl Vendor {
 
     fn refresh(&mut self) -> Result<(), LabError> {
         self.index()?;
+        self.spread()
+    }
+
+    /// Hosts that have the archive as files get it anew.
+    fn spread(&self) -> Result<(), LabError> {
         if self.server.is_none() {
             for host in &self.hosts {
                 host.copy_in(self.archive(), self.inside())?;

@@ -47,6 +47,8 @@ pub struct Hall {
     pub(super) started: Vec<String>,
     /// Events as they were first shown, by rollout.
     shown: BTreeMap<String, Vec<String>>,
+    /// Its dead-man's time.
+    deadman: Option<&'static str>,
 }
 
 impl Hall {
@@ -73,17 +75,23 @@ impl Hall {
             fleet.enroll(host, &labels)?;
         }
         fleet.wait_inventories(PATIENCE)?;
-        let file = fleet.data().join("hall.toml");
-        let probe = format!("[[probe]]\nhttp = \"http://127.0.0.1:{ACME_PORT}/\"\n");
-        let deadman = row.deadman.map(|time| format!("deadman = \"{time}\"\n"));
-        let policy = POLICY.replace("DEADMAN\n", &deadman.unwrap_or_default());
-        fs::write(&file, format!("{policy}\n{}\n{probe}", row.policy))
-            .map_err(LabError::io("write", &file))?;
-        fleet.run(&["policy", "apply", &file.to_string_lossy()])?.ok()?;
         let report =
             ServerReport { row: format!("{} {}", row.id, row.what), ..ServerReport::default() };
-        let (started, shown) = (Vec::new(), BTreeMap::new());
-        Ok(Self { fleet, hosts, vendor, number: 0, report, started, shown })
+        let (started, shown, deadman) = (Vec::new(), BTreeMap::new(), row.deadman);
+        let hall = Self { fleet, hosts, vendor, number: 0, report, started, shown, deadman };
+        hall.govern(row.policy)?;
+        Ok(hall)
+    }
+
+    /// From now on the policy says this beside what it always says.
+    pub(super) fn govern(&self, more: &str) -> Result<(), LabError> {
+        let file = self.fleet.data().join("hall.toml");
+        let probe = format!("[[probe]]\nhttp = \"http://127.0.0.1:{ACME_PORT}/\"\n");
+        let deadman = self.deadman.map(|time| format!("deadman = \"{time}\"\n"));
+        let policy = POLICY.replace("DEADMAN\n", &deadman.unwrap_or_default());
+        fs::write(&file, format!("{policy}\n{more}\n{probe}"))
+            .map_err(LabError::io("write", &file))?;
+        self.fleet.run(&["policy", "apply", &file.to_string_lossy()])?.ok().map(drop)
     }
 
     /// A fault was to be done, and was or was not.
