@@ -2,8 +2,10 @@
 
 use crate::ServerOptions;
 use crate::events::Hub;
+use crate::feeds::InForce;
 use crate::fleet::{Fleet, Memory};
 use crate::gates::Found;
+use crate::judging::JudgedBy;
 use crate::kept::Kept;
 use crate::login::Throttle;
 use crate::metrics::Counters;
@@ -116,8 +118,10 @@ pub(crate) struct App {
     pub(crate) superseded: watch::Sender<bool>,
     /// Says when to end what would go on for ever.
     pub(crate) stopped: watch::Receiver<bool>,
-    catalogue: RwLock<Arc<Catalogue>>,
+    in_force: RwLock<InForce>,
     policies: RwLock<Arc<Policies>>,
+    /// By what all hosts were last judged, as far as this server did it or found it done.
+    pub(crate) judged_by: Mutex<Option<JudgedBy>>,
     /// The fleet in memory.
     fleet: Memory,
     presence: Mutex<HashMap<HostId, Heard>>,
@@ -289,8 +293,9 @@ impl App {
             ready: watch::Sender::new(false),
             superseded: watch::Sender::new(false),
             stopped,
-            catalogue: RwLock::default(),
+            in_force: RwLock::default(),
             policies: RwLock::default(),
+            judged_by: Mutex::default(),
             fleet: Memory::default(),
             presence: Mutex::default(),
             sessions: Sessions::default(),
@@ -304,11 +309,16 @@ impl App {
 
     /// Vendors' data in force.
     pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
-        self.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.in_force().catalogue
     }
 
-    pub(crate) fn set_catalogue(&self, catalogue: Arc<Catalogue>) {
-        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = catalogue;
+    /// The same, with the feeds it was made of.
+    pub(crate) fn in_force(&self) -> InForce {
+        self.in_force.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_in_force(&self, in_force: InForce) {
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
     }
 
     /// Policies in force.

@@ -4,9 +4,9 @@
 
 use crate::app::{App, now};
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
-use fettle_store::Tx;
 use fettle_store::feed_sources::{self, HeldRecord, Validators};
 use fettle_store::feeds::{self, NewFeed};
+use fettle_store::{Tx, View};
 use fettle_vuln::exposure::Catalogue;
 use fettle_vuln::feed::{Feed, FeedError};
 use fettle_vuln::snapshot::{self, Feeds, Manifest, SnapshotError};
@@ -307,10 +307,40 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
         }
         Ok(())
     })?;
-    if let Some(catalogue) = catalogue {
-        app.set_catalogue(Arc::new(catalogue));
+    match catalogue {
+        Some(catalogue) => Ok(put_in_force(app, actor, catalogue)?),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Vendors' data in force.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct InForce {
+    /// What hosts are judged by.
+    pub(crate) catalogue: Arc<Catalogue>,
+    /// Name and digest of each feed that was in force when it was made: the same text, the same catalogue.
+    pub(crate) feeds: String,
+}
+
+impl InForce {
+    fn of(view: &View<'_>, catalogue: Catalogue) -> Result<Self, Problem> {
+        let feeds =
+            feeds::digests(view)?.into_iter().map(|(name, digest)| format!("{name}={digest}"));
+        Ok(Self { catalogue: Arc::new(catalogue), feeds: feeds.collect::<Vec<_>>().join(" ") })
+    }
+}
+
+/// Puts what was made of the feeds that the store has into force.
+fn put_in_force(app: &App, actor: &str, catalogue: Catalogue) -> Result<(), Problem> {
+    let in_force = app.store.read(|view| InForce::of(view, catalogue))?;
+    // Within a write, of nothing: whoever reports meanwhile is judged by what was in force before, and is written down before
+    // all hosts are judged by this, or is judged by this.
+    let alone = app.store.write::<_, Problem>(actor, now(), |_| {
+        app.set_in_force(in_force.clone());
+        Ok(())
+    });
+    // The store has it already.
+    alone.inspect_err(|_| app.set_in_force(in_force))
 }
 
 /// A feed that lost half of what it had, or has many times as much, is cut off or poisoned until a person says otherwise.
@@ -428,7 +458,8 @@ pub(crate) fn load(app: &App) -> Result<(), Problem> {
     while set.say_who_is_affected() {
         match snapshot::load(&set) {
             Ok(loaded) => {
-                app.set_catalogue(Arc::new(loaded.catalogue));
+                // Nothing takes feeds in before the server is up: the store has what was read.
+                app.set_in_force(app.store.read(|view| InForce::of(view, loaded.catalogue))?);
                 return Ok(());
             }
             Err(SnapshotError::Feed(error)) if set.bytes.remove(&at(&error)).is_some() => {

@@ -1,12 +1,16 @@
 //! Hosts judged by the vendors' data in force and rated by their policies.
 
 use crate::app::{App, now};
+use crate::feeds::InForce;
 use fettle_core::finding::Finding;
 use fettle_core::host::Host;
 use fettle_core::policy::{Acceptance, Policy};
 use fettle_core::{Digest, HostId, Problem, Timestamp};
-use fettle_store::{Tx, View, feeds, findings, hosts, policies, settings};
-use fettle_vuln::exposure::{Catalogue, Exception, HostView, Judgement, Verdict, Withdrawn};
+use fettle_store::policies::PolicyRecord;
+use fettle_store::{Tx, View, findings, hosts, settings};
+use fettle_vuln::exposure::{
+    Catalogue, Changed, Exception, HostView, JudgedAnew, Judgement, Verdict, Withdrawn,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -50,16 +54,26 @@ impl Judged {
 /// Judges one host from its whole inventory and keeps what changed. Judging again on the same facts writes
 /// nothing.
 pub(crate) fn judge(app: &App, tx: &mut Tx<'_>, host: &Host) -> Result<findings::Changed, Problem> {
-    match judged(app, tx, host)? {
+    match judged(app, tx, host, None)? {
         Some(judged) => judged.keep(tx),
         None => Ok(findings::Changed::default()),
     }
 }
 
-/// `None`: it has not said what it has.
-fn judged(app: &App, view: &View<'_>, host: &Host) -> Result<Option<Judged>, Problem> {
+/// `None`: it has not said what it has. `changed`: what the vendors' data says otherwise than when it was judged; `None`:
+/// everything may be another.
+fn judged(
+    app: &App,
+    view: &View<'_>,
+    host: &Host,
+    changed: Option<&Changed>,
+) -> Result<Option<Judged>, Problem> {
     let Some(inventory) = &host.inventory else { return Ok(None) };
-    let known = findings::of_host(view, &host.id)?;
+    let concern = changed.map(|changed| changed.of(inventory));
+    let known = match &concern {
+        None => findings::of_host(view, &host.id)?,
+        Some(concern) => findings::of_host_in(view, &host.id, |source| concern.has(source))?,
+    };
     let previous: Vec<Finding> = known.values().map(|r| r.finding.clone()).collect();
     let now = now();
     let (catalogue, policies) = (app.catalogue(), app.policies());
@@ -75,7 +89,16 @@ fn judged(app: &App, view: &View<'_>, host: &Host) -> Result<Option<Judged>, Pro
         ran_before: &BTreeMap::new(),
         accepted: &accepted,
     };
-    let Judgement { findings: judged, withdrawn, .. } = catalogue.judge(&seen);
+    let (judged, withdrawn) = match &concern {
+        None => {
+            let Judgement { findings, withdrawn, .. } = catalogue.judge(&seen);
+            (findings, withdrawn)
+        }
+        Some(concern) => {
+            let JudgedAnew { findings, withdrawn } = catalogue.judge_anew(&seen, concern);
+            (findings, withdrawn)
+        }
+    };
     let rate = |finding: &mut Finding, first_seen| match policy {
         Some(policy) => policy.rate(finding, first_seen),
         None => {
@@ -105,37 +128,68 @@ fn accepted(catalogue: &Catalogue, policy: &Policy, now: Timestamp) -> Vec<Excep
     policy.acceptances.iter().filter(holds).map(exception).collect()
 }
 
-/// What all hosts were last judged by: the same text, the same judgement.
+/// What all hosts were last judged by: the same digest, the same judgement.
 const JUDGED_BY: &str = "judged-by";
 
-/// Judges every host anew if feeds or policies are others than the last time. Can be killed at any point and run
-/// again: the mark is set when all are judged.
-pub(crate) fn judge_all(app: &App) -> Result<(), Problem> {
-    let (by, before, ids) = app.store.read::<_, Problem>(|view| {
-        let mut by = Vec::new();
-        for (name, digest) in feeds::digests(view)? {
-            by.push(format!("{name}={digest}"));
-        }
-        for policy in policies::current(view)? {
-            by.push(format!("{}={}", policy.name, policy.digest));
-        }
+/// What decides how hosts are judged.
+#[derive(Debug, Clone)]
+pub(crate) struct JudgedBy {
+    in_force: InForce,
+    /// Policies by their digests, and what has ended by itself.
+    rest: String,
+}
+
+impl JudgedBy {
+    fn now(app: &App) -> Self {
+        let (in_force, policies) = (app.in_force(), app.policies());
+        let digest = |policy: &PolicyRecord| format!("{}={}", policy.name, policy.digest);
+        let mut rest: Vec<String> = policies.records.iter().map(digest).collect();
         // An acceptance ends by itself, and so does one's own statement: what it covered is open again.
-        let ended = app.policies().ended_acceptances(now());
-        by.push(format!("ended-acceptances={ended}"));
-        let ended = app.catalogue().ended_statements(now());
-        by.push(format!("ended-statements={ended}"));
-        let ids: Vec<HostId> = hosts::all(view)?.into_iter().map(|h| h.host.id).collect();
-        Ok((by.join(" "), settings::get(view, JUDGED_BY)?, ids))
-    })?;
-    let by = Digest::of(by.as_bytes()).to_string();
-    if before.as_deref() == Some(&by) {
-        return Ok(());
+        rest.push(format!("ended-acceptances={}", policies.ended_acceptances(now())));
+        rest.push(format!("ended-statements={}", in_force.catalogue.ended_statements(now())));
+        Self { in_force, rest: rest.join(" ") }
     }
-    judge_these(app, &ids)?;
-    if is_stopped(app) {
-        return Ok(());
+
+    fn digest(&self) -> String {
+        Digest::of(format!("{} {}", self.in_force.feeds, self.rest).as_bytes()).to_string()
     }
-    app.store.write::<_, Problem>("server", now(), |tx| Ok(settings::set(tx, JUDGED_BY, &by)?))
+
+    /// What is to be judged anew of hosts that were judged by that. `None`: everything.
+    fn changed_since(&self, before: &Self) -> Option<Changed> {
+        let (is, was) = (&self.in_force.catalogue, &before.in_force.catalogue);
+        is.changed_since(was).filter(|_| self.rest == before.rest)
+    }
+}
+
+/// Judges every host anew if feeds or policies are others than the last time: where the feeds alone are, by what they say
+/// otherwise. Can be killed at any point and run again: the mark is set when all are judged, and who does not know by what
+/// they were judged judges everything.
+pub(crate) fn judge_all(app: &App) -> Result<(), Problem> {
+    let by = JudgedBy::now(app);
+    let digest = by.digest();
+    let marked = app.store.read(|view| settings::get(view, JUDGED_BY)).map_err(Problem::from)?;
+    let known = app.judged_by.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if marked.as_deref() != Some(&digest) {
+        let known = known.filter(|known| marked == Some(known.digest()));
+        let changed = known.and_then(|known| by.changed_since(&known));
+        let ids = app.store.read(hosts::ids).map_err(Problem::from)?;
+        tracing::info!(
+            hosts = ids.len(),
+            packages = changed.as_ref().map(Changed::len),
+            "judging hosts anew"
+        );
+        if changed.as_ref().is_none_or(|changed| !changed.is_empty()) {
+            judge_these(app, &ids, changed.as_ref())?;
+        }
+        if is_stopped(app) {
+            return Ok(());
+        }
+        app.store.write::<_, Problem>("server", now(), |tx| {
+            Ok(settings::set(tx, JUDGED_BY, &digest)?)
+        })?;
+    }
+    *app.judged_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(by);
+    Ok(())
 }
 
 fn is_stopped(app: &App) -> bool {
@@ -144,7 +198,7 @@ fn is_stopped(app: &App) -> bool {
 
 /// Judges hosts by what they last reported, on all processors. They are read and judged beside whoever writes; only what
 /// changed is then written, some hosts at a time.
-fn judge_these(app: &App, ids: &[HostId]) -> Result<(), Problem> {
+fn judge_these(app: &App, ids: &[HostId], changed: Option<&Changed>) -> Result<(), Problem> {
     let next = AtomicUsize::new(0);
     // Where somebody always reads an older state, the database's log (WAL) is never folded back into it and grows without
     // end: nobody reads while one writes.
@@ -159,11 +213,11 @@ fn judge_these(app: &App, ids: &[HostId]) -> Result<(), Problem> {
         while !is_stopped(app)
             && let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed))
         {
-            let changed = {
+            let differs = {
                 let _beside_others = reading.read().unwrap_or_else(PoisonError::into_inner);
-                changed_by_now(app, id)?
+                differs_by_now(app, id, changed)?
             };
-            batch.extend(changed);
+            batch.extend(differs);
             let rows: usize = batch.iter().map(|j: &Judged| j.difference.rows()).sum();
             let long = begun.elapsed() >= HELD_BACK && !batch.is_empty();
             if rows >= ROWS_AT_ONCE || long {
@@ -186,10 +240,14 @@ fn judge_these(app: &App, ids: &[HostId]) -> Result<(), Problem> {
 }
 
 /// A host as it is judged now, where that is another judgement than before.
-fn changed_by_now(app: &App, id: &HostId) -> Result<Option<Judged>, Problem> {
+fn differs_by_now(
+    app: &App,
+    id: &HostId,
+    changed: Option<&Changed>,
+) -> Result<Option<Judged>, Problem> {
     app.store.read(|view| {
         let Some(host) = whole(view, id)? else { return Ok(None) };
-        Ok(judged(app, view, &host)?.filter(|judged| !judged.is_as_before()))
+        Ok(judged(app, view, &host, changed)?.filter(|judged| !judged.is_as_before()))
     })
 }
 

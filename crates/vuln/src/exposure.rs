@@ -22,6 +22,7 @@ use fettle_core::{HostId, advisory::AdvisoryStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod anew;
 mod carry;
 mod catalogue;
 mod explain;
@@ -38,6 +39,7 @@ mod signed;
 mod slices;
 mod vendor;
 
+pub use anew::{Changed, Concern, JudgedAnew};
 pub(crate) use catalogue::KeyedRange;
 pub use catalogue::{Catalogue, Cvss, Publication, Statement};
 pub use explain::{Explanation, Reason, Topic};

@@ -183,6 +183,8 @@ struct Watched {
 }
 
 fn watched(host: &LabHost, act: impl FnOnce() -> Result<()>) -> Result<Watched> {
+    // Both hosts lie on one file system: what the one left to be written must not be written in the other's time.
+    std::process::Command::new("sync").status().context("sync")?;
     let stop = Arc::new(AtomicBool::new(false));
     let (address, told) = (host.ip(), stop.clone());
     let client = std::thread::spawn(move || longest_gap(address, &told));

@@ -24,6 +24,22 @@ fn policy(description: &str) -> String {
     )
 }
 
+/// CISA's catalogue with these vulnerabilities.
+fn kev(ids: &[&str]) -> String {
+    let entry = |id: &&str| {
+        format!(r#"{{"cveID":"{id}","dateAdded":"2026-11-01","dueDate":"2026-11-22"}}"#)
+    };
+    let entries: Vec<String> = ids.iter().map(entry).collect();
+    format!(r#"{{"count":{},"vulnerabilities":[{}]}}"#, ids.len(), entries.join(","))
+}
+
+/// Takes CISA's catalogue with these in, and waits until hosts are judged by it.
+fn fed(server: &Server, bearer: &str, ids: &[&str]) -> Result<Duration> {
+    let began = Instant::now();
+    server.ask("POST", "/api/v1/feeds/kev?force=true", bearer, &kev(ids))?.ok()?;
+    Ok(began.elapsed())
+}
+
 pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
     in_a_directory("judge", |dir| within(dir, hosts.min(MOST)))
 }
@@ -70,12 +86,30 @@ fn within(dir: &Path, hosts: usize) -> Result<Vec<Figure>> {
     if again >= ANSWERS_AFTER {
         bail!("{hosts} hosts are not judged within {ANSWERS_AFTER:?}: fewer --hosts");
     }
+    say("judging what a feed changed");
+    let cves = server.ask("GET", "/api/v1/cves?sort=-hosts&limit=1", &bearer, "")?.ok()?;
+    let cves: serde_json::Value = serde_json::from_slice(&cves.body)?;
+    let most = cves["items"][0]["id"].as_str().context("no vulnerability")?;
+    // What nobody has, and what most have.
+    fed(&server, &bearer, &["CVE-1999-0001"])?;
+    let nobody = fed(&server, &bearer, &["CVE-1999-0001", "CVE-1999-0002"])?;
+    let everybody = fed(&server, &bearer, &["CVE-1999-0001", "CVE-1999-0002", most])?;
+    if everybody >= ANSWERS_AFTER {
+        bail!("{hosts} hosts are not judged within {ANSWERS_AFTER:?}: fewer --hosts");
+    }
+
     waited.sort_by(f64::total_cmp);
     let slow = waited.get(waited.len() * 95 / 100).copied().unwrap_or(f64::NAN);
     Ok(vec![
         Figure::plain("hosts", hosts as f64, "hosts"),
         Figure::plain("all judged again, nothing different", again.as_secs_f64(), "s"),
         Figure::plain("of that, a host", again.as_secs_f64() * 1e3 / hosts as f64, "ms"),
+        Figure::plain("a feed that changes nothing of theirs, taken in", nobody.as_secs_f64(), "s"),
+        Figure::plain(
+            "one that changes a vulnerability they have, taken in and judged",
+            everybody.as_secs_f64(),
+            "s",
+        ),
         Figure::plain("a write meanwhile, p50", middle(waited), "ms"),
         Figure::plain("a write meanwhile, p95", slow, "ms"),
         Figure::plain("server's resident set", server.resident()?, "MiB"),

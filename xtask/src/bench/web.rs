@@ -258,7 +258,7 @@ pub(super) struct Server {
 
 pub(super) struct Answer {
     head: String,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {

@@ -1,7 +1,8 @@
 //! Vendors' data over the API: OSV feeds beside the tracker, and changes too sudden to be believed.
 
-use crate::fleet::{Lab, TRACKER};
+use crate::fleet::{Lab, POLICY, TRACKER};
 use fettle_wire::api::{FeedRow, FindingExplained, HostDetail, Page};
+use serde_json::Value;
 use std::fmt::Write as _;
 
 const ALMA: &str = r#"{"id":"ALSA-2024:1","published":"2024-05-01T00:00:00Z","summary":"Important: openssl security update","related":["CVE-2024-1"],"affected":[{"package":{"ecosystem":"AlmaLinux:9","name":"openssl-libs"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1:3.0.7-27.el9"}]}]},{"package":{"ecosystem":"Debian:12","name":"openssl"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"}]}]}]}
@@ -44,6 +45,48 @@ fn a_host_of_another_vendor_is_judged_by_its_own_feed_beside_the_tracker() {
     lab.restart();
     assert_eq!(found(&lab, "alma-1"), ["CVE-2024-1"]);
     assert!(names(&lab.get("/feeds")).contains(&"osv-almalinux"));
+}
+
+#[test]
+fn what_a_feed_changes_is_judged_anew_and_comes_to_what_judging_everything_does() {
+    let mut lab = Lab::furnished();
+    let _hosts = [lab.host("web-1", "canary"), lab.host("web-2", "broad")];
+    let found = |lab: &Lab| lab.get::<Page<Value>>("/findings?limit=1000").items;
+    let about = |lab: &Lab, id: &str| {
+        let mut all = found(lab);
+        all.retain(|finding| finding["id"] == id);
+        assert_eq!(all.len(), 2, "{all:?}");
+        all.swap_remove(0)
+    };
+    let open_before = about(&lab, "CVE-2024-0001");
+
+    // A fix is named where there was none, and the other one is exploited now.
+    let fixed = "\"status\": \"resolved\", \"fixed_version\": \"3.0.16-1\"";
+    let tracker = TRACKER.replace("\"status\": \"open\"", fixed);
+    assert_ne!(tracker, TRACKER);
+    lab.post_bytes("/feeds/debian-tracker", tracker.as_bytes());
+    assert_eq!(open_before["state"], "no-fix-yet", "{open_before}");
+    assert_eq!(about(&lab, "CVE-2024-0001")["state"], "open");
+    let kev = r#"{"count":1,"vulnerabilities":[{"cveID":"CVE-2024-5535","dateAdded":"2026-11-01","dueDate":"2026-11-22"}]}"#;
+    lab.post_bytes("/feeds/kev", kev.as_bytes());
+    assert!(about(&lab, "CVE-2024-5535")["ranking"]["kev"].is_object());
+    assert!(about(&lab, "CVE-2024-0001")["ranking"]["kev"].is_null());
+
+    // A policy in other words has everything judged anew: nothing of it is another, not even since when.
+    let by_part = found(&lab);
+    let everything = |lab: &Lab, words: &str| {
+        lab.post_bytes("/policies", POLICY.replace("Web servers", words).as_bytes());
+        assert_eq!(found(lab), by_part);
+    };
+    everything(&lab, "The same");
+    lab.restart();
+    everything(&lab, "Once more");
+
+    // What is not vulnerable after all goes.
+    let never = tracker.replace("3.0.16-1", "0");
+    lab.post_bytes("/feeds/debian-tracker", never.as_bytes());
+    let ids: Vec<Value> = found(&lab).iter().map(|finding| finding["id"].clone()).collect();
+    assert_eq!(ids, ["CVE-2024-5535", "CVE-2024-5535"]);
 }
 
 #[test]

@@ -104,6 +104,31 @@ pub fn of_host(
     Ok(rows.into_iter().map(|r| ((r.finding.id.clone(), r.finding.source.clone()), r)).collect())
 }
 
+/// The findings of a host in those source packages that are `wanted`, by `(id, source)`. What is not wanted is not read.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn of_host_in(
+    view: &View<'_>,
+    host: &HostId,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<(String, String), FindingRecord>, StoreError> {
+    let rows = view.all(
+        "SELECT body, first_seen, since, fixed_at, reopened_at, source FROM findings WHERE host = $1",
+        [host.as_str()],
+        |row| {
+            let source = row.get_ref(5)?.as_str();
+            let source = source.map_err(|e| StoreError::Document {
+                what: "finding",
+                detail: e.to_string(),
+            })?;
+            wanted(source).then(|| record(row)).transpose()
+        },
+    )?;
+    let rows = rows.into_iter().flatten();
+    Ok(rows.map(|r| ((r.finding.id.clone(), r.finding.source.clone()), r)).collect())
+}
+
 /// Where one vulnerability stands on a host, in each source package.
 ///
 /// # Errors

@@ -168,6 +168,21 @@ pub(crate) struct Vulnerability {
     pub(crate) statements: Vec<u32>,
 }
 
+impl Vulnerability {
+    /// Is a finding by it ranked as by that of another catalogue? All that [`ranking`] tells is in it.
+    pub(super) fn ranks_as(&self, other: &Self) -> bool {
+        let alike = |one: &Cvss, other: &Cvss| {
+            one.score.to_bits() == other.score.to_bits() && one.vector == other.vector
+        };
+        let cvss = match (&self.cvss, &other.cvss) {
+            (Some(one), Some(other)) => alike(one, other),
+            (None, None) => true,
+            _ => false,
+        };
+        cvss && self.epss.map(f32::to_bits) == other.epss.map(f32::to_bits) && self.kev == other.kev
+    }
+}
+
 /// Vendors' statements by release and source package. Built once for a set of feeds, then only read.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
@@ -376,6 +391,11 @@ impl Catalogue {
     pub fn ranking(&self, statement: &Statement) -> Ranking {
         let date = statement.publication.as_ref().map(|p| p.date);
         ranking(&self.vulnerabilities[statement.vulnerability as usize], date)
+    }
+
+    /// What is known of a statement's vulnerability.
+    pub(super) fn vulnerability_of(&self, statement: &Statement) -> &Vulnerability {
+        &self.vulnerabilities[statement.vulnerability as usize]
     }
 
     /// EPSS of a vulnerability, and whether it is known to be exploited.

@@ -1,5 +1,7 @@
 //! What may happen to a fleet, and the judge of single hosts beside it: after each event both must say the same.
 
+#[path = "anew.rs"]
+mod anew;
 #[path = "worst.rs"]
 mod worst;
 
@@ -421,7 +423,8 @@ impl Both {
     }
 
     fn feed(&mut self) -> Result<(), TestCaseError> {
-        self.catalogue = built_from(&self.feed);
+        let before = std::mem::replace(&mut self.catalogue, built_from(&self.feed));
+        let changed = self.catalogue.changed_since(&before);
         let (changes, withdrawn) = self.fleet.replace_catalogue(self.catalogue.clone());
         let name = |slot| self.fleet.host_at(slot).unwrap().clone();
         let each = |w: &fettle_vuln::exposure::CatalogueWithdrawal| {
@@ -432,7 +435,12 @@ impl Both {
         let nothing = BTreeMap::new();
         let mut expected = Vec::new();
         for (name, alone) in self.names.iter().zip(&mut self.alone) {
+            let anew = changed.as_ref().map(|c| alone.judge_anew(name, &self.catalogue, c));
             let gone = alone.judge(name, &self.catalogue, &nothing);
+            if let Some((findings, withdrawn)) = anew {
+                prop_assert_eq!(&findings, &alone.findings);
+                prop_assert_eq!(&withdrawn, &gone);
+            }
             expected.extend(gone.into_iter().map(|w| (name.clone(), w)));
         }
         withdrawn.sort();
