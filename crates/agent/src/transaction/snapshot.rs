@@ -68,6 +68,11 @@ pub(super) fn preimage_fault(e: PreimageError) -> Fault {
         PreimageError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             fault("no-space", e, "free some space where the agent keeps its state, then try again")
         }
+        PreimageError::Vast { .. } => fault(
+            "preimage",
+            e,
+            "move it elsewhere, or declare it as data in /etc/fettle/data.d: then it is neither kept nor put back",
+        ),
         _ => fault(
             "preimage",
             e,
