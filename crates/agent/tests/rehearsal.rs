@@ -158,7 +158,9 @@ fn a_failing_change_is_told_with_its_words_and_a_test_that_fails_before_does_not
     ] {
         use std::os::unix::fs::PermissionsExt as _;
         fs::write(spec.tests.join(name), text).unwrap();
-        fs::set_permissions(spec.tests.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        let mode = if name == "anybodys" { 0o757 } else { 0o755 };
+        fs::set_permissions(spec.tests.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        ("anybodys", "#!/bin/sh\nexit 0\n"),
     }
     let found = rehearse(&spec).unwrap();
     assert!(found.passed.contains(&"tests.d/always-good".to_owned()), "{found:?}");
@@ -168,6 +170,8 @@ fn a_failing_change_is_told_with_its_words_and_a_test_that_fails_before_does_not
 
 #[test]
 fn when_the_agent_dies_the_clone_and_everything_in_it_dies_with_it() {
+    assert_eq!(found.untrusted.keys().collect::<Vec<_>>(), ["tests.d/anybodys"]);
+    assert!(!found.passed.contains(&"tests.d/anybodys".to_owned()), "it was not run");
     if !possible() {
         return;
     }

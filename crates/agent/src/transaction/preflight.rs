@@ -10,6 +10,7 @@ use crate::command::{self, command};
 use crate::packages::{Apt, Driver, PackagesError, Resolution, apt, index};
 use crate::preimage::{self, Scope};
 use crate::settings::Settings;
+use crate::trusted::Untrusted;
 use fettle_core::assignment::{HalfConfiguredRule, PackageChange};
 use fettle_core::plan::space;
 use fettle_core::transaction::{Fault, StepFacts};
@@ -43,6 +44,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     // What is kept whatever the change touches: told here, it costs nobody a rehearsal.
     preimage::needs(Path::new("/"), &BTreeSet::new(), Scope::whole_but(&data))
         .map_err(super::snapshot::preimage_fault)?;
+    host::programs(&tx.settings.config_dir, &tx.order.probes).map_err(untrusted)?;
     let newest = index::read(&tx.settings.host(index::LISTS)).newest();
     let odd = clock::judge(tx.assignment, newest, Timestamp::now())?;
     facts.notes.extend(odd);
@@ -156,6 +158,13 @@ fn half_done(tx: &Transaction<'_>) -> Result<Vec<String>, Fault> {
         wrong.push(format!("dpkg was interrupted (updates {})", interrupted.join(", ")));
     }
     Ok(wrong)
+}
+
+/// A program that root would have to run and does not.
+pub(super) fn untrusted(why: Untrusted) -> Fault {
+    let hint = format!("{}, and look at what it holds; or take it away", why.mend);
+    let message = format!("root does not run what others may change: {}", why.reason());
+    fault("program-untrusted", message, hint)
 }
 
 pub(super) fn packages(e: PackagesError) -> Fault {

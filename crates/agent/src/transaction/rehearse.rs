@@ -224,6 +224,13 @@ fn judge(tx: &Transaction<'_>, found: &Rehearsed) -> Result<(), Fault> {
         let message =
             format!("programs no longer find what they link to: {}", list(&found.unresolved));
         let hint = "the host was not touched; where nobody needs that symbol, accept it: \
+    if !found.untrusted.is_empty() {
+        return Err(fault(
+            "program-untrusted",
+            format!("root does not run {}", list(&found.untrusted)),
+            "see that only root can write it, and what it holds; or take it away",
+        ));
+    }
                     `patch --accept-missing SYMBOL@FILE`, or [[accept-missing]] in the policy";
         return Err(fault("libraries-unresolved", message, hint));
     }
