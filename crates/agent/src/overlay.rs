@@ -15,7 +15,7 @@ mod inside;
 mod mounts;
 
 pub use delta::{Change, ChangeKind, made, read_delta, write_delta};
-pub use mounts::{Mount, mounts};
+pub use mounts::{Mount, holding, mounts};
 
 use crate::command;
 use crate::configuration_tests::interpreters::{self, Loads};
