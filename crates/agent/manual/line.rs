@@ -15,7 +15,7 @@ pub(crate) fn command() -> Command {
         )
         .after_help(
             "Configuration is in /etc/fettle: tests.d (asked in the rehearsal), probes.d (asked before and after a \
-             change), balancers.d, data.d, hooks.d, peer (ADDRESS:PORT, what --deadman must reach). State is in /var/lib/fettle-agent. The service is \
+             change), balancers.d, data.d, hooks.d, peer (ADDRESS:PORT, what --deadman must reach), rehearse-online (an empty file: as --network, for every rehearsal). What root runs of it nobody else may be able to write. State is in /var/lib/fettle-agent. The service is \
              fettle-agent.service; see journalctl(1). Exit codes: 0 done, 2 wrong usage, others as the message says.",
         )
         .subcommand_required(true)
@@ -105,7 +105,7 @@ fn alone() -> [Command; 8] {
 }
 
 /// How a change is to be made.
-fn rules() -> [Arg; 7] {
+fn rules() -> [Arg; 8] {
     [
         option(
             "hung-after",
@@ -139,6 +139,11 @@ fn rules() -> [Arg; 7] {
             "A symbol that FILE may lack afterwards; may be given several times",
         )
         .action(ArgAction::Append),
+        flag(
+            "network",
+            "The rehearsal has the host's network: for packages whose scripts load things from there. What they do to \
+             others than the host, nothing takes back. Without it, and without /etc/fettle/rehearse-online, it has none",
+        ),
     ]
 }
 

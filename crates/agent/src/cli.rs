@@ -58,7 +58,7 @@ fettle-agent: the host side of Fettle
     rehearse [PACKAGE...]   run the change on a copy-on-write clone of this host; touches nothing
     patch [PACKAGE...] [--only security] [--feeds DIR] [--dry-run] [--hung-after SECONDS] [--repair]
           [--latency-margin PERCENT] [--confirm-within SECONDS] [--deadman SECONDS] [--reboot]
-          [--accept-missing SYMBOL@FILE]...
+          [--accept-missing SYMBOL@FILE]... [--network]
                             the whole transaction, with its way back; /etc/fettle/probes.d must pass
                             before and after, and, with --latency-margin, be at most so much slower;
                             --hung-after: a package manager that takes longer is ended, and it is undone;
@@ -68,7 +68,9 @@ fettle-agent: the host side of Fettle
                             reached for so long afterwards;
                             --reboot: where the change needs it; it goes on by itself afterwards, and a new
                             kernel is tried first: if the host does not come up, it boots the old one;
-                            --accept-missing: a symbol that FILE may lack afterwards (rehearse takes it too)
+                            --accept-missing: a symbol that FILE may lack afterwards (rehearse takes it too);
+                            --network: the rehearsal has the host's network, for packages whose scripts load things
+                            from there (rehearse takes it too); without it, none
     confirm                 let a change stand that waits for it (--confirm-within)
     undo [TRANSACTION]      take a transaction back; without a name, the last one
     resume                  take up what a crash interrupted

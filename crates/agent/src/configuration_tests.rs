@@ -9,33 +9,51 @@ mod table;
 pub mod units;
 
 use crate::command::{self, command};
+use crate::trusted;
 use choose::What;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// A test may take so long. One that needs more counts as one that does not hold.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs every test that applies, and verifies `changed_units`: (names of those that hold, name → what the
-/// others said).
-pub fn run_all(
-    operators: &Path,
-    changed_units: &[String],
-) -> (Vec<String>, BTreeMap<String, String>) {
-    let root = Path::new("/");
-    let (mut passed, mut broken) = (Vec::new(), BTreeMap::new());
+/// What came of the tests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// Names of those that hold.
+    pub passed: Vec<String>,
+    /// Those that do not hold: name → what they said.
+    pub broken: BTreeMap<String, String>,
+    /// Those of the operator's that were not run, since others than root may have a hand in them: name → why.
+    pub untrusted: BTreeMap<String, String>,
+}
+
+/// Runs every test that applies, and verifies `changed_units`.
+pub fn run_all(operators: &Path, changed_units: &[String]) -> Ran {
+    let (root, mut ran) = (Path::new("/"), Ran::default());
+    // Somebody may have taken one away: nobody knows what should be in it.
+    if let Err(why) = trusted::directory(operators) {
+        ran.untrusted.insert("tests.d".to_owned(), why.to_string());
+    }
     for test in choose::choose(root, operators) {
+        if let What::Own(program) = &test.what
+            && let Err(why) = trusted::program(program)
+        {
+            ran.untrusted.insert(test.name, why.to_string());
+            continue;
+        }
         match run(root, &test.what, DEADLINE) {
-            Ok(()) => passed.push(test.name),
+            Ok(()) => ran.passed.push(test.name),
             Err(said) => {
-                broken.insert(test.name, said);
+                ran.broken.insert(test.name, said);
             }
         }
     }
-    units::verify(root, changed_units, &mut passed, &mut broken);
-    (passed, broken)
+    units::verify(root, changed_units, &mut ran.passed, &mut ran.broken);
+    ran
 }
 
 /// Runs one test; an error is what it said.
@@ -49,23 +67,28 @@ fn run(root: &Path, what: &What, deadline: Duration) -> Result<(), String> {
             }
             Err(complaints.into_iter().take(3).collect::<Vec<_>>().join("; "))
         }
+        What::Own(program) => start(command(&program.to_string_lossy()), program, deadline),
         What::Run { program, arguments, user } => {
             let mut command = command(&program.to_string_lossy());
-            command.args(arguments).current_dir("/");
+            command.args(arguments);
             if let Some((user, group)) = user {
                 command.uid(*user).gid(*group).env("HOME", "/");
             }
-            match command::run(&mut command, Some(deadline)) {
-                Ok(output) if output.success() => Ok(()),
-                Ok(output) => Err(format!("{}: {}", output.ending(), output.tail(3))),
-                Err(e) => Err(format!("{} cannot be run: {e}", program.display())),
-            }
+            start(command, program, deadline)
         }
     }
 }
 
+fn start(mut command: Command, program: &Path, deadline: Duration) -> Result<(), String> {
+    match command::run(command.current_dir("/"), Some(deadline)) {
+        Ok(output) if output.success() => Ok(()),
+        Ok(output) => Err(format!("{}: {}", output.ending(), output.tail(3))),
+        Err(e) => Err(format!("{} cannot be run: {e}", program.display())),
+    }
+}
+
 /// The executable files of a directory, by name. None where there is no such directory.
-pub fn executables(directory: &Path) -> impl Iterator<Item = (String, PathBuf)> {
+pub fn executables(directory: &Path) -> impl Iterator<Item = (String, PathBuf)> + use<> {
     use std::os::unix::fs::PermissionsExt as _;
     files(directory)
         .into_iter()

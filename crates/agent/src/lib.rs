@@ -24,6 +24,7 @@ pub mod reach;
 pub mod settings;
 pub mod testbed;
 pub mod transaction;
+pub mod trusted;
 pub mod unit;
 
 pub use settings::Settings;

@@ -15,7 +15,7 @@ mod inside;
 mod mounts;
 
 pub use delta::{Change, ChangeKind, made, read_delta, write_delta};
-pub use mounts::{Mount, mounts};
+pub use mounts::{Mount, holding, mounts};
 
 use crate::command;
 use crate::configuration_tests::interpreters::{self, Loads};
@@ -129,6 +129,9 @@ pub struct Rehearsed {
     pub passed: Vec<String>,
     /// Tests that held before and do not hold after: name → what they said.
     pub broken: BTreeMap<String, String>,
+    /// Tests of the operator's that were not run, before or after, since others than root may have a hand in them:
+    /// name → why.
+    pub untrusted: BTreeMap<String, String>,
     /// Tests that did not hold before either.
     pub failing_before: Vec<String>,
     /// What each interpreter loads.
@@ -288,9 +291,11 @@ fn outer(spec_path: &Path) -> io::Result<()> {
     outcome.wanted = clone_root::wanted(&root);
     outcome.boot_devices = clone_root::boot_devices(&root);
     outcome.gaps = gaps;
+    outcome.untrusted = before.untrusted;
     if outcome.success {
         spec.units = units::changed(changes.iter().map(|c| c.path.as_path()));
         let after = part(&spec, "tests", &root)?;
+        outcome.untrusted.extend(after.untrusted);
         let mut broken_before = before.broken;
         broken_before.extend(units_before(&spec, after.broken.keys())?);
         for (name, said) in after.broken {

@@ -11,6 +11,7 @@
 //! and in which a surprise hurts most. Left alone, before and after, is what [`excluded`] names.
 
 mod capture;
+mod content;
 mod held;
 mod look;
 pub mod prune;
@@ -133,6 +134,14 @@ pub enum PreimageError {
         /// Inodes free.
         free: u64,
     },
+    /// A file that is kept because of where it stands holds more than anything that belongs there.
+    #[error("{path} holds more than {} GiB: it stands where everything is kept before each change", .most >> 30)]
+    Vast {
+        /// Which file.
+        path: HostPath,
+        /// Bytes that would do.
+        most: u64,
+    },
     /// The manifest does not read back as it was written.
     #[error("the manifest {} is damaged: {what}", .path.display())]
     Damaged {
@@ -176,11 +185,11 @@ pub struct Record {
 /// What stood at which path.
 pub type Manifest = BTreeMap<HostPath, Record>;
 
-/// Path → content that the rehearsal made of it: SHA-256 of the bytes of a file, or of what a link says. `None`: it was
+/// Path → content that the rehearsal made of it: digest of the bytes of a file, or of what a link says. `None`: it was
 /// not noted.
 pub type Made = BTreeMap<HostPath, Option<Digest>>;
 
-/// SHA-256 of what each of these paths holds: the bytes of a file, or what a link says.
+/// Digest of what each of these paths holds: the bytes of a file ([`content`]), or what a link says.
 pub fn contents(paths: &[PathBuf]) -> Vec<io::Result<Option<Digest>>> {
     look::side_by_side(paths, |_, paths| paths.iter().map(|p| set_aside::content_at(p)).collect())
 }

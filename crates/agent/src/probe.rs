@@ -1,6 +1,7 @@
 //! The operator's probes: questions whose answers tell whether the host does its work.
 
 use crate::command;
+use crate::trusted;
 use fettle_core::assignment::Probe;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read as _, Write as _};
@@ -150,6 +151,7 @@ fn program(name: &str, commands: &Path) -> io::Result<()> {
         )));
     }
     let path = commands.join(name);
+    trusted::program(&path).map_err(io::Error::other)?;
     let output = command::run(&mut command::command(&path.to_string_lossy()), Some(DEADLINE))?;
     if output.success() {
         return Ok(());

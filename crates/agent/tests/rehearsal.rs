@@ -111,10 +111,14 @@ fn the_clone_has_the_network_of_the_host_only_where_somebody_asked_for_it() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let script = format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'");
+    // A setting of the host's network, which the clone gives its own.
+    let setting = || fs::read_to_string("/proc/sys/net/ipv4/ip_nonlocal_bind").ok();
+    let before = setting();
     for online in [false, true] {
         let dir = tempfile::tempdir_in("/var/lib").unwrap();
         let spec = Spec { online, ..spec(dir.path(), &script, Some(64 << 20)) };
         assert_eq!(rehearse(&spec).unwrap().success, online, "online: {online}");
+        assert_eq!(setting(), before, "online: {online}: the host's own network is as it was");
     }
 }
 
@@ -155,15 +159,19 @@ fn a_failing_change_is_told_with_its_words_and_a_test_that_fails_before_does_not
         ("always-bad", "#!/bin/sh\nexit 1\n"),
         ("always-good", "#!/bin/sh\nexit 0\n"),
         ("breaks", "#!/bin/sh\necho line 1 is wrong; ! test -e /etc/fettle-test-config\n"),
+        ("anybodys", "#!/bin/sh\nexit 0\n"),
     ] {
         use std::os::unix::fs::PermissionsExt as _;
         fs::write(spec.tests.join(name), text).unwrap();
-        fs::set_permissions(spec.tests.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        let mode = if name == "anybodys" { 0o757 } else { 0o755 };
+        fs::set_permissions(spec.tests.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
     let found = rehearse(&spec).unwrap();
     assert!(found.passed.contains(&"tests.d/always-good".to_owned()), "{found:?}");
     assert!(found.failing_before.contains(&"tests.d/always-bad".to_owned()), "{found:?}");
     assert_eq!(found.broken["tests.d/breaks"], "exit code 1: line 1 is wrong");
+    assert_eq!(found.untrusted.keys().collect::<Vec<_>>(), ["tests.d/anybodys"]);
+    assert!(!found.passed.contains(&"tests.d/anybodys".to_owned()), "it was not run");
 }
 
 #[test]

@@ -100,6 +100,10 @@ pub struct ApplyOrder {
     /// not after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accept_missing: Vec<MissingSymbol>,
+    /// The rehearsal has the host's network: some scripts of packages load things from there. An agent that does not know
+    /// it rehearses without, which refuses more and touches nobody.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rehearse_online: bool,
 }
 
 /// A symbol that a changed file may lack: some packages of vendors come with a plug-in that uses a symbol which none

@@ -267,6 +267,7 @@ macro_rules! each_code {
             "preimage"
             "preimage-gone"
             "probe-failed"
+            "program-untrusted"
             "quarantined"
             "read-only"
             "reboot-failed"

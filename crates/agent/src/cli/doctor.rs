@@ -2,15 +2,17 @@
 //! asks the host, [`judge`] is a pure function of the answers.
 
 use super::{Words, print};
+use crate::configuration_tests::executables;
 use crate::identity::{self, Identity};
 use crate::link::address_of;
 use crate::packages::index::{self, Indexes};
 use crate::settings::Settings;
 use crate::transaction::preflight;
+use crate::trusted::{self, Untrusted};
 use fettle_core::{Problem, ProblemKind, Timestamp};
 use serde::Serialize;
 use std::net::{TcpStream, ToSocketAddrs as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How bad something is.
@@ -69,6 +71,8 @@ struct Sight {
     unreadable: Vec<String>,
     /// Probes that are no programs.
     dead_probes: Vec<String>,
+    /// Tests, probes and hooks that others than root may have a hand in.
+    untrusted: Vec<Untrusted>,
 }
 
 /// Prints what was found. An error, so that scripts see it, where nothing will be patched until somebody acts.
@@ -141,6 +145,7 @@ fn look(settings: &Settings) -> Sight {
         interrupted: stuck(false),
         unreadable,
         dead_probes: dead_probes(&settings.config_dir.join("probes.d")),
+        untrusted: untrusted(&settings.config_dir),
     }
 }
 
@@ -159,6 +164,20 @@ fn room(settings: &Settings, path: &'static str) -> Option<Room> {
         inodes: (fs.f_files > 0).then_some(fs.f_favail),
         read_only: fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
     })
+}
+
+/// What root does not run of the host's own lists.
+fn untrusted(config: &Path) -> Vec<Untrusted> {
+    let lists = ["tests.d", "probes.d", "hooks.d"].map(|list| config.join(list));
+    let one = |list: &PathBuf| {
+        // Where the directory is not root's alone, none in it is: told once.
+        if let Err(why) = trusted::directory(list) {
+            return vec![why];
+        }
+        let programs = executables(list).map(|(_, program)| program);
+        programs.filter_map(|program| trusted::program(&program).err()).collect()
+    };
+    lists.iter().flat_map(one).collect()
 }
 
 fn dead_probes(directory: &Path) -> Vec<String> {
@@ -248,6 +267,10 @@ fn judge(sight: &Sight, now: Timestamp) -> Vec<Symptom> {
     for name in &sight.dead_probes {
         let what = format!("probes.d/{name} cannot be run: it proves nothing");
         say(Level::Odd, "probes", what, "chmod 755 it, or take it away");
+    }
+    for why in &sight.untrusted {
+        let what = format!("root does not run what others may change: {}", why.reason());
+        say(Level::Bad, "programs", what, &why.mend);
     }
     out.sort_by_key(|s| std::cmp::Reverse(s.level));
     out

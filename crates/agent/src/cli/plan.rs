@@ -188,6 +188,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
         true => RebootRule::WhenNeeded,
         false => RebootRule::Never,
     };
+    let rehearse_online = words.flag("--network");
     let mut accept_missing = Vec::new();
     while let Some(text) = words.option("--accept-missing")? {
         accept_missing.push(missing_symbol(&text)?);
@@ -249,6 +250,7 @@ fn choose(settings: &Settings, mut words: Words) -> Result<Chosen, Problem> {
         latency_margin_percent,
         half_configured,
         accept_missing,
+        rehearse_online,
         confirm_seconds,
         deadman_seconds,
         reboot,

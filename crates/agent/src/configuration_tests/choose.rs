@@ -28,6 +28,8 @@ pub(super) enum What {
         /// User and group that run it; `None`: root.
         user: Option<(u32, u32)>,
     },
+    /// Runs a program of the operator's, where nobody but root can have a hand in it.
+    Own(PathBuf),
     /// The agent reads the system's cron tables itself: Debian's cron has no program that checks those.
     CronTables,
 }
@@ -53,8 +55,7 @@ pub(super) fn choose(root: &Path, operators: &Path) -> Vec<Chosen> {
         out.push(Chosen { name: "cron tables".into(), what: What::CronTables });
     }
     for (name, program) in executables(operators) {
-        let what = What::Run { program, arguments: Vec::new(), user: None };
-        out.push(Chosen { name: format!("tests.d/{name}"), what });
+        out.push(Chosen { name: format!("tests.d/{name}"), what: What::Own(program) });
     }
     out
 }

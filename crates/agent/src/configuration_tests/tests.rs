@@ -30,7 +30,7 @@ impl Root {
     fn arguments(&self, name: &str) -> String {
         match &self.chosen()[name] {
             What::Run { arguments, .. } => arguments.join(" "),
-            What::CronTables => String::new(),
+            What::Own(_) | What::CronTables => String::new(),
         }
     }
 }
@@ -42,15 +42,25 @@ fn the_operators_own_tests_are_run_and_a_failing_one_says_why() {
         ("good", "#!/bin/sh\nexit 0\n", 0o755),
         ("bad", "#!/bin/sh\necho the database is not reachable >&2\nexit 4\n", 0o755),
         ("README", "#!/bin/sh\nexit 1\n", 0o644),
+        ("anybodys", "#!/bin/sh\nexit 0\n", 0o775),
     ] {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let (passed, broken) = run_all(dir.path(), &[]);
+    let Ran { passed, broken, untrusted } = run_all(dir.path(), &[]);
     assert!(passed.contains(&"tests.d/good".to_owned()));
     assert_eq!(broken["tests.d/bad"], "exit code 4: the database is not reachable");
-    assert!(!passed.iter().chain(broken.keys()).any(|n| n.contains("README")));
+    let named = |name: &str| passed.iter().chain(broken.keys()).any(|n| n.contains(name));
+    assert!(!named("README"));
+    assert!(!named("anybodys"), "it is not run, and is not one that holds");
+    assert!(untrusted["tests.d/anybodys"].contains("can be written by others"), "{untrusted:?}");
+    assert_eq!(untrusted.len(), 1);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let ran = run_all(dir.path(), &[]);
+    assert!(!ran.passed.iter().any(|name| name.starts_with("tests.d/")));
+    let names: Vec<&String> = ran.untrusted.keys().collect();
+    assert_eq!(names, ["tests.d", "tests.d/anybodys", "tests.d/bad", "tests.d/good"]);
 }
 
 #[test]

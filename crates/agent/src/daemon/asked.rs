@@ -5,6 +5,7 @@
 use crate::command::{self, command};
 use crate::configuration_tests::executables;
 use crate::settings::Settings;
+use crate::trusted;
 use fettle_core::policy::HostTest;
 use fettle_core::rollout::{Came, HostAsk};
 use fettle_wire::agent::{MOST_ASKS, RanReport};
@@ -177,6 +178,9 @@ fn run(settings: &Settings, test: &HostTest, deadline: Duration) -> Came {
         let why = format!("it has no program `{}` in {}", short(&test.name), directory.display());
         return Came::Lacks { why };
     };
+    if let Err(why) = trusted::program(&program) {
+        return Came::Lacks { why: short(&format!("{test} is not run: {why}")) };
+    }
     let mut command = command(&program.to_string_lossy());
     command.current_dir("/");
     match command::run(&mut command, Some(deadline)) {
@@ -206,6 +210,8 @@ mod tests {
     fn program(directory: &Path, list: &str, name: &str, mode: u32, text: &str) {
         let path = directory.join(list).join(name);
         std::fs::create_dir_all(directory.join(list)).unwrap();
+        std::fs::set_permissions(directory.join(list), std::fs::Permissions::from_mode(0o755))
+            .unwrap();
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -222,6 +228,7 @@ mod tests {
         program(dir.path(), "tests.d", "bad", 0o755, "echo 14 orders; echo 2 lost >&2; exit 3");
         program(dir.path(), "tests.d", "slow", 0o755, "sleep 60");
         program(dir.path(), "tests.d", "text", 0o644, "exit 0");
+        program(dir.path(), "tests.d", "anybodys", 0o757, &format!("touch {}", canary.display()));
         program(dir.path(), "probes.d", "shop", 0o755, "exit 0");
         program(dir.path(), "elsewhere", "x", 0o755, &format!("touch {}", canary.display()));
         std::fs::create_dir(dir.path().join("tests.d/directory")).unwrap();
@@ -243,6 +250,7 @@ mod tests {
             (HostList::Probes, "good", "lacks"),
             (HostList::Tests, "shop", "lacks"),
             (HostList::Tests, "text", "lacks"),
+            (HostList::Tests, "anybodys", "lacks"),
             (HostList::Tests, "directory", "lacks"),
             (HostList::Tests, "", "lacks"),
             (HostList::Tests, "../elsewhere/x", "lacks"),
@@ -252,7 +260,15 @@ mod tests {
         ] {
             assert_eq!(came(list, name), then, "{list:?} {name}");
         }
-        assert!(!canary.exists(), "no name leads out of the list");
+        assert!(
+            !canary.exists(),
+            "no name leads out of the list, and none to what others can write"
+        );
+        let Came::Lacks { why } = run(&settings, &test(HostList::Tests, "anybodys"), DEADLINE)
+        else {
+            panic!("it was run");
+        };
+        assert!(why.contains("can be written by others: `chmod go-w "), "{why}");
     }
 
     #[test]

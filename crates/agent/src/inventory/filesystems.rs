@@ -1,5 +1,6 @@
 //! Room on the file systems that package changes write to.
 
+use crate::overlay::{Mount, holding, mounts};
 use crate::settings::Settings;
 use fettle_core::inventory::Filesystem;
 use fettle_core::plan::space;
@@ -10,14 +11,20 @@ use std::path::{Path, PathBuf};
 /// Each file system once, by mount point. What cannot be looked at is left out: nobody can say how full it is.
 pub(super) fn read(settings: &Settings) -> Vec<Filesystem> {
     let places = space::PLACES.iter().map(|place| settings.host(place));
-    let mut found: BTreeMap<u64, Filesystem> = BTreeMap::new();
+    let mounts = mounts().unwrap_or_default();
+    let mut found: BTreeMap<String, Filesystem> = BTreeMap::new();
     for place in places.chain([settings.state_dir.clone()]) {
-        let near = place.ancestors().find_map(|path| Some((path, path.metadata().ok()?.dev())));
-        let Some((path, device)) = near.filter(|(_, device)| !found.contains_key(device)) else {
+        let near = place.ancestors().find_map(|path| path.canonicalize().ok());
+        let Some((path, (device, mount))) = near.and_then(|near| {
+            let on = on(&mounts, &near)?;
+            Some((near, on))
+        }) else {
             continue;
         };
-        let Ok(it) = rustix::fs::statvfs(path) else { continue };
-        let mount = mount_point(path, device);
+        let Ok(it) = rustix::fs::statvfs(&path) else { continue };
+        if found.contains_key(&device) {
+            continue;
+        }
         let mount =
             mount.strip_prefix(&settings.root).map_or(mount.clone(), |p| Path::new("/").join(p));
         found.insert(
@@ -35,10 +42,16 @@ pub(super) fn read(settings: &Settings) -> Vec<Filesystem> {
     out
 }
 
-/// The highest directory above that is still on the same device.
-fn mount_point(path: &Path, device: u64) -> PathBuf {
+/// What tells the file system of a path from others, and where it is mounted. Subvolumes of one share its room, and are one.
+fn on(mounts: &[Mount], path: &Path) -> Option<(String, PathBuf)> {
+    if let Some(mount) = holding(mounts, path) {
+        return Some((mount.device.clone(), mount.point.clone()));
+    }
+    // Nobody says what is mounted: the highest directory above that is still on the same device.
+    let device = path.metadata().ok()?.dev();
     let same = |path: &&Path| path.metadata().is_ok_and(|found| found.dev() == device);
-    path.ancestors().take_while(same).last().unwrap_or(path).to_owned()
+    let point = path.ancestors().take_while(same).last().unwrap_or(path).to_owned();
+    Some((device.to_string(), point))
 }
 
 #[cfg(test)]

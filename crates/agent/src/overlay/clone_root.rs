@@ -58,7 +58,7 @@ pub(super) fn build(spec: &Spec) -> io::Result<(PathBuf, Vec<Layer>, Vec<String>
             Err(e) => gaps.push(format!("{}: {e}", point.point.display())),
         }
     }
-    system_directories(&root)?;
+    system_directories(spec, &root)?;
     run_directory(&root)?;
     hide_state(spec, &space, &root)?;
     tools(spec, &root, &mut layers)?;
@@ -154,12 +154,14 @@ fn directory(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-fn system_directories(root: &Path) -> io::Result<()> {
+fn system_directories(spec: &Spec, root: &Path) -> io::Result<()> {
     let proc = root.join("proc");
     mount("proc", &proc, "proc", MountFlags::empty(), None).map_err(at(&proc, "mount"))?;
-    // What the new network namespace allows is its own; everything else under /proc/sys is the host's.
-    let _ = fs::write(proc.join("sys/net/ipv4/ip_nonlocal_bind"), "1");
-    let _ = fs::write(proc.join("sys/net/ipv6/ip_nonlocal_bind"), "1");
+    // What a network namespace of its own allows is its own; everything else under /proc/sys is the host's.
+    if !spec.online {
+        let _ = fs::write(proc.join("sys/net/ipv4/ip_nonlocal_bind"), "1");
+        let _ = fs::write(proc.join("sys/net/ipv6/ip_nonlocal_bind"), "1");
+    }
     for host in ["sys", "sysrq-trigger", "irq", "bus"] {
         let path = proc.join(host);
         if path.exists() {

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 pub struct Mount {
     /// Where.
     pub point: PathBuf,
+    /// Tells file systems apart, as the kernel does: `254:1`. All mounts of one have the same, also where each is of another
+    /// subvolume of it; what `stat(2)` says is not (btrfs).
+    pub device: String,
     /// Which directory or file of the file system is mounted there: `/` unless it is a part.
     pub part: PathBuf,
     /// `ext4`, `btrfs`, `tmpfs`, ...
@@ -34,14 +37,15 @@ fn parse(text: &[u8]) -> Vec<Mount> {
     for line in text.split(|b| *b == b'\n') {
         let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
         let Some(dash) = fields.iter().position(|f| *f == b"-") else { continue };
-        if let (Some(part), Some(point), Some(options), Some(kind)) =
-            (fields.get(3), fields.get(4), fields.get(5), fields.get(dash + 1))
+        if let [_, _, device, part, point, options, ..] = fields[..dash]
+            && let Some(kind) = fields.get(dash + 1)
         {
             let point = unescape(point);
             out.retain(|m| m.point != point);
             let read_only = |options: &[u8]| options.split(|b| *b == b',').any(|o| o == b"ro");
             out.push(Mount {
                 point,
+                device: String::from_utf8_lossy(device).into_owned(),
                 part: unescape(part),
                 kind: String::from_utf8_lossy(kind).into_owned(),
                 source: fields
@@ -53,6 +57,12 @@ fn parse(text: &[u8]) -> Vec<Mount> {
         }
     }
     out
+}
+
+/// The mount that a path lies on, which has no links in it. `None`: none of these.
+pub fn holding<'m>(mounts: &'m [Mount], path: &Path) -> Option<&'m Mount> {
+    let above = mounts.iter().filter(|mount| path.starts_with(&mount.point));
+    above.max_by_key(|mount| mount.point.components().count())
 }
 
 /// `\040` and its like.
@@ -130,5 +140,12 @@ mod tests {
         assert!(found[2].read_only && found[3].read_only && !found[0].read_only);
         assert_eq!(found[3].kind, "btrfs");
         assert_eq!(found.iter().filter(|m| m.holds_files()).count(), 2);
+        assert_eq!(found[2].device, "8:1");
+        let on = |path: &str| holding(&found, Path::new(path)).unwrap().device.as_str();
+        assert_eq!(
+            ["/", "/variant", "/var", "/var/lib/x"].map(on),
+            ["254:0", "254:0", "8:3", "8:3"]
+        );
+        assert_eq!(holding(&found[1..], Path::new("/srv")), None);
     }
 }

@@ -1,8 +1,8 @@
 //! Taking a preimage.
 
-use super::held::Held;
+use super::content::{self, copy_sparse, hash};
 use super::look::{Look, observe_each};
-use super::state::{attributes, hash, kind_of, physical};
+use super::state::{attributes, kind_of, physical};
 use super::{
     Content, Kind, Manifest, PreimageError, Record, Scope, State, excluded, read_manifest,
     write_manifest,
@@ -12,11 +12,14 @@ use crate::host_path::HostPath;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// Files of this size and more get a file of their own, so that they can be reflinks.
 const LARGE: u64 = 256 << 10;
+/// A file with more data than this is no configuration, and no book of the package manager: it is told, and not kept only
+/// because of where it stands.
+const MOST: u64 = 4 << 30;
 
 /// What was taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,7 +83,7 @@ pub fn capture<'s>(
     }
     durable::create_directory(directory).map_err(PreimageError::io("create", directory))?;
     let all = all_paths(root, paths, scope.into())?;
-    check_space(root, directory, &all)?;
+    check_space(root, directory, paths, &all)?;
 
     let pack = directory.join("pack");
     let file = File::create(&pack).map_err(PreimageError::io("create", &pack))?;
@@ -90,6 +93,7 @@ pub fn capture<'s>(
         pack: BufWriter::with_capacity(1 << 20, file),
         packed: 0,
         own: 0,
+        own_bytes: 0,
         links: BTreeMap::new(),
     };
     let mut manifest = Manifest::new();
@@ -98,13 +102,7 @@ pub fn capture<'s>(
         manifest.insert(path, record);
     }
     taker.pack.flush().map_err(PreimageError::io("write", &pack))?;
-    let bytes = taker.packed
-        + manifest
-            .values()
-            .filter(|r| matches!(r.content, Some(Content::Own(_))))
-            .filter_map(|r| r.was.as_ref())
-            .map(|s| if let Kind::File { size, .. } = s.kind { size } else { 0 })
-            .sum::<u64>();
+    let bytes = taker.packed + taker.own_bytes;
     let whole = File::open(directory).map_err(PreimageError::io("open", directory))?;
     rustix::fs::syncfs(&whole).map_err(|e| PreimageError::io("sync", directory)(e.into()))?;
     write_manifest(&directory.join("manifest"), &manifest)?;
@@ -140,6 +138,7 @@ pub fn extend(
         pack: BufWriter::new(file),
         packed,
         own,
+        own_bytes: 0,
         links: BTreeMap::new(),
     };
     let mut added = 0;
@@ -179,7 +178,7 @@ pub fn observe_all<'s>(
 }
 
 /// `paths` with their parent directories, and the whole trees of `scope`, without what it leaves alone.
-fn all_paths(
+pub(super) fn all_paths(
     root: &Path,
     paths: &BTreeSet<HostPath>,
     scope: Scope<'_>,
@@ -201,18 +200,32 @@ pub fn needs<'s>(
     paths: &BTreeSet<HostPath>,
     scope: impl Into<Scope<'s>>,
 ) -> Result<(u64, u64), PreimageError> {
-    measure(root, &all_paths(root, paths, scope.into())?)
+    measure(root, paths, &all_paths(root, paths, scope.into())?, MOST)
 }
 
-fn measure(root: &Path, all: &BTreeSet<HostPath>) -> Result<(u64, u64), PreimageError> {
+/// `paths`: those of `all` that are kept because the change touches them, however much they hold; others may hold `most`
+/// bytes each.
+pub(super) fn measure(
+    root: &Path,
+    paths: &BTreeSet<HostPath>,
+    all: &BTreeSet<HostPath>,
+    most: u64,
+) -> Result<(u64, u64), PreimageError> {
     let (mut bytes, mut inodes) = (all.len() as u64 * 300, 16);
     let mut look = Look::below(root);
     for path in all {
         let below = path.below(root);
-        let found = look.hold(path).map_err(PreimageError::io("look at", &below))?;
-        if let Some(found) = found.as_ref().map(Held::metadata)
-            && found.is_file()
+        let held = look.hold(path).map_err(PreimageError::io("look at", &below))?;
+        if let Some(held) = &held
+            && held.metadata().is_file()
         {
+            let found = held.metadata();
+            if found.len() > most && !paths.contains(path) {
+                let data = held.open().and_then(|file| content::held(&file, most));
+                if data.map_err(PreimageError::io("look at", &below))? > most {
+                    return Err(PreimageError::Vast { path: path.clone(), most });
+                }
+            }
             bytes += found.blocks().saturating_mul(512).max(found.len().min(LARGE));
             inodes += u64::from(found.len() >= LARGE);
         }
@@ -225,8 +238,9 @@ fn check_space(
     root: &Path,
     directory: &Path,
     paths: &BTreeSet<HostPath>,
+    all: &BTreeSet<HostPath>,
 ) -> Result<(), PreimageError> {
-    let (bytes, inodes) = measure(root, paths)?;
+    let (bytes, inodes) = measure(root, paths, all, MOST)?;
     let fs = rustix::fs::statvfs(directory)
         .map_err(|e| PreimageError::io("look at", directory)(e.into()))?;
     let (free, directory) = (fs.f_bavail * fs.f_frsize, directory.to_owned());
@@ -246,6 +260,8 @@ struct Taker<'a> {
     pack: BufWriter<File>,
     packed: u64,
     own: u64,
+    /// Bytes of data in files of their own.
+    own_bytes: u64,
     /// Inodes with several names → the first path they were met at.
     links: BTreeMap<(u64, u64), (HostPath, State)>,
 }
@@ -271,7 +287,7 @@ impl Taker<'_> {
         }
         let mut content = None;
         let kind = kind_of(&held, || {
-            let (size, sha256, kept) = self.keep(&mut held.open()?, found.len())?;
+            let (size, sha256, kept) = self.keep(&held.open()?, found.len())?;
             content = Some(kept);
             Ok(Kind::File { size, sha256 })
         });
@@ -287,61 +303,31 @@ impl Taker<'_> {
 
     fn keep(
         &mut self,
-        source: &mut File,
+        source: &File,
         length: u64,
     ) -> io::Result<(u64, fettle_core::Digest, Content)> {
         if length < LARGE {
-            let start = self.packed;
-            let (size, sha256) = hash(source, |piece| self.pack.write_all(piece))?;
+            let (start, mut next) = (self.packed, 0);
+            let (size, sha256) = hash(source, |at, piece| {
+                // Only what has become vast since comes in pieces that do not follow each other.
+                if at != next {
+                    return Err(io::Error::other("it grows while it is read"));
+                }
+                next += piece.len() as u64;
+                self.pack.write_all(piece)
+            })?;
             self.packed += size;
             return Ok((size, sha256, Content::Packed(start)));
         }
         let number = self.own;
         self.own += 1;
-        let mut target = File::create(self.directory.join(number.to_string()))?;
-        if rustix::fs::ioctl_ficlone(&target, &*source).is_ok() {
+        let target = File::create(self.directory.join(number.to_string()))?;
+        let (size, sha256) = match rustix::fs::ioctl_ficlone(&target, source) {
             // The reflink is what is kept: it is what the hash must be of.
-            let mut kept = File::open(self.directory.join(number.to_string()))?;
-            let (size, sha256) = hash(&mut kept, |_| Ok(()))?;
-            return Ok((size, sha256, Content::Own(number)));
-        }
-        let (size, sha256) = copy_sparse(source, &mut target)?;
+            Ok(()) => hash(&File::open(self.directory.join(number.to_string()))?, |_, _| Ok(()))?,
+            Err(_) => copy_sparse(source, &target)?,
+        };
+        self.own_bytes += content::held(&target, u64::MAX)?;
         Ok((size, sha256, Content::Own(number)))
     }
-}
-
-/// Copies to the end, leaving holes where whole blocks are zero; gives length and hash of what was read.
-pub(super) fn copy_sparse(
-    source: &mut File,
-    target: &mut File,
-) -> io::Result<(u64, fettle_core::Digest)> {
-    let mut at = 0;
-    let (size, sha256) = hash(source, |piece| {
-        write_sparse(target, piece, at)?;
-        at += piece.len() as u64;
-        Ok(())
-    })?;
-    target.set_len(size)?;
-    target.seek(io::SeekFrom::Start(0))?;
-    Ok((size, sha256))
-}
-
-/// Writes what is not zero, whole runs of blocks at once. Gives where the last run ended.
-pub(super) fn write_sparse(target: &File, bytes: &[u8], at: u64) -> io::Result<u64> {
-    const BLOCK: usize = 4096;
-    let zero = |block: &[u8]| block.iter().all(|b| *b == 0);
-    let (mut start, mut written) = (0, at);
-    while start < bytes.len() {
-        let hole = zero(&bytes[start..bytes.len().min(start + BLOCK)]);
-        let mut end = start;
-        while end < bytes.len() && zero(&bytes[end..bytes.len().min(end + BLOCK)]) == hole {
-            end = bytes.len().min(end + BLOCK);
-        }
-        if !hole {
-            target.write_all_at(&bytes[start..end], at + start as u64)?;
-            written = at + end as u64;
-        }
-        start = end;
-    }
-    Ok(written)
 }

@@ -1,6 +1,6 @@
 //! Putting back what a preimage holds. Can be killed at any point and run again.
 
-use super::capture::{copy_sparse, write_sparse};
+use super::content::{copy_sparse, hash, write_sparse};
 use super::held::{Held, Walk};
 use super::look::{Look, THREADS, observe_each, side_by_side};
 use super::set_aside::{self, Doubtful, Known};
@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _};
+use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
@@ -486,8 +486,8 @@ impl Source<'_> {
             }
             (Kind::File { size, sha256 }, Some(content)) => {
                 let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let mut target = File::from(rustix::fs::openat(directory, name, how, MODE)?);
-                let found = self.fill(content, *size, &mut target)?;
+                let target = File::from(rustix::fs::openat(directory, name, how, MODE)?);
+                let found = self.fill(content, *size, &target)?;
                 if found != (*size, *sha256) {
                     return Err(io::Error::other("the preimage of this file is damaged"));
                 }
@@ -519,7 +519,7 @@ impl Source<'_> {
         &self,
         content: &Content,
         size: u64,
-        target: &mut File,
+        target: &File,
     ) -> io::Result<(u64, fettle_core::Digest)> {
         match content {
             // Blocks of zeros are left out: a sparse file stays one.
@@ -540,12 +540,11 @@ impl Source<'_> {
                 Ok((bytes.len() as u64, fettle_core::Digest(sha256)))
             }
             Content::Own(number) => {
-                let mut source = File::open(self.directory.join(number.to_string()))?;
-                if rustix::fs::ioctl_ficlone(&*target, &source).is_ok() {
-                    target.seek(io::SeekFrom::Start(0))?;
-                    return super::state::hash(&mut target.by_ref().try_clone()?, |_| Ok(()));
+                let source = File::open(self.directory.join(number.to_string()))?;
+                if rustix::fs::ioctl_ficlone(target, &source).is_ok() {
+                    return hash(target, |_, _| Ok(()));
                 }
-                copy_sparse(&mut source, target)
+                copy_sparse(&source, target)
             }
             Content::HardLink(_) => Err(io::Error::other("a hard link has no content of its own")),
         }

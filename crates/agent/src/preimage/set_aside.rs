@@ -5,6 +5,7 @@
 //! told: what has another content, and not the old one either, was written by a person, or by a script that did on the
 //! host what it did not do on the clone.
 
+use super::content::copy_sparse;
 use super::held::Held;
 use super::look::Look;
 use super::state::{Kind, State};
@@ -123,8 +124,8 @@ pub(super) fn keep(root: &Path, directory: &Path, path: &HostPath) -> io::Result
         std::os::unix::fs::symlink(held.target()?, &to)?;
     } else {
         let half = parent.join(HALF);
-        let mut copy = File::create(&half)?;
-        io::copy(&mut held.open()?, &mut copy)?;
+        let copy = File::create(&half)?;
+        copy_sparse(&held.open()?, &copy)?;
         copy.set_permissions(found.permissions())?;
         copy.sync_all()?;
         fs::rename(&half, &to)?;

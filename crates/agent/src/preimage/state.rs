@@ -1,15 +1,15 @@
 //! What stands at a path: kind, content, owner, mode, times, extended attributes.
 
+use super::content::hash;
 use super::held::Held;
 use crate::host_path::HostPath;
 use fettle_core::Digest;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, IFlags, Timespec, Timestamps};
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub enum Kind {
     File {
         /// Length in bytes.
         size: u64,
-        /// Of the content.
+        /// Of the content, as [`super::content`] says.
         sha256: Digest,
     },
     /// A symbolic link.
@@ -158,9 +158,11 @@ impl State {
     /// When it cannot be read.
     pub(super) fn of(held: &Held) -> io::Result<Self> {
         // There are thousands: opened once, a file tells both its content and its flags.
-        let mut file = held.metadata().is_file().then(|| held.open()).transpose()?;
-        let kind = kind_of(held, || match &mut file {
-            Some(file) => hash(file, |_| Ok(())).map(|(size, sha256)| Kind::File { size, sha256 }),
+        let file = held.metadata().is_file().then(|| held.open()).transpose()?;
+        let kind = kind_of(held, || match &file {
+            Some(file) => {
+                hash(file, |_, _| Ok(())).map(|(size, sha256)| Kind::File { size, sha256 })
+            }
             None => Err(io::ErrorKind::InvalidInput.into()),
         })?;
         let flags = match &file {
@@ -270,38 +272,6 @@ pub(super) fn kind_of(held: &Held, file: impl FnOnce() -> io::Result<Kind>) -> i
     } else {
         Kind::Device { character: t.is_char_device(), number: held.metadata().rdev() }
     })
-}
-
-/// SHA-256 and length of all that is left in `source`; each piece goes to `sink` as well.
-///
-/// # Errors
-/// Those of reading and of the sink.
-pub(super) fn hash(
-    source: &mut File,
-    mut sink: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<(u64, Digest)> {
-    thread_local! {
-        /// There are thousands of files: asked for and given back with each, it would cost more than most of them.
-        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; 32 << 10]);
-    }
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut size = 0;
-    BUFFER.with_borrow_mut(|buffer| {
-        loop {
-            let n = match source.read(buffer) {
-                Ok(0) => return Ok(()),
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            };
-            context.update(&buffer[..n]);
-            sink(&buffer[..n])?;
-            size += n as u64;
-        }
-    })?;
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    Ok((size, Digest(digest)))
 }
 
 /// Owner, mode, times, extended attributes.

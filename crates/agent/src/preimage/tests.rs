@@ -532,3 +532,5 @@ fn what_nobody_foresaw_comes_back_from_a_snapshot_of_the_root() {
     assert_eq!(restored.differing, Vec::<String>::new());
     assert_eq!(independent(&host.root), before);
 }
+
+mod vast;

@@ -2,8 +2,9 @@
 //! themselves (`balancer`), then the operator's own program on this host.
 
 use super::balancer::{self, Place};
-use super::{StepResult, Transaction, fault, io_fault};
+use super::{StepResult, Transaction, fault, io_fault, preflight};
 use crate::command::{self, command};
+use crate::trusted;
 use fettle_core::transaction::{Fault, StepFacts};
 use std::time::Duration;
 
@@ -138,6 +139,8 @@ fn hook(tx: &Transaction<'_>, name: &str) -> Result<Option<String>, Fault> {
     if !path.is_file() {
         return Ok(None);
     }
+    // Preflight has looked; what is as root may be changed by root since.
+    trusted::program(&path).map_err(preflight::untrusted)?;
     let mut program = command(&path.to_string_lossy());
     program.env("FETTLE_TRANSACTION", tx.id().as_str());
     let output = command::run(&mut program, Some(DEADLINE)).map_err(io_fault("run a hook"))?;

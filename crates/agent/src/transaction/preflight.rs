@@ -8,12 +8,15 @@ use super::detached::{CONFIGURE, Job};
 use super::{StepResult, Transaction, fault, io_fault};
 use crate::command::{self, command};
 use crate::packages::{Apt, Driver, PackagesError, Resolution, apt, index};
+use crate::preimage::{self, Scope};
 use crate::settings::Settings;
+use crate::trusted::Untrusted;
 use fettle_core::assignment::{HalfConfiguredRule, PackageChange};
 use fettle_core::plan::space;
 use fettle_core::transaction::{Fault, StepFacts};
 use fettle_core::{Shared, Timestamp};
 use room::Need;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -34,10 +37,14 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
     if tx.changes().is_empty() {
         return Err(fault("nothing-to-do", "the order names no package", "make a new plan"));
     }
-    crate::data_paths::check(tx.settings).map_err(|message| {
+    let data = crate::data_paths::check(tx.settings).map_err(|message| {
         let hint = "mend that line, or take it away; what is declared there is never put back";
         fault("data-paths", message, hint)
     })?;
+    // What is kept whatever the change touches: told here, it costs nobody a rehearsal.
+    preimage::needs(Path::new("/"), &BTreeSet::new(), Scope::whole_but(&data))
+        .map_err(super::snapshot::preimage_fault)?;
+    host::programs(&tx.settings.config_dir, &tx.order.probes).map_err(untrusted)?;
     let newest = index::read(&tx.settings.host(index::LISTS)).newest();
     let odd = clock::judge(tx.assignment, newest, Timestamp::now())?;
     facts.notes.extend(odd);
@@ -151,6 +158,13 @@ fn half_done(tx: &Transaction<'_>) -> Result<Vec<String>, Fault> {
         wrong.push(format!("dpkg was interrupted (updates {})", interrupted.join(", ")));
     }
     Ok(wrong)
+}
+
+/// A program that root would have to run and does not.
+pub(super) fn untrusted(why: Untrusted) -> Fault {
+    let hint = format!("{}, and look at what it holds; or take it away", why.mend);
+    let message = format!("root does not run what others may change: {}", why.reason());
+    fault("program-untrusted", message, hint)
 }
 
 pub(super) fn packages(e: PackagesError) -> Fault {

@@ -59,7 +59,7 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         units: Vec::new(),
         sonames: BTreeSet::new(),
         accept_missing: tx.order.accept_missing.clone(),
-        online: tx.settings.online_path().exists(),
+        online: online(tx),
         scratch: scratch.clone(),
     };
     let found = overlay::rehearse(&spec).map_err(|e| {
@@ -100,6 +100,9 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         count(ChangeKind::Gone),
         found.milliseconds
     ));
+    if spec.online {
+        facts.notes.push("the clone had the host's network, as was asked for".into());
+    }
     if !found.passed.is_empty() {
         facts.notes.push(format!("tests that hold: {}", found.passed.join(", ")));
     }
@@ -142,6 +145,11 @@ pub fn run(tx: &Transaction<'_>) -> StepResult {
         Err(e) => vec![format!("what the change will do could not be told: {e}")],
     });
     Ok(facts)
+}
+
+/// Has the clone the host's network? Only where somebody has asked for it: the order, or the host's administrator.
+fn online(tx: &Transaction<'_>) -> bool {
+    tx.order.rehearse_online || tx.settings.online_path().exists()
 }
 
 /// Takes away what a rehearsal left on disk. Its mounts and processes went with their namespaces.
@@ -191,6 +199,13 @@ fn judge(tx: &Transaction<'_>, found: &Rehearsed) -> Result<(), Fault> {
             "the change failed on the clone of this host ({}): {}",
             found.ending, found.tail
         );
+        let hint = match online(tx) {
+            true => hint.to_owned(),
+            false => format!(
+                "{hint}. The clone has no network: where its scripts load things from there, ask for one with --network, or touch {}",
+                tx.settings.online_path().display()
+            ),
+        };
         return Err(fault("rehearsal-failed", message, hint));
     }
     if !found.audit.is_empty() {
@@ -207,6 +222,13 @@ fn judge(tx: &Transaction<'_>, found: &Rehearsed) -> Result<(), Fault> {
             "rehearsal-version",
             format!("on the clone {name} became {is}, not {version}"),
             hint,
+        ));
+    }
+    if !found.untrusted.is_empty() {
+        return Err(fault(
+            "program-untrusted",
+            format!("root does not run {}", list(&found.untrusted)),
+            "see that only root can write it, and what it holds; or take it away",
         ));
     }
     if !found.broken.is_empty() {

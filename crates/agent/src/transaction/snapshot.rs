@@ -68,6 +68,11 @@ pub(super) fn preimage_fault(e: PreimageError) -> Fault {
         PreimageError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             fault("no-space", e, "free some space where the agent keeps its state, then try again")
         }
+        PreimageError::Vast { .. } => fault(
+            "preimage",
+            e,
+            "move it elsewhere, or declare it as data in /etc/fettle/data.d: then it is neither kept nor put back",
+        ),
         _ => fault(
             "preimage",
             e,
@@ -110,6 +115,8 @@ mod tests {
             change("/boot/initrd.img-6", 5000),
             change("/boot/vmlinuz-6", 1),
             change("/usr/bin/x", 0),
+            change("/opt/vendor/x", 7),
+            change("/home/app/x", 4097),
         ];
         let found = needs(&delta, Path::new("/var/lib/fettle-agent"), (1000, 3));
         assert_eq!(
@@ -117,6 +124,8 @@ mod tests {
             [
                 Need::new(Path::new("/var/lib/fettle-agent"), 1000 + (17 << 20), 103),
                 Need::new(Path::new("/boot"), 8192 + 4096, 2),
+                Need::new(Path::new("/home/app"), 8192, 1),
+                Need::new(Path::new("/opt/vendor"), 4096, 1),
                 Need::new(Path::new("/usr/bin"), 0, 1),
             ]
         );

@@ -205,6 +205,8 @@ pub(super) fn decide<'a>(
             half_configured: policy.half_configured,
             confirm_seconds: None,
             accept_missing: accepted.into_iter().map(|a| a.what.clone()).collect(),
+            // Its administrator's to ask for, on the host.
+            rehearse_online: false,
         },
     };
     let soak_cap = classes().filter_map(|c| c.soak_seconds).min();

@@ -24,7 +24,18 @@ fn well() -> Sight {
         interrupted: vec![],
         unreadable: vec![],
         dead_probes: vec![],
+        untrusted: vec![],
     }
+}
+
+/// What is said of a directory of hooks in which everybody may write.
+fn anybodys() -> Vec<Untrusted> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let config = tempfile::tempdir().unwrap();
+    let hooks = config.path().join("hooks.d");
+    std::fs::create_dir(&hooks).unwrap();
+    std::fs::set_permissions(&hooks, std::fs::Permissions::from_mode(0o777)).unwrap();
+    untrusted(config.path())
 }
 
 #[test]
@@ -50,7 +61,7 @@ fn each_thing_that_is_wrong_is_named_with_what_to_do_and_the_worst_comes_first()
         let disk = all.iter().find(|s| s.part == "disk").unwrap();
         assert!(disk.level == level && disk.what.contains(words), "{disk:?}");
     }
-    let harms: [(Harm, &str, Level, &str); 12] = [
+    let harms: [(Harm, &str, Level, &str); 13] = [
         (|s| s.root = false, "user", Level::Odd, "sudo"),
         (|s| s.server = Some(Err("refused".into())), "server", Level::Bad, "port"),
         (|s| s.identity = Err("torn".into()), "server", Level::Bad, "enroll --force"),
@@ -63,6 +74,7 @@ fn each_thing_that_is_wrong_is_named_with_what_to_do_and_the_worst_comes_first()
         (|s| s.quarantined = vec!["tx-1".into()], "transactions", Level::Bad, "quarantine"),
         (|s| s.interrupted = vec!["tx-1".into()], "transactions", Level::Bad, "resume"),
         (|s| s.dead_probes = vec!["web".into()], "probes", Level::Odd, "chmod 755"),
+        (|s| s.untrusted = anybodys(), "programs", Level::Bad, "chmod go-w"),
     ];
     for (harm, part, level, hint) in harms {
         let mut sight = well();

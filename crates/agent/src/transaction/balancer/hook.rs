@@ -13,10 +13,10 @@
 
 use super::{Balancer, Seen, Told};
 use crate::command::{self, command};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use crate::trusted;
 use std::path::PathBuf;
 use std::time::Duration;
-use std::{fmt, fs, io};
+use std::{fmt, io};
 
 /// A program that has not ended after so long has not done it.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ impl Balancer for Hook {
 
 impl Hook {
     fn call(&self, what: &str, percent: Option<u32>) -> io::Result<String> {
-        self.trusted()?;
+        trusted::program(&self.program).map_err(io::Error::other)?;
         let mut program = command(&self.program.to_string_lossy());
         program.arg(what).arg(&self.server).args(percent.map(|percent| percent.to_string()));
         let output = command::run(&mut program, Some(DEADLINE))?;
@@ -74,25 +74,6 @@ impl Hook {
             output.ending(),
             output.tail(3)
         )))
-    }
-
-    /// It runs as root, so nobody else may have a hand in it.
-    fn trusted(&self) -> io::Result<()> {
-        let wrong =
-            |what: &str| Err(io::Error::other(format!("{} {what}", self.program.display())));
-        let meta = fs::metadata(&self.program)
-            .map_err(|e| io::Error::other(format!("{}: {e}", self.program.display())))?;
-        let mode = meta.permissions().mode();
-        if !meta.is_file() || mode & 0o100 == 0 {
-            return wrong("is no program: `chmod 755` it");
-        }
-        if meta.uid() != rustix::process::geteuid().as_raw() {
-            return wrong("belongs to somebody else: `chown root` it");
-        }
-        if mode & 0o022 != 0 {
-            return wrong("can be written by others: `chmod go-w` it");
-        }
-        Ok(())
     }
 }
 
@@ -121,6 +102,8 @@ fn seen(said: &str) -> Option<Seen> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn what_a_program_prints_of_a_server_is_read_or_refused() {

@@ -1,13 +1,15 @@
-//! What the host's own settings say: pins, tools that change packages on their own, unsafe writing.
+//! What the host's own settings say: pins, programs of its own, tools that change packages on their own, unsafe writing.
 
+use crate::configuration_tests::executables;
 use crate::packages::pins;
 use crate::settings::Settings;
 use crate::transaction::fault;
+use crate::trusted::{self, Untrusted};
 use fettle_core::Shared;
-use fettle_core::assignment::PackageChange;
+use fettle_core::assignment::{PackageChange, Probe};
 use fettle_core::transaction::Fault;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Units that change packages, or the lists of packages, without having been asked.
 const OTHERS: [&str; 6] = [
@@ -43,6 +45,25 @@ pub(super) fn pinned(
         format!("pinned to another version on this host: {}", against.join("; ")),
         "leave them out of the plan, or change /etc/apt/preferences and /etc/apt/preferences.d",
     ))
+}
+
+/// The host's own programs that the change will run as root: every test, the probes that the order names, the hooks.
+/// One that is refused would neither hold nor fail, so the change is refused, before it begins.
+///
+/// # Errors
+/// The first that others than root may have a hand in.
+pub(super) fn programs(config: &Path, probes: &[Probe]) -> Result<(), Untrusted> {
+    let named =
+        |name: &str| probes.iter().any(|p| matches!(p, Probe::Command { name: n } if n == name));
+    for list in ["tests.d", "probes.d", "hooks.d"] {
+        trusted::directory(&config.join(list))?;
+    }
+    let tests = executables(&config.join("tests.d")).map(|(_, program)| program);
+    let probes = executables(&config.join("probes.d")).filter(|(name, _)| named(name));
+    let hooks = ["drain", "undrain"].map(|name| config.join("hooks.d").join(name));
+    let hooks = hooks.into_iter().filter(|hook| hook.is_file());
+    let mut all = tests.chain(probes.map(|(_, program)| program)).chain(hooks);
+    all.try_for_each(|program| trusted::program(&program))
 }
 
 /// Updates that a killed dpkg has left unread: nothing may be changed before they are.
@@ -155,6 +176,43 @@ mod tests {
             "pinned to another version on this host: nginx (Pin: version 1.22.*, priority 1001); \
              libssl3 (Pin: version 3.0.99*, priority -1)"
         );
+    }
+
+    #[test]
+    fn a_change_whose_tests_probes_or_hooks_others_may_write_is_refused_before_it_begins() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &str, mode| {
+            fs::set_permissions(dir.path().join(path), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for list in ["tests.d", "probes.d", "hooks.d"] {
+            fs::create_dir(dir.path().join(list)).unwrap();
+            mode(list, 0o755);
+        }
+        for path in
+            ["tests.d/shop", "tests.d/README", "probes.d/web", "probes.d/old", "hooks.d/drain"]
+        {
+            fs::write(dir.path().join(path), "#!/bin/sh\n").unwrap();
+            mode(path, 0o755);
+        }
+        let order = [Probe::Command { name: "web".into() }, Probe::Tcp { address: "x:1".into() }];
+        mode("tests.d/README", 0o666);
+        mode("probes.d/old", 0o777);
+        assert_eq!(programs(dir.path(), &order), Ok(()), "nobody runs those two");
+        for path in
+            ["tests.d/shop", "tests.d", "probes.d/web", "probes.d", "hooks.d/drain", "hooks.d"]
+        {
+            mode(path, 0o775);
+            let why = programs(dir.path(), &order).unwrap_err();
+            assert_eq!(why.path, dir.path().join(path));
+            let fault = super::super::untrusted(why);
+            assert_eq!(fault.code, "program-untrusted");
+            assert!(fault.message.contains("can be written by others"), "{}", fault.message);
+            assert!(fault.hint.starts_with("chmod go-w "), "{}", fault.hint);
+            mode(path, 0o755);
+        }
+        assert_eq!(programs(dir.path(), &order), Ok(()));
+        assert_eq!(programs(&dir.path().join("nowhere"), &order), Ok(()));
     }
 
     #[test]

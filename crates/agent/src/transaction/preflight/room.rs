@@ -1,5 +1,6 @@
 //! Room and writability of every file system that the change writes to.
 
+use crate::overlay::{Mount, holding, mounts};
 use crate::transaction::fault;
 use fettle_core::transaction::Fault;
 use rustix::fs::StatVfsMountFlags;
@@ -28,7 +29,7 @@ impl Need {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Disk {
     /// Tells file systems apart.
-    pub(super) device: u64,
+    pub(super) device: String,
     /// Bytes free for root's own use are not counted.
     pub(super) bytes: u64,
     /// Inodes free. `None`: it does not count them (btrfs says 0 of 0).
@@ -39,15 +40,18 @@ pub(super) struct Disk {
 
 /// Refuses when a file system cannot be written, has too little room, or too few inodes.
 pub(in crate::transaction) fn check(needs: &[Need]) -> Result<(), Fault> {
-    judge(needs, look)
+    // Where nobody says what is mounted, each device is one.
+    let mounts = mounts().unwrap_or_default();
+    judge(needs, |path| look(&mounts, path))
 }
 
 /// The file system at a path, or at the nearest directory above it that is there.
-fn look(path: &Path) -> Option<Disk> {
+fn look(mounts: &[Mount], path: &Path) -> Option<Disk> {
     let (near, found) = path.ancestors().find_map(|p| Some((p, p.metadata().ok()?)))?;
     let fs = rustix::fs::statvfs(near).ok()?;
+    let mount = near.canonicalize().ok().and_then(|near| holding(mounts, &near));
     Some(Disk {
-        device: found.dev(),
+        device: mount.map_or_else(|| found.dev().to_string(), |mount| mount.device.clone()),
         bytes: fs.f_bavail.saturating_mul(fs.f_frsize),
         inodes: (fs.f_files > 0).then_some(fs.f_favail),
         read_only: fs.f_flag.contains(StatVfsMountFlags::RDONLY),
@@ -56,10 +60,10 @@ fn look(path: &Path) -> Option<Disk> {
 
 /// The same, of a given sight of the file systems.
 pub(super) fn judge(needs: &[Need], look: impl Fn(&Path) -> Option<Disk>) -> Result<(), Fault> {
-    let mut sums: BTreeMap<u64, (Vec<&Path>, u64, u64, Disk)> = BTreeMap::new();
+    let mut sums: BTreeMap<String, (Vec<&Path>, u64, u64, Disk)> = BTreeMap::new();
     for need in needs {
         let Some(disk) = look(&need.path) else { continue };
-        let sum = sums.entry(disk.device).or_insert_with(|| (Vec::new(), 0, 0, disk));
+        let sum = sums.entry(disk.device.clone()).or_insert_with(|| (Vec::new(), 0, 0, disk));
         sum.0.push(&need.path);
         sum.1 = sum.1.saturating_add(need.bytes);
         sum.2 = sum.2.saturating_add(need.inodes);
@@ -100,9 +104,10 @@ mod tests {
     use std::process::Command;
 
     fn disk(path: &Path) -> Option<Disk> {
-        let device = if path.starts_with("/boot") { 2 } else { 1 };
+        let apart =
+            ["/boot", "/home", "/opt", "/var/apart"].into_iter().find(|p| path.starts_with(p));
         Some(Disk {
-            device,
+            device: apart.unwrap_or("/").into(),
             bytes: 1000,
             inodes: Some(10),
             read_only: path.starts_with("/boot/ro"),
@@ -129,8 +134,33 @@ mod tests {
         assert_eq!(judge(&[need("/usr", 1, 1 << 40)], uncounted), Ok(()));
         let refused = judge(&[need("/boot/ro/x", 0, 0)], disk).unwrap_err();
         assert_eq!(refused.code, "read-only");
+        for place in ["/opt/vendor", "/home/app", "/var/apart"] {
+            let all = [need("/usr", 900, 5), need("/boot", 900, 5), need(place, 1001, 1)];
+            let refused = judge(&all, disk).unwrap_err();
+            assert_eq!(refused.code, "no-space");
+            assert!(refused.message.contains(place), "{}", refused.message);
+        }
         // Nobody can write to what nobody can look at: apply tells.
         assert_eq!(judge(&[need("/usr", 1 << 40, 0)], |_| None), Ok(()));
+    }
+
+    #[test]
+    fn subvolumes_of_one_file_system_share_its_room() {
+        // As on a host whose `/` and `/var` are subvolumes of one btrfs: each with a device of its own, by `stat(2)`.
+        let mount = |point: &str, device: &str| Mount {
+            point: point.into(),
+            part: "/@".into(),
+            kind: "btrfs".into(),
+            source: "/dev/vda2".into(),
+            read_only: false,
+            device: device.into(),
+        };
+        let device = |mounts: &[Mount], path: &str| look(mounts, Path::new(path)).unwrap().device;
+        let shared = [mount("/", "0:31"), mount("/var", "0:31"), mount("/etc", "8:1")];
+        assert_eq!(device(&shared, "/usr"), device(&shared, "/var/not/there/yet"));
+        assert_ne!(device(&shared, "/usr"), device(&shared, "/etc"));
+        let found = Path::new("/usr").metadata().unwrap().dev().to_string();
+        assert_eq!(device(&[], "/usr"), found, "nobody says what is mounted");
     }
 
     #[test]
