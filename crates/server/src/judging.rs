@@ -1,6 +1,7 @@
 //! Hosts judged by the vendors' data in force and rated by their policies.
 
 use crate::app::{App, now};
+use crate::spans::{traced, within};
 use fettle_core::finding::Finding;
 use fettle_core::host::Host;
 use fettle_core::policy::{Acceptance, Policy};
@@ -50,10 +51,10 @@ impl Judged {
 /// Judges one host from its whole inventory and keeps what changed. Judging again on the same facts writes
 /// nothing.
 pub(crate) fn judge(app: &App, tx: &mut Tx<'_>, host: &Host) -> Result<findings::Changed, Problem> {
-    match judged(app, tx, host)? {
+    within(traced!("judge", host = %host.id), || match judged(app, tx, host)? {
         Some(judged) => judged.keep(tx),
         None => Ok(findings::Changed::default()),
-    }
+    })
 }
 
 /// `None`: it has not said what it has.
@@ -131,7 +132,7 @@ pub(crate) fn judge_all(app: &App) -> Result<(), Problem> {
     if before.as_deref() == Some(&by) {
         return Ok(());
     }
-    judge_these(app, &ids)?;
+    within(traced!("judge-fleet", hosts = ids.len()), || judge_these(app, &ids))?;
     if is_stopped(app) {
         return Ok(());
     }

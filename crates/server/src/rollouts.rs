@@ -7,6 +7,7 @@
 use crate::app::{App, now};
 use crate::gates;
 use crate::notices;
+use crate::spans::{traced, within};
 use crate::views::reach;
 use fettle_core::plan::Work;
 use fettle_core::plan::spent::{expected, with_way_back, work_key};
@@ -366,11 +367,15 @@ fn ordered(event: &RolloutEvent) -> Option<(&HostId, &AssignmentId, u64)> {
 pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Timestamp>, Problem> {
     let mut left = ATTEMPTS;
     for _ in 0..MOST_IN_A_ROW {
-        let (state, decision) = app.store.read::<_, Problem>(|view| {
-            let state = load(app, view, id)?;
-            let sight = Sight::of(&state, observe(app, view, &state)?);
-            let decision = state.next(now(), &sight);
-            Ok((state, decision))
+        let span = traced!("decide", rollout = %id, events = tracing::field::Empty);
+        let (state, decision) = within(span, || {
+            app.store.read::<_, Problem>(|view| {
+                let state = load(app, view, id)?;
+                let sight = Sight::of(&state, observe(app, view, &state)?);
+                let decision = state.next(now(), &sight);
+                tracing::Span::current().record("events", decision.events.len());
+                Ok((state, decision))
+            })
         })?;
         if decision.events.is_empty() {
             return Ok(decision.wake_at);

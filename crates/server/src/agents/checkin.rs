@@ -8,6 +8,7 @@ use crate::judging::judge;
 use crate::notices;
 use crate::plan_keys;
 use crate::rollouts::{advance, load, of_host, settled};
+use crate::spans::{traced, within};
 use crate::trust::{Peer, random};
 use fettle_core::assignment::may_be_generation;
 use fettle_core::host::Host;
@@ -50,6 +51,10 @@ pub(super) fn checkin(
     peer: &Peer,
     said: CheckIn,
 ) -> Result<CheckInReply, Problem> {
+    within(traced!("check-in", host = %host), || heard(app, host, peer, said))
+}
+
+fn heard(app: &App, host: &HostId, peer: &Peer, said: CheckIn) -> Result<CheckInReply, Problem> {
     let now = now();
     let record = known(app, host)?;
     check_version(&said.agent_version)?;
