@@ -31,6 +31,8 @@ use args::{Cli, Command};
 use clap::{CommandFactory as _, Parser as _};
 use fettle_core::{Problem, ProblemKind};
 use std::process::ExitCode;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -52,11 +54,16 @@ fn main() -> ExitCode {
 fn serve(options: &args::ServerArgs) -> Result<(), Problem> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FETTLE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::registry().with(log.with_filter(filter));
+    #[cfg(not(feature = "otlp"))]
+    log.init();
+    #[cfg(feature = "otlp")]
+    let _traces = {
+        let (traces, sending) = options.otlp.as_ref().map(fettle_server::otlp::traces).unzip();
+        log.with(traces).init();
+        sending.map(LastTraces)
+    };
     known_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
     if options.checkin_busy == 0 || options.checkin_idle < options.checkin_busy {
         return Err(Problem::new(
@@ -70,6 +77,17 @@ fn serve(options: &args::ServerArgs) -> Result<(), Problem> {
         ));
     }
     fettle_server::run(options.options())
+}
+
+/// Traces that still wait are sent when the server ends, however it does, unless that takes long.
+#[cfg(feature = "otlp")]
+struct LastTraces(fettle_server::otlp::Sending);
+
+#[cfg(feature = "otlp")]
+impl Drop for LastTraces {
+    fn drop(&mut self) {
+        self.0.flush(std::time::Duration::from_secs(2));
+    }
 }
 
 /// What every variable of the server's settings begins with.

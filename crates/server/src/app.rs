@@ -183,10 +183,12 @@ impl Lane {
                 "try again in a minute; if it stays so, give it more processors",
             ));
         };
+        // What is traced on the other thread is part of what asks for it.
+        let span = tracing::Span::current();
         let work = move || {
             // Taken until the work is done: whoever asked for it may be gone before that.
             let _place = place;
-            work()
+            span.in_scope(work)
         };
         match tokio::task::spawn_blocking(work).await {
             Ok(out) => out,

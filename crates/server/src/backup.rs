@@ -11,6 +11,7 @@
 mod archive;
 
 use crate::app::{App, now};
+use crate::notices;
 use crate::rollouts;
 use crate::server::same_fleet;
 use crate::trust::{Trust, claim_data_dir, hex, random};
@@ -171,7 +172,13 @@ pub fn restore(from: &Path, keys: &Path, data: &Path) -> Result<Manifest, Proble
 /// When the store cannot be written.
 pub(crate) fn settle(app: &App) -> Result<(), Problem> {
     let mended = app.store.write::<_, Problem>("server", now(), |tx| {
-        Ok(hosts::mend_generations(tx, NO_SUCH_GENERATION)?)
+        let marked = hosts::mend_generations(tx, NO_SUCH_GENERATION)?;
+        // One that has just been restored says nothing yet.
+        let restored = settings::get(tx, RESTORED)?.is_some_and(|from| !from.is_empty());
+        for host in marked.iter().filter(|_| !restored) {
+            notices::marked(app, tx, host, NO_SUCH_GENERATION)?;
+        }
+        Ok(marked.len())
     })?;
     if mended > 0 {
         tracing::warn!(hosts = mended, "generations that no order had are taken back, once");

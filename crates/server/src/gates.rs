@@ -3,6 +3,8 @@
 //! answers and asks again.
 
 pub(crate) mod call;
+#[cfg(any(test, feature = "otlp"))]
+pub(crate) use call::call_within;
 pub(crate) mod host_tests;
 pub(crate) mod measured;
 mod prometheus;

@@ -2,6 +2,7 @@
 
 use crate::app::{App, now};
 use crate::feeds::InForce;
+use crate::spans::{traced, within};
 use fettle_core::finding::Finding;
 use fettle_core::host::Host;
 use fettle_core::policy::{Acceptance, Policy};
@@ -54,10 +55,10 @@ impl Judged {
 /// Judges one host from its whole inventory and keeps what changed. Judging again on the same facts writes
 /// nothing.
 pub(crate) fn judge(app: &App, tx: &mut Tx<'_>, host: &Host) -> Result<findings::Changed, Problem> {
-    match judged(app, tx, host, None)? {
+    within(traced!("judge", host = %host.id), || match judged(app, tx, host, None)? {
         Some(judged) => judged.keep(tx),
         None => Ok(findings::Changed::default()),
-    }
+    })
 }
 
 /// `None`: it has not said what it has. `changed`: what the vendors' data says otherwise than when it was judged; `None`:
@@ -179,7 +180,8 @@ pub(crate) fn judge_all(app: &App) -> Result<(), Problem> {
             "judging hosts anew"
         );
         if changed.as_ref().is_none_or(|changed| !changed.is_empty()) {
-            judge_these(app, &ids, changed.as_ref())?;
+            let span = traced!("judge-fleet", hosts = ids.len());
+            within(span, || judge_these(app, &ids, changed.as_ref()))?;
         }
         if is_stopped(app) {
             return Ok(());

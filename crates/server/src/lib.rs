@@ -19,6 +19,7 @@
 //! | `trend` | exposure over the last weeks, counted when somebody looks |
 //! | [`notices`] | what people are told as soon as it happens |
 //! | `webhooks` | what is sent to others: signed, tried again, kept |
+//! | `spans`, `otlp` | what was done and for how long, for whoever traces it; the latter by the feature of that name |
 //! | [`backup`] | copies of all of it, and the way back from one |
 //! | [`doctor`] | what is wrong with this server, and what to do |
 //! | `cycles`, `emergencies` | what policies do by themselves, at their time and at once |
@@ -46,6 +47,8 @@ mod login;
 mod metrics;
 pub mod notices;
 mod options;
+#[cfg(any(test, feature = "otlp"))]
+pub mod otlp;
 mod passwords;
 pub mod pdf;
 mod plain;
@@ -61,6 +64,7 @@ mod session;
 mod sessions;
 mod setup;
 mod site;
+mod spans;
 mod tasks;
 mod testbed;
 mod trend;

@@ -28,6 +28,8 @@ const KNOWN_SECURE: &str = "__Host-fettle-known";
 const KNOWN_FOR: i64 = 180 * 86_400;
 /// Tries of one kind that are kept: more than any pace has free, and so many that more change nothing about the wait.
 const KEPT: usize = OF_NETWORK.free + 16;
+/// Where too many strangers are in before somebody, those are through by then, in seconds.
+const QUEUE_LASTS: i64 = 5;
 /// Accounts, addresses and browsers of which tries are kept.
 const MOST: usize = 20_000;
 
@@ -181,6 +183,7 @@ impl Denied {
     pub(crate) fn seconds(&self) -> Option<i64> {
         match self {
             Self::Wait(left) => Some(left.as_secs() + i64::from(left.subsec_nanos() > 0)),
+            Self::Not(problem) if problem.code == "too-many-tries" => Some(QUEUE_LASTS),
             Self::Not(_) => None,
         }
     }

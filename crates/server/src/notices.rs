@@ -8,8 +8,8 @@ use crate::backup;
 use fettle_core::rollout::{HostRun, HostState, Rollout, RolloutEvent};
 use fettle_core::transaction::Outcome;
 use fettle_core::{Digest, HostId, Problem, Timestamp};
-use fettle_store::Tx;
 use fettle_store::deliveries::{self, Message};
+use fettle_store::{Tx, hosts};
 use serde_json::{Value, json};
 use std::str::FromStr;
 
@@ -203,13 +203,38 @@ pub(crate) fn queue(
         return Ok(());
     }
     let notices: Vec<Notice> = events.iter().filter_map(|event| of(state, event)).collect();
+    send(app, tx, &notices, &format!("{}/{}", state.id, state.version))
+}
+
+/// Puts into the queue that a host has just been marked by itself, without a rollout: a person must come. Whoever commits
+/// wakes the loop that sends.
+pub(crate) fn marked(
+    app: &App,
+    tx: &mut Tx<'_>,
+    host: &HostId,
+    reason: &str,
+) -> Result<(), Problem> {
+    if app.options.notify.is_empty() {
+        return Ok(());
+    }
+    let name = hosts::get(tx, host)?.map_or_else(|| host.to_string(), |it| it.host.name);
+    let text = format!("Host {name} is in quarantine and needs a person: {reason}.");
+    let data = json!({ "host": host, "name": name, "reason": reason });
+    let it = Notice { kind: "host.quarantined", subject: name, text, data };
+    let at = tx.now();
+    // Released and marked again is another thing to tell.
+    send(app, tx, &[it], &format!("{host}/{at}"))
+}
+
+/// Puts these into the queue for everybody. `moment` names when they became so: the same again is not sent twice.
+fn send(app: &App, tx: &mut Tx<'_>, notices: &[Notice], moment: &str) -> Result<(), Problem> {
     // A server that comes from a backup speaks to nobody by itself, until it is let.
     if notices.is_empty() || backup::held(tx)?.is_some() {
         return Ok(());
     }
     for (n, to) in app.options.notify.iter().enumerate() {
-        for it in &notices {
-            let of = format!("{}/{}/{}/{}/{n}", it.kind, it.subject, state.id, state.version);
+        for it in notices {
+            let of = format!("{}/{}/{moment}/{n}", it.kind, it.subject);
             let id = format!("msg_{}", &Digest::of(of.as_bytes()).to_string()[..32]);
             let body = body(it, to.shape, tx.now()).to_string();
             let (kind, subject) = (it.kind, it.subject.as_str());

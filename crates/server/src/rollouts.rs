@@ -7,6 +7,7 @@
 use crate::app::{App, now};
 use crate::gates;
 use crate::notices;
+use crate::spans::{traced, within};
 use crate::views::reach;
 use fettle_core::plan::Work;
 use fettle_core::plan::spent::{expected, with_way_back, work_key};
@@ -326,6 +327,7 @@ const MOST_IN_A_ROW: usize = 10_000;
 /// The events without the orders that can never be written, since the host holds their number already; and whether a host
 /// was marked for that. The others of a rollout do not wait for one whose numbers make no sense.
 fn writable(
+    app: &App,
     tx: &mut Tx<'_>,
     mut events: Vec<RolloutEvent>,
 ) -> Result<(Vec<RolloutEvent>, bool), Problem> {
@@ -337,9 +339,8 @@ fn writable(
             let reason = format!(
                 "no order for it can be written: its generation {generation} is held by {by} already"
             );
-            let record = hosts::get(tx, host)?;
-            if record.is_some_and(|it| it.host.quarantined.is_none()) {
-                hosts::set_quarantine(tx, host, Some(&reason))?;
+            if hosts::set_quarantine(tx, host, Some(&reason))? {
+                notices::marked(app, tx, host, &reason)?;
                 marked = true;
             }
             taken.insert(host.clone());
@@ -366,17 +367,21 @@ fn ordered(event: &RolloutEvent) -> Option<(&HostId, &AssignmentId, u64)> {
 pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Timestamp>, Problem> {
     let mut left = ATTEMPTS;
     for _ in 0..MOST_IN_A_ROW {
-        let (state, decision) = app.store.read::<_, Problem>(|view| {
-            let state = load(app, view, id)?;
-            let sight = Sight::of(&state, observe(app, view, &state)?);
-            let decision = state.next(now(), &sight);
-            Ok((state, decision))
+        let span = traced!("decide", rollout = %id, events = tracing::field::Empty);
+        let (state, decision) = within(span, || {
+            app.store.read::<_, Problem>(|view| {
+                let state = load(app, view, id)?;
+                let sight = Sight::of(&state, observe(app, view, &state)?);
+                let decision = state.next(now(), &sight);
+                tracing::Span::current().record("events", decision.events.len());
+                Ok((state, decision))
+            })
         })?;
         if decision.events.is_empty() {
             return Ok(decision.wake_at);
         }
         let written = app.store.write::<_, Problem>("server", now(), |tx| {
-            let (events, marked) = writable(tx, decision.events.clone())?;
+            let (events, marked) = writable(app, tx, decision.events.clone())?;
             let next = if marked || events.is_empty() {
                 None
             } else {
@@ -395,7 +400,10 @@ pub(crate) fn drive(app: &App, id: &RolloutId) -> Result<Option<fettle_core::Tim
                 app.deliver.notify_one();
             }
             // Decided anew, without those who were marked.
-            Ok((None, _, true)) => app.events.tell("rollout", id.as_str()),
+            Ok((None, _, true)) => {
+                app.events.tell("rollout", id.as_str());
+                app.deliver.notify_one();
+            }
             // Nobody is left who could be told anything.
             Ok((None, _, false)) => return Ok(decision.wake_at),
             // A report came first: look at what it changed.

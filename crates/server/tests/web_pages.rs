@@ -6,8 +6,13 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by a panic
 
+#[path = "web_pages/axe.rs"]
+mod axe;
 #[path = "web_pages/browser.rs"]
 mod browser;
+#[path = "server/browser.rs"]
+#[allow(dead_code)] // journeys on a real server need more of it
+mod devtools;
 #[path = "web_pages/fleet.rs"]
 mod fleet;
 

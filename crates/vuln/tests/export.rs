@@ -203,6 +203,43 @@ fn of_a_fleet() -> Value {
     serde_json::from_slice(&written).unwrap()
 }
 
+/// What of a document is not as CycloneDX 1.6 has it.
+fn against_the_schema(document: &Value) -> Result<(), String> {
+    const BASE: &str = "http://cyclonedx.org/schema";
+    let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+    compiler.enable_format_assertions();
+    for (name, text) in [
+        ("bom-1.6.schema.json", include_str!("cyclonedx/bom-1.6.SNAPSHOT.schema.json")),
+        ("spdx.SNAPSHOT.schema.json", include_str!("cyclonedx/spdx.SNAPSHOT.schema.json")),
+        ("jsf-0.82.SNAPSHOT.schema.json", include_str!("cyclonedx/jsf-0.82.SNAPSHOT.schema.json")),
+    ] {
+        let mut schema: Value = serde_json::from_str(text).unwrap();
+        // Each is found by the name that the others call it.
+        schema["$id"] = json!(format!("{BASE}/{name}"));
+        compiler.add_resource(&format!("{BASE}/{name}"), schema).unwrap();
+    }
+    let bom = compiler.compile(&format!("{BASE}/bom-1.6.schema.json"), &mut schemas).unwrap();
+    schemas.validate(document, bom).map_err(|wrong| format!("{wrong:#}"))
+}
+
+#[test]
+fn bills_of_a_host_and_of_a_fleet_are_as_the_schema_of_cyclonedx_has_them() {
+    for document in [written(cyclonedx), of_a_fleet()] {
+        against_the_schema(&document).unwrap();
+        // The schema is strict enough to tell.
+        for (at, wrong) in [
+            ("/components/0/type", json!("thing")),
+            ("/vulnerabilities/0/analysis/state", json!("open")),
+            ("/serialNumber", json!("1")),
+            ("/metadata/timestamp", json!("yesterday")),
+        ] {
+            let mut spoilt = document.clone();
+            *spoilt.pointer_mut(at).unwrap() = wrong;
+            assert!(against_the_schema(&spoilt).is_err(), "{at}");
+        }
+    }
+}
+
 fn told<'a>(of: &'a Value, name: &str) -> Option<&'a str> {
     let mut all = of["properties"].as_array().unwrap().iter();
     all.find(|p| p["name"] == format!("fettle:{name}"))?["value"].as_str()

@@ -33,6 +33,10 @@ pub(crate) struct ServerArgs {
         hide_env_values = true
     )]
     pub(crate) notify: Vec<Recipient>,
+    /// Who is sent traces, by OTLP over HTTP: the address of a receiver without the path, as http://127.0.0.1:4318.
+    #[cfg(feature = "otlp")]
+    #[arg(long, env = "FETTLE_SERVER_OTLP", value_name = "ADDRESS")]
+    pub(crate) otlp: Option<fettle_server::otlp::Address>,
     /// Address of API and web pages; loopback only.
     #[arg(
         long,

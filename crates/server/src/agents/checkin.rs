@@ -5,8 +5,10 @@ use crate::app::{App, Refusal, now};
 use crate::backup::NO_SUCH_GENERATION;
 use crate::gates;
 use crate::judging::judge;
+use crate::notices;
 use crate::plan_keys;
 use crate::rollouts::{advance, load, of_host, settled};
+use crate::spans::{traced, within};
 use crate::trust::{Peer, random};
 use fettle_core::assignment::may_be_generation;
 use fettle_core::host::Host;
@@ -49,6 +51,10 @@ pub(super) fn checkin(
     peer: &Peer,
     said: CheckIn,
 ) -> Result<CheckInReply, Problem> {
+    within(traced!("check-in", host = %host), || heard(app, host, peer, said))
+}
+
+fn heard(app: &App, host: &HostId, peer: &Peer, said: CheckIn) -> Result<CheckInReply, Problem> {
     let now = now();
     let record = known(app, host)?;
     check_version(&said.agent_version)?;
@@ -165,16 +171,27 @@ fn note_refused(
     Ok(())
 }
 
+/// Marks a host, and tells people: a person must come.
+fn mark(app: &App, host: &Host, reason: &str) -> Result<(), Problem> {
+    if host.quarantined.is_some() {
+        return Ok(());
+    }
+    app.store.write::<_, Problem>("server", now(), |tx| {
+        if hosts::set_quarantine(tx, &host.id, Some(reason))? {
+            notices::marked(app, tx, &host.id, reason)?;
+        }
+        Ok(())
+    })?;
+    app.deliver.notify_one();
+    app.events.tell("host", host.id.as_str());
+    Ok(())
+}
+
 /// Both machines stop being served, and a person must come: nobody can say from here which of them is the host.
 pub(super) fn two_machines(app: &App, host: &Host) -> Result<Problem, Problem> {
     let message =
         format!("two machines speak as {}: one of them was copied with its identity", host.name);
-    if host.quarantined.is_none() {
-        app.store.write::<_, Problem>("server", now(), |tx| {
-            Ok(hosts::set_quarantine(tx, &host.id, Some(&message))?)
-        })?;
-        app.events.tell("host", host.id.as_str());
-    }
+    mark(app, host, &message)?;
     Ok(Problem::new(
         ProblemKind::Conflict,
         "two-machines",
@@ -189,12 +206,7 @@ pub(super) fn two_machines(app: &App, host: &Host) -> Result<Problem, Problem> {
 /// Nothing of what such a host says is taken: kept, the number would leave no room for any order. It is marked, so that
 /// somebody looks.
 fn leaps(app: &App, host: &Host, told: u64) -> Result<Problem, Problem> {
-    if host.quarantined.is_none() {
-        app.store.write::<_, Problem>("server", now(), |tx| {
-            Ok(hosts::set_quarantine(tx, &host.id, Some(NO_SUCH_GENERATION))?)
-        })?;
-        app.events.tell("host", host.id.as_str());
-    }
+    mark(app, host, NO_SUCH_GENERATION)?;
     Ok(Problem::new(
         ProblemKind::Conflict,
         "generation-leap",

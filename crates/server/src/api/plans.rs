@@ -3,6 +3,7 @@
 use super::{Answer, Asked, Asking, At, Body, Failure, Failures, Part, look};
 use crate::access::Who;
 use crate::app::{App, now};
+use crate::spans::{traced, within};
 use crate::views;
 use axum::http::StatusCode;
 use fettle_core::finding::Finding;
@@ -130,6 +131,18 @@ fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Proble
 
 /// Makes a plan by a policy, for those hosts or for all that it governs, from those of their findings that `counts`.
 pub(crate) fn plan_by(
+    app: &App,
+    view: &View<'_>,
+    policy: &Policy,
+    only: Option<&BTreeSet<HostId>>,
+    counts: &dyn Fn(&HostId, &Finding) -> bool,
+) -> Result<Plan, Problem> {
+    within(traced!("plan", policy = policy.name.as_str()), || {
+        planned(app, view, policy, only, counts)
+    })
+}
+
+fn planned(
     app: &App,
     view: &View<'_>,
     policy: &Policy,

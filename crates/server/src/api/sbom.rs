@@ -40,9 +40,7 @@ pub(super) async fn fleet(
 ) -> Result<Response, Failure> {
     let select = query.select.as_deref().map(HostFilter::checked_select).transpose()?;
     let called = query.select.unwrap_or_else(|| "all hosts".to_owned());
-    let look = move |app: &crate::app::App| {
-        app.store.read(|view| views::fleet_bill(app, view, select.as_ref()))
-    };
+    let look = move |app: &crate::app::App| views::fleet_bill(app, select.as_ref());
     let bill = app.reporting(look).await?;
     let (to, pieces) = mpsc::channel(WAITING);
     // Ends where nobody reads any more.

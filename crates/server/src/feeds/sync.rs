@@ -6,6 +6,7 @@
 use super::fetch::{self, Looked, Whole};
 use super::{Accepted, Fetched, Given, Way, import, named};
 use crate::app::{App, now};
+use crate::spans::{ended, traced};
 use crate::tasks::complain;
 use fettle_core::feed::CONDITIONAL_SECONDS;
 use fettle_core::{Digest, Problem, ProblemKind, Timestamp};
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex as Turn, Notify};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 /// The loop looks at the clock so often even if nothing wakes it: somebody may have set it.
 const LOOK: Duration = Duration::from_secs(30);
@@ -151,13 +153,19 @@ pub(crate) async fn sync(
 ) -> Result<Synced, Problem> {
     let turn = app.watched.turn(feed);
     let _turn = turn.lock().await;
-    for _ in 1..LOOKS {
-        match look_once(app, &actor, feed, when).await {
-            Err(problem) if problem.code == MOVED => {}
-            looked => return looked,
+    let span = traced!("sync-feed", feed = feed.word());
+    let looks = async {
+        for _ in 1..LOOKS {
+            match look_once(app, &actor, feed, when).await {
+                Err(problem) if problem.code == MOVED => {}
+                looked => return looked,
+            }
         }
-    }
-    look_once(app, &actor, feed, when).await
+        look_once(app, &actor, feed, when).await
+    };
+    let out = looks.instrument(span.clone()).await;
+    ended(&span, &out);
+    out
 }
 
 async fn look_once(app: &Arc<App>, actor: &str, feed: Feed, when: When) -> Result<Synced, Problem> {

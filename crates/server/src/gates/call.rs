@@ -37,7 +37,11 @@ pub(crate) fn call(
     call_within(url, headers, body, PATIENCE)
 }
 
-fn call_within(
+/// The same, where it may take so long.
+///
+/// # Errors
+/// As [`call`].
+pub(crate) fn call_within(
     url: &str,
     headers: &[(&str, String)],
     body: Option<&[u8]>,

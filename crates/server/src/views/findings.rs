@@ -7,7 +7,7 @@ use fettle_core::language::Ecosystem;
 use fettle_core::policy::{Acceptance, Selector};
 use fettle_core::{HostId, Problem, ProblemKind, root};
 use fettle_store::findings::{self as stored, Filter};
-use fettle_store::{StoreError, View, hosts};
+use fettle_store::{Store, StoreError, View, hosts};
 use fettle_vuln::export::{FleetBill, Member, Subject, cyclonedx};
 use fettle_wire::api::{CveDetail, FindingExplained, FindingRow, Page};
 use serde_json::Value;
@@ -162,30 +162,46 @@ pub(crate) fn sbom(app: &App, view: &View<'_>, id_or_name: &str) -> Result<Value
     }))
 }
 
-/// What the hosts have that a selector means, or all of them, and what was found there. An inventory at a time is in memory.
-pub(crate) fn fleet_bill(
-    app: &App,
-    view: &View<'_>,
-    select: Option<&Selector>,
-) -> Result<FleetBill, Problem> {
-    let meant: Vec<(HostId, String)> = app.fleet(|fleet| {
+/// Hosts of which one look at the database reads what they have.
+const READ_AT_ONCE: usize = 50;
+
+/// What the hosts have that a selector means, or all of them, and what was found there. An inventory at a time is in memory,
+/// and each host is as it is when its turn comes; whoever is gone by then is left out.
+pub(crate) fn fleet_bill(app: &App, select: Option<&Selector>) -> Result<FleetBill, Problem> {
+    let meant: Vec<HostId> = app.fleet(|fleet| {
         let is_meant = |host: &&Host| select.is_none_or(|select| select.matches(host));
         let all = fleet.routed().map(|(host, _)| host).filter(is_meant);
-        all.map(|host| (host.id.clone(), host.name.clone())).collect()
+        all.map(|host| host.id.clone()).collect()
     })?;
     let mut bill = FleetBill::default();
-    for (id, name) in meant {
-        let inventory = hosts::inventory(view, &id)?;
+    by_and_by(&app.store, &meant, READ_AT_ONCE, |view, id| {
+        let Some(record) = hosts::get(view, id)? else { return Ok(()) };
+        let inventory = hosts::inventory(view, id)?;
         let findings: Vec<Finding> =
-            stored::of_host(view, &id)?.into_values().map(|record| record.finding).collect();
+            stored::of_host(view, id)?.into_values().map(|record| record.finding).collect();
         bill.add(&Member {
             id: id.as_str(),
-            name: &name,
+            name: &record.host.name,
             inventory: inventory.as_ref(),
             findings: &findings,
         });
-    }
+        Ok(())
+    })?;
     Ok(bill)
+}
+
+/// Looks at each of these hosts, at most so many in one look at the database. One look at all of them would take minutes in a
+/// large fleet, and as long as it lasts the database's log (WAL) cannot be folded back into it, and grows.
+fn by_and_by(
+    store: &Store,
+    hosts: &[HostId],
+    at_once: usize,
+    mut look: impl FnMut(&View<'_>, &HostId) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    for some in hosts.chunks(at_once.max(1)) {
+        store.read::<_, Problem>(|view| some.iter().try_for_each(|id| look(view, id)))?;
+    }
+    Ok(())
 }
 
 /// Findings that the page of a vulnerability names.
@@ -242,4 +258,25 @@ pub(crate) fn cve(app: &App, view: &View<'_>, id: &str, shown: u64) -> Result<Cv
         last_fixed: fixed.map(|(_, last)| last),
         by_state,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fettle_store::settings;
+
+    #[test]
+    fn what_is_read_by_and_by_sees_between_two_looks_what_was_written_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("fettle.db")).unwrap();
+        let ids: Vec<HostId> = (1..=5).map(|n| HostId(format!("h{n}"))).collect();
+        let mut seen = Vec::new();
+        by_and_by(&store, &ids, 2, |view, id| {
+            seen.push(settings::get(view, "last")?.unwrap_or_default());
+            store.write::<_, Problem>("server", now(), |tx| Ok(settings::set(tx, "last", &id.0)?))
+        })
+        .unwrap();
+        // Two of them are of one look, and nobody who writes waits for it.
+        assert_eq!(seen, ["", "", "h2", "h2", "h4"]);
+    }
 }

@@ -1,6 +1,6 @@
 //! One's own account, and the list of everybody's.
 
-use super::layout::{View, command, encoded, section, title};
+use super::layout::{View, command, encoded, scroll, section, title};
 use super::words;
 use fettle_core::login::{PASSWORD_SHORTEST, Way};
 use fettle_core::operator::{Role, listed};
@@ -94,7 +94,7 @@ fn sessions(view: &View<'_>, rows: &[SessionRow]) -> Markup {
                 @if rows.iter().any(|row| !row.this) {
                     form action="/account/sessions/end" method="post" { button { "End all others" } }
                 }
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Began" } th { "By" } th { "From" } th.wide { "Browser" } th { "Last used" } th { "Ends unused" } } }
                     tbody { @for row in rows { tr {
                         td.name { (view.ago(row.began_at)) @if row.this { div.note { strong { "this one" } } } }
@@ -104,7 +104,7 @@ fn sessions(view: &View<'_>, rows: &[SessionRow]) -> Markup {
                         td { (view.ago(row.seen_at)) }
                         td { (words::utc(row.ends_at)) }
                     } } }
-                } }
+                } }))
             }
         },
     )
@@ -154,7 +154,7 @@ pub(super) fn list(view: &View<'_>, rows: &[AccountRow]) -> Markup {
             div.head { h2 { "Accounts" } a.more href="/account" { "Your own" } }
             @if rows.is_empty() { p { "There is only the server's own token, and its holder may do everything." } }
             @else {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Name" } th { "May" } th { "State" } th { "Comes by" } th { "Last log-in" } th.n { "Sessions" } @if view.may(Role::Admin) { th { "By hand" } } } }
                     tbody { @for row in rows { tr {
                         td.name { (row.name) div.note { "added " (view.ago(row.created_at)) } }
@@ -165,7 +165,7 @@ pub(super) fn list(view: &View<'_>, rows: &[AccountRow]) -> Markup {
                         td.n { (row.sessions) }
                         @if view.may(Role::Admin) { td { (by_hand(row)) } }
                     } } }
-                } }
+                } }))
             }
             @if view.may(Role::Admin) {
                 p.quiet { "Another, or another password for one of these (" code { "fettle account password NAME" } "):" }

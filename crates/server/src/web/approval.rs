@@ -1,6 +1,6 @@
 //! The approvals of a plan: who gave one, why one does not count, and the form for who may.
 
-use super::layout::{View, section as part};
+use super::layout::{View, scroll, section as part};
 use super::words;
 use fettle_core::operator::Role;
 use fettle_core::plan::approval::{Approval, Stage};
@@ -20,13 +20,13 @@ pub(crate) fn section(view: &View<'_>, it: &PlanDetail) -> Markup {
             }
             @if verdict.counted.is_empty() && verdict.discounted.is_empty() { p.quiet { "Nobody has approved it." } }
             @else {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Who" } th { "When" } th { "Counts" } th { "Comment" } } }
                     tbody {
                         @for a in &verdict.counted { (row(view, a, html! { "yes" @if verdict.stage == Stage::Open { ", until " (words::utc(a.until())) } })) }
                         @for d in &verdict.discounted { (row(view, &d.approval, html! { "no: " (d.discount) })) }
                     }
-                } }
+                } }))
             }
             @if verdict.stage == Stage::Open { (forms(view, it)) }
         } },

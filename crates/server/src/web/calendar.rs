@@ -1,5 +1,6 @@
 //! A policy's windows as a calendar: a row a week, a cell a day, the hours of the day as a strip.
 
+use super::layout::scroll;
 use super::words;
 use fettle_core::Timestamp;
 use fettle_core::policy::{Opening, WindowCalendar, WindowDay};
@@ -8,11 +9,11 @@ use maud::{Markup, html};
 /// The calendar. `now` marks today.
 pub(crate) fn weeks(it: &WindowCalendar, now: Timestamp) -> Markup {
     html! {
-        div.scroll { table.calendar {
+        (scroll(html! { table.calendar {
             caption.hidden { "Hours at which hosts may be changed, by day, times of " (it.time_zone) }
             thead { tr { @for day in ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"] { th scope="col" { (day) } } } }
             tbody { @for week in it.days.chunks(7) { tr { @for day in week { (cell(it, day, now)) } } } }
-        } }
+        } }))
         p.quiet {
             "Times of " b { (it.time_zone) } ", where it is " (words::clock(now, &it.zone)) " now."
             @if !it.other_zones.is_empty() { " Windows of " (it.other_zones.join(", ")) " are shown by that clock too." }

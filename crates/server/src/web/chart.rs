@@ -77,10 +77,13 @@ pub(crate) fn stacked(name: &str, unit: &str, parts: &[Part]) -> Markup {
             svg.stack width="100%" height="36" role="group" aria-label={ (name) ": " (words::number(total)) " " (unit) } {
                 rect.track x="0" y="0" width="100%" height="36" rx="4" {}
                 @for (part, at) in &placed {
-                    a href=(part.href) aria-label={ (words::number(part.count)) " " (part.label) } {
-                        rect.seg.(part.mark.tone) x=(share(*at, end)) y="0" width=(share(part.count, end)) height="36" { title { (words::number(part.count)) " " (part.label) } }
+                    a href=(part.href) {
+                        // The link's name.
+                        title { (words::number(part.count)) " " (part.label) }
+                        rect.seg.(part.mark.tone) x=(share(*at, end)) y="0" width=(share(part.count, end)) height="36" {}
                         @if part.count * 100 >= end * 6 {
-                            text.(part.mark.tone) x=(share(at * 2 + part.count, end * 2)) y="23" text-anchor="middle" { (words::number(part.count)) }
+                            // It is in that name.
+                            text.(part.mark.tone) x=(share(at * 2 + part.count, end * 2)) y="23" text-anchor="middle" aria-hidden="true" { (words::number(part.count)) }
                         }
                     }
                 }

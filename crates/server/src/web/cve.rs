@@ -2,7 +2,7 @@
 
 use super::chart::{self, Part};
 use super::finding::{self, ranks};
-use super::layout::{Span, View, chip, empty, encoded, section, title};
+use super::layout::{Span, View, chip, empty, encoded, scroll, section, title};
 use super::mark;
 use super::words;
 use fettle_core::advisory::AdvisoryStatus;
@@ -122,7 +122,7 @@ pub(crate) fn table(view: &View<'_>, rows: &[CveRow], sort: Option<Option<&str>>
         None => html! { th.n[down] scope="col" { (text) } },
     };
     html! {
-        div.scroll { table.cves {
+        (scroll(html! { table.cves {
             thead { tr {
                 th scope="col" { "Severity" }
                 (heading("id", "Vulnerability", false))
@@ -152,7 +152,7 @@ pub(crate) fn table(view: &View<'_>, rows: &[CveRow], sort: Option<Option<&str>>
                 td.n { @match row.epss { Some(p) => (words::percent(p)), None => { span.quiet { "–" } } } }
                 td.n { @match row.cvss { Some(score) => (format!("{score:.1}")), None => { span.quiet { "–" } } } }
             } } }
-        } }
+        } }))
     }
 }
 
@@ -222,7 +222,7 @@ pub fn cve(view: &View<'_>, it: &CveDetail) -> Markup {
                 @if it.advisories.is_empty() {
                     p.quiet { "The vendor says nothing of it for the releases that hosts here run." }
                 } @else {
-                    div.scroll {
+                    (scroll(html! {
                         table {
                             thead { tr { th scope="col" { "Source package" } th scope="col" { "Release" } th scope="col" { "Status" } th scope="col" { "Urgency" } th scope="col" { "Read in" } } }
                             tbody {
@@ -237,7 +237,7 @@ pub fn cve(view: &View<'_>, it: &CveDetail) -> Markup {
                                 }
                             }
                         }
-                    }
+                    }))
                 }
             }))
         },

@@ -1,6 +1,6 @@
 //! Feeds: the vulnerability data held, how old it is, where it is fetched from, and what waits for a person.
 
-use super::layout::{View, command, empty, encoded, section, title};
+use super::layout::{View, command, empty, encoded, scroll, section, title};
 use super::{mark, words};
 use fettle_core::operator::Role;
 use fettle_wire::api::{FeedHeldRow, FeedRow, FeedSourceRow};
@@ -59,7 +59,7 @@ fn waiting(view: &View<'_>, row: &FeedRow, held: &FeedHeldRow) -> Markup {
 
 fn sources(view: &View<'_>, fetched: &[(&FeedRow, &FeedSourceRow)]) -> Markup {
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Feed" } th { "Every" } th { "Stale after" } th { "Last look" } th { "Next" } th.wide { "From" } } }
             tbody { @for (row, it) in fetched { tr {
                 td.name { (row.name) }
@@ -69,7 +69,7 @@ fn sources(view: &View<'_>, fetched: &[(&FeedRow, &FeedSourceRow)]) -> Markup {
                 td { (view.ago_or(it.next_at, "never")) }
                 td.wide { @for url in &it.urls { div { (url) } } div.note { "set by " (it.added_by) " " (view.ago(it.added_at)) } }
             } } }
-        } }
+        } }))
     }
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn table(view: &View<'_>, rows: &[FeedRow]) -> Markup {
         @if rows.is_empty() {
             (empty("No vulnerability data is loaded.", html! { p { "Without it no host can be judged. Load what comes with Fettle:" } (command("fettle feed import --bundled")) }))
         } @else {
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th { "Feed" } th { "Stands" } th.n { "Records" } th { "Date" } th { "Confirmed" } th.wide { "From" } } }
                 tbody { @for it in rows { tr {
                     td.name {
@@ -93,7 +93,7 @@ pub(crate) fn table(view: &View<'_>, rows: &[FeedRow]) -> Markup {
                     td { (view.ago_or(it.confirmed_at, "never")) }
                     td.wide { (it.origin) }
                 } } }
-            } }
+            } }))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Findings: the list with its filters, and one finding with its reasons.
 
-use super::layout::{Span, View, chip, command, empty, encoded, section, title};
+use super::layout::{Span, View, chip, command, empty, encoded, scroll, section, title};
 use super::mark;
 use super::words;
 use fettle_core::finding::{Finding, FindingState, Severity};
@@ -89,7 +89,7 @@ fn choice(
 /// Findings as a table. Without `hosts` the host's column is left out.
 pub(crate) fn table(view: &View<'_>, rows: &[FindingRow], hosts: bool) -> Markup {
     html! {
-        div.scroll {
+        (scroll(html! {
             table.findings {
                 thead {
                     tr {
@@ -100,7 +100,7 @@ pub(crate) fn table(view: &View<'_>, rows: &[FindingRow], hosts: bool) -> Markup
                 }
                 tbody { @for row in rows { (line(view, row, hosts)) } }
             }
-        }
+        }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Hosts: the list, and one host with what it runs, what it owes and what was done to it.
 
 use super::finding;
-use super::layout::{Span, View, chip, command, empty, encoded, section, title};
+use super::layout::{Span, View, chip, command, empty, encoded, scroll, section, title};
 use super::mark::{self, HOST_STATES};
 use super::{next, transaction, words};
 use fettle_core::finding::FindingState;
@@ -48,7 +48,7 @@ const LINES: usize = 15;
 /// Packages that a host's page shows.
 const PACKAGES: usize = 100;
 /// Rows of any other list of the inventory.
-const ROWS: usize = 30;
+const ROWS: usize = 25;
 
 /// Saved views as links, and the form that saves the one at hand.
 fn views(view: &View<'_>, saved: &[SavedViewRow], filtered: bool) -> Markup {
@@ -148,7 +148,7 @@ pub fn hosts(
 
 fn table(view: &View<'_>, rows: &[HostRow], sort: Option<&str>) -> Markup {
     html! {
-        div.scroll {
+        (scroll(html! {
             table.hosts {
                 thead {
                     tr {
@@ -184,7 +184,7 @@ fn table(view: &View<'_>, rows: &[HostRow], sort: Option<&str>) -> Markup {
                     }
                 }
             }
-        }
+        }))
     }
 }
 
@@ -347,7 +347,7 @@ fn inventory(host: &str, it: &Inventory) -> Markup {
             @if !it.stale.is_empty() {
                 details open id="i-stale" {
                     summary { (mark::host_state("pending-restart").shape()) "Processes that still run replaced files " b { (it.stale.len()) } }
-                    div.scroll { table {
+                    (scroll(html! { table {
                         thead { tr { th { "Process" } th { "Unit" } th { "Packages" } th.wide { "Files" } } }
                         tbody { @for p in it.stale.iter().take(ROWS) { tr {
                             td { (p.process) " " span.quiet { (p.pid) } }
@@ -355,13 +355,13 @@ fn inventory(host: &str, it: &Inventory) -> Markup {
                             td { (p.packages.join(", ")) }
                             td.wide.ver { (p.files.join(" ")) }
                         } } }
-                    } }
+                    } }))
                     (left_out(it.stale.len(), ROWS))
                 }
             }
             details id="i-upgrades" {
                 summary { "Upgrades offered " b { (words::number(it.upgrades.len() as u64)) } }
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Package" } th { "Installed" } th { "Offered" } th { "From" } th.n { "Size" } } }
                     tbody { @for u in it.upgrades.iter().take(ROWS) { tr {
                         td { a.pkg href={ "/packages/" (encoded(&u.name)) } { (u.name) } @if it.held.contains(&u.name) { " " span.tag { "held" } } }
@@ -370,7 +370,7 @@ fn inventory(host: &str, it: &Inventory) -> Markup {
                         td { (u.origin.label) @if u.origin.is_security() { " " span.tag { "security" } } }
                         td.n { (words::bytes(u.size)) }
                     } } }
-                } }
+                } }))
                 (left_out(it.upgrades.len(), ROWS))
             }
             details id="i-services" {
@@ -378,25 +378,25 @@ fn inventory(host: &str, it: &Inventory) -> Markup {
                     "Services " b { (words::number(it.services.len() as u64)) }
                     @if failed > 0 { ", " strong.bad { (failed) " failed" } }
                 }
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Unit" } th { "State" } th { "At boot" } } }
                     tbody { @for s in services.iter().take(ROWS) { tr {
                         td { (s.unit) }
                         td { @if s.active == "failed" { strong.bad { "failed" } } @else { (s.active) } " " span.quiet { (s.sub) } }
                         td { (s.enabled) }
                     } } }
-                } }
+                } }))
                 (left_out(services.len(), ROWS))
             }
             details id="i-listeners" {
                 summary { "Listening sockets " b { (words::number(it.listeners.len() as u64)) } }
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Address" } th { "Protocol" } th { "Process" } th { "Unit" } } }
                     tbody { @for l in it.listeners.iter().take(ROWS) { tr {
                         td.ver { (l.address) ":" (l.port) @if l.is_loopback() { " " span.tag { "loopback" } } }
                         td { (l.protocol) } td { (l.process) } td { (l.unit) }
                     } } }
-                } }
+                } }))
                 (left_out(it.listeners.len(), ROWS))
             }
             details id="i-packages" {
@@ -412,7 +412,7 @@ fn inventory(host: &str, it: &Inventory) -> Markup {
             @if !it.languages.is_empty() {
                 details id="i-languages" {
                     summary { "Packages of languages " b { (words::number(it.languages.len() as u64)) } }
-                    div.scroll { table {
+                    (scroll(html! { table {
                         thead { tr { th { "Package" } th { "From" } th { "Installed" } th.wide { "Where" } } }
                         tbody { @for p in it.languages.iter().take(ROWS) { tr {
                             td { a.pkg href={ "/packages/" (encoded(&p.subject())) } { (p.name) } }
@@ -420,7 +420,7 @@ fn inventory(host: &str, it: &Inventory) -> Markup {
                             td.ver { (p.version) }
                             td.wide.ver { (p.location) }
                         } } }
-                    } }
+                    } }))
                     @if it.languages.len() > ROWS { p.quiet { a href=(packages) { (words::number((it.languages.len() - ROWS) as u64)) " more" } } }
                 }
             }
@@ -442,7 +442,7 @@ fn roots(roots: &[Root]) -> Markup {
     html! {
         details id="i-roots" {
             summary { "Other roots " b { (words::number(roots.len() as u64)) } }
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th { "Root" } th { "Image" } th { "System" } th.n { "Packages" } th { "Runs" } th.wide { "Not known" } } }
                 tbody { @for root in roots.iter().take(ROWS) { tr {
                     td.pkg { (root.id()) }
@@ -452,7 +452,7 @@ fn roots(roots: &[Root]) -> Markup {
                     td { @if root.running { "yes" } @else { span.quiet { "no" } } }
                     td.wide.why { (root.gaps.join("; ")) }
                 } } }
-            } }
+            } }))
         }
     }
 }

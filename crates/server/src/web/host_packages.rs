@@ -1,6 +1,6 @@
 //! All packages of one host, searched and in parts.
 
-use super::layout::{Span, View, empty, encoded, title};
+use super::layout::{Span, View, empty, encoded, scroll, title};
 use super::words;
 use maud::{Markup, html};
 
@@ -45,7 +45,7 @@ pub fn host_packages(view: &View<'_>, it: &HostPackages, q: &str, span: Span) ->
                 @if q.is_empty() { "." } @else { " of " (words::number(it.all)) " " (view.token("q", "with", Some(q))) }
                 " " a href=(home) { "The host" } "."
             }))
-            div.filters { form.narrow action={ (home) "/packages" } method="get" role="search" {
+            div.filters { form.narrow action={ (home) "/packages" } method="get" role="search" aria-label="Packages of this host" {
                 label { "Name, source or place " input name="q" value=(q) size="24" spellcheck="false" autocomplete="off"; }
                 button { "Search" }
                 @if !q.is_empty() { a.clear href={ (home) "/packages" } { "Clear" } }
@@ -53,7 +53,7 @@ pub fn host_packages(view: &View<'_>, it: &HostPackages, q: &str, span: Span) ->
             @if it.items.is_empty() {
                 (empty("No package of the host matches.", html! { p { a href={ (home) "/packages" } { "All its packages" } } }))
             } @else {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th scope="col" { "Package" } th scope="col" { "Installed" } th scope="col" { "Offered" } th.wide scope="col" { "Source, or where" } } }
                     tbody { @for p in &it.items { tr {
                         td { a.pkg href={ "/packages/" (encoded(&p.name)) } { (p.name) } @if p.held { " " span.tag { "held" } } @if !p.healthy { " " strong.bad { "broken" } } }
@@ -61,7 +61,7 @@ pub fn host_packages(view: &View<'_>, it: &HostPackages, q: &str, span: Span) ->
                         td.ver { @if let Some(offered) = &p.offered { (offered) } @else { span.quiet { "–" } } }
                         td.wide.ver { (p.from) }
                     } } }
-                } }
+                } }))
                 (view.pages(span, it.items.len(), it.total))
             }
         },

@@ -111,7 +111,7 @@ impl View<'_> {
                             }
                         }
                     }
-                    form.search role="search" action="/search" method="get" {
+                    form.search role="search" aria-label="Everything" action="/search" method="get" {
                         label.hidden for="q" { "Search hosts, packages, CVEs, policies, plans and rollouts" }
                         input #q type="search" name="q" value=[searched] placeholder="Search everything" autocomplete="off" spellcheck="false";
                         kbd aria-hidden="true" { "/" }
@@ -263,6 +263,11 @@ pub(crate) fn section(heading: &str, more: Option<(&str, &str)>, body: Markup) -
             (body)
         }
     }
+}
+
+/// A table that may be wider than its place: it is scrolled sideways, by the arrow keys too once one has come to it.
+pub(crate) fn scroll(table: Markup) -> Markup {
+    html! { div.scroll tabindex="0" role="group" aria-label="Table" { (table) } }
 }
 
 /// What stands where a list is empty: what it would show, and what to do first.

@@ -1,6 +1,6 @@
 //! The ledger: every decision and outcome, and whether the chain holds.
 
-use super::layout::{View, command, empty, encoded, section, title};
+use super::layout::{View, command, empty, encoded, scroll, section, title};
 use super::words;
 use fettle_core::ledger::LedgerEntry;
 use fettle_wire::api::LedgerVerified;
@@ -45,7 +45,7 @@ pub fn ledger(view: &View<'_>, it: LedgerPart<'_>) -> Markup {
                 },
                 None => {},
             }
-            div.filters { form.narrow action="/ledger" method="get" role="search" {
+            div.filters { form.narrow action="/ledger" method="get" role="search" aria-label="The ledger" {
                 label { "Entries with " input name="q" value=(q) size="30" placeholder="alice, plan.approved, web-1 …" spellcheck="false" autocomplete="off"; }
                 button { "Search" }
                 @if !q.is_empty() { a.clear href="/ledger" { "Clear" } }
@@ -55,7 +55,7 @@ pub fn ledger(view: &View<'_>, it: LedgerPart<'_>) -> Markup {
                     p { a href="/ledger" { "Newest entries" } }
                 }))
             } @else {
-                div.scroll { table.ledger {
+                (scroll(html! { table.ledger {
                     thead { tr { th.n { "Entry" } th { "When" } th { "Who" } th { "What" } th { "About" } th.wide { "Content" } th { "Hash" } } }
                     tbody { @for it in entries { tr {
                         td.n { (it.index) }
@@ -66,7 +66,7 @@ pub fn ledger(view: &View<'_>, it: LedgerPart<'_>) -> Markup {
                         td.wide.body { (start_of(&it.body.to_string())) }
                         td.ver title=(it.hash) { (it.hash.short()) }
                     } } }
-                } }
+                } }))
             }
             @if older.is_some() || newer.is_some() {
                 nav.pages aria-label="Parts of the ledger" {

@@ -1,6 +1,6 @@
 //! What would be done next on a host, when, and what of it is held: what a plan made now would say.
 
-use super::layout::{View, encoded, section};
+use super::layout::{View, encoded, scroll, section};
 use super::{calendar, mark, words};
 use fettle_core::plan::Held;
 use fettle_core::policy::Explained;
@@ -79,7 +79,7 @@ fn changes(it: &Explained) -> Markup {
     html! {
         details id="n-changes" open[it.changes.len() <= 12] {
             summary { "Packages it would change " b { (words::number(it.changes.len() as u64)) } }
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th { "Package" } th { "Now" } th { "Then" } th.n { "Size" } } }
                 tbody { @for c in it.changes.iter().take(SHOWN) { tr {
                     td { a.pkg href={ "/packages/" (encoded(&c.name)) } { (c.name) } }
@@ -87,7 +87,7 @@ fn changes(it: &Explained) -> Markup {
                     td.ver { (c.to) }
                     td.n { (words::bytes(c.size)) }
                 } } }
-            } }
+            } }))
             @if it.changes.len() > SHOWN { p.quiet { (words::number((it.changes.len() - SHOWN) as u64)) " more: " code { "fettle policy explain " (it.name) } } }
         }
     }
@@ -98,13 +98,13 @@ fn held(rows: &[Held]) -> Markup {
     html! {
         details id="n-held" open[rows.len() <= 6] {
             summary { (mark::run_state("refused").shape()) "What it would leave out, and why " b { (words::number(rows.len() as u64)) } }
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th { "Package" } th { "Why" } } }
                 tbody { @for row in rows.iter().take(SHOWN) { tr {
                     td { a.pkg href={ "/packages/" (encoded(&row.package)) } { (row.package) } }
                     td { ul.chain { @for hold in &row.reasons { li { a.tag href={ "/errors/" (hold.code()) } { (hold.code()) } " " (hold) } } } }
                 } } }
-            } }
+            } }))
             @if rows.len() > SHOWN { p.quiet { (words::number((rows.len() - SHOWN) as u64)) " more." } }
         }
     }

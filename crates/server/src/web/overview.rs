@@ -2,7 +2,7 @@
 
 use super::chart::{self, Part};
 use super::finding::table;
-use super::layout::{View, command, empty, encoded, section};
+use super::layout::{View, command, empty, encoded, scroll, section};
 use super::mark::{self, HOST_STATES};
 use super::words;
 use super::{feed, planning, recall, rollout};
@@ -321,7 +321,7 @@ fn late_by_ring(it: &Overview) -> Markup {
         @if it.late.is_empty() {
             p.quiet { "Nothing is overdue, and nothing is due within a day." }
         } @else {
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th scope="col" { "Policy · ring" } th.n scope="col" { "Overdue" } th.n scope="col" { "Due within a day" } } }
                 tbody { @for row in &it.late {
                     @let hosts = format!("/hosts?policy={}&ring={}&sort=-overdue", encoded(&row.policy), encoded(&row.ring));
@@ -331,7 +331,7 @@ fn late_by_ring(it: &Overview) -> Markup {
                         td.n { (words::number(row.due_soon)) }
                     }
                 } }
-            } }
+            } }))
         }
     }
 }
@@ -341,7 +341,7 @@ fn windows(view: &View<'_>, it: &Overview) -> Markup {
         @if it.windows.is_empty() {
             p.quiet { "No policy is in force, so nothing is changed anywhere." }
         } @else {
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th scope="col" { "Policy" } th.n scope="col" { "Hosts" } th scope="col" { "Now" } th scope="col" { "Opens" } th scope="col" { "Closes" } } }
                 tbody { @for row in &it.windows { tr {
                     td.name { a href={ "/policies/" (encoded(&row.policy)) } { (row.policy) } }
@@ -350,7 +350,7 @@ fn windows(view: &View<'_>, it: &Overview) -> Markup {
                     td { @match (row.opens_at, &row.hold) { (Some(at), _) => (view.ago(at)), (None, None) => { span.quiet { "open" } }, (None, Some(_)) => { "not within a year" } } }
                     td { @match row.closes_at { Some(at) => (view.ago(at)), None => { span.quiet { "not within a year" } } } }
                 } } }
-            } }
+            } }))
         }
     }
 }

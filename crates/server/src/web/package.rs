@@ -2,7 +2,7 @@
 
 use super::chart::{self, Part};
 use super::cve;
-use super::layout::{Span, View, chip, empty, encoded, section, title};
+use super::layout::{Span, View, chip, empty, encoded, scroll, section, title};
 use super::mark::Mark;
 use super::words;
 use fettle_wire::api::{PackageDetail, PackageRow, Page};
@@ -57,7 +57,7 @@ pub fn packages(
                 }
             }
             @if !page.items.is_empty() {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr {
                         (view.sortable(sort, "name", "Package", false))
                         th scope="col" { "Source" }
@@ -74,7 +74,7 @@ pub fn packages(
                         td.n { @if row.exposed > 0 { strong.bad { (words::number(row.exposed)) } } @else { span.quiet { "0" } } }
                         td.n { @if row.upgradable > 0 { (words::number(row.upgradable)) } @else { span.quiet { "0" } } }
                     } } }
-                } }
+                } }))
                 (view.pages(span, page.items.len(), page.total))
             } @else if filtered {
                 (empty("No package matches.", html! { p { a href="/packages" { "Show all packages" } } }))
@@ -121,7 +121,7 @@ pub fn package(view: &View<'_>, it: &PackageDetail) -> Markup {
                 }).collect::<Vec<_>>(),
             )))
             (section("Every version", None, html! {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr {
                         th scope="col" { "Version" }
                         th.n scope="col" { "Hosts" }
@@ -134,7 +134,7 @@ pub fn package(view: &View<'_>, it: &PackageDetail) -> Markup {
                         td.n { @if v.upgradable > 0 { (words::number(v.upgradable)) } @else { span.quiet { "0" } } }
                         td.n { @if v.offered > 0 { (words::counted(v.offered, "host")) } @else { span.quiet { "–" } } }
                     } } }
-                } }
+                } }))
                 p { a href={ "/recalls?package=" (encoded(&row.name)) } { "Recall a version" } span.quiet { ": no host is to get it any more." } }
             }))
             (section(&format!("Vulnerabilities of {}", row.source), Some((&format!("/cves?q={}", encoded(&row.source)), "All")), html! {

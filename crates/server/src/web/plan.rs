@@ -1,6 +1,6 @@
 //! Plans: the list, and one plan as a report that can be read before it is started.
 
-use super::layout::{View, command, empty, encoded, section, title};
+use super::layout::{View, command, empty, encoded, scroll, section, title};
 use super::{approval, plan_report, signing, testbed, words};
 use crate::plan_keys;
 use fettle_core::operator::Role;
@@ -30,7 +30,7 @@ pub fn plans(view: &View<'_>, page: &Page<PlanDetail>) -> Markup {
                     p { a href="/policies" { "Look at the policies" } }
                 }))
             } @else {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Plan" } th { "Policy" } th.n { "Hosts" } th.n { "Waves" } th.n { "Changes" } th.n { "Fixes" } th.n { "Held" } th { "Digest" } th { "Made" } } }
                     tbody { @for it in &page.items { tr {
                         td.name { a href={ "/plans/" (it.number) } { "plan " (it.number) } }
@@ -40,7 +40,7 @@ pub fn plans(view: &View<'_>, page: &Page<PlanDetail>) -> Markup {
                         td.ver { (it.digest.short()) }
                         td { (view.ago(it.plan.made_at)) }
                     } } }
-                } }
+                } }))
             }
         },
     )
@@ -126,7 +126,7 @@ fn waves(plan: &Plan) -> Markup {
     let name =
         |id| plan.hosts.get(id).map_or("", |h: &fettle_core::plan::HostPlan| h.name.as_str());
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th.n { "Wave" } th { "Ring" } th { "Hosts" } th { "Why these" } th { "Gate before the next" } } }
             tbody { @for (i, wave) in plan.waves.iter().enumerate() { tr {
                 td.n { (i + 1) }
@@ -146,7 +146,7 @@ fn waves(plan: &Plan) -> Markup {
                     }
                 }
             } } }
-        } }
+        } }))
         @if !plan.budgets.is_empty() {
             p.quiet {
                 "Never more at once: "
@@ -169,7 +169,7 @@ fn changes(plan: &Plan) -> Markup {
     }
     let all = plan.changes();
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Package" } th { "From" } th { "To" } th.n { "Hosts" } th { "Fixes" } } }
             tbody { @for ((name, from, to), hosts) in all.iter().take(SHOWN) { tr {
                 td { span.pkg { (name) } }
@@ -178,7 +178,7 @@ fn changes(plan: &Plan) -> Markup {
                 td.n { (hosts) }
                 td { (vulnerabilities(fixes.get(name).map_or(&[], Vec::as_slice))) }
             } } }
-        } }
+        } }))
         @if all.len() > SHOWN { p.quiet { (all.len() - SHOWN) " more: " code { "fettle plan show " (plan.number) } } }
     }
 }
@@ -193,7 +193,7 @@ fn vulnerabilities(ids: &[&str]) -> Markup {
 
 fn hosts(view: &View<'_>, plan: &Plan) -> Markup {
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Host" } th.n { "Wave" } th { "Ring" } th.n { "Packages" } th.n { "Fixes" } th { "Likely to restart" } th.n { "Due" } } }
             tbody { @for it in plan.hosts.values().take(SHOWN) { tr {
                 td.name { a href={ "/hosts/" (encoded(&it.name)) } { (it.name) } }
@@ -204,7 +204,7 @@ fn hosts(view: &View<'_>, plan: &Plan) -> Markup {
                 td { @if it.restarts.is_empty() { span.quiet { "nothing" } } @else { (it.restarts.join(", ")) } @if it.reboot_likely { " " span.tag { "reboot" } } }
                 td.n { (view.ago_or(it.due, "–")) }
             } } }
-        } }
+        } }))
         @if plan.hosts.len() > SHOWN { p.quiet { (plan.hosts.len() - SHOWN) " more." } }
     }
 }
@@ -227,7 +227,7 @@ fn held(plan: &Plan) -> Markup {
     html! {
         @if groups.is_empty() { p.quiet { "Nothing is held." } }
         @else {
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th { "What" } th { "Hosts" } th { "Why, nearest reason first" } th { "Stays open" } } }
                 tbody { @for (what, hosts) in groups.iter().take(SHOWN) { tr {
                     td { @if what.package.is_empty() { "the whole host" } @else { span.pkg { (what.package) } } }
@@ -235,7 +235,7 @@ fn held(plan: &Plan) -> Markup {
                     td { ol.chain { @for hold in &what.reasons { li { (hold) } } } }
                     td { @if what.findings.is_empty() { span.quiet { "–" } } @else { (vulnerabilities(&what.findings.iter().map(String::as_str).collect::<Vec<_>>())) } }
                 } } }
-            } }
+            } }))
             @if groups.len() > SHOWN { p.quiet { (groups.len() - SHOWN) " more: " code { "fettle plan show " (plan.number) } } }
         }
     }

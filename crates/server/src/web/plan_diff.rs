@@ -1,6 +1,6 @@
 //! Two plans side by side: what the one does that the other does not.
 
-use super::layout::{View, section, title};
+use super::layout::{View, scroll, section, title};
 use super::words;
 use fettle_core::plan::{Brings, PlanDiff, ReasonMove, SomeHosts};
 use maud::{Markup, html};
@@ -65,7 +65,7 @@ fn packages(it: &PlanDiff) -> Markup {
         } }
     };
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Package" } th { "Plan " (it.from) } th { "Plan " (it.to) } th { "Hosts" } } }
             tbody { @for line in it.packages.iter().take(SHOWN) { tr {
                 td { span.pkg { (line.package) } " " span.quiet { (line.architecture) } }
@@ -73,28 +73,28 @@ fn packages(it: &PlanDiff) -> Markup {
                 td.ver { (side(&line.to, &line.from)) }
                 td { (hosts(&line.hosts)) }
             } } }
-        } }
+        } }))
         @if it.packages.len() > SHOWN { p.quiet { (it.packages.len() - SHOWN) " more: " code { "fettle plan diff " (it.from) " " (it.to) } } }
     }
 }
 
 fn waves(it: &PlanDiff) -> Markup {
     let place = |(ring, wave): &(String, u32)| format!("wave {}, ring {ring}", wave + 1);
-    html! { div.scroll { table {
+    html! { (scroll(html! { table {
         thead { tr { th { "Plan " (it.from) } th { "Plan " (it.to) } th { "Hosts" } } }
         tbody { @for line in it.waves.iter().take(SHOWN) { tr {
             td { (place(&line.from)) } td { (place(&line.to)) } td { (hosts(&line.hosts)) }
         } } }
-    } } }
+    } })) }
 }
 
 fn reasons(lines: &[ReasonMove]) -> Markup {
-    html! { div.scroll { table {
+    html! { (scroll(html! { table {
         thead { tr { th { "What" } th { "Why" } th { "Hosts" } } }
         tbody { @for line in lines.iter().take(SHOWN) { tr {
             td { @if line.package.is_empty() { "the whole host" } @else { span.pkg { (line.package) } } }
             td { (line.example) }
             td { (hosts(&line.hosts)) }
         } } }
-    } } }
+    } })) }
 }

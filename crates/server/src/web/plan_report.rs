@@ -1,6 +1,6 @@
 //! A plan as it is put before those who approve it: what it costs and when, who tries it first, what is left.
 
-use super::layout::{View, section};
+use super::layout::{View, scroll, section};
 use super::words;
 use fettle_core::plan::{PlanReport, WaveLine};
 use maud::{Markup, html};
@@ -31,27 +31,27 @@ pub(super) fn effects(view: &View<'_>, it: &PlanReport) -> Markup {
             }
             @if it.reboots > 0 { p { (words::counted(it.reboots, "host")) " likely to reboot, at most " (it.reboots_at_once) " in one wave." } }
             @if !it.restarts.is_empty() {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Likely to restart" } th.n { "Hosts" } th.n { "In one wave" } } }
                     tbody { @for unit in it.restarts.iter().take(SHOWN) { tr { td { (unit.unit) } td.n { (unit.hosts) } td.n { (unit.at_once) } } } }
-                } }
+                } }))
                 @if it.restarts.len() > SHOWN { p.quiet { (it.restarts.len() - SHOWN) " more units." } }
             }
             @if !it.risks.is_empty() {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Risk" } th { "Packages" } th.n { "Hosts" } th { "Hence at least" } } }
                     tbody { @for risk in &it.risks { tr {
                         td { (risk.name) } td { (few(&risk.packages)) } td.n { (risk.hosts) } td { (risk.asks) }
                     } } }
-                } }
+                } }))
             }
             @if !it.budgets.is_empty() {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Budget" } th.n { "Hosts" } th.n { "Changed" } th.n { "At once at most" } th.n { "In one wave" } } }
                     tbody { @for budget in &it.budgets { tr {
                         td { (budget.name) } td.n { (budget.members) } td.n { (budget.hosts) } td.n { (budget.limit) } td.n { (budget.in_a_wave) }
                     } } }
-                } }
+                } }))
             }
             (groups(it))
             (needed_by(it))
@@ -73,7 +73,7 @@ fn few(names: &BTreeSet<String>) -> String {
 /// Hosts that stand in for each other.
 fn groups(it: &PlanReport) -> Markup {
     html! { @if !it.groups.is_empty() {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Hosts for" } th.n { "Hosts" } th.n { "Changed" } th.n { "At once" } th { "Restarts on them" } } }
             tbody { @for group in it.groups.iter().take(SHOWN) { tr {
                 td { (group.role) }
@@ -81,7 +81,7 @@ fn groups(it: &PlanReport) -> Markup {
                 td.n { (group.at_once) @if group.is_whole() { " " b { "all of them" } } @else if !group.has_budget { " " span.quiet { "no budget" } } }
                 td { (units(&group.restarts)) }
             } } }
-        } }
+        } }))
     } }
 }
 
@@ -98,7 +98,7 @@ fn units(of: &[(String, u64)]) -> String {
 /// Who needs what changes.
 fn needed_by(it: &PlanReport) -> Markup {
     html! { @if let Some(all) = it.needed_by.as_ref().filter(|all| !all.is_empty()) {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Changed package" } th.n { "Hosts" } th.n { "Needed by" } th { "For example" } th { "Of these in use" } } }
             tbody { @for line in all.iter().take(SHOWN) { tr {
                 td { a href={ "/packages/" (line.package) } { (line.package) } }
@@ -106,7 +106,7 @@ fn needed_by(it: &PlanReport) -> Markup {
                 td { (line.names.join(", ")) @if line.dependents > line.names.len() as u64 { ", …" } }
                 td { @if line.in_use.is_empty() { "–" } @else { (line.in_use.join(", ")) } }
             } } }
-        } }
+        } }))
         @if all.len() > SHOWN { p.quiet { (all.len() - SHOWN) " more packages." } }
     } }
 }
@@ -115,14 +115,14 @@ fn needed_by(it: &PlanReport) -> Markup {
 fn space(it: &PlanReport) -> Markup {
     html! { @if !it.space.short.is_empty() {
         p { b { (words::counted(it.space.short.len() as u64, "host")) " may have too little room" } " and would refuse before anything is changed:" }
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Host" } th.n { "Wave" } th { "File system" } th.n { "Free" } th.n { "May need" } } }
             tbody { @for line in it.space.short.iter().take(SHOWN) { tr {
                 td { a href={ "/hosts/" (line.name) } { (line.name) } }
                 td.n { (line.wave + 1) } td { (line.mount) }
                 td.n { (amount(line.free, &line.of)) } td.n { (amount(line.needs, &line.of)) }
             } } }
-        } }
+        } }))
         @if it.space.short.len() > SHOWN { p.quiet { (it.space.short.len() - SHOWN) " more hosts." } }
     } }
 }
@@ -147,7 +147,7 @@ fn lasts(wave: &WaveLine) -> Markup {
 pub(super) fn coverage(view: &View<'_>, it: &PlanReport) -> Markup {
     html! {
         (section("Timetable and coverage", None, html! {
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th.n { "Wave" } th { "Ring" } th { "Begins at the earliest" } th { "Lasts" } th.n { "Hosts" } th { "Roles" } th.n { "Cohorts" } th { "Tried by a wave before" } th { "New here" } } }
                 tbody { @for (n, wave) in it.waves.iter().enumerate() { tr {
                     td.n { (n + 1) }
@@ -160,10 +160,10 @@ pub(super) fn coverage(view: &View<'_>, it: &PlanReport) -> Markup {
                     td { (tried(wave)) }
                     td { @if wave.new_changes == 0 { span.quiet { "nothing" } } @else { (words::counted(wave.new_changes, "change")) " on " (words::counted(wave.new_hosts, "host")) } }
                 } } }
-            } }
+            } }))
         }))
         (section("Cohorts", None, html! {
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th { "Cohort" } th.n { "Hosts" } th { "Roles" } th.n { "Changes" } th.n { "Fixes" } th { "Tried first" } th.n { "Last wave" } th.n { "Due" } } }
                 tbody { @for line in it.cohorts.iter().take(SHOWN) { tr {
                     td.ver title=(line.cohort) { (line.cohort.short()) }
@@ -174,7 +174,7 @@ pub(super) fn coverage(view: &View<'_>, it: &PlanReport) -> Markup {
                     td.n { (line.last_wave + 1) }
                     td.n { (view.ago_or(line.due, "–")) }
                 } } }
-            } }
+            } }))
             @if it.cohorts.len() > SHOWN { p.quiet { (it.cohorts.len() - SHOWN) " smaller ones." } }
         }))
     }
@@ -196,7 +196,7 @@ fn roles(of: &BTreeMap<String, u64>) -> String {
 pub(super) fn held(it: &PlanReport) -> Markup {
     html! { @if !it.held.is_empty() {
         (section("Left undone, by reason", None, html! {
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th { "Reason" } th.n { "Hosts" } th.n { "Packages" } th.n { "Vulnerabilities" } th { "For example" } } }
                 tbody { @for line in &it.held { tr {
                     td { (line.reasons.join(" ← ")) }
@@ -205,7 +205,7 @@ pub(super) fn held(it: &PlanReport) -> Markup {
                     td.n { (line.findings) }
                     td { (line.example) span.quiet { " (" (line.names.join(", ")) @if line.hosts > line.names.len() as u64 { ", …" } ")" } }
                 } } }
-            } }
+            } }))
         }))
     } }
 }

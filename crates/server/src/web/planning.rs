@@ -1,6 +1,6 @@
 //! What policies do by themselves: cycles and emergencies, as parts of the overview and of a policy's page.
 
-use super::layout::{View, encoded};
+use super::layout::{View, encoded, scroll};
 use super::{mark, words};
 use fettle_core::cycle::{CycleOutcome, CycleRun, CycleState};
 use fettle_core::emergency::EmergencyState;
@@ -15,7 +15,7 @@ pub(crate) fn cycles(view: &View<'_>, rows: &[CycleRow]) -> Markup {
         @if rows.is_empty() {
             p.quiet { "No policy has a " code { "[cycle]" } ": plans are made when somebody asks for one." }
         } @else {
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th scope="col" { "Policy" } th scope="col" { "Next" } th scope="col" { "Starts" } th.wide scope="col" { "Now" } th.wide scope="col" { "Last" } } }
                 tbody { @for row in rows { tr {
                     td.name { a href={ "/policies/" (encoded(&row.policy)) } { (row.policy) } }
@@ -28,7 +28,7 @@ pub(crate) fn cycles(view: &View<'_>, rows: &[CycleRow]) -> Markup {
                     }
                     td.wide { @match row.runs.first() { Some(run) => (one(view, run)), None => { span.quiet { "has not come due yet" } } } }
                 } } }
-            } }
+            } }))
         }
     }
 }
@@ -52,10 +52,10 @@ pub(crate) fn cycle(view: &View<'_>, row: &CycleRow) -> Markup {
         @if row.runs.is_empty() {
             p.quiet { "It has not come due yet." }
         } @else {
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th scope="col" { "Came due" } th.wide scope="col" { "What came of it" } } }
                 tbody { @for run in &row.runs { tr { td { (view.ago(run.due)) } td.wide { (one(view, run)) } } } }
-            } }
+            } }))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Policies: the list, and one policy with whom it covers, when, and its versions.
 
 use super::chart::Part;
-use super::layout::{View, command, empty, encoded, section, title};
+use super::layout::{View, command, empty, encoded, scroll, section, title};
 use super::mark::{self, Mark};
 use super::{calendar, chart, planning, words};
 use fettle_core::operator::Role;
@@ -24,7 +24,7 @@ pub fn policies(view: &View<'_>, rows: &[PolicyRow]) -> Markup {
                     (command("fettle policy check my-policy.toml\nfettle policy apply my-policy.toml"))
                 }))
             } @else {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Policy" } th { "What for" } th.n { "Hosts" } th.n { "Version" } th { "Applied" } th { "Digest" } } }
                     tbody { @for it in rows { tr {
                         td.name { a href={ "/policies/" (encoded(&it.name)) } { (it.name) } }
@@ -40,7 +40,7 @@ pub fn policies(view: &View<'_>, rows: &[PolicyRow]) -> Markup {
                         td { (view.ago(it.applied_at)) " " span.quiet { "by " (it.applied_by) } }
                         td.ver { (it.digest.short()) }
                     } } }
-                } }
+                } }))
             }
         },
     )
@@ -114,7 +114,7 @@ fn versions(view: &View<'_>, it: &PolicyRow, rows: &[PolicyVersion]) -> Markup {
         html! { a href={ "/policies/" (encoded(&it.name)) "/diff/" (other.version) "/" (row.version) } { (text) } }
     };
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th.n { "Version" } th { "Applied" } th { "By" } th { "Digest" } th { "What it changed" } th { "Against today's" } } }
             tbody { @for (n, row) in rows.iter().enumerate().take(VERSIONS) { tr {
                 td.n { (row.version) }
@@ -124,7 +124,7 @@ fn versions(view: &View<'_>, it: &PolicyRow, rows: &[PolicyVersion]) -> Markup {
                 td { @match rows.get(n + 1) { Some(before) => (against(row, before, html! { "against version " (before.version) })), None => { span.quiet { "the first" } } } }
                 td { @if n > 0 { (against(&rows[0], row, html! { "what changed since" })) } }
             } } }
-        } }
+        } }))
         @if rows.len() > VERSIONS { p.quiet { (words::number((rows.len() - VERSIONS) as u64)) " older: " code { "fettle policy history " (it.name) } } }
     }
 }

@@ -1,6 +1,6 @@
 //! Two versions of a policy side by side: which settings differ, and which lines.
 
-use super::layout::{View, encoded, section, title};
+use super::layout::{View, encoded, scroll, section, title};
 use super::words;
 use fettle_core::policy::Setting;
 use fettle_wire::api::PolicyVersion;
@@ -52,14 +52,14 @@ fn settings(it: &PolicyVersions) -> Markup {
         @match &it.settings {
             Err(why) => { p { "Cannot be compared setting by setting: " (why) } },
             Ok(rows) if rows.is_empty() => { p.quiet { "No setting differs: only the text does." } },
-            Ok(rows) => { div.scroll { table {
+            Ok(rows) => { (scroll(html! { table {
                 thead { tr { th { "Setting" } th { "Version " (it.from.version) } th { "Version " (it.to.version) } } }
                 tbody { @for row in rows { tr {
                     td.name { (row.what) }
                     td.ver { (value(&row.from)) }
                     td.ver { (value(&row.to)) }
                 } } }
-            } } },
+            } })) },
         }
     }
 }

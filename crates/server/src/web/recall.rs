@@ -1,6 +1,6 @@
 //! Recalls: versions that nobody is to get, and who has them.
 
-use super::layout::{View, command, empty, encoded, section, title};
+use super::layout::{View, command, empty, encoded, scroll, section, title};
 use super::{mark, words};
 use fettle_core::operator::Role;
 use fettle_wire::api::{RecallDetail, RecallRow};
@@ -29,7 +29,7 @@ pub fn recalls(view: &View<'_>, rows: &[RecallRow], package: &str, version: &str
 /// Recalls as a table.
 pub(crate) fn table(view: &View<'_>, rows: &[RecallRow]) -> Markup {
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Package" } th { "Version" } th.n { "Hosts that have it" } th.n { "Offered to" } th { "Recalled" } th.wide { "Why" } } }
             tbody { @for row in rows { tr {
                 td.name { a href=(path(row)) { (row.recall.package) } }
@@ -39,7 +39,7 @@ pub(crate) fn table(view: &View<'_>, rows: &[RecallRow]) -> Markup {
                 td { (view.ago(row.recall.at)) " by " (row.recall.by) }
                 td.wide { (row.recall.reason) }
             } } }
-        } }
+        } }))
     }
 }
 
@@ -74,7 +74,7 @@ pub fn recall(view: &View<'_>, it: &RecallDetail) -> Markup {
             }
             (section("Rollouts with it in their plan", None, html! {
                 @if it.rollouts.is_empty() { p.quiet { "None that has not ended." } }
-                @else { div.scroll { table {
+                @else { (scroll(html! { table {
                     thead { tr { th { "Rollout" } th { "State" } th.n { "Hosts that would still get it" } } }
                     tbody { @for rollout in &it.rollouts { tr {
                         td.name { a href={ "/rollouts/" (encoded(rollout.id.as_str())) } { (rollout.id) } }
@@ -84,11 +84,11 @@ pub fn recall(view: &View<'_>, it: &RecallDetail) -> Markup {
                             @if rollout.at_work > 0 { div.note { (words::counted(rollout.at_work, "host")) " getting it now: whoever has begun goes on, and can be undone then" } }
                         }
                     } } }
-                } } }
+                } })) }
             }))
             (section("Hosts that have it", None, html! {
                 @if it.hosts.is_empty() { p.quiet { "None." } }
-                @else { div.scroll { table {
+                @else { (scroll(html! { table {
                     thead { tr { th { "Host" } th { "Packages" } th { "Brought by" } th { "Way back" } } }
                     tbody { @for host in &it.hosts { tr {
                         td.name { a href={ "/hosts/" (encoded(host.host.as_str())) } { (host.name) } }
@@ -104,7 +104,7 @@ pub fn recall(view: &View<'_>, it: &RecallDetail) -> Markup {
                             @else { span.quiet { "a later version, once it is offered" } }
                         }
                     } } }
-                } } }
+                } })) }
             }))
             (section("Lift the recall", None, html! {
                 @if view.may(Role::Approver) {

@@ -1,7 +1,7 @@
 //! A report of a period: on the site, and as a document of its own for those who do not log in.
 
 use super::chart;
-use super::layout::{View, command, empty, encoded, section};
+use super::layout::{View, command, empty, encoded, scroll, section};
 use super::words;
 use fettle_core::finding::Severity;
 use fettle_core::report::{Compliance, ExceptionKind, Owed, Standing};
@@ -140,7 +140,7 @@ fn compliance(owed: &Owed) -> Markup {
         } }
     };
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr {
                 th { "Policy" } th { "Class" } th.n { "In time" } th.n { "Done in time" } th.n { "Done late" } th.n { "Overdue" } th.n { "Due later" }
                 th.n { "No date: done / open" } th.n { "No fix yet" } th.n { "Accepted" } th.n { "Hosts late / all" } th.n { "Time to patch" }
@@ -152,7 +152,7 @@ fn compliance(owed: &Owed) -> Markup {
                 })) }
                 (line(&owed.total, html! { td.name { b { "All" } } td {} }))
             }
-        } }
+        } }))
         p.quiet { "In time: done by its deadline, of what was done late or in time in the period or is overdue at its end. Times count from the first sight of a finding on a host to the proof that it is gone, on disk and in memory." }
     }
 }
@@ -163,7 +163,7 @@ fn overdue(owed: &Owed, view: Option<&View<'_>>, most: usize) -> Markup {
     }
     let left = owed.overdue.len().saturating_sub(most) as u64 + owed.overdue_left_out;
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Vulnerability" } th { "Severity" } th { "In" } th { "Policy" } th { "Class" } th { "Owed since" } th.n { "Hosts" } th.wide { "What stands in the way" } } }
             tbody { @for it in owed.overdue.iter().take(most) { tr {
                 td.name { (link(view, &format!("/cves/{}", encoded(&it.id)), &it.id)) }
@@ -175,7 +175,7 @@ fn overdue(owed: &Owed, view: Option<&View<'_>>, most: usize) -> Markup {
                 td.n { (words::number(it.hosts)) div.note { (it.example) @if it.hosts > 1 { ", …" } } }
                 td.wide { (it.why) }
             } } }
-        } }
+        } }))
         @if left > 0 { p.quiet { (words::counted(left, "more line")) ", in " code { "fettle report --csv overdue" } "." } }
     }
 }
@@ -200,7 +200,7 @@ fn rollouts(it: &Report, view: Option<&View<'_>>) -> Markup {
             (words::counted(totals.rollouts, "rollout")) ", " (totals.clean) " of them without a fault, " (totals.halted) " halted; "
             (words::counted(totals.patched, "host")) " patched, " (totals.undone) " taken back, " (totals.refused) " refused, " (totals.quarantined) " quarantined."
         }
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Rollout" } th { "Policy" } th { "Started" } th { "State" } th.n { "Hosts" } th.n { "Patched" } th.n { "Taken back" } th.n { "Refused" } th.n { "Quarantined" } th.n { "Not started" } th.n { "Harm known after" } th.n { "Halted after" } } }
             tbody { @for run in &it.rollouts { tr {
                 td.name { (link(view, &format!("/rollouts/{}", encoded(run.id.as_str())), &run.id)) }
@@ -216,7 +216,7 @@ fn rollouts(it: &Report, view: Option<&View<'_>>) -> Markup {
                 td.n { (span(run.detected_seconds)) }
                 td.n { (span(run.halted_seconds)) }
             } } }
-        } }
+        } }))
     }
 }
 
@@ -225,7 +225,7 @@ fn exceptions(it: &Report) -> Markup {
         return html! { p { "No policy excepts anything." } };
     }
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Until" } th { "Stands" } th { "What" } th { "Policy" } th { "Owner" } th.n { "Findings" } th.wide { "Why" } } }
             tbody { @for line in &it.exceptions { tr {
                 td { (words::utc(line.until)) }
@@ -244,6 +244,6 @@ fn exceptions(it: &Report) -> Markup {
                 td.n { @if let Some(n) = line.findings { (words::number(n)) } }
                 td.wide { (line.reason) }
             } } }
-        } }
+        } }))
     }
 }

@@ -1,6 +1,6 @@
 //! Rollouts: the list, and one rollout with its waves, what it waits for, what went wrong and what can be done.
 
-use super::layout::{View, command, empty, encoded, section, title};
+use super::layout::{View, command, empty, encoded, scroll, section, title};
 use super::mark;
 use super::{lanes, transaction, words};
 use fettle_core::operator::Role;
@@ -34,7 +34,7 @@ pub fn rollouts(view: &View<'_>, page: &Page<RolloutRow>) -> Markup {
 /// Rollouts as a table.
 pub(crate) fn table(view: &View<'_>, rows: &[RolloutRow]) -> Markup {
     html! {
-        div.scroll {
+        (scroll(html! {
             table.rollouts {
                 thead { tr { th { "Rollout" } th { "Phase" } th.bar-col { "Hosts" } th.n { "Wave" } th { "Policy · plan" } th { "Started" } } }
                 tbody {
@@ -53,7 +53,7 @@ pub(crate) fn table(view: &View<'_>, rows: &[RolloutRow]) -> Markup {
                     }
                 }
             }
-        }
+        }))
     }
 }
 

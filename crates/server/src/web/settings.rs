@@ -1,7 +1,7 @@
 //! What the server does by itself beside patching: reports on a schedule, and what webhooks did not take; and who may come.
 
 use super::account;
-use super::layout::{PLACES, View, command, empty, encoded, section, title};
+use super::layout::{PLACES, View, command, empty, encoded, scroll, section, title};
 use super::words;
 use fettle_core::operator::Role;
 use fettle_wire::api::{AccountRow, DeliveryRow, ReportRun, SavedViewRow, ScheduleRow};
@@ -62,7 +62,7 @@ fn keys() -> Markup {
 
 fn saved(view: &View<'_>, rows: &[SavedViewRow]) -> Markup {
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Name" } th { "Whose" } th { "Saved" } th.wide { "Query" } th { "By hand" } } }
             tbody { @for row in rows { tr {
                 td.name { a href={ "/hosts?" (row.query) } { (row.name) } }
@@ -77,7 +77,7 @@ fn saved(view: &View<'_>, rows: &[SavedViewRow]) -> Markup {
                     }
                 } }
             } } }
-        } }
+        } }))
     }
 }
 
@@ -85,7 +85,7 @@ const EXAMPLE: &str = "fettle schedule set monthly --recurrence 'FREQ=MONTHLY;BY
 
 fn reports(view: &View<'_>, rows: &[ScheduleRow]) -> Markup {
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Name" } th { "When, and of what" } th { "As, and where to" } th.wide { "Next, and what stands in the way" } th { "Last" } @if view.may(Role::Operator) { th { "Now" } } } }
             tbody { @for row in rows { tr {
                 td.name { (row.name) div.note { "set " (view.ago(row.set_at)) } div.note { "by " (row.set_by) } }
@@ -108,7 +108,7 @@ fn reports(view: &View<'_>, rows: &[ScheduleRow]) -> Markup {
                     td { form action={ "/settings/schedules/" (encoded(&row.name)) "/run" } method="post" { button { "Make one now" } } }
                 }
             } } }
-        } }
+        } }))
     }
 }
 
@@ -124,7 +124,7 @@ fn last(view: &View<'_>, run: &ReportRun) -> Markup {
 
 fn undelivered(view: &View<'_>, rows: &[DeliveryRow]) -> Markup {
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Message" } th { "About" } th { "To" } th { "Made" } th.n { "Tries" } th { "Next try" } th.wide { "Why not" } @if view.may(Role::Operator) { th { "By hand" } } } }
             tbody { @for row in rows { tr {
                 td.name { (row.id) div.note { (row.kind) ", " (words::bytes(row.bytes)) } }
@@ -139,6 +139,6 @@ fn undelivered(view: &View<'_>, rows: &[DeliveryRow]) -> Markup {
                     form action={ "/settings/deliveries/" (encoded(&row.id)) "/drop" } method="post" { button { "Let it go" } }
                 } }
             } } }
-        } }
+        } }))
     }
 }

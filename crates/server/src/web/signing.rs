@@ -1,6 +1,6 @@
 //! What operators signed of a plan, with keys that the server does not have.
 
-use super::layout::{View, section as part};
+use super::layout::{View, scroll, section as part};
 use super::words;
 use fettle_wire::api::{PlanSignatureRow, PlanSigning};
 use maud::{Markup, html};
@@ -18,10 +18,10 @@ pub(crate) fn section(view: &View<'_>, number: u64, it: &PlanSigning) -> Markup 
             }
             @if it.signatures.is_empty() { p.quiet { "Nobody has signed it." } }
             @else {
-                div.scroll { table {
+                (scroll(html! { table {
                     thead { tr { th { "Whose key" } th { "When" } th { "Counts" } } }
                     tbody { @for signature in &it.signatures { (row(view, signature)) } }
-                } }
+                } }))
             }
         },
     )

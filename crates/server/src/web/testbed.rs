@@ -1,6 +1,6 @@
 //! Ring 0 on a plan's page: which cohorts were tested on a twin, and what that leaves open.
 
-use super::layout::{View, encoded, section};
+use super::layout::{View, encoded, scroll, section};
 use super::words;
 use fettle_core::operator::Role;
 use fettle_core::testbed::{Covered, Standing, TestReport, TestState};
@@ -29,10 +29,10 @@ pub(crate) fn of_plan(view: &View<'_>, it: &PlanTests) -> Markup {
                 @if it.required { " Its policy requires all of them before the first host is touched." }
                 @else { " Its policy does not require it." }
             }
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th { "Cohort" } th.n { "Hosts" } th.n { "Changes" } th { "Twin of" } th { "Test" } th.n { "Mirrored" } th { "Not shown by it" } } }
                 tbody { @for work in it.works.iter().take(SHOWN) { (row(it, work)) } }
-            } }
+            } }))
             @if it.works.len() > SHOWN { p.quiet { (it.works.len() - SHOWN) " more: " code { "fettle testbed coverage " (it.plan) } } }
             @if view.may(Role::Operator) && it.works.iter().any(|w| !w.is_good()) {
                 form.start action={ "/plans/" (it.plan) "/tests" } method="post" {

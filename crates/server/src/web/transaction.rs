@@ -1,6 +1,6 @@
 //! One change of one host: its steps, how long each took, what it found.
 
-use super::layout::{View, encoded};
+use super::layout::{View, encoded, scroll};
 use super::mark;
 use super::words::{self, StepState};
 use fettle_core::assignment::{ApplyOrder, Order};
@@ -38,7 +38,7 @@ pub(crate) fn card(view: &View<'_>, it: &Progress) -> Markup {
                 p.fault { strong { (step.word()) " failed: " } (fault.message) @if !fault.hint.is_empty() { br; "→ " (fault.hint) } }
             }
             @if let Order::Apply(apply) = &it.assignment.order && !apply.changes.is_empty() { (packages(it, apply)) }
-            div.scroll { table.txsteps {
+            (scroll(html! { table.txsteps {
                 thead { tr { th { "Step" } th.n { "Took" } th.bar-col { span.hidden { "As a bar" } } th { "What it found" } } }
                 tbody {
                     @for (step, state) in words::steps(it) {
@@ -57,7 +57,7 @@ pub(crate) fn card(view: &View<'_>, it: &Progress) -> Markup {
                         }
                     }
                 }
-            } }
+            } }))
             @if let Some((reason, facts)) = &it.undo {
                 div.undo {
                     p { strong { "Undone because: " } (reason) }
@@ -82,7 +82,7 @@ pub(crate) fn card(view: &View<'_>, it: &Progress) -> Markup {
 /// Transactions with a line each.
 pub(crate) fn lines(view: &View<'_>, rows: &[Progress]) -> Markup {
     html! {
-        div.scroll { table {
+        (scroll(html! { table {
             thead { tr { th { "Outcome" } th { "What" } th { "Began" } th { "Rollout" } th.wide { "Why" } } }
             tbody { @for it in rows { tr {
                 @let rollout = it.assignment.rollout.as_str();
@@ -92,7 +92,7 @@ pub(crate) fn lines(view: &View<'_>, rows: &[Progress]) -> Markup {
                 td { @if rollout == "local" { span.quiet { "on the host" } } @else { a href={ "/rollouts/" (encoded(rollout)) } { (rollout) } } }
                 td.wide.why { (it.outcome.as_ref().and_then(words::outcome_reason).unwrap_or_default()) }
             } } }
-        } }
+        } }))
     }
 }
 
@@ -102,14 +102,14 @@ fn packages(it: &Progress, apply: &ApplyOrder) -> Markup {
     html! {
         details.inner id={ "p-" (it.id) } open[apply.changes.len() <= NAMED / 3] {
             summary { "Packages before and after " b { (words::number(apply.changes.len() as u64)) } @if !stayed { " " span.quiet { "(not kept: it is as before)" } } }
-            div.scroll { table {
+            (scroll(html! { table {
                 thead { tr { th { "Package" } th { "Before" } th { "After" } } }
                 tbody { @for c in apply.changes.iter().take(NAMED) { tr {
                     td { a.pkg href={ "/packages/" (encoded(&c.name)) } { (c.name) } }
                     td.ver { @if c.from.is_empty() { "not installed" } @else { (c.from) } }
                     td.ver { @if stayed { (c.to) } @else { del { (c.to) } } }
                 } } }
-            } }
+            } }))
             @if apply.changes.len() > NAMED { p.quiet { (words::number((apply.changes.len() - NAMED) as u64)) " more." } }
             @if !apply.fixes.is_empty() {
                 p.note {

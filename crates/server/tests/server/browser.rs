@@ -10,6 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// What judges whether everybody can read and use a page.
+const AXE: &str = include_str!("../axe/axe.min.js");
+/// A line for each rule that is broken and each element that breaks it. What is folded up is judged as well.
+const JUDGED: &str = "(async () => {
+    document.querySelectorAll('details').forEach((it) => { it.open = true; });
+    const said = await axe.run(document, { resultTypes: ['violations'] });
+    return said.violations.flatMap((broken) => broken.nodes.map((node) => {
+        const todo = (node.failureSummary ?? broken.help).replace(/\\s+/g, ' ');
+        return `${broken.id} (${broken.impact}) at ${node.target.flat().join(' ')}: ${todo} In ${node.html.slice(0, 160)}`;
+    }));
+})()";
+
 /// As Chromium says that the addresses of the machine are others than before.
 const NETWORK_CHANGED: &str = "net::ERR_NETWORK_CHANGED";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -192,6 +204,35 @@ impl Browser {
         };
         assert!(said.get("exceptionDetails").is_none(), "{expression}: {said}");
         said["result"]["value"].clone()
+    }
+
+    /// Shows pages from now on in a window of this width, as somebody asked for who likes it light or dark.
+    pub(crate) fn look(&mut self, width: u32, dark: bool) {
+        let size =
+            json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+        self.call("Emulation.setDeviceMetricsOverride", size);
+        let value = if dark { "dark" } else { "light" };
+        let features = json!([{ "name": "prefers-color-scheme", "value": value }]);
+        self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
+    }
+
+    /// What axe-core finds wrong with the page, a line each. It is put in by the browser, past the content security policy,
+    /// which is what it is without it.
+    pub(crate) fn axe(&mut self) -> Vec<String> {
+        self.eval(&format!("if (typeof axe !== 'object') {{ {AXE} }}"));
+        let asked = json!({ "expression": JUDGED, "returnByValue": true, "awaitPromise": true });
+        let said = self.call("Runtime.evaluate", asked);
+        assert!(said.get("exceptionDetails").is_none(), "{said}");
+        serde_json::from_value(said["result"]["value"].clone()).unwrap()
+    }
+
+    /// Everybody can read and use the page as it is now, in light and dark, at a desk and on a small telephone.
+    pub(crate) fn good_for_everybody(&mut self) {
+        for (width, dark) in [(360, false), (360, true), (1300, true), (1300, false)] {
+            self.look(width, dark);
+            let wrong = self.axe();
+            assert!(wrong.is_empty(), "dark: {dark}, {width} px:\n{}", wrong.join("\n"));
+        }
     }
 
     /// Plugs the page's network in, or pulls it out.

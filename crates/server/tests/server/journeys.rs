@@ -89,6 +89,7 @@ fn cut_off(browser: &mut Browser) {
     browser.connected(false);
     let _host = lab.host("web-1", "broad");
     browser.see("not connected");
+    browser.good_for_everybody();
     assert!(!browser.text().contains("web-1"));
     browser.connected(true);
     browser.see("web-1");
@@ -143,6 +144,7 @@ fn keys(browser: &mut Browser) {
     // Nothing was sent, and what is called so stands below.
     let offered = "[...document.querySelectorAll('#hits .found a')].map(a => a.innerText).join()";
     until("what is called so", || Some(()).filter(|()| browser.eval(offered) == "canary-1"));
+    browser.good_for_everybody();
     assert_eq!(browser.path(), "/");
     browser.press("ArrowDown", "");
     assert_eq!(browser.eval("document.activeElement.innerText"), "canary-1");

@@ -40,6 +40,7 @@ mod site;
 mod sources;
 mod strangers;
 mod testbed;
+mod traces;
 mod trust;
 mod vendor;
 mod watched;

@@ -3,6 +3,7 @@
 use crate::fleet::{Lab, finished, rollout, start, until};
 use crate::gates::{signed, webhook};
 use fettle_core::rollout::Phase;
+use fettle_wire::agent::CheckInReply;
 use fettle_wire::api::{DeliveryRow, Page};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -48,6 +49,46 @@ fn a_halt_is_told_once_to_everybody_each_in_their_way() {
         Some(()).filter(|()| lab.get::<Page<DeliveryRow>>("/deliveries").items.is_empty())
     });
     assert_eq!((heard.lock().unwrap().len(), read.lock().unwrap().len()), (1, 1));
+}
+
+#[test]
+fn a_host_that_is_marked_without_a_rollout_is_told_of_each_time_it_is_marked() {
+    let (address, heard) = webhook(Arc::new(AtomicU16::new(200)));
+    let lab = Lab::with(|options| {
+        options.notify = vec![format!("http://{address}/").parse().unwrap()];
+    });
+    lab.furnish();
+    let evil = lab.host("evil", "canary");
+    // It says so more than once, and is told of once.
+    let lies = || {
+        for _ in 0..2 {
+            let mut said = evil.says(false);
+            said.generation = u64::MAX;
+            assert!(evil.call::<CheckInReply>(&lab, "checkin", &said).is_err());
+        }
+    };
+    let told = |n: usize| {
+        until("an empty queue", || {
+            let waits = lab.get::<Page<DeliveryRow>>("/deliveries").items;
+            (heard.lock().unwrap().len() >= n && waits.is_empty()).then_some(())
+        });
+        let all = heard.lock().unwrap().clone();
+        assert_eq!(all.len(), n, "{all:?}");
+        let body: Value = serde_json::from_str(&all[n - 1].1).unwrap();
+        let data = &body["data"];
+        assert_eq!((&body["type"], &data["name"]), (&json!("host.quarantined"), &json!("evil")));
+        assert_eq!(data["host"], json!(evil.id));
+        let text = data["text"].as_str().unwrap();
+        assert!(
+            text.starts_with("Host evil is in quarantine and needs a person: it told"),
+            "{text}"
+        );
+    };
+    lies();
+    told(1);
+    lab.post_bytes("/hosts/evil/release", br#"{"reason":"enrolled anew"}"#);
+    lies();
+    told(2);
 }
 
 #[test]

@@ -122,3 +122,30 @@ fn a_stranger_elsewhere_leaves_a_new_browser_some_tries_of_its_own() {
     assert!(statuses.any(|status| status == 429));
     assert_eq!(page(&lab, "/login", "").status, 200);
 }
+
+#[test]
+fn whoever_finds_too_many_strangers_before_them_is_told_when_to_come_back() {
+    let lab = Lab::start();
+    // So many at once that there is no place for all of them to wait, each from an address of their own.
+    let full = until("a queue that is full", || {
+        let all = (0..64).map(|n| {
+            let lab = &lab;
+            move || {
+                let address = format!("198.51.{n}.1");
+                let headers = [("x-forwarded-for", address.as_str())];
+                tried(lab, &headers, &format!("nobody-{n}"), "no password of anybody")
+            }
+        });
+        std::thread::scope(|scope| {
+            let all: Vec<_> = all.map(|one| scope.spawn(one)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).find(|answer| answer.status == 429)
+        })
+    });
+    let seconds: i64 = full.header("retry-after").expect("when to come back").parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    let text = full.text();
+    assert!(
+        text.contains("too many log in at once") && text.contains("name=\"password\""),
+        "{text}"
+    );
+}

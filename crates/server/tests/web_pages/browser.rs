@@ -3,7 +3,7 @@
 use super::*;
 
 /// Serves fixed pages on a port of its own, with the headers the server sends.
-struct Site {
+pub(super) struct Site {
     address: SocketAddr,
     /// Paths asked for, in order.
     asked: Arc<Mutex<Vec<String>>>,
@@ -11,7 +11,7 @@ struct Site {
 
 impl Site {
     /// `page` gives the HTML of a path; `events` what `/events` says.
-    fn serve(
+    pub(super) fn serve(
         page: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
         events: &'static str,
     ) -> Self {
@@ -31,7 +31,7 @@ impl Site {
         Self { address, asked }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 }

@@ -493,7 +493,7 @@ pub fn heard<'a>(
     Ok(())
 }
 
-/// Sets or clears the mark that a person must come.
+/// Sets or clears the mark that a person must come. Was it otherwise before?
 ///
 /// # Errors
 /// [`StoreError`] of the database.
@@ -501,7 +501,7 @@ pub fn set_quarantine(
     tx: &mut Tx<'_>,
     id: &HostId,
     reason: Option<&str>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let at = reason.map(|_| micros(tx.now()));
     // The first reason stays: what came later is a consequence of it.
     let sql = match reason {
@@ -512,12 +512,13 @@ pub fn set_quarantine(
             "UPDATE hosts SET quarantined_at = $1, quarantined_for = $2 WHERE id = $3 AND quarantined_at IS NOT NULL"
         }
     };
-    if tx.execute_unrecorded(sql, params![at, reason, id.as_str()])? > 0 {
+    let is_news = tx.execute_unrecorded(sql, params![at, reason, id.as_str()])? > 0;
+    if is_news {
         tx.touch(id);
         let kind = if reason.is_some() { "host.quarantined" } else { "host.released" };
         tx.record(kind, id.as_str(), json!({ "reason": reason }));
     }
-    Ok(())
+    Ok(is_news)
 }
 
 /// The agent has accepted this generation: a server restored from an old backup must not give it again.
@@ -536,18 +537,19 @@ pub fn raise_generation(tx: &mut Tx<'_>, id: &HostId, generation: u64) -> Result
 }
 
 /// Takes back generations that no order can have had: whoever kept one could be given no order any more. Each such host is
-/// marked, and counted from the orders that it was really given. Gives how many there were.
+/// marked, and counted from the orders that it was really given. Gives those that were not marked before.
 ///
 /// # Errors
 /// [`StoreError`] of the database.
-pub fn mend_generations(tx: &mut Tx<'_>, reason: &str) -> Result<usize, StoreError> {
+pub fn mend_generations(tx: &mut Tx<'_>, reason: &str) -> Result<Vec<HostId>, StoreError> {
     let beyond = tx.all(
         "SELECT id, (SELECT coalesce(max(generation), 0) FROM assignments \
          WHERE host = hosts.id AND generation <= $1) FROM hosts WHERE generation > $1",
         [int(LAST_GENERATION)],
         |row| Ok((HostId(row.get(0)?), row.get::<_, i64>(1)?)),
     )?;
-    for (id, generation) in &beyond {
+    let mut marked = Vec::new();
+    for (id, generation) in beyond {
         tx.execute(
             "UPDATE hosts SET generation = $1 WHERE id = $2",
             params![generation, id.as_str()],
@@ -558,9 +560,11 @@ pub fn mend_generations(tx: &mut Tx<'_>, reason: &str) -> Result<usize, StoreErr
             params![id.as_str(), int(LAST_GENERATION)],
         )?;
         tx.record("host.generation", id.as_str(), json!({ "generation": generation }));
-        set_quarantine(tx, id, Some(reason))?;
+        if set_quarantine(tx, &id, Some(reason))? {
+            marked.push(id);
+        }
     }
-    Ok(beyond.len())
+    Ok(marked)
 }
 
 /// The host has no agent: what it holds was told by a bill of materials.
