@@ -6,6 +6,7 @@
 mod support;
 
 use fettle_core::Shared;
+use fettle_core::finding::FindingState::*;
 use fettle_core::finding::Severity;
 use fettle_core::inventory::{Inventory, Kernel, Os, Package};
 use fettle_vuln::exposure::{Catalogue, CatalogueInput, Coverage};
@@ -69,6 +70,75 @@ fn ubuntus_signed_kernels_count_as_the_source_they_were_built_from() {
     let found = judge(&catalogue, &host).findings;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].source.as_str(), &found[0].binaries[0][..]), ("linux-hwe-6.5", image));
+}
+
+#[test]
+fn a_version_before_the_first_affected_one_is_not_affected_of_a_kernel_the_one_that_runs() {
+    let record = |package: &str, events: &str| {
+        format!(
+            r#"{{"id":"DEBIAN-CVE-2024-1","upstream":["CVE-2024-1"],"affected":[{{"package":{{"ecosystem":"Debian:12","name":"{package}"}},"ranges":[{{"type":"ECOSYSTEM","events":[{events}]}}]}}]}}"#
+        ) + "\n"
+    };
+    let catalogue = |package: &str, events: &str| {
+        let mut input = CatalogueInput::default();
+        input.add_osv(
+            osv::parse(Publisher::Debian, record(package, events).as_bytes()).unwrap().records,
+        );
+        Catalogue::build(input)
+    };
+    let until = r#"{"introduced":"8.4-1"},{"fixed":"8.6-1"}"#;
+    let last = r#"{"introduced":"8.4-1"},{"last_affected":"8.6-1"}"#;
+    for (events, version, expected) in [
+        (until, "8.3-9", None),
+        (until, "8.4-1", Some(Open)),
+        (until, "8.6-1~deb12u1", Some(Open)),
+        (until, "8.6-1", None),
+        (last, "8.6-1", Some(NoFixYet)),
+        (last, "8.6-1+b1", None),
+    ] {
+        let found = judge(&catalogue("curl", events), &with(&[package("curl", version)]));
+        assert_eq!(found.findings.first().map(|f| f.state), expected, "{version}");
+    }
+    let mut host = with(&[package("curl", "8.5-1")]);
+    host.upgrades = vec![upgrade("curl", "8.5-1", "8.6-1", "8.6-1")];
+    assert!(judge(&catalogue("curl", until), &host).findings[0].offered);
+
+    let catalogue = catalogue("linux", r#"{"introduced":"6.1.80-1"},{"fixed":"6.1.90-1"}"#);
+    let image = |release: &str, version: &str| {
+        built(&format!("linux-image-{release}-amd64"), version, "linux", version)
+    };
+    let (old, new) = (image("6.1.0-18", "6.1.82-1"), image("6.1.0-20", "6.1.90-1"));
+    let mut host = with(std::slice::from_ref(&old));
+    host.kernel = Kernel {
+        running: "6.1.0-18-amd64".into(),
+        running_version: "6.1.82-1".into(),
+        from_package: true,
+        ..Kernel::default()
+    };
+    assert_eq!(states(&judge(&catalogue, &host)), [("CVE-2024-1", Open)]);
+    host.packages = with(&[old, new]).packages;
+    assert_eq!(states(&judge(&catalogue, &host)), [("CVE-2024-1", PendingReboot)]);
+    (host.kernel.running, host.kernel.running_version) =
+        ("6.1.0-13-amd64".into(), "6.1.55-1".into());
+    assert_eq!(states(&judge(&catalogue, &host)), [], "from before it was introduced");
+}
+
+#[test]
+fn several_records_about_one_package_come_to_what_any_of_them_calls_affected() {
+    let record = |id: &str, events: &str| {
+        format!(
+            r#"{{"id":"{id}","upstream":["CVE-2024-1"],"affected":[{{"package":{{"ecosystem":"Debian:12","name":"curl"}},"ranges":[{{"type":"ECOSYSTEM","events":[{events}]}}]}}]}}"#
+        ) + "\n"
+    };
+    let text = record("DSA-1-1", r#"{"introduced":"0"},{"fixed":"7-1"}"#)
+        + &record("DEBIAN-CVE-2024-1", r#"{"introduced":"8-1"},{"fixed":"8-5"}"#);
+    let mut input = CatalogueInput::default();
+    input.add_osv(osv::parse(Publisher::Debian, text.as_bytes()).unwrap().records);
+    let catalogue = Catalogue::build(input);
+    for (version, expected) in [("6-1", 1), ("7-1", 0), ("8-1", 1), ("8-5", 0)] {
+        let found = judge(&catalogue, &with(&[package("curl", version)])).findings;
+        assert_eq!(found.len(), expected, "{version}");
+    }
 }
 
 #[test]
