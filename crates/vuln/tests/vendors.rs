@@ -10,6 +10,7 @@ use fettle_core::finding::FindingState::*;
 use fettle_core::finding::Severity;
 use fettle_core::inventory::{Inventory, Kernel, Os, Package};
 use fettle_vuln::exposure::{Catalogue, CatalogueInput, Coverage};
+use fettle_vuln::feed::updateinfo::{self, RpmVendor};
 use fettle_vuln::feed::{Publisher, debian, osv};
 use support::*;
 
@@ -138,6 +139,56 @@ fn several_records_about_one_package_come_to_what_any_of_them_calls_affected() {
     for (version, expected) in [("6-1", 1), ("7-1", 0), ("8-1", 1), ("8-5", 0)] {
         let found = judge(&catalogue, &with(&[package("curl", version)])).findings;
         assert_eq!(found.len(), expected, "{version}");
+    }
+}
+
+#[test]
+fn a_fix_of_one_of_oracles_kernels_is_none_of_the_others_that_are_called_alike() {
+    let update = |id: &str, version: &str, release: &str| {
+        format!(
+            "<updates><update type=\"security\"><id>{id}</id><severity>Important</severity><references>\
+             <reference id=\"CVE-2024-1\" type=\"cve\"/></references><pkglist><collection><package name=\"kernel-uek\" \
+             version=\"{version}\" release=\"{release}\" epoch=\"0\"/></collection></pkglist></update></updates>\n"
+        )
+    };
+    let text = update("ELSA-2024-1", "5.4.17", "2136.330.7.1.el8uek")
+        + &update("ELSA-2024-2", "5.15.0", "206.153.7.1.el8uek");
+    let records = updateinfo::parse(RpmVendor::Oracle, text.as_bytes()).unwrap().records;
+    let mut input = CatalogueInput::default();
+    input.add_osv(records);
+    let catalogue = Catalogue::build(input);
+    for (version, expected) in [
+        ("5.4.17-2136.330.7.1.el8uek", None),
+        ("5.4.17-2136.329.3.el8uek", Some("5.4.17-2136.330.7.1.el8uek")),
+        ("5.15.0-0.30.19.el8uek", Some("5.15.0-206.153.7.1.el8uek")),
+        ("5.15.0-206.153.7.1.el8uek", None),
+    ] {
+        let host =
+            Inventory { os: os("ol", "8.10", ""), ..with(&[package("kernel-uek", version)]) };
+        let found = judge(&catalogue, &host).findings;
+        let fix = found.first().map(|f| f.fixed_version.as_deref().unwrap_or_default());
+        assert_eq!(fix, expected, "{version}");
+    }
+}
+
+#[test]
+fn a_kernel_that_rocky_builds_for_clouds_does_not_make_the_distributions_own_late() {
+    let text = r#"{"id":"RXSA-2024:5101","summary":"Important: kernel security update","related":["CVE-2024-1"],"affected":[{"package":{"ecosystem":"Rocky Linux:8","name":"kernel"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"0:4.18.0-553.16.1.el8_10.cloud.0.1"}]}]}]}
+"#;
+    let mut input = CatalogueInput::default();
+    input.add_osv(osv::parse(Publisher::Rocky, text.as_bytes()).unwrap().records);
+    let catalogue = Catalogue::build(input);
+    for (version, expected) in [
+        ("4.18.0-553.16.1.el8_10", 0),
+        ("4.18.0-553.16.1.el8_10.cloud.0.1", 0),
+        ("4.18.0-553.8.1.el8_10", 1),
+        ("4.18.0-553.8.1.el8_10.cloud.0.1", 1),
+    ] {
+        let host = Inventory {
+            os: os("rocky", "8.10", ""),
+            ..with(&[built("kernel-core", version, "kernel", version)])
+        };
+        assert_eq!(judge(&catalogue, &host).findings.len(), expected, "{version}");
     }
 }
 

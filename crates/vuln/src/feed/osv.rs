@@ -368,7 +368,12 @@ fn statements(
         .or_else(|| ubuntu(&record.severity))
         .or_else(|| summary_word(&record.summary).map(str::to_owned))
         .unwrap_or_default();
-    let status = status(&release, &urgency, &affected.ranges)?;
+    let status = match status(&release, &urgency, &affected.ranges)? {
+        AdvisoryStatus::Fixed { version } if publisher == Publisher::Rocky => {
+            AdvisoryStatus::Fixed { version: super::lines::of_rocky(&version).to_owned() }
+        }
+        status => status,
+    };
     let sources: Vec<String> = match modular_version(&status) {
         Some(version) => {
             let streams = streams(&record.summary);
