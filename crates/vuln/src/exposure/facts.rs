@@ -119,6 +119,8 @@ pub(super) fn has_gap(inventory: &Inventory, beginnings: &[&str]) -> bool {
     inventory.gaps.iter().any(|gap| beginnings.iter().any(|b| gap.starts_with(b)))
 }
 
+/// Is it code of a kernel, which counts while that kernel runs: an image, or the modules that Ubuntu packs beside it? Each
+/// release of a kernel has packages of its own, and old ones stay beside new ones.
 pub(super) fn is_kernel_package(package: &Package, source: &str) -> bool {
     is_kernel_image(&package.name) && (source == "linux" || source.starts_with("linux-"))
 }
@@ -185,6 +187,13 @@ impl<'a> Told<'a> {
     }
 
     /// The source package.
+    /// One of several binaries counts once.
+    fn offer(&mut self, version: Cow<'a, str>) {
+        if !self.offered.contains(&version) {
+            self.offered.push(version);
+        }
+    }
+
     pub(super) fn source(&self) -> &str {
         &self.source
     }
@@ -357,7 +366,7 @@ impl HostFacts {
         // Only looked up, never walked: its order would be no order.
         let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
         let mut source_of: HashMap<&str, (usize, &Package)> = HashMap::new();
-        let mut itself: HashMap<&str, usize> = HashMap::new();
+        let mut beside: HashMap<&str, usize> = HashMap::new();
         let mut odd_versions = BTreeSet::new();
         let rules = Rules::of(&inventory.os);
         for (at, package) in inventory.packages.iter().enumerate() {
@@ -385,16 +394,16 @@ impl HostFacts {
             if !inventory.upgrades.is_empty() {
                 source_of.insert(&package.name, (at, package));
             }
-            if let Some(binary) = rules.binary(package) {
-                let binary = Cow::from(binary);
-                let at = *places.entry(binary.clone()).or_insert_with(|| {
-                    told.push(Told::of(binary, rules.scheme));
+            if let Some((subject, version)) = rules.beside(package) {
+                let subject = Cow::from(subject);
+                let at = *places.entry(subject.clone()).or_insert_with(|| {
+                    told.push(Told::of(subject, rules.scheme));
                     told.len() - 1
                 });
                 let version = Cow::from(package.version.as_str());
                 told[at].package(version, &package.name, uses(&package.name));
                 told[at].stale |= stale_packages.contains(package.name.as_str());
-                itself.insert(&package.name, at);
+                beside.insert(&package.name, at);
             }
         }
         let languages = inventory.languages.iter().enumerate();
@@ -410,12 +419,9 @@ impl HostFacts {
         for upgrade in &inventory.upgrades {
             let Some((at, package)) = source_of.get(upgrade.name.as_str()) else { continue };
             let offered = rules.offered(package, &upgrade.to, &upgrade.source_version);
-            let known = &mut told[*at].offered;
-            if !known.contains(&offered) {
-                known.push(offered);
-            }
-            if let Some(at) = itself.get(upgrade.name.as_str()) {
-                told[*at].offered.push(upgrade.to.as_str().into());
+            told[*at].offer(offered);
+            if let Some(at) = beside.get(upgrade.name.as_str()) {
+                told[*at].offer(rules.offered_beside(upgrade).into());
             }
         }
         let kernel = running_kernel(inventory, rules.scheme, &mut told);

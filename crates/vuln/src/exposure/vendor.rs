@@ -3,7 +3,7 @@
 
 use super::signed::vendor_source;
 use crate::feed::Publisher;
-use fettle_core::inventory::{Os, Package};
+use fettle_core::inventory::{Os, Package, Upgrade};
 use fettle_core::language::Ecosystem;
 use fettle_core::version::Scheme;
 use std::borrow::Cow;
@@ -97,8 +97,8 @@ pub(crate) struct Rules {
     pub(crate) subjects: Subjects,
     /// Ubuntu's signed kernels come from sources of their own with the versions of those they sign.
     signed_linux: bool,
-    /// Some of the vendor's statements are about installed packages, beside those about sources ([`binary_subject`]).
-    pub(crate) binaries_too: bool,
+    /// What some of the vendor's statements are about beside these.
+    beside: Option<Subjects>,
 }
 
 /// What statements about installed packages are kept under where the vendor's others are about sources: SUSE's in OVAL.
@@ -106,12 +106,23 @@ pub(crate) fn binary_subject(name: &str) -> String {
     format!("{BINARY}{name}")
 }
 
+/// What statements about sources are kept under where the vendor's others are about installed packages: Red Hat's about what
+/// has no fix yet, which name a source and none of what is built from it.
+pub(crate) fn source_subject(name: &str) -> String {
+    format!("{SOURCE}{name}")
+}
+
 /// Before the name of an installed package that is a subject of its own.
 const BINARY: &str = "binary/";
+/// Before the name of a source that is one.
+const SOURCE: &str = "source/";
 
-/// The installed package that a subject is, where it is one.
-pub(crate) fn binary_of_subject(subject: &str) -> Option<&str> {
-    subject.strip_prefix(BINARY)
+/// The subject without the stream of its module.
+fn without_stream(subject: &str) -> &str {
+    match subject.split_once('/') {
+        Some((module, rest)) if module.contains(':') => rest,
+        _ => subject,
+    }
 }
 
 impl Rules {
@@ -124,8 +135,28 @@ impl Rules {
             _ => Subjects::Sources,
         };
         let scheme = Scheme::of_os(&os.id).unwrap_or(Scheme::Deb);
-        let binaries_too = os.id.starts_with("sle") || os.id.starts_with("opensuse");
-        Self { scheme, subjects, signed_linux: os.id == "ubuntu", binaries_too }
+        let beside = match os.id.as_str() {
+            "rhel" => Some(Subjects::Sources),
+            id if id.starts_with("sle") || id.starts_with("opensuse") || id == "sl-micro" => {
+                Some(Subjects::Binaries)
+            }
+            _ => None,
+        };
+        Self { scheme, subjects, signed_linux: os.id == "ubuntu", beside }
+    }
+
+    /// Are some of the vendor's statements about another kind of subject ([`Rules::beside`])?
+    pub(crate) fn has_beside(&self) -> bool {
+        self.beside.is_some()
+    }
+
+    /// What a subject is.
+    pub(crate) fn kind(&self, subject: &str) -> Subjects {
+        match without_stream(subject) {
+            of if of.starts_with(SOURCE) => Subjects::Sources,
+            of if of.starts_with(BINARY) => Subjects::Binaries,
+            _ => self.subjects,
+        }
     }
 
     /// Name and version under which the vendor's statements know an installed package. One of a module counts within its
@@ -153,18 +184,23 @@ impl Rules {
         }
     }
 
-    /// The subject that a package is by itself, where the vendor has statements about these too.
-    pub(crate) fn binary(&self, package: &Package) -> Option<String> {
-        let name = || match package.module.as_str() {
-            "" => binary_subject(&package.name),
-            module => format!("{module}/{}", binary_subject(&package.name)),
+    /// The second subject that a package counts under, and at which version, where the vendor has statements about such.
+    pub(crate) fn beside<'a>(&self, package: &'a Package) -> Option<(String, &'a str)> {
+        let (name, version) = match self.beside? {
+            Subjects::Binaries => (binary_subject(&package.name), package.version.as_str()),
+            Subjects::Sources => (source_subject(&package.source), package.source_version.as_str()),
         };
-        self.binaries_too.then(name)
+        let name = match package.module.as_str() {
+            "" => name,
+            module => format!("{module}/{name}"),
+        };
+        Some((name, version))
     }
 
     /// Are statements about this subject about the package?
     pub(crate) fn is_subject(&self, package: &Package, subject: &str) -> bool {
-        self.subject(package).0 == subject || self.binary(package).is_some_and(|s| s == subject)
+        self.subject(package).0 == subject
+            || self.beside(package).is_some_and(|(beside, _)| beside == subject)
     }
 
     /// The version of a package's subject that an upgrade brings.
@@ -178,6 +214,14 @@ impl Rules {
             (Subjects::Binaries, _) => to.into(),
             (Subjects::Sources, Scheme::Deb) => vendor_source(&package.source, source_version).1,
             (Subjects::Sources, _) => source_version.into(),
+        }
+    }
+
+    /// The version of its second subject that an upgrade brings.
+    pub(crate) fn offered_beside<'a>(&self, upgrade: &'a Upgrade) -> &'a str {
+        match self.beside {
+            Some(Subjects::Sources) => &upgrade.source_version,
+            _ => &upgrade.to,
         }
     }
 
