@@ -47,7 +47,7 @@ pub use fleet::{
 pub use guard::Sudden;
 pub use input::CatalogueInput;
 pub(crate) use part::{CompactPart, CompactStatement, CompactVulnerability, Wanted};
-pub(crate) use pockets::REASON as PRO;
+pub(crate) use pockets::PRO;
 pub use signed::vendor_source;
 pub use vendor::release_name;
 pub(crate) use vendor::{Rules, binary_subject, is_modular, scheme_of, source_subject};

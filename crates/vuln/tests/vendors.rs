@@ -143,6 +143,31 @@ fn several_records_about_one_package_come_to_what_any_of_them_calls_affected() {
 }
 
 #[test]
+fn what_is_fixed_for_those_who_pay_for_longer_support_alone_is_affected_for_the_others() {
+    for (pocket, own) in [
+        ("sles-ltss:15.3", os("sles", "15.3", "")),
+        ("sles-server-ltss-extended-security:15.3", os("sles", "15.3", "")),
+        ("rhel-els:7", os("rhel", "7.9", "")),
+    ] {
+        let catalogue = catalogue_of(vec![advisory(pocket, ("curl", "CVE-1", "7.66.0-2", ""))]);
+        let host =
+            |version: &str| Inventory { os: own.clone(), ..with(&[package("curl", version)]) };
+        assert_eq!(
+            states(&judge(&catalogue, &host("7.66.0-1"))),
+            [("CVE-1", NoFixYet)],
+            "{pocket}"
+        );
+        assert_eq!(states(&judge(&catalogue, &host("7.66.0-2"))), [], "{pocket}");
+        let mut attached = host("7.66.0-1");
+        attached.upgrades = vec![upgrade("curl", "7.66.0-1", "7.66.0-2", "7.66.0-2")];
+        let found = judge(&catalogue, &attached);
+        assert_eq!(states(&found), [("CVE-1", Open)], "{pocket}");
+        let told = format!("{:?}", catalogue.explain(&found.findings[0], &attached));
+        assert!(told.contains("the fix is for hosts with"), "{told}");
+    }
+}
+
+#[test]
 fn a_fix_of_one_of_oracles_kernels_is_none_of_the_others_that_are_called_alike() {
     let update = |id: &str, version: &str, release: &str| {
         format!(

@@ -334,7 +334,9 @@ fn no_fix_reason(reason: &str) -> String {
         "<ignored>" => "it will not be fixed in this release",
         "<postponed>" => "postponed to a later update",
         "<no-dsa>" => "no advisory planned: a point release may bring it",
-        pockets::REASON => "the fix is for hosts attached to Ubuntu Pro",
+        pockets::PRO => "the fix is for hosts attached to Ubuntu Pro",
+        pockets::LTSS => "the fix is for hosts with SUSE's long-term support",
+        pockets::ELS => "the fix is for hosts with Red Hat's extended support",
         _ => return format!(" ({reason})"),
     };
     if why.is_empty() {
