@@ -74,6 +74,20 @@ fn ubuntus_signed_kernels_count_as_the_source_they_were_built_from() {
 }
 
 #[test]
+fn a_host_is_known_by_what_its_vendor_calls_its_release() {
+    for (os, release) in [
+        // What rolls has no number of its own yet, and packages that no release has.
+        (os("alpine", "3.22.0_alpha20250108", ""), "alpine:edge"),
+        // Images without a shell, and old releases, tell no codename.
+        (os("debian", "12", ""), "bookworm"),
+    ] {
+        let catalogue = catalogue_of(vec![advisory(release, ("curl", "CVE-1", "9", ""))]);
+        let host = Inventory { os, ..with(&[package("curl", "8")]) };
+        assert_eq!(states(&judge(&catalogue, &host)), [("CVE-1", Open)], "{release}");
+    }
+}
+
+#[test]
 fn a_version_before_the_first_affected_one_is_not_affected_of_a_kernel_the_one_that_runs() {
     let record = |package: &str, events: &str| {
         format!(

@@ -2,7 +2,7 @@
 //! have.
 
 use super::signed::vendor_source;
-use crate::feed::Publisher;
+use crate::feed::{Publisher, debian_codename};
 use fettle_core::inventory::{Os, Package, Upgrade};
 use fettle_core::language::Ecosystem;
 use fettle_core::version::Scheme;
@@ -15,22 +15,36 @@ use std::borrow::Cow;
 ///
 /// | host | release |
 /// |---|---|
-/// | Debian 12 | `bookworm` |
+/// | Debian 12 | `bookworm`, by its number where it tells no codename |
 /// | Ubuntu 22.04 | `ubuntu:22.04` |
 /// | AlmaLinux 9.4 (Rocky, RHEL, CentOS, Oracle, Amazon likewise) | `almalinux:9` |
-/// | Alpine 3.19.0 | `alpine:3.19` |
-/// | SLES 15 SP5, openSUSE Leap 15.5 | `sles:15.5`, `opensuse-leap:15.5` |
+/// | Alpine 3.19.0, 3.22.0_alpha20250108 | `alpine:3.19`, `alpine:edge` |
+/// | SLES 15 SP5 (for SAP, and SLED, likewise), openSUSE Leap 15.5 | `sles:15.5`, `opensuse-leap:15.5` |
+/// | SLED 12 SP5, SLE Micro 5.5, SL Micro 6.0 | `sles-desktop:12.5`, `sles-micro:5.5`, `sles-linux-micro:6.0` |
 /// | Wolfi, Chainguard, openSUSE Tumbleweed | `wolfi`, `chainguard`, `opensuse-tumbleweed` |
 pub fn release_name(os: &Os) -> String {
     let part = |dots: usize| os.version.split('.').take(dots).collect::<Vec<_>>().join(".");
     match (os.id.as_str(), os.codename.as_str()) {
         ("debian", codename) if !codename.is_empty() => codename.to_owned(),
+        // Older releases, and images made without a shell, say their number alone.
+        ("debian", _) => match debian_codename(&os.version).or(debian_codename(&part(1))) {
+            Some(codename) => codename.to_owned(),
+            None => format!("debian:{}", os.version),
+        },
         ("ubuntu", _) => format!("ubuntu:{}", os.version),
         (id @ ("almalinux" | "rocky" | "rhel" | "centos" | "ol" | "amzn"), _) => {
             format!("{id}:{}", part(1))
         }
+        // What rolls calls itself by the release that it will be: `3.22.0_alpha20250108`.
+        ("alpine", _) if os.version.contains("_alpha") => "alpine:edge".to_owned(),
         ("alpine", _) => format!("alpine:{}", part(2)),
         (id @ ("wolfi" | "chainguard" | "opensuse-tumbleweed"), _) => id.to_owned(),
+        // They have a server's modules, of which each package is the same everywhere.
+        ("sles_sap", _) => format!("sles:{}", os.version),
+        ("sled", _) if part(1) != "12" => format!("sles:{}", os.version),
+        ("sled", _) => format!("sles-desktop:{}", os.version),
+        ("sle-micro", _) => format!("sles-micro:{}", os.version),
+        ("sl-micro", _) => format!("sles-linux-micro:{}", os.version),
         (id, "") => format!("{id}:{}", os.version),
         (id, codename) => format!("{id}:{codename}"),
     }
@@ -266,8 +280,19 @@ mod tests {
             ("rocky", "10", "", "rocky:10", Scheme::Rpm),
             ("rhel", "8.10", "", "rhel:8", Scheme::Rpm),
             ("alpine", "3.19.0", "", "alpine:3.19", Scheme::Apk),
+            ("alpine", "3.22.0_alpha20250108", "", "alpine:edge", Scheme::Apk),
+            ("alpine", "3.20.0_rc1", "", "alpine:3.20", Scheme::Apk),
+            ("debian", "8", "", "jessie", Scheme::Deb),
+            ("debian", "12.5", "", "bookworm", Scheme::Deb),
+            ("debian", "6.0", "", "squeeze", Scheme::Deb),
+            ("debian", "", "", "debian:", Scheme::Deb),
             ("wolfi", "20230201", "", "wolfi", Scheme::Apk),
             ("sles", "15.5", "", "sles:15.5", Scheme::Rpm),
+            ("sles_sap", "15.5", "", "sles:15.5", Scheme::Rpm),
+            ("sled", "15.5", "", "sles:15.5", Scheme::Rpm),
+            ("sled", "12.5", "", "sles-desktop:12.5", Scheme::Rpm),
+            ("sle-micro", "5.5", "", "sles-micro:5.5", Scheme::Rpm),
+            ("sl-micro", "6.0", "", "sles-linux-micro:6.0", Scheme::Rpm),
             ("opensuse-tumbleweed", "20260101", "", "opensuse-tumbleweed", Scheme::Rpm),
             ("arch", "", "", "arch:", Scheme::Pacman),
         ] {
