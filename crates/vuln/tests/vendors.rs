@@ -74,6 +74,47 @@ fn ubuntus_signed_kernels_count_as_the_source_they_were_built_from() {
 }
 
 #[test]
+fn an_unsigned_kernel_of_ubuntu_is_known_by_the_name_ubuntu_gives_it() {
+    let catalogue =
+        catalogue_of(vec![advisory("ubuntu:22.04", ("linux-oracle", "CVE-1", "5.15.0-60.66", ""))]);
+    let image = "linux-image-unsigned-5.15.0-50-oracle";
+    let mut host = with(&[built(image, "5.15.0-50.56", "linux-oracle", "5.15.0-50.56")]);
+    host.os = os("ubuntu", "22.04", "jammy");
+    // Ubuntu's kernels do not tell their package's version.
+    host.kernel =
+        Kernel { running: "5.15.0-50-oracle".into(), from_package: true, ..Kernel::default() };
+    let found = judge(&catalogue, &host);
+    assert_eq!(states(&found), [("CVE-1", Open)]);
+    assert_eq!(found.findings[0].binaries, [image]);
+    assert_eq!(found.coverage.warning(), None);
+}
+
+#[test]
+fn modules_of_a_kernel_that_does_not_run_any_more_leave_nothing_open() {
+    let catalogue =
+        catalogue_of(vec![advisory("ubuntu:22.04", ("linux", "CVE-1", "5.15.0-92.102", ""))]);
+    let kernel = |abi: &str, version: &str| {
+        [
+            built(&format!("linux-image-{abi}-generic"), version, "linux-signed", version),
+            built(&format!("linux-modules-{abi}-generic"), version, "linux", version),
+        ]
+    };
+    let (old, new) = (kernel("5.15.0-91", "5.15.0-91.101"), kernel("5.15.0-92", "5.15.0-92.102"));
+    let mut host = with(&[&old[..], &new[1..]].concat());
+    host.os = os("ubuntu", "22.04", "jammy");
+    host.kernel =
+        Kernel { running: "5.15.0-91-generic".into(), from_package: true, ..Kernel::default() };
+    let before = judge(&catalogue, &host);
+    assert_eq!(states(&before), [("CVE-1", Open)], "modules alone do not boot");
+    host.packages = with(&[old, new].concat()).packages;
+    assert_eq!(states(&judge(&catalogue, &host)), [("CVE-1", PendingReboot)]);
+    // Rebooted, the old ones stay on disk.
+    host.kernel.running = "5.15.0-92-generic".into();
+    assert_eq!(states(&judge_after(&catalogue, &host, &before.findings)), [("CVE-1", Fixed)]);
+    assert_eq!(states(&judge(&catalogue, &host)), []);
+}
+
+#[test]
 fn a_host_is_known_by_what_its_vendor_calls_its_release() {
     for (os, release) in [
         // What rolls has no number of its own yet, and packages that no release has.

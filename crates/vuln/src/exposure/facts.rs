@@ -122,7 +122,8 @@ pub(super) fn has_gap(inventory: &Inventory, beginnings: &[&str]) -> bool {
 /// Is it code of a kernel, which counts while that kernel runs: an image, or the modules that Ubuntu packs beside it? Each
 /// release of a kernel has packages of its own, and old ones stay beside new ones.
 pub(super) fn is_kernel_package(package: &Package, source: &str) -> bool {
-    is_kernel_image(&package.name) && (source == "linux" || source.starts_with("linux-"))
+    (is_kernel_image(&package.name) || package.name.starts_with("linux-modules-"))
+        && (source == "linux" || source.starts_with("linux-"))
 }
 
 /// What an inventory says of one source package, as it stands there. Nothing is copied and no version made a key of: many
@@ -133,7 +134,7 @@ pub(super) struct Told<'a> {
     scheme: Scheme,
     /// Version and name of each package that is no kernel image, in the order of names; of packages of languages the place.
     packages: Vec<(Cow<'a, str>, &'a str, Use)>,
-    /// Kernel images: name, version, well installed.
+    /// Kernel images and their modules: name, version, well installed.
     images: Vec<(&'a str, Cow<'a, str>, bool)>,
     /// Versions on offer, each once.
     offered: Vec<Cow<'a, str>>,
@@ -186,7 +187,6 @@ impl<'a> Told<'a> {
         self.packages.push((version, name, uses));
     }
 
-    /// The source package.
     /// One of several binaries counts once.
     fn offer(&mut self, version: Cow<'a, str>) {
         if !self.offered.contains(&version) {
@@ -194,6 +194,7 @@ impl<'a> Told<'a> {
         }
     }
 
+    /// The source package.
     pub(super) fn source(&self) -> &str {
         &self.source
     }
@@ -400,8 +401,7 @@ impl HostFacts {
                     told.push(Told::of(subject, rules.scheme));
                     told.len() - 1
                 });
-                let version = Cow::from(package.version.as_str());
-                told[at].package(version, &package.name, uses(&package.name));
+                told[at].package(version.into(), &package.name, uses(&package.name));
                 told[at].stale |= stale_packages.contains(package.name.as_str());
                 beside.insert(&package.name, at);
             }
@@ -494,13 +494,17 @@ fn running_kernel<'a>(
     }
     let unknown = KernelCoverage::Unknown { running: kernel.running.clone() };
     let image = format!("linux-image-{}", kernel.running);
-    let unsigned = format!("{image}-unsigned");
+    // Debian's name for it, and Ubuntu's.
+    let unsigned =
+        [format!("{image}-unsigned"), format!("linux-image-unsigned-{}", kernel.running)];
     // Of several sources with such an image the first by name.
     let mut with_images: Vec<&Told<'_>> = told.iter().filter(|t| !t.images.is_empty()).collect();
     with_images.sort_by(|a, b| a.source.cmp(&b.source));
     let installed = with_images.iter().find_map(|told| {
-        let (name, version, _) =
-            told.images.iter().find(|(name, ..)| *name == image || *name == unsigned)?;
+        let (name, version, _) = told
+            .images
+            .iter()
+            .find(|(name, ..)| *name == image || unsigned.iter().any(|u| u == name))?;
         Some((told.source.clone(), (*name).to_owned(), Keyed::new(scheme, version)))
     });
     // What the kernel says of itself comes first: a later build may be installed under the same name.
@@ -525,7 +529,9 @@ fn running_kernel<'a>(
         told.len() - 1
     });
     let entry = &mut told[at];
-    let healthy = entry.images.iter().filter(|(_, _, healthy)| *healthy);
+    // Modules alone do not boot.
+    let healthy =
+        entry.images.iter().filter(|(name, _, healthy)| *healthy && is_kernel_image(name));
     let newest = healthy.map(|(_, v, _)| Keyed::new(scheme, v)).max();
     let coverage = KernelCoverage::Running {
         source: entry.source.to_string(),
