@@ -49,10 +49,10 @@ pub use fleet::{
 pub use guard::Sudden;
 pub use input::CatalogueInput;
 pub(crate) use part::{CompactPart, CompactStatement, CompactVulnerability, Wanted};
-pub(crate) use pockets::REASON as PRO;
+pub(crate) use pockets::PRO;
 pub use signed::vendor_source;
 pub use vendor::release_name;
-pub(crate) use vendor::{Rules, binary_subject, is_modular, scheme_of};
+pub(crate) use vendor::{Rules, binary_subject, is_modular, scheme_of, source_subject};
 
 /// An inventory's gap (`Inventory::gaps`) that begins with one of these says that processes could not be looked
 /// at. Then an empty list of stale processes proves nothing, and a finding that is fixed on disk stays

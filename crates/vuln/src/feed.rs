@@ -21,6 +21,7 @@ pub mod updateinfo;
 pub mod vex;
 
 mod document;
+mod lines;
 mod xml;
 
 use debian_list::List;

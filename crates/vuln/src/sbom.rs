@@ -7,9 +7,11 @@
 use crate::feed::purl::Purl;
 use crate::feed::{MAX_NAME, MAX_VERSION, clean_text, debian_codename};
 use crate::installed::is_sound;
+use crate::installed::rpm::{epochs_of_sources, source_of_file};
 use fettle_core::inventory::{Inventory, Os, Package};
 use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_core::root::{self, Root, RootKind};
+use fettle_core::version::Scheme;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -290,6 +292,9 @@ impl Sbom {
             let number = self.os.version.split('.').next().unwrap_or_default();
             self.os.codename = debian_codename(number).unwrap_or_default().to_owned();
         }
+        if Scheme::of_os(&self.os.id) == Some(Scheme::Rpm) {
+            epochs_of_sources(&mut self.packages);
+        }
         if self.os.pretty.is_empty() {
             self.os.pretty = format!("{} {}", self.os.id, self.os.version).trim().to_owned();
         }
@@ -305,8 +310,8 @@ impl Sbom {
     fn system(&mut self, component: &Component<'_>) {
         let short = component.name.len() <= MAX_NAME && component.version.len() <= MAX_VERSION;
         if component.kind == "operating-system" && self.os.id.is_empty() && short {
-            self.os.id = clean_text(&component.name).to_ascii_lowercase();
-            self.os.version = clean_text(&component.version);
+            self.os.id = system_id(&clean_text(&component.name));
+            self.os.version = system_version(&clean_text(&component.version));
         }
     }
 
@@ -354,24 +359,40 @@ impl Sbom {
         if !self.os.id.is_empty() {
             return;
         }
-        self.os.id = match purl.namespace.as_str() {
-            "redhat" => "rhel".to_owned(),
-            "amazon" => "amzn".to_owned(),
-            "oracle" => "ol".to_owned(),
-            other => clean_text(other),
-        };
+        self.os.id = system_id(&clean_text(&purl.namespace));
         let distro = purl.qualifier("distro");
         match distro.rsplit_once('-') {
             Some((id, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => {
-                self.os.id = clean_text(id);
-                self.os.version = clean_text(version);
+                self.os.id = system_id(&clean_text(id));
+                self.os.version = system_version(&clean_text(version));
             }
             _ if distro.starts_with(|c: char| c.is_ascii_digit()) => {
-                self.os.version = clean_text(distro);
+                self.os.version = system_version(&clean_text(distro));
             }
             _ => self.os.codename = clean_text(distro),
         }
     }
+}
+
+/// `ID` of `os-release(5)` of a system that others call otherwise: trivy has words of its own.
+fn system_id(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    match name.as_str() {
+        "redhat" => "rhel",
+        "amazon" => "amzn",
+        "oracle" => "ol",
+        "alma" => "almalinux",
+        "suse linux enterprise server" => "sles",
+        "opensuse.leap" => "opensuse-leap",
+        "opensuse.tumbleweed" => "opensuse-tumbleweed",
+        _ => return name,
+    }
+    .to_owned()
+}
+
+/// Without what people are told beside it: `2 (Karoo)`.
+fn system_version(version: &str) -> String {
+    version.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// A package of a distribution, with its source as far as it is told.
@@ -382,7 +403,17 @@ fn package(purl: &Purl, properties: &[Property<'_>]) -> Package {
         found.map(|p| clean_text(&p.value)).filter(|v| !v.is_empty() && v.len() <= MAX_VERSION)
     };
     let upstream = purl.qualifier("upstream");
-    let (name, its) = upstream.split_once('@').unwrap_or((upstream, ""));
+    // `openssl@3.0.11-1`, of rpm the file `openssl-3.0.7-24.el9.src.rpm`.
+    let (name, its) = match source_of_file(upstream).filter(|_| purl.kind == "rpm") {
+        Some((name, its)) => match version.split_once(':') {
+            Some((epoch, _)) => (name, format!("{epoch}:{its}")),
+            None => (name, its.to_owned()),
+        },
+        None => {
+            let (name, its) = upstream.split_once('@').unwrap_or((upstream, ""));
+            (name, its.to_owned())
+        }
+    };
     let source = told(&["fettle:source", "aquasecurity:trivy:SrcName"])
         .or_else(|| Some(clean_text(name)).filter(|n| !n.is_empty()))
         .unwrap_or_else(|| purl.name.clone());
@@ -396,7 +427,7 @@ fn package(purl: &Purl, properties: &[Property<'_>]) -> Package {
     };
     let source_version = told(&["fettle:source-version"])
         .or_else(trivy)
-        .or_else(|| Some(clean_text(its)).filter(|v| !v.is_empty()))
+        .or_else(|| Some(clean_text(&its)).filter(|v| !v.is_empty()))
         .unwrap_or_else(|| match purl.kind.as_str() {
             "deb" => without_rebuild(&version).to_owned(),
             _ => version.clone(),

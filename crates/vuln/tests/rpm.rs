@@ -6,6 +6,7 @@
 mod support;
 
 use fettle_core::advisory::{Advisory, AdvisoryStatus};
+use fettle_core::finding::FindingState;
 use fettle_core::inventory::{Inventory, Os};
 use fettle_vuln::exposure::{Catalogue, CatalogueInput, Coverage};
 use fettle_vuln::feed::csaf::redhat;
@@ -13,7 +14,7 @@ use fettle_vuln::feed::osv::OsvRecord;
 use fettle_vuln::feed::updateinfo::{self, RpmVendor};
 use fettle_vuln::feed::{Feed, cve, secdb};
 use fettle_vuln::snapshot::{Feeds, load};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use support::*;
 
@@ -167,7 +168,7 @@ fn amazons_and_fedoras_real_documents_are_read_or_named() {
     // Cut down to updates without packages by whoever made the archive.
     has("updateinfo_2022.", "holds no usable record");
     has("updateinfo_2023.", "amzn:2023");
-    has("updateinfo_2_kernel-5.15.", "has versions of its own");
+    has("updateinfo_2_kernel-5.15.", "amzn:2\"");
     has("updateinfo_2023_kernel-livepatch.", "has versions of its own");
     has("updateinfo_invalid_xml.", "Amazon Linux updateinfo feed is");
 }
@@ -490,4 +491,49 @@ fn a_decision_of_cisa_and_an_issuers_score_are_explained() {
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
+}
+
+#[test]
+fn what_red_hat_names_by_its_source_alone_is_about_all_that_is_built_from_it() {
+    let platform = |cpe: &str| {
+        json!({"category": "product_name", "name": cpe, "product": {"product_id": "E", "name": cpe,
+            "product_identification_helper": {"cpe": cpe}}})
+    };
+    let source = |name: &str| {
+        json!({"category": "product_version", "name": name, "product": {"product_id": name, "name": name,
+            "product_identification_helper": {"purl": format!("pkg:rpm/redhat/{name}?arch=src")}}})
+    };
+    let part = |name: &str| {
+        json!({"category": "default_component_of", "product_reference": name, "relates_to_product_reference": "E",
+            "full_product_name": {"product_id": format!("E:{name}"), "name": name}})
+    };
+    let page = json!({
+        "document": {"category": "csaf_vex", "publisher": {"name": "Red Hat"}, "tracking": {
+            "id": "CVE-2024-1", "current_release_date": "2024-01-01", "initial_release_date": "2024-01-01"}},
+        "product_tree": {
+            "branches": [platform("cpe:/o:redhat:enterprise_linux:9"), source("krb5"), source("edk2")],
+            "relationships": [part("krb5"), part("edk2")]},
+        "vulnerabilities": [{"cve": "CVE-2024-1", "product_status": {
+            "known_affected": ["E:krb5"], "under_investigation": ["E:edk2"]}}]
+    });
+    let text = page.to_string();
+    let bytes = BTreeMap::from([(Feed::RedHatCsaf, text.as_bytes())]);
+    let catalogue = load(&Feeds { bytes, ..Feeds::default() }).unwrap().catalogue;
+    // Neither of the two sources has a package of its own name.
+    let mut host = with(&[
+        built("krb5-libs", "1.21.1-1.el9", "krb5", "1.21.1-1.el9"),
+        built("edk2-ovmf", "20230524-4.el9", "edk2", "20230524-4.el9"),
+        built("openssl-libs", "1:3.0.7-27.el9", "openssl", "1:3.0.7-27.el9"),
+    ]);
+    host.os = os("rhel", "9.4", "");
+    let found = judge(&catalogue, &host);
+    assert_eq!(states(&found), [("CVE-2024-1", FindingState::NoFixYet)]);
+    let finding = &found.findings[0];
+    assert_eq!(
+        (&finding.source[..], &finding.binaries.join(" ")[..]),
+        ("source/krb5", "krb5-libs")
+    );
+    assert_eq!(found.doubts.iter().map(|d| &d.source[..]).collect::<Vec<_>>(), ["source/edk2"]);
+    let told = format!("{:?}", catalogue.explain(finding, &host));
+    assert!(told.contains("krb5-libs: built from source package source/krb5"), "{told}");
 }

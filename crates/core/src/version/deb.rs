@@ -84,7 +84,7 @@ impl<'a> Parts<'a> {
     fn lenient(text: &'a str) -> Self {
         let text = trimmed(text);
         let (epoch, rest) = match text.split_once(':') {
-            Some((epoch, rest)) if is_number(epoch) => (epoch, rest),
+            Some((epoch, rest)) if is_number(unsigned(epoch)) => (unsigned(epoch), rest),
             _ => ("", text),
         };
         let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
@@ -105,6 +105,7 @@ impl<'a> Parts<'a> {
             if epoch.is_empty() {
                 return Err(BadVersion::EmptyEpoch(shown()));
             }
+            let epoch = unsigned(epoch);
             if !is_number(epoch) {
                 return Err(BadVersion::EpochNotNumber(shown()));
             }
@@ -150,6 +151,14 @@ impl<'a> Parts<'a> {
         push_part(&mut key, self.upstream.as_bytes());
         push_part(&mut key, self.revision.as_bytes());
         key
+    }
+}
+
+/// An epoch without its sign. dpkg reads it with `strtol`, which takes one, and refuses what is below 0.
+fn unsigned(epoch: &str) -> &str {
+    match epoch.strip_prefix('-') {
+        Some(zeros) if zeros.bytes().all(|b| b == b'0') => zeros,
+        _ => epoch.strip_prefix('+').unwrap_or(epoch),
     }
 }
 

@@ -115,7 +115,9 @@ fn components(root: Option<&str>, inventory: &Inventory) -> (Vec<Value>, Called)
                 "version": package.version, "purl": purl, "properties": properties,
             }),
         );
-        for subject in std::iter::once(source.into_owned()).chain(rules.binary(package)) {
+        for subject in std::iter::once(source.into_owned())
+            .chain(rules.beside(package).map(|(subject, _)| subject))
+        {
             let its = called.entry((named(&subject), package.name.clone())).or_default();
             its.push((reference(&purl), package.version.clone()));
         }

@@ -154,7 +154,9 @@ impl FleetBill {
         for package in &of.packages {
             let purl = Purl::of_package(&of.os, package).to_string();
             let source = rules.subject(package).0.into_owned();
-            for subject in std::iter::once(source).chain(rules.binary(package)) {
+            for subject in
+                std::iter::once(source).chain(rules.beside(package).map(|(subject, _)| subject))
+            {
                 called.entry((subject, package.name.clone())).or_default().push(purl.clone());
             }
             self.components.entry(purl.clone()).or_insert_with(|| Component::of(package));

@@ -471,13 +471,16 @@ impl Catalogue {
     }
 }
 
-/// Several records about one vulnerability of one package of a language (GitHub's and PyPA's): what either calls affected is.
+/// Several records about one vulnerability of one package of which one at least tells ranges (of packages of languages,
+/// GitHub's and PyPA's do): what any of them calls affected is.
 fn unite(kept: &mut Advisory, other: &Advisory) {
-    let (AdvisoryStatus::Ranges { ranges }, AdvisoryStatus::Ranges { ranges: more }) =
-        (&mut kept.status, &other.status)
-    else {
-        return;
-    };
+    let AdvisoryStatus::Ranges { ranges: more } = &other.status else { return };
+    if let AdvisoryStatus::Fixed { version } = &kept.status {
+        let fixed = Some(version.clone());
+        let ranges = vec![VersionRange { introduced: "0".to_owned(), fixed, last: None }];
+        kept.status = AdvisoryStatus::Ranges { ranges };
+    }
+    let AdvisoryStatus::Ranges { ranges } = &mut kept.status else { return };
     ranges.extend(more.iter().cloned());
     ranges.sort();
     ranges.dedup();

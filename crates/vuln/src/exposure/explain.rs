@@ -5,7 +5,7 @@ use super::catalogue::{Catalogue, Statement};
 use super::facts::is_kernel_image;
 use super::own::covers_all;
 use super::pockets;
-use super::vendor::{Rules, Subjects, binary_of_subject, publisher_of, release_name};
+use super::vendor::{Rules, Subjects, publisher_of, release_name};
 use crate::feed::debian_list::{self, List};
 use crate::feed::dsa::CHANGELOG;
 use crate::feed::oval::{self, OvalVendor};
@@ -334,7 +334,9 @@ fn no_fix_reason(reason: &str) -> String {
         "<ignored>" => "it will not be fixed in this release",
         "<postponed>" => "postponed to a later update",
         "<no-dsa>" => "no advisory planned: a point release may bring it",
-        pockets::REASON => "the fix is for hosts attached to Ubuntu Pro",
+        pockets::PRO => "the fix is for hosts attached to Ubuntu Pro",
+        pockets::LTSS => "the fix is for hosts with SUSE's long-term support",
+        pockets::ELS => "the fix is for hosts with Red Hat's extended support",
         _ => return format!(" ({reason})"),
     };
     if why.is_empty() {
@@ -417,13 +419,13 @@ fn versions(finding: &Finding, inventory: &Inventory) -> Vec<String> {
         let shown = names.iter().take(6).copied().collect::<Vec<_>>().join(", ");
         let more =
             if names.len() > 6 { format!(" and {} more", names.len() - 6) } else { String::new() };
-        lines.push(match rules.subjects {
-            Subjects::Sources if binary_of_subject(&finding.source).is_none() => format!(
+        lines.push(match rules.kind(&finding.source) {
+            Subjects::Sources => format!(
                 "{shown}{more}: built from source package {}{}; the source's version is what counts, not the binary's.",
                 finding.source,
                 if kernel.is_some() { String::new() } else { format!(" {}", finding.installed) }
             ),
-            _ => format!(
+            Subjects::Binaries => format!(
                 "{shown} {}: the vendor's statement is about this very package.",
                 finding.installed
             ),

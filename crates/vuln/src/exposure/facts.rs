@@ -119,8 +119,11 @@ pub(super) fn has_gap(inventory: &Inventory, beginnings: &[&str]) -> bool {
     inventory.gaps.iter().any(|gap| beginnings.iter().any(|b| gap.starts_with(b)))
 }
 
+/// Is it code of a kernel, which counts while that kernel runs: an image, or the modules that Ubuntu packs beside it? Each
+/// release of a kernel has packages of its own, and old ones stay beside new ones.
 pub(super) fn is_kernel_package(package: &Package, source: &str) -> bool {
-    is_kernel_image(&package.name) && (source == "linux" || source.starts_with("linux-"))
+    (is_kernel_image(&package.name) || package.name.starts_with("linux-modules-"))
+        && (source == "linux" || source.starts_with("linux-"))
 }
 
 /// What an inventory says of one source package, as it stands there. Nothing is copied and no version made a key of: many
@@ -131,7 +134,7 @@ pub(super) struct Told<'a> {
     scheme: Scheme,
     /// Version and name of each package that is no kernel image, in the order of names; of packages of languages the place.
     packages: Vec<(Cow<'a, str>, &'a str, Use)>,
-    /// Kernel images: name, version, well installed.
+    /// Kernel images and their modules: name, version, well installed.
     images: Vec<(&'a str, Cow<'a, str>, bool)>,
     /// Versions on offer, each once.
     offered: Vec<Cow<'a, str>>,
@@ -182,6 +185,13 @@ impl<'a> Told<'a> {
             return;
         }
         self.packages.push((version, name, uses));
+    }
+
+    /// One of several binaries counts once.
+    fn offer(&mut self, version: Cow<'a, str>) {
+        if !self.offered.contains(&version) {
+            self.offered.push(version);
+        }
     }
 
     /// The source package.
@@ -357,7 +367,7 @@ impl HostFacts {
         // Only looked up, never walked: its order would be no order.
         let mut places: HashMap<Cow<'_, str>, usize> = HashMap::new();
         let mut source_of: HashMap<&str, (usize, &Package)> = HashMap::new();
-        let mut itself: HashMap<&str, usize> = HashMap::new();
+        let mut beside: HashMap<&str, usize> = HashMap::new();
         let mut odd_versions = BTreeSet::new();
         let rules = Rules::of(&inventory.os);
         for (at, package) in inventory.packages.iter().enumerate() {
@@ -385,16 +395,15 @@ impl HostFacts {
             if !inventory.upgrades.is_empty() {
                 source_of.insert(&package.name, (at, package));
             }
-            if let Some(binary) = rules.binary(package) {
-                let binary = Cow::from(binary);
-                let at = *places.entry(binary.clone()).or_insert_with(|| {
-                    told.push(Told::of(binary, rules.scheme));
+            if let Some((subject, version)) = rules.beside(package) {
+                let subject = Cow::from(subject);
+                let at = *places.entry(subject.clone()).or_insert_with(|| {
+                    told.push(Told::of(subject, rules.scheme));
                     told.len() - 1
                 });
-                let version = Cow::from(package.version.as_str());
-                told[at].package(version, &package.name, uses(&package.name));
+                told[at].package(version.into(), &package.name, uses(&package.name));
                 told[at].stale |= stale_packages.contains(package.name.as_str());
-                itself.insert(&package.name, at);
+                beside.insert(&package.name, at);
             }
         }
         let languages = inventory.languages.iter().enumerate();
@@ -410,12 +419,9 @@ impl HostFacts {
         for upgrade in &inventory.upgrades {
             let Some((at, package)) = source_of.get(upgrade.name.as_str()) else { continue };
             let offered = rules.offered(package, &upgrade.to, &upgrade.source_version);
-            let known = &mut told[*at].offered;
-            if !known.contains(&offered) {
-                known.push(offered);
-            }
-            if let Some(at) = itself.get(upgrade.name.as_str()) {
-                told[*at].offered.push(upgrade.to.as_str().into());
+            told[*at].offer(offered);
+            if let Some(at) = beside.get(upgrade.name.as_str()) {
+                told[*at].offer(rules.offered_beside(upgrade).into());
             }
         }
         let kernel = running_kernel(inventory, rules.scheme, &mut told);
@@ -488,13 +494,17 @@ fn running_kernel<'a>(
     }
     let unknown = KernelCoverage::Unknown { running: kernel.running.clone() };
     let image = format!("linux-image-{}", kernel.running);
-    let unsigned = format!("{image}-unsigned");
+    // Debian's name for it, and Ubuntu's.
+    let unsigned =
+        [format!("{image}-unsigned"), format!("linux-image-unsigned-{}", kernel.running)];
     // Of several sources with such an image the first by name.
     let mut with_images: Vec<&Told<'_>> = told.iter().filter(|t| !t.images.is_empty()).collect();
     with_images.sort_by(|a, b| a.source.cmp(&b.source));
     let installed = with_images.iter().find_map(|told| {
-        let (name, version, _) =
-            told.images.iter().find(|(name, ..)| *name == image || *name == unsigned)?;
+        let (name, version, _) = told
+            .images
+            .iter()
+            .find(|(name, ..)| *name == image || unsigned.iter().any(|u| u == name))?;
         Some((told.source.clone(), (*name).to_owned(), Keyed::new(scheme, version)))
     });
     // What the kernel says of itself comes first: a later build may be installed under the same name.
@@ -519,7 +529,9 @@ fn running_kernel<'a>(
         told.len() - 1
     });
     let entry = &mut told[at];
-    let healthy = entry.images.iter().filter(|(_, _, healthy)| *healthy);
+    // Modules alone do not boot.
+    let healthy =
+        entry.images.iter().filter(|(name, _, healthy)| *healthy && is_kernel_image(name));
     let newest = healthy.map(|(_, v, _)| Keyed::new(scheme, v)).max();
     let coverage = KernelCoverage::Running {
         source: entry.source.to_string(),

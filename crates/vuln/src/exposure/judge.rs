@@ -2,7 +2,7 @@
 
 use super::carry::{Carried, Known, carry};
 use super::catalogue::{Catalogue, Statement};
-use super::facts::{Group, HostFacts, SourceFacts, SystemFacts};
+use super::facts::{Group, HostFacts, Keyed, SourceFacts, SystemFacts};
 use super::roots::{systems, together};
 use super::vendor::release_name;
 use super::{Coverage, Doubt, Exception, HostView, Judgement, Verdict};
@@ -49,13 +49,21 @@ pub(super) fn hit(statement: &Statement, place: u32, facts: &SourceFacts) -> Opt
             (all, facts.kernel.is_some(), FindingState::NoFixYet)
         }
         AdvisoryStatus::Ranges { .. } => {
-            let mut affected = affected(statement, facts, all).peekable();
-            let has_fix = |g: &Group| statement.fix_for(&g.version.key).is_some();
-            let state = match affected.peek() {
-                Some(lowest) if has_fix(lowest) => FindingState::Open,
-                _ => FindingState::NoFixYet,
+            let groups = affected(statement, facts, all).count() as u32;
+            let running = facts.kernel.as_ref().filter(|k| statement.holds(&k.version.key));
+            let fixed_image = running
+                .and_then(|k| k.newest.as_ref())
+                .is_some_and(|newest| !statement.holds(&newest.key));
+            let lowest = affected(statement, facts, all).map(|g| &g.version).next();
+            let has_fix = |version: &Keyed| statement.fix_for(&version.key).is_some();
+            let state = if groups == 0 && fixed_image {
+                FindingState::PendingReboot
+            } else if lowest.or(running.map(|k| &k.version)).is_some_and(has_fix) {
+                FindingState::Open
+            } else {
+                FindingState::NoFixYet
             };
-            (affected.count() as u32, false, state)
+            (groups, running.is_some(), state)
         }
         AdvisoryStatus::Fixed { .. } | AdvisoryStatus::Open { elsewhere: Some(_), .. } => {
             let fixed = &statement.fixed_key;
@@ -102,8 +110,11 @@ pub(super) fn affected<'a>(
 
 /// Do the hosts' own sources offer a version that is not affected?
 fn is_offered(statement: &Statement, facts: &SourceFacts) -> bool {
-    statement.unaffected_from().is_some()
-        && facts.offered.as_ref().is_some_and(|o| o.key >= statement.fixed_key)
+    let Some(offered) = &facts.offered else { return false };
+    match statement.unaffected_from() {
+        Some(_) => offered.key >= statement.fixed_key,
+        None => !statement.ranges.is_empty() && !statement.holds(&offered.key),
+    }
 }
 
 /// Is there a hit for this vulnerability among the hits of one source package?

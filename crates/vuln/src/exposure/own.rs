@@ -109,8 +109,8 @@ fn newest<'s>(
         };
         let newest = statements.iter().filter(fits).max_by_key(|s| (s.issued, s.status)).copied();
         by_source.entry(rules.subject(package).0.into_owned()).or_default().push(newest);
-        if let Some(binary) = rules.binary(package) {
-            by_source.entry(binary).or_default().push(newest);
+        if let Some((beside, _)) = rules.beside(package) {
+            by_source.entry(beside).or_default().push(newest);
         }
     }
     for package in &inventory.languages {

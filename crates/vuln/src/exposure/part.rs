@@ -57,7 +57,9 @@ impl WantedOf {
 
     fn is_within(&self, source: &str, ranges: &[KeyedRange]) -> bool {
         let holds = |key: &[u8]| ranges.iter().any(|range| range.holds(key));
-        self.facts.source(source).is_some_and(|s| s.groups.iter().any(|g| holds(&g.version.key)))
+        let installed = |s: &SourceFacts| s.groups.iter().any(|g| holds(&g.version.key));
+        let running = |s: &SourceFacts| s.kernel.as_ref().is_some_and(|k| holds(&k.version.key));
+        self.facts.source(source).is_some_and(|s| installed(s) || running(s))
     }
 }
 

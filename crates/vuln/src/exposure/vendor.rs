@@ -2,8 +2,8 @@
 //! have.
 
 use super::signed::vendor_source;
-use crate::feed::Publisher;
-use fettle_core::inventory::{Os, Package};
+use crate::feed::{Publisher, debian_codename};
+use fettle_core::inventory::{Os, Package, Upgrade};
 use fettle_core::language::Ecosystem;
 use fettle_core::version::Scheme;
 use std::borrow::Cow;
@@ -15,22 +15,36 @@ use std::borrow::Cow;
 ///
 /// | host | release |
 /// |---|---|
-/// | Debian 12 | `bookworm` |
+/// | Debian 12 | `bookworm`, by its number where it tells no codename |
 /// | Ubuntu 22.04 | `ubuntu:22.04` |
 /// | AlmaLinux 9.4 (Rocky, RHEL, CentOS, Oracle, Amazon likewise) | `almalinux:9` |
-/// | Alpine 3.19.0 | `alpine:3.19` |
-/// | SLES 15 SP5, openSUSE Leap 15.5 | `sles:15.5`, `opensuse-leap:15.5` |
+/// | Alpine 3.19.0, 3.22.0_alpha20250108 | `alpine:3.19`, `alpine:edge` |
+/// | SLES 15 SP5 (for SAP, and SLED, likewise), openSUSE Leap 15.5 | `sles:15.5`, `opensuse-leap:15.5` |
+/// | SLED 12 SP5, SLE Micro 5.5, SL Micro 6.0 | `sles-desktop:12.5`, `sles-micro:5.5`, `sles-linux-micro:6.0` |
 /// | Wolfi, Chainguard, openSUSE Tumbleweed | `wolfi`, `chainguard`, `opensuse-tumbleweed` |
 pub fn release_name(os: &Os) -> String {
     let part = |dots: usize| os.version.split('.').take(dots).collect::<Vec<_>>().join(".");
     match (os.id.as_str(), os.codename.as_str()) {
         ("debian", codename) if !codename.is_empty() => codename.to_owned(),
+        // Older releases, and images made without a shell, say their number alone.
+        ("debian", _) => match debian_codename(&os.version).or(debian_codename(&part(1))) {
+            Some(codename) => codename.to_owned(),
+            None => format!("debian:{}", os.version),
+        },
         ("ubuntu", _) => format!("ubuntu:{}", os.version),
         (id @ ("almalinux" | "rocky" | "rhel" | "centos" | "ol" | "amzn"), _) => {
             format!("{id}:{}", part(1))
         }
+        // What rolls calls itself by the release that it will be: `3.22.0_alpha20250108`.
+        ("alpine", _) if os.version.contains("_alpha") => "alpine:edge".to_owned(),
         ("alpine", _) => format!("alpine:{}", part(2)),
         (id @ ("wolfi" | "chainguard" | "opensuse-tumbleweed"), _) => id.to_owned(),
+        // They have a server's modules, of which each package is the same everywhere.
+        ("sles_sap", _) => format!("sles:{}", os.version),
+        ("sled", _) if part(1) != "12" => format!("sles:{}", os.version),
+        ("sled", _) => format!("sles-desktop:{}", os.version),
+        ("sle-micro", _) => format!("sles-micro:{}", os.version),
+        ("sl-micro", _) => format!("sles-linux-micro:{}", os.version),
         (id, "") => format!("{id}:{}", os.version),
         (id, codename) => format!("{id}:{codename}"),
     }
@@ -97,8 +111,8 @@ pub(crate) struct Rules {
     pub(crate) subjects: Subjects,
     /// Ubuntu's signed kernels come from sources of their own with the versions of those they sign.
     signed_linux: bool,
-    /// Some of the vendor's statements are about installed packages, beside those about sources ([`binary_subject`]).
-    pub(crate) binaries_too: bool,
+    /// What some of the vendor's statements are about beside these.
+    beside: Option<Subjects>,
 }
 
 /// What statements about installed packages are kept under where the vendor's others are about sources: SUSE's in OVAL.
@@ -106,12 +120,23 @@ pub(crate) fn binary_subject(name: &str) -> String {
     format!("{BINARY}{name}")
 }
 
+/// What statements about sources are kept under where the vendor's others are about installed packages: Red Hat's about what
+/// has no fix yet, which name a source and none of what is built from it.
+pub(crate) fn source_subject(name: &str) -> String {
+    format!("{SOURCE}{name}")
+}
+
 /// Before the name of an installed package that is a subject of its own.
 const BINARY: &str = "binary/";
+/// Before the name of a source that is one.
+const SOURCE: &str = "source/";
 
-/// The installed package that a subject is, where it is one.
-pub(crate) fn binary_of_subject(subject: &str) -> Option<&str> {
-    subject.strip_prefix(BINARY)
+/// The subject without the stream of its module.
+fn without_stream(subject: &str) -> &str {
+    match subject.split_once('/') {
+        Some((module, rest)) if module.contains(':') => rest,
+        _ => subject,
+    }
 }
 
 impl Rules {
@@ -124,8 +149,28 @@ impl Rules {
             _ => Subjects::Sources,
         };
         let scheme = Scheme::of_os(&os.id).unwrap_or(Scheme::Deb);
-        let binaries_too = os.id.starts_with("sle") || os.id.starts_with("opensuse");
-        Self { scheme, subjects, signed_linux: os.id == "ubuntu", binaries_too }
+        let beside = match os.id.as_str() {
+            "rhel" => Some(Subjects::Sources),
+            id if id.starts_with("sle") || id.starts_with("opensuse") || id == "sl-micro" => {
+                Some(Subjects::Binaries)
+            }
+            _ => None,
+        };
+        Self { scheme, subjects, signed_linux: os.id == "ubuntu", beside }
+    }
+
+    /// Are some of the vendor's statements about another kind of subject ([`Rules::beside`])?
+    pub(crate) fn has_beside(&self) -> bool {
+        self.beside.is_some()
+    }
+
+    /// What a subject is.
+    pub(crate) fn kind(&self, subject: &str) -> Subjects {
+        match without_stream(subject) {
+            of if of.starts_with(SOURCE) => Subjects::Sources,
+            of if of.starts_with(BINARY) => Subjects::Binaries,
+            _ => self.subjects,
+        }
     }
 
     /// Name and version under which the vendor's statements know an installed package. One of a module counts within its
@@ -153,18 +198,23 @@ impl Rules {
         }
     }
 
-    /// The subject that a package is by itself, where the vendor has statements about these too.
-    pub(crate) fn binary(&self, package: &Package) -> Option<String> {
-        let name = || match package.module.as_str() {
-            "" => binary_subject(&package.name),
-            module => format!("{module}/{}", binary_subject(&package.name)),
+    /// The second subject that a package counts under, and at which version, where the vendor has statements about such.
+    pub(crate) fn beside<'a>(&self, package: &'a Package) -> Option<(String, &'a str)> {
+        let (name, version) = match self.beside? {
+            Subjects::Binaries => (binary_subject(&package.name), package.version.as_str()),
+            Subjects::Sources => (source_subject(&package.source), package.source_version.as_str()),
         };
-        self.binaries_too.then(name)
+        let name = match package.module.as_str() {
+            "" => name,
+            module => format!("{module}/{name}"),
+        };
+        Some((name, version))
     }
 
     /// Are statements about this subject about the package?
     pub(crate) fn is_subject(&self, package: &Package, subject: &str) -> bool {
-        self.subject(package).0 == subject || self.binary(package).is_some_and(|s| s == subject)
+        self.subject(package).0 == subject
+            || self.beside(package).is_some_and(|(beside, _)| beside == subject)
     }
 
     /// The version of a package's subject that an upgrade brings.
@@ -178,6 +228,14 @@ impl Rules {
             (Subjects::Binaries, _) => to.into(),
             (Subjects::Sources, Scheme::Deb) => vendor_source(&package.source, source_version).1,
             (Subjects::Sources, _) => source_version.into(),
+        }
+    }
+
+    /// The version of its second subject that an upgrade brings.
+    pub(crate) fn offered_beside<'a>(&self, upgrade: &'a Upgrade) -> &'a str {
+        match self.beside {
+            Some(Subjects::Sources) => &upgrade.source_version,
+            _ => &upgrade.to,
         }
     }
 
@@ -222,8 +280,19 @@ mod tests {
             ("rocky", "10", "", "rocky:10", Scheme::Rpm),
             ("rhel", "8.10", "", "rhel:8", Scheme::Rpm),
             ("alpine", "3.19.0", "", "alpine:3.19", Scheme::Apk),
+            ("alpine", "3.22.0_alpha20250108", "", "alpine:edge", Scheme::Apk),
+            ("alpine", "3.20.0_rc1", "", "alpine:3.20", Scheme::Apk),
+            ("debian", "8", "", "jessie", Scheme::Deb),
+            ("debian", "12.5", "", "bookworm", Scheme::Deb),
+            ("debian", "6.0", "", "squeeze", Scheme::Deb),
+            ("debian", "", "", "debian:", Scheme::Deb),
             ("wolfi", "20230201", "", "wolfi", Scheme::Apk),
             ("sles", "15.5", "", "sles:15.5", Scheme::Rpm),
+            ("sles_sap", "15.5", "", "sles:15.5", Scheme::Rpm),
+            ("sled", "15.5", "", "sles:15.5", Scheme::Rpm),
+            ("sled", "12.5", "", "sles-desktop:12.5", Scheme::Rpm),
+            ("sle-micro", "5.5", "", "sles-micro:5.5", Scheme::Rpm),
+            ("sl-micro", "6.0", "", "sles-linux-micro:6.0", Scheme::Rpm),
             ("opensuse-tumbleweed", "20260101", "", "opensuse-tumbleweed", Scheme::Rpm),
             ("arch", "", "", "arch:", Scheme::Pacman),
         ] {

@@ -21,17 +21,15 @@
 //! * Nothing is made of withdrawn records, of bug fixes and enhancements (`ALBA`, `ALEA`, `RLBA`, `RLEA`), and of live
 //!   patches (`LSN`), which no package's version shows.
 //! * A feed speaks for its own publisher's releases: what it says of another's is refused and named.
-//! * Ranges that begin elsewhere than at 0, or have several parts, are refused one by one and named: no distribution
-//!   writes them. Those about packages of languages are read as they are.
+//! * Ranges that begin elsewhere than at 0, end with `last_affected` or have several parts are read as they are; most of
+//!   distributions say no more than from where on there is a fix.
 
 use super::cvss::CvssScore;
 use super::document::{Document, record_error};
 use super::dsa::{DebianAdvisory, DebianAdvisoryRelease};
-use super::{
-    Feed, FeedError, MAX_VERSION, Parsed, Publisher, check_package, check_vulnerability, clean_text,
-};
+use super::{Feed, FeedError, Parsed, Publisher, check_package, check_vulnerability, clean_text};
 use crate::exposure::{is_modular, scheme_of};
-use fettle_core::advisory::{Advisory, AdvisoryStatus};
+use fettle_core::advisory::{Advisory, AdvisoryStatus, VersionRange};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -41,6 +39,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 mod language;
+mod ranges;
 mod release;
 
 pub(crate) use release::debian_codename;
@@ -369,9 +368,14 @@ fn statements(
         .or_else(|| ubuntu(&record.severity))
         .or_else(|| summary_word(&record.summary).map(str::to_owned))
         .unwrap_or_default();
-    let status = status(&release, &urgency, &affected.ranges)?;
-    let sources: Vec<String> = match &status {
-        AdvisoryStatus::Fixed { version } if is_modular(version) => {
+    let status = match status(&release, &urgency, &affected.ranges)? {
+        AdvisoryStatus::Fixed { version } if publisher == Publisher::Rocky => {
+            AdvisoryStatus::Fixed { version: super::lines::of_rocky(&version).to_owned() }
+        }
+        status => status,
+    };
+    let sources: Vec<String> = match modular_version(&status) {
+        Some(version) => {
             let streams = streams(&record.summary);
             if streams.is_empty() {
                 return Err(format!(
@@ -380,7 +384,7 @@ fn statements(
             }
             streams.iter().map(|stream| format!("{stream}/{}", package.name)).collect()
         }
-        _ => vec![package.name.to_string()],
+        None => vec![package.name.to_string()],
     };
     let mapped = affected.database_specific.as_ref().and_then(|d| d.cves_map.as_ref());
     let about: Vec<(&str, String)> = match mapped {
@@ -410,58 +414,50 @@ fn statements(
 /// What the ranges of an affected package come to: affected is what any of them holds.
 fn status(release: &str, urgency: &str, ranges: &[Range<'_>]) -> Result<AdvisoryStatus, String> {
     let scheme = scheme_of(release);
-    let mut highest: Option<&str> = None;
-    let mut open = false;
+    let (mut found, mut never) = (Vec::new(), false);
     for range in ranges.iter().filter(|r| r.kind != "GIT") {
         if range.kind != "ECOSYSTEM" {
             return Err(format!("a range of type {:?}: expected ECOSYSTEM", range.kind));
         }
-        let fixed = match &range.events[..] {
-            [start] if start.is_beginning() => {
-                open = true;
-                continue;
-            }
-            [start, Event { introduced: None, fixed: Some(fixed), last_affected: None }]
-                if start.is_beginning() =>
-            {
-                fixed.as_ref()
-            }
-            _ => {
-                return Err("a range of another form than `introduced` 0 and one `fixed`, or none"
-                    .to_owned());
-            }
-        };
-        if fixed.len() > MAX_VERSION {
-            return Err(format!("`fixed` has {} bytes, more than {MAX_VERSION}", fixed.len()));
-        }
-        if fixed != "0" {
-            scheme.check(fixed).map_err(|e| format!("`fixed`: {e}"))?;
-        }
-        // 0 is below whatever is installed, but no version of every scheme.
-        if fixed == "0" {
-            highest = highest.or(Some(fixed));
-        } else if highest.is_none_or(|h| h == "0" || scheme.compare_lenient(h, fixed).is_lt()) {
-            highest = Some(fixed);
-        }
+        found.extend(ranges::intervals(scheme, range)?);
     }
-    match highest {
-        _ if open => {
-            let reason = if urgency == "end-of-life" { "<end-of-life>" } else { "" };
-            Ok(AdvisoryStatus::Open { reason: reason.to_owned(), elsewhere: None })
+    // 0 is below whatever is installed, but no version of every scheme.
+    found.retain(|range: &VersionRange| {
+        let nothing = range.fixed.as_deref() == Some("0");
+        never |= nothing;
+        !nothing
+    });
+    let from_first = |range: &VersionRange| range.introduced == "0" && range.last.is_none();
+    if found.iter().any(|range| from_first(range) && range.fixed.is_none()) {
+        let reason = if urgency == "end-of-life" { "<end-of-life>" } else { "" };
+        return Ok(AdvisoryStatus::Open { reason: reason.to_owned(), elsewhere: None });
+    }
+    if !found.iter().all(from_first) {
+        found.sort();
+        found.dedup();
+        if found.len() > ranges::MAX_RANGES {
+            return Err(format!("more than {} ranges", ranges::MAX_RANGES));
         }
-        Some("0") => Ok(AdvisoryStatus::NotAffected),
-        Some(version) => Ok(AdvisoryStatus::Fixed { version: version.to_owned() }),
+        return Ok(AdvisoryStatus::Ranges { ranges: found });
+    }
+    let fixes = found.into_iter().filter_map(|range| range.fixed);
+    match fixes.max_by(|a, b| scheme.compare_lenient(a, b)) {
+        Some(version) => Ok(AdvisoryStatus::Fixed { version }),
+        None if never => Ok(AdvisoryStatus::NotAffected),
         None => Err("no range of versions".to_owned()),
     }
 }
 
-impl Event<'_> {
-    /// From the first version on.
-    fn is_beginning(&self) -> bool {
-        self.introduced.as_deref() == Some("0")
-            && self.fixed.is_none()
-            && self.last_affected.is_none()
-    }
+/// A version of a module among those that a status names.
+fn modular_version(status: &AdvisoryStatus) -> Option<&str> {
+    let named: Vec<&str> = match status {
+        AdvisoryStatus::Fixed { version } => vec![version],
+        AdvisoryStatus::Ranges { ranges } => {
+            ranges.iter().filter_map(|r| r.fixed.as_deref().or(r.last.as_deref())).collect()
+        }
+        _ => Vec::new(),
+    };
+    named.into_iter().find(|version| is_modular(version))
 }
 
 #[cfg(test)]

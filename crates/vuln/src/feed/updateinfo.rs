@@ -11,11 +11,12 @@
 //! * Only updates of type `security` say something; one that names no CVE counts under its own name.
 //! * Packages of a module stand under `module:stream/package`, by the `<module>` of their collection. Where it is not told,
 //!   they are refused and named: versions of different streams have nothing to say to each other.
-//! * Repositories with a kernel or packages of their own beside the distribution's (Amazon's extras and live patches) are
-//!   refused and named: a host does not say which repository a package came from, and the version of one is none of the
-//!   other's.
+//! * Repositories with packages of their own beside the distribution's (Amazon's extras and live patches) are refused and
+//!   named: a host does not say which repository a package came from, and the version of one is none of the other's. Kernels
+//!   that a release has beside each other under one name (Amazon's, Oracle's) are told apart by their versions.
 
 use super::document::Document;
+use super::lines;
 use super::osv::{MAX_STATEMENTS, OsvRecord};
 use super::xml::{BadXml, Element, Next, Xml};
 use super::{Feed, FeedError, MAX_VERSION, Parsed, check_package, check_vulnerability, clean_text};
@@ -131,8 +132,13 @@ fn record(vendor: RpmVendor, update: &Element) -> Result<Option<(OsvRecord, Left
                 continue;
             }
             match subject(vendor, update, collection, package) {
-                Ok(found) => {
-                    statements.insert(found);
+                Ok((release, name, version)) => {
+                    let status = match (vendor, amazons_line(collection)) {
+                        (RpmVendor::Oracle, _) => lines::of_oracle(&name, version),
+                        (RpmVendor::Amazon, Some(line)) => lines::of_line(line, version),
+                        _ => AdvisoryStatus::Fixed { version },
+                    };
+                    statements.insert((release, name, status));
                 }
                 Err(what) => left_out.push((clean_text(name), what)),
             }
@@ -150,12 +156,12 @@ fn record(vendor: RpmVendor, update: &Element) -> Result<Option<(OsvRecord, Left
     left_out.truncate(3);
     let mut said = Vec::new();
     for vulnerability in &about {
-        for (release, source, version) in &statements {
+        for (release, source, status) in &statements {
             said.push(Advisory {
                 id: vulnerability.clone(),
                 source: source.clone(),
                 release: release.clone(),
-                status: AdvisoryStatus::Fixed { version: version.clone() },
+                status: status.clone(),
                 urgency: urgency.clone(),
                 evidence: format!("{EVIDENCE} {id}"),
             });
@@ -247,7 +253,7 @@ fn source(package: &Element) -> Result<(&str, String), String> {
         file.rsplit('/').next().and_then(|f| f.strip_suffix(".src.rpm")).ok_or_else(shown)?;
     let (rest, release) = stem.rsplit_once('-').ok_or_else(shown)?;
     let (name, version) = rest.rsplit_once('-').ok_or_else(shown)?;
-    Ok((name, version_of(package, version, release)))
+    Ok((name, lines::of_rocky(&version_of(package, version, release)).to_owned()))
 }
 
 fn release(
@@ -274,8 +280,12 @@ fn release(
             let repository = collection.attribute("short");
             let number = own.rsplit_once("amzn").map(|(_, n)| digits(n)).unwrap_or_default();
             let core = ["amazon-linux", "amazon-linux-ami", "amazon-linux-2", "amazon-linux-2023"];
+            let version = package.attribute("version");
+            let is_of_line =
+                |line: &str| version.strip_prefix(line).is_some_and(|rest| rest.starts_with('.'));
             if !repository.is_empty()
                 && !core.contains(&repository)
+                && !amazons_line(collection).is_some_and(is_of_line)
                 && !repository.starts_with("amazon-linux-2022")
             {
                 return Err(format!(
@@ -302,6 +312,12 @@ fn release(
             }
         }
     }
+}
+
+/// Amazon Linux 2 has kernels beside its own, in repositories by the line of their versions, which are called alike.
+fn amazons_line(collection: &Element) -> Option<&str> {
+    let line = collection.attribute("short").strip_prefix("amazon-linux-2---kernel-")?;
+    line.starts_with(|c: char| c.is_ascii_digit()).then_some(line)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::{Installed, MAX_PACKAGES};
 use fettle_core::inventory::Package;
+use std::collections::BTreeMap;
 use std::io;
 
 mod bdb;
@@ -90,7 +91,28 @@ pub fn parse(
     } else {
         return Err(RpmError::Unknown);
     }
+    epochs_of_sources(&mut installed.packages);
     Ok(installed.sorted())
+}
+
+/// Gives each source its own epoch, which is written in none of what is built from it. What has the version of its source
+/// has its epoch, too; what has a version of its own (`perl-Errno` `1.30-481.el9`, built from `perl` `4:5.32.1-481.el9`) says
+/// nothing of it where another of the same source does.
+pub(crate) fn epochs_of_sources(packages: &mut [Package]) {
+    let mut known: BTreeMap<(String, String), String> = BTreeMap::new();
+    for package in packages.iter().filter(|p| p.version == p.source_version) {
+        if let Some((_, plain)) = package.source_version.split_once(':') {
+            let source = (package.source.clone(), plain.to_owned());
+            known.insert(source, package.source_version.clone());
+        }
+    }
+    for package in packages.iter_mut().filter(|p| p.version != p.source_version) {
+        let plain = package.source_version.split_once(':').map(|(_, plain)| plain);
+        let plain = plain.unwrap_or(&package.source_version).to_owned();
+        if let Some(version) = known.get(&(package.source.clone(), plain)) {
+            package.source_version.clone_from(version);
+        }
+    }
 }
 
 /// Handed each header.
@@ -115,18 +137,22 @@ fn package(header: &[u8]) -> Option<Package> {
         Some(epoch) => format!("{epoch}:"),
     };
     let version = format!("{epoch}{version}-{release}");
-    // `openssl-3.0.7-24.el9.src.rpm`. The epoch of a source is that of what is built from it.
     let source = text(SOURCERPM).and_then(|file| {
-        let stem = file.strip_suffix(".rpm")?.rsplit_once('.')?.0.to_owned();
-        let (rest, release) = stem.rsplit_once('-')?;
-        let (name, version) = rest.rsplit_once('-')?;
-        Some((name.to_owned(), format!("{epoch}{version}-{release}")))
+        let (name, version) = source_of_file(&file)?;
+        Some((name.to_owned(), format!("{epoch}{version}")))
     });
     let (source, source_version) = source.unwrap_or_else(|| (name.clone(), version.clone()));
     // `nodejs:18:9020230301:rhel9`: of it the module and the stream count.
     let module = text(MODULARITYLABEL).unwrap_or_default();
     let module = module.splitn(3, ':').take(2).collect::<Vec<_>>().join(":");
     Some(Package { name, architecture, version, source, source_version, healthy: true, module })
+}
+
+/// Name and version of a source by the file it comes in, which tells no epoch: `openssl-3.0.7-24.el9.src.rpm`.
+pub(crate) fn source_of_file(file: &str) -> Option<(&str, &str)> {
+    let (stem, _architecture) = file.strip_suffix(".rpm")?.rsplit_once('.')?;
+    let (at, _) = stem.rmatch_indices('-').nth(1)?;
+    Some((&stem[..at], &stem[at + 1..])).filter(|(name, _)| !name.is_empty())
 }
 
 /// Where a tag's value begins in a header, and its type: an index of entries of 16 bytes (tag, type, offset, count), then what

@@ -83,6 +83,52 @@ fn spdx_is_read_by_its_external_references_and_rpm_keeps_its_epoch() {
 }
 
 #[test]
+fn sources_of_rpm_packages_are_read_from_their_files_each_with_its_own_epoch() {
+    let rpm = |name: &str, version: &str, epoch: &str, source: &str| {
+        let purl = format!(
+            "pkg:rpm/rocky/{name}@{version}?arch=x86_64{epoch}&upstream={source}&distro=rocky-9.3"
+        );
+        json!({"type": "library", "purl": purl})
+    };
+    let perl = "perl-5.32.1-481.el9.src.rpm";
+    let sbom = read(&cyclonedx(json!([
+        rpm("openssl-libs", "3.0.7-25.el9", "&epoch=1", "openssl-3.0.7-25.el9.src.rpm"),
+        rpm("perl-Errno", "1.30-481.el9", "", perl),
+        rpm("perl-libs", "5.32.1-481.el9", "&epoch=4", perl),
+    ])));
+    assert_eq!(
+        sbom.packages.iter().map(told).collect::<Vec<_>>(),
+        [
+            "openssl-libs 1:3.0.7-25.el9 openssl 1:3.0.7-25.el9",
+            "perl-Errno 1.30-481.el9 perl 4:5.32.1-481.el9",
+            "perl-libs 4:5.32.1-481.el9 perl 4:5.32.1-481.el9",
+        ]
+    );
+}
+
+#[test]
+fn a_system_is_known_by_the_word_that_others_have_for_it() {
+    for (name, version, id, its) in [
+        ("redhat", "9.4", "rhel", "9.4"),
+        ("alma", "9.3", "almalinux", "9.3"),
+        ("oracle", "8.9", "ol", "8.9"),
+        ("amazon", "2 (Karoo)", "amzn", "2"),
+        ("opensuse.leap", "15.5", "opensuse-leap", "15.5"),
+        ("suse linux enterprise server", "15.5", "sles", "15.5"),
+        ("alpine", "3.19.0", "alpine", "3.19.0"),
+    ] {
+        let sbom = read(&cyclonedx(json!([
+            {"type": "operating-system", "name": name, "version": version}
+        ])));
+        assert_eq!((sbom.os.id.as_str(), sbom.os.version.as_str()), (id, its));
+    }
+    let by_url = read(&cyclonedx(json!([
+        {"type": "library", "purl": "pkg:rpm/alma/curl@7-1.el9?distro=alma-9.3"}
+    ])));
+    assert_eq!((by_url.os.id.as_str(), by_url.os.version.as_str()), ("almalinux", "9.3"));
+}
+
+#[test]
 fn what_is_no_bill_of_materials_is_refused_and_says_why() {
     for (bytes, expected) in [
         (&b""[..], "it is malformed at line 1, column 0"),

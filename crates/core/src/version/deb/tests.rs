@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use std::hash::{Hash as _, Hasher as _};
 
 /// Pairs from `deb-version(7)`, Debian's policy manual section 5.6.12 and the pitfalls of real archives.
-const PAIRS: [(&str, &str, &str); 47] = [
+const PAIRS: [(&str, &str, &str); 50] = [
     ("1.0", "=", "1.0"),
     ("1.0", "=", "0:1.0"),
     ("1.0", "=", "1.0-0"),
@@ -22,6 +22,10 @@ const PAIRS: [(&str, &str, &str); 47] = [
     ("9.0", "<", "1:0.1"),
     ("1:9", "<", "2:0"),
     ("9:1", "<", "10:1"),
+    // dpkg takes a sign before the epoch.
+    ("+1:1", "=", "1:1"),
+    ("+9:1", "<", "10:1"),
+    ("-0:1", "=", "1"),
     ("1.0~rc1", "<", "1.0"),
     ("1.0~", "<", "1.0"),
     ("1.0~~", "<", "1.0~"),
@@ -69,7 +73,8 @@ fn every_rule_of_a_well_formed_version_is_enforced_by_its_own_error() {
         (":1", BadVersion::EmptyEpoch(s(":1"))),
         ("a:1", BadVersion::EpochNotNumber(s("a:1"))),
         ("-1:1", BadVersion::EpochNotNumber(s("-1:1"))),
-        ("+1:1", BadVersion::EpochNotNumber(s("+1:1"))),
+        ("++1:1", BadVersion::EpochNotNumber(s("++1:1"))),
+        ("-:1", BadVersion::EpochNotNumber(s("-:1"))),
         ("2147483648:1", BadVersion::EpochTooBig(s("2147483648:1"))),
         ("99999999999999999999:1", BadVersion::EpochTooBig(s("99999999999999999999:1"))),
         ("1:", BadVersion::NothingAfterEpoch(s("1:"))),

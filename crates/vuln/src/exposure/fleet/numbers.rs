@@ -176,8 +176,8 @@ impl<'a> Numbers<'a> {
             let (source, version) = rules.subject(package);
             // A running kernel without an image is taken for one of `linux`.
             let of_kernel = is_kernel_package(package, &source) || source == "linux";
-            // What is a subject by itself, beside its source, has no number of its own: it is read anew each time.
-            let of_kernel = of_kernel || rules.binaries_too;
+            // What a package counts under beside its subject has no number of its own: it is read anew each time.
+            let of_kernel = of_kernel || rules.has_beside();
             let name = name_number(&package.name);
             let last = read.packages.last().copied();
             let at = read.source(&mut places, secret, source, last);
@@ -193,8 +193,9 @@ impl<'a> Numbers<'a> {
             let mut mix = Mix::new(secret);
             mix.number(name);
             mix.text(&version);
-            if rules.binaries_too {
-                mix.text(&package.version);
+            if let Some((subject, version)) = rules.beside(package) {
+                mix.text(&subject);
+                mix.text(version);
             }
             mix.pair(2, flags << 1 | u64::from(package.healthy), 0);
             mix.number(upgrades);

@@ -14,10 +14,12 @@
 //! | `known_not_affected` | not affected |
 //! | `under_investigation` | undetermined |
 //!
-//! A source package (`openssl.src`) stands for the installed package of its name, where the document says nothing of that one
-//! itself: what has no fix yet is often named by its source alone.
+//! What has no fix yet is named in one of two ways: by source (`krb5.src`) with each package that is built from it, or by
+//! source alone. In the second way of writing it stands under `source/krb5`, and is about all that is built from it. In the
+//! first the packages count; a source stands for the package of its own name, where the document says nothing of that one.
 
-use super::{Document, Product};
+use super::{Document, Product, Relationship};
+use crate::exposure::source_subject;
 use crate::feed::cvss::{CvssScore, base_score};
 use crate::feed::document::{Document as Whole, record_error};
 use crate::feed::osv::{MAX_STATEMENTS, OsvRecord};
@@ -125,6 +127,8 @@ fn record(document: &Document<'_>) -> Result<(OsvRecord, LeftOut), String> {
         let urgency = clean_text(impact.unwrap_or_default()).to_ascii_lowercase();
         let why = reasons(document, vulnerability);
         let (mut named, mut of_sources) = (BTreeSet::new(), Vec::new());
+        // Releases of which the document names packages that have no version, beside their sources.
+        let mut by_package = BTreeSet::new();
         for (state, products) in vulnerability.product_status.iter().flatten() {
             for product in products {
                 let Some(Place { release, package, version, is_source }) = places.get(&**product)
@@ -150,7 +154,10 @@ fn record(document: &Document<'_>) -> Result<(OsvRecord, LeftOut), String> {
                 match is_source {
                     false => {
                         named.insert((id, release, package));
-                        let key = (id.to_owned(), release, package, status);
+                        if version.is_empty() {
+                            by_package.insert(release);
+                        }
+                        let key = (id.to_owned(), release, package.clone(), status);
                         statements.insert(key, urgency.clone());
                     }
                     true => of_sources.push((id, release, package, status)),
@@ -158,9 +165,12 @@ fn record(document: &Document<'_>) -> Result<(OsvRecord, LeftOut), String> {
             }
         }
         for (id, release, package, status) in of_sources {
-            if !named.contains(&(id, release, package)) {
-                statements.insert((id.to_owned(), release, package, status), urgency.clone());
-            }
+            let subject = match by_package.contains(release) {
+                true if named.contains(&(id, release, package)) => continue,
+                true => package.clone(),
+                false => of_source(package),
+            };
+            statements.insert((id.to_owned(), release, subject, status), urgency.clone());
         }
         if statements.len() > MAX_STATEMENTS {
             return Err(format!("it makes more than {MAX_STATEMENTS} statements"));
@@ -172,7 +182,7 @@ fn record(document: &Document<'_>) -> Result<(OsvRecord, LeftOut), String> {
     let statements =
         statements.into_iter().map(|((id, release, source, status), urgency)| Advisory {
             id,
-            source: source.clone(),
+            source,
             release: release.clone(),
             status,
             urgency,
@@ -189,6 +199,14 @@ fn record(document: &Document<'_>) -> Result<(OsvRecord, LeftOut), String> {
     left_out.dedup();
     left_out.truncate(5);
     Ok((record, left_out))
+}
+
+/// What statements about all that is built from a source are kept under: `source/krb5`, `redis:6/source/redis`.
+fn of_source(package: &str) -> String {
+    match package.split_once('/') {
+        Some((stream, name)) => format!("{stream}/{}", source_subject(name)),
+        None => source_subject(package),
+    }
 }
 
 /// Product → why it has no fix.
@@ -220,17 +238,32 @@ fn places<'d>(
         let helper = products.get(id)?.product_identification_helper.as_ref()?;
         release(helper.cpe.as_deref()?)
     };
+    let relationships = &document.product_tree.relationships;
+    let by_id: BTreeMap<&str, &Relationship<'_>> = relationships
+        .iter()
+        .map(|made| (made.full_product_name.product_id.as_ref(), made))
+        .collect();
+    let wholes: BTreeSet<&str> =
+        relationships.iter().map(|made| made.relates_to_product_reference.as_ref()).collect();
     let mut places = BTreeMap::new();
     let mut seen = BTreeSet::new();
-    for made in &document.product_tree.relationships {
-        let (id, whole): (&str, &str) =
+    for made in relationships {
+        let (id, mut whole): (&str, &str) =
             (&made.full_product_name.product_id, &made.relates_to_product_reference);
+        // Older documents have a module on the platform, and its packages on that.
+        let mut module = None;
+        if let Some(on) = by_id.get(whole) {
+            module = Some(on.product_reference.as_ref());
+            whole = &on.relates_to_product_reference;
+        }
         let Some(release) = release_of(whole) else { continue };
         let part: &str = &made.product_reference;
-        let purl = products.get(part).and_then(|p| p.product_identification_helper.as_ref());
-        let package = match purl.and_then(|h| h.purl.as_deref()) {
-            Some(purl) => by_purl(purl, part),
-            None => by_name(part),
+        let helper = |id: &str| products.get(id)?.product_identification_helper.as_ref();
+        let package = match helper(part).and_then(|h| h.purl.as_deref()) {
+            Some(purl) => by_purl(purl, part, module),
+            // The module itself is no package.
+            None if wholes.contains(id) => Ok(None),
+            None => by_name(part, module),
         };
         match package {
             Ok(Some(Package { name, version, is_source })) => {
@@ -282,7 +315,8 @@ fn names_source(product: &str) -> bool {
     product.split("::").next().is_some_and(|product| product.ends_with(".src"))
 }
 
-fn by_purl(purl: &str, product: &str) -> Result<Option<Package>, String> {
+/// `within`: the module that the product stands in, where the document says so by its relationships.
+fn by_purl(purl: &str, product: &str, within: Option<&str>) -> Result<Option<Package>, String> {
     let purl = Purl::parse(purl)?;
     if purl.kind != "rpm" {
         return Ok(None);
@@ -292,16 +326,16 @@ fn by_purl(purl: &str, product: &str) -> Result<Option<Package>, String> {
     let mut module = purl.qualifier("rpmmod").split(':');
     let module = match (module.next(), module.next()) {
         (Some(module), Some(stream)) if !module.is_empty() => Some(format!("{module}:{stream}")),
-        _ => product.rsplit_once("::").map(|(_, module)| module.to_owned()),
+        _ => product.rsplit_once("::").map(|(_, module)| module).or(within).map(str::to_owned),
     };
     package(&purl.name, &purl.full_version(), module.as_deref(), is_source)
 }
 
 /// `libxml2-0:2.9.7-13.el8_6.4.x86_64`, `libxml2`, `redis:6/redis`, with `::redis:6` behind it where it is of a module.
-fn by_name(product: &str) -> Result<Option<Package>, String> {
+fn by_name(product: &str, within: Option<&str>) -> Result<Option<Package>, String> {
     let (product, module) = match product.split_once("::") {
         Some((product, module)) => (product, Some(module)),
-        None => (product, None),
+        None => (product, within),
     };
     if product.ends_with("-container") {
         return Ok(None);

@@ -1,7 +1,8 @@
 //! What is said of packages of languages: ranges of versions as they are written, of which several may be affected beside
 //! each other, and versions named one by one (<https://ossf.github.io/osv-schema/#evaluation>).
 
-use super::{Affected, Event, Package, Range, Record};
+use super::ranges::{MAX_RANGES, holds, intervals};
+use super::{Affected, Package, Record};
 use crate::feed::cvss::{CvssScore, base_score};
 use crate::feed::{MAX_VERSION, check_language_package, clean_text};
 use fettle_core::advisory::{Advisory, AdvisoryStatus, VersionRange};
@@ -9,13 +10,9 @@ use fettle_core::language::Ecosystem;
 use fettle_core::version::Scheme;
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-/// More ranges and single versions are not kept of one package. A package of which every version was malicious has a few
-/// hundred.
-const MAX_RANGES: usize = 2_000;
-/// Nor more text of theirs, in bytes.
+/// More text of ranges and single versions is not kept of one package, in bytes.
 const MAX_RANGES_TEXT: usize = 40_000;
 
 /// `database_specific` of a whole record.
@@ -93,6 +90,9 @@ pub(super) fn scores(record: &Record<'_>, vulnerabilities: &BTreeSet<&str>) -> V
 fn ranges(scheme: Scheme, affected: &Affected<'_>) -> Result<Vec<VersionRange>, String> {
     let mut found = Vec::new();
     for range in affected.ranges.iter().filter(|r| r.kind != "GIT") {
+        if range.kind != "ECOSYSTEM" && range.kind != "SEMVER" {
+            return Err(format!("a range of type {:?}: expected SEMVER or ECOSYSTEM", range.kind));
+        }
         found.extend(intervals(scheme, range)?);
     }
     let single: Vec<Cow<'_, str>> = match affected.versions {
@@ -126,102 +126,6 @@ fn ranges(scheme: Scheme, affected: &Affected<'_>) -> Result<Vec<VersionRange>, 
     }
     found.sort();
     found.dedup();
-    Ok(found)
-}
-
-/// From where on, up to where without it, up to where with it.
-enum Bound<'a> {
-    Introduced(&'a str),
-    Fixed(&'a str),
-    Last(&'a str),
-}
-
-impl<'a> Bound<'a> {
-    fn of(scheme: Scheme, event: &'a Event<'_>) -> Result<Self, String> {
-        let (bound, version) = match event {
-            Event { introduced: Some(v), fixed: None, last_affected: None } => {
-                (Self::Introduced(v), v)
-            }
-            Event { introduced: None, fixed: Some(v), last_affected: None } => (Self::Fixed(v), v),
-            Event { introduced: None, fixed: None, last_affected: Some(v) } => (Self::Last(v), v),
-            _ => {
-                return Err(
-                    "an event that is not one of `introduced`, `fixed`, `last_affected`".to_owned()
-                );
-            }
-        };
-        let plain = version.len() <= MAX_VERSION && version.chars().all(|c| c.is_ascii_graphic());
-        if !plain {
-            return Err("an event whose version is none".to_owned());
-        }
-        // Two numbers, or four, are met where three should be: their order is clear all the same.
-        let short = scheme == Scheme::Semver && version.starts_with(|c: char| c.is_ascii_digit());
-        if version != "0" && !short {
-            scheme.check(version).map_err(|e| e.to_string())?;
-        }
-        Ok(bound)
-    }
-
-    fn version(&self) -> &'a str {
-        match self {
-            Self::Introduced(version) | Self::Fixed(version) | Self::Last(version) => version,
-        }
-    }
-}
-
-/// 0 is before every version.
-fn compare(scheme: Scheme, a: &str, b: &str) -> Ordering {
-    match (a, b) {
-        ("0", "0") => Ordering::Equal,
-        ("0", _) => Ordering::Less,
-        (_, "0") => Ordering::Greater,
-        _ => scheme.compare_lenient(a, b),
-    }
-}
-
-fn holds(scheme: Scheme, range: &VersionRange, version: &str) -> bool {
-    let VersionRange { introduced, fixed, last } = range;
-    (introduced == "0" || scheme.compare_lenient(introduced, version).is_le())
-        && fixed.as_ref().is_none_or(|fixed| scheme.compare_lenient(version, fixed).is_lt())
-        && last.as_ref().is_none_or(|last| scheme.compare_lenient(version, last).is_le())
-}
-
-/// The stretches that the events of a range come to, whatever their order in the record.
-fn intervals(scheme: Scheme, range: &Range<'_>) -> Result<Vec<VersionRange>, String> {
-    if range.kind != "ECOSYSTEM" && range.kind != "SEMVER" {
-        return Err(format!("a range of type {:?}: expected SEMVER or ECOSYSTEM", range.kind));
-    }
-    if range.events.len() > MAX_RANGES {
-        return Err(format!("a range of more than {MAX_RANGES} events"));
-    }
-    let mut bounds = Vec::with_capacity(range.events.len());
-    for event in &range.events {
-        bounds.push(Bound::of(scheme, event)?);
-    }
-    bounds.sort_by(|a, b| compare(scheme, a.version(), b.version()));
-    let (mut from, mut found): (Option<&str>, Vec<VersionRange>) = (None, Vec::new());
-    for bound in &bounds {
-        match (bound, from) {
-            (Bound::Introduced(version), None) => from = Some(version),
-            (Bound::Fixed(version), Some(start)) => {
-                let (introduced, fixed) = (start.to_owned(), Some((*version).to_owned()));
-                found.push(VersionRange { introduced, fixed, last: None });
-                from = None;
-            }
-            (Bound::Last(version), Some(start)) => {
-                let (introduced, last) = (start.to_owned(), Some((*version).to_owned()));
-                found.push(VersionRange { introduced, fixed: None, last });
-                from = None;
-            }
-            _ => {}
-        }
-    }
-    if let Some(start) = from {
-        found.push(VersionRange { introduced: start.to_owned(), fixed: None, last: None });
-    }
-    if found.is_empty() {
-        return Err("a range without `introduced`".to_owned());
-    }
     Ok(found)
 }
 

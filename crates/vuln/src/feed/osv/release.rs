@@ -139,6 +139,12 @@ mod tests {
             ("SUSE:Linux Enterprise Server 15 SP3-LTSS", "sles-ltss:15.3"),
             ("SUSE:Linux Enterprise Desktop 12 SP1", "sles-desktop:12.1"),
             ("SUSE:Package Hub 12", "sles-package-hub:12"),
+            ("SUSE:Linux Enterprise Micro 5.5", "sles-micro:5.5"),
+            ("SUSE:Linux Micro 6.0", "sles-linux-micro:6.0"),
+            (
+                "SUSE:Linux Enterprise Server LTSS Extended Security 12 SP5",
+                "sles-server-ltss-extended-security:12.5",
+            ),
             ("openSUSE:Leap 15.5", "opensuse-leap:15.5"),
             ("openSUSE:Tumbleweed", "opensuse-tumbleweed"),
             ("Wolfi", "wolfi"),

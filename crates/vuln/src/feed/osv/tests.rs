@@ -213,14 +213,51 @@ fn what_any_range_holds_is_affected() {
 }
 
 #[test]
+fn ranges_that_begin_later_or_end_with_the_last_affected_version_are_read_as_they_are() {
+    let ranges_of = |record: Value| {
+        let parsed = parsed(&[record]);
+        assert_eq!(parsed.errors, []);
+        parsed.records[0].statements[0].status.clone()
+    };
+    let alpine =
+        |events: Value| ranges_of(record("ALPINE-CVE-2024-2", "Alpine:v3.19", "openssl", events));
+    let range = |introduced: &str, fixed: Option<&str>, last: Option<&str>| VersionRange {
+        introduced: introduced.to_owned(),
+        fixed: fixed.map(str::to_owned),
+        last: last.map(str::to_owned),
+    };
+    for (events, expected) in [
+        (json!([{"introduced": "1.0"}, {"fixed": "2.0"}]), vec![range("1.0", Some("2.0"), None)]),
+        (
+            json!([{"introduced": "0"}, {"last_affected": "2.0"}]),
+            vec![range("0", None, Some("2.0"))],
+        ),
+        (
+            json!([{"introduced": "0"}, {"fixed": "1"}, {"introduced": "2"}]),
+            vec![range("0", Some("1"), None), range("2", None, None)],
+        ),
+    ] {
+        assert_eq!(alpine(events), AdvisoryStatus::Ranges { ranges: expected });
+    }
+    // The order of events says nothing, and the first fix after a beginning is the one.
+    let fixed = |version: &str| AdvisoryStatus::Fixed { version: version.to_owned() };
+    assert_eq!(alpine(json!([{"fixed": "2.0"}, {"introduced": "0"}])), fixed("2.0"));
+    assert_eq!(alpine(json!([{"fixed": "0"}, {"introduced": "0"}])), AdvisoryStatus::NotAffected);
+    assert_eq!(
+        alpine(json!([{"introduced": "0"}, {"fixed": "2.0"}, {"fixed": "1.0"}])),
+        fixed("1.0")
+    );
+}
+
+#[test]
 fn every_record_and_package_that_cannot_be_understood_is_named_with_its_reason() {
     let alpine = |events: Value| record("ALPINE-CVE-2024-2", "Alpine:v3.19", "openssl", events);
-    let form = "a range of another form";
     for (record, reason) in [
-        (alpine(json!([{"introduced": "1.0"}, {"fixed": "2.0"}])), form),
-        (alpine(json!([{"introduced": "0"}, {"last_affected": "2.0"}])), form),
-        (alpine(json!([{"introduced": "0"}, {"fixed": "1"}, {"introduced": "2"}])), form),
-        (alpine(json!([])), form),
+        (alpine(json!([])), "a range without `introduced`"),
+        (alpine(json!([{"fixed": "2.0"}])), "a range without `introduced`"),
+        (alpine(json!([{"introduced": "0", "fixed": "2.0"}])), "an event that is not one of"),
+        (alpine(json!([{"introduced": "0"}, {"limit": "2.0"}])), "an event that is not one of"),
+        (alpine(json!([{"introduced": "x"}])), "`introduced`: version `x` does not start with"),
         (alpine(until("1..0")), "`fixed`: version `1..0` cannot be read from `..0` on"),
         (alpine(until(&"1".repeat(300))), "`fixed` has 300 bytes, more than 256"),
         (alpine(json!("x")), "invalid type"),

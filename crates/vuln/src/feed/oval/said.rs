@@ -1,6 +1,7 @@
 //! What the ways in which a definition can be true say of packages, and what else stands in it.
 
 use super::super::cvss::{CvssScore, base_score};
+use super::super::lines;
 use super::super::xml::Element;
 use super::super::{MAX_VERSION, check_package, clean_text};
 use super::criteria::Way;
@@ -309,7 +310,10 @@ fn status(
         let (reason, elsewhere) = (PRO.to_owned(), Some(version.to_owned()));
         return Ok(AdvisoryStatus::Open { reason, elsewhere });
     }
-    Ok(AdvisoryStatus::Fixed { version: version.to_owned() })
+    Ok(match about.vendor {
+        OvalVendor::Oracle => lines::of_oracle(subject, version.to_owned()),
+        _ => AdvisoryStatus::Fixed { version: version.to_owned() },
+    })
 }
 
 /// Two versions that are said of architectures which have none in common.

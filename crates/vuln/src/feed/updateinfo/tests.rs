@@ -25,6 +25,11 @@ fn told(vendor: RpmVendor, text: &str) -> (Vec<String>, Vec<String>) {
                 AdvisoryStatus::Fixed { version } => {
                     format!("{} {} {version}", s.release, s.source)
                 }
+                AdvisoryStatus::Ranges { ranges } => {
+                    let range = &ranges[0];
+                    let fixed = range.fixed.as_deref().unwrap();
+                    format!("{} {} {} to {fixed}", s.release, s.source, range.introduced)
+                }
                 other => panic!("{other:?}"),
             });
             (said.collect(), parsed.errors.iter().map(|e| e.what.clone()).collect())
@@ -114,8 +119,16 @@ fn repositories_beside_the_distributions_own_are_refused_by_name() {
         told(RpmVendor::Amazon, &text)
     };
     assert_eq!(of("amazon-linux-2").0, ["amzn:2 kernel 1.2-1.amzn2"]);
-    let (said, left_out) = of("amazon-linux-2---kernel-5.15");
-    assert!(said.is_empty() && left_out[0].contains("has versions of its own"), "{left_out:?}");
+    for repository in ["amazon-linux-2---livepatch", "amazon-linux-2---kernel-5.15"] {
+        let (said, left_out) = of(repository);
+        assert!(said.is_empty() && left_out[0].contains("has versions of its own"), "{left_out:?}");
+    }
+    // Its kernels beside each other are told apart by their versions.
+    assert_eq!(of("amazon-linux-2---kernel-1.2").0, [""; 0], "1.2 is not of the line 1.2.x");
+    let text = document("security", "", &kernel)
+        .replace("short=\"s\"", "short=\"amazon-linux-2---kernel-5.15\"")
+        .replace("version=\"1.2\"", "version=\"5.15.43\"");
+    assert_eq!(told(RpmVendor::Amazon, &text).0, ["amzn:2 kernel 5.15-0 to 5.15.43-1.amzn2"]);
 }
 
 #[test]

@@ -87,6 +87,50 @@ fn queried(dir: &Path, backend: &str) -> Vec<Package> {
 }
 
 #[test]
+fn a_source_has_the_epoch_of_what_has_its_version_and_of_nothing_else() {
+    let package = |name: &str, version: &str, source: &str, source_version: &str| Package {
+        name: name.into(),
+        architecture: "x86_64".into(),
+        version: version.into(),
+        source: source.into(),
+        source_version: source_version.into(),
+        healthy: true,
+        module: String::new(),
+    };
+    let mut packages = vec![
+        package("perl-Errno", "1.30-481.el9", "perl", "5.32.1-481.el9"),
+        package("perl-Locale", "1:0.21-481.el9", "perl", "1:5.32.1-481.el9"),
+        package("perl-libs", "4:5.32.1-481.el9", "perl", "4:5.32.1-481.el9"),
+        // Of another build, and where nothing has the source's version.
+        package("perl-IO", "1.43-480.el9", "perl", "5.32.1-480.el9"),
+        package("device-mapper", "9:1.02.183-4.el9", "lvm2", "9:2.03.14-4.el9"),
+        package("libdhash", "0.5.0-51.el9", "ding-libs", "0.6.1-51.el9"),
+    ];
+    epochs_of_sources(&mut packages);
+    let versions: Vec<&str> = packages.iter().map(|p| &p.source_version[..]).collect();
+    assert_eq!(
+        versions,
+        [
+            "4:5.32.1-481.el9",
+            "4:5.32.1-481.el9",
+            "4:5.32.1-481.el9",
+            "5.32.1-480.el9",
+            "9:2.03.14-4.el9",
+            "0.6.1-51.el9"
+        ]
+    );
+    for (file, expected) in [
+        ("openssl-3.0.7-24.el9.src.rpm", Some(("openssl", "3.0.7-24.el9"))),
+        ("compat-libtiff3-3.9.4-13.el8.nosrc.rpm", Some(("compat-libtiff3", "3.9.4-13.el8"))),
+        ("openssl", None),
+        ("-1-1.src.rpm", None),
+        ("a-1.src.rpm", None),
+    ] {
+        assert_eq!(source_of_file(file), expected, "{file}");
+    }
+}
+
+#[test]
 fn what_rpm_has_installed_is_read_as_rpm_itself_reads_it() {
     if !has("rpm") || !has("rpmbuild") {
         return;

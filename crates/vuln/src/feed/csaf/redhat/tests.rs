@@ -58,10 +58,10 @@ fn a_package_is_read_from_its_url_or_its_name_with_its_modules_stream() {
             found("redis:6/redis", "6.2.17-1.module+el8.10.0"),
         ),
     ] {
-        assert_eq!(by_purl(purl, product), expected, "{purl}");
+        assert_eq!(by_purl(purl, product, None), expected, "{purl}");
     }
-    let told =
-        by_purl("pkg:rpm/redhat/redis@6.2.17-1.module%2Bel8.10.0?arch=x86_64", "").unwrap_err();
+    let told = by_purl("pkg:rpm/redhat/redis@6.2.17-1.module%2Bel8.10.0?arch=x86_64", "", None)
+        .unwrap_err();
     assert!(told.contains("nothing names its stream"), "{told}");
     for (product, expected) in [
         ("libxml2-0:2.9.7-13.el8_6.4.x86_64", found("libxml2", "2.9.7-13.el8_6.4")),
@@ -79,7 +79,7 @@ fn a_package_is_read_from_its_url_or_its_name_with_its_modules_stream() {
         ("rhacm2/search-api-rhel8", Ok(None)),
         ("redis-6-container", Ok(None)),
     ] {
-        assert_eq!(by_name(product), expected, "{product}");
+        assert_eq!(by_name(product, None), expected, "{product}");
     }
 }
 
@@ -124,8 +124,16 @@ fn page(products: &[(&str, &str, &str)]) -> String {
 fn what_is_affected_and_named_by_its_source_alone_is_no_silence() {
     let open = || AdvisoryStatus::Open { reason: String::new(), elsewhere: None };
     for (products, expected) in [
-        (&[("openssl", "src", "known_affected")][..], &[("openssl", open())][..]),
-        (&[("bash", "src", "under_investigation")], &[("bash", AdvisoryStatus::Undetermined)]),
+        (&[("openssl", "src", "known_affected")][..], &[("source/openssl", open())][..]),
+        (
+            &[("bash", "src", "under_investigation")],
+            &[("source/bash", AdvisoryStatus::Undetermined)],
+        ),
+        // Where the document names packages, another source stands for the one of its name.
+        (
+            &[("openssl", "src", "known_affected"), ("bash", "x86_64", "known_affected")],
+            &[("bash", open()), ("openssl", open())],
+        ),
         // The document says it of the package itself.
         (
             &[
@@ -152,6 +160,48 @@ fn what_is_affected_and_named_by_its_source_alone_is_no_silence() {
     }
     // That a source is not affected says nothing that is not said of its packages.
     assert!(parse(page(&[("openssl", "src", "known_not_affected")]).as_bytes()).is_err());
+}
+
+#[test]
+fn packages_of_a_module_that_stands_on_the_platform_itself_are_those_of_its_stream() {
+    let product = |id: &str, helper: serde_json::Value| {
+        serde_json::json!({"category": "product_version", "name": id, "product": {
+            "product_id": id, "name": id, "product_identification_helper": helper}})
+    };
+    let on = |id: &str, part: &str, whole: &str| {
+        serde_json::json!({"category": "default_component_of", "product_reference": part,
+            "relates_to_product_reference": whole, "full_product_name": {"product_id": id, "name": id}})
+    };
+    let module = "nodejs:18:8080020230718160101:63b34585";
+    let npm = "npm-1:9.5.1-1.18.16.1.1.module+el8.8.0+19438+94e84959.x86_64";
+    for (of_module, of_package) in [
+        (
+            serde_json::json!({"purl": "pkg:rpmmod/redhat/nodejs@18:8080020230718160101:63b34585"}),
+            serde_json::json!({"purl": "pkg:rpm/redhat/npm@9.5.1-1.18.16.1.1.module%2Bel8.8.0%2B19438%2B94e84959?arch=x86_64&epoch=1"}),
+        ),
+        (serde_json::json!({}), serde_json::json!({})),
+    ] {
+        let document = serde_json::json!({
+            "document": {"category": "csaf_security_advisory", "publisher": {"name": "Red Hat"}, "tracking": {
+                "id": "RHSA-2023:4536", "current_release_date": "2023-08-08", "initial_release_date": "2023-08-08"}},
+            "product_tree": {
+                "branches": [
+                    product("A", serde_json::json!({"cpe": "cpe:/a:redhat:enterprise_linux:8::appstream"})),
+                    product(module, of_module), product(npm, of_package)],
+                "relationships": [on("A:M", module, "A"), on("A:M:npm", npm, "A:M")]},
+            "vulnerabilities": [{"cve": "CVE-2023-1", "product_status": {"fixed": ["A:M:npm"]}}]
+        });
+        let parsed = parse(document.to_string().as_bytes()).unwrap();
+        assert_eq!(parsed.errors, []);
+        let said: Vec<_> = parsed.records[0]
+            .statements
+            .iter()
+            .map(|s| (&s.release[..], &s.source[..], s.status.clone()))
+            .collect();
+        let version = "1:9.5.1-1.18.16.1.1.module+el8.8.0+19438+94e84959".to_owned();
+        let fixed = AdvisoryStatus::Fixed { version };
+        assert_eq!(said, [("rhel:8", "nodejs:18/npm", fixed)]);
+    }
 }
 
 #[test]

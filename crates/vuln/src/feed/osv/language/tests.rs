@@ -136,7 +136,7 @@ fn what_cannot_be_understood_or_is_another_ecosystem_is_refused_by_name() {
         (
             Ecosystem::Pypi,
             record("PyPI", "a", json!([{"introduced": "0"}, {"fixed": "x"}])),
-            "version `x` has no release",
+            "`fixed`: version `x` has no release",
         ),
         (
             Ecosystem::Npm,
@@ -151,7 +151,7 @@ fn what_cannot_be_understood_or_is_another_ecosystem_is_refused_by_name() {
         (
             Ecosystem::Npm,
             record("npm", "a", json!([{"introduced": "1 0"}])),
-            "an event whose version is none",
+            "`introduced` is no version",
         ),
     ] {
         let got = said(ecosystem, &made);
