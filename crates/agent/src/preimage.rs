@@ -189,7 +189,7 @@ pub type Manifest = BTreeMap<HostPath, Record>;
 /// not noted.
 pub type Made = BTreeMap<HostPath, Option<Digest>>;
 
-/// Digest of what each of these paths holds: the bytes of a file ([`content`]), or what a link says.
+/// Digest of what each of these paths holds: the bytes of a file (`content.rs`), or what a link says.
 pub fn contents(paths: &[PathBuf]) -> Vec<io::Result<Option<Digest>>> {
     look::side_by_side(paths, |_, paths| paths.iter().map(|p| set_aside::content_at(p)).collect())
 }

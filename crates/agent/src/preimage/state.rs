@@ -22,7 +22,7 @@ pub enum Kind {
     File {
         /// Length in bytes.
         size: u64,
-        /// Of the content, as [`super::content`] says.
+        /// Of the content, as `content.rs` beside this says.
         sha256: Digest,
     },
     /// A symbolic link.
