@@ -83,21 +83,24 @@ pub const FREE_HERE: usize = 3;
 /// the others, so what strangers do elsewhere costs them nothing.
 pub const OF_BROWSER: Pace = Pace { free: 10, longest: 60 };
 
+/// When those of these failures were that count still. A clock that was set back makes none lie in the future.
+fn counting(failed: &[Timestamp], now: Timestamp) -> impl Iterator<Item = Timestamp> {
+    let since = now.checked_sub(FORGOTTEN).unwrap_or(Timestamp::MIN);
+    failed.iter().map(move |at| (*at).min(now)).filter(move |at| *at > since)
+}
+
 /// How many of these failures count still.
 pub fn lately(failed: &[Timestamp], now: Timestamp) -> usize {
-    let since = now.checked_sub(FORGOTTEN).unwrap_or(Timestamp::MIN);
-    failed.iter().filter(|at| (**at).min(now) > since).count()
+    counting(failed, now).count()
 }
 
 /// How long somebody has to wait before the next try, given when the last ones failed, in any order. `None`: not at all.
 pub fn wait(pace: Pace, failed: &[Timestamp], now: Timestamp) -> Option<SignedDuration> {
-    let since = now.checked_sub(FORGOTTEN).unwrap_or(Timestamp::MIN);
-    // A clock that was set back makes no try lie in the future.
-    let lately = || failed.iter().map(|at| (*at).min(now)).filter(|at| *at > since);
-    let more = lately().count().checked_sub(pace.free)?;
+    let more = lately(failed, now).checked_sub(pace.free)?;
     let doubled = 1_i64.checked_shl(u32::try_from(more).unwrap_or(u32::MAX)).filter(|s| *s > 0);
     let seconds = doubled.unwrap_or(pace.longest).min(pace.longest);
-    let until = lately().max()?.checked_add(SignedDuration::from_secs(seconds)).ok()?;
+    let last = counting(failed, now).max()?;
+    let until = last.checked_add(SignedDuration::from_secs(seconds)).ok()?;
     let left = until.duration_since(now);
     left.is_positive().then_some(left)
 }

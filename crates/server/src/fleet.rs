@@ -9,6 +9,7 @@ mod hosts;
 mod kinds;
 mod marks;
 mod names;
+mod numbered;
 mod owed;
 mod packages;
 mod tally;

@@ -202,22 +202,23 @@ impl Denied {
     }
 
     /// The answer, with when to come back.
-    pub(crate) fn told(&self, mut response: Response) -> Response {
-        if let Some(seconds) = self.seconds() {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+    pub(crate) fn told(&self, response: Response) -> Response {
+        come_back(self.seconds(), response)
     }
+}
+
+/// Adds to an answer in how many seconds to come back, where that is so.
+fn come_back(seconds: Option<i64>, mut response: Response) -> Response {
+    if let Some(seconds) = seconds {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
 }
 
 impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         let seconds = self.seconds();
-        let mut response = crate::api::Failure(self.problem()).into_response();
-        if let Some(seconds) = seconds {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        come_back(seconds, crate::api::Failure(self.problem()).into_response())
     }
 }
 

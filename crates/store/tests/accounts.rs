@@ -3,6 +3,8 @@
 // What a test needs to be there may be unwrapped, in its own helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use fettle_core::login::Way;
 use fettle_core::operator::Role;
 use fettle_core::{Digest, Timestamp};
@@ -126,26 +128,7 @@ fn a_person_has_so_many_sessions_and_the_one_used_least_lately_goes() {
 
 /// A database as the version before accounts left it, with an operator in it.
 fn old_database(path: &Path) {
-    let raw = rusqlite::Connection::open(path).unwrap();
-    raw.execute_batch("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT").unwrap();
-    for (n, sql) in [
-        include_str!("../migrations/0001.sql"),
-        include_str!("../migrations/0002.sql"),
-        include_str!("../migrations/0003.sql"),
-        include_str!("../migrations/0004.sql"),
-        include_str!("../migrations/0005.sql"),
-        include_str!("../migrations/0006.sql"),
-        include_str!("../migrations/0007.sql"),
-        include_str!("../migrations/0008.sql"),
-        include_str!("../migrations/0009.sql"),
-        include_str!("../migrations/0010.sql"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        raw.execute_batch(sql).unwrap();
-        raw.execute("INSERT INTO schema_version (version) VALUES ($1)", [n as i64 + 1]).unwrap();
-    }
+    let raw = support::database_of(path, 10);
     raw.execute(
         "INSERT INTO operators (name, roles, token_hash, created_at, created_by, expires_at) \
          VALUES ('olga', '[\"operator\"]', $1, 5, 'operator:admin', 9)",

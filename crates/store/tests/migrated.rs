@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use fettle_core::Timestamp;
 use fettle_core::assignment::{ApplyOrder, PackageChange};
 use fettle_core::host::Labels;
@@ -15,15 +17,6 @@ use fettle_store::{Store, StoreError, Tx, hosts, rollouts, summaries};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-
-const BEFORE: [&str; 6] = [
-    include_str!("../migrations/0001.sql"),
-    include_str!("../migrations/0002.sql"),
-    include_str!("../migrations/0003.sql"),
-    include_str!("../migrations/0004.sql"),
-    include_str!("../migrations/0005.sql"),
-    include_str!("../migrations/0006.sql"),
-];
 
 /// A plan, written as `schema` has it, that brings a host these versions.
 fn plan(number: u64, schema: u32, brings: &[(&str, &str)]) -> Plan {
@@ -74,12 +67,7 @@ fn plan(number: u64, schema: u32, brings: &[(&str, &str)]) -> Plan {
 
 /// A database as version 6 left it, with a rollout of each plan.
 fn old_database(path: &Path, plans: Vec<Plan>) {
-    let raw = rusqlite::Connection::open(path).unwrap();
-    raw.execute_batch("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT").unwrap();
-    for (number, sql) in (1..).zip(BEFORE) {
-        raw.execute_batch(sql).unwrap();
-        raw.execute("INSERT INTO schema_version (version) VALUES ($1)", [number]).unwrap();
-    }
+    let raw = support::database_of(path, 6);
     for plan in plans {
         let number = plan.number as i64;
         let id = format!("ro-{number}");

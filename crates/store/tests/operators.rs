@@ -3,6 +3,8 @@
 // What a test needs to be there may be unwrapped, in its own helpers too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use fettle_core::operator::{Role, Standing};
 use fettle_core::plan::{Plan, SCHEMA};
 use fettle_core::{Digest, Timestamp};
@@ -152,10 +154,7 @@ fn an_approval_is_kept_with_its_digest_renewed_by_the_same_one_and_taken_back() 
 
 /// A database as the version before operators left it, with one plan in it.
 fn old_database(path: &Path) {
-    let raw = rusqlite::Connection::open(path).unwrap();
-    raw.execute_batch("CREATE TABLE schema_version (version INTEGER PRIMARY KEY) STRICT").unwrap();
-    raw.execute_batch(include_str!("../migrations/0001.sql")).unwrap();
-    raw.execute("INSERT INTO schema_version (version) VALUES (1)", []).unwrap();
+    let raw = support::database_of(path, 1);
     let plan = plan();
     raw.execute(
         "INSERT INTO plans (number, digest, policy, made_at, made_by, body) VALUES (1, $1, 'web', 0, 'operator:alice', $2)",

@@ -1,5 +1,6 @@
 //! Packages over the fleet: who has which version, and who is offered which.
 
+use super::numbered::Numbered;
 use super::words::Words;
 use super::{Fleet, Tally};
 use fettle_core::HostId;
@@ -8,7 +9,7 @@ use fettle_core::version::Scheme;
 use fettle_store::hosts::InventoryBrief;
 use fettle_wire::api::{PackageDetail, PackageRow, PackageVersion, Page};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Package and version, by number.
@@ -28,13 +29,6 @@ struct List {
     installed: Box<[Pair]>,
     /// Sorted.
     offered: Box<[Pair]>,
-}
-
-/// A list, and how many hosts have it.
-#[derive(Debug)]
-struct Shared {
-    list: Arc<List>,
-    hosts: u64,
 }
 
 impl List {
@@ -60,10 +54,7 @@ pub(super) struct Software {
     names: Words,
     versions: Words,
     sources: Words,
-    lists: HashMap<Arc<List>, u32>,
-    /// The lists by number; the number of one that no host has any more is given again.
-    shared: Vec<Option<Shared>>,
-    free: Vec<u32>,
+    lists: Numbered<Arc<List>, Arc<List>>,
     /// By number of the package.
     packages: Vec<Counted>,
 }
@@ -111,56 +102,21 @@ impl Software {
             // Two architectures of one version are one.
             pairs.dedup();
         }
-        let list = List { installed: installed.into(), offered: offered.into() };
+        let list = Arc::new(List { installed: installed.into(), offered: offered.into() });
         self.count(&list, |n| *n += 1);
-        let number = match self.lists.get(&list) {
-            Some(number) => *number,
-            None => self.keep(Arc::new(list)),
-        };
-        // Invariant: a number that `lists` has is that of a list that is kept.
-        let shared = self.shared[number as usize].as_mut();
-        let list = shared.map(|shared| {
-            shared.hosts += 1;
-            shared.list.clone()
-        });
-        Held { list: list.unwrap_or_default(), number }
-    }
-
-    /// Keeps a list that no host has had until now.
-    fn keep(&mut self, list: Arc<List>) -> u32 {
-        let shared = Some(Shared { list: list.clone(), hosts: 0 });
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.shared[number as usize] = shared;
-                number
-            }
-            None => {
-                self.shared.push(shared);
-                // There are no more lists than hosts, and memory ends before those do.
-                u32::try_from(self.shared.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
-        self.lists.insert(list, number);
-        number
+        let number = self.lists.take(list.clone(), || list.clone());
+        Held { list: self.lists.get(number).cloned().unwrap_or(list), number }
     }
 
     /// A host has them no more.
     pub(super) fn give_back(&mut self, held: Held) {
         self.count(&held.list, |n| *n -= 1);
-        let Some(place) = self.shared.get_mut(held.number as usize) else { return };
-        let Some(shared) = place else { return };
-        shared.hosts -= 1;
-        if shared.hosts == 0 {
-            *place = None;
-            self.lists.remove(&held.list);
-            self.free.push(held.number);
-        }
+        self.lists.give_back(held.number);
     }
 
     /// Of each list, by number: is the package in it, in that version if one is given?
     pub(super) fn having(&self, package: u32, version: Option<u32>) -> Vec<bool> {
-        let has = |shared: &Shared| shared.list.has(package, version);
-        self.shared.iter().map(|it| it.as_ref().is_some_and(has)).collect()
+        self.lists.hold(|list| list.has(package, version))
     }
 
     fn package(&mut self, name: &str) -> u32 {
@@ -319,7 +275,7 @@ impl Fleet {
         let all: BTreeSet<u32> = it.installed.keys().chain(it.offered.keys()).copied().collect();
         // Of those who have a version, who is offered another?
         let mut moving: BTreeMap<u32, u64> = BTreeMap::new();
-        for Shared { list, hosts } in self.software.shared.iter().flatten() {
+        for (list, hosts) in self.software.lists.each() {
             if !list.is_offered(number) {
                 continue;
             }

@@ -44,7 +44,7 @@ fn no_order_of_events_breaks_an_invariant_and_the_states_are_as_many_as_ever() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: cargo xtask test --long"]
 fn nor_does_any_order_of_more_events() {
     assert_eq!(look(FAR).len(), SOMETIMES.len());
 }
