@@ -193,6 +193,26 @@ fn middle(runs: usize, mut what: impl FnMut(usize)) -> f64 {
     samples[samples.len() / 2]
 }
 
+/// What a server that starts does with what the one before wrote: the file is in memory, as after any restart.
+fn start_from_file(fleet: &FleetIndex, catalogue: &Arc<Catalogue>) {
+    let begun = Instant::now();
+    let packed = fleet.pack(&[]);
+    figure("writing its snapshot", begun.elapsed().as_secs_f64(), "s", f64::NAN);
+    figure("its snapshot", packed.len() as f64 / 1024.0 / 1024.0, "MiB", f64::NAN);
+    let file = std::env::temp_dir().join(format!("fettle-bench-{}.index", std::process::id()));
+    if std::fs::write(&file, packed).is_err() {
+        return;
+    }
+    let begun = Instant::now();
+    let bytes = std::fs::read(&file).unwrap_or_default();
+    let back = FleetIndex::unpack(&bytes, catalogue.clone());
+    let took = begun.elapsed().as_secs_f64();
+    let _ = std::fs::remove_file(&file);
+    if back.is_ok_and(|(back, _)| back.totals() == fleet.totals()) {
+        figure("start from its snapshot", took, "s", 2.0);
+    }
+}
+
 fn main() {
     let hosts: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(10_000);
     let advisories = statements(2);
@@ -261,6 +281,8 @@ fn main() {
         figure(what, taken * 1e3, "µs", bar);
         figure("findings it changed", findings, "findings", f64::NAN);
     }
+
+    start_from_file(&fleet, &first);
 
     // Who has it: the vulnerabilities that most hosts have, and others.
     let worst = fleet.worst(100);

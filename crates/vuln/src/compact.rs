@@ -21,7 +21,7 @@ use crate::feed::Feed;
 use jiff::civil::Date;
 use std::collections::BTreeMap;
 
-mod checksum;
+pub(crate) mod checksum;
 mod read;
 mod write;
 

@@ -39,12 +39,13 @@ mod signed;
 mod slices;
 mod vendor;
 
-pub use anew::{Changed, Concern, JudgedAnew};
+pub use anew::{Changed, Concern};
 pub(crate) use catalogue::KeyedRange;
 pub use catalogue::{Catalogue, Cvss, Publication, Statement};
 pub use explain::{Explanation, Reason, Topic};
 pub use fleet::{
-    CatalogueChange, CatalogueWithdrawal, FindingDelta, FleetIndex, HostChange, Risk, Totals, Worst,
+    CatalogueChange, CatalogueWithdrawal, FindingDelta, FleetIndex, HostChange, Risk, Totals,
+    Touched, Unusable, Worst,
 };
 pub use guard::Sudden;
 pub use input::CatalogueInput;

@@ -10,9 +10,10 @@ use fettle_core::HostId;
 use fettle_core::advisory::Advisory;
 use fettle_core::inventory::Inventory;
 use fettle_core::root::{Root, RootKind};
-use fettle_vuln::exposure::{Catalogue, CatalogueInput, Changed, HostView};
+use fettle_vuln::exposure::{Catalogue, CatalogueInput, Changed, FleetIndex, HostView};
 use fettle_vuln::feed::epss::EpssScore;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use support::*;
 
 /// Of bookworm, then of trixie: source, vulnerability, status, urgency.
@@ -43,8 +44,18 @@ fn host(codename: &str) -> Inventory {
     }
 }
 
+/// An index with a host that has reported this.
+fn index(inventory: &Inventory) -> (FleetIndex, HostId) {
+    let (mut index, host) = (FleetIndex::new(Arc::new(before())), HostId::new("h"));
+    let (previous, accepted) = (&[], &[]);
+    let ran_before = &BTreeMap::new();
+    index.set_host(&HostView { host: &host, inventory, previous, ran_before, accepted });
+    (index, host)
+}
+
 fn concerns(changed: &Changed, inventory: &Inventory) -> Vec<&'static str> {
-    let concern = changed.of(inventory);
+    let (index, host) = index(inventory);
+    let concern = index.concern_of(&host, changed).unwrap();
     ["nginx", "openssl", "curl"].into_iter().filter(|source| concern.has(source)).collect()
 }
 
@@ -110,24 +121,11 @@ fn a_container_is_concerned_by_what_is_said_of_its_own_release() {
     let changed = Catalogue::build(input(&BOOKWORM, &[("openssl", "CVE-1", "9-1", "high")]))
         .changed_since(&before())
         .unwrap();
-    let concern = changed.of(&host);
+    let (index, id) = index(&host);
+    let concern = index.concern_of(&id, &changed).unwrap();
     let of_root = fettle_core::root::subject(&host.roots[0].id(), "openssl");
     assert!(concern.has(&of_root) && !concern.has("openssl"));
     // What was found in one that is gone stays as it was.
     let gone = fettle_core::root::subject("docker:gone", "openssl");
     assert!(!concern.has(&gone));
-
-    let catalogue = Catalogue::build(input(&BOOKWORM, &[("openssl", "CVE-1", "9-1", "high")]));
-    let view = HostView {
-        host: &HostId::new("h"),
-        inventory: &host,
-        previous: &[],
-        ran_before: &BTreeMap::new(),
-        accepted: &[],
-    };
-    let judged = catalogue.judge_anew(&view, &concern);
-    let found: Vec<_> =
-        judged.findings.iter().map(|f| (f.source.as_str(), f.fixed_version.as_deref())).collect();
-    assert_eq!(found, [(of_root.as_str(), Some("9-1"))]);
-    assert_eq!(catalogue.judge(&view).findings.len(), 4);
 }

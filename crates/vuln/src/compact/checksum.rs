@@ -20,7 +20,7 @@ fn merge(hash: u64, lane: u64) -> u64 {
 }
 
 /// The checksum.
-pub(super) fn xxh64(bytes: &[u8]) -> u64 {
+pub(crate) fn xxh64(bytes: &[u8]) -> u64 {
     let (stripes, rest) = bytes.as_chunks::<32>();
     let mut hash = if stripes.is_empty() {
         P5

@@ -4,12 +4,7 @@
 //! judged, and only what has changed is held against the host's packages. Judging the rest too would come to the same.
 
 use super::catalogue::{Catalogue, Statement};
-use super::facts::HostFacts;
-use super::roots::{named, systems};
-use super::vendor::{release_name, release_of};
-use super::{HostView, Withdrawn};
-use fettle_core::finding::Finding;
-use fettle_core::inventory::Inventory;
+use super::vendor::release_of;
 use fettle_core::root::of_subject;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,20 +19,14 @@ impl Changed {
         self.0.is_empty()
     }
 
-    /// How many source packages of releases there are.
-    pub fn len(&self) -> usize {
-        self.0.values().map(BTreeSet::len).sum()
+    /// Is something else told of this source package of a release, both as statements name them?
+    pub(super) fn is_of(&self, release: &str, source: &str) -> bool {
+        self.0.get(release).is_some_and(|sources| sources.contains(source))
     }
 
     /// Is something else told of this source package to a system of this release?
     fn has(&self, release: &str, source: &str) -> bool {
-        self.0.get(release_of(release, source)).is_some_and(|sources| sources.contains(source))
-    }
-
-    /// What of a host with this inventory is to be judged anew.
-    pub fn of<'c>(&'c self, inventory: &Inventory) -> Concern<'c> {
-        let of_roots = inventory.roots.iter().map(|root| (root.id(), release_name(&root.os)));
-        Concern { changed: self, release: release_name(&inventory.os), roots: of_roots.collect() }
+        self.is_of(release_of(release, source), source)
     }
 }
 
@@ -50,9 +39,18 @@ pub struct Concern<'c> {
     roots: BTreeMap<String, String>,
 }
 
-impl Concern<'_> {
-    /// Can a finding in this source package be another? `source` as findings name it, with its root. What was found in a
-    /// root that is not there any more stays as it is.
+impl<'c> Concern<'c> {
+    /// Of a host of this release, with roots of these.
+    pub(super) fn by_releases(
+        changed: &'c Changed,
+        release: String,
+        roots: BTreeMap<String, String>,
+    ) -> Self {
+        Self { changed, release, roots }
+    }
+
+    /// Can a finding in this source package be another? `source` as findings name it, with its root. Of a root that nobody
+    /// knows none can.
     pub fn has(&self, source: &str) -> bool {
         match of_subject(source) {
             (None, source) => self.changed.has(&self.release, source),
@@ -61,16 +59,6 @@ impl Concern<'_> {
             }
         }
     }
-}
-
-/// What judging anew what changed came to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JudgedAnew {
-    /// All findings of the host in the source packages that are concerned ([`Concern::has`]), by source package, then
-    /// vulnerability.
-    pub findings: Vec<Finding>,
-    /// Those of before that went without anything on the host having fixed them.
-    pub withdrawn: Vec<Withdrawn>,
 }
 
 impl Catalogue {
@@ -110,30 +98,5 @@ impl Catalogue {
             && is.severity == was.severity
             && day(is) == day(was)
             && self.vulnerability_of(is).ranks_as(before.vulnerability_of(was))
-    }
-
-    /// Judges what of a host is concerned: what [`Catalogue::judge`] comes to of it. [`HostView::previous`] has the findings of
-    /// before that are concerned, and no others.
-    pub fn judge_anew(&self, view: &HostView<'_>, concern: &Concern<'_>) -> JudgedAnew {
-        let nothing = BTreeMap::new();
-        let mut anew = JudgedAnew { findings: Vec::new(), withdrawn: Vec::new() };
-        for system in systems(view) {
-            let root = system.root.as_deref();
-            let view = system.view(view, &nothing);
-            let release = release_name(&view.inventory.os);
-            let mut facts = HostFacts::read(view.inventory);
-            facts.sources.retain(|source| concern.changed.has(&release, &source.source));
-            if facts.sources.is_empty() && view.previous.is_empty() {
-                continue;
-            }
-            let judged = self.judge_by(&facts, &view);
-            let name = |source: String| named(root, &source);
-            let findings = judged.findings.into_iter();
-            anew.findings.extend(findings.map(|f| Finding { source: name(f.source), ..f }));
-            let withdrawn = judged.withdrawn.into_iter();
-            anew.withdrawn.extend(withdrawn.map(|w| Withdrawn { source: name(w.source), ..w }));
-        }
-        anew.findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
-        anew
     }
 }

@@ -22,9 +22,11 @@ mod again;
 mod books;
 mod carrying;
 mod change;
+mod concerned;
 mod events;
 mod host;
 mod numbers;
+mod packed;
 mod query;
 mod records;
 mod risk;
@@ -35,7 +37,9 @@ mod worst;
 
 pub use again::{CatalogueChange, CatalogueWithdrawal};
 pub use change::{FindingDelta, Totals};
+pub use concerned::Touched;
 pub use host::HostChange;
+pub use packed::Unusable;
 pub use risk::Risk;
 pub use worst::Worst;
 

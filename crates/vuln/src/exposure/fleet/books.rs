@@ -55,6 +55,16 @@ impl Hit {
         self.flags & flag != 0
     }
 
+    /// What [`Hit::of_parts`] makes one of again, beside rank and state.
+    pub(super) fn flags(self) -> u8 {
+        self.flags
+    }
+
+    /// As it was.
+    pub(super) fn of_parts(rank: u32, state: FindingState, flags: u8) -> Self {
+        Self { rank, state, flags }
+    }
+
     /// Do the host's own sources offer a fixed version?
     pub(super) fn offered(self) -> bool {
         self.has(Self::OFFERED)
@@ -438,9 +448,41 @@ impl Books {
         self.free.push(place);
     }
 
-    /// All books, by place.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Book)> {
-        self.list.iter().enumerate().filter_map(|(at, book)| Some((at as u32, book.as_ref()?)))
+    /// Opens books at the places where they were.
+    pub(super) fn restore(
+        &mut self,
+        catalogue: &Catalogue,
+        names: Vec<Option<(Arc<str>, Arc<str>)>>,
+    ) {
+        // Taken from the end: those of the list come into their places one after the other.
+        let holes = names.iter().filter(|name| name.is_none()).count();
+        self.list.reserve(names.len());
+        self.free.reserve(holes);
+        for name in names {
+            match name {
+                // No place is free as long as there are none but these.
+                Some((release, source)) => {
+                    let free = std::mem::take(&mut self.free);
+                    self.open(catalogue, &release, &source);
+                    self.free = free;
+                }
+                None => {
+                    self.free.push(self.list.len() as u32);
+                    self.list.push(None);
+                }
+            }
+        }
+    }
+
+    /// Counts all of them from nothing.
+    pub(super) fn recount(&mut self, subjects: &Subjects) {
+        self.list.iter_mut().flatten().for_each(|book| book.recount(subjects));
+    }
+
+    /// All books, by place, and how many places there are.
+    pub(super) fn all(&self) -> (usize, impl Iterator<Item = (u32, &Book)>) {
+        let there = (0..).zip(&self.list).filter_map(|(at, book)| Some((at, book.as_ref()?)));
+        (self.list.len(), there)
     }
 
     /// Takes another catalogue: finds of which books it says something else, and where it says what it said of the others.

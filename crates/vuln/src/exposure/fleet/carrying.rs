@@ -54,4 +54,9 @@ impl Carrying {
     pub(super) fn about(&self, id: &str) -> impl Iterator<Item = &(Arc<Carried>, RoaringBitmap)> {
         self.0.get(id).into_iter().flatten()
     }
+
+    /// Everything that is carried, and by whom. In no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &(Arc<Carried>, RoaringBitmap)> {
+        self.0.values().flatten()
+    }
 }

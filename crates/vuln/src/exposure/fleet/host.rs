@@ -2,6 +2,7 @@
 
 use super::books::Hit;
 use super::change::{FindingDelta, Short, deltas, named, risk_of};
+use super::concerned::Touched;
 use super::numbers::Numbers;
 use super::records::{Outline, Weight, named_deltas, of_source, shown};
 use super::shapes::Shape;
@@ -26,6 +27,8 @@ pub struct HostChange {
     pub deltas: Vec<FindingDelta>,
     /// Findings that went without a fix, and why.
     pub withdrawn: Vec<Withdrawn>,
+    /// Which findings may be others than before, in whatever they tell: those that are not touched tell what they told.
+    pub touched: Touched,
 }
 
 impl HostChange {
@@ -33,6 +36,7 @@ impl HostChange {
     fn absorb(&mut self, root: &str, change: HostChange) {
         self.roots.insert(root.to_owned(), change.coverage);
         self.deltas.extend(named_deltas(root, change.deltas));
+        self.touched.absorb(root, change.touched);
         let withdrawn = change.withdrawn.into_iter();
         self.withdrawn.extend(withdrawn.map(|w| {
             let source = in_root(Some(root), &w.source);
@@ -59,6 +63,7 @@ impl FleetIndex {
     /// replace the ones of before.
     pub fn set_host(&mut self, view: &HostView<'_>) -> HostChange {
         let nothing = BTreeMap::new();
+        let presences = self.presences(view.host);
         let mut whole: Option<HostChange> = None;
         let mut listed: BTreeSet<Arc<str>> = BTreeSet::new();
         for system in systems(view) {
@@ -78,13 +83,16 @@ impl FleetIndex {
         };
         for (root, deltas) in self.leave_roots(view, &listed) {
             let coverage = Coverage::NoPackages { release: String::new(), gaps: Vec::new() };
-            let roots = BTreeMap::new();
-            let change = HostChange { coverage, roots, deltas, withdrawn: Vec::new() };
+            let (roots, touched) = (BTreeMap::new(), Touched::nothing());
+            let change = HostChange { coverage, roots, deltas, withdrawn: Vec::new(), touched };
             whole.absorb(&root, change);
             whole.roots.remove(root.as_ref());
         }
         if !listed.is_empty() || !self.root_slots.is_empty() {
             whole.deltas.sort();
+        }
+        if presences != self.presences(view.host) {
+            whole.touched = Touched::All;
         }
         whole
     }
@@ -97,7 +105,8 @@ impl FleetIndex {
         let numbers = Numbers::of(&self.secret, view.inventory);
         if let Some(coverage) = self.says_the_same(slot, numbers.whole, view) {
             let (deltas, withdrawn) = (Vec::new(), Vec::new());
-            return HostChange { coverage, roots: BTreeMap::new(), deltas, withdrawn };
+            let (roots, touched) = (BTreeMap::new(), Touched::nothing());
+            return HostChange { coverage, roots, deltas, withdrawn, touched };
         }
         let old = self.hosts[slot as usize].take();
         let place = self.shapes.take(numbers.whole, || {
@@ -120,6 +129,10 @@ impl FleetIndex {
             && is_quiet(accepted, carried_before, view)
             && was.release == is.release
             && self.decide_alike(old.as_ref().map(|old| old.shape), place);
+        let touched = match narrow {
+            true => Touched::In(self.sources_of(&pairs).map(|source| source.to_string()).collect()),
+            false => Touched::All,
+        };
         let told = named(if old.is_none() { view.previous } else { &[] });
         let (dropped, outcome) = if narrow {
             let concerned = self.carried_in(&pairs, carried_before);
@@ -174,7 +187,13 @@ impl FleetIndex {
             self.shapes.leave(before);
         }
         self.hosts[slot as usize] = Some(record);
-        HostChange { coverage, roots: BTreeMap::new(), deltas, withdrawn }
+        HostChange { coverage, roots: BTreeMap::new(), deltas, withdrawn, touched }
+    }
+
+    /// The source packages that these are about.
+    fn sources_of<'a>(&'a self, pairs: &'a [Pair]) -> impl Iterator<Item = &'a Arc<str>> {
+        let place = pairs.iter().filter_map(|(was, is)| was.or(*is));
+        place.filter_map(|place| Some(&self.subjects.get(place)?.facts.source))
     }
 
     /// What of a system is covered that says what it said before, so that nothing is to be done.

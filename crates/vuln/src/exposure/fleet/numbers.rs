@@ -22,6 +22,17 @@ impl Secret {
         let random = RandomState::new();
         Self(std::array::from_fn(|n| random.hash_one(n)))
     }
+
+    /// As it is kept with numbers that depend on it.
+    pub(super) fn bytes(&self) -> impl Iterator<Item = u8> {
+        self.0.iter().flat_map(|word| word.to_le_bytes())
+    }
+
+    /// As it was kept.
+    pub(super) fn of_bytes(bytes: [u8; 48]) -> Self {
+        let (words, _) = bytes.as_chunks::<8>();
+        Self(std::array::from_fn(|n| u64::from_le_bytes(words[n])))
+    }
 }
 
 /// Takes a number that is as good as random already for its own hash.
@@ -90,6 +101,11 @@ impl<'k> Mix<'k> {
         self.pair(0, number as u64, (number >> 64) as u64);
     }
 
+    /// What the words so far come to, to be looked up by. Not mixed well enough to be added to others.
+    fn so_far(&self) -> u128 {
+        u128::from(self.one) << 64 | u128::from(self.two)
+    }
+
     fn done(self) -> u128 {
         let (one, two) = (self.one, self.two);
         let key = &self.secret;
@@ -131,23 +147,23 @@ struct Beside {
 
 impl<'a> Numbers<'a> {
     pub(super) fn of(secret: &Secret, inventory: &'a Inventory) -> Self {
-        let name_number = |name: &str| {
+        let named = |name: &str| {
             let mut mix = Mix::new(secret);
             mix.text(name);
-            mix.done()
+            mix
         };
         let mut beside: ByNumber<Beside> = ByNumber::default();
         let stale = inventory.stale.iter().flat_map(|process| &process.packages);
         let lists = inventory.in_use.iter().map(|n| (n, 1));
         let lists = lists.chain(inventory.exposed.iter().map(|n| (n, 2)));
         for (name, flag) in lists.chain(stale.map(|n| (n, 4))) {
-            beside.entry(name_number(name)).or_default().flags |= flag;
+            beside.entry(named(name).so_far()).or_default().flags |= flag;
         }
         for upgrade in &inventory.upgrades {
             let mut mix = Mix::new(secret);
             mix.text(&upgrade.to);
             mix.text(&upgrade.source_version);
-            let known = beside.entry(name_number(&upgrade.name)).or_default();
+            let known = beside.entry(named(&upgrade.name).so_far()).or_default();
             known.upgrades = known.upgrades.wrapping_add(mix.done());
         }
 
@@ -157,12 +173,13 @@ impl<'a> Numbers<'a> {
         of_system.text(&release_name(&inventory.os));
         let of_system = of_system.done();
         let mut read = Self {
-            sources: Vec::new(),
+            sources: Vec::with_capacity(inventory.packages.len()),
             packages: Vec::with_capacity(inventory.packages.len()),
             languages: Vec::with_capacity(inventory.languages.len()),
             whole: 0,
         };
-        let mut places: ByNumber<u32> = ByNumber::default();
+        let mut places: ByNumber<u32> =
+            ByNumber::with_capacity_and_hasher(inventory.packages.len(), Default::default());
         let mut unknown_streams = 0_u128;
         for package in &inventory.packages {
             if rules.is_of_unknown_stream(package) {
@@ -178,11 +195,11 @@ impl<'a> Numbers<'a> {
             let of_kernel = is_kernel_package(package, &source) || source == "linux";
             // What a package counts under beside its subject has no number of its own: it is read anew each time.
             let of_kernel = of_kernel || rules.has_beside();
-            let name = name_number(&package.name);
+            let mut mix = named(&package.name);
             let last = read.packages.last().copied();
             let at = read.source(&mut places, secret, source, last);
             let (mut flags, mut upgrades) = (0, 0);
-            if let Some(said) = beside.get_mut(&name) {
+            if let Some(said) = beside.get_mut(&mix.so_far()) {
                 (flags, upgrades) = (said.flags, said.upgrades);
                 // Which of two sources of packages of one name an upgrade is for depends on their order.
                 let other = said.source.replace(at).filter(|other| *other != at && upgrades != 0);
@@ -190,15 +207,17 @@ impl<'a> Numbers<'a> {
                     read.sources[place as usize].of_kernel = true;
                 }
             }
-            let mut mix = Mix::new(secret);
-            mix.number(name);
             mix.text(&version);
             if let Some((subject, version)) = rules.beside(package) {
                 mix.text(&subject);
                 mix.text(version);
             }
-            mix.pair(2, flags << 1 | u64::from(package.healthy), 0);
-            mix.number(upgrades);
+            // Whether more follows is among the flags.
+            let flags = flags << 2 | u64::from(upgrades != 0) << 1 | u64::from(package.healthy);
+            mix.pair(2, flags, 0);
+            if upgrades != 0 {
+                mix.number(upgrades);
+            }
             let source = &mut read.sources[at as usize];
             source.of_kernel |= of_kernel;
             source.number = source.number.wrapping_add(mix.done());
@@ -207,12 +226,11 @@ impl<'a> Numbers<'a> {
         for package in &inventory.languages {
             let last = read.languages.last().copied();
             let at = read.source(&mut places, secret, package.subject().into(), last);
-            let name = name_number(&package.location);
-            let mut mix = Mix::new(secret);
-            mix.number(name);
+            let mut mix = named(&package.location);
+            let said = beside.get(&mix.so_far());
             mix.text(&package.version);
             // What is stale is looked up by the names of packages.
-            mix.pair(0, beside.get(&name).map_or(0, |said| said.flags & 3), 0);
+            mix.pair(0, said.map_or(0, |said| said.flags & 3), 0);
             let source = &mut read.sources[at as usize];
             source.number = source.number.wrapping_add(mix.done());
             read.languages.push(at);

@@ -168,31 +168,34 @@ impl FleetIndex {
         carried_finding(&self.catalogue, release, &record.id, carried, &record.accepted)
     }
 
-    fn record(&self, host: &HostId) -> Option<&HostRecord> {
+    pub(super) fn record(&self, host: &HostId) -> Option<&HostRecord> {
         self.at(*self.slots.get(host)?)
     }
 
     /// A host's findings as they stand, by source package and vulnerability; `None` where it is not known.
     pub fn findings_of(&self, host: &HostId) -> Option<Vec<Finding>> {
-        let mut findings = self.findings_in(self.record(host)?);
-        let roots = self.roots_of(host).into_iter().filter_map(|(_, slot)| self.at(slot));
-        findings.extend(roots.flat_map(|root| self.findings_in(root)));
-        findings.sort_by(|a, b| (&a.source, &a.id).cmp(&(&b.source, &b.id)));
-        Some(findings)
+        self.findings_in(host, |_| true)
     }
 
-    fn findings_in(&self, record: &HostRecord) -> Vec<Finding> {
+    /// Adds the findings of a system in those of its source packages that are wanted.
+    pub(super) fn collect(
+        &self,
+        record: &HostRecord,
+        wanted: impl Fn(&str) -> bool,
+        findings: &mut Vec<Finding>,
+    ) {
         let outline = self.outline(Some(record.shape));
-        let mut findings = Vec::new();
-        for subject in outline.subjects.iter().filter_map(|place| self.subjects.get(*place)) {
+        let subjects = outline.subjects.iter().filter_map(|place| self.subjects.get(*place));
+        for subject in subjects.filter(|subject| wanted(&subject.facts.source)) {
             let Some(book) = self.books.get(subject.book) else { continue };
             findings.extend(subject.hits.iter().map(|hit| {
                 let (host, accepted) = (&record.id, &record.accepted);
-                book.lines.finding(&self.catalogue, *hit, &subject.facts, host, accepted)
+                let of = &subject.facts;
+                record.named(book.lines.finding(&self.catalogue, *hit, of, host, accepted))
             }));
         }
-        findings.extend(record.carried.iter().map(|c| self.carried_finding(record, c)));
-        findings.into_iter().map(|f| record.named(f)).collect()
+        let carried = record.carried.iter().filter(|carried| wanted(&carried.source));
+        findings.extend(carried.map(|c| record.named(self.carried_finding(record, c))));
     }
 }
 

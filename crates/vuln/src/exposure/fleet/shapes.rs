@@ -57,6 +57,27 @@ impl Shapes {
         place
     }
 
+    /// Puts shapes where they were, taken by nobody.
+    pub(super) fn restore(&mut self, list: Vec<Option<Shape>>) {
+        let places = || (0..).zip(&list);
+        self.places = places().filter_map(|(at, s)| Some((s.as_ref()?.number, at))).collect();
+        self.free = places().filter_map(|(at, s)| s.is_none().then_some(at)).collect();
+        self.list = list;
+    }
+
+    /// The shape at this place, taken by one system more.
+    pub(super) fn taken(&mut self, place: u32) -> Option<&Shape> {
+        let shape = self.list.get_mut(place as usize)?.as_mut()?;
+        shape.count += 1;
+        Some(shape)
+    }
+
+    /// All shapes, by place, and how many places there are.
+    pub(super) fn all(&self) -> (usize, impl Iterator<Item = (u32, &Shape)>) {
+        let there = (0..).zip(&self.list).filter_map(|(at, shape)| Some((at, shape.as_ref()?)));
+        (self.list.len(), there)
+    }
+
     /// One system is not so any more. A shape that no system has is forgotten.
     pub(super) fn leave(&mut self, place: u32) {
         let Some(Some(shape)) = self.list.get_mut(place as usize) else { return };
@@ -75,6 +96,17 @@ impl Shape {
         let release = release_name(&os).into();
         let system = Arc::new(HostFacts::read(&Inventory::default()).system);
         Self { number, os, release, system, subjects: Arc::default(), count: 0 }
+    }
+
+    /// As it was, taken by nobody.
+    pub(super) fn of_parts(
+        number: u128,
+        os: Os,
+        system: Arc<SystemFacts>,
+        subjects: Arc<[u32]>,
+    ) -> Self {
+        let release = release_name(&os).into();
+        Self { number, os, release, system, subjects, count: 0 }
     }
 
     /// Reads an inventory: of what its numbers say was read before, nothing.

@@ -250,6 +250,56 @@ impl Subjects {
         places.filter(|place| self.odd.contains(**place)).filter_map(|place| self.get(*place))
     }
 
+    /// Puts subjects where they were, each with its book, facts, hits and hosts. `None`: they are of no such book, or have
+    /// hits of statements that it does not have.
+    pub(super) fn restore(
+        &mut self,
+        books: &mut Books,
+        list: Vec<Option<(u32, SourceFacts, Vec<Hit>, RoaringBitmap)>>,
+    ) -> Option<()> {
+        for (place, kept) in (0..).zip(list) {
+            let Some((at, facts, hits, hosts)) = kept else {
+                self.free.push(place);
+                self.list.push(None);
+                self.books.push(0);
+                continue;
+            };
+            let book = books.get_mut(at)?;
+            let fits = |hit: &Hit| (hit.rank as usize) < book.lines.lines.len();
+            if !hits.iter().all(fits) || !hits.is_sorted_by(|a, b| a.rank < b.rank) {
+                return None;
+            }
+            book.subjects.insert(place);
+            if !facts.odd.is_empty() {
+                self.odd.insert(place);
+            }
+            self.serial += 1;
+            let next = self.places.insert((at, Told::number_of(&facts)), place);
+            let (risk, serial) = (book.lines.risk(&hits), self.serial);
+            let (facts, hits) = (self.with_shared_words(facts.into()), hits.into());
+            self.books.push(at);
+            self.list.push(Some(Subject { book: at, facts, hits, hosts, risk, serial, next }));
+        }
+        Some(())
+    }
+
+    /// All subjects, by place, and how many places there are.
+    pub(super) fn all(&self) -> (usize, impl Iterator<Item = (u32, &Subject)>) {
+        let there = (0..).zip(&self.list).filter_map(|(at, one)| Some((at, one.as_ref()?)));
+        (self.list.len(), there)
+    }
+
+    /// Which inventories' words are known, by their numbers, and to tell of the subject at which place. Sorted.
+    pub(super) fn all_told(&self) -> Vec<(u128, u32)> {
+        let told = self.told.iter().map(|(number, (place, serial))| (*number, *place, *serial));
+        let is_there = |&(_, place, serial): &(u128, u32, u32)| {
+            self.get(place).is_some_and(|subject| subject.serial == serial)
+        };
+        let mut told: Vec<_> = told.filter(is_there).map(|(n, place, _)| (n, place)).collect();
+        told.sort_unstable();
+        told
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.list.len() - self.free.len()

@@ -99,7 +99,7 @@ impl FleetIndex {
         let mut tiers: BTreeMap<Reverse<First>, Vec<Place<'_>>> = BTreeMap::new();
         let with_exceptions: BTreeSet<u32> =
             self.excepted.keys().flat_map(|id| self.catalogue.places_about(id)).copied().collect();
-        for (_, book) in self.books.all() {
+        for (_, book) in self.books.all().1 {
             for (rank, tally) in book.tallies.iter().enumerate() {
                 if tally.hosts == 0 {
                     continue;
