@@ -2,6 +2,7 @@
 
 use crate::ServerOptions;
 use crate::events::Hub;
+use crate::exposed::Exposed;
 use crate::feeds::InForce;
 use crate::fleet::{Fleet, Memory};
 use crate::gates::Found;
@@ -24,7 +25,9 @@ use fettle_wire::api::PlanDetail;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -122,6 +125,8 @@ pub(crate) struct App {
     policies: RwLock<Arc<Policies>>,
     /// By what all hosts were last judged, as far as this server did it or found it done.
     pub(crate) judged_by: Mutex<Option<JudgedBy>>,
+    /// What hosts are exposed to.
+    exposed: RwLock<Exposed>,
     /// The fleet in memory.
     fleet: Memory,
     presence: Mutex<HashMap<HostId, Heard>>,
@@ -298,6 +303,7 @@ impl App {
             in_force: RwLock::default(),
             policies: RwLock::default(),
             judged_by: Mutex::default(),
+            exposed: RwLock::default(),
             fleet: Memory::default(),
             presence: Mutex::default(),
             sessions: Sessions::default(),
@@ -321,6 +327,16 @@ impl App {
 
     pub(crate) fn set_in_force(&self, in_force: InForce) {
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = in_force;
+    }
+
+    /// What hosts are exposed to. Whoever writes to the store begins to write before they look here.
+    pub(crate) fn exposed(&self) -> RwLockReadGuard<'_, Exposed> {
+        self.exposed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Likewise, to be changed.
+    pub(crate) fn exposed_mut(&self) -> RwLockWriteGuard<'_, Exposed> {
+        self.exposed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Policies in force.

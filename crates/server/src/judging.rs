@@ -1,19 +1,20 @@
 //! Hosts judged by the vendors' data in force and rated by their policies.
 
 use crate::app::{App, now};
+use crate::exposed::{Aim, Exposed, Look, Settled};
 use crate::feeds::InForce;
 use crate::spans::{traced, within};
+use crate::trust::random;
 use fettle_core::finding::Finding;
 use fettle_core::host::Host;
+use fettle_core::inventory::Inventory;
 use fettle_core::policy::{Acceptance, Policy};
 use fettle_core::{Digest, HostId, Problem, Timestamp};
+use fettle_store::judged::{self, Standing};
 use fettle_store::policies::PolicyRecord;
 use fettle_store::{Tx, View, findings, hosts, settings};
-use fettle_vuln::exposure::{
-    Catalogue, Changed, Exception, HostView, JudgedAnew, Judgement, Verdict, Withdrawn,
-};
+use fettle_vuln::exposure::{Catalogue, Exception, Verdict, Withdrawn};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,86 +31,113 @@ const HELD_BACK: Duration = Duration::from_secs(1);
 /// How a host is judged, with nothing written yet.
 struct Judged {
     host: HostId,
-    /// Of the inventory it was judged from.
-    inventory: Option<Digest>,
+    /// How its findings stood in the store when it was looked at.
+    seen: Standing,
+    by: Arc<Catalogue>,
+    /// Name of the policy that rates its findings.
+    policy: Option<String>,
     difference: findings::Difference,
     /// Gone without anything on the host having fixed them.
     withdrawn: Vec<Withdrawn>,
 }
 
 impl Judged {
+    /// Rates what a look at a host has found, and compares it with what the store has.
+    fn of(look: Look, aim: &Aim<'_>, policy: Option<&Policy>, now: Timestamp) -> Self {
+        let rate = |finding: &mut Finding, first_seen| match policy {
+            Some(policy) => policy.rate(finding, first_seen),
+            None => {
+                finding.class.clear();
+                finding.deadline = None;
+            }
+        };
+        Self {
+            host: aim.host.clone(),
+            seen: *aim.standing,
+            by: look.by,
+            policy: aim.policy.map(str::to_owned),
+            difference: findings::compare(look.before, look.findings, now, rate),
+            withdrawn: look.withdrawn,
+        }
+    }
+
     /// Is there nothing to write?
     fn is_as_before(&self) -> bool {
         self.difference.is_empty() && self.withdrawn.is_empty()
     }
 
-    fn keep(&self, tx: &mut Tx<'_>) -> Result<findings::Changed, Problem> {
+    /// Writes it down.
+    fn keep(&self, tx: &mut Tx<'_>, exposed: &mut Exposed) -> Result<findings::Changed, Problem> {
         if !self.withdrawn.is_empty() {
             // That is on record, whoever asks later.
             tx.record("finding.withdrawn", self.host.as_str(), json!(self.withdrawn));
         }
-        Ok(findings::keep(tx, &self.host, &self.difference)?)
+        let changed = findings::keep(tx, &self.host, &self.difference)?;
+        let mut kept = self.seen;
+        if changed.written > 0 {
+            let number = i64::from_le_bytes(random()?);
+            judged::set(tx, &self.host, number)?;
+            kept.judged = Some(number);
+        }
+        // Should this not be committed, the store names another judgement than the index knows of.
+        self.settle(exposed, kept);
+        Ok(changed)
+    }
+
+    fn settle(&self, exposed: &mut Exposed, kept: Standing) {
+        let policy = self.policy.as_deref();
+        let of = Settled { host: &self.host, policy, by: &self.by };
+        exposed.settle(&of, &self.seen, kept);
     }
 }
 
 /// Judges one host from its whole inventory and keeps what changed. Judging again on the same facts writes
 /// nothing.
 pub(crate) fn judge(app: &App, tx: &mut Tx<'_>, host: &Host) -> Result<findings::Changed, Problem> {
-    within(traced!("judge", host = %host.id), || match judged(app, tx, host, None)? {
-        Some(judged) => judged.keep(tx),
-        None => Ok(findings::Changed::default()),
+    within(traced!("judge", host = %host.id), || {
+        let (Some(inventory), Some(standing)) = (&host.inventory, judged::of_host(tx, &host.id)?)
+        else {
+            return Ok(findings::Changed::default());
+        };
+        let mut exposed = app.exposed_mut();
+        let judged = taken_in(app, tx, &mut exposed, (host, inventory), &standing, false)?;
+        judged.keep(tx, &mut exposed)
     })
 }
 
-/// `None`: it has not said what it has. `changed`: what the vendors' data says otherwise than when it was judged; `None`:
-/// everything may be another.
-fn judged(
+/// Takes a host with its whole inventory in, and looks at it.
+fn taken_in(
     app: &App,
     view: &View<'_>,
-    host: &Host,
-    changed: Option<&Changed>,
-) -> Result<Option<Judged>, Problem> {
-    let Some(inventory) = &host.inventory else { return Ok(None) };
-    let concern = changed.map(|changed| changed.of(inventory));
-    let known = match &concern {
-        None => findings::of_host(view, &host.id)?,
-        Some(concern) => findings::of_host_in(view, &host.id, |source| concern.has(source))?,
-    };
-    let previous: Vec<Finding> = known.values().map(|r| r.finding.clone()).collect();
-    let now = now();
-    let (catalogue, policies) = (app.catalogue(), app.policies());
+    exposed: &mut Exposed,
+    (host, inventory): (&Host, &Inventory),
+    standing: &Standing,
+    all: bool,
+) -> Result<Judged, Problem> {
+    let in_force = app.in_force();
+    exposed.turn_to(&in_force);
+    let (policies, now) = (app.policies(), now());
     let policy = policies.of(host);
-    let mut accepted = policy.map_or_else(Vec::new, |policy| accepted(&catalogue, policy, now));
+    let accepted = exceptions(&in_force.catalogue, host, inventory, policy, now);
+    let name = policy.map(|policy| policy.name.as_str());
+    let aim = Aim { host: &host.id, standing, policy: name, accepted: &accepted, all };
+    let look = exposed.take_in(view, &aim, inventory)?;
+    Ok(Judged::of(look, &aim, policy, now))
+}
+
+/// What holds for a host of what is accepted, and of one's own statements.
+fn exceptions(
+    catalogue: &Catalogue,
+    host: &Host,
+    inventory: &Inventory,
+    policy: Option<&Policy>,
+    now: Timestamp,
+) -> Vec<Exception> {
+    let mut all = policy.map_or_else(Vec::new, |policy| accepted(catalogue, policy, now));
     // A statement names hosts as people do.
     let names = [host.name.as_str(), host.id.as_str()];
-    accepted.extend(catalogue.ruled_out(&names, inventory, now));
-    let seen = HostView {
-        host: &host.id,
-        inventory,
-        previous: &previous,
-        ran_before: &BTreeMap::new(),
-        accepted: &accepted,
-    };
-    let (judged, withdrawn) = match &concern {
-        None => {
-            let Judgement { findings, withdrawn, .. } = catalogue.judge(&seen);
-            (findings, withdrawn)
-        }
-        Some(concern) => {
-            let JudgedAnew { findings, withdrawn } = catalogue.judge_anew(&seen, concern);
-            (findings, withdrawn)
-        }
-    };
-    let rate = |finding: &mut Finding, first_seen| match policy {
-        Some(policy) => policy.rate(finding, first_seen),
-        None => {
-            finding.class.clear();
-            finding.deadline = None;
-        }
-    };
-    let difference = findings::compare(known, judged, now, rate);
-    let inventory = host.inventory_digest;
-    Ok(Some(Judged { host: host.id.clone(), inventory, difference, withdrawn }))
+    all.extend(catalogue.ruled_out(&names, inventory, now));
+    all
 }
 
 /// The acceptances of a policy that hold now, by what the vendors' data say of each.
@@ -154,17 +182,11 @@ impl JudgedBy {
     fn digest(&self) -> String {
         Digest::of(format!("{} {}", self.in_force.feeds, self.rest).as_bytes()).to_string()
     }
-
-    /// What is to be judged anew of hosts that were judged by that. `None`: everything.
-    fn changed_since(&self, before: &Self) -> Option<Changed> {
-        let (is, was) = (&self.in_force.catalogue, &before.in_force.catalogue);
-        is.changed_since(was).filter(|_| self.rest == before.rest)
-    }
 }
 
-/// Judges every host anew if feeds or policies are others than the last time: where the feeds alone are, by what they say
-/// otherwise. Can be killed at any point and run again: the mark is set when all are judged, and who does not know by what
-/// they were judged judges everything.
+/// Judges hosts anew if feeds or policies are others than the last time: where the feeds alone are, those of which they say
+/// something else. Can be killed at any point and run again: the mark is set when all are judged, and who does not know by
+/// what they were judged judges everything.
 pub(crate) fn judge_all(app: &App) -> Result<(), Problem> {
     let by = JudgedBy::now(app);
     let digest = by.digest();
@@ -172,17 +194,19 @@ pub(crate) fn judge_all(app: &App) -> Result<(), Problem> {
     let known = app.judged_by.lock().unwrap_or_else(PoisonError::into_inner).take();
     if marked.as_deref() != Some(&digest) {
         let known = known.filter(|known| marked == Some(known.digest()));
-        let changed = known.and_then(|known| by.changed_since(&known));
-        let ids = app.store.read(hosts::ids).map_err(Problem::from)?;
-        tracing::info!(
-            hosts = ids.len(),
-            packages = changed.as_ref().map(Changed::len),
-            "judging hosts anew"
-        );
-        if changed.as_ref().is_none_or(|changed| !changed.is_empty()) {
-            let span = traced!("judge-fleet", hosts = ids.len());
-            within(span, || judge_these(app, &ids, changed.as_ref()))?;
-        }
+        let all = known.is_none_or(|known| known.rest != by.rest);
+        app.exposed_mut().turn_to(&by.in_force);
+        let standings = app.store.read(judged::of_all).map_err(Problem::from)?;
+        app.exposed_mut().retain(&standings);
+        let ids: Vec<HostId> = {
+            let exposed = app.exposed();
+            let owed =
+                |(id, standing): &(HostId, Standing)| all || !exposed.is_settled(id, standing);
+            standings.into_iter().filter(owed).map(|(id, _)| id).collect()
+        };
+        tracing::info!(hosts = ids.len(), all, "judging hosts anew");
+        let span = traced!("judge-fleet", hosts = ids.len());
+        within(span, || judge_these(app, &ids, all))?;
         if is_stopped(app) {
             return Ok(());
         }
@@ -200,7 +224,7 @@ fn is_stopped(app: &App) -> bool {
 
 /// Judges hosts by what they last reported, on all processors. They are read and judged beside whoever writes; only what
 /// changed is then written, some hosts at a time.
-fn judge_these(app: &App, ids: &[HostId], changed: Option<&Changed>) -> Result<(), Problem> {
+fn judge_these(app: &App, ids: &[HostId], all: bool) -> Result<(), Problem> {
     let next = AtomicUsize::new(0);
     // Where somebody always reads an older state, the database's log (WAL) is never folded back into it and grows without
     // end: nobody reads while one writes.
@@ -217,7 +241,7 @@ fn judge_these(app: &App, ids: &[HostId], changed: Option<&Changed>) -> Result<(
         {
             let differs = {
                 let _beside_others = reading.read().unwrap_or_else(PoisonError::into_inner);
-                differs_by_now(app, id, changed)?
+                differs_by_now(app, id, all)?
             };
             batch.extend(differs);
             let rows: usize = batch.iter().map(|j: &Judged| j.difference.rows()).sum();
@@ -241,16 +265,48 @@ fn judge_these(app: &App, ids: &[HostId], changed: Option<&Changed>) -> Result<(
     })
 }
 
-/// A host as it is judged now, where that is another judgement than before.
-fn differs_by_now(
-    app: &App,
-    id: &HostId,
-    changed: Option<&Changed>,
-) -> Result<Option<Judged>, Problem> {
+/// A host as it is judged now, where that is another judgement than before. `all`: it may be rated otherwise.
+fn differs_by_now(app: &App, id: &HostId, all: bool) -> Result<Option<Judged>, Problem> {
     app.store.read(|view| {
-        let Some(host) = whole(view, id)? else { return Ok(None) };
-        Ok(judged(app, view, &host, changed)?.filter(|judged| !judged.is_as_before()))
+        let Some(standing) = judged::of_host(view, id)? else { return Ok(None) };
+        let judged = match looked_at(app, view, id, &standing, all)? {
+            Some(judged) => judged,
+            None => {
+                let Some(host) = whole(view, id)? else { return Ok(None) };
+                let Some(inventory) = &host.inventory else { return Ok(None) };
+                let mut exposed = app.exposed_mut();
+                taken_in(app, view, &mut exposed, (&host, inventory), &standing, all)?
+            }
+        };
+        if judged.is_as_before() {
+            judged.settle(&mut app.exposed_mut(), standing);
+            return Ok(None);
+        }
+        Ok(Some(judged))
     })
+}
+
+/// A host as the index knows it. `None`: it is to be taken in from its inventory.
+fn looked_at(
+    app: &App,
+    view: &View<'_>,
+    id: &HostId,
+    standing: &Standing,
+    all: bool,
+) -> Result<Option<Judged>, Problem> {
+    let (in_force, policies, now) = (app.in_force(), app.policies(), now());
+    let exposed = app.exposed();
+    // One's own statements go by what is installed.
+    if !exposed.judges_by(&in_force.catalogue) || !in_force.catalogue.own().is_empty() {
+        return Ok(None);
+    }
+    let Some(record) = hosts::get(view, id)? else { return Ok(None) };
+    let policy = policies.of(&record.host);
+    let accepted = policy.map_or_else(Vec::new, |p| accepted(&in_force.catalogue, p, now));
+    let name = policy.map(|policy| policy.name.as_str());
+    let aim = Aim { host: id, standing, policy: name, accepted: &accepted, all };
+    let look = exposed.look(view, &aim)?;
+    Ok(look.map(|look| Judged::of(look, &aim, policy, now)))
 }
 
 /// Writes down how hosts are judged. Whoever has reported since is judged by that.
@@ -261,13 +317,19 @@ fn keep(app: &App, batch: &[Judged]) -> Result<(), Problem> {
     let changed = app.store.write::<_, Problem>("server", now(), |tx| {
         let mut changed = Vec::new();
         for judged in batch {
-            let written = if hosts::inventory_digest(tx, &judged.host)? == judged.inventory {
-                judged.keep(tx)?.written
-            } else {
-                match whole(tx, &judged.host)? {
+            let written = {
+                let mut exposed = app.exposed_mut();
+                let stands = judged::of_host(tx, &judged.host)? == Some(judged.seen);
+                (stands && exposed.judges_by(&judged.by))
+                    .then(|| judged.keep(tx, &mut exposed))
+                    .transpose()?
+            };
+            let written = match written {
+                Some(changed) => changed.written,
+                None => match whole(tx, &judged.host)? {
                     Some(host) => judge(app, tx, &host)?.written,
                     None => 0,
-                }
+                },
             };
             changed.extend((written > 0).then_some(&judged.host));
         }

@@ -36,6 +36,7 @@ pub mod doctor;
 mod emergencies;
 mod events;
 pub mod evidence;
+mod exposed;
 pub mod feeds;
 mod fleet;
 mod gates;

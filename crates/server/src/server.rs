@@ -3,7 +3,7 @@
 use crate::app::{App, now};
 use crate::listener::{Limits, OF_OPERATORS, serve};
 use crate::trust::{Trust, agent_tls, claim_data_dir};
-use crate::{ServerOptions, agents, backup, feeds, policies, router, setup, tasks};
+use crate::{ServerOptions, agents, backup, exposed, feeds, policies, router, setup, tasks};
 use fettle_core::{Problem, ProblemKind};
 use fettle_store::{Store, feeds as stored_feeds, hosts, settings, summaries};
 use std::fs::File;
@@ -70,6 +70,7 @@ impl Server {
         backup::settle(&app)?;
         setup::prepare(&app)?;
         load_feeds(&app)?;
+        exposed::read(&app);
 
         let mut names = app.options.names.clone();
         names.extend(machine_names());
@@ -101,6 +102,7 @@ impl Server {
                     serve(agents, Some(tls), calls, Limits::default(), stopped.clone()),
                 );
                 while loops.join_next().await.is_some() {}
+                let _ = app.blocking(|app| Ok(exposed::write(app))).await;
                 if let Err(problem) = app.blocking(App::keep_presence).await {
                     tracing::error!(
                         code = problem.code,

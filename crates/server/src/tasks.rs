@@ -4,7 +4,7 @@
 use crate::app::{App, now};
 use crate::emergencies::Alert;
 use crate::reports::schedules;
-use crate::{cycles, emergencies, feeds, gates, judging, rollouts, trend, webhooks};
+use crate::{cycles, emergencies, exposed, feeds, gates, judging, rollouts, trend, webhooks};
 use fettle_core::{HostId, Problem, Timestamp};
 use fettle_store::{
     cycles as stored_cycles, emergencies as stored_emergencies, findings, rollouts as stored,
@@ -12,12 +12,14 @@ use fettle_store::{
 };
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Whether time alone changes a judgement (an acceptance ends) is looked at so often.
 const JUDGE_AGAIN: Duration = Duration::from_secs(60);
+/// The index of the fleet's exposure is written down so often at most.
+const WRITE_AGAIN: Duration = Duration::from_secs(600);
 /// Rollouts are looked at so often even if nothing wakes the loop.
 const LOOK: Duration = Duration::from_secs(5);
 /// What is done by itself is looked at so often even if nothing wakes the loop.
@@ -127,6 +129,7 @@ async fn ask_gates(app: Arc<App>) -> std::convert::Infallible {
 }
 
 async fn judge_hosts(app: Arc<App>) -> std::convert::Infallible {
+    let mut written = None;
     loop {
         let asked = app.judging_asked();
         if let Err(problem) = app.blocking(judging::judge_all).await {
@@ -137,6 +140,10 @@ async fn judge_hosts(app: Arc<App>) -> std::convert::Infallible {
         app.judged.send_replace(asked);
         app.ready.send_replace(true);
         app.planning.notify_one();
+        if written.is_none_or(|at: Instant| at.elapsed() >= WRITE_AGAIN) {
+            let _ = app.blocking(|app| Ok(exposed::write(app))).await;
+            written = Some(Instant::now());
+        }
         // Asked for, or because the time of something has come.
         let _ = tokio::time::timeout(JUDGE_AGAIN, app.judge.notified()).await;
     }

@@ -7,7 +7,7 @@ mod late;
 mod tls;
 
 pub(crate) use authority::{SERVER_CERTIFICATE_SECONDS, authority_end};
-pub(crate) use files::{claim_data_dir, read_or_make};
+pub(crate) use files::{claim_data_dir, read_or_make, write_private};
 pub(crate) use tls::{Peer, agent_tls};
 
 use authority::Authority;

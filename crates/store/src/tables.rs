@@ -11,6 +11,7 @@ pub mod feed_sources;
 pub mod feeds;
 pub mod findings;
 pub mod hosts;
+pub mod judged;
 pub mod ledger;
 pub mod operators;
 pub mod plan_keys;

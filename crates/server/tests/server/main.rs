@@ -13,6 +13,7 @@ mod browser;
 mod bundles;
 mod doctor;
 mod evidence;
+mod exposed;
 mod feeds;
 mod fleet;
 mod gates;

@@ -196,14 +196,6 @@ pub fn all(view: &View<'_>) -> Result<Vec<HostRecord>, StoreError> {
     Ok(hosts)
 }
 
-/// Which hosts there are, by name.
-///
-/// # Errors
-/// [`StoreError`] of the database.
-pub fn ids(view: &View<'_>) -> Result<Vec<HostId>, StoreError> {
-    view.all("SELECT id FROM hosts ORDER BY name", [], |row| Ok(HostId(row.get(0)?)))
-}
-
 /// The whole inventory of a host.
 ///
 /// # Errors
