@@ -14,6 +14,7 @@ pub mod hosts;
 pub mod ledger;
 pub mod operators;
 pub mod plan_keys;
+pub mod planning;
 pub mod plans;
 pub mod policies;
 pub mod recalls;

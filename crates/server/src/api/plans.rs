@@ -11,7 +11,7 @@ use fettle_core::host::Host;
 use fettle_core::plan::{Alike, Barred, Plan, PlanDiff, PlanInput, make as make_plan};
 use fettle_core::policy::Policy;
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
-use fettle_store::{StoreError, Tx, View, barred, findings, hosts, plans as stored, recalls};
+use fettle_store::{StoreError, Tx, View, barred, hosts, planning, plans as stored, recalls};
 use fettle_wire::api::{MakePlan, Page, PlanDetail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -151,22 +151,19 @@ fn planned(
 ) -> Result<Plan, Problem> {
     let policies = app.policies();
     policies.all_read()?;
-    let mut alike = Alike::default();
-    let fleet: Vec<Host> = hosts::fleet(view, &mut alike)?
+    let fleet: Vec<Host> = planning::fleet(view, &mut Alike::default())?
         .into_iter()
         .map(|mut host| {
             host.last_seen = app.last_seen(&host.id, host.last_seen);
             host
         })
         .collect();
-    let mut found = BTreeMap::new();
-    for host in &fleet {
-        if only.is_none_or(|only| only.contains(&host.id)) {
-            let all = findings::of_host(view, &host.id)?.into_values().map(|r| r.finding);
-            let open = all.filter(|f| f.state.is_vulnerable() && counts(&host.id, f));
-            found.insert(host.id.clone(), alike.findings(open.collect()));
-        }
-    }
+    // What others are exposed to, no plan by this policy looks at.
+    let asked = |host: &&Host| {
+        only.is_none_or(|only| only.contains(&host.id)) && policy.select.matches(host)
+    };
+    let asked = fleet.iter().filter(asked).map(|host| &host.id).collect();
+    let found = planning::findings(view, &asked, counts)?;
     let barred = barred_now(view)?;
     let recalls = recalls::all(view)?;
     let busy = busy(app, view)?;
