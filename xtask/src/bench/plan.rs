@@ -82,10 +82,8 @@ fn from_a_store(hosts: usize) -> Result<Vec<Figure>> {
     let examples = target().join("demo/examples");
     let dir = std::env::temp_dir().join(format!("fettle-bench-plan-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    let measured = (|| {
-        run(Command::new(examples.join("big_fleet")).arg(&dir).arg(hosts.to_string()))?;
-        figures_of(Command::new(examples.join("planned_fleet")).arg(&dir))
-    })();
+    let measured = run(Command::new(examples.join("big_fleet")).arg(&dir).arg(hosts.to_string()))
+        .and_then(|()| figures_of(Command::new(examples.join("planned_fleet")).arg(&dir)));
     std::fs::remove_dir_all(&dir)?;
     let parts = measured?;
     let whole: f64 = parts.iter().map(|(_, seconds, _)| seconds).sum();
