@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Two made at once: one loses and is made anew.
-const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: u32 = 5;
 
 /// The newest plans first.
 #[utoipa::path(
@@ -105,7 +105,8 @@ pub(crate) fn told_plan(app: &App, number: u64) {
     app.events.tell("plan", &number.to_string());
 }
 
-fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Problem> {
+/// The plan that would be made now.
+pub(crate) fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Problem> {
     let policies = app.policies();
     policies.all_read()?;
     let policy = policies.parsed.iter().find(|p| p.name == asked.policy);
