@@ -512,14 +512,19 @@ pub(crate) enum Testbed {
         /// The plan's number.
         plan: u64,
     },
-    /// Have a twin of each cohort of a plan built and tested; what has a good test is not tested again.
+    /// Have a twin of each cohort of a plan, or of one host, built and tested; what has a good test is not tested again.
     Run {
         /// The plan's number.
-        plan: u64,
+        #[arg(required_unless_present = "host")]
+        plan: Option<u64>,
+        /// Instead of a plan: what its policy means for this host now (id or name).
+        #[arg(long, conflicts_with = "plan")]
+        host: Option<String>,
         /// Also what was tested and did not end well.
         #[arg(long)]
         again: bool,
-        /// Wait until all are tested; ends with an error where the coverage is not whole then.
+        /// Wait until all are tested; ends with an error where the coverage is not whole, or the host's test not passed,
+        /// then.
         #[arg(long)]
         wait: bool,
     },

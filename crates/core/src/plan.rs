@@ -28,7 +28,7 @@ mod strategy;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use alike::Alike;
+pub use alike::{Alike, Seen};
 pub use alone::{AloneInput, AlonePlan, Asked, LeftOut, alone};
 pub use difference::{Brings, PackageMove, PlanDiff, ReasonMove, SomeHosts, WaveMove, diff};
 pub use document::SCHEMA;

@@ -444,6 +444,15 @@ pub enum RolloutEvent {
         /// Why.
         reason: String,
     },
+    /// The host asked too late whether it may, and was told "not now": no try, and no failure.
+    TrafficDeferred {
+        /// Which host.
+        host: HostId,
+        /// By which order.
+        assignment: AssignmentId,
+        /// Why.
+        reason: String,
+    },
     /// Every host ended.
     Done,
 }

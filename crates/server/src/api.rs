@@ -25,7 +25,7 @@ pub(crate) use approvals::{approve_now, withdraw_now};
 pub(crate) use events::{last_seen, stream};
 pub(crate) use fleet::{CveQuery, FindingQuery, HostQuery, PackageQuery, SearchQuery, given};
 pub(crate) use planning::reason;
-pub(crate) use plans::{barred_now, keep_plan, make_now, plan_by, told_plan};
+pub(crate) use plans::{ATTEMPTS, barred_now, keep_plan, make_now, plan_by, plan_now, told_plan};
 pub(crate) use rollouts::{Wish, approve_wave_now, start_in, start_now, wish_now};
 
 use crate::access::{Identified, Rule, guard};
@@ -133,6 +133,7 @@ fn calls() -> Vec<Call> {
         (Admin, routes!(plan_keys::publish)),
         (Viewer, routes!(testbed::of_plan)),
         (Operator, routes!(testbed::run)),
+        (Operator, routes!(testbed::run_host)),
         (Viewer, routes!(testbed::list)),
         (Viewer, routes!(testbed::one)),
         (Viewer, routes!(rollouts::list)),

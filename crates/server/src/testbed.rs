@@ -4,6 +4,7 @@
 //! a signed assignment in the worker's own lane, and ended by the worker's report. Everything follows from the rows: the
 //! loop can be killed anywhere and run again.
 
+use crate::api::{ATTEMPTS, plan_now};
 use crate::app::{App, now};
 use fettle_core::assignment::{Assignment, Order};
 use fettle_core::host::Host;
@@ -11,11 +12,11 @@ use fettle_core::plan::Plan;
 use fettle_core::testbed::{
     self, Coverage, TestOrder, TestReport, TestState, TestbedRule, Tested, Tests, Verdict, Work,
 };
-use fettle_core::{AssignmentId, HostId, Problem, ProblemKind, RolloutId, Timestamp};
+use fettle_core::{AssignmentId, Hold, HostId, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::tests::{self as stored, TestRecord};
-use fettle_store::{Tx, View, assignments, barred, hosts, plans, rollouts};
+use fettle_store::{StoreError, Tx, View, assignments, barred, hosts, plans, rollouts};
 use fettle_wire::agent::{Tested as Told, TestedReply};
-use fettle_wire::api::{PlanTests, TestRow};
+use fettle_wire::api::{MakePlan, PlanTests, TestRow};
 use jiff::SignedDuration;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const TESTBED: &str = "testbed";
 /// A worker may begin a test so long after it was ordered.
 const ORDER_STANDS: SignedDuration = SignedDuration::from_hours(24);
+/// Reasons that are told why there is nothing to test.
+const WHYS: usize = 3;
 /// Larger than any report a worker of ours makes, in bytes.
 const LARGEST_REPORT: usize = 1 << 20;
 
@@ -166,6 +169,75 @@ pub(crate) fn run(app: &App, actor: &str, number: u64, again: bool) -> Result<Pl
     app.test.notify_one();
     app.events.tell("plan", &number.to_string());
     app.store.read(|view| plan_tests(app, view, number))
+}
+
+/// An operator asks for a test of what the policy means for one host now. Gives the test of it: one that stands already, or
+/// one that was asked for by this.
+pub(crate) fn run_host(
+    app: &App,
+    (actor, principal): (&str, &str),
+    named: &str,
+    again: bool,
+) -> Result<TestRow, Problem> {
+    let host = app.store.read(|view| hosts::find(view, named))?.host;
+    let policies = app.policies();
+    let policy = policies.of(&host).ok_or_else(|| {
+        let message =
+            format!("no policy governs host {}, so nothing is to be tested for it", host.name);
+        let hint = format!("`fettle policy explain {}` says why", host.name);
+        Problem::new(ProblemKind::Refused, "no-policy", message, hint)
+    })?;
+    let wanted = MakePlan { policy: policy.name.clone(), hosts: vec![host.id.to_string()] };
+    for _ in 0..ATTEMPTS {
+        let plan = app.store.read(|view| plan_now(app, view, &wanted))?;
+        let planned = plan.hosts.get(&host.id).ok_or_else(|| nothing_to_test(&host, &plan))?;
+        let work = Work::of(planned);
+        let asked = app.store.write::<_, Problem>(actor, now(), |tx| {
+            let tests = tests_of(app, tx, &plan)?;
+            if testbed::due(&plan, &rule_of(&plan), &tests, again, tx.now()).is_empty() {
+                return Ok(());
+            }
+            // Where a plan for all that is owed means the same for the host, the test is of that one.
+            let newest = plans::newest_of(tx, &plan.policy)?;
+            let newest = newest.map(|number| plans::get(tx, number)).transpose()?;
+            let same = |newest: &Plan| newest.hosts.get(&host.id).map(Work::of) == Some(work);
+            let number = match newest.filter(same) {
+                Some(newest) => newest.number,
+                None => {
+                    plans::insert(tx, &plan, principal)?;
+                    plan.number
+                }
+            };
+            Ok(stored::ask(tx, number, &work, &host.id, &host.name)?)
+        });
+        match asked {
+            Err(problem) if problem.kind == ProblemKind::Conflict => continue,
+            asked => asked?,
+        }
+        app.test.notify_one();
+        app.events.tell("plan", &plan.number.to_string());
+        return app.store.read(|view| {
+            let record = stored::of_work(view, &work)?
+                .ok_or(StoreError::Missing { what: "test", name: work.cohort.to_string() })?;
+            row(view, &record, &Workers::look(app, view)?, &rule_of(&plan))
+        });
+    }
+    Err(StoreError::Conflict("plans are made faster than this one could be kept".into()).into())
+}
+
+/// Why there is nothing to test for a host: what its plan says.
+fn nothing_to_test(host: &Host, plan: &Plan) -> Problem {
+    let whys: BTreeSet<String> = plan
+        .held
+        .iter()
+        .flat_map(|it| &it.what)
+        .flat_map(|it| &it.reasons)
+        .map(Hold::to_string)
+        .collect();
+    let whys: Vec<String> = whys.into_iter().take(WHYS).collect();
+    let message = format!("nothing would be changed on host {}: {}", host.name, whys.join("; "));
+    let hint = format!("`fettle plan make {} --host {}` says all of it", plan.policy, host.name);
+    Problem::new(ProblemKind::Refused, "nothing-to-do", message, hint)
 }
 
 /// What is known of a plan's tests.

@@ -20,7 +20,7 @@ pub use examine::{Examined, examine, look_at};
 pub use store::{Store, StoreOptions};
 pub use tables::{
     accounts, approvals, assignments, barred, cycles, deliveries, emergencies, feed_sources, feeds,
-    findings, hosts, judged, ledger, operators, plan_keys, plans, policies, recalls,
+    findings, hosts, judged, ledger, operators, plan_keys, planning, plans, policies, recalls,
     report_schedules, rollouts, saved_views, sessions, settings, summaries, tests, tokens,
     transactions,
 };

@@ -15,6 +15,7 @@ pub mod judged;
 pub mod ledger;
 pub mod operators;
 pub mod plan_keys;
+pub mod planning;
 pub mod plans;
 pub mod policies;
 pub mod recalls;

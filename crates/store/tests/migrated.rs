@@ -146,7 +146,9 @@ fn summaries_that_an_older_server_made_are_made_anew_once_and_nobody_needs_to_re
     assert_eq!(tagged(&store), ids.len());
     drop(store);
     let raw = rusqlite::Connection::open(&path).unwrap();
-    raw.execute("UPDATE hosts SET summary = replace(summary, 'nginx.service', 'x')", []).unwrap();
+    let before =
+        "UPDATE hosts SET likeness = NULL, summary = replace(summary, 'nginx.service', 'x')";
+    raw.execute(before, []).unwrap();
     drop(raw);
     let store = Store::open(&path).unwrap();
     assert_eq!(tagged(&store), 0);
@@ -155,5 +157,9 @@ fn summaries_that_an_older_server_made_are_made_anew_once_and_nobody_needs_to_re
     assert_eq!(summaries::renew(&store, "server", at, tell).unwrap(), ids.len() as u64);
     assert_eq!(told.get(), 2, "some at a time");
     assert_eq!(tagged(&store), ids.len());
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    let alike = "SELECT count(likeness), count(DISTINCT likeness) FROM hosts";
+    let counts = raw.query_row(alike, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(counts, (250, 1), "what plans look at of them is the same");
     assert_eq!(summaries::renew(&store, "server", at, || {}).unwrap(), 0, "once");
 }

@@ -23,6 +23,7 @@
 //! | `GET /plan-keys`, `POST` a [`SignedKeySet`](crate::plan_key::SignedKeySet) | [`PlanKeys`], nothing |
 //! | `POST /plans/{number}/signatures` [`SignedPlan`](crate::plan_key::SignedPlan) | [`PlanDetail`] |
 //! | `GET /plans/{number}/tests`, `POST` [`RunTests`] | [`PlanTests`] |
+//! | `POST /hosts/{host}/tests` [`RunTests`] | [`TestRow`] |
 //! | `GET /tests?plan=&limit=`, `GET /tests/{number}` | [`Page`] of [`TestRow`], [`TestRow`] |
 //! | `POST /rollouts` [`StartRollout`], `GET /rollouts`, `GET /rollouts/{id}` | [`RolloutRow`], [`RolloutDetail`] |
 //! | `POST /rollouts/{id}/{pause,resume,abort,undo}` [`Because`] | [`RolloutDetail`] |

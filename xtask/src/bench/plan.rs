@@ -62,14 +62,48 @@ pub(super) fn measure(hosts: usize) -> Result<Vec<Figure>> {
             });
         }
     }
+    figures.extend(from_a_store(hosts / 4)?);
     Ok(figures)
+}
+
+/// A plan made from what a server has in its store, of a fleet in which nearly every host has findings of its own.
+fn from_a_store(hosts: usize) -> Result<Vec<Figure>> {
+    run(&mut cargo(&[
+        "build",
+        "--profile",
+        "demo",
+        "--package",
+        "fettle-store",
+        "--example",
+        "big_fleet",
+        "--example",
+        "planned_fleet",
+    ]))?;
+    let examples = target().join("demo/examples");
+    let dir = std::env::temp_dir().join(format!("fettle-bench-plan-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let measured = run(Command::new(examples.join("big_fleet")).arg(&dir).arg(hosts.to_string()))
+        .and_then(|()| figures_of(Command::new(examples.join("planned_fleet")).arg(&dir)));
+    std::fs::remove_dir_all(&dir)?;
+    let parts = measured?;
+    let whole: f64 = parts.iter().map(|(_, seconds, _)| seconds).sum();
+    let of = |name: &str| format!("{hosts} hosts in a store: {name}");
+    let parts = parts.into_iter().map(|(name, value, unit)| (of(&name), value, unit));
+    Ok(std::iter::once((of("a plan made from the store"), whole, "s".to_owned()))
+        .chain(parts)
+        .map(|(name, value, unit)| Figure::plain(&name, value, &unit))
+        .collect())
 }
 
 /// Name, value and unit of each figure. A process each, so that the memory of one is not another's.
 fn told(words: &[&str]) -> Result<Vec<(String, f64, String)>> {
-    let out = Command::new(target().join("release/examples/big_plan")).args(words).output()?;
+    figures_of(Command::new(target().join("release/examples/big_plan")).args(words))
+}
+
+fn figures_of(command: &mut Command) -> Result<Vec<(String, f64, String)>> {
+    let out = command.output()?;
     if !out.status.success() {
-        bail!("big_plan {words:?} failed: {}", String::from_utf8_lossy(&out.stderr));
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&out.stderr));
     }
     let text = String::from_utf8(out.stdout)?;
     let figure = |line: &str| -> Result<(String, f64, String)> {

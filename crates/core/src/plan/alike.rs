@@ -23,24 +23,20 @@ pub struct Alike {
 }
 
 impl Alike {
-    /// The inventory as plans look at it: without what differs from host to host and changes no plan (the boot's id,
-    /// stale processes, configuration, gaps, reasons to reboot, room, who depends on what).
-    pub fn inventory(&mut self, mut inventory: Inventory) -> Arc<Inventory> {
-        inventory.boot_id.clear();
-        inventory.stale.clear();
-        inventory.configuration.clear();
-        inventory.gaps.clear();
-        inventory.reboot_needed.clear();
-        inventory.filesystems.clear();
-        inventory.dependents = None;
-        let digest = Digest::of_json(&inventory);
+    /// The inventory as plans look at it.
+    pub fn inventory(&mut self, inventory: Inventory) -> Arc<Inventory> {
+        self.keep(Seen::of(inventory))
+    }
+
+    /// The same, where somebody has looked already.
+    pub fn keep(&mut self, Seen { mut inventory, likeness }: Seen) -> Arc<Inventory> {
         let (packages, upgrades) = (&mut self.packages, &mut self.upgrades);
         let new = || {
             inventory.packages.iter_mut().for_each(|it| once(packages, it));
             inventory.upgrades.iter_mut().for_each(|it| once(upgrades, it));
             Arc::new(inventory)
         };
-        self.inventories.entry(digest).or_insert_with(new).clone()
+        self.inventories.entry(likeness).or_insert_with(new).clone()
     }
 
     /// The findings of a host, without the host: plans know whose they are.
@@ -60,6 +56,49 @@ impl Alike {
         };
         let new = || findings.into_iter().map(&mut one).collect();
         self.findings.entry(digest).or_insert_with(new).clone()
+    }
+}
+
+/// An inventory as plans look at it: without what differs from host to host and changes no plan (the boot's id, stale
+/// processes, configuration, gaps, reasons to reboot, room, who depends on what, packages of languages and in other roots,
+/// at which of its addresses a host listens).
+#[derive(Debug, Clone)]
+pub struct Seen {
+    inventory: Inventory,
+    likeness: Digest,
+}
+
+impl Seen {
+    /// Looks at an inventory.
+    pub fn of(mut inventory: Inventory) -> Self {
+        inventory.boot_id.clear();
+        inventory.stale.clear();
+        inventory.configuration.clear();
+        inventory.gaps.clear();
+        inventory.reboot_needed.clear();
+        inventory.filesystems.clear();
+        inventory.dependents = None;
+        inventory.languages.clear();
+        for root in &mut inventory.roots {
+            root.packages = Shared::default();
+            root.gaps.clear();
+        }
+        for listener in &mut inventory.listeners {
+            let address = if listener.is_loopback() { "127.0.0.1" } else { "" };
+            address.clone_into(&mut listener.address);
+        }
+        inventory.listeners.sort_unstable();
+        inventory.listeners.dedup();
+        let likeness = Digest::of_json(&inventory);
+        Self { inventory, likeness }
+    }
+
+    /// Stands for all that plans look at: hosts with the same likeness are the same to them.
+    ///
+    /// It is written down beside inventories. Whoever has it cover more, because plans look at more, has those that were
+    /// written down made anew (`fettle_store::summaries`).
+    pub fn likeness(&self) -> Digest {
+        self.likeness
     }
 }
 

@@ -309,8 +309,7 @@ impl<'a> Kinds<'a> {
     /// Decides about every kind. Each is decided about by itself, so several are at once.
     fn decide(&mut self, now: Timestamp, report: &mut Report<'_>) {
         let (policy, recalls, barred) = (self.policy, self.recalls, &self.barred);
-        let one = |alike: &Alike<'a>, parts: &mut Parts<'a>| {
-            let cohort = alike.inventory.cohort();
+        let one = |alike: &Alike<'a>, cohort: Digest, parts: &mut Parts<'a>| {
             let barred = barred.get(&cohort).map_or(&[][..], Vec::as_slice);
             let unwanted = Unwanted { barred, recalls };
             let (findings, wish) = (sorted(alike.findings), wish_of(policy));
@@ -320,7 +319,14 @@ impl<'a> Kinds<'a> {
         // With the upgrades by the numbers that the verdicts have for them.
         let all = |some: &[Alike<'a>]| -> (Vec<(Digest, Verdict)>, Vec<&'a Upgrade>) {
             let mut parts = Parts::default();
-            let verdicts = some.iter().map(|alike| one(alike, &mut parts)).collect();
+            // By where the inventory is kept: only ever asked for. Many kinds differ in their findings alone.
+            let mut cohorts: BTreeMap<*const Inventory, Digest> = BTreeMap::new();
+            let mut decided = |alike: &Alike<'a>| {
+                let cohort = cohorts.entry(std::ptr::from_ref(alike.inventory));
+                let cohort = *cohort.or_insert_with(|| alike.inventory.cohort());
+                one(alike, cohort, &mut parts)
+            };
+            let verdicts = some.iter().map(&mut decided).collect();
             (verdicts, parts.upgrades().collect())
         };
         let decided: Vec<_> = if self.alike.len() < WORTH_THREADS {

@@ -50,6 +50,7 @@ pub fn effects(rollout: &Rollout, at: Timestamp, event: &RolloutEvent) -> Vec<Ef
         }
         RolloutEvent::TrafficSet { .. }
         | RolloutEvent::TrafficFailed { .. }
+        | RolloutEvent::TrafficDeferred { .. }
         | RolloutEvent::Created { .. }
         | RolloutEvent::Tested { .. }
         | RolloutEvent::Foretold { .. }

@@ -208,7 +208,7 @@ impl Rollout {
                 self.forget_shares(at);
                 self.faulted.clear();
                 // Somebody has seen to it: what could not be done is tried again.
-                self.traffic.retain(|_, run| !matches!(run.state, TrafficState::Failed { .. }));
+                self.traffic.retain(|_, run| !run.state.is_undone());
             }
             (
                 Phase::Running | Phase::Paused { .. } | Phase::Halted { .. },
@@ -228,7 +228,8 @@ impl Rollout {
                 _,
                 RolloutEvent::TrafficAsked { .. }
                 | RolloutEvent::TrafficSet { .. }
-                | RolloutEvent::TrafficFailed { .. },
+                | RolloutEvent::TrafficFailed { .. }
+                | RolloutEvent::TrafficDeferred { .. },
             ) => self.apply_traffic(at, event)?,
             (_, RolloutEvent::UndoAsked { host, assignment, generation, reason }) => {
                 if self.traffic_moves(host) {
@@ -514,7 +515,8 @@ impl RolloutEvent {
             | Self::UndoAsked { host, .. }
             | Self::TrafficAsked { host, .. }
             | Self::TrafficSet { host, .. }
-            | Self::TrafficFailed { host, .. } => Some(host),
+            | Self::TrafficFailed { host, .. }
+            | Self::TrafficDeferred { host, .. } => Some(host),
             Self::Created { .. }
             | Self::Tested { .. }
             | Self::WaveEnded { .. }
@@ -554,6 +556,7 @@ impl RolloutEvent {
             Self::TrafficAsked { .. } => "traffic-asked",
             Self::TrafficSet { .. } => "traffic-set",
             Self::TrafficFailed { .. } => "traffic-failed",
+            Self::TrafficDeferred { .. } => "traffic-deferred",
             Self::Done => "done",
         }
     }

@@ -30,7 +30,7 @@ pub struct TrafficRun {
     pub generation: u64,
     /// When it was asked for.
     pub asked_at: Timestamp,
-    /// How often this share was asked for in a row.
+    /// How often this share was asked for in a row. Without those times when the host was told "not now".
     pub tries: u32,
     /// What came of it.
     pub state: TrafficState,
@@ -49,6 +49,11 @@ pub enum TrafficState {
         /// Why.
         reason: String,
     },
+    /// The host asked too late and was told "not now": it is asked again when it may.
+    Deferred {
+        /// Why.
+        reason: String,
+    },
 }
 
 impl TrafficState {
@@ -58,7 +63,13 @@ impl TrafficState {
             Self::Asked => "asked",
             Self::Set => "set",
             Self::Failed { .. } => "failed",
+            Self::Deferred { .. } => "deferred",
         }
+    }
+
+    /// It is not as the host was told, and nobody waits for the host to say more.
+    pub(super) fn is_undone(&self) -> bool {
+        matches!(self, Self::Failed { .. } | Self::Deferred { .. })
     }
 }
 
@@ -459,7 +470,7 @@ impl Rollout {
         }
     }
 
-    /// Folds one of the three events about traffic.
+    /// Folds one of the events about traffic.
     pub(super) fn apply_traffic(
         &mut self,
         at: Timestamp,
@@ -481,9 +492,8 @@ impl Rollout {
                 if self.highest_generation(host) >= *generation {
                     return refuse("the generation does not grow");
                 }
-                let failed = |run: &&TrafficRun| matches!(run.state, TrafficState::Failed { .. });
-                let before =
-                    self.traffic.get(host).filter(|run| run.share == *share).filter(failed);
+                let again = |run: &&TrafficRun| run.share == *share && run.state.is_undone();
+                let before = self.traffic.get(host).filter(again);
                 let run = TrafficRun {
                     share: *share,
                     assignment: assignment.clone(),
@@ -496,7 +506,8 @@ impl Rollout {
                 self.wave_ended_at = None;
             }
             RolloutEvent::TrafficSet { host, assignment }
-            | RolloutEvent::TrafficFailed { host, assignment, .. } => {
+            | RolloutEvent::TrafficFailed { host, assignment, .. }
+            | RolloutEvent::TrafficDeferred { host, assignment, .. } => {
                 let asked = self.traffic.get_mut(host).filter(|run| {
                     run.assignment == *assignment && run.state == TrafficState::Asked
                 });
@@ -504,6 +515,10 @@ impl Rollout {
                 run.state = match event {
                     RolloutEvent::TrafficFailed { reason, .. } => {
                         TrafficState::Failed { reason: reason.clone() }
+                    }
+                    RolloutEvent::TrafficDeferred { reason, .. } => {
+                        run.tries = run.tries.saturating_sub(1);
+                        TrafficState::Deferred { reason: reason.clone() }
                     }
                     _ => TrafficState::Set,
                 };
@@ -531,10 +546,11 @@ impl Rollout {
                 assignment: assignment.clone(),
             }),
             TxEvent::Ended { outcome: Outcome::Refused { fault } } => {
-                Some(RolloutEvent::TrafficFailed {
-                    host: host.clone(),
-                    assignment: assignment.clone(),
-                    reason: format!("{}: {}", fault.code, fault.message),
+                let (host, assignment) = (host.clone(), assignment.clone());
+                let reason = format!("{}: {}", fault.code, fault.message);
+                Some(match fault.is_not_now() {
+                    true => RolloutEvent::TrafficDeferred { host, assignment, reason },
+                    false => RolloutEvent::TrafficFailed { host, assignment, reason },
                 })
             }
             _ => None,

@@ -11,13 +11,13 @@ use fettle_core::host::Host;
 use fettle_core::plan::{Alike, Barred, Plan, PlanDiff, PlanInput, make as make_plan};
 use fettle_core::policy::Policy;
 use fettle_core::{HostId, Problem, ProblemKind, RolloutId};
-use fettle_store::{StoreError, Tx, View, barred, findings, hosts, plans as stored, recalls};
+use fettle_store::{StoreError, Tx, View, barred, hosts, planning, plans as stored, recalls};
 use fettle_wire::api::{MakePlan, Page, PlanDetail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Two made at once: one loses and is made anew.
-const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: u32 = 5;
 
 /// The newest plans first.
 #[utoipa::path(
@@ -105,7 +105,8 @@ pub(crate) fn told_plan(app: &App, number: u64) {
     app.events.tell("plan", &number.to_string());
 }
 
-fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Problem> {
+/// The plan that would be made now.
+pub(crate) fn plan_now(app: &App, view: &View<'_>, asked: &MakePlan) -> Result<Plan, Problem> {
     let policies = app.policies();
     policies.all_read()?;
     let policy = policies.parsed.iter().find(|p| p.name == asked.policy);
@@ -151,22 +152,19 @@ fn planned(
 ) -> Result<Plan, Problem> {
     let policies = app.policies();
     policies.all_read()?;
-    let mut alike = Alike::default();
-    let fleet: Vec<Host> = hosts::fleet(view, &mut alike)?
+    let fleet: Vec<Host> = planning::fleet(view, &mut Alike::default())?
         .into_iter()
         .map(|mut host| {
             host.last_seen = app.last_seen(&host.id, host.last_seen);
             host
         })
         .collect();
-    let mut found = BTreeMap::new();
-    for host in &fleet {
-        if only.is_none_or(|only| only.contains(&host.id)) {
-            let all = findings::of_host(view, &host.id)?.into_values().map(|r| r.finding);
-            let open = all.filter(|f| f.state.is_vulnerable() && counts(&host.id, f));
-            found.insert(host.id.clone(), alike.findings(open.collect()));
-        }
-    }
+    // What others are exposed to, no plan by this policy looks at.
+    let asked = |host: &&Host| {
+        only.is_none_or(|only| only.contains(&host.id)) && policy.select.matches(host)
+    };
+    let asked = fleet.iter().filter(asked).map(|host| &host.id).collect();
+    let found = planning::findings(view, &asked, counts)?;
     let barred = barred_now(view)?;
     let recalls = recalls::all(view)?;
     let busy = busy(app, view)?;

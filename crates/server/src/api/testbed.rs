@@ -64,3 +64,24 @@ pub(super) async fn run(
         app.blocking(move |app| testbed::run(app, &who.actor(), number, asked.again)).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(tests)))
 }
+
+/// Have a twin of one host built and tested with the change that its policy means for it now. What has a good test already
+/// is not tested again. Where no plan of its policy means that change for it, one for this host alone is made and kept.
+#[utoipa::path(
+    post, path = "/hosts/{host}/tests", tag = "testbed",
+    params(("host" = String, Path, description = "Its id or name")),
+    request_body = RunTests, responses((status = 202, body = TestRow), Failures)
+)]
+pub(super) async fn run_host(
+    app: Asked,
+    who: Who,
+    At(host): At<String>,
+    Body(asked): Body<RunTests>,
+) -> Result<(StatusCode, axum::Json<TestRow>), Failure> {
+    let test = app
+        .blocking(move |app| {
+            testbed::run_host(app, (&who.actor(), &who.principal), &host, asked.again)
+        })
+        .await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(test)))
+}

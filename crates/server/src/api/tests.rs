@@ -34,6 +34,7 @@ fn every_call_is_described_with_its_failures() {
         ("get", "/plans/{number}"),
         ("get", "/plans/{number}/tests"),
         ("post", "/plans/{number}/tests"),
+        ("post", "/hosts/{host}/tests"),
         ("get", "/tests"),
         ("get", "/tests/{number}"),
         ("post", "/plans/{number}/approvals"),

@@ -224,6 +224,9 @@ pub fn event(event: &RolloutEvent, name: &dyn Fn(&HostId) -> String) -> String {
         RolloutEvent::TrafficFailed { host, reason, .. } => {
             format!("{}: its traffic could not be set: {reason}", name(host))
         }
+        RolloutEvent::TrafficDeferred { host, reason, .. } => {
+            format!("{}: its traffic may not be set yet: {reason}", name(host))
+        }
         RolloutEvent::Done => "done: every host ended".to_owned(),
     }
 }

@@ -6,7 +6,9 @@ use fettle_core::rollout::Phase;
 use fettle_core::testbed::{Mirror, Phase as Part, TestOrder, TestReport, Verdict};
 use fettle_core::{Hold, Problem};
 use fettle_wire::agent::{Tested, TestedReply};
-use fettle_wire::api::{LedgerVerified, Page, PlanTests, RunTests, TestRow};
+use fettle_wire::api::{
+    ApiProblem, LedgerVerified, Page, PlanDetail, PlanTests, RunTests, TestRow,
+};
 
 /// Hosts of two rings, a worker in neither, and a policy that requires tests.
 fn furnished() -> (Lab, Vec<Agent>, Agent) {
@@ -149,6 +151,41 @@ fn a_test_survives_the_server_and_is_told_of_by_nobody_else() {
     for host in &mut hosts {
         assert!(host.checkin(&lab).assignment.is_none());
     }
+}
+
+#[test]
+fn one_host_is_tested_by_what_its_policy_means_for_it_now() {
+    let (lab, _hosts, mut worker) = furnished();
+    let ask = |host: &str, again| lab.post(&format!("/hosts/{host}/tests"), &RunTests { again });
+    // No plan means a change for it yet: one for it alone is kept.
+    let row: TestRow = ask("web-1", false);
+    assert_eq!((row.number, row.plan, row.like.as_str()), (1, 1, "web-1"));
+    assert!(row.state.is_open());
+    let made: PlanDetail = lab.get("/plans/1");
+    assert_eq!(made.plan.hosts.len(), 1);
+    let row: TestRow = ask("web-1", true);
+    assert_eq!((row.number, row.plan), (1, 1), "one test of the same is enough");
+    let (assignment, order) = told(&lab, &mut worker);
+    assert_eq!(order.like, "web-1");
+    let made_order = made.plan.hosts.values().next().map(|host| host.order.changes.clone());
+    assert_eq!(Some(order.order.changes), made_order);
+    let bad = Verdict::NotTested { code: "x".into(), message: "no room".into(), hint: "h".into() };
+    tells(&lab, &worker, &assignment, bad).unwrap();
+    let row: TestRow = ask("web-1", false);
+    assert_eq!((row.number, row.state.word()), (1, "not-tested"), "only when asked again");
+    // Both hosts are of one cohort: the plan of all of them means the same for this one, and has the test.
+    let all = plan(&lab);
+    let row: TestRow = ask("canary-1", true);
+    assert_eq!((row.number, row.plan, row.like.as_str()), (2, all.number, "canary-1"));
+    let (assignment, _) = told(&lab, &mut worker);
+    tells(&lab, &worker, &assignment, Verdict::Passed).unwrap();
+    let row: TestRow = ask("web-1", true);
+    assert_eq!((row.number, row.state.word()), (2, "passed"), "a good test of its cohort counts");
+    let plans: Page<PlanDetail> = lab.get("/plans");
+    assert_eq!(plans.total, 2, "asking keeps no plan that is not needed");
+    // Whom no policy governs, and who has nothing pending, say so.
+    let none = lab.call("POST", "/hosts/worker-1/tests", b"{}");
+    assert_eq!((none.status, none.json::<ApiProblem>().code.as_str()), (409, "no-policy"));
 }
 
 #[test]

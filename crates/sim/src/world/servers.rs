@@ -483,7 +483,9 @@ fn line(event: &RolloutEvent) -> String {
             format!("{} {wave}", event.word())
         }
         RolloutEvent::TrafficAsked { host, share, .. } => format!("asks {host} for {share} %"),
-        RolloutEvent::TrafficSet { host, .. } | RolloutEvent::TrafficFailed { host, .. } => {
+        RolloutEvent::TrafficSet { host, .. }
+        | RolloutEvent::TrafficFailed { host, .. }
+        | RolloutEvent::TrafficDeferred { host, .. } => {
             format!("{host} {}", event.word())
         }
         RolloutEvent::UndoAsked { host, reason, .. } => format!("undo of {host} asked: {reason}"),

@@ -8,7 +8,7 @@ use fettle_core::assignment::LAST_GENERATION;
 use fettle_core::host::{Host, Labels, Listed, Quarantine};
 use fettle_core::inventory::{Filesystem, Inventory, Service};
 use fettle_core::language::Ecosystem;
-use fettle_core::plan::Alike;
+use fettle_core::plan::Seen;
 use fettle_core::{Digest, HostId, Timestamp};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -181,6 +181,32 @@ pub fn find(view: &View<'_>, id_or_name: &str) -> Result<HostRecord, StoreError>
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn all(view: &View<'_>) -> Result<Vec<HostRecord>, StoreError> {
+    let mut labels = all_labels(view)?;
+    let mut hosts = view.all(&format!("SELECT {COLUMNS} FROM hosts ORDER BY name"), [], record)?;
+    for r in &mut hosts {
+        r.host.labels = labels.remove(r.host.id.as_str()).unwrap_or_default();
+        know_packages(view, &mut r.host)?;
+    }
+    Ok(hosts)
+}
+
+/// All hosts, by name, without their inventories, each with the likeness that was written down of its inventory.
+pub(super) fn without_inventories(
+    view: &View<'_>,
+) -> Result<Vec<(Host, Option<Digest>)>, StoreError> {
+    let mut labels = all_labels(view)?;
+    let columns = COLUMNS.replace("summary", "NULL");
+    let sql = format!("SELECT {columns}, likeness FROM hosts ORDER BY name");
+    view.all(&sql, [], |row| {
+        let mut host = record(row)?.host;
+        host.labels = labels.remove(host.id.as_str()).unwrap_or_default();
+        let likeness: Option<String> = row.get(13)?;
+        Ok((host, likeness.map(|text| to_digest("host", &text)).transpose()?))
+    })
+}
+
+/// The labels of all hosts that have some, by host.
+fn all_labels(view: &View<'_>) -> Result<BTreeMap<String, Labels>, StoreError> {
     let mut labels: BTreeMap<String, Labels> = BTreeMap::new();
     let rows = view.all("SELECT host, key, value FROM labels", [], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
@@ -188,12 +214,7 @@ pub fn all(view: &View<'_>) -> Result<Vec<HostRecord>, StoreError> {
     for (host, key, value) in rows {
         labels.entry(host).or_default().insert(key, value);
     }
-    let mut hosts = view.all(&format!("SELECT {COLUMNS} FROM hosts ORDER BY name"), [], record)?;
-    for r in &mut hosts {
-        r.host.labels = labels.remove(r.host.id.as_str()).unwrap_or_default();
-        know_packages(view, &mut r.host)?;
-    }
-    Ok(hosts)
+    Ok(labels)
 }
 
 /// The whole inventory of a host.
@@ -324,16 +345,24 @@ fn unreadable(error: &dyn std::fmt::Display) -> StoreError {
 
 /// The inventory's JSON.
 fn unpacked(view: &View<'_>, id: &HostId) -> Result<Option<Vec<u8>>, StoreError> {
-    let body: Option<Vec<u8>> =
-        view.one("SELECT body FROM inventories WHERE host = $1", [id.as_str()], |row| {
-            Ok(row.get(0)?)
-        })?;
-    body.map(|gz| {
-        let mut json = Vec::new();
-        GzDecoder::new(gz.as_slice()).read_to_end(&mut json).map_err(|e| unreadable(&e))?;
-        Ok(json)
-    })
-    .transpose()
+    packed(view, id)?.map(|gz| unpack(&gz)).transpose()
+}
+
+/// The inventory's JSON, as it is kept.
+pub(super) fn packed(view: &View<'_>, id: &HostId) -> Result<Option<Vec<u8>>, StoreError> {
+    let sql = "SELECT body FROM inventories WHERE host = $1";
+    view.one(sql, [id.as_str()], |row| Ok(row.get(0)?))
+}
+
+fn unpack(gz: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let mut json = Vec::new();
+    GzDecoder::new(gz).read_to_end(&mut json).map_err(|e| unreadable(&e))?;
+    Ok(json)
+}
+
+/// What plans look at of an inventory that is kept so.
+pub(super) fn seen(gz: &[u8]) -> Result<Seen, StoreError> {
+    serde_json::from_slice(&unpack(gz)?).map(Seen::of).map_err(|e| unreadable(&e))
 }
 
 /// Room on the file systems of each of these hosts that has told.
@@ -360,21 +389,6 @@ pub fn filesystems(
         Ok(Some((id, told.filesystems)))
     })?;
     Ok(rows.into_iter().flatten().filter(|(_, told)| !told.is_empty()).collect())
-}
-
-/// All hosts with their inventories as plans look at them, each kept once: what a plan is made from.
-///
-/// # Errors
-/// [`StoreError`] of the database.
-pub fn fleet(view: &View<'_>, alike: &mut Alike) -> Result<Vec<Host>, StoreError> {
-    all(view)?
-        .into_iter()
-        .map(|r| {
-            let mut host = r.host;
-            host.inventory = inventory(view, &host.id)?.map(|it| alike.inventory(it));
-            Ok(host)
-        })
-        .collect()
 }
 
 /// A host that joins.
@@ -451,12 +465,13 @@ pub fn set_inventory(
         params![id.as_str(), digest.to_string(), now, gz],
     )?;
     tx.execute(
-        "UPDATE hosts SET inventory_digest = $1, cohort = $2, summary = $3, upgrades = $4 WHERE id = $5",
+        "UPDATE hosts SET inventory_digest = $1, cohort = $2, summary = $3, upgrades = $4, likeness = $5 WHERE id = $6",
         params![
             digest.to_string(),
             cohort.to_string(),
             to_json("inventory summary", &summaries::of(inventory))?,
             int(inventory.upgrades.len() as u64),
+            Seen::of(inventory.clone()).likeness().to_string(),
             id.as_str()
         ],
     )?;

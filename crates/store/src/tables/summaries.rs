@@ -1,9 +1,10 @@
-//! Summaries of inventories: what is in memory of every host.
+//! Summaries of inventories: what is in memory of every host, and the likeness that stands for what plans look at.
 
 use super::{hosts, settings};
 use crate::view::{int, to_json};
 use crate::{Store, StoreError};
 use fettle_core::inventory::Inventory;
+use fettle_core::plan::Seen;
 use fettle_core::policy::{facts, tags};
 use fettle_core::{HostId, Timestamp};
 use rusqlite::params;
@@ -25,13 +26,13 @@ pub(super) fn of(inventory: &Inventory) -> Inventory {
     }
 }
 
-/// How [`of`] makes summaries; a greater number has them made anew.
-const MADE_BY: &str = "2";
+/// How [`of`] makes summaries and [`Seen::of`] likenesses; a greater number has them made anew.
+const MADE_BY: &str = "3";
 const KEY: &str = "host-summaries";
 /// So many are made anew in one go.
 const AT_ONCE: u64 = 200;
 
-/// Makes the summaries of hosts anew that a server before this one made, some at a time: selectors go by them. `tell` is
+/// Makes the summaries and likenesses of hosts anew that a server before this one made, some at a time: selectors go by them. `tell` is
 /// called after each of these times; a large fleet takes minutes. Gives how many hosts there were. Killed at any point, it
 /// begins again.
 ///
@@ -51,11 +52,12 @@ pub fn renew(store: &Store, by: &str, now: Timestamp, tell: impl Fn()) -> Result
             for host in hosts.iter().map(|id| HostId(id.clone())) {
                 let Some(inventory) = hosts::inventory(tx, &host)? else { continue };
                 let text = to_json("inventory summary", &of(&inventory))?;
+                let likeness = Seen::of(inventory).likeness();
                 tx.touch(&host);
                 // What it says of the host stands in the ledger already.
                 tx.execute_unrecorded(
-                    "UPDATE hosts SET summary = $1 WHERE id = $2",
-                    params![text, host.as_str()],
+                    "UPDATE hosts SET summary = $1, likeness = $2 WHERE id = $3",
+                    params![text, likeness.to_string(), host.as_str()],
                 )?;
             }
             Ok(hosts)

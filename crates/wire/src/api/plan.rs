@@ -142,7 +142,7 @@ dto! {
         pub state: TestState,
     }
 
-    /// Have a plan's cohorts tested on twins.
+    /// Have a plan's cohorts, or one host, tested on twins.
     pub struct RunTests {
         /// Also those whose last test did not end well.
         #[serde(default)]

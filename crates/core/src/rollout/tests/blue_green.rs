@@ -49,8 +49,12 @@ impl World {
 
     /// The host cannot do what it was told.
     fn refuses_traffic(&mut self, id: &str) {
+        self.refuses_traffic_as(id, "balancer");
+    }
+
+    fn refuses_traffic_as(&mut self, id: &str, code: &str) {
         let assignment = self.rollout.traffic[&HostId::from(id)].assignment.clone();
-        self.report(id, &assignment, vec![TxEvent::Ended { outcome: refused("balancer") }]);
+        self.report(id, &assignment, vec![TxEvent::Ended { outcome: refused(code) }]);
     }
 
     /// Everybody is told again what they were told, and says that it is so; gives what follows.
@@ -171,6 +175,40 @@ fn an_order_that_fails_is_given_three_times_then_the_traffic_turns_back() {
 }
 
 #[test]
+fn a_host_that_asks_too_late_was_told_not_now_which_is_no_try_and_forgets_none() {
+    let mut w = world(&[100], gate());
+    w.patch_green();
+    let opens = w.now + jiff::SignedDuration::from_secs(600);
+    let shut = |w: &mut World, hold: Option<Hold>| {
+        w.seen.hosts.values_mut().for_each(|host| host.window = hold.clone());
+    };
+    let closed = Hold::WindowClosed { opens_at: Some(opens) };
+    w.refuses_traffic("g1");
+    assert_eq!(w.look(), ["traffic-asked"]);
+    // The window closes each time before it asks, more often than an order may fail.
+    for _ in 0..=TRAFFIC_TRIES {
+        shut(&mut w, Some(closed.clone()));
+        let told = w.rollout.traffic[&HostId::from("g1")].clone();
+        let answer =
+            w.rollout.redeem(w.now, &"g1".into(), &told.assignment, told.generation, &w.seen);
+        let hold = answer.unwrap_err();
+        let ended = TxEvent::Ended { outcome: refused(hold.code()) };
+        assert_eq!(w.report("g1", &told.assignment, vec![ended]), ["traffic-deferred"]);
+        assert_eq!(w.look(), [""; 0], "it waits for the window");
+        assert!(w.holds.iter().any(|it| it.host == Some("g1".into()) && it.hold == closed));
+        shut(&mut w, None);
+        assert_eq!(w.look(), ["traffic-asked"]);
+    }
+    // What did fail before is remembered.
+    for _ in 2..TRAFFIC_TRIES {
+        w.refuses_traffic("g1");
+        assert_eq!(w.look(), ["traffic-asked"]);
+    }
+    w.refuses_traffic("g1");
+    assert_eq!(w.pass(1)[0], "halted gate-failed");
+}
+
+#[test]
 fn an_abort_takes_the_traffic_back_and_a_pause_leaves_it_where_it_is() {
     let mut w = world(&[50, 100], gate());
     w.patch_green();
@@ -211,7 +249,7 @@ fn a_step_waits_for_the_window_and_says_so_and_the_way_back_waits_for_none() {
         w.rollout.redeem(w.now, &id.into(), &told.assignment, told.generation, &w.seen)
     };
     assert_eq!(asks(&w, "g1"), Err(closed.clone()));
-    w.refuses_traffic("g1");
+    w.refuses_traffic_as("g1", "window-closed");
     assert_eq!(w.look(), [""; 0], "it is told again when the window opens");
     shut(&mut w, None);
     assert_eq!(w.look(), ["traffic-asked"]);
