@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fettle-server", &["fettle-core", "fettle-vuln", "fettle-wire", "fettle-store"]),
     ("fettle-agent", &["fettle-core", "fettle-dpkg", "fettle-vuln", "fettle-wire"]),
     ("fettle-cli", &["fettle-core", "fettle-wire", "fettle-server"]),
-    ("fettle-sim", &["fettle-core"]),
+    ("fettle-sim", &["fettle-core", "fettle-vuln"]),
     ("fettle-lab", &["fettle-core", "fettle-wire"]),
     ("xtask", &["fettle-core", "fettle-wire", "fettle-lab", "fettle-sim"]),
 ];

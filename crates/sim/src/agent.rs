@@ -1,10 +1,12 @@
 //! The simulated agent: a journal, a ledger of generations, and the real `Progress::next` in between.
 
 use crate::gates::{self, Mood, Said};
-use fettle_core::assignment::{Assignment, Order};
+use crate::packages::{Holding, Installed, Offered, number, place};
+use fettle_core::assignment::{ApplyOrder, Assignment, Order};
 use fettle_core::rollout::Came;
 use fettle_core::transaction::{Entry, Fault, Next, Progress, Step, TxEvent};
 use fettle_core::{AssignmentId, HostId, RolloutId, Timestamp};
+use jiff::SignedDuration;
 use std::collections::BTreeMap;
 
 /// One transaction of a host, on its disk.
@@ -14,7 +16,7 @@ pub(crate) struct Transaction {
     /// Records the server has acknowledged.
     pub(crate) acknowledged: u64,
     /// What was installed before: the preimage.
-    pub(crate) before: String,
+    pub(crate) before: Installed,
     /// How often the package manager was started: at most once, whatever crashes.
     pub(crate) applies: u32,
 }
@@ -36,8 +38,14 @@ pub(crate) struct Agent {
     pub(crate) generation: u64,
     pub(crate) transactions: BTreeMap<AssignmentId, Transaction>,
     pub(crate) current: Option<AssignmentId>,
-    /// What is really installed: a version, or `half` or `broken`.
-    pub(crate) installed: String,
+    /// What is really installed.
+    pub(crate) installed: Installed,
+    /// Packages that its administrator holds: a bit each.
+    pub(crate) held: u8,
+    /// Its clock is ahead by so many seconds.
+    pub(crate) skew: i64,
+    /// Its sources are a mirror that lags.
+    pub(crate) lags: bool,
     /// What the balancer really gives it, in percent of its weight.
     pub(crate) share: u32,
     // In memory.
@@ -63,13 +71,16 @@ pub(crate) enum Work {
 }
 
 impl Agent {
-    pub(crate) fn new(host: HostId, installed: &str) -> Self {
+    pub(crate) fn new(host: HostId, installed: Installed) -> Self {
         Self {
             host,
             generation: 0,
             transactions: BTreeMap::new(),
             current: None,
-            installed: installed.to_owned(),
+            installed,
+            held: 0,
+            skew: 0,
+            lags: false,
             share: 100,
             up: true,
             boot: 0,
@@ -98,6 +109,11 @@ impl Agent {
         self.progress().map_or(Next::Nothing, |p| p.next())
     }
 
+    /// What its own clock says.
+    pub(crate) fn clock(&self, now: Timestamp) -> Timestamp {
+        now.checked_add(SignedDuration::from_secs(self.skew)).unwrap_or(now)
+    }
+
     /// Process gone, disk kept.
     pub(crate) fn crash(&mut self) {
         self.up = false;
@@ -119,7 +135,8 @@ impl Agent {
         let idle = self.next() == Next::Nothing;
         let fresh = !self.transactions.contains_key(&assignment.id);
         let newer = any_generation || assignment.generation > self.generation;
-        let in_time = matches!(assignment.order, Order::Undo { .. }) || now < assignment.expires_at;
+        let in_time = matches!(assignment.order, Order::Undo { .. })
+            || self.clock(now) < assignment.expires_at;
         idle && fresh && newer && in_time && assignment.host == self.host
     }
 
@@ -127,10 +144,10 @@ impl Agent {
         self.generation = assignment.generation;
         let journal = vec![Entry {
             sequence: 0,
-            at: now,
+            at: self.clock(now),
             event: TxEvent::Begun { assignment: assignment.clone() },
         }];
-        let before = self.installed.clone();
+        let before = self.installed;
         self.transactions.insert(
             assignment.id.clone(),
             Transaction { journal, acknowledged: 0, before, applies: 0 },
@@ -143,7 +160,7 @@ impl Agent {
     /// Writes a record, durably. The real fold judges it; gives its complaint.
     pub(crate) fn write(&mut self, now: Timestamp, event: TxEvent) -> Result<(), String> {
         let mut progress = self.progress().ok_or("no journal")?;
-        let entry = Entry { sequence: progress.last + 1, at: now, event };
+        let entry = Entry { sequence: progress.last + 1, at: self.clock(now), event };
         progress.push(&entry).map_err(|e| e.to_string())?;
         if let Some(tx) = self.current.as_ref().and_then(|id| self.transactions.get_mut(id)) {
             if entry.event == (TxEvent::Started { step: Step::Apply }) {
@@ -154,24 +171,28 @@ impl Agent {
         Ok(())
     }
 
-    /// The version the order of the current transaction leads to.
-    pub(crate) fn target(&self) -> Option<String> {
+    /// What the order of the current transaction leads to.
+    pub(crate) fn target(&self) -> Option<Installed> {
         match &self.progress()?.assignment.order {
-            Order::Apply(order) => order.changes.first().map(|c| c.to.clone()),
+            Order::Apply(order) => Some(led_to(self.transaction()?.before, order)),
             Order::Undo { .. } | Order::Traffic { .. } | Order::Test(_) => None,
         }
     }
 
     /// What an undo restores, and where from.
-    pub(crate) fn preimage(&self) -> Option<String> {
+    pub(crate) fn preimage(&self) -> Option<Installed> {
         match &self.progress()?.assignment.order {
             Order::Apply(_) | Order::Traffic { .. } | Order::Test(_) => {
-                self.transaction().map(|tx| tx.before.clone())
+                self.transaction().map(|tx| tx.before)
             }
-            Order::Undo { assignment, .. } => {
-                self.transactions.get(assignment).map(|tx| tx.before.clone())
-            }
+            Order::Undo { assignment, .. } => self.transactions.get(assignment).map(|tx| tx.before),
         }
+    }
+
+    /// What it says of its packages. `newest`, `mirror`: what is offered there now.
+    pub(crate) fn holding(&self, newest: Offered, mirror: Offered) -> Holding {
+        let offered = if self.lags { mirror } else { newest };
+        Holding { installed: self.installed, offered, held: self.held }
     }
 
     /// What it says of the tests that it is asked to run.
@@ -190,6 +211,17 @@ impl Agent {
         };
         self.transactions.iter().filter_map(lacking).collect()
     }
+}
+
+/// What is installed once the order is carried out.
+pub(crate) fn led_to(before: Installed, order: &ApplyOrder) -> Installed {
+    let mut after = before;
+    for change in &order.changes {
+        if let Some((at, to)) = place(&change.name).zip(number(&change.to)) {
+            after.versions[at] = to;
+        }
+    }
+    after
 }
 
 pub(crate) fn fault(code: &str) -> Fault {

@@ -30,7 +30,7 @@ pub struct Summary {
 }
 
 /// What a campaign has to have seen, or its silence means nothing.
-pub const MUST_COME_UP: [&str; 48] = [
+pub const MUST_COME_UP: [&str; 83] = [
     "a twin failed",
     "aborted on a full budget",
     "agent restarted",
@@ -79,6 +79,41 @@ pub const MUST_COME_UP: [&str; 48] = [
     "word waited for",
     "soak",
     "ring not yet",
+    "approved plan started",
+    "canaries for several cohorts",
+    "clock stepped",
+    "cycle done",
+    "cycle held",
+    "cycle held in all",
+    "cycle owed nothing",
+    "cycle started",
+    "emergency planned",
+    "empty plan",
+    "feed changed",
+    "feed refused",
+    "held: barred",
+    "held: busy",
+    "held: excluded",
+    "held: fix not offered",
+    "held: kept in step",
+    "held: no fix",
+    "held: no inventory",
+    "held: no ring",
+    "held: nothing to do",
+    "held: on the host",
+    "held: pinned",
+    "held: quarantined",
+    "held: recalled",
+    "held: several policies",
+    "held: silent",
+    "host came back",
+    "host cloned",
+    "host joined",
+    "host without policy shown",
+    "hosts changed hands",
+    "plan not approved",
+    "plan overtaken",
+    "scouts go ahead",
 ];
 
 /// Runs all seeds, with all guards on.

@@ -15,8 +15,8 @@
 //! | 12 generation | an assignment is given, an agent takes one |
 //! | 13 way back first | the package manager is started |
 //! | 14, 15 truth | a transaction ends: what is installed is what its end claims |
-//! | 16 barred | a host was undone or quarantined: its version is barred in the same write or the next look |
-//! | 16 recalled | a grant is written or redeemed: it brings nothing that was recalled before |
+//! | 16 barred | a host was undone or quarantined: its version is barred in the same write or the next look; a plan is made |
+//! | 16 recalled | a plan is made, a grant is written or redeemed: it brings nothing that was recalled before |
 //! | 17 log | the log only grows |
 //! | 18 nothing lost | a process restarts; an agent's acknowledged records; at rest, every end has arrived |
 //! | 19 conservation | every host of the plan is in one state, all the time |
@@ -31,10 +31,20 @@
 //! | 32 word | a grant is written, a step of the traffic begins: somebody who did not start the rollout let its ring begin |
 //! | 35 rest | a grant is written: the ring before has had its rest, and it is the ring's time |
 //! | 33 red undone | an undo is asked for, and at rest: what a red gate undoes is what the policy says, and all of it |
+//! | 22 approvals | a plan takes effect: enough principals who may, none its maker's, of its very digest |
+//! | 12 parent | a plan takes effect: in the place of the one that it was made after |
+//! | 36 planned | a plan is made: hosts, versions, waves, gates and budgets are what policy and fleet say; twice the same |
+//! | 37 left alone | a plan is made: nothing in it is excluded, pinned, held, removed, or from a source not allowed |
+//! | 38 accounted | a plan is made: every vulnerability that a host truly has is fixed by it, accepted, or held with a reason |
+//! | 39 policy | a plan is made: no host without a policy or of several is in it, and who asks is told |
+//! | 40 nothing to do | a plan is made, a cycle waits, a rollout begins: who does nothing says why |
+//! | 41 as approved | the host is touched: by the very order that the plan has for it |
+//! | 42 tried first | a plan is made: what nobody tried is tried by the fewest; canaries stand for most |
 //! | 24 liveness | after the faults have stopped (8 follows from it) |
 
 mod gates;
 mod host;
+mod plans;
 
 pub(crate) use gates::OPERATORS_REASON;
 pub(crate) use host::{journal, traffic};
@@ -42,6 +52,7 @@ pub(crate) use host::{journal, traffic};
 use crate::Violation;
 use crate::agent::Agent;
 use crate::fleet::after;
+use crate::policies::Law;
 use crate::server::Store;
 use fettle_core::plan::{HostPlan, Plan};
 use fettle_core::policy::{HOSTS, PROOF};
@@ -50,8 +61,9 @@ use fettle_core::rollout::{
 };
 use fettle_core::testbed::Work;
 use fettle_core::transaction::Outcome;
-use fettle_core::{HostId, RolloutId, Timestamp};
+use fettle_core::{Digest, HostId, RolloutId, Timestamp};
 use gates::red_hosts;
+use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 
 /// Collects what did not hold, and what came up.
@@ -163,6 +175,8 @@ impl Checker {
                 }
                 self.running(at, was, host);
                 self.order(at, was, host);
+                self.exercised(was, host);
+                self.unbarred(was, host, store);
                 self.let_begin(at, was, host);
                 self.rested(at, was, host);
                 let earlier = was.hosts[host].highest_generation();
@@ -198,11 +212,15 @@ impl Checker {
                     store.hosts.contains_key(other) && store.disrupted(other, at, silent_after)
                 };
                 self.room(at, "1 budget", &was.plan, host, disrupted, store);
-                let (closed, closes_at) =
-                    store.hosts.get(host).map_or((None, None), |row| row.at(at));
-                self.must(closed.is_none(), at, "10 window", || {
+                let law = store.texts.get(&was.plan.policy_digest);
+                let urgent = was.plan.hosts[host].ignore_windows;
+                let law = law.filter(|_| !urgent && store.hosts.contains_key(host));
+                let closed = law.is_some_and(|law| law.is_closed(at));
+                self.must(!closed, at, "10 window", || {
                     format!("{host} redeemed outside its window")
                 });
+                let closes_at = law.and_then(|law| law.closes_at(at));
+                self.no_blackout(at, was, store);
                 let needs = store.foretold.get(host).copied().unwrap_or(0);
                 let fits = closes_at.is_none_or(|closes_at| after(at, needs) <= closes_at);
                 self.must(fits, at, "10 window", || {
@@ -234,9 +252,12 @@ impl Checker {
                 self.must(before.is_none(), at, "29 one leads", || {
                     format!("{} while {before:?} leads", was.id)
                 });
-                let closed = store.hosts.get(host).and_then(|row| row.at(at).0);
+                let law = store.texts.get(&was.plan.policy_digest);
+                let any = was.plan.hosts.values().any(|host| host.ignore_windows);
+                let urgent = was.plan.hosts.get(host).map_or(any, |host| host.ignore_windows);
+                let closed = law.is_some_and(|law| law.is_closed(at)) && !urgent;
                 let back = !matches!(was.phase, Phase::Running);
-                self.must(back || closed.is_none(), at, "10 window", || {
+                self.must(back || !closed, at, "10 window", || {
                     format!("the requests of {host} move outside its window")
                 });
                 if matches!(was.phase, Phase::Halted { .. } | Phase::Aborted { .. }) && *share > 0 {
@@ -281,8 +302,11 @@ impl Checker {
                 }
             }
             // A bar may be a decision of its own, but nothing may come between the end and it.
-            RolloutEvent::Barred { versions, .. } => {
-                let known = versions.iter().all(|v| store.barred.contains(v));
+            RolloutEvent::Barred { versions, cohorts, .. } => {
+                let kept = |(package, version): &(String, String), cohort: &Digest| {
+                    store.barred.contains_key(&(package.clone(), version.clone(), *cohort))
+                };
+                let known = versions.iter().all(|v| cohorts.iter().all(|c| kept(v, c)));
                 self.must(known, at, "16 barred", || format!("{versions:?} not kept"));
             }
             _ => {}
@@ -307,6 +331,18 @@ impl Checker {
                 });
             }
         }
+    }
+
+    /// No day is closed, by the text of the plan or by the one in force.
+    fn no_blackout(&mut self, at: Timestamp, was: &Rollout, store: &Store) {
+        let texts = [store.texts.get(&was.plan.policy_digest), store.in_force(&was.plan.policy)];
+        let today = at.to_zoned(TimeZone::UTC).date();
+        let closed =
+            |law: &&Law| law.policy.blackouts.iter().any(|b| b.from <= today && today <= b.to);
+        let closed = texts.into_iter().flatten().find(closed);
+        self.must(closed.is_none(), at, "10 window", || {
+            format!("{} goes on in a blackout", was.id)
+        });
     }
 
     fn unrecalled(&mut self, at: Timestamp, was: &Rollout, host: &HostId, store: &Store) {

@@ -3,7 +3,7 @@
 use crate::random::Random;
 use crate::server::Store;
 use fettle_core::assignment::Probe;
-use fettle_core::finding::FindingState;
+use fettle_core::finding::Finding;
 use fettle_core::plan::Plan;
 use fettle_core::policy::{
     CheckKind, CheckRule, EACH_WAVE, Expect, GateRule, HostList, HostTest, PROOF, PerformanceRule,
@@ -13,12 +13,9 @@ use fettle_core::rollout::{
     Answer, Came, GateEvidence, HostProof, HostRan, Measured, Observations, Question, Reading,
     Rollout, Sample, Word,
 };
-use fettle_core::{HostId, RolloutId, Timestamp};
+use fettle_core::{HostId, RolloutId, Shared, Timestamp};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
-
-/// The vulnerability that every plan fixes.
-pub(crate) const CVE: &str = "CVE-2026-1";
 
 /// How an evaluator behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -285,9 +282,10 @@ pub(crate) fn proof(store: &Store, state: &Rollout, now: Timestamp) -> Option<Ga
     let wave = state.plan.waves.get(state.wave as usize)?;
     let proof = |id: &fettle_core::HostId| {
         let row = store.hosts.get(id)?;
-        let gone = row.cohort == target(state, id);
-        let left = if gone { None } else { Some((CVE.to_owned(), FindingState::Open)) };
-        let left = left.into_iter().collect();
+        let fixes = &state.plan.hosts.get(id)?.order.fixes;
+        let found = store.found(row.holding.as_ref()?);
+        let stays = |f: &&Shared<Finding>| f.state.is_vulnerable() && fixes.contains(&f.id);
+        let left = found.iter().filter(stays).map(|f| (f.id.clone(), f.state)).collect();
         let inventory_at = row.last_seen;
         Some((id.clone(), HostProof { inventory_at, left, stale_units: Vec::new() }))
     };
@@ -298,12 +296,6 @@ pub(crate) fn proof(store: &Store, state: &Rollout, now: Timestamp) -> Option<Ga
         asked_at: now,
         answer: Answer::Findings { hosts },
     })
-}
-
-/// The cohort of a host that runs what the plan gives it.
-pub(crate) fn target(state: &Rollout, host: &fettle_core::HostId) -> Option<fettle_core::Digest> {
-    let change = state.plan.hosts.get(host)?.order.changes.first()?;
-    Some(crate::fleet::cohort(&change.to))
 }
 
 /// Whoever judges is shown an answer where there is none: the guard "no data never passes" is off.

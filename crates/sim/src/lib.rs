@@ -1,24 +1,31 @@
-//! Development only: the product's own rollout and transaction code, run against a simulated fleet.
+//! Development only: the product's own planner, rollout and transaction code, run against a simulated fleet.
 //!
-//! A server that crashes and refolds its events, two executors that race (one of them often stale), agents
-//! that crash anywhere and recover by the real journal fold, a network that loses, doubles, delays and
-//! reorders, operators who pause, resume, abort and undo, windows, silent hosts, drift, and packages that are
-//! bad in several ways. Everything follows from one seed; a virtual clock makes hours take microseconds.
+//! A vendor that releases, corrects and takes back; a server that judges hosts by its feed, plans by its policies, by
+//! itself ([`fettle_core::cycle`]) and when somebody asks, crashes and refolds its events; two executors that race (one of
+//! them often stale), agents that crash anywhere and recover by the real journal fold, hosts that join, leave, come back
+//! and are copied, clocks that step, a network that loses, doubles, delays and reorders, operators who edit policies,
+//! approve, start, pause, resume, abort and undo, windows, blackouts, silent hosts, drift, and packages that are bad in
+//! several ways. Everything follows from one seed; a virtual clock makes hours take microseconds.
 //!
-//! After every persisted event and every journal record the named invariants are checked ([`check`]). In the
+//! After every plan, every persisted event and every journal record the named invariants are checked ([`check`]). In the
 //! end the faults stop and everything must come to rest (the liveness epilogue).
 //!
-//! What is real: [`fettle_core::rollout`], [`fettle_core::transaction`]. What is modelled: the store (versioned
-//! rows, unique generations), the network, the agent's ledger of generations, package managers.
+//! What is real: [`fettle_vuln::exposure`], [`fettle_core::policy`], [`fettle_core::plan`], [`fettle_core::cycle`],
+//! [`fettle_core::rollout`], [`fettle_core::transaction`]. What is modelled: the store (versioned rows, unique
+//! generations), the network, the agent's ledger of generations, package managers. What is not there: two machines with
+//! one identity, which the server's edge tells apart by their sessions.
 
 mod agent;
 mod campaign;
 pub mod check;
 mod fleet;
 mod gates;
+mod packages;
+mod policies;
 mod random;
 mod server;
 mod twins;
+mod upstream;
 mod world;
 
 pub use campaign::{MUST_COME_UP, Summary, campaign, campaign_with};
@@ -34,6 +41,8 @@ pub struct Options {
     pub story: bool,
     /// Switch one guard off, to see that the checker notices.
     pub sabotage: Option<Sabotage>,
+    /// So many hosts at first. `None`: three to eight, as the seed says.
+    pub hosts: Option<usize>,
 }
 
 /// A guard that is switched off around the core, never in it.
@@ -100,11 +109,37 @@ pub enum Sabotage {
     KeepRed,
     /// A red gate undoes more than the policy says.
     UndoWider,
+    /// The planner sees neither exclusions nor pins.
+    PlanExcluded,
+    /// The planner does not see which packages hosts hold.
+    PlanHeld,
+    /// The planner does not see which versions are barred.
+    PlanBarred,
+    /// The planner does not see what was recalled.
+    PlanRecalled,
+    /// The planner does not see where rollouts are at work.
+    PlanBusy,
+    /// The planner sees no policy but the one it plans by.
+    PlanOthers,
+    /// The planner is not shown what is found on half of the hosts.
+    PlanUnseen,
+    /// The planner takes every host for one that has just spoken.
+    PlanSilent,
+    /// A plan does not say what it does not do.
+    HideHeld,
+    /// Everybody goes with the first wave.
+    SkipCanaries,
+    /// A plan takes effect though another has since it was made.
+    StartOvertaken,
+    /// A plan starts with whatever approvals it was given.
+    StartUnapproved,
+    /// Orders hold more than the plan has for the host.
+    SwapOrders,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 43] = [
         Self::IgnoreBudget,
         Self::ForgetHealth,
         Self::ForgetForetold,
@@ -135,6 +170,19 @@ impl Sabotage {
         Self::ApproveOwn,
         Self::KeepRed,
         Self::UndoWider,
+        Self::PlanExcluded,
+        Self::PlanHeld,
+        Self::PlanBarred,
+        Self::PlanRecalled,
+        Self::PlanBusy,
+        Self::PlanOthers,
+        Self::PlanUnseen,
+        Self::PlanSilent,
+        Self::HideHeld,
+        Self::SkipCanaries,
+        Self::StartOvertaken,
+        Self::StartUnapproved,
+        Self::SwapOrders,
     ];
 }
 

@@ -3,7 +3,17 @@
 use crate::Sabotage;
 use crate::fleet::after;
 use crate::gates::{self, Given, Said, Told, TrulyMeasured, TrulyRan};
-use fettle_core::assignment::Assignment;
+use crate::packages::{Holding, Kinds};
+use crate::policies::Law;
+use crate::upstream::Feed;
+use fettle_core::assignment::{Assignment, Order, Probe};
+use fettle_core::cycle::CycleRun;
+use fettle_core::finding::Finding;
+use fettle_core::host::Labels;
+use fettle_core::inventory::Inventory;
+use fettle_core::plan::Plan;
+use fettle_core::plan::approval::Approval;
+use fettle_core::policy::{Pool, WindowState};
 use fettle_core::recall::Recall;
 use fettle_core::rollout::{
     Effect, GateEvidence, HostAsk, HostObservation, HostRan, HostState, IllegalEvent, Leader,
@@ -11,20 +21,36 @@ use fettle_core::rollout::{
 };
 use fettle_core::testbed::{Tests, Verdict, Work};
 use fettle_core::transaction::{Entry, Outcome, TxEvent};
-use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
+use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Shared, Timestamp};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A host's row.
 #[derive(Debug, Clone)]
 pub(crate) struct HostRow {
+    pub(crate) labels: Labels,
+    pub(crate) enrolled_at: Timestamp,
     pub(crate) last_seen: Option<Timestamp>,
+    /// What it last said of its packages.
+    pub(crate) holding: Option<Holding>,
+    pub(crate) inventory: Option<Arc<Inventory>>,
     pub(crate) cohort: Option<Digest>,
     pub(crate) generation: u64,
     pub(crate) quarantined: bool,
-    /// The window is open for the first so many seconds of every day of `period`. `None`: always.
-    pub(crate) window: Option<(u64, u64)>,
     /// [`SERVICE`](crate::fleet::SERVICE) is not active.
     pub(crate) unwell: bool,
+}
+
+/// A plan's row.
+#[derive(Debug, Clone)]
+pub(crate) struct PlanRow {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) digest: Digest,
+    /// The principal who made it.
+    pub(crate) made_by: String,
+    pub(crate) approvals: Vec<Approval>,
+    pub(crate) rollout: Option<RolloutId>,
 }
 
 /// An assignment's row.
@@ -42,16 +68,43 @@ pub(crate) struct RolloutRow {
     pub(crate) state: Rollout,
 }
 
+impl RolloutRow {
+    /// May anything follow from looking at it?
+    pub(crate) fn is_to_be_looked_at(&self) -> bool {
+        !self.state.is_settled() || self.state.hosts.values().any(|run| run.silent)
+    }
+}
+
+/// When hosts of a policy may be changed: asked for with each look, and the same for long.
+type Windows = BTreeMap<(Digest, Digest, bool), (Timestamp, Timestamp, WindowState)>;
+
 /// What survives a crash of every server process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Store {
+    /// Policies in force.
+    pub(crate) laws: Vec<Law>,
+    /// Every edition that ever was in force, by its digest.
+    pub(crate) texts: BTreeMap<Digest, Law>,
+    /// The vendor's words in force.
+    pub(crate) feed: Feed,
+    pub(crate) kinds: Kinds,
+    /// What is found on hosts that hold the same, by the feed in force and without exceptions.
+    found: RefCell<BTreeMap<Holding, Findings>>,
+    windows: RefCell<Windows>,
+    pub(crate) plans: BTreeMap<u64, PlanRow>,
+    /// Policy → digest of the plan that took effect last.
+    pub(crate) current: BTreeMap<String, Digest>,
+    /// Policy → the newest run of its cycle.
+    pub(crate) cycles: BTreeMap<String, CycleRun>,
+    pub(crate) started: u64,
     pub(crate) hosts: BTreeMap<HostId, HostRow>,
     pub(crate) rollouts: BTreeMap<RolloutId, RolloutRow>,
     pub(crate) assignments: BTreeMap<AssignmentId, AssignmentRow>,
     /// Host and generation are unique, as an index of the database sees to.
     pub(crate) generations: BTreeSet<(HostId, u64)>,
     pub(crate) journals: BTreeMap<AssignmentId, Vec<Entry>>,
-    pub(crate) barred: BTreeSet<(String, String)>,
+    /// (package, version, cohort) → why.
+    pub(crate) barred: BTreeMap<(String, String, Digest), String>,
     /// The newest test of each work.
     pub(crate) tests: Tests,
     /// Works of which a whole twin has taken the change and its undo at some time: for the checker, not for the core.
@@ -86,7 +139,132 @@ pub(crate) enum NotWritten {
     Illegal(IllegalEvent),
 }
 
+/// What the plan does not have for the host.
+fn swap_order(effect: &mut Effect) {
+    if let Effect::Assign(assignment) = effect
+        && let Order::Apply(order) = &mut assignment.order
+    {
+        order.changes.truncate(1);
+        order.probes.push(Probe::Command { name: "extra".to_owned() });
+    }
+}
+
+/// The findings of a host, kept once.
+pub(crate) type Findings = Arc<[Shared<Finding>]>;
+
 impl Store {
+    pub(crate) fn new(laws: Vec<Law>, feed: Feed) -> Self {
+        Self {
+            texts: laws.iter().map(|law| (law.policy.digest, law.clone())).collect(),
+            laws,
+            feed,
+            kinds: Kinds::default(),
+            found: RefCell::default(),
+            windows: RefCell::default(),
+            plans: BTreeMap::new(),
+            current: BTreeMap::new(),
+            cycles: BTreeMap::new(),
+            started: 0,
+            hosts: BTreeMap::new(),
+            rollouts: BTreeMap::new(),
+            assignments: BTreeMap::new(),
+            generations: BTreeSet::new(),
+            journals: BTreeMap::new(),
+            barred: BTreeMap::new(),
+            tests: Tests::new(),
+            proved: BTreeSet::new(),
+            recalls: Vec::new(),
+            foretold: BTreeMap::new(),
+            evidence: BTreeMap::new(),
+            given: Vec::new(),
+            said: BTreeMap::new(),
+            ran: Vec::new(),
+            measured: BTreeMap::new(),
+            truly_measured: Vec::new(),
+            words: BTreeMap::new(),
+        }
+    }
+
+    /// What is found on a host that holds that, by the feed in force.
+    pub(crate) fn found(&self, holding: &Holding) -> Findings {
+        let mut known = self.found.borrow_mut();
+        let new = || match self.kinds.known(holding) {
+            Some(inventory) => {
+                self.feed.judge(inventory, &[]).into_iter().map(Into::into).collect()
+            }
+            None => Arc::from([]),
+        };
+        known.entry(*holding).or_insert_with(new).clone()
+    }
+
+    /// The vendor's words are read anew.
+    pub(crate) fn import(&mut self, feed: Feed) {
+        self.feed = feed;
+        self.found.borrow_mut().clear();
+    }
+
+    /// The text that is in force of a policy.
+    pub(crate) fn in_force(&self, policy: &str) -> Option<&Law> {
+        self.laws.iter().find(|law| law.policy.name == policy)
+    }
+
+    /// May hosts of this plan be changed now? By the text it was made by; what is in force now may hold them as well.
+    fn window(&self, plan: &Plan, ignore: bool, now: Timestamp) -> WindowState {
+        let open = WindowState { hold: None, closes_at: None };
+        let Some(text) = self.texts.get(&plan.policy_digest) else { return open };
+        let newer =
+            self.in_force(&plan.policy).filter(|law| law.policy.digest != plan.policy_digest);
+        let key =
+            (plan.policy_digest, newer.map_or(plan.policy_digest, |law| law.policy.digest), ignore);
+        let mut windows = self.windows.borrow_mut();
+        if let Some((from, until, state)) = windows.get(&key)
+            && *from <= now
+            && now < *until
+        {
+            return state.clone();
+        }
+        let mut state = text.policy.window_for(now, ignore);
+        if let Some(newer) = newer {
+            state = state.held_by(&newer.policy, now);
+        }
+        let until = match &state.hold {
+            Some(Hold::WindowClosed { opens_at }) => *opens_at,
+            Some(Hold::Blackout { until, .. }) => Some(*until),
+            _ => state.closes_at,
+        };
+        // A blackout that has not begun closes an open window, and `closes_at` says when.
+        windows.insert(key, (now, until.unwrap_or(Timestamp::MAX), state.clone()));
+        state
+    }
+
+    /// Blue/green: the pool that the policy's rollouts have left the traffic with.
+    pub(crate) fn serving(&self, policy: &str) -> Option<Pool> {
+        for row in self.rollouts.values().rev() {
+            let state = &row.state;
+            let Some(pools) = state.plan.pools.as_ref().filter(|_| state.plan.policy == policy)
+            else {
+                continue;
+            };
+            if state.traffic.is_empty() {
+                continue;
+            }
+            let past = state.phase == Phase::Done || !state.way_back_stands();
+            let there = state.traffic_aim() == Some(100) && past;
+            let name = if there { &pools.idle.name } else { &pools.serving.name };
+            return [Pool::Blue, Pool::Green].into_iter().find(|pool| pool.word() == name);
+        }
+        None
+    }
+
+    /// Hosts that a rollout still wants something of.
+    pub(crate) fn busy(&self) -> BTreeMap<HostId, RolloutId> {
+        let mut busy = BTreeMap::new();
+        for (id, row) in self.rollouts.iter().filter(|(_, row)| !row.state.is_settled()) {
+            busy.extend(row.state.hosts.open().map(|(host, _)| (host.clone(), id.clone())));
+        }
+        busy
+    }
+
     /// One transaction: events appended on the condition that the rollout has not moved on since `version`,
     /// and their effects, all or nothing.
     pub(crate) fn write(
@@ -126,6 +304,9 @@ impl Store {
                 return Err(NotWritten::GenerationTaken);
             }
         }
+        if sabotage == Some(Sabotage::SwapOrders) {
+            follow.iter_mut().for_each(swap_order);
+        }
         follow.iter().for_each(|effect| self.follow(effect));
         for event in events {
             if let RolloutEvent::Ended { host, outcome: Outcome::Quarantined { .. } } = event
@@ -158,7 +339,14 @@ impl Store {
                     row.stands = false;
                 }
             }
-            Effect::Bar { versions, .. } => self.barred.extend(versions.iter().cloned()),
+            Effect::Bar { versions, cohorts, reason } => {
+                for ((package, version), cohort) in
+                    versions.iter().flat_map(|v| cohorts.iter().map(move |c| (v, c)))
+                {
+                    let key = (package.clone(), version.clone(), *cohort);
+                    self.barred.entry(key).or_insert_with(|| reason.clone());
+                }
+            }
         }
     }
 
@@ -179,9 +367,21 @@ impl Store {
         if sabotage == Some(Sabotage::DoubleGrant) {
             busy.clear();
         }
+        let plan = self.rollouts.get(rollout).map(|row| &row.state.plan);
+        let open = WindowState { hold: None, closes_at: None };
+        let window = |ignore| match plan {
+            Some(plan) if sabotage != Some(Sabotage::IgnoreWindows) => {
+                self.window(plan, ignore, now)
+            }
+            _ => open.clone(),
+        };
+        let (usual, urgent) = (window(false), window(true));
+        let any_urgent = plan.is_some_and(|plan| plan.hosts.values().any(|h| h.ignore_windows));
         let hosts = self.hosts.iter().map(|(id, row)| {
-            let (window, closes_at) =
-                if sabotage == Some(Sabotage::IgnoreWindows) { (None, None) } else { row.at(now) };
+            let planned = plan.and_then(|plan| plan.hosts.get(id));
+            let ignore = planned.map_or(any_urgent, |host| host.ignore_windows);
+            let WindowState { hold: window, closes_at } =
+                if ignore { urgent.clone() } else { usual.clone() };
             let down = row.unwell && sabotage != Some(Sabotage::ForgetHealth);
             let seen = HostObservation {
                 last_seen: row.last_seen,
@@ -344,20 +544,5 @@ impl Store {
                 .any(|id| self.hosts.contains_key(id) && row.state.traffic_moves(id));
             still && !moving && (row.state.ended_at.is_some() || halted)
         })
-    }
-}
-
-impl HostRow {
-    /// Why the host may not be changed now, and until when it may.
-    pub(crate) fn at(&self, now: Timestamp) -> (Option<Hold>, Option<Timestamp>) {
-        let Some((open, period)) = self.window else { return (None, None) };
-        let into = now.as_second() as u64 % period;
-        let begun = now.as_second() as u64 - into;
-        let second = |s: u64| Timestamp::from_second(s as i64).ok();
-        if into < open {
-            (None, second(begun + open))
-        } else {
-            (Some(Hold::WindowClosed { opens_at: second(begun + period) }), None)
-        }
     }
 }

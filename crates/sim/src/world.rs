@@ -1,22 +1,28 @@
 //! The virtual clock and everything that happens on it.
 
 mod agents;
+mod cycles;
+mod fleet;
 mod operator;
+mod plans;
 mod servers;
 
 use crate::agent::{Agent, Work};
 use crate::check::Checker;
-use crate::fleet::{self, Faults, Vendor, after};
+use crate::fleet::{self as draws, Faults, Image, Vendor, after};
 use crate::gates::{self, Mood};
+use crate::packages::Holding;
+use crate::policies;
 use crate::random::Random;
-use crate::server::{HostRow, RolloutRow, Store};
+use crate::server::{RolloutRow, Store};
+use crate::upstream::{Feed, Upstream};
 use crate::{Options, Report, Sabotage, twins};
 use fettle_core::assignment::Assignment;
-use fettle_core::rollout::{HostAsk, Phase, Rollout, RolloutEvent};
+use fettle_core::rollout::{HostAsk, Phase, RolloutEvent};
 use fettle_core::testbed::Work as TestWork;
 use fettle_core::transaction::{Entry, Next};
-use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use fettle_core::{AssignmentId, Hold, HostId, RolloutId, Timestamp};
+use std::collections::BTreeMap;
 
 /// Something due at a point of time.
 #[derive(Debug)]
@@ -68,7 +74,14 @@ enum Happening {
     Ask,
     /// Chances for operators and faults.
     Tick,
-    SecondRollout,
+    /// Somebody makes a plan by this policy.
+    MakePlan {
+        policy: String,
+    },
+    /// Somebody starts a plan.
+    StartPlan {
+        plan: u64,
+    },
     /// A worker reports.
     Test {
         work: TestWork,
@@ -79,7 +92,7 @@ enum Happening {
 enum Request {
     CheckIn {
         host: HostId,
-        cohort: Digest,
+        holding: Holding,
         reports: Vec<(AssignmentId, Vec<Entry>)>,
         said: Vec<gates::Said>,
         told: Vec<gates::Told>,
@@ -116,6 +129,8 @@ struct Process {
     look_at: Timestamp,
 }
 
+pub(crate) use plans::SILENT_AFTER_SECONDS;
+
 pub(crate) struct World {
     options: Options,
     random: Random,
@@ -130,7 +145,11 @@ pub(crate) struct World {
     checker: Checker,
     report: Report,
     healed: bool,
-    drifts: u64,
+    drifts: u16,
+    images: Vec<Image>,
+    upstream: Upstream,
+    enrolled: usize,
+    cycles_wake: Timestamp,
     moods: BTreeMap<(RolloutId, String), Mood>,
 }
 
@@ -143,29 +162,17 @@ const MOST_HAPPENINGS: u64 = 300_000;
 impl World {
     pub(crate) fn new(seed: u64, options: Options) -> Self {
         let mut random = Random::new(seed);
-        let now = fleet::start();
-        let ids: Vec<HostId> = (0..random.between(3, 8)).map(|i| HostId(format!("h{i}"))).collect();
-        let windowed = random.permille(300);
-        let mut store = Store::default();
-        let mut agents = BTreeMap::new();
-        for id in &ids {
-            let version = if random.permille(700) { "1.0" } else { "1.1" };
-            let window = windowed.then(|| (random.between(1800, 7200), 14_400));
-            let row = HostRow {
-                last_seen: Some(now),
-                cohort: Some(fleet::cohort(version)),
-                generation: 0,
-                quarantined: false,
-                window,
-                unwell: false,
-            };
-            store.hosts.insert(id.clone(), row);
-            agents.insert(id.clone(), Agent::new(id.clone(), version));
-        }
+        let now = draws::start();
+        let count = options.hosts.unwrap_or_else(|| random.between(3, 8) as usize);
+        let upstream = Upstream::new(&mut random);
+        let images = draws::images(&mut random, upstream.newest);
+        let laws = policies::laws(&mut random, &upstream.words, count);
+        let store = Store::new(laws, Feed::of(&upstream.words));
+        let agents = BTreeMap::new();
         let process =
             || Process { up: true, boot: 0, started_at: now, token: 0, look_at: Timestamp::MAX };
-        let vendor = fleet::vendor(&mut random);
-        let faults = fleet::faults(&mut random);
+        let vendor = draws::vendor(&mut random);
+        let faults = draws::faults(&mut random);
         let report = Report { seed, ..Report::default() };
         let checker = Checker::new(seed);
         let mut world = Self {
@@ -183,21 +190,27 @@ impl World {
             report,
             healed: false,
             drifts: 0,
+            images,
+            upstream,
+            enrolled: 0,
+            cycles_wake: now,
             moods: BTreeMap::new(),
         };
-        world.tell(|w| format!("{} hosts, {:?}, {:?}", w.agents.len(), w.vendor, w.faults));
-        world.create_rollout(1, &ids);
-        for id in ids {
-            let first = world.random.between(0, 120);
-            world.due(first, Happening::CheckIn { host: id });
+        world.tell(|w| format!("{count} hosts, {:?}, {:?}", w.vendor, w.faults));
+        world.tell(|w| w.store.laws.iter().map(|law| format!("{law:?}\n")).collect());
+        for _ in 0..count {
+            world.enrol();
         }
         world.look_soon(0);
         world.look_soon(1);
         world.due(60, Happening::Tick);
         world.due(45, Happening::Ask);
-        if world.random.permille(500) {
-            let later = world.random.between(60, 7200);
-            world.due(later, Happening::SecondRollout);
+        let policies: Vec<String> =
+            world.store.laws.iter().map(|law| law.policy.name.clone()).collect();
+        for policy in policies {
+            // Everybody has spoken by then.
+            let first = world.random.between(300, 900);
+            world.due(first, Happening::MakePlan { policy });
         }
         world
     }
@@ -209,11 +222,16 @@ impl World {
         self.heal();
         let patience = after(self.now, EPILOGUE_SECONDS / 3);
         self.until(patience);
-        self.abort_what_a_full_budget_stops();
+        // A closed window hides a full budget: it is looked at over a whole period of windows.
+        for _ in 0..4 {
+            self.abort_what_a_full_budget_stops();
+            let hour = after(self.now, 3600);
+            self.until(hour);
+        }
         let patience = after(self.now, EPILOGUE_SECONDS * 2 / 3);
         self.until(patience);
         self.judge_the_end();
-        self.report.host_seconds = (self.now.as_second() - fleet::start().as_second())
+        self.report.host_seconds = (self.now.as_second() - draws::start().as_second())
             .unsigned_abs()
             * self.agents.len() as u64;
         self.report.violations = self.checker.violations;
@@ -275,10 +293,8 @@ impl World {
             Happening::ToAgent { host, reply } => self.hear(&host, *reply),
             Happening::Ask => self.ask_evaluators(),
             Happening::Tick => self.tick(),
-            Happening::SecondRollout => {
-                let ids: Vec<HostId> = self.store.hosts.keys().cloned().collect();
-                self.create_rollout(2, &ids);
-            }
+            Happening::MakePlan { policy } => self.somebody_plans(&policy),
+            Happening::StartPlan { plan } => self.somebody_starts(plan),
             Happening::Test { work } => self.test(work),
         }
     }
@@ -312,61 +328,15 @@ impl World {
         self.signal();
     }
 
-    fn create_rollout(&mut self, number: u64, ids: &[HostId]) {
-        let mut hosts = Vec::new();
-        for id in ids {
-            let healthy = self.store.hosts.get(id).is_some_and(|row| !row.quarantined);
-            let version = self.agents.get(id).map(|a| a.installed.clone()).unwrap_or_default();
-            // The planner leaves out what is broken; some hosts are not selected.
-            if healthy && version.contains('.') && (number == 1 || self.random.permille(700)) {
-                hosts.push((id.clone(), version));
-            }
-        }
-        if hosts.len() < 2 {
-            return;
-        }
-        let all: Vec<HostId> = self.agents.keys().cloned().collect();
-        let plan = fleet::plan(&mut self.random, number, &hosts, &all);
-        let id = RolloutId(format!("ro-{number}"));
-        for (check, mood) in gates::moods(&mut self.random, &plan) {
-            self.tell(|_| format!("whoever answers `{check}` of {id} is {mood:?}"));
-            self.moods.insert((id.clone(), check), mood);
-        }
-        let first = Rollout::create(&id, plan, "operator");
-        match Rollout::begin(&id, self.now, &first) {
-            Ok(state) => {
-                self.tell(|_| {
-                    format!(
-                        "{id} created: {} hosts in {} waves",
-                        hosts.len(),
-                        state.plan.waves.len()
-                    )
-                });
-                let works: BTreeSet<TestWork> =
-                    state.plan.hosts.values().map(TestWork::of).collect();
-                for work in works.into_iter().filter(|_| state.awaits_tests()) {
-                    let takes = self.random.between(30, 1800);
-                    self.due(takes, Happening::Test { work });
-                }
-                self.store
-                    .rollouts
-                    .insert(id, RolloutRow { events: vec![(self.now, first)], state });
-                self.signal();
-            }
-            Err(error) => self.checker.violated(self.now, "19 conservation", error.to_string()),
-        }
-    }
-
     /// The faults stop.
     fn heal(&mut self) {
         self.tell(|_| "the faults stop".to_owned());
         self.healed = true;
         self.faults = Faults::default();
         self.vendor.dies_later = 0;
-        for row in self.store.hosts.values_mut() {
-            row.window = None;
-            row.unwell = false;
-        }
+        self.store.hosts.values_mut().for_each(|row| row.unwell = false);
+        self.agents.values_mut().for_each(|agent| agent.skew = 0);
+        self.reopen();
         // Whoever could not answer can; what is bad stays bad.
         self.moods.values_mut().filter(|mood| **mood != Mood::Bad).for_each(|m| *m = Mood::Good);
         for process in 0..self.processes.len() {
@@ -425,6 +395,7 @@ impl World {
             self.checker.violated(self.now, "24 liveness", why.join(" | "));
             return;
         }
+        self.last_plans();
         self.checker.evidence_arrived(self.now, &self.store, &self.agents);
         self.checker.way_back(self.now, &self.store, &self.agents);
         self.checker.red_undone(self.now, &self.store);
@@ -445,7 +416,7 @@ impl World {
     /// A line of the story.
     fn tell(&mut self, line: impl FnOnce(&Self) -> String) {
         if self.options.story {
-            let second = self.now.as_second() - fleet::start().as_second();
+            let second = self.now.as_second() - draws::start().as_second();
             let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
             let line = format!("{h:03}:{m:02}:{s:02} {}", line(self));
             self.report.story.push(line);

@@ -43,6 +43,24 @@ impl Checker {
         }
     }
 
+    /// A gate is about to be passed: where proof is asked for, its hosts said last that they run what fixes the findings.
+    pub(crate) fn proved(&mut self, at: Timestamp, was: &Rollout, wave: u32, store: &Store) {
+        let planned = &was.plan.waves[wave as usize];
+        let excused = was.excused_wave == Some(wave) || planned.traffic == Some(0);
+        if excused || !planned.gate.require_proof {
+            return;
+        }
+        let runs = was.hosts.iter().filter(|(_, run)| run.wave == wave);
+        for (id, _) in runs.filter(|(_, run)| run.state == HostState::Patched) {
+            let Some(holding) = store.hosts.get(id).and_then(|row| row.holding) else { continue };
+            let fixes = &was.plan.hosts[id].order.fixes;
+            let left =
+                store.feed.truly(&holding).find(|(cve, ..)| fixes.iter().any(|id| id == cve));
+            self.must(left.is_none(), at, "34 proved", || format!("{id} has {left:?} still"));
+            self.sometimes("proof passed");
+        }
+    }
+
     /// What the gate asks of others was truly answered, and well.
     pub(super) fn asked(
         &mut self,
@@ -58,15 +76,6 @@ impl Checker {
         }
         let runs = was.hosts.iter().filter(|(_, run)| run.wave == wave);
         let patched: Vec<_> = runs.filter(|(_, run)| run.state == HostState::Patched).collect();
-        if planned.gate.require_proof {
-            for (id, _) in &patched {
-                let Some(row) = store.hosts.get(*id) else { continue };
-                let proved = row.cohort == crate::gates::target(was, id);
-                // Somebody may have changed it between decision and write.
-                let drifted = row.last_seen.is_some_and(|seen| seen > at);
-                self.must(proved || drifted, at, "34 proved", || format!("{id} is not proved"));
-            }
-        }
         let last =
             patched.iter().filter_map(|(_, run)| run.ended_at).chain(was.wave_ended_at).max();
         let baked = last.map(|t| after(t, planned.gate.bake_seconds));

@@ -3,6 +3,7 @@
 use super::Checker;
 use crate::agent::{Agent, Transaction};
 use crate::server::Store;
+use fettle_core::assignment::Order;
 use fettle_core::rollout::{HostState, RolloutEvent};
 use fettle_core::transaction::{Outcome, Progress, Step, TxEvent, UNDO_ATTEMPTS};
 use fettle_core::{HostId, Timestamp};
@@ -86,20 +87,33 @@ pub(crate) fn journal(
                     .iter()
                     .all(|s| progress.finished.contains_key(s));
             checker.must(way_back, at, "13 way back first", || host.to_string());
+            as_approved(checker, at, store, &progress);
         }
         TxEvent::Ended { outcome } => {
             let (name, must_be) = match outcome {
                 Outcome::Patched => ("15 patched is true", agent.target()),
                 Outcome::Undone { .. } => ("14 undone is true", agent.preimage()),
-                Outcome::Refused { .. } => ("14 refused is true", Some(tx.before.clone())),
+                Outcome::Refused { .. } => ("14 refused is true", Some(tx.before)),
                 Outcome::Quarantined { .. } | Outcome::Switched => return,
             };
             checker.must(must_be.as_ref() == Some(&agent.installed), at, name, || {
-                format!("{host} has {}, not {must_be:?}", agent.installed)
+                format!("{host} has {:?}, not {must_be:?}", agent.installed)
             });
         }
         _ => {}
     }
+}
+
+/// What is carried out is the very order that the plan has for this host, of a plan that was started.
+fn as_approved(checker: &mut Checker, at: Timestamp, store: &Store, progress: &Progress) {
+    let it = &progress.assignment;
+    let Order::Apply(order) = &it.order else { return };
+    let mut rows = store.plans.values();
+    let row = rows.find(|row| row.digest == it.plan && row.rollout.as_ref() == Some(&it.rollout));
+    let planned = row.and_then(|row| row.plan.hosts.get(&it.host));
+    checker.must(planned.is_some_and(|host| host.order == *order), at, "41 as approved", || {
+        format!("{} carries out what plan {} does not have for it", it.host, it.plan.short())
+    });
 }
 
 /// What a host has of the traffic may have changed.
@@ -111,7 +125,11 @@ pub(crate) fn traffic(
     store: &Store,
 ) {
     let Some(agent) = agents.get(host).filter(|a| a.traffic().is_some()) else { return };
-    let served = agents.values().any(|a| a.share > 0);
+    let pools = agent.progress().and_then(|progress| {
+        store.rollouts.get(&progress.assignment.rollout)?.state.plan.pools.as_ref()
+    });
+    let in_pool = |id: &HostId| pools.is_none_or(|pools| pools.has(id));
+    let served = agents.iter().any(|(id, agent)| agent.share > 0 && in_pool(id));
     checker.must(served, at, "27 served", || format!("{host} was the last that had requests"));
     let given = agent.traffic().is_some_and(|share| share > 0);
     let Some(progress) = agent.progress().filter(|_| given) else { return };

@@ -1,9 +1,10 @@
 //! Agents: check in, begin, go on after a crash, ask before they change the host.
 
 use super::{Happening, Reply, Request, World};
-use crate::agent::{Agent, Doing, Work, fault};
-use crate::fleet::{after, cohort};
+use crate::agent::{Agent, Doing, Work, fault, led_to};
+use crate::fleet::after;
 use crate::gates::{self, Mood, Told, TrulyMeasured, TrulyRan};
+use crate::packages::{Health, number, place};
 use crate::{Sabotage, check};
 use fettle_core::assignment::Order;
 use fettle_core::rollout::{Came, HostAsk, HostState};
@@ -27,10 +28,10 @@ impl World {
 
     fn speak(&mut self, host: &HostId) {
         let Some(agent) = self.agents.get(host).filter(|a| a.up) else { return };
-        let cohort = cohort(&agent.installed);
+        let holding = agent.holding(self.upstream.newest, self.upstream.mirror);
         let (reports, said) = (agent.unacknowledged(), agent.says(self.now));
         let told = self.tell_measured(host);
-        let request = Request::CheckIn { host: host.clone(), cohort, reports, said, told };
+        let request = Request::CheckIn { host: host.clone(), holding, reports, said, told };
         self.send(|| Happening::ToServer(Box::new(request.clone())));
     }
 
@@ -214,7 +215,7 @@ impl World {
                 if agent.asks_before(step) && agent.granted != Some(step) && !never_asks =>
             {
                 let Some(progress) = agent.progress() else { return };
-                if agent.asked > 40 || now >= progress.assignment.expires_at {
+                if agent.asked > 40 || agent.clock(now) >= progress.assignment.expires_at {
                     return self.not_let_begin(host, step, "no-data");
                 }
                 agent.asked += 1;
@@ -238,7 +239,7 @@ impl World {
                 self.record(host, TxEvent::Started { step });
                 let Some(agent) = self.agent(host) else { return };
                 if step == Step::Apply {
-                    agent.installed = "half".to_owned();
+                    agent.installed = agent.installed.is(Health::Half);
                 }
                 self.work(host, Work::Step(step));
             }
@@ -325,10 +326,10 @@ impl World {
                 // An apply that was cut off may or may not be completed.
                 let bad = if work == Work::Step(step) { apply } else { apply.max(300) };
                 if roll < bad {
-                    agent.installed = "broken".to_owned();
+                    agent.installed = agent.installed.is(Health::Broken);
                     failed(step, "apply-failed")
                 } else {
-                    agent.installed = agent.target().unwrap_or_default();
+                    agent.installed = agent.target().unwrap_or(agent.installed);
                     finished(step)
                 }
             }
@@ -339,12 +340,12 @@ impl World {
             }
             Work::Step(step) | Work::Recovery(step) => finished(step),
             Work::Undo if roll < undo => {
-                agent.installed = "broken".to_owned();
+                agent.installed = agent.installed.is(Health::Broken);
                 let differing = vec!["/etc/nginx/nginx.conf".to_owned()];
                 TxEvent::UndoFinished { facts: UndoFacts { differing, ..UndoFacts::default() } }
             }
             Work::Undo => {
-                agent.installed = agent.preimage().unwrap_or_default();
+                agent.installed = agent.preimage().unwrap_or(agent.installed);
                 TxEvent::UndoFinished { facts: UndoFacts::default() }
             }
         };
@@ -381,7 +382,15 @@ impl World {
 fn starts_from_plan(agent: &Agent) -> bool {
     let Some(progress) = agent.progress() else { return false };
     match &progress.assignment.order {
-        Order::Apply(order) => order.changes.iter().all(|c| c.from == agent.installed),
+        Order::Apply(order) => {
+            agent.installed.health == Health::Whole
+                && order.changes.iter().all(|change| {
+                    place(&change.name).is_some_and(|at| {
+                        number(&change.from).unwrap_or(0) == agent.installed.versions[at]
+                            && agent.held & (1 << at) == 0
+                    })
+                })
+        }
         Order::Undo { .. } | Order::Traffic { .. } | Order::Test(_) => true,
     }
 }
@@ -393,7 +402,7 @@ fn can_undo(agent: &Agent) -> bool {
     let installed_then =
         agent.transactions.get(assignment).and_then(|tx| match &tx.journal.first()?.event {
             TxEvent::Begun { assignment } => match &assignment.order {
-                Order::Apply(order) => order.changes.first().map(|c| c.to.clone()),
+                Order::Apply(order) => Some(led_to(tx.before, order)),
                 Order::Undo { .. } | Order::Traffic { .. } | Order::Test(_) => None,
             },
             _ => None,

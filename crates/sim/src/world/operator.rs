@@ -2,6 +2,7 @@
 
 use super::{Happening, World};
 use crate::Sabotage;
+use crate::packages::PACKAGES;
 use fettle_core::recall::Recall;
 use fettle_core::rollout::{HostState, Phase, RolloutEvent};
 use fettle_core::transaction::Next;
@@ -12,6 +13,7 @@ impl World {
     pub(super) fn tick(&mut self) {
         self.due(60, Happening::Tick);
         self.let_begin();
+        self.cycles();
         if self.healed {
             return;
         }
@@ -40,6 +42,21 @@ impl World {
         if self.random.permille(self.faults.service) {
             self.chance(Self::service_stops);
         }
+        if self.random.permille(self.faults.news) {
+            self.chance(|w| {
+                w.news();
+                true
+            });
+        }
+        if self.random.permille(self.faults.join) {
+            self.chance(Self::join);
+        }
+        if self.random.permille(self.faults.clock) {
+            self.chance(Self::clock_steps);
+        }
+        if self.random.permille(self.faults.edit) {
+            self.chance(Self::edit_policy);
+        }
         self.services_come_back();
     }
 
@@ -48,7 +65,7 @@ impl World {
         self.report.skipped += u64::from(!act(self));
     }
 
-    fn some_host(&mut self) -> Option<HostId> {
+    pub(super) fn some_host(&mut self) -> Option<HostId> {
         let hosts: Vec<HostId> = self.agents.keys().cloned().collect();
         self.random.pick(&hosts).cloned()
     }
@@ -66,14 +83,34 @@ impl World {
     /// An administrator changes packages by hand.
     fn drift(&mut self) -> bool {
         self.drifts += 1;
-        let version = format!("3.{}", self.drifts);
         let Some(host) = self.some_host() else { return false };
+        let at = self.random.between(0, PACKAGES.len() as u64 - 1) as usize;
+        let roll = self.random.between(0, 3);
         let Some(agent) = self.agents.get_mut(&host).filter(|a| a.next() == Next::Nothing) else {
             return false;
         };
-        agent.installed = version;
+        match roll {
+            // Held, or no longer.
+            0 => agent.held ^= 1 << at,
+            1 => agent.installed = agent.installed.by_hand(at, self.drifts),
+            _ => agent.installed = agent.installed.back(at),
+        }
         self.tell(|_| format!("{host} drifts"));
         true
+    }
+
+    fn clock_steps(&mut self) -> bool {
+        let steps = [-366 * 86_400, -7200, -90, 0, 0, 90, 7200, 366 * 86_400];
+        let skew = *self.random.pick(&steps).unwrap_or(&0);
+        let Some(host) = self.some_host() else { return false };
+        let Some(agent) = self.agents.get_mut(&host) else { return false };
+        let steps = agent.skew != skew;
+        agent.skew = skew;
+        self.tell(|_| format!("the clock of {host} is off by {skew} s"));
+        if steps {
+            self.checker.sometimes("clock stepped");
+        }
+        steps
     }
 
     fn service_stops(&mut self) -> bool {
@@ -116,7 +153,8 @@ impl World {
                 let one = |wave| Some((wave, state.approve_wave(wave, by, by, "looks good").ok()?));
                 (state.wave..=state.wave + 1).find_map(one)
             };
-            if says("operator").is_some() {
+            let starter = state.created_by.clone();
+            if says(&starter).is_some() {
                 self.checker.violated(self.now, "32 word", format!("{id} took its starter's word"));
             }
             let Some((wave, event)) = says("bob") else { continue };
@@ -124,7 +162,7 @@ impl World {
             if !forged && !self.healed && !self.random.permille(150) {
                 continue;
             }
-            let speaker = if forged { "operator" } else { "bob" };
+            let speaker = if forged { starter.as_str() } else { "bob" };
             self.store.words.insert((id.clone(), wave), speaker.to_owned());
             if self.write(&id, state.version, &[event], speaker) {
                 self.checker.sometimes("ring let begin");

@@ -45,7 +45,8 @@ impl World {
         let stopped = self.random.permille(self.faults.stale_executor);
         let pause = if stopped { self.random.between(60, 2400) } else { self.random.between(0, 2) };
         let mut next_look = self.random.between(300, 900);
-        let ids: Vec<RolloutId> = self.store.rollouts.keys().cloned().collect();
+        let open = self.store.rollouts.iter().filter(|(_, row)| row.is_to_be_looked_at());
+        let ids: Vec<RolloutId> = open.map(|(id, _)| id.clone()).collect();
         for rollout in ids {
             let (version, events, wake_at) = self.decide(process, &rollout);
             if let Some(at) = wake_at {
@@ -83,6 +84,11 @@ impl World {
         }
         if self.sabotaged(Sabotage::KeepRed) && matches!(row.state.phase, Phase::Halted { .. }) {
             decision.events.retain(|e| !matches!(e, RolloutEvent::UndoAsked { .. }));
+        }
+        for event in &decision.events {
+            if let RolloutEvent::GatePassed { wave, .. } = event {
+                self.checker.proved(self.now, &row.state, *wave, &self.store);
+            }
         }
         let version = row.state.version;
         // Nothing may follow twice from the same facts.
@@ -274,11 +280,15 @@ impl World {
     pub(super) fn serve(&mut self, request: Request) {
         let Some(process) = self.processes.iter().position(|p| p.up) else { return };
         match request {
-            Request::CheckIn { host, cohort, reports, said, told } => {
+            Request::CheckIn { host, holding, reports, said, told } => {
                 let now = self.now;
                 let Some(row) = self.store.hosts.get_mut(&host) else { return };
                 row.last_seen = Some(now);
-                row.cohort = Some(cohort);
+                if row.holding != Some(holding) {
+                    let (inventory, cohort) = self.store.kinds.of(&holding, &self.upstream);
+                    row.holding = Some(holding);
+                    (row.inventory, row.cohort) = (Some(inventory), Some(cohort));
+                }
                 let mut acknowledged = Vec::new();
                 for (assignment, entries) in reports {
                     let count = self.store.take_report(&assignment, &entries);
