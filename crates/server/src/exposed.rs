@@ -279,8 +279,17 @@ struct Beside {
     /// Version of the program: another may judge otherwise.
     program: String,
     feeds: String,
-    /// Host, digest of its inventory, number of its judgement, name of its policy.
-    hosts: Vec<(HostId, Option<Digest>, Option<i64>, Option<String>)>,
+    /// By host.
+    hosts: Vec<Settlement>,
+}
+
+/// A host whose findings are in the store what they are in the index.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Settlement {
+    host: HostId,
+    inventory: Option<Digest>,
+    judged: Option<i64>,
+    policy: Option<String>,
 }
 
 const PROGRAM: &str = env!("CARGO_PKG_VERSION");
@@ -320,7 +329,8 @@ impl Exposed {
                 Self::default()
             }
             Ok((index, beside)) => {
-                let known = beside.hosts.into_iter().map(|(host, inventory, judged, rated)| {
+                let known = beside.hosts.into_iter().map(|settled| {
+                    let Settlement { host, inventory, judged, policy: rated } = settled;
                     let standing = Standing { inventory, judged };
                     let (behind, withdrawn) = (Behind::Nothing, Vec::new());
                     (host, Known { standing, rated, behind, withdrawn })
@@ -341,8 +351,11 @@ impl Exposed {
             .known
             .iter()
             .filter(|(_, known)| settled(known))
-            .map(|(host, k)| {
-                (host.clone(), k.standing.inventory, k.standing.judged, k.rated.clone())
+            .map(|(host, known)| Settlement {
+                host: host.clone(),
+                inventory: known.standing.inventory,
+                judged: known.standing.judged,
+                policy: known.rated.clone(),
             })
             .collect();
         hosts.sort();

@@ -102,7 +102,12 @@ impl Server {
                     serve(agents, Some(tls), calls, Limits::default(), stopped.clone()),
                 );
                 while loops.join_next().await.is_some() {}
-                let _ = app.blocking(|app| Ok(exposed::write(app))).await;
+                let _ = app
+                    .blocking(|app| {
+                        exposed::write(app);
+                        Ok(())
+                    })
+                    .await;
                 if let Err(problem) = app.blocking(App::keep_presence).await {
                     tracing::error!(
                         code = problem.code,

@@ -141,7 +141,12 @@ async fn judge_hosts(app: Arc<App>) -> std::convert::Infallible {
         app.ready.send_replace(true);
         app.planning.notify_one();
         if written.is_none_or(|at: Instant| at.elapsed() >= WRITE_AGAIN) {
-            let _ = app.blocking(|app| Ok(exposed::write(app))).await;
+            let _ = app
+                .blocking(|app| {
+                    exposed::write(app);
+                    Ok(())
+                })
+                .await;
             written = Some(Instant::now());
         }
         // Asked for, or because the time of something has come.

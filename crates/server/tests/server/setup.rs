@@ -191,7 +191,7 @@ fn without_accounts(data: &Path) {
             created_at INTEGER NOT NULL, created_by TEXT NOT NULL, expires_at INTEGER, revoked_at INTEGER, revoked_by TEXT) STRICT;
          INSERT INTO before SELECT name, roles, token_hash, created_at, created_by, expires_at, revoked_at, revoked_by FROM operators;
          DROP TABLE operators; ALTER TABLE before RENAME TO operators;
-         ALTER TABLE hosts DROP COLUMN likeness;
+         ALTER TABLE hosts DROP COLUMN likeness; ALTER TABLE hosts DROP COLUMN judged;
          DELETE FROM schema_version WHERE version > 10;",
     )
     .unwrap();

@@ -27,6 +27,9 @@ pub(super) struct Subject {
     next: Option<u32>,
 }
 
+/// A subject as it was kept: its book, its facts, its hits, its hosts.
+pub(super) type Kept = (u32, SourceFacts, Vec<Hit>, RoaringBitmap);
+
 /// All subjects, each distinct one once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Subjects {
@@ -252,11 +255,7 @@ impl Subjects {
 
     /// Puts subjects where they were, each with its book, facts, hits and hosts. `None`: they are of no such book, or have
     /// hits of statements that it does not have.
-    pub(super) fn restore(
-        &mut self,
-        books: &mut Books,
-        list: Vec<Option<(u32, SourceFacts, Vec<Hit>, RoaringBitmap)>>,
-    ) -> Option<()> {
+    pub(super) fn restore(&mut self, books: &mut Books, list: Vec<Option<Kept>>) -> Option<()> {
         for (place, kept) in (0..).zip(list) {
             let Some((at, facts, hits, hosts)) = kept else {
                 self.free.push(place);
