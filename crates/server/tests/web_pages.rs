@@ -20,11 +20,11 @@ use fettle_core::ledger::LedgerEntry;
 use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind};
 use fettle_server::web::pages::{
-    self, AccountNotes, CveFilter, FindingFilter, HostFilter, LedgerPart, PackageFilter, PlanPart,
-    PolicyAround,
+    self, AccountNotes, ChainSeen, CveFilter, FindingFilter, HostFilter, LedgerPart, PackageFilter,
+    PlanPart, PolicyAround,
 };
 use fettle_server::web::{CONTENT_SECURITY_POLICY, Span, User, View, assets};
-use fettle_wire::api::{LedgerVerified, Page, RolloutDetail};
+use fettle_wire::api::{Page, RolloutDetail};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -50,11 +50,8 @@ fn rollout_page(view: &View<'_>, it: &RolloutDetail) -> maud::Markup {
 }
 
 /// A part of the ledger in which nothing is searched for.
-fn ledger_part<'a>(
-    entries: &'a [LedgerEntry],
-    verified: Option<&'a LedgerVerified>,
-) -> LedgerPart<'a> {
-    LedgerPart { entries, verified, q: "", older: None, newer: None, key: "a2V5" }
+fn ledger_part<'a>(entries: &'a [LedgerEntry], chain: Option<&'a ChainSeen>) -> LedgerPart<'a> {
+    LedgerPart { entries, chain, q: "", older: None, newer: None, key: "a2V5" }
 }
 
 const SPAN: Span = Span { offset: 0, limit: 50 };

@@ -7,7 +7,7 @@ pub use super::feed::feeds;
 pub use super::finding::{FindingFilter, finding, findings};
 pub use super::host::{HostFilter, host, hosts};
 pub use super::host_packages::{HostPackage, HostPackages, host_packages};
-pub use super::ledger::{LedgerPart, ledger};
+pub use super::ledger::{ChainSeen, LedgerPart, ledger};
 pub use super::login::{login, problem, setup};
 pub use super::overview::overview;
 pub use super::package::{PackageFilter, package, packages};
