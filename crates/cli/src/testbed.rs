@@ -2,7 +2,7 @@
 
 use crate::args::{Output, Testbed};
 use crate::commands::Ask;
-use crate::output::line;
+use crate::output::hint;
 use crate::show;
 use fettle_core::{Problem, ProblemKind};
 use fettle_wire::api::{Page, PlanTests, RunTests, TestRow};
@@ -39,7 +39,7 @@ pub(crate) fn run(ask: &Ask<'_>, it: &Testbed) -> Result<(), Problem> {
             ask.print(&tests, show::testbed::coverage)?;
             if !wait {
                 if matches!(ask.output(), Output::Table) {
-                    line(&format!("→ fettle testbed coverage {plan}"));
+                    hint(&format!("fettle testbed coverage {plan}"));
                 }
                 return Ok(());
             }
