@@ -2,7 +2,7 @@
 
 use crate::client::escape;
 use crate::commands::{Ask, digest_of, seconds};
-use crate::output::{ago, line, now};
+use crate::output::{ago, hint, line, note, now};
 use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind};
 use fettle_wire::api::{AddOperator, ApprovePlan, OperatorAdded, PlanDetail, RenewOperator};
@@ -43,7 +43,7 @@ fn show_token(it: &OperatorAdded) {
         Some(at) => format!("it expires {}", ago(at, now())),
         None => "it does not expire".to_owned(),
     };
-    line(&format!(
+    note(&format!(
         "the token of {name}, shown this once; {until}. In a file that only {name} can read: fettle --token-file FILE host list"
     ));
 }
@@ -53,7 +53,7 @@ pub(crate) fn revoke(ask: &Ask<'_>, name: &str) -> Result<(), Problem> {
     ask.client()?.delete(&format!("/operators/{}", escape(name)))?;
     ask.print(&serde_json::json!({ "revoked": name }), |_| {
         line(&format!("{name} may do nothing from now on"));
-        line("→ fettle operator list");
+        hint("fettle operator list");
     })
 }
 
@@ -80,9 +80,9 @@ pub(crate) fn approve(
             verdict.needed
         ));
         if verdict.is_enough() {
-            line(&format!("→ fettle rollout start {number}"));
+            hint(&format!("fettle rollout start {number}"));
         } else {
-            line(&format!("→ somebody else: fettle plan approve {number}"));
+            hint(&format!("somebody else: fettle plan approve {number}"));
         }
     })
 }
@@ -92,6 +92,6 @@ pub(crate) fn withdraw(ask: &Ask<'_>, number: u64) -> Result<(), Problem> {
     ask.client()?.delete(&format!("/plans/{number}/approvals"))?;
     ask.print(&serde_json::json!({ "withdrawn": number }), |_| {
         line(&format!("your approval of plan {number} is taken back"));
-        line(&format!("→ fettle plan show {number}"));
+        hint(&format!("fettle plan show {number}"));
     })
 }

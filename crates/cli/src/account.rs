@@ -4,7 +4,7 @@
 use crate::args::account::{Account, SetUp};
 use crate::client::escape;
 use crate::commands::Ask;
-use crate::output::line;
+use crate::output::{hint, line};
 use crate::show;
 use console::Term;
 use fettle_core::operator::Role;
@@ -39,7 +39,7 @@ pub(crate) fn run(ask: &Ask<'_>, it: &Account) -> Result<(), Problem> {
             let row: AccountRow = ask.client()?.post(&path, &())?;
             ask.print(&row, |row| {
                 line(&format!("{} may do nothing from now on", row.name));
-                line(&format!("→ fettle account enable {}", row.name));
+                hint(&format!("fettle account enable {}", row.name));
             })
         }
         Account::Enable { name } => {
@@ -71,7 +71,7 @@ pub(crate) fn set_up(ask: &Ask<'_>, it: &SetUp) -> Result<(), Problem> {
     let row: AccountRow = client.post("/setup", &asked)?;
     ask.print(&row, |row| {
         line(&format!("{} is the first admin, and comes by name and password", row.name));
-        line(&format!("→ {}/login", client.base()));
+        hint(&format!("{}/login", client.base()));
     })
 }
 
@@ -90,7 +90,7 @@ fn add(ask: &Ask<'_>, name: &str, roles: BTreeSet<Role>, stdin: bool) -> Result<
     let row: AccountRow = client.post("/accounts", &asked)?;
     ask.print(&row, |row| {
         line(&format!("{} comes by name and password", row.name));
-        line(&format!("→ {}/login", client.base()));
+        hint(&format!("{}/login", client.base()));
     })
 }
 

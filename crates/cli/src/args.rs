@@ -95,7 +95,8 @@ pub(crate) enum Command {
         /// `CVE-2024-5535`.
         id: String,
     },
-    /// What is open in the fleet and has a fix, worst first; ends with code 7 when that is more than is allowed.
+    /// What is open in the fleet and has a fix, worst first; ends with code 7 when that is more than is allowed, and with
+    /// code 10 when nobody can say: no host is judged, or the vulnerability data are too old.
     Exposure(Exposure),
     /// What is owed to which hosts.
     #[command(subcommand)]

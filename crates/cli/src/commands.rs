@@ -5,7 +5,7 @@ use crate::args::{
     Rollout, Sbom, Token, Window,
 };
 use crate::client::{Client, escape};
-use crate::output::{self, json, line};
+use crate::output::{self, hint, json, line};
 use crate::{
     access, account, evidence, exposure, feed, key, planning, policy, policy_check, recall, report,
     schedule, show, testbed, views, watch, window,
@@ -101,7 +101,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Problem> {
             let detail: HostDetail = ask.client()?.post(&path, &body)?;
             ask.print(&detail, |detail| {
                 line(&format!("{} is released from quarantine", detail.row.name));
-                line(&format!("→ fettle host show {}", detail.row.name));
+                hint(&format!("fettle host show {}", detail.row.name));
             })
         }
         Command::Host(Host::Retire { host, confirm }) => retire(&ask, host, confirm),
@@ -331,7 +331,7 @@ fn run_rollout(ask: &Ask<'_>, rollout: &Rollout) -> Result<(), Problem> {
                     d.hosts.len(),
                     d.row.waves
                 ));
-                line(&format!("→ fettle rollout watch {}", d.row.id));
+                hint(&format!("fettle rollout watch {}", d.row.id));
             })
         }
         Rollout::Watch { id } => watch::watch(&ask.client()?, id),
@@ -418,7 +418,7 @@ fn retire(ask: &Ask<'_>, host: &str, confirm: &str) -> Result<(), Problem> {
     ask.client()?.delete(&format!("/hosts/{}", escape(host)))?;
     ask.print(&serde_json::json!({ "retired": host }), |_| {
         line(&format!("{host} has left the fleet"));
-        line("→ on the host: systemctl disable --now fettle-agent");
+        hint("on the host: systemctl disable --now fettle-agent");
     })
 }
 
@@ -446,7 +446,7 @@ fn create_token(ask: &Ask<'_>, label: &[String], ttl: &str) -> Result<(), Proble
     ask.print(&made, |made| {
         line(&made.token);
         let until = output::ago(made.expires_at, output::now());
-        line(&format!("good once, it expires {until}; on the host: fettle-agent enroll --server https://SERVER:8441 --token TOKEN"));
+        output::note(&format!("good once, it expires {until}; on the host: fettle-agent enroll --server https://SERVER:8441 --token TOKEN"));
     })
 }
 

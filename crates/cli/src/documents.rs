@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod hints;
+
 use crate::args::Cli;
 use clap::Parser as _;
 use std::collections::BTreeSet;
@@ -227,8 +229,7 @@ fn every_code_that_a_program_emits_is_of_the_list_and_each_of_the_list_is_emitte
         sources().into_iter().map(|path| (path.clone(), program(&path))).collect();
     let mut found = 0;
     for (path, text) in &all {
-        let kinds =
-            "Internal Usage NotFound Conflict BadInput Forbidden Refused Unavailable Environment";
+        let kinds = "Internal Usage NotFound Conflict BadInput Forbidden Refused Unavailable Environment NoData";
         let mut codes = Vec::new();
         for kind in kinds.split(' ') {
             codes.extend(behind(text, &format!("Kind::{kind},")));

@@ -4,7 +4,7 @@ use crate::args::Output;
 use crate::args::evidence::Evidence;
 use crate::client::escape;
 use crate::commands::Ask;
-use crate::output::{json, line};
+use crate::output::{hint, json, line};
 use fettle_core::{Problem, ProblemKind};
 use fettle_server::evidence::verify::{self, Verified};
 use fettle_server::web::words;
@@ -34,7 +34,7 @@ pub(crate) fn run(ask: &Ask<'_>, it: &Evidence) -> Result<(), Problem> {
         }
         Evidence::Key => ask.get("/evidence/key", |it: &EvidenceKey| {
             line(&it.key);
-            line("→ whoever checks a pack needs it, by another way than the pack");
+            hint("whoever checks a pack needs it, by another way than the pack");
         }),
     }
 }
@@ -70,7 +70,7 @@ fn told(output: Output, file: &Path, it: &Verified, key: &str) -> Result<(), Pro
         gone(it.transactions_missing)
     ));
     line(&format!("  proved gone   {} findings", it.fixed));
-    line(&format!("→ fettle evidence verify {} --key {key}", file.display()));
+    hint(&format!("fettle evidence verify {} --key {key}", file.display()));
     Ok(())
 }
 

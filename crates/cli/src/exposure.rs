@@ -4,9 +4,10 @@ use crate::args::Exposure;
 use crate::client::escape;
 use crate::commands::Ask;
 use crate::output::{line, print, severity, table};
+use fettle_core::feed::FeedStanding;
 use fettle_core::finding::Severity;
 use fettle_core::{Problem, ProblemKind};
-use fettle_wire::api::{CveRow, Page};
+use fettle_wire::api::{CveRow, FeedRow, Overview, Page};
 
 /// Lines that a terminal is shown.
 const SHOWN: usize = 20;
@@ -21,7 +22,9 @@ pub(crate) fn run(ask: &Ask<'_>, it: &Exposure) -> Result<(), Problem> {
         }
     }
     let least = it.severity.as_deref().map(least).transpose()?;
-    let mut page: Page<CveRow> = ask.client()?.get(&path)?;
+    let client = ask.client()?;
+    grounds(&client.get("/overview")?, it)?;
+    let mut page: Page<CveRow> = client.get(&path)?;
     // What the server has beyond one answer is not known to be harmless.
     let unseen = page.total.saturating_sub(page.items.len() as u64);
     page.items.retain(|row| least.is_none_or(|least| row.severity >= least));
@@ -36,6 +39,34 @@ pub(crate) fn run(ask: &Ask<'_>, it: &Exposure) -> Result<(), Problem> {
         "exposed",
         format!("{} open in the fleet, and {} allowed", page.total, it.allow),
         format!("fettle cve {first}"),
+    ))
+}
+
+/// Is anything known at all? Where it is not, nothing found is no answer.
+fn grounds(it: &Overview, asked: &Exposure) -> Result<(), Problem> {
+    let mut missing = it
+        .no_data
+        .clone()
+        .unwrap_or_else(|| vec!["the server is too old to tell whether it has data".to_owned()]);
+    let is_known =
+        |feed: &FeedRow| matches!(feed.standing, FeedStanding::Fresh | FeedStanding::Failed);
+    if asked.kev && !it.feeds.iter().any(|feed| feed.name == "kev" && is_known(feed)) {
+        missing.push(
+            "the list of what is known to be exploited (kev) is missing or too old".to_owned(),
+        );
+    }
+    let governed = |(state, hosts): (&String, &u64)| state != "no-policy" && *hosts > 0;
+    if (asked.class.is_some() || asked.due.is_some()) && !it.hosts_by_state.iter().any(governed) {
+        missing.push("no policy governs a host, so nothing is owed by a date".to_owned());
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        ProblemKind::NoData,
+        "no-data",
+        format!("nothing can be said of the fleet's exposure: {}", missing.join("; ")),
+        "fettle doctor",
     ))
 }
 

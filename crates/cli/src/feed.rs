@@ -3,7 +3,7 @@
 use crate::args::feed::{AddSource, Bundle, Feed, Source};
 use crate::client::escape;
 use crate::commands::{Ask, seconds};
-use crate::output::line;
+use crate::output::{hint, line};
 use crate::show;
 use fettle_core::feed::FeedSource;
 use fettle_core::{Digest, Problem, ProblemKind};
@@ -117,7 +117,7 @@ fn add(ask: &Ask<'_>, asked: &AddSource) -> Result<(), Problem> {
     let row: FeedRow = ask.client()?.put(&path, &SetFeedSource { source })?;
     ask.print(&row, |row| {
         show::feed::sources(std::slice::from_ref(row));
-        line(&format!("→ fettle feed sync {}", row.name));
+        hint(&format!("fettle feed sync {}", row.name));
     })
 }
 
@@ -151,10 +151,8 @@ fn bundle(ask: &Ask<'_>, bundle: &Bundle) -> Result<(), Problem> {
             written.map_err(|e| unusable(file, &e))?;
             ask.print(&serde_json::json!({ "file": file, "bytes": bytes.len() }), |_| {
                 line(&format!("{} bytes in {}", bytes.len(), file.display()));
-                line(&format!(
-                    "→ on the other server: fettle feed bundle import {}",
-                    file.display()
-                ));
+                let file = file.display();
+                hint(&format!("on the other server: fettle feed bundle import {file}"));
             })
         }
         Bundle::Import { file, key, force } => {
@@ -181,8 +179,5 @@ fn keys(it: &BundleKeys) {
         "believes    {}",
         it.trusted.as_deref().unwrap_or("none: no bundle is taken in")
     ));
-    line(&format!(
-        "→ on a server that is to believe this one: fettle feed bundle trust {}",
-        it.own
-    ));
+    hint(&format!("on a server that is to believe this one: fettle feed bundle trust {}", it.own));
 }

@@ -1,7 +1,7 @@
 //! Backups: made and read beside the data, not through the API.
 
 use crate::args::{Backup, Globals, Output, Restore};
-use crate::output::{self, line};
+use crate::output::{self, hint, line};
 use fettle_core::{Problem, Timestamp};
 use fettle_server::backup::{self, Manifest};
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ pub(crate) fn backup(command: &Backup, globals: &Globals) -> Result<(), Problem>
             shown(&manifest, globals, || {
                 line(&format!("{}: {}", file.display(), what(&manifest)));
                 line("the keys are not in it: fettle backup keys FILE, kept elsewhere");
-                line(&format!("→ fettle restore {} --keys FILE --data DIR", file.display()));
+                hint(&format!("fettle restore {} --keys FILE --data DIR", file.display()));
             })
         }
         Backup::Keys { file, data } => {
             let file = named(file, "fettle-keys", Timestamp::now());
             backup::backup_keys(data, &file)?;
             line(&format!("{}: who has it can speak for this server", file.display()));
-            line("→ keep it where the backups are not");
+            hint("keep it where the backups are not");
             Ok(())
         }
         Backup::Verify { file } => {
@@ -38,7 +38,7 @@ pub(crate) fn restore(args: &Restore, globals: &Globals) -> Result<(), Problem> 
         line(
             "what was under way is paused at its first start, and its hosts send their reports again",
         );
-        line(&format!("→ fettle server --data {}", args.data.display()));
+        hint(&format!("fettle server --data {}", args.data.display()));
     })
 }
 

@@ -3,7 +3,7 @@
 
 use crate::args::key::Key;
 use crate::commands::{Ask, digest_of, seconds};
-use crate::output::{ago, line, now, print, table};
+use crate::output::{ago, hint, line, note, now, print, table};
 use fettle_core::plan::OrderTree;
 use fettle_core::{Digest, Problem, ProblemKind};
 use fettle_wire::api::{PlanDetail, PlanKeys, PlanSigning};
@@ -35,7 +35,7 @@ pub(crate) fn run(ask: &Ask<'_>, it: &Key) -> Result<(), Problem> {
             let keys: PlanKeys = ask.client()?.post("/plan-keys", &signed)?;
             ask.print(&keys, |keys| {
                 line(&format!("version {} is in force: {}", keys.version, keys.label));
-                line("→ fettle plan sign NUMBER --key KEYFILE, before a plan is started");
+                hint("fettle plan sign NUMBER --key KEYFILE, before a plan is started");
             })
         }
     }
@@ -49,19 +49,19 @@ fn unusable(file: &Path, error: &dyn std::fmt::Display, hint: &str) -> Problem {
 fn make(ask: &Ask<'_>, file: &Path) -> Result<(), Problem> {
     let text = Signer::generate_pem()
         .map_err(|_| unusable(file, &"the system gives no random bytes", "try again"))?;
-    let hint = "name a file that is not there yet, in a directory of yours";
+    let todo = "name a file that is not there yet, in a directory of yours";
     let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     let written =
         made.and_then(|mut it| it.write_all(text.as_bytes()).and_then(|()| it.sync_all()));
-    written.map_err(|e| unusable(file, &e, hint))?;
+    written.map_err(|e| unusable(file, &e, todo))?;
     let public = signer(file)?.public_key();
     ask.print(&serde_json::json!({ "key": public }), |_| {
         line(&public);
-        line(&format!(
+        note(&format!(
             "your public key; the private one is in {}: keep it off the server, and a copy elsewhere",
             file.display()
         ));
-        line(&format!("→ fettle key propose --threshold 2 --key me={public} --key … --out keys.json"));
+        hint(&format!("fettle key propose --threshold 2 --key me={public} --key … --out keys.json"));
     })
 }
 
@@ -74,7 +74,9 @@ fn signer(file: &Path) -> Result<Signer, Problem> {
 fn show(keys: &PlanKeys) {
     if keys.version == 0 {
         line("no plan keys: hosts carry out whatever the server signs");
-        line("→ fettle key new FILE, then fettle key propose");
+        hint(
+            "fettle key new FILE, then fettle key propose --threshold 2 --key NAME=KEY --out FILE",
+        );
         return;
     }
     line(&format!("version {}: {} must have signed a plan", keys.version, keys.label));
@@ -126,15 +128,19 @@ fn propose(ask: &Ask<'_>, threshold: u32, keys: &[String], out: &Path) -> Result
             String::new()
         };
         line(&format!("to be signed by {threshold} of its keys{before}"));
-        line(&format!("→ fettle key sign {file} --key KEYFILE"));
+        hint(&format!("fettle key sign {file} --key KEYFILE"));
     })
 }
 
 fn sign_set(ask: &Ask<'_>, file: &Path, key: &Path) -> Result<(), Problem> {
     let (mut set, signer) = (read_set(file)?, signer(key)?);
-    let signed = set
-        .sign(&signer)
-        .map_err(|e: NotFollowed| unusable(file, &e, "write it anew with `fettle key propose`"))?;
+    let signed = set.sign(&signer).map_err(|e: NotFollowed| {
+        unusable(
+            file,
+            &e,
+            "write it anew: `fettle key propose --threshold 2 --key NAME=KEY --out FILE`",
+        )
+    })?;
     write_set(file, &set)?;
     ask.print(&set, |set| {
         let given = set.signatures.len();
@@ -143,7 +149,7 @@ fn sign_set(ask: &Ask<'_>, file: &Path, key: &Path) -> Result<(), Problem> {
             signed.version,
             signed.label()
         ));
-        line(&format!("→ fettle key publish {}   (when enough have signed)", file.display()));
+        hint(&format!("fettle key publish {}   (when enough have signed)", file.display()));
     })
 }
 
@@ -171,9 +177,9 @@ pub(crate) fn sign_plan(
         if let Some(signing) = &detail.signing {
             signatures(signing);
             if signing.given >= signing.needed {
-                line(&format!("→ fettle rollout start {number}"));
+                hint(&format!("fettle rollout start {number}"));
             } else {
-                line(&format!("→ somebody else: fettle plan sign {number} --key KEYFILE"));
+                hint(&format!("somebody else: fettle plan sign {number} --key KEYFILE"));
             }
         }
     })

@@ -13,6 +13,7 @@ mod exposure;
 mod feed;
 mod keep;
 mod key;
+mod log;
 mod manual;
 mod output;
 mod planning;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
 fn serve(options: &args::ServerArgs) -> Result<(), Problem> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FETTLE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let log = log::layer(options.log_format, std::io::stderr);
     let log = tracing_subscriber::registry().with(log.with_filter(filter));
     #[cfg(not(feature = "otlp"))]
     log.init();

@@ -21,6 +21,16 @@ pub(crate) fn line(text: &str) {
     }
 }
 
+/// Says what is to be known of what is printed, beside it.
+pub(crate) fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Says what to type next. Not where the data go: `KEY=$(fettle evidence key)` is to be the key.
+pub(crate) fn hint(text: &str) {
+    eprintln!("→ {text}");
+}
+
 /// Prints an error and, last, what to do next.
 pub(crate) fn problem(problem: &Problem, output: Output) {
     if output == Output::Json {

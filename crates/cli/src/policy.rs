@@ -3,7 +3,7 @@
 use crate::args::{Output, Policy};
 use crate::client::escape;
 use crate::commands::Ask;
-use crate::output::line;
+use crate::output::{hint, line};
 use crate::{planning, policy_check, show};
 use fettle_core::policy::{Explained, PolicyDiff};
 use fettle_core::{Digest, Problem, ProblemKind};
@@ -18,7 +18,7 @@ pub(crate) fn run(ask: &Ask<'_>, what: &Policy) -> Result<(), Problem> {
             ask.print(&diff, |diff| {
                 show::policy::diff(diff);
                 let condition = diff.from.map_or_else(|| "none".to_owned(), |d| d.to_string());
-                line(&format!("→ fettle policy apply {} --if {condition}", file.display()));
+                hint(&format!("fettle policy apply {} --if {condition}", file.display()));
             })
         }
         Policy::Apply { file, in_force } => apply(ask, file, in_force.as_deref()),
@@ -99,6 +99,6 @@ fn apply(ask: &Ask<'_>, file: &Path, in_force: Option<&str>) -> Result<(), Probl
             "policy `{}` version {} is in force for {} hosts",
             row.name, row.version, row.hosts
         ));
-        line(&format!("→ fettle plan make {}", row.name));
+        hint(&format!("fettle plan make {}", row.name));
     })
 }

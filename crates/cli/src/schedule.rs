@@ -3,7 +3,7 @@
 use crate::args::report::{Schedule, SetSchedule, Webhook};
 use crate::client::escape;
 use crate::commands::Ask;
-use crate::output::line;
+use crate::output::{hint, line};
 use crate::show;
 use fettle_core::policy::Recurrence;
 use fettle_core::report::schedule::Schedule as Body;
@@ -45,7 +45,10 @@ fn body(it: &SetSchedule) -> Result<Body, Problem> {
     })?;
     let formats = it.format.iter().map(|format| format.parse());
     Ok(Body {
-        recurrence: Recurrence::parse(&it.recurrence).map_err(|e| bad(e.message, &e.hint))?,
+        recurrence: Recurrence::parse(&it.recurrence).map_err(|e| {
+            let hint = if e.is_time { "say at what time of the day: --at 06:00" } else { &e.hint };
+            bad(e.message, hint)
+        })?,
         at,
         time_zone: it.time_zone.clone(),
         covers: it.covers.parse().map_err(|message| bad(message, "as in --covers last-month"))?,
@@ -77,7 +80,7 @@ pub(crate) fn webhook(ask: &Ask<'_>, it: &Webhook) -> Result<(), Problem> {
             let page = Page { total: items.len() as u64, items };
             ask.print(&page, |page| {
                 line(&format!("{} sent again", page.total));
-                line("→ fettle webhook list");
+                hint("fettle webhook list");
             })
         }
         Webhook::Drop { id } => {

@@ -3,7 +3,7 @@
 use crate::args::{Output, Testbed};
 use crate::client::escape;
 use crate::commands::Ask;
-use crate::output::line;
+use crate::output::hint;
 use crate::show;
 use fettle_core::testbed::{TestState, Verdict};
 use fettle_core::{Problem, ProblemKind};
@@ -44,7 +44,7 @@ pub(crate) fn run(ask: &Ask<'_>, it: &Testbed) -> Result<(), Problem> {
             ask.print(&tests, show::testbed::coverage)?;
             if !wait {
                 if matches!(ask.output(), Output::Table) {
-                    line(&format!("→ fettle testbed coverage {plan}"));
+                    hint(&format!("fettle testbed coverage {plan}"));
                 }
                 return Ok(());
             }

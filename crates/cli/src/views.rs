@@ -3,7 +3,7 @@
 use crate::args::Views;
 use crate::client::escape;
 use crate::commands::Ask;
-use crate::output::{ago, line, now, print, table};
+use crate::output::{ago, hint, line, now, print, table};
 use crate::show;
 use fettle_core::{Problem, ProblemKind};
 use fettle_wire::api::{HostRow, Page, SaveView, SavedViewRow};
@@ -18,7 +18,7 @@ pub(crate) fn run(ask: &Ask<'_>, it: &Views) -> Result<(), Problem> {
             let row: SavedViewRow = ask.client()?.put(&path, &body)?;
             ask.print(&row, |row| {
                 line(&format!("{}: {}", row.name, row.query));
-                line(&format!("→ fettle host list --view '{}'", row.name));
+                hint(&format!("fettle host list --view '{}'", row.name));
             })
         }
         Views::Remove { name, owner } => {
@@ -46,7 +46,7 @@ pub(crate) fn hosts(ask: &Ask<'_>, name: &str, limit: u32) -> Result<(), Problem
 fn list(page: &Page<SavedViewRow>) {
     if page.items.is_empty() {
         line("no view is saved");
-        line("→ fettle view save exposed --query state=exposed");
+        hint("fettle view save exposed --query state=exposed");
         return;
     }
     let mut out = table(&["NAME", "WHOSE", "FOR", "SAVED", "QUERY"]);

@@ -1,7 +1,7 @@
 //! `fettle window preview`: when hosts may be changed next, in the zone of the policy's windows.
 
 use crate::args::Output;
-use crate::output::{self, json, line};
+use crate::output::{self, hint, json, line};
 use fettle_core::policy::Policy;
 use fettle_core::{Problem, Timestamp};
 use jiff::tz::TimeZone;
@@ -52,7 +52,7 @@ fn show(preview: &Preview, zone: &TimeZone) {
                 "policy `{}`: its hosts may not be changed within a year",
                 preview.policy
             ));
-            line("→ look at its [[window]] and [[blackout]] sections");
+            hint("look at its [[window]] and [[blackout]] sections");
         }
         [Opening { to: None, .. }] => {
             line(&format!("policy `{}`: its hosts may be changed at any time", preview.policy));

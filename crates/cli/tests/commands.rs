@@ -186,3 +186,40 @@ fn a_server_refuses_an_address_that_is_not_loopback_without_tls() {
     let said = fettle(dir.path(), &args);
     assert!(said.contains("→ ") && !said.ends_with("[exit code 0]"), "{said}");
 }
+
+#[test]
+fn a_server_that_is_asked_to_logs_json_lines_and_an_odd_format_is_refused() {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let dir = dir_with(&[]);
+    let mut server = Command::new(env!("CARGO_BIN_EXE_fettle"))
+        .args(["server", "--data", "data", "--log-format", "json"])
+        .args(["--operator-listen", "127.0.0.1:0", "--agents-listen", "127.0.0.1:0"])
+        .current_dir(dir.path())
+        .env_clear()
+        .env("FETTLE_LOG", "debug")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Read while it runs: a full pipe would hold it up.
+    let mut log = server.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        text
+    });
+    let mut said = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("http://")), "it says when it is ready");
+    let pid = server.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    assert!(server.wait().unwrap().success());
+    let text = log.join().unwrap();
+    assert!(!text.is_empty());
+    for line in text.lines() {
+        let it: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(it["time"].is_string() && it["level"].is_string(), "{line}");
+        assert!(it["message"].is_string() && it["target"].is_string(), "{line}");
+    }
+    let said = fettle(dir.path(), &["server", "--data", "data", "--log-format", "xml"]);
+    assert!(said.contains("text, json") && said.ends_with("[exit code 2]"), "{said}");
+}

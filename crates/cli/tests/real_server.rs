@@ -93,6 +93,101 @@ fn an_operators_first_commands_work_against_a_fresh_server() {
     }
 }
 
+/// An image with this version of openssl, and the tracker that says which one is fixed.
+fn image(desk: &Desk, version: &str) {
+    let purl = format!(
+        "pkg:deb/debian/libssl3@{version}?arch=amd64&distro=debian-12&upstream=openssl%40{version}"
+    );
+    let sbom = serde_json::json!({
+        "bomFormat": "CycloneDX", "specVersion": "1.6",
+        "components": [
+            {"type": "operating-system", "name": "debian", "version": "12"},
+            {"type": "library", "name": "libssl3", "version": version, "purl": purl},
+        ],
+    });
+    std::fs::write(desk.dir.path().join("image.json"), sbom.to_string()).unwrap();
+    let (said, ended) = desk.fettle(&["sbom", "import", "shop-image", "image.json"]);
+    assert_eq!(ended, 0, "{said}");
+}
+
+#[test]
+fn a_gate_is_green_or_red_by_what_is_open_and_refuses_where_nobody_can_say() {
+    let desk = desk();
+    let fixed = r#"{"openssl": {"CVE-2024-5535": {"releases": {"bookworm": {"status": "resolved",
+        "repositories": {"bookworm": "3.0.15-1~deb12u1"}, "urgency": "not yet assigned",
+        "fixed_version": "3.0.15-1~deb12u1"}}}}}"#;
+    std::fs::write(desk.dir.path().join("fixed.json"), fixed).unwrap();
+    let gate = |args: &[&str], code: i32, words: &str| {
+        let (said, ended) = desk.fettle(&[&["exposure"], args].concat());
+        assert_eq!(ended, code, "{args:?}: {said}");
+        assert!(said.contains(words), "{args:?}: {said}");
+    };
+    gate(&[], 10, "no host is enrolled");
+    assert_eq!(desk.fettle(&["feed", "import", "debian-tracker", "fixed.json"]).1, 0);
+    gate(&[], 10, "error[no-data]");
+    image(&desk, "3.0.15-1~deb12u1");
+    gate(&[], 0, "nothing of that kind is open");
+    gate(&["--kev"], 10, "(kev) is missing or too old");
+    gate(&["--due", "overdue"], 10, "no policy governs a host");
+    image(&desk, "3.0.11-1~deb12u2");
+    gate(&[], 7, "1 open in the fleet, and 0 allowed");
+    gate(&["--allow", "1"], 0, "CVE-2024-5535");
+    // The same host by data of long ago: what is open since then nobody has looked at.
+    let address = desk.running.operator_addr;
+    let token = std::fs::read_to_string(desk.dir.path().join("data/operator.token")).unwrap();
+    let old = format!("http://{address}/api/v1/feeds/debian-tracker?date=2024-01-01&force=true");
+    let sent = ureq::post(&old)
+        .header("authorization", &format!("Bearer {}", token.trim()))
+        .send(fixed.as_bytes())
+        .unwrap();
+    assert!(sent.status().is_success(), "{sent:?}");
+    gate(&[], 10, "on debian is too old (debian-tracker, ");
+    gate(&["--allow", "1"], 10, "error[no-data]");
+}
+
+#[test]
+fn what_is_data_goes_to_standard_output_and_what_is_said_about_it_does_not() {
+    let desk = desk();
+    for (args, beside) in [
+        (&["evidence", "key"][..], "by another way than the pack"),
+        (&["token", "create"], "good once"),
+        (&["operator", "add", "olga", "--role", "viewer"], "shown this once"),
+        (&["key", "new", "key.pem"], "fettle key propose"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_fettle"))
+            .args(["--server", &format!("http://{}", desk.running.operator_addr)])
+            .args(["--token-file", "data/operator.token"])
+            .args(args)
+            .current_dir(desk.dir.path())
+            .env_clear()
+            .output()
+            .unwrap();
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(out.lines().count(), 1, "{args:?}: {out}");
+        assert_eq!(out.split_whitespace().count(), 1, "{args:?}: {out}");
+        assert!(err.contains(beside), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn what_a_schedule_lacks_is_told_by_the_options_it_has() {
+    let desk = desk();
+    let set = |args: &[&str]| {
+        desk.fettle(&[&["schedule", "set", "monthly", "--recurrence"], args].concat())
+    };
+    for (args, hint) in [
+        (&["FREQ=DAILY;BYHOUR=6", "--keep", "3"][..], "→ say at what time of the day: --at 06:00"),
+        (&["FREQ=DAILY"], "--keep 12"),
+        (&["FREQ=DAILY", "--keep", "0"], "--keep 12"),
+    ] {
+        let (said, ended) = set(args);
+        assert!(ended != 0 && said.contains(hint), "{args:?}: {said}");
+        assert!(!said.contains("start =") && !said.contains("window"), "{args:?}: {said}");
+    }
+    assert_eq!(set(&["FREQ=DAILY", "--keep", "3"]).1, 0);
+}
+
 #[test]
 fn a_feed_that_lost_most_of_its_records_is_taken_only_by_force() {
     let desk = desk();

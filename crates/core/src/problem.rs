@@ -28,6 +28,8 @@ pub enum ProblemKind {
     Unavailable,
     /// The machine lacks something: root, space, a program.
     Environment,
+    /// What was asked cannot be said: the data for it are missing or too old. Never to be taken for "nothing is wrong".
+    NoData,
 }
 
 impl ProblemKind {
@@ -43,6 +45,7 @@ impl ProblemKind {
             Self::Refused => 7,
             Self::Unavailable => 8,
             Self::Environment => 9,
+            Self::NoData => 10,
         }
     }
 
@@ -58,6 +61,7 @@ impl ProblemKind {
             Self::Refused => 409,
             Self::Unavailable => 503,
             Self::Environment => 507,
+            Self::NoData => 503,
         }
     }
 }

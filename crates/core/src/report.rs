@@ -186,6 +186,9 @@ pub struct TrendPoint {
     pub open: BTreeMap<String, u64>,
     /// Of those, findings past their deadline.
     pub overdue: u64,
+    /// The same by class word: they add up to `overdue`.
+    #[serde(default)]
+    pub overdue_by_class: BTreeMap<String, u64>,
 }
 
 /// What a report says of the findings.
@@ -212,6 +215,8 @@ struct Line {
     took: Vec<u32>,
     /// By point of the trend: how many more findings are open than at the point before.
     steps: Vec<i64>,
+    /// The same of findings that are overdue.
+    overdue_steps: Vec<i64>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -238,7 +243,6 @@ pub struct Count {
     period: Period,
     points: Vec<Timestamp>,
     lines: BTreeMap<(String, String), Line>,
-    overdue_steps: Vec<i64>,
     hosts: BTreeMap<String, u32>,
     late: BTreeMap<LateKey, Late>,
 }
@@ -246,13 +250,10 @@ pub struct Count {
 impl Count {
     /// Nothing yet.
     pub fn new(period: Period) -> Self {
-        let points = points(period);
-        let steps = vec![0; points.len() + 1];
         Self {
             period,
-            points,
+            points: points(period),
             lines: BTreeMap::new(),
-            overdue_steps: steps,
             hosts: BTreeMap::new(),
             late: BTreeMap::new(),
         }
@@ -270,10 +271,11 @@ impl Count {
         }
         let key = (seen.policy.to_owned(), seen.class.to_owned());
         let steps = self.points.len() + 1;
-        let line = self
-            .lines
-            .entry(key)
-            .or_insert_with(|| Line { steps: vec![0; steps], ..Line::default() });
+        let line = self.lines.entry(key).or_insert_with(|| Line {
+            steps: vec![0; steps],
+            overdue_steps: vec![0; steps],
+            ..Line::default()
+        });
         if seen.state != FindingState::Accepted {
             span(&mut line.steps, &self.points, seen.first_seen, gone);
         }
@@ -285,7 +287,7 @@ impl Count {
             // A deadline is missed from the moment itself on; before the first sight nobody could keep it.
             let missed = deadline.max(seen.first_seen);
             if gone.is_none_or(|at| at > missed) {
-                span(&mut self.overdue_steps, &self.points, missed, gone);
+                span(&mut line.overdue_steps, &self.points, missed, gone);
             }
         }
         let counts = &mut line.counts;
@@ -365,10 +367,13 @@ impl Count {
         let (mut hosts, mut hosts_late) = (BTreeSet::new(), BTreeSet::new());
         let mut took = Vec::new();
         let mut open: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        let mut late: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         let mut lines = Vec::with_capacity(self.lines.len());
         for ((policy, class), line) in self.lines {
-            let sum = open.entry(class.clone()).or_insert_with(|| vec![0; line.steps.len()]);
-            sum.iter_mut().zip(&line.steps).for_each(|(sum, step)| *sum += step);
+            for (all, steps) in [(&mut open, &line.steps), (&mut late, &line.overdue_steps)] {
+                let sum = all.entry(class.clone()).or_insert_with(|| vec![0; steps.len()]);
+                sum.iter_mut().zip(steps).for_each(|(sum, step)| *sum += step);
+            }
             total.add(&line.counts);
             took.extend_from_slice(&line.took);
             let mut counts = line.counts;
@@ -387,7 +392,7 @@ impl Count {
         overdue.sort_by(|a, b| (a.deadline, &a.id).cmp(&(b.deadline, &b.id)));
         let left_out = overdue.len().saturating_sub(MAX_OVERDUE) as u64;
         overdue.truncate(MAX_OVERDUE);
-        let trend = trend(&self.points, &open, &self.overdue_steps);
+        let trend = trend(&self.points, &open, &late);
         Owed { total, lines, overdue, overdue_left_out: left_out, trend }
     }
 }
@@ -451,21 +456,28 @@ fn span(steps: &mut [i64], points: &[Timestamp], from: Timestamp, to: Option<Tim
 fn trend(
     points: &[Timestamp],
     open: &BTreeMap<String, Vec<i64>>,
-    overdue: &[i64],
+    overdue: &BTreeMap<String, Vec<i64>>,
 ) -> Vec<TrendPoint> {
-    let mut now: BTreeMap<&str, i64> = BTreeMap::new();
-    let mut late = 0;
-    let mut out = Vec::with_capacity(points.len());
-    for (n, at) in points.iter().enumerate() {
-        for (class, steps) in open {
-            *now.entry(class).or_default() += steps[n];
-        }
-        late += overdue[n];
-        let open = now.iter().filter(|(_, sum)| **sum > 0);
-        let open = open.map(|(class, sum)| ((*class).to_owned(), sum.unsigned_abs())).collect();
-        out.push(TrendPoint { at: *at, open, overdue: u64::try_from(late).unwrap_or(0) });
+    let (mut now, mut late) = (BTreeMap::new(), BTreeMap::new());
+    let point = |(n, at): (usize, &Timestamp)| {
+        let open = stepped(&mut now, open, n);
+        let overdue_by_class = stepped(&mut late, overdue, n);
+        TrendPoint { at: *at, open, overdue: overdue_by_class.values().sum(), overdue_by_class }
+    };
+    points.iter().enumerate().map(point).collect()
+}
+
+/// Takes the next step of each class, and gives how many there are of each now.
+fn stepped<'a>(
+    now: &mut BTreeMap<&'a str, i64>,
+    all: &'a BTreeMap<String, Vec<i64>>,
+    point: usize,
+) -> BTreeMap<String, u64> {
+    for (class, steps) in all {
+        *now.entry(class).or_default() += steps[point];
     }
-    out
+    let some = now.iter().filter(|(_, sum)| **sum > 0);
+    some.map(|(class, sum)| ((*class).to_owned(), sum.unsigned_abs())).collect()
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ pub(crate) fn no_token() -> Problem {
         ProblemKind::Forbidden,
         "no-token",
         "this call needs an operator's token",
-        "send `Authorization: Bearer TOKEN`; `fettle operator add` makes one, the first is in DATA/operator.token on the server",
+        "send `Authorization: Bearer TOKEN`; `fettle operator add NAME --role ROLE` makes one, the first is in DATA/operator.token on the server",
     )
 }
 

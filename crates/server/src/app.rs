@@ -21,7 +21,7 @@ use fettle_core::{HostId, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::Store;
 use fettle_vuln::exposure::Catalogue;
 use fettle_wire::agent::RefusedOrder;
-use fettle_wire::api::PlanDetail;
+use fettle_wire::api::{PlanDetail, Report};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +48,9 @@ const ROLLOUTS_LAST: Duration = Duration::from_secs(1);
 /// times at which waves may begin, to the minute.
 const PLANS_KEPT: usize = 2;
 const PLANS_LAST: Duration = Duration::from_secs(5);
+/// Reports that are kept: each goes through all findings of the fleet. What the clock alone changes is what fell due meanwhile.
+const REPORTS_KEPT: usize = 8;
+const REPORTS_LAST: Duration = Duration::from_secs(60);
 
 /// What a host last said of an order that it does not carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +79,10 @@ pub(crate) struct App {
     pub(crate) standing: Kept<RolloutId, RolloutStanding>,
     /// Plans with their reports.
     pub(crate) plans: Kept<u64, PlanDetail>,
+    /// Reports, by period and policy.
+    pub(crate) reports: Kept<crate::reports::Wanted, Report>,
+    /// How far the ledger was verified.
+    pub(crate) chain: crate::chain::Chain,
     /// What evaluators found for gates.
     pub(crate) gates: Found,
     /// Exposure over the last weeks.
@@ -277,6 +284,8 @@ impl App {
             read: crate::views::reach::Read::default(),
             standing: Kept::new(ROLLOUTS_KEPT, ROLLOUTS_LAST),
             plans: Kept::new(PLANS_KEPT, PLANS_LAST),
+            reports: Kept::new(REPORTS_KEPT, REPORTS_LAST).standing(10),
+            chain: crate::chain::Chain::default(),
             gates: Found::default(),
             trees: crate::plan_keys::Trees::default(),
             refused: Mutex::default(),

@@ -27,6 +27,7 @@ const DATABASE: &str = "fettle.db";
 const MANIFEST: &str = "manifest.json";
 const KEYS: &str = "keys";
 const TOKEN: &str = "operator.token";
+const LOCK: &str = "server.lock";
 /// The layout of the archives.
 const SCHEMA: u32 = 1;
 /// Setting: when the backup was made that this database comes from; gone when that was settled.
@@ -134,6 +135,7 @@ pub fn restore(from: &Path, keys: &Path, data: &Path) -> Result<Manifest, Proble
     };
     // There was no database: whatever else is of a restore's own names was left by one that did not end.
     clear();
+    let owner = Owner::of(data)?;
     let restored = (|| {
         private(&aside)?;
         let mut reader = Reader::open(keys)?;
@@ -144,6 +146,8 @@ pub fn restore(from: &Path, keys: &Path, data: &Path) -> Result<Manifest, Proble
             Ok(settings::set(tx, RESTORED, &manifest.made_at.to_string())?)
         })?;
         store.close()?;
+        owner.take(&aside)?;
+        owner.take(&data.join(LOCK))?;
         Ok(manifest)
     })();
     if restored.is_err() {
@@ -163,6 +167,47 @@ pub fn restore(from: &Path, keys: &Path, data: &Path) -> Result<Manifest, Proble
     fs::rename(&last, &to).map_err(|e| archive::unwritable(&to, &e))?;
     archive::sync(data)?;
     restored
+}
+
+/// Whose a directory is. What root restores into it is that user's too: the service that is to read it runs as them.
+struct Owner {
+    user: rustix::fs::Uid,
+    group: rustix::fs::Gid,
+}
+
+impl Owner {
+    fn of(directory: &Path) -> Result<Self, Problem> {
+        use std::os::unix::fs::MetadataExt as _;
+        let meta = fs::metadata(directory).map_err(|e| archive::unwritable(directory, &e))?;
+        Ok(Self {
+            user: rustix::fs::Uid::from_raw(meta.uid()),
+            group: rustix::fs::Gid::from_raw(meta.gid()),
+        })
+    }
+
+    /// Gives them a file, or a directory with what is in it, where it is not theirs already.
+    fn take(&self, path: &Path) -> Result<(), Problem> {
+        use std::os::unix::fs::MetadataExt as _;
+        let unwritable = |e: std::io::Error| archive::unwritable(path, &e);
+        let meta = fs::symlink_metadata(path).map_err(unwritable)?;
+        if meta.is_dir() {
+            for entry in fs::read_dir(path).map_err(unwritable)? {
+                self.take(&entry.map_err(unwritable)?.path())?;
+            }
+        }
+        if (meta.uid(), meta.gid()) == (self.user.as_raw(), self.group.as_raw()) {
+            return Ok(());
+        }
+        let (user, group) = (Some(self.user), Some(self.group));
+        rustix::fs::chownat(
+            rustix::fs::CWD,
+            path,
+            user,
+            group,
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_err(|e| unwritable(e.into()))
+    }
 }
 
 /// What a server does first: names its time, and if it comes from a backup, deals with what it has forgotten. One

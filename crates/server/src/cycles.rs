@@ -14,15 +14,13 @@ use fettle_core::cycle::{
     CycleDecision, CycleInput, CycleRun, CycleSeen, CycleState, CycleStep, PlanStanding,
     RolloutStanding, decide, planned, started,
 };
-use fettle_core::feed::FeedStanding;
 use fettle_core::plan::approval::Stage;
 use fettle_core::policy::{CycleRule, Policy};
 use fettle_core::rollout::Phase;
 use fettle_core::{Hold, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::{View, cycles, plans, rollouts as stored};
-use fettle_vuln::feed::Feed;
 use jiff::SignedDuration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A run takes few steps before it waits for something; more in a row is a defect.
 const MOST_STEPS: usize = 20;
@@ -238,40 +236,10 @@ fn rollout_standing(
     })
 }
 
-/// Feeds without which it is not known what the policy's hosts owe: for each system that they run, those that speak for
-/// it, where none of these is young enough.
+/// Feeds without which it is not known what the policy's hosts owe.
 fn stale_feeds(app: &App, view: &View<'_>, policy: &str) -> Result<Vec<String>, Problem> {
     let systems = app.fleet(|fleet| fleet.systems_of(policy))?;
-    let rows = views::feed_rows(view)?;
-    let mut stale = BTreeSet::new();
-    for system in systems {
-        let speaks = |name: &str| {
-            Feed::from_word(name).is_some_and(Feed::says_who_is_affected)
-                && vendor_of(&system).is_none_or(|vendor| name.split('-').any(|w| w == vendor))
-        };
-        let theirs: Vec<_> =
-            rows.iter().filter(|row| row.imported_at.is_some() && speaks(&row.name)).collect();
-        if theirs.iter().all(|row| row.standing == FeedStanding::Stale) {
-            stale.extend(theirs.iter().map(|row| row.name.clone()));
-        }
-    }
-    Ok(stale.into_iter().collect())
-}
-
-/// The word that feeds for a system have in their names. `None`: any feed may speak for it.
-fn vendor_of(system: &str) -> Option<&'static str> {
-    Some(match system {
-        "debian" => "debian",
-        "ubuntu" => "ubuntu",
-        "almalinux" => "almalinux",
-        "rocky" => "rocky",
-        "rhel" | "centos" => "redhat",
-        "alpine" => "alpine",
-        "wolfi" | "chainguard" => "chainguard",
-        "sles" | "suse" => "suse",
-        system if system.starts_with("opensuse") => "suse",
-        _ => return None,
-    })
+    Ok(views::grounds::stale(&views::feed_rows(view)?, &systems).into_iter().collect())
 }
 
 /// A person has looked after what went wrong.

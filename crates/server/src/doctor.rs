@@ -9,6 +9,7 @@ mod tests;
 pub use look::offline;
 pub(crate) use look::online;
 
+use crate::feeds::BUNDLED_ORIGIN;
 use fettle_core::feed::FeedStanding;
 use fettle_core::rollout::{Phase, Waiting};
 use fettle_core::{Problem, Timestamp};
@@ -296,7 +297,7 @@ fn certificates(sight: &Sight, now: Timestamp, out: &mut Findings) {
 }
 
 fn feeds(told: &Told, out: &mut Findings) {
-    let mut in_force = 0;
+    let (mut in_force, mut bundled) = (0, Vec::new());
     for feed in &told.feeds {
         let name = &feed.name;
         let again = match feed.source {
@@ -309,6 +310,7 @@ fn feeds(told: &Told, out: &mut Findings) {
         );
         match feed.standing {
             FeedStanding::Absent => {}
+            FeedStanding::Stale if as_bundled(feed) => bundled.push(feed),
             FeedStanding::Stale => out.bad("feeds", format!("{name} {age}"), &again),
             FeedStanding::Failed => {
                 let why = feed.last_error.as_deref().unwrap_or("no reason was kept");
@@ -321,12 +323,35 @@ fn feeds(told: &Told, out: &mut Findings) {
             out.bad("feeds", what, &format!("fettle feed list, then fettle feed accept {name}"));
         }
     }
+    if let Some(oldest) = bundled.iter().map(|feed| feed.date.as_str()).min() {
+        let what = format!(
+            "{} {} as they came with Fettle, the oldest of {oldest}: what vendors said since is not known",
+            bundled.len(),
+            if bundled.len() == 1 { "is" } else { "are" }
+        );
+        let watched = bundled.iter().any(|feed| feed.source.is_some());
+        let hint = match watched {
+            true => "fettle feed sync",
+            false => {
+                "fettle feed source add debian-tracker --url https://…, then fettle feed sync; docs/feeds.md has the addresses"
+            }
+        };
+        out.odd("feeds", what, hint);
+    }
     if told.feeds.iter().all(|feed| feed.standing == FeedStanding::Absent) {
         let what = "there is no vulnerability data: nothing is known of any host";
         out.bad("feeds", what, "fettle feed import --bundled");
     } else if in_force > 0 {
         out.good("feeds", format!("{in_force} are fresh"));
     }
+}
+
+/// As it came with Fettle, and nobody has tried to have it newer: a fresh server, not one that something keeps from its feeds.
+fn as_bundled(feed: &FeedRow) -> bool {
+    feed.origin.starts_with(BUNDLED_ORIGIN)
+        && feed.confirmed_at <= feed.imported_at
+        && feed.last_error.is_none()
+        && feed.source.as_ref().is_none_or(|source| source.failures == 0)
 }
 
 fn policies(told: &Told, out: &mut Findings) {
@@ -383,12 +408,14 @@ fn rollouts(told: &Told, now: Timestamp, out: &mut Findings) {
         let hold = whole.or(waiting.first()).map(|waiting| waiting.hold.to_string());
         match phase {
             Phase::Halted { hold } => {
-                let hint = format!("{show}; then fettle rollout undo, abort or resume {id}");
+                let hint = format!(
+                    "{show}; then fettle rollout undo {id} --reason WHY, or abort, or resume"
+                );
                 out.bad("rollouts", format!("{id} is halted since {since}: {hold}"), &hint);
             }
             Phase::Paused { by, reason } if hours >= STUCK_HOURS => {
                 let what = format!("{id} is paused by {by} since {since}: {reason}");
-                out.odd("rollouts", what, &format!("fettle rollout resume {id}"));
+                out.odd("rollouts", what, &format!("fettle rollout resume {id} --reason WHY"));
             }
             Phase::Running if hours >= STUCK_HOURS => {
                 let why = hold.unwrap_or_else(|| "nobody says why".to_owned());

@@ -129,6 +129,9 @@ pub(crate) fn named(name: &str) -> Result<Feed, Problem> {
     })
 }
 
+/// What the origin of bundled data begins with.
+pub(crate) const BUNDLED_ORIGIN: &str = "bundled with Fettle";
+
 /// The bundled snapshot.
 pub(crate) fn bundled() -> Result<Vec<Given<'static>>, Problem> {
     let broken = |e: &dyn std::fmt::Display| {
@@ -152,7 +155,7 @@ pub(crate) fn bundled() -> Result<Vec<Given<'static>>, Problem> {
                 bytes: Cow::Borrowed(*bytes),
                 date: file.as_of.to_string(),
                 origin: format!(
-                    "bundled with Fettle: {}",
+                    "{BUNDLED_ORIGIN}: {}",
                     file.origin.split_whitespace().collect::<Vec<_>>().join(" ")
                 ),
                 force: false,

@@ -13,7 +13,12 @@ pub(crate) struct Kept<K, V> {
     places: Mutex<BTreeMap<K, Place<V>>>,
     most: usize,
     lasts: Duration,
+    /// What took [`COSTLY`] stands for so many times as long.
+    stands: u32,
 }
+
+/// What is found out in less is found out anew whenever anything has happened.
+const COSTLY: Duration = Duration::from_secs(1);
 
 /// Held by whoever finds out: all others who ask for the same wait for it.
 type Place<V> = Arc<Mutex<Option<Found<V>>>>;
@@ -22,13 +27,20 @@ struct Found<V> {
     /// Length of the ledger then: whatever happens is an entry.
     ledger: u64,
     at: Instant,
+    took: Duration,
     value: Arc<V>,
 }
 
 impl<K: Ord + Clone, V> Kept<K, V> {
     /// Keeps at most so many, each for so long.
     pub(crate) fn new(most: usize, lasts: Duration) -> Self {
-        Self { places: Mutex::default(), most, lasts }
+        Self { places: Mutex::default(), most, lasts, stands: 0 }
+    }
+
+    /// The same, where what took long to find out stands for so many times as long, whatever happens meanwhile: in a large
+    /// fleet something always does, and finding out would never end.
+    pub(crate) fn standing(self, times: u32) -> Self {
+        Self { stands: times, ..self }
     }
 
     /// What there is to know of `key`, as the view has it.
@@ -41,14 +53,16 @@ impl<K: Ord + Clone, V> Kept<K, V> {
         let ledger = ledger::len(view)?;
         let place = self.place(key);
         let mut found = place.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = |it: &&Found<V>| it.ledger >= ledger && it.at.elapsed() < self.lasts;
+        let stands = |it: &Found<V>| it.took >= COSTLY && it.at.elapsed() < it.took * self.stands;
+        let counts =
+            |it: &&Found<V>| it.at.elapsed() < self.lasts && (it.ledger >= ledger || stands(it));
         if let Some(it) = found.as_ref().filter(counts) {
             return Ok(it.value.clone());
         }
         // From before it is found out: nobody is told what is older than that.
         let at = Instant::now();
         let value = Arc::new(find_out()?);
-        *found = Some(Found { ledger, at, value: value.clone() });
+        *found = Some(Found { ledger, at, took: at.elapsed(), value: value.clone() });
         Ok(value)
     }
 
@@ -96,6 +110,16 @@ mod tests {
         assert_eq!([look(&kept, 3), look(&kept, 1)], [4, 5]);
         let of_the_moment = Kept::new(2, Duration::ZERO);
         assert_eq!([look(&of_the_moment, 1), look(&of_the_moment, 1)], [6, 7]);
+        // What took long stands for a while all the same.
+        let long = Kept::new(2, Duration::from_secs(600)).standing(100);
+        let slowly = || {
+            std::thread::sleep(COSTLY);
+            Ok(7)
+        };
+        let first = store.read::<_, Problem>(|view| long.look(view, &1, slowly));
+        happens().unwrap();
+        let again = store.read::<_, Problem>(|view| long.look(view, &1, || Ok(8)));
+        assert_eq!((*first.unwrap(), *again.unwrap()), (7, 7));
         // What was not found out is asked for again.
         let missing = || Problem::new(fettle_core::ProblemKind::NotFound, "not-found", "no", "no");
         let failed = store.read::<_, Problem>(|view| kept.look(view, &9, || Err(missing())));

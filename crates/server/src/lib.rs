@@ -31,6 +31,7 @@ mod agents;
 mod api;
 mod app;
 pub mod backup;
+mod chain;
 mod cycles;
 pub mod doctor;
 mod emergencies;

@@ -115,7 +115,7 @@ fn has_agent(name: &str) -> Problem {
         "host-enrolled",
         format!("{name} is enrolled with an agent, which tells what it holds itself"),
         format!(
-            "give it another name; if that machine is gone, retire it first: `fettle host retire {name}`"
+            "give it another name; if that machine is gone, retire it first: `fettle host retire {name} --confirm {name}`"
         ),
     )
 }

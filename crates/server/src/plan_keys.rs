@@ -62,7 +62,10 @@ fn not_taken(error: &NotFollowed) -> Problem {
             ProblemKind::Conflict,
             "`fettle key list` names the version in force; propose the next one",
         ),
-        _ => (ProblemKind::BadInput, "make it with `fettle key propose`"),
+        _ => (
+            ProblemKind::BadInput,
+            "make it with `fettle key propose --threshold 2 --key NAME=KEY --out FILE`",
+        ),
     };
     Problem::new(kind, "plan-keys-refused", format!("these plan keys are not taken: {error}"), hint)
 }
@@ -70,8 +73,7 @@ fn not_taken(error: &NotFollowed) -> Problem {
 /// Keeps what an operator signed of a plan, if it holds.
 pub(crate) fn sign(tx: &mut Tx<'_>, plan: &Plan, signed: &SignedPlan) -> Result<(), Problem> {
     let Some((set, _)) = in_force(tx)? else {
-        let hint =
-            "publish a set first: `fettle key propose`, `fettle key sign`, `fettle key publish`";
+        let hint = "publish a set first: `fettle key propose --threshold 2 --key NAME=KEY --out FILE`, `fettle key sign FILE --key KEYFILE`, `fettle key publish FILE`";
         let message = "no plan keys are published: hosts ask for no signature";
         return Err(Problem::new(ProblemKind::Conflict, "no-plan-keys", message, hint));
     };

@@ -17,9 +17,10 @@ use fettle_store::{StoreError, View, findings, rollouts as stored_rollouts};
 use fettle_wire::api::Report;
 use reasons::Reasons;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Which report.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Wanted {
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
@@ -31,6 +32,12 @@ struct Of {
     name: String,
     policy: String,
     quarantined: Option<String>,
+}
+
+/// The report, made anew where anything has happened since it was made, or a minute has passed: going through all findings
+/// of the fleet takes long, and whoever looks at a page looks again.
+pub(crate) fn kept(app: &App, view: &View<'_>, wanted: &Wanted) -> Result<Arc<Report>, Problem> {
+    app.reports.look(view, wanted, || report(app, view, wanted))
 }
 
 /// The report.

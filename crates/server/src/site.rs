@@ -16,7 +16,7 @@ use crate::reports::schedules;
 use crate::saved_views;
 use crate::session::{by_session, is_secure};
 use crate::views;
-use crate::web::pages::{self, PolicyAround};
+use crate::web::pages::{self, PlanPart, PolicyAround};
 use crate::web::{User, View, assets};
 use crate::webhooks;
 use axum::Router;
@@ -67,7 +67,7 @@ fn form<H: Handler<T, Arc<App>>, T: 'static>(path: &str, needs: Role, handler: H
 /// this one list.
 fn inside() -> Vec<Place> {
     use Role::{Admin, Approver, Auditor, Operator, Viewer};
-    vec![
+    let mut places = vec![
         page("/", overview),
         page("/wall", wall),
         page("/hosts", lists::hosts),
@@ -122,7 +122,12 @@ fn inside() -> Vec<Place> {
         form("/account/sessions/end", Viewer, account::end_others),
         form("/account/token", Viewer, account::new_token),
         form("/logout", Viewer, account::logout),
-    ]
+    ];
+    places.extend(PlanPart::ALL.map(|part| {
+        let path = format!("/plans/{{number}}/{}", part.word());
+        page(&path, move |visit, number, query| lists::plan_part(visit, number, query, part))
+    }));
+    places
 }
 
 /// The login, the first set-up, and what codes of errors mean, which everybody reaches.

@@ -93,7 +93,12 @@ mod tests {
 
     fn points(open: u64, at: i64) -> Vec<TrendPoint> {
         let at = Timestamp::from_second(at).unwrap();
-        vec![TrendPoint { at, open: BTreeMap::from([(String::new(), open)]), overdue: 0 }]
+        vec![TrendPoint {
+            at,
+            open: BTreeMap::from([(String::new(), open)]),
+            overdue: 0,
+            overdue_by_class: Default::default(),
+        }]
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod feeds;
 mod findings;
+pub(crate) mod grounds;
 mod hosts;
 mod planning;
 mod policies;
@@ -62,6 +63,8 @@ pub(crate) fn overview(app: &App, view: &View<'_>) -> Result<Overview, Problem> 
     for line in fettle_store::rollouts::unfinished(view)?.iter().rev() {
         unfinished.push(rollout_row(&*crate::rollouts::load(app, view, &line.id)?));
     }
+    let feeds = feed_rows(view)?;
+    let by_state = hosts_by_state.clone();
     Ok(Overview {
         at,
         hosts,
@@ -79,7 +82,8 @@ pub(crate) fn overview(app: &App, view: &View<'_>) -> Result<Overview, Problem> 
         cycles: cycle_rows(app, view)?,
         emergencies: emergencies(app, view)?,
         rollouts: unfinished,
-        feeds: feed_rows(view)?,
+        no_data: Some(grounds::missing(app, &feeds, hosts, &by_state)?),
+        feeds,
         worst,
         recalls: crate::recalls::rows(app, view)?,
     })

@@ -17,6 +17,7 @@
 //! | `GET /cves?q=&class=&severity=&state=&kev=&fixable=&due=&sort=` | [`pages::cves`] | page of [`CveRow`](fettle_wire::api::CveRow) |
 //! | `GET /cves/{id}` | [`pages::cve`] | [`CveDetail`](fettle_wire::api::CveDetail) |
 //! | `GET /plans`, `GET /plans/{number}` | [`pages::plans`], [`pages::plan`] | [`PlanDetail`](fettle_wire::api::PlanDetail) |
+//! | `GET /plans/{number}/{part}?limit=&offset=` | [`pages::plan_part`] | one table of it, a [`pages::PlanPart`] |
 //! | `GET /rollouts`, `GET /rollouts/{id}` | [`pages::rollouts`], [`pages::rollout`] | [`RolloutRow`](fettle_wire::api::RolloutRow), [`RolloutDetail`](fettle_wire::api::RolloutDetail) |
 //! | `GET /policies`, `GET /policies/{name}` | [`pages::policies`], [`pages::policy`] | [`PolicyRow`](fettle_wire::api::PolicyRow), [`WindowCalendar`](fettle_core::policy::WindowCalendar) |
 //! | `GET /policies/{name}/diff/{from}/{to}` | [`pages::policy_diff`] | two of [`PolicyVersion`](fettle_wire::api::PolicyVersion) |
@@ -80,6 +81,7 @@ mod package;
 pub mod pages;
 mod plan;
 mod plan_diff;
+mod plan_parts;
 mod plan_report;
 mod planning;
 mod policy;

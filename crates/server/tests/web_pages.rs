@@ -20,11 +20,11 @@ use fettle_core::ledger::LedgerEntry;
 use fettle_core::operator::Role;
 use fettle_core::{Problem, ProblemKind};
 use fettle_server::web::pages::{
-    self, AccountNotes, CveFilter, FindingFilter, HostFilter, LedgerPart, PackageFilter,
-    PolicyAround,
+    self, AccountNotes, ChainSeen, CveFilter, FindingFilter, HostFilter, LedgerPart, PackageFilter,
+    PlanPart, PolicyAround,
 };
 use fettle_server::web::{CONTENT_SECURITY_POLICY, Span, User, View, assets};
-use fettle_wire::api::{LedgerVerified, Page, RolloutDetail};
+use fettle_wire::api::{Page, RolloutDetail};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -50,11 +50,8 @@ fn rollout_page(view: &View<'_>, it: &RolloutDetail) -> maud::Markup {
 }
 
 /// A part of the ledger in which nothing is searched for.
-fn ledger_part<'a>(
-    entries: &'a [LedgerEntry],
-    verified: Option<&'a LedgerVerified>,
-) -> LedgerPart<'a> {
-    LedgerPart { entries, verified, q: "", older: None, newer: None, key: "a2V5" }
+fn ledger_part<'a>(entries: &'a [LedgerEntry], chain: Option<&'a ChainSeen>) -> LedgerPart<'a> {
+    LedgerPart { entries, chain, q: "", older: None, newer: None, key: "a2V5" }
 }
 
 const SPAN: Span = Span { offset: 0, limit: 50 };
@@ -72,6 +69,7 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
     );
     let rows = fleet::policies();
     let plan = fleet::plan();
+    let large = fleet::large_plan();
     let pages = [
         ("overview", "/", pages::overview(&view("/"), &fleet::overview())),
         // `docs/overview.png` is a picture of it, from the gallery.
@@ -142,7 +140,7 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
             "/recalls",
             pages::recalls(&view("/recalls"), &[fleet::recall().row], "openssl", "3.0.15"),
         ),
-        ("recalls-empty", "/recalls", pages::recalls(&view("/recalls"), &[], "", "")),
+        ("recalls-empty", "/recalls-empty", pages::recalls(&view("/recalls"), &[], "", "")),
         (
             "recall",
             "/recalls/openssl/3",
@@ -285,7 +283,8 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
             "/plans/13",
             pages::plan(&view("/plans/13"), &fleet::plan_to_approve()),
         ),
-        ("plan-tested", "/plans/13", pages::plan(&view("/plans/13"), &fleet::plan_tested())),
+        ("plan-tested", "/plans/tested", pages::plan(&view("/plans/13"), &fleet::plan_tested())),
+        ("plan-large", "/plans/large", pages::plan(&view("/plans/13"), &large)),
         (
             "plan-diff",
             "/plans/12/diff/13",
@@ -293,7 +292,7 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
         ),
         (
             "rollout-to-approve",
-            "/rollouts/ro-7",
+            "/rollouts/to-approve",
             rollout_page(&view("/rollouts/ro-7"), &fleet::rollout_to_approve()),
         ),
         ("rollouts", "/rollouts", pages::rollouts(&view("/rollouts"), &fleet::rollouts())),
@@ -376,7 +375,24 @@ fn all_pages() -> Vec<(&'static str, &'static str, String)> {
         ),
         ("problem", "/nowhere", pages::problem(&view("/nowhere"), &problem)),
     ];
-    pages.map(|(name, path, page)| (name, path, page.into_string())).into()
+    let mut pages: Vec<_> = pages.map(|(name, path, page)| (name, path, page.into_string())).into();
+    // What a plan's page shows the head of, in the middle.
+    let span = Span { offset: 80, limit: 80 };
+    pages.extend(PlanPart::ALL.map(|part| {
+        let path: &str = Box::leak(format!("/plans/13/{}?offset=80", part.word()).into_boxed_str());
+        (path, path, pages::plan_part(&view(path), &large, part, span).into_string())
+    }));
+    pages
+}
+
+/// The pages by path, none lost: where two had one path, only the later would be looked at.
+fn by_path() -> BTreeMap<String, String> {
+    let all = all_pages();
+    let count = all.len();
+    let by_path: BTreeMap<String, String> =
+        all.into_iter().map(|(_, path, html)| (path.to_owned(), html)).collect();
+    assert_eq!(by_path.len(), count, "two pages have one path");
+    by_path
 }
 
 #[test]

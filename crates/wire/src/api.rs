@@ -200,6 +200,10 @@ dto! {
         pub rollouts: Vec<RolloutRow>,
         /// Feeds.
         pub feeds: Vec<FeedRow>,
+        /// Why the numbers above say nothing of the fleet's exposure, a sentence each: no host is judged, or what decides
+        /// who is affected is too old. Empty: they say something. `None`: the server is too old to tell.
+        #[serde(default)]
+        pub no_data: Option<Vec<String>>,
         /// The ten worst open findings.
         pub worst: Vec<FindingRow>,
         /// Versions that nobody is to get, newest recall first.

@@ -1,5 +1,6 @@
 //! How `fettle server` is told what to do.
 
+use crate::log::LogFormat;
 use clap::Args;
 use fettle_server::ServerOptions;
 use fettle_server::notices::Recipient;
@@ -37,6 +38,15 @@ pub(crate) struct ServerArgs {
     #[cfg(feature = "otlp")]
     #[arg(long, env = "FETTLE_SERVER_OTLP", value_name = "ADDRESS")]
     pub(crate) otlp: Option<fettle_server::otlp::Address>,
+    /// How the log is written, on standard error: lines for people, or one JSON object a line.
+    #[arg(
+        long,
+        env = "FETTLE_SERVER_LOG_FORMAT",
+        value_enum,
+        default_value_t = LogFormat::Text,
+        value_name = "FORMAT"
+    )]
+    pub(crate) log_format: LogFormat,
     /// Address of API and web pages; loopback only.
     #[arg(
         long,

@@ -1,6 +1,6 @@
 //! Accounts.
 
-use crate::output::{ago, line, now, print, state, table};
+use crate::output::{ago, hint, line, now, print, state, table};
 use fettle_core::Timestamp;
 use fettle_core::operator::listed;
 use fettle_wire::api::{AccountRow, OwnAccount, Page};
@@ -21,7 +21,7 @@ fn ways(row: &AccountRow) -> String {
 pub(crate) fn list(page: &Page<AccountRow>) {
     if page.items.is_empty() {
         line("there is only the server's own token, and its holder may do everything");
-        line("→ fettle account add NAME --role admin");
+        hint("fettle account add NAME --role admin");
         return;
     }
     let mut out = table(&[
@@ -51,7 +51,10 @@ pub(crate) fn list(page: &Page<AccountRow>) {
 pub(crate) fn own(it: &OwnAccount) {
     line(&format!("{}: {}", it.name, listed(&it.roles)));
     match &it.account {
-        None => line("the server's own token; → fettle account add NAME --role admin"),
+        None => {
+            line("the server's own token");
+            hint("fettle account add NAME --role admin");
+        }
         Some(row) => line(&format!(
             "comes by {}; password set {}, token expires {}",
             ways(row),
@@ -73,5 +76,5 @@ pub(crate) fn own(it: &OwnAccount) {
         ]);
     }
     print(&out);
-    line("→ fettle account log-out ends all of them");
+    hint("fettle account log-out ends all of them");
 }

@@ -1,6 +1,6 @@
 //! Feeds for people.
 
-use crate::output::{ago, line, now, print, table};
+use crate::output::{ago, hint, line, now, print, table};
 use fettle_wire::api::FeedRow;
 
 /// A length of time in its largest whole unit: `3h`, `2d`.
@@ -37,12 +37,12 @@ pub(crate) fn list(rows: &[FeedRow]) {
                 row.name
             ));
             if row.source.is_some() && row.held.is_none() {
-                line(&format!("→ fettle feed sync {}", row.name));
+                hint(&format!("fettle feed sync {}", row.name));
             }
         }
         if let Some(held) = &row.held {
             line(&format!("{}: waits for a person, from {}: {}", row.name, held.origin, held.code));
-            line(&format!("→ fettle feed accept {} --digest {}", row.name, held.digest.hex()));
+            hint(&format!("fettle feed accept {} --digest {}", row.name, held.digest.hex()));
         }
     }
 }
@@ -66,6 +66,6 @@ pub(crate) fn sources(rows: &[FeedRow]) {
     print(&out);
     if !rows.iter().any(|row| row.source.is_some()) {
         line("no feed is fetched by the server itself");
-        line("→ fettle feed source add debian-tracker --url https://…");
+        hint("fettle feed source add debian-tracker --url https://…");
     }
 }

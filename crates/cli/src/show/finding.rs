@@ -1,6 +1,6 @@
 //! Findings and vulnerabilities.
 
-use crate::output::{ago, finding_state, line, now, print, severity, table};
+use crate::output::{ago, finding_state, hint, line, now, print, severity, table};
 use fettle_wire::api::{CveDetail, FindingExplained, FindingRow, Page};
 
 /// Findings, worst first.
@@ -11,7 +11,7 @@ pub(crate) fn list(page: &Page<FindingRow>) {
     }
     match page.items.first() {
         Some(first) => {
-            line(&format!("→ fettle finding explain {} {}", first.host_name, first.finding.id))
+            hint(&format!("fettle finding explain {} {}", first.host_name, first.finding.id))
         }
         None => line("no such findings"),
     }

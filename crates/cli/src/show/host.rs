@@ -1,6 +1,6 @@
 //! Hosts.
 
-use crate::output::{ago, line, now, print, state, table};
+use crate::output::{ago, hint, line, now, print, state, table};
 use fettle_core::Timestamp;
 use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_core::transaction::Progress;
@@ -10,12 +10,12 @@ use fettle_wire::api::{HostDetail, HostRow, Page};
 pub(crate) fn list(page: &Page<HostRow>, narrowed: bool) {
     if page.items.is_empty() && narrowed {
         line("no host matches");
-        line("→ fettle host list");
+        hint("fettle host list");
         return;
     }
     if page.items.is_empty() {
         line("no hosts yet");
-        line("→ fettle token create --label ring=canary, then `fettle-agent enroll` on the host");
+        hint("fettle token create --label ring=canary, then `fettle-agent enroll` on the host");
         return;
     }
     let mut out = table(&[
@@ -110,7 +110,7 @@ pub(crate) fn one(host: &HostDetail) {
     for transaction in &host.transactions {
         line(&describe(transaction, now));
     }
-    line(&format!("→ fettle finding list --host {}", row.name));
+    hint(&format!("fettle finding list --host {}", row.name));
 }
 
 /// How many packages of which ecosystem.

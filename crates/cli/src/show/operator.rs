@@ -1,6 +1,6 @@
 //! Operators.
 
-use crate::output::{ago, line, now, print, state, table};
+use crate::output::{ago, hint, line, now, print, state, table};
 use fettle_core::operator::listed;
 use fettle_wire::api::{OperatorRow, Page};
 
@@ -8,7 +8,7 @@ use fettle_wire::api::{OperatorRow, Page};
 pub(crate) fn list(page: &Page<OperatorRow>) {
     if page.items.is_empty() {
         line("there is only the server's own token, and its holder may do everything");
-        line("→ fettle operator add NAME --role viewer|operator|approver|admin");
+        hint("fettle operator add NAME --role viewer|operator|approver|admin");
         return;
     }
     let mut out = table(&["OPERATOR", "ROLES", "STATE", "EXPIRES", "ADDED", "BY"]);

@@ -1,13 +1,13 @@
 //! Packages over the fleet, and what a search found.
 
-use crate::output::{line, print, severity, table};
+use crate::output::{hint, line, print, severity, table};
 use fettle_wire::api::{Found, PackageDetail, PackageRow, Page};
 
 /// Packages.
 pub(crate) fn list(page: &Page<PackageRow>) {
     if page.items.is_empty() {
         line("no package matches");
-        line("→ fettle package list");
+        hint("fettle package list");
         return;
     }
     let mut out =
@@ -26,7 +26,7 @@ pub(crate) fn list(page: &Page<PackageRow>) {
     if page.total > page.items.len() as u64 {
         line(&format!("{} of {} packages", page.items.len(), page.total));
     }
-    line(&format!("→ fettle package show {}", page.items[0].name));
+    hint(&format!("fettle package show {}", page.items[0].name));
 }
 
 /// One package.
@@ -53,14 +53,14 @@ pub(crate) fn one(it: &PackageDetail) {
         }
         print(&out);
     }
-    line(&format!("→ fettle host list --package {}", row.name));
+    hint(&format!("fettle host list --package {}", row.name));
 }
 
 /// What a search found.
 pub(crate) fn found(it: &Found) {
     if it.hits.is_empty() {
         line(&format!("nothing is called `{}`", it.q));
-        line("→ a part of the name will do: of a host, package, CVE, policy, plan or rollout");
+        hint("a part of the name will do: of a host, package, CVE, policy, plan or rollout");
         return;
     }
     let mut out = table(&["KIND", "NAME", "ABOUT"]);

@@ -1,7 +1,7 @@
 //! A plan as a report: what it does, in which order, and why not the rest.
 
 use super::plan_report;
-use crate::output::{line, print, table};
+use crate::output::{hint, line, print, table};
 use fettle_core::hold::Hold;
 use fettle_core::plan::approval::{ApprovalVerdict, Stage};
 use fettle_wire::api::PlanDetail;
@@ -100,18 +100,19 @@ fn next(detail: &PlanDetail) {
     match approvals.stage {
         _ if plan.hosts.is_empty() => line("\nnothing to roll out"),
         Stage::Started { at } => {
-            line(&format!("\nits rollout was started at {at}\n→ fettle rollout list"));
+            line(&format!("\nits rollout was started at {at}"));
+            hint("fettle rollout list");
         }
-        Stage::Superseded => line(&format!(
-            "\nanother plan of the policy took effect since\n→ fettle plan make {}",
-            plan.policy
-        )),
+        Stage::Superseded => {
+            line("\nanother plan of the policy took effect since");
+            hint(&format!("fettle plan make {}", plan.policy));
+        }
         Stage::Open if lacks_signature(detail) && approvals.is_enough() => {
-            line(&format!("\n→ fettle plan sign {number} --key KEYFILE"));
+            hint(&format!("fettle plan sign {number} --key KEYFILE"));
         }
-        Stage::Open if approvals.is_enough() => line(&format!("\n→ fettle rollout start {number}")),
-        Stage::Open => line(&format!(
-            "\n→ fettle plan approve {number}   (with the role approver, and not by {})",
+        Stage::Open if approvals.is_enough() => hint(&format!("fettle rollout start {number}")),
+        Stage::Open => hint(&format!(
+            "fettle plan approve {number}   (with the role approver, and not by {})",
             detail.made_by
         )),
     }

@@ -1,6 +1,6 @@
 //! Cycles and emergencies for people.
 
-use crate::output::{ago, line, now, print, table};
+use crate::output::{ago, hint, line, now, print, table};
 use fettle_core::Hold;
 use fettle_core::cycle::{CycleOutcome, CycleState};
 use fettle_core::emergency::EmergencyState;
@@ -47,20 +47,20 @@ pub(crate) fn cycles(rows: &[CycleRow]) {
 fn next_steps(rows: &[CycleRow]) {
     let holds = || rows.iter().flat_map(|row| &row.holds);
     if holds().any(|hold| matches!(hold, Hold::Restored { .. })) {
-        line("→ fettle cycle release --reason …");
+        hint("fettle cycle release --reason …");
     }
     for row in rows {
         match row.runs.first().map(|run| &run.state) {
-            Some(CycleState::Planned { plan }) => line(&match row.holds.first() {
-                Some(Hold::NotApproved { .. }) => format!("→ fettle plan approve {plan}"),
-                Some(Hold::NotStarted { .. }) => format!("→ fettle rollout start {plan}"),
-                _ => format!("→ fettle plan show {plan}"),
+            Some(CycleState::Planned { plan }) => hint(&match row.holds.first() {
+                Some(Hold::NotApproved { .. }) => format!("fettle plan approve {plan}"),
+                Some(Hold::NotStarted { .. }) => format!("fettle rollout start {plan}"),
+                _ => format!("fettle plan show {plan}"),
             }),
             Some(CycleState::Started { rollout, .. }) => {
-                line(&format!("→ fettle rollout watch {rollout}"));
+                hint(&format!("fettle rollout watch {rollout}"));
             }
             Some(CycleState::Ended { outcome: CycleOutcome::Proposed { plan }, .. }) => {
-                line(&format!("→ fettle plan show {plan}"));
+                hint(&format!("fettle plan show {plan}"));
             }
             _ => {}
         }
@@ -72,7 +72,7 @@ fn failures(rows: &[CycleRow]) {
     for row in rows {
         if let Some(failed) = &row.failed {
             line(&format!("{}: went wrong, and goes on at your word: {failed}", row.policy));
-            line(&format!("→ fettle cycle resume {} --reason …", row.policy));
+            hint(&format!("fettle cycle resume {} --reason …", row.policy));
         }
     }
 }
@@ -141,12 +141,12 @@ pub(crate) fn emergencies(it: &Emergencies) {
         let plan = row.plan.plan;
         match (&row.plan.state, &row.waiting) {
             (EmergencyState::Started { rollout }, Some(_)) => {
-                line(&format!("→ fettle rollout watch {rollout}"));
+                hint(&format!("fettle rollout watch {rollout}"));
             }
-            (_, Some(Hold::NotApproved { .. })) => line(&format!("→ fettle plan approve {plan}")),
-            (_, Some(Hold::NotStarted { .. })) => line(&format!("→ fettle rollout start {plan}")),
-            (_, Some(Hold::Restored { .. })) => line("→ fettle cycle release --reason …"),
-            (_, Some(_)) => line(&format!("→ fettle plan show {plan}")),
+            (_, Some(Hold::NotApproved { .. })) => hint(&format!("fettle plan approve {plan}")),
+            (_, Some(Hold::NotStarted { .. })) => hint(&format!("fettle rollout start {plan}")),
+            (_, Some(Hold::Restored { .. })) => hint("fettle cycle release --reason …"),
+            (_, Some(_)) => hint(&format!("fettle plan show {plan}")),
             (_, None) => {}
         }
     }

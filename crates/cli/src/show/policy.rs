@@ -1,6 +1,6 @@
 //! Policies and feeds.
 
-use crate::output::{ago, line, now, print, table};
+use crate::output::{ago, hint, line, now, print, table};
 use fettle_core::Timestamp;
 use fettle_core::policy::{Considered, Explained, Opening, Owed, PolicyDiff};
 use fettle_wire::api::{Page, PolicyRow, PolicyVersion};
@@ -9,7 +9,7 @@ use fettle_wire::api::{Page, PolicyRow, PolicyVersion};
 pub(crate) fn list(page: &Page<PolicyRow>) {
     if page.items.is_empty() {
         line("no policy is in force: no host is owed anything");
-        line("→ fettle policy apply examples/policies/web-production.toml");
+        hint("fettle policy apply examples/policies/web-production.toml");
         return;
     }
     let mut out = table(&["POLICY", "VERSION", "HOSTS", "APPLIED", "BY", "DESCRIPTION"]);
@@ -29,7 +29,7 @@ pub(crate) fn list(page: &Page<PolicyRow>) {
             "policy `{}` cannot be read by this version, and nothing is planned: {why}",
             row.name
         ));
-        line(&format!("→ fettle policy show {}", row.name));
+        hint(&format!("fettle policy show {}", row.name));
     }
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn history(name: &str, page: &Page<PolicyVersion>) {
         ]);
     }
     print(&out);
-    line(&format!("→ fettle policy show {name} VERSION"));
+    hint(&format!("fettle policy show {name} VERSION"));
 }
 
 /// How many hosts and findings of a kind are named before the rest is counted.
@@ -244,10 +244,10 @@ pub(crate) fn explain(it: &Explained) {
     }
     match &it.policy {
         Some(policy) if !it.changes.is_empty() => {
-            line(&format!("→ fettle plan make {policy} --host {}", it.name));
+            hint(&format!("fettle plan make {policy} --host {}", it.name));
         }
-        Some(policy) => line(&format!("→ fettle policy show {policy}")),
-        None => line("→ fettle policy diff FILE says whom a policy would select"),
+        Some(policy) => hint(&format!("fettle policy show {policy}")),
+        None => hint("fettle policy diff FILE says whom a policy would select"),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Recalls.
 
-use crate::output::{ago, line, now, print, state, table};
+use crate::output::{ago, hint, line, now, print, state, table};
 use fettle_wire::api::{Page, RecallDetail, RecallRow};
 
 /// All recalls.
 pub(crate) fn list(page: &Page<RecallRow>) {
     let Some(first) = page.items.first() else {
         line("nothing is recalled");
-        line("→ fettle recall add PACKAGE=VERSION --reason WHY");
+        hint("fettle recall add PACKAGE=VERSION --reason WHY");
         return;
     };
     let mut out = table(&["PACKAGE", "VERSION", "HOSTS", "OFFERED TO", "RECALLED", "BY", "WHY"]);
@@ -23,7 +23,7 @@ pub(crate) fn list(page: &Page<RecallRow>) {
         ]);
     }
     print(&out);
-    line(&format!("→ fettle recall show {}={}", first.recall.package, first.recall.version));
+    hint(&format!("fettle recall show {}={}", first.recall.package, first.recall.version));
 }
 
 /// One recall: what it stopped, and who has the version.
@@ -71,16 +71,16 @@ pub(crate) fn one(it: &RecallDetail) {
     let ready = it.hosts.iter().find(|h| !h.undoing && h.not_undone.is_none());
     let undo = ready.and_then(|h| Some((h.rollout.as_ref()?, &h.name)));
     if let Some((rollout, host)) = undo {
-        line(&format!("→ fettle rollout undo {rollout} --host {host}"));
+        hint(&format!("fettle rollout undo {rollout} --host {host}"));
     } else if let Some(halted) = it.rollouts.first() {
-        line(&format!("→ fettle rollout abort {}", halted.id));
+        hint(&format!("fettle rollout abort {}", halted.id));
     } else {
-        line(&format!("→ fettle recall lift {}={} --reason WHY", recall.package, recall.version));
+        hint(&format!("fettle recall lift {}={} --reason WHY", recall.package, recall.version));
     }
 }
 
 /// A recall was lifted.
 pub(crate) fn lifted(what: &str) {
     line(&format!("{what} may be planned again; a rollout that the recall halted stays so"));
-    line("→ fettle rollout list");
+    hint("fettle rollout list");
 }

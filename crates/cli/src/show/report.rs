@@ -1,6 +1,6 @@
 //! A report on the terminal.
 
-use crate::output::{line, print, severity, table};
+use crate::output::{hint, line, print, severity, table};
 use fettle_core::report::Compliance;
 use fettle_server::web::words;
 use fettle_wire::api::Report;
@@ -22,7 +22,7 @@ pub(crate) fn one(it: &Report) {
     line("");
     exceptions(it);
     line("");
-    line("→ fettle report --html FILE | --pdf FILE | --csv TABLE");
+    hint("fettle report --html FILE | --pdf FILE | --csv TABLE");
 }
 
 fn compliance(it: &Report) {

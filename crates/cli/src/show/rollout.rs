@@ -1,6 +1,6 @@
 //! Rollouts.
 
-use crate::output::{ago, line, now, print, state, table};
+use crate::output::{ago, hint, line, now, print, state, table};
 use crate::watch::doing;
 use fettle_core::rollout::Phase;
 use fettle_wire::api::{Page, RolloutDetail, RolloutRow};
@@ -20,7 +20,7 @@ fn phase(phase: &Phase) -> &'static str {
 pub(crate) fn list(page: &Page<RolloutRow>) {
     if page.items.is_empty() {
         line("no rollouts yet");
-        line("→ fettle plan make POLICY, then fettle rollout start NUMBER");
+        hint("fettle plan make POLICY, then fettle rollout start NUMBER");
         return;
     }
     let mut out = table(&["ROLLOUT", "PHASE", "POLICY", "PLAN", "WAVE", "HOSTS", "STARTED", "BY"]);

@@ -1,6 +1,6 @@
 //! Reports on a schedule, and messages that webhooks did not take.
 
-use crate::output::{ago, line, now, print, table};
+use crate::output::{ago, hint, line, now, print, table};
 use fettle_server::web::words;
 use fettle_wire::api::{DeliveryRow, Page, ScheduleRow};
 
@@ -8,7 +8,7 @@ use fettle_wire::api::{DeliveryRow, Page, ScheduleRow};
 pub(crate) fn list(page: &Page<ScheduleRow>) {
     if page.items.is_empty() {
         line("no report is made on a schedule");
-        line("→ fettle schedule set monthly --recurrence 'FREQ=MONTHLY;BYMONTHDAY=1' --keep 24");
+        hint("fettle schedule set monthly --recurrence 'FREQ=MONTHLY;BYMONTHDAY=1' --keep 24");
         return;
     }
     let mut out = table(&["NAME", "WHEN", "OF", "AS", "LAST", "NEXT", "WHERE TO"]);
@@ -91,5 +91,5 @@ pub(crate) fn deliveries(page: &Page<DeliveryRow>) {
         ]);
     }
     print(&out);
-    line(&format!("→ fettle webhook resend {}", first.id));
+    hint(&format!("fettle webhook resend {}", first.id));
 }

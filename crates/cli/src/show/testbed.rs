@@ -1,6 +1,6 @@
 //! Ring 0: tests on twins, and what they cover of a plan.
 
-use crate::output::{ago, line, now, print, table};
+use crate::output::{ago, hint, line, now, print, table};
 use fettle_core::testbed::{TestState, Verdict};
 use fettle_wire::api::{Page, PlanTests, TestRow};
 
@@ -11,7 +11,7 @@ const NAMED: usize = 10;
 pub(crate) fn list(page: &Page<TestRow>) {
     if page.items.is_empty() {
         line("nothing was tested on a twin yet");
-        line("→ fettle testbed run PLAN");
+        hint("fettle testbed run PLAN");
         return;
     }
     let mut out =

@@ -198,7 +198,7 @@ impl fmt::Display for Hold {
             Self::Restored { from } => {
                 write!(
                     f,
-                    "the server comes from a backup of {from} and starts nothing by itself until somebody lets it: `fettle cycle release`"
+                    "the server comes from a backup of {from} and starts nothing by itself until somebody lets it: `fettle cycle release --reason WHY`"
                 )
             }
             Self::NotStarted { plan } => write!(f, "plan {plan} waits for somebody to start it"),

@@ -29,7 +29,8 @@ pub(super) fn lot(seed: u64, id: &HostId) -> Digest {
 
 /// The kinds of hosts as waves look at them, everything by its number.
 pub(super) struct Laid {
-    cohorts: Vec<Digest>,
+    /// How many there are.
+    cohorts: usize,
     changes: usize,
     /// What hosts are for, in words.
     duties: Vec<String>,
@@ -58,10 +59,7 @@ impl Laid {
             LaidKind { cohort, changes, duties }
         });
         let kinds = laid.collect();
-        let mut by_number: Vec<(usize, Digest)> =
-            cohorts.into_iter().map(|(d, n)| (n, d)).collect();
-        by_number.sort_unstable();
-        let cohorts = by_number.into_iter().map(|(_, digest)| digest).collect();
+        let cohorts = cohorts.len();
         Self { cohorts, changes, duties, kinds }
     }
 
@@ -247,7 +245,7 @@ impl<'k> Tried<'k> {
     pub(super) fn new(laid: &'k Laid) -> Self {
         Self {
             laid,
-            cohorts: vec![false; laid.cohorts.len()],
+            cohorts: vec![false; laid.cohorts],
             changes: vec![false; laid.changes],
             duties: vec![false; laid.duties.len()],
         }
@@ -302,16 +300,15 @@ impl<'k> Tried<'k> {
             return format!("no ring after this one; tries {} first", count(new, "change"));
         }
         let duties = self.duties_told(others);
-        let mut cohorts: BTreeMap<Digest, (usize, usize)> = BTreeMap::new();
+        let mut cohorts: BTreeMap<usize, usize> = BTreeMap::new();
         for (kind, hosts) in others.kinds() {
-            let cohort = self.laid.cohort(kind);
-            cohorts.entry(self.laid.cohorts[cohort]).or_insert((cohort, 0)).1 += hosts;
+            *cohorts.entry(self.laid.cohort(kind)).or_default() += hosts;
         }
-        type Cohorts = Vec<(Digest, (usize, usize))>;
+        type Cohorts = BTreeMap<usize, usize>;
         let all = cohorts.len();
         let (yes, no): (Cohorts, Cohorts) =
-            cohorts.into_iter().partition(|(_, (cohort, _))| self.cohorts[*cohort]);
-        let stood_for: usize = yes.iter().map(|(_, (_, hosts))| hosts).sum();
+            cohorts.into_iter().partition(|(cohort, _)| self.cohorts[*cohort]);
+        let stood_for: usize = yes.values().sum();
         let mut text = format!(
             "{}stands for {} of {} of later rings ({} of {})",
             if number > 0 { "with the waves before it " } else { "" },
@@ -320,13 +317,11 @@ impl<'k> Tried<'k> {
             stood_for,
             count(total, "host"),
         );
-        if !yes.is_empty() {
-            text += &format!(": {}", listed(&yes));
-        }
         if !no.is_empty() {
             let is_theirs = |kind: &usize| !self.cohorts[self.laid.cohort(*kind)];
             let untried = self.untried(others.kinds().map(|(kind, _)| kind).filter(is_theirs));
-            text += &format!("; not for {}", listed(&no));
+            let hosts: usize = no.values().sum();
+            text += &format!("; not for {} of them ({})", no.len(), count(hosts, "host"));
             text += &match untried {
                 0 => ", whose changes are tried here all the same".to_owned(),
                 n => format!(
@@ -369,19 +364,15 @@ impl<'k> Tried<'k> {
     }
 }
 
-/// As many are named in one sentence.
-const SHOWN: usize = 5;
+/// As many are named in one sentence; who stands for which cohort, the plan's report has in a table.
+const SHOWN: usize = 2;
 
 /// For what each of these was chosen.
 fn chosen(laid: &Laid, hosts: &[Candidate<'_>], order: &[usize], adds: &[Adds]) -> String {
     let one = |(&i, adds): (&usize, &Adds)| {
         let mut what = Vec::new();
-        if let Some((cohort, hosts)) = adds.cohort {
-            what.push(format!(
-                "cohort {} ({})",
-                laid.cohorts[cohort].short(),
-                count(hosts, "host")
-            ));
+        if let Some(hosts) = adds.cohort {
+            what.push(format!("{} like it", count(hosts, "host")));
         }
         let duty = |(duty, hosts): &(usize, usize)| {
             format!("{} ({})", laid.duties[*duty], count(*hosts, "host"))
@@ -402,18 +393,6 @@ fn chosen(laid: &Laid, hosts: &[Candidate<'_>], order: &[usize], adds: &[Adds]) 
     if told.is_empty() { String::new() } else { format!("; chosen: {}", told.join("; ")) }
 }
 
-/// Cohorts with their number of hosts; the first few of them.
-fn listed(cohorts: &[(Digest, (usize, usize))]) -> String {
-    let one = |(digest, (_, hosts)): &(Digest, (usize, usize))| {
-        format!("{} ({})", digest.short(), count(*hosts, "host"))
-    };
-    let mut out: Vec<String> = cohorts.iter().take(SHOWN).map(one).collect();
-    if cohorts.len() > SHOWN {
-        out.push(format!("{} more", cohorts.len() - SHOWN));
-    }
-    out.join(", ")
-}
-
 pub(super) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
@@ -424,8 +403,8 @@ type Gain = (usize, usize);
 
 /// What a host adds to those before it.
 pub(super) struct Adds {
-    /// Its cohort, with how many hosts are of it.
-    cohort: Option<(usize, usize)>,
+    /// How many hosts are of its cohort, where it is the first of that.
+    cohort: Option<usize>,
     /// What it is for, with how many hosts are for the same; most of them first.
     duties: Vec<(usize, usize)>,
     /// Changes that nobody before it tries.
@@ -444,7 +423,7 @@ fn who_adds(
     only_changes: bool,
 ) -> Vec<(usize, Adds)> {
     let laid = already.laid;
-    let mut cohorts = vec![0; laid.cohorts.len()];
+    let mut cohorts = vec![0; laid.cohorts];
     let mut wanted = vec![0; laid.changes];
     let mut duties = everyone.duties.clone();
     for (hosts, _) in duties.iter_mut().zip(&already.duties).filter(|(_, is)| only_changes || **is)
@@ -496,8 +475,7 @@ fn who_adds(
         }
         let cohort = laid.cohort(kind);
         let stands = Some(std::mem::take(&mut cohorts[cohort])).filter(|hosts| *hosts > 0);
-        let mut adds =
-            Adds { cohort: stands.map(|hosts| (cohort, hosts)), duties: Vec::new(), changes: 0 };
+        let mut adds = Adds { cohort: stands, duties: Vec::new(), changes: 0 };
         for duty in laid.duties_of(kind, role(&hosts[i])) {
             let others = std::mem::take(&mut duties[duty]);
             adds.duties.extend((others > 0).then_some((duty, others)));

@@ -37,12 +37,20 @@ pub struct Recurrence {
 pub struct RecurrenceError {
     /// What is wrong.
     pub message: String,
-    /// What to write instead.
+    /// What to write instead, in a window.
     pub hint: String,
+    /// It says a time of the day, which stands beside the rule: in a window's `start`, elsewhere under another name.
+    pub is_time: bool,
 }
 
 fn wrong<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, RecurrenceError> {
-    Err(RecurrenceError { message: message.into(), hint: hint.into() })
+    Err(RecurrenceError { message: message.into(), hint: hint.into(), is_time: false })
+}
+
+/// A part that says a time of the day.
+fn a_time<T>(message: impl Into<String>) -> Result<T, RecurrenceError> {
+    let hint = "write `start = \"22:00\"`".to_owned();
+    Err(RecurrenceError { message: message.into(), hint, is_time: true })
 }
 
 const FREQUENCIES: [&str; 4] = ["DAILY", "WEEKLY", "MONTHLY", "YEARLY"];
@@ -109,16 +117,15 @@ impl Recurrence {
                 "BYWEEKNO" | "BYYEARDAY" => {
                     return wrong(
                         format!(
-                            "`{name}` counts the weeks or days of a year, which no window goes by"
+                            "`{name}` counts the weeks or days of a year, which no rule goes by here"
                         ),
                         "say which days of a month are meant: BYMONTH, BYMONTHDAY, BYDAY, BYSETPOS",
                     );
                 }
                 "BYHOUR" | "BYMINUTE" | "BYSECOND" => {
-                    return wrong(
-                        format!("`{name}` is the window's `start`"),
-                        "write `start = \"22:00\"`",
-                    );
+                    return a_time(format!(
+                        "`{name}` says a time of the day, which stands beside the rule"
+                    ));
                 }
                 _ => {
                     return wrong(

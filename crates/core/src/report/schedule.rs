@@ -182,7 +182,7 @@ impl Schedule {
         if self.keep.is_some_and(|n| !(1..=MAX_KEEP).contains(&n)) {
             return Err(bad(
                 "the directory keeps at least one report",
-                format!("write a number from 1 to {MAX_KEEP}"),
+                format!("write a number from 1 to {MAX_KEEP}, as in --keep 12"),
             ));
         }
         if let Some(url) = &self.webhook {
@@ -196,7 +196,7 @@ impl Schedule {
         if self.keep.is_none() && self.webhook.is_none() {
             return Err(bad(
                 "the schedule does not say where its reports go",
-                "say how many the server's directory keeps, or name a webhook, or both",
+                "say how many the server's directory keeps (--keep 12), or name a webhook (--webhook URL), or both",
             ));
         }
         Ok(())

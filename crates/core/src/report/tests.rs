@@ -194,7 +194,13 @@ proptest! {
                     && s.state != FindingState::NoFixYet
                     && s.deadline.is_some_and(|d| d <= point.at)
             });
-            prop_assert_eq!(point.overdue, late.count() as u64, "{}", point.at);
+            let late: Vec<_> = late.collect();
+            prop_assert_eq!(point.overdue, late.len() as u64, "{}", point.at);
+            for class in point.open.keys().chain(point.overdue_by_class.keys()) {
+                let of = late.iter().filter(|s| s.class == class.as_str()).count() as u64;
+                let told = point.overdue_by_class.get(class).copied().unwrap_or(0);
+                prop_assert_eq!(told, of, "{} of `{}`", point.at, class);
+            }
         }
         prop_assert_eq!(owed.trend.first().map(|p| p.at), Some(period().from));
         prop_assert_eq!(owed.trend.last().map(|p| p.at), Some(period().to));

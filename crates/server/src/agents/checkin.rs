@@ -197,7 +197,7 @@ pub(super) fn two_machines(app: &App, host: &Host) -> Result<Problem, Problem> {
         "two-machines",
         message,
         format!(
-            "on the copy: fettle-agent enroll --force with a new token; then fettle host release {}",
+            "on the copy: fettle-agent enroll --force with a new token; then fettle host release {} --reason WHY",
             host.name
         ),
     ))
@@ -212,7 +212,7 @@ fn leaps(app: &App, host: &Host, told: u64) -> Result<Problem, Problem> {
         "generation-leap",
         format!("generation {told} leaps too far beyond what {} was ever given", host.name),
         format!(
-            "look at the host; then `fettle-agent enroll --force` with a new token, and fettle host release {}",
+            "look at the host; then `fettle-agent enroll --force` with a new token, then `fettle host release {} --reason WHY`",
             host.name
         ),
     ))

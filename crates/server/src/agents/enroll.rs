@@ -30,7 +30,7 @@ pub(super) fn enroll(app: &App, asked: &Enroll) -> Result<Enrolled, Problem> {
                 ProblemKind::Conflict,
                 "host-enrolled",
                 message,
-                format!("if that machine is gone or was installed anew, retire it first: `fettle host retire {name}`; the token is still good"),
+                format!("if that machine is gone or was installed anew, retire it first: `fettle host retire {name} --confirm {name}`; the token is still good"),
             ),
             other => other.into(),
         })

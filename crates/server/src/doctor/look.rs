@@ -23,6 +23,7 @@ const NAMED: u64 = 5;
 
 /// A look at the server that runs. Reads the whole database.
 pub(crate) fn online(app: &App) -> Result<Health, Problem> {
+    let ledger = app.chain.whole(app)?;
     let told = app.store.read::<_, Problem>(|view| {
         let in_need = in_need(app)?;
         let standing = |line: stored_rollouts::RolloutLine| {
@@ -35,6 +36,7 @@ pub(crate) fn online(app: &App) -> Result<Health, Problem> {
             hosts: app.fleet(|fleet| fleet.len() as u64)?,
             in_need,
             rollouts: rollouts.collect::<Result<_, Problem>>()?,
+            ledger: Some(ledger),
             ..by_store(view)?
         })
     })?;
@@ -81,6 +83,7 @@ fn by_file(database: &Path) -> Result<Told, Problem> {
             hosts: all.len() as u64,
             in_need: [("quarantined", InNeed { count: lost.len() as u64, some })].into(),
             rollouts: rollouts.collect::<Result<_, Problem>>()?,
+            ledger: Some(views::ledger_verified(view)?),
             ..by_store(view)?
         })
     })
@@ -90,7 +93,6 @@ fn by_file(database: &Path) -> Result<Told, Problem> {
 fn by_store(view: &View<'_>) -> Result<Told, Problem> {
     Ok(Told {
         feeds: views::feed_rows(view)?,
-        ledger: Some(views::ledger_verified(view)?),
         newest_entry: ledger::latest(view, 1)?.first().map(|entry| entry.at),
         unread_policies: Policies::of_records(stored_policies::current(view)?).unread,
         ..Told::default()

@@ -216,6 +216,35 @@ const CASES: &[Case] = &[
         "fettle feed import debian-tracker",
     ),
     (
+        // As they came, and nobody has tried to have them newer: one warning for all of them.
+        |s| {
+            let bundled = || FeedRow {
+                origin: format!("{BUNDLED_ORIGIN}: debian"),
+                confirmed_at: Some(at("2026-11-19T00:00:00Z")),
+                ..feed(FeedStanding::Stale)
+            };
+            told(s).feeds = vec![bundled(), bundled(), feed(FeedStanding::Fresh)];
+        },
+        Level::Odd,
+        "feeds",
+        "2 are as they came with Fettle, the oldest of 2026-11-20",
+        "fettle feed sync",
+    ),
+    (
+        // They were fetched since, and then went stale.
+        |s| {
+            told(s).feeds[0] = FeedRow {
+                origin: format!("{BUNDLED_ORIGIN}: debian"),
+                confirmed_at: Some(at("2026-11-21T00:00:00Z")),
+                ..feed(FeedStanding::Stale)
+            };
+        },
+        Level::Bad,
+        "feeds",
+        "debian-tracker is 9 days old",
+        "fettle feed import debian-tracker",
+    ),
+    (
         |s| told(s).feeds[0] = feed(FeedStanding::Failed),
         Level::Odd,
         "feeds",

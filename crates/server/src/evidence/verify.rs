@@ -169,21 +169,27 @@ fn read(pack: impl Read, key: &str) -> Result<(EvidenceManifest, Files), Problem
     let mut tar = tar::Archive::new(unpacked);
     // Raw: headers that would have a reader keep long names in memory are files of an odd kind then, and refused.
     let mut entries = tar.entries().map_err(damaged)?.raw(true);
-    let first = entries.next().ok_or_else(|| damaged("it is empty"))?.map_err(damaged)?;
+    let first = entries.next().ok_or_else(|| damaged("it is empty"))?;
+    let first = first.map_err(|e| damaged(format!("{MANIFEST}, its first file: {e}")))?;
     if first.path().map_err(damaged)?.to_str() != Some(MANIFEST) {
         return Err(damaged(format!("it does not begin with {MANIFEST}")));
     }
     let signed = taken(MANIFEST, first, MAX_MANIFEST)?;
-    let signed: SignedEvidence = serde_json::from_slice(&signed).map_err(damaged)?;
-    let manifest = signed.open(key).map_err(|e| broken("evidence-signature", e))?;
+    let signed: SignedEvidence =
+        serde_json::from_slice(&signed).map_err(|e| damaged(format!("{MANIFEST}: {e}")))?;
+    let manifest =
+        signed.open(key).map_err(|e| broken("evidence-signature", format!("{MANIFEST}: {e}")))?;
     let mut named: BTreeMap<&str, (&Digest, u64)> =
         manifest.files.iter().map(|f| (f.name.as_str(), (&f.sha256, f.bytes))).collect();
     let all = manifest.files.iter().map(|f| in_tar(f.bytes));
     // Two empty blocks end an archive, and writers fill up to twenty.
     left.set(all.fold(20 * BLOCK, u64::saturating_add));
     let mut files = Files::new();
+    let mut last = MANIFEST.to_owned();
     for entry in entries {
-        let entry = entry.map_err(damaged)?;
+        // What cannot be read on is the rest of the file before, or the header of the next.
+        let entry =
+            entry.map_err(|e| damaged(format!("at the end of {last}, or right after it: {e}")))?;
         let name = entry.path().map_err(damaged)?.to_string_lossy().into_owned();
         let Some((sha256, length)) = named.remove(name.as_str()) else {
             let why = format!("{name} is not among the files that were signed, or is there twice");
@@ -193,6 +199,7 @@ fn read(pack: impl Read, key: &str) -> Result<(EvidenceManifest, Files), Problem
         if bytes.len() as u64 != length || Digest::of(&bytes) != *sha256 {
             return Err(broken("evidence-files", format!("{name} is not as it was signed")));
         }
+        last.clone_from(&name);
         files.insert(name, bytes);
     }
     if let Some(missing) = named.keys().next() {
@@ -229,7 +236,7 @@ fn lines<T: DeserializeOwned>(name: &str, files: &Files) -> Result<Vec<T>, Probl
 type InLedger = BTreeMap<(String, u64), (Timestamp, serde_json::Value)>;
 
 fn ledger(part: &LedgerPart, files: &Files) -> Result<InLedger, Problem> {
-    let wrong = |why: String| broken("evidence-ledger", why);
+    let wrong = |why: String| broken("evidence-ledger", format!("{LEDGER}: {why}"));
     let mut verifier = LedgerVerifier::following(part.after, part.previous);
     let mut out = InLedger::new();
     for entry in lines::<LedgerEntry>(LEDGER, files)? {

@@ -39,6 +39,14 @@ impl Fleet {
             .collect()
     }
 
+    /// The same of all hosts.
+    pub(crate) fn systems(&self) -> BTreeSet<String> {
+        let hosts = self.each();
+        hosts
+            .filter_map(|(_, known)| Some(known.record.host.inventory.as_ref()?.os.id.clone()))
+            .collect()
+    }
+
     /// What calls, by policy: open findings of one of its emergency classes, or of a vulnerability that was declared one.
     pub(crate) fn calls(
         &self,

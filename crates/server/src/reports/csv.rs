@@ -125,11 +125,12 @@ fn overdue(report: &Report) -> Vec<Vec<String>> {
 }
 
 fn trend(report: &Report) -> Vec<Vec<String>> {
-    let mut rows = vec![header(&["at", "class", "open", "overdue_of_all_classes"])];
+    let mut rows = vec![header(&["at", "class", "open", "overdue"])];
     for point in &report.owed.trend {
+        // Each row is of its class alone: whoever sums a column counts nothing twice.
         rows.extend(point.open.iter().map(|(class, open)| {
-            let (at, overdue) = (point.at.to_string(), point.overdue.to_string());
-            vec![at, class.clone(), open.to_string(), overdue]
+            let overdue = point.overdue_by_class.get(class).copied().unwrap_or(0);
+            vec![point.at.to_string(), class.clone(), open.to_string(), overdue.to_string()]
         }));
     }
     rows
@@ -206,7 +207,37 @@ fn exceptions(report: &Report) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{escape, trend};
+    use fettle_core::report::{Owed, TrendPoint};
+    use fettle_wire::api::Report;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn whoever_sums_a_column_of_the_trend_counts_nothing_twice() {
+        let counts = |all: &[(&str, u64)]| -> BTreeMap<String, u64> {
+            all.iter().map(|(class, n)| ((*class).to_owned(), *n)).collect()
+        };
+        let point = TrendPoint {
+            at: fettle_core::Timestamp::UNIX_EPOCH,
+            open: counts(&[("", 5), ("all", 7), ("critical", 3)]),
+            overdue: 5,
+            overdue_by_class: counts(&[("all", 4), ("critical", 1)]),
+        };
+        let report = Report {
+            made_at: point.at,
+            from: point.at,
+            to: point.at,
+            policy: None,
+            owed: Owed { trend: vec![point], ..Owed::default() },
+            rollout_totals: Default::default(),
+            rollouts: vec![],
+            exceptions: vec![],
+        };
+        let rows = trend(&report);
+        assert_eq!(rows[0], ["at", "class", "open", "overdue"]);
+        let sum = |n: usize| rows[1..].iter().map(|r| r[n].parse::<u64>().unwrap()).sum::<u64>();
+        assert_eq!((rows.len(), sum(2), sum(3)), (4, 15, 5));
+    }
 
     #[test]
     fn cells_are_quoted_where_they_must_be_and_never_run_as_formulas() {

@@ -1,21 +1,17 @@
 //! The ledger's page: its newest entries, older ones, and those in which a text stands.
 
-use super::{ROWS, Visit, show};
+use super::{ROWS, Visit, refusal, show};
 use crate::app::App;
 use crate::evidence;
-use crate::views;
 use crate::web::encoded;
-use crate::web::pages::{self, LedgerPart};
+use crate::web::pages::{self, ChainSeen, LedgerPart};
 use axum::extract::Query;
 use axum::response::Response;
 use fettle_core::Problem;
 use fettle_core::ledger::LedgerEntry;
 use fettle_store::{View as Stored, ledger as stored};
-use fettle_wire::api::LedgerVerified;
 use serde::Deserialize;
 
-/// A longer ledger is verified by `fettle audit verify`, not by whoever opens the page.
-const VERIFIED_ON_SIGHT: u64 = 50_000;
 /// Entries that a search looks through at once; it goes on from there when asked to.
 const SEARCHED: u64 = 200_000;
 
@@ -32,7 +28,6 @@ pub(super) struct LedgerQuery {
 /// What the page is made from.
 struct Found {
     entries: Vec<LedgerEntry>,
-    verified: Option<LedgerVerified>,
     older: Option<String>,
     newer: Option<String>,
     key: String,
@@ -41,6 +36,16 @@ struct Found {
 pub(super) async fn page(visit: Visit, Query(query): Query<LedgerQuery>) -> Response {
     let q = query.q.trim().to_owned();
     let asked = q.clone();
+    let newest = q.is_empty() && query.after.is_none();
+    let app = visit.app.clone();
+    let chain = match newest {
+        true => app.blocking(|app| app.chain.look(app)).await,
+        false => Ok(None),
+    };
+    let chain: Option<ChainSeen> = match chain {
+        Ok(chain) => chain,
+        Err(problem) => return refusal(&visit.uri, Some(&visit.who), problem),
+    };
     let look = move |app: &App, view: &Stored<'_>| match asked.is_empty() {
         true => part(app, view, query.after),
         false => search(app, view, &asked, query.before),
@@ -48,7 +53,7 @@ pub(super) async fn page(visit: Visit, Query(query): Query<LedgerQuery>) -> Resp
     show(visit, look, |view, it| {
         let part = LedgerPart {
             entries: &it.entries,
-            verified: it.verified.as_ref(),
+            chain: chain.as_ref(),
             q: &q,
             older: it.older.as_deref(),
             newer: it.newer.as_deref(),
@@ -64,11 +69,9 @@ fn part(app: &App, view: &Stored<'_>, after: Option<u64>) -> Result<Found, Probl
     let from = after.unwrap_or(len.saturating_sub(ROWS));
     let mut entries = stored::after(view, from, ROWS)?;
     entries.reverse();
-    let newest = after.is_none() && len <= VERIFIED_ON_SIGHT;
     let query = |after: u64| format!("?after={after}");
     Ok(Found {
         entries,
-        verified: if newest { Some(views::ledger_verified(view)?) } else { None },
         older: (from > 0).then(|| query(from.saturating_sub(ROWS))),
         newer: (from + ROWS < len).then(|| query(from + ROWS)),
         key: evidence::own_key(app),
@@ -88,7 +91,6 @@ fn search(app: &App, view: &Stored<'_>, q: &str, before: Option<u64>) -> Result<
     let query = |before: u64| format!("?q={}&before={before}", encoded(q));
     Ok(Found {
         entries,
-        verified: None,
         older: (reached > 1).then(|| query(reached)),
         newer: (before < end).then(|| format!("?q={}", encoded(q))),
         key: evidence::own_key(app),

@@ -6,11 +6,12 @@ use crate::app::App;
 use crate::saved_views;
 use crate::views;
 use crate::web::Span;
-use crate::web::pages::{self, CveFilter, FindingFilter, HostFilter, PackageFilter};
+use crate::web::pages::{self, CveFilter, FindingFilter, HostFilter, PackageFilter, PlanPart};
 use axum::extract::{Path, Query};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use fettle_core::Problem;
 use fettle_store::View as Stored;
+use serde::Deserialize;
 
 /// Rows of a list on one page: with a hundred, that of hosts weighs more than the 150 kB that a page may.
 const ROWS: u64 = 80;
@@ -123,6 +124,24 @@ pub(super) async fn cves(visit: Visit, Query(mut query): Query<CveQuery>) -> Res
         pages::cves(view, page, classes, filter, span)
     })
     .await
+}
+
+/// Which part of a plan's table.
+#[derive(Debug, Deserialize)]
+pub(super) struct PartQuery {
+    limit: Option<u64>,
+    offset: Option<u64>,
+}
+
+pub(super) async fn plan_part(
+    visit: Visit,
+    Path(number): Path<u64>,
+    Query(query): Query<PartQuery>,
+    part: PlanPart,
+) -> Response {
+    let span = span(query.limit, query.offset);
+    let look = move |app: &App, stored: &Stored<'_>| views::plan_tested(app, stored, number);
+    show(visit, look, |view, it| pages::plan_part(view, it, part, span)).await
 }
 
 /// Leads to what is called exactly so, or shows what has the text in its name.

@@ -14,7 +14,7 @@ use fettle_store::View as Stored;
 pub(super) async fn page(visit: Visit, Query(query): Query<ReportQuery>) -> Response {
     let look = move |app: &App, stored: &Stored<'_>| {
         let names = app.policies().records.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
-        Ok((reports::report(app, stored, &query.wanted()?)?, names))
+        Ok((reports::kept(app, stored, &query.wanted()?)?, names))
     };
     let Visit { app, who, uri, news } = visit;
     match app.reporting(move |app| app.store.read(|stored| look(app, stored))).await {

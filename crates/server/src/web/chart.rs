@@ -294,8 +294,14 @@ mod tests {
                 at: at(1),
                 open: open(&[("", 1), ("all", 1000), ("critical", 1)]),
                 overdue: 1,
+                overdue_by_class: Default::default(),
             },
-            TrendPoint { at: at(2), open: open(&[("all", 1)]), overdue: 0 },
+            TrendPoint {
+                at: at(2),
+                open: open(&[("all", 1)]),
+                overdue: 0,
+                overdue_by_class: Default::default(),
+            },
         ];
         let names: Vec<&str> = classes(&points).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["critical", "all", ""]);

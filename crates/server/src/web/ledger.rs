@@ -2,6 +2,7 @@
 
 use super::layout::{View, command, empty, encoded, scroll, section, title};
 use super::words;
+use fettle_core::Timestamp;
 use fettle_core::ledger::LedgerEntry;
 use fettle_wire::api::LedgerVerified;
 use maud::{Markup, html};
@@ -9,13 +10,24 @@ use maud::{Markup, html};
 /// Characters of an entry's content that a row shows.
 const SHOWN: usize = 160;
 
+/// What is known of the chain.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChainSeen {
+    /// How it stands: up to the newest entry.
+    pub verified: LedgerVerified,
+    /// When the whole was last looked through, the first entry to the last.
+    pub whole_at: Timestamp,
+    /// How many entries held then.
+    pub whole_entries: u64,
+}
+
 /// A part of the ledger.
 #[derive(Debug, Clone, Copy)]
 pub struct LedgerPart<'a> {
     /// Its entries, newest first.
     pub entries: &'a [LedgerEntry],
     /// The state of the chain, where it was verified.
-    pub verified: Option<&'a LedgerVerified>,
+    pub chain: Option<&'a ChainSeen>,
     /// What is searched for; empty: nothing.
     pub q: &'a str,
     /// The query of the part before this one in time.
@@ -28,7 +40,7 @@ pub struct LedgerPart<'a> {
 
 /// A part of the ledger, what is searched for in it, and the way to evidence.
 pub fn ledger(view: &View<'_>, it: LedgerPart<'_>) -> Markup {
-    let LedgerPart { entries, verified, q, older, newer, key } = it;
+    let LedgerPart { entries, chain, q, older, newer, key } = it;
     view.page(
         "Ledger",
         html! {
@@ -36,15 +48,7 @@ pub fn ledger(view: &View<'_>, it: LedgerPart<'_>) -> Markup {
                 "Every decision and outcome, append-only. Each entry's hash covers the one before it. "
                 (view.token("q", "with", (!q.is_empty()).then_some(q)))
             }))
-            @match verified {
-                Some(LedgerVerified { broken: Some(broken), entries, .. }) => {
-                    div.notice.bad { h2 { "The ledger does not hold together" } p { (broken) ". The first " (words::counted(*entries, "entry")) " hold." } }
-                },
-                Some(it) => {
-                    div.notice.good { h2 { "The chain holds" } p { (words::counted(it.entries, "entry")) "; head " span.ver { (it.head) } ". Keep that hash elsewhere, and nobody can rewrite what came before it." } }
-                },
-                None => {},
-            }
+            @if let Some(chain) = chain { (state(view, chain)) }
             div.filters { form.narrow action="/ledger" method="get" role="search" aria-label="The ledger" {
                 label { "Entries with " input name="q" value=(q) size="30" placeholder="alice, plan.approved, web-1 …" spellcheck="false" autocomplete="off"; }
                 button { "Search" }
@@ -88,6 +92,25 @@ pub fn ledger(view: &View<'_>, it: LedgerPart<'_>) -> Markup {
             }))
         },
     )
+}
+
+/// How the chain stands, and up to where that was verified when.
+fn state(view: &View<'_>, it: &ChainSeen) -> Markup {
+    let LedgerVerified { entries, head, broken } = &it.verified;
+    html! {
+        @match broken {
+            Some(broken) => {
+                div.notice.bad { h2 { "The ledger does not hold together" } p { (broken) ". The first " (words::counted(*entries, "entry")) " hold." } }
+            },
+            None => {
+                div.notice.good {
+                    h2 { "The chain holds" }
+                    p { (words::counted(*entries, "entry")) "; head " span.ver { (head) } ". Keep that hash elsewhere, and nobody can rewrite what came before it." }
+                    p.quiet { "The whole was verified " (view.ago(it.whole_at)) ", up to entry " (it.whole_entries) "; what came after that, just now. All of it again: " code { "fettle audit verify" } "." }
+                }
+            },
+        }
+    }
 }
 
 /// A word, as a link to all entries that have it.

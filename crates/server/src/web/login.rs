@@ -77,6 +77,7 @@ pub fn problem(view: &View<'_>, it: &Problem) -> Markup {
         ProblemKind::Forbidden => "Not allowed",
         ProblemKind::Conflict | ProblemKind::Refused => "Not now",
         ProblemKind::Unavailable => "Not reachable",
+        ProblemKind::NoData => "Not known",
         ProblemKind::Usage | ProblemKind::BadInput => "Not understood",
         ProblemKind::Internal | ProblemKind::Environment => "Something is wrong",
     };

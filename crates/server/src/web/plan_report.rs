@@ -1,13 +1,14 @@
 //! A plan as it is put before those who approve it: what it costs and when, who tries it first, what is left.
 
-use super::layout::{View, scroll, section};
+use super::layout::{Span, View, scroll, section};
+use super::plan_parts::{Shown, cut};
 use super::words;
 use fettle_core::plan::{PlanReport, WaveLine};
 use maud::{Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows of a table that a page shows.
-const SHOWN: usize = 50;
+const SHOWN: usize = 20;
 /// So many packages of a rule are named.
 const FEW: usize = 6;
 
@@ -40,7 +41,7 @@ pub(super) fn effects(view: &View<'_>, it: &PlanReport) -> Markup {
             @if !it.risks.is_empty() {
                 (scroll(html! { table {
                     thead { tr { th { "Risk" } th { "Packages" } th.n { "Hosts" } th { "Hence at least" } } }
-                    tbody { @for risk in &it.risks { tr {
+                    tbody { @for risk in it.risks.iter().take(SHOWN) { tr {
                         td { (risk.name) } td { (few(&risk.packages)) } td.n { (risk.hosts) } td { (risk.asks) }
                     } } }
                 } }))
@@ -48,10 +49,11 @@ pub(super) fn effects(view: &View<'_>, it: &PlanReport) -> Markup {
             @if !it.budgets.is_empty() {
                 (scroll(html! { table {
                     thead { tr { th { "Budget" } th.n { "Hosts" } th.n { "Changed" } th.n { "At once at most" } th.n { "In one wave" } } }
-                    tbody { @for budget in &it.budgets { tr {
+                    tbody { @for budget in it.budgets.iter().take(SHOWN) { tr {
                         td { (budget.name) } td.n { (budget.members) } td.n { (budget.hosts) } td.n { (budget.limit) } td.n { (budget.in_a_wave) }
                     } } }
                 } }))
+                @if it.budgets.len() > SHOWN { p.quiet { (it.budgets.len() - SHOWN) " more budgets." } }
             }
             (groups(it))
             (needed_by(it))
@@ -144,40 +146,39 @@ fn lasts(wave: &WaveLine) -> Markup {
 }
 
 /// When each wave may begin, and whom it stands for.
-pub(super) fn coverage(view: &View<'_>, it: &PlanReport) -> Markup {
-    html! {
-        (section("Timetable and coverage", None, html! {
-            (scroll(html! { table {
-                thead { tr { th.n { "Wave" } th { "Ring" } th { "Begins at the earliest" } th { "Lasts" } th.n { "Hosts" } th { "Roles" } th.n { "Cohorts" } th { "Tried by a wave before" } th { "New here" } } }
-                tbody { @for (n, wave) in it.waves.iter().enumerate() { tr {
-                    td.n { (n + 1) }
-                    td { (wave.ring) }
-                    td { @match wave.earliest { Some(at) => { (view.ago(at)) }, None => { "no window within a year" } } }
-                    td { (lasts(wave)) }
-                    td.n { (wave.hosts) }
-                    td { (roles(&wave.roles)) }
-                    td.n { (wave.cohorts) }
-                    td { (tried(wave)) }
-                    td { @if wave.new_changes == 0 { span.quiet { "nothing" } } @else { (words::counted(wave.new_changes, "change")) " on " (words::counted(wave.new_hosts, "host")) } }
-                } } }
-            } }))
-        }))
-        (section("Cohorts", None, html! {
-            (scroll(html! { table {
-                thead { tr { th { "Cohort" } th.n { "Hosts" } th { "Roles" } th.n { "Changes" } th.n { "Fixes" } th { "Tried first" } th.n { "Last wave" } th.n { "Due" } } }
-                tbody { @for line in it.cohorts.iter().take(SHOWN) { tr {
-                    td.ver title=(line.cohort) { (line.cohort.short()) }
-                    td.n { (line.hosts) }
-                    td { (roles(&line.roles)) }
-                    td.n { (line.changes) } td.n { (line.fixes) }
-                    td { "in wave " (line.first_wave + 1) " on " (line.tried_on.join(", ")) @if line.reboots > 0 { " " span.tag { "reboot" } } }
-                    td.n { (line.last_wave + 1) }
-                    td.n { (view.ago_or(line.due, "–")) }
-                } } }
-            } }))
-            @if it.cohorts.len() > SHOWN { p.quiet { (it.cohorts.len() - SHOWN) " smaller ones." } }
-        }))
-    }
+pub(super) fn timetable(view: &View<'_>, it: &PlanReport, span: Span) -> Shown {
+    let rows = scroll(html! { table {
+        thead { tr { th.n { "Wave" } th { "Ring" } th { "Begins at the earliest" } th { "Lasts" } th.n { "Hosts" } th { "Roles" } th.n { "Cohorts" } th { "Tried by a wave before" } th { "New here" } } }
+        tbody { @for (n, wave) in cut(it.waves.iter().enumerate(), span) { tr {
+            td.n { (n + 1) }
+            td { (wave.ring) }
+            td { @match wave.earliest { Some(at) => { (view.ago(at)) }, None => { "no window within a year" } } }
+            td { (lasts(wave)) }
+            td.n { (wave.hosts) }
+            td { (roles(&wave.roles)) }
+            td.n { (wave.cohorts) }
+            td { (tried(wave)) }
+            td { @if wave.new_changes == 0 { span.quiet { "nothing" } } @else { (words::counted(wave.new_changes, "change")) " on " (words::counted(wave.new_hosts, "host")) } }
+        } } }
+    } });
+    Shown { rows, total: it.waves.len() }
+}
+
+/// What is changed alike, and who tries it first.
+pub(super) fn cohorts(view: &View<'_>, it: &PlanReport, span: Span) -> Shown {
+    let rows = scroll(html! { table {
+        thead { tr { th { "Cohort" } th.n { "Hosts" } th { "Roles" } th.n { "Changes" } th.n { "Fixes" } th { "Tried first" } th.n { "Last wave" } th.n { "Due" } } }
+        tbody { @for line in cut(&it.cohorts, span) { tr {
+            td.ver title=(line.cohort) { (line.cohort.short()) }
+            td.n { (line.hosts) }
+            td { (roles(&line.roles)) }
+            td.n { (line.changes) } td.n { (line.fixes) }
+            td { "in wave " (line.first_wave + 1) " on " (line.tried_on.join(", ")) @if line.reboots > 0 { " " span.tag { "reboot" } } }
+            td.n { (line.last_wave + 1) }
+            td.n { (view.ago_or(line.due, "–")) }
+        } } }
+    } });
+    Shown { rows, total: it.cohorts.len() }
 }
 
 fn tried(wave: &WaveLine) -> Markup {
@@ -193,19 +194,16 @@ fn roles(of: &BTreeMap<String, u64>) -> String {
 }
 
 /// What is left, by reason.
-pub(super) fn held(it: &PlanReport) -> Markup {
-    html! { @if !it.held.is_empty() {
-        (section("Left undone, by reason", None, html! {
-            (scroll(html! { table {
-                thead { tr { th { "Reason" } th.n { "Hosts" } th.n { "Packages" } th.n { "Vulnerabilities" } th { "For example" } } }
-                tbody { @for line in &it.held { tr {
-                    td { (line.reasons.join(" ← ")) }
-                    td.n { (line.hosts) }
-                    td.n { @if line.packages == 0 { "whole hosts" } @else { (line.packages) } }
-                    td.n { (line.findings) }
-                    td { (line.example) span.quiet { " (" (line.names.join(", ")) @if line.hosts > line.names.len() as u64 { ", …" } ")" } }
-                } } }
-            } }))
-        }))
-    } }
+pub(super) fn reasons(it: &PlanReport, span: Span) -> Shown {
+    let rows = scroll(html! { table {
+        thead { tr { th { "Reason" } th.n { "Hosts" } th.n { "Packages" } th.n { "Vulnerabilities" } th { "For example" } } }
+        tbody { @for line in cut(&it.held, span) { tr {
+            td { (line.reasons.join(" ← ")) }
+            td.n { (line.hosts) }
+            td.n { @if line.packages == 0 { "whole hosts" } @else { (line.packages) } }
+            td.n { (line.findings) }
+            td { (line.example) span.quiet { " (" (line.names.join(", ")) @if line.hosts > line.names.len() as u64 { ", …" } ")" } }
+        } } }
+    } });
+    Shown { rows, total: it.held.len() }
 }

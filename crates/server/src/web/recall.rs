@@ -52,7 +52,7 @@ fn form(view: &View<'_>, package: &str, version: &str) -> Markup {
                 label { "Why " input type="text" name="reason" required maxlength="500" size="32" autocomplete="off"; }
                 label { input type="checkbox" name="undo" value="true"; " take it back where a rollout brought it" }
                 button.primary { "Recall this version" }
-                span.note { "In the name, " code { "*" } " and " code { "?" } " stand for others. Binaries of one source are kept in step: one of them is enough. The same: " code { "fettle recall add" } }
+                span.note { "In the name, " code { "*" } " and " code { "?" } " stand for others. Binaries of one source are kept in step: one of them is enough. The same: " code { "fettle recall add PACKAGE=VERSION --reason WHY" } }
             }
         } @else { p.quiet { "Recalling needs the role operator, which you do not have." } }
     }

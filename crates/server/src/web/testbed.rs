@@ -1,25 +1,27 @@
 //! Ring 0 on a plan's page: which cohorts were tested on a twin, and what that leaves open.
 
-use super::layout::{View, encoded, scroll, section};
+use super::layout::{Span, View, encoded, scroll, section};
+use super::plan_parts::{HEAD, PlanPart, Shown, cut};
 use super::words;
 use fettle_core::operator::Role;
 use fettle_core::testbed::{Covered, Standing, TestReport, TestState};
 use fettle_wire::api::{PlanTests, TestRow};
 use maud::{Markup, html};
 
-/// Cohorts that a page shows.
-const SHOWN: usize = 100;
 /// Packages named in one cell.
-const NAMED: usize = 6;
+const NAMED: usize = 4;
 
 /// The section. Nothing for a plan that asks for no test and has none.
 pub(crate) fn of_plan(view: &View<'_>, it: &PlanTests) -> Markup {
     if it.works.is_empty() || (!it.required && it.tests.is_empty() && !view.may(Role::Operator)) {
         return html! {};
     }
+    let shown = cohorts(it, HEAD);
+    let to = PlanPart::Tests.path(it.plan);
+    let all = format!("All {}", words::number(shown.total as u64));
     section(
-        "Test environment",
-        None,
+        PlanPart::Tests.heading(),
+        (shown.total as u64 > HEAD.limit).then_some((to.as_str(), all.as_str())),
         html! {
             p {
                 b { (it.cohorts_tested) " of " (words::counted(it.cohorts.into(), "cohort")) }
@@ -29,11 +31,7 @@ pub(crate) fn of_plan(view: &View<'_>, it: &PlanTests) -> Markup {
                 @if it.required { " Its policy requires all of them before the first host is touched." }
                 @else { " Its policy does not require it." }
             }
-            (scroll(html! { table {
-                thead { tr { th { "Cohort" } th.n { "Hosts" } th.n { "Changes" } th { "Twin of" } th { "Test" } th.n { "Mirrored" } th { "Not shown by it" } } }
-                tbody { @for work in it.works.iter().take(SHOWN) { (row(it, work)) } }
-            } }))
-            @if it.works.len() > SHOWN { p.quiet { (it.works.len() - SHOWN) " more: " code { "fettle testbed coverage " (it.plan) } } }
+            (shown.rows)
             @if view.may(Role::Operator) && it.works.iter().any(|w| !w.is_good()) {
                 form.start action={ "/plans/" (it.plan) "/tests" } method="post" {
                     button { "Test on twins" }
@@ -42,6 +40,15 @@ pub(crate) fn of_plan(view: &View<'_>, it: &PlanTests) -> Markup {
             }
         },
     )
+}
+
+/// Each cohort with how it stands.
+pub(super) fn cohorts(it: &PlanTests, span: Span) -> Shown {
+    let rows = scroll(html! { table {
+        thead { tr { th { "Cohort" } th.n { "Hosts" } th.n { "Changes" } th { "Twin of" } th { "Test" } th.n { "Mirrored" } th { "Not shown by it" } } }
+        tbody { @for work in cut(&it.works, span) { (row(it, work)) } }
+    } });
+    Shown { rows, total: it.works.len() }
 }
 
 fn row(it: &PlanTests, work: &Covered) -> Markup {

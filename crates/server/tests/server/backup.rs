@@ -164,6 +164,30 @@ fn a_damaged_backup_or_other_keys_are_refused_and_leave_nothing() {
 }
 
 #[test]
+fn what_root_restores_belongs_to_the_owner_of_the_directory_it_is_restored_into() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let drill = Drill::of(Lab::furnished());
+    let (backup, keys) = drill.files();
+    let to = tempfile::tempdir().unwrap();
+    let nobody = 65534;
+    if chown(to.path(), Some(nobody), Some(nobody)).is_err() {
+        eprintln!("skipped: only root restores for others");
+        return;
+    }
+    restore(&backup, &keys, to.path()).unwrap();
+    let (mut left, mut seen) = (vec![to.path().to_owned()], 0);
+    while let Some(path) = left.pop() {
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (nobody, nobody), "{}", path.display());
+        seen += 1;
+        if meta.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert!(seen > 5, "database, keys, token and lock: {seen}");
+}
+
+#[test]
 fn nothing_is_written_over() {
     let drill = Drill::of(Lab::furnished());
     let (file, keys) = drill.files();

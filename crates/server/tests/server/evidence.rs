@@ -119,6 +119,15 @@ fn whatever_is_changed_in_a_pack_is_found_and_named() {
         change(&mut files);
         refused(&packed(&files), &key)
     };
+    // Wherever a byte of the archive is another one, the file that it hits is named.
+    for eighth in 1..8 {
+        let mut bytes = pack.clone();
+        let at = pack.len() * eighth / 8;
+        bytes[at] ^= 0x55;
+        let told = verify(bytes.as_slice(), &key).unwrap_err().message;
+        let is_named = files.iter().any(|(name, _)| told.contains(name.as_str()));
+        assert!(is_named, "byte {at} of {}: {told}", pack.len());
+    }
     let last = files.len() - 1;
     assert_eq!(with(&|f| f[last].1.push(b' ')), "evidence-files");
     assert_eq!(with(&|f| drop(f.pop())), "evidence-files");

@@ -20,6 +20,7 @@ mod gates;
 mod holding;
 mod http;
 mod journeys;
+mod ledger_page;
 mod lies;
 mod listed;
 mod lists;

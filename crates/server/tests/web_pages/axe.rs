@@ -26,8 +26,7 @@ fn wrong(browser: &mut Browser, pages: &BTreeMap<String, String>, dark: bool) ->
 
 /// axe-core finds nothing on any page in this look.
 fn judged(dark: bool) {
-    let pages: BTreeMap<String, String> =
-        all_pages().into_iter().map(|(_, path, html)| (path.to_owned(), html)).collect();
+    let pages = by_path();
     journey(|browser| {
         let wrong = wrong(browser, &pages, dark);
         assert!(wrong.is_empty(), "{} violations:\n{}", wrong.len(), wrong.join("\n"));

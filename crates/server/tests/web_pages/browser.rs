@@ -137,8 +137,7 @@ fn opened(browser: &Path, url: &str) -> (String, Vec<String>) {
 }
 
 fn site() -> Site {
-    let pages: BTreeMap<String, String> =
-        all_pages().into_iter().map(|(_, path, html)| (path.to_owned(), html)).collect();
+    let pages = by_path();
     Site::serve(move |path| pages.get(path).cloned(), "")
 }
 
@@ -202,8 +201,7 @@ fn audit(browser: &Path, pages: BTreeMap<String, String>, options: &[&str]) -> V
 #[test]
 fn every_page_can_be_read_by_everybody_in_light_and_dark_wide_and_narrow() {
     let Some(browser) = chromium() else { return };
-    let pages: BTreeMap<String, String> =
-        all_pages().into_iter().map(|(_, path, html)| (path.to_owned(), html)).collect();
+    let pages = by_path();
     let dark = "--blink-settings=preferredColorScheme=0";
     for look in [
         vec!["--window-size=1440,900"],
@@ -337,6 +335,7 @@ fn the_gallery_is_kept_where_it_is_asked_for() {
     let browser = chromium();
     let only = std::env::var("FETTLE_WEB_GALLERY_ONLY").unwrap_or_default();
     for (name, path, html) in all_pages() {
+        let name = name.trim_start_matches('/').replace(['/', '?', '='], "-");
         std::fs::write(dir.join(format!("{name}.html")), html).unwrap();
         let Some(browser) = &browser else { continue };
         if !only.is_empty() && !only.split(',').any(|o| o == name) {

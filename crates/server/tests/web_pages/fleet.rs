@@ -41,6 +41,7 @@ use fettle_core::recall::Recall;
 use fettle_core::rollout::{HostRun, HostState, Phase, RolloutEvent, Waiting};
 use fettle_core::transaction::{Fault, Outcome, Progress, Step, StepFacts, UndoFacts};
 use fettle_core::{AssignmentId, Digest, Hold, HostId, RolloutId, Timestamp, TransactionId};
+use fettle_server::web::pages::ChainSeen;
 use fettle_wire::api::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -546,7 +547,7 @@ fn languages() -> Vec<LanguagePackage> {
     ]
 }
 
-pub(crate) fn ledger() -> (Vec<LedgerEntry>, LedgerVerified) {
+pub(crate) fn ledger() -> (Vec<LedgerEntry>, ChainSeen) {
     let mut all: Vec<LedgerEntry> = Vec::new();
     for n in 0..14 {
         let (actor, kind, subject) = [
@@ -567,5 +568,6 @@ pub(crate) fn ledger() -> (Vec<LedgerEntry>, LedgerVerified) {
     }
     let head = all.last().unwrap().hash;
     all.reverse();
-    (all, LedgerVerified { entries: 14, head, broken: None })
+    let verified = LedgerVerified { entries: 14, head, broken: None };
+    (all, ChainSeen { verified, whole_at: ago(7_200), whole_entries: 11 })
 }

@@ -1,6 +1,7 @@
 //! The same fleet where it is at its largest: pages that show all of something have to end somewhere.
 
 use super::*;
+use fettle_core::testbed::{Covered, NotMirrored, TestState, TwinPackage, Work as Tested};
 
 /// A host that has everything, and more of it than any page can show.
 pub(crate) fn large_host() -> HostDetail {
@@ -114,4 +115,110 @@ pub(crate) fn large_ledger() -> Vec<LedgerEntry> {
     }
     all.reverse();
     all
+}
+
+fn large_name(n: usize) -> String {
+    format!("web-{n:05}.production.example.net")
+}
+
+/// A plan for a thousand hosts no two of which are alike, in two hundred waves, with much to say of each; ring 0 is asked
+/// for and has tried half of them.
+pub(crate) fn large_plan() -> PlanDetail {
+    const HOSTS: usize = 1_000;
+    let it = plan_tested();
+    let cves =
+        |n: usize| (0..12).map(|k| format!("CVE-2026-{:05}", n * 12 + k)).collect::<Vec<_>>();
+    let host = |n: usize| {
+        let change = |k: usize| PackageChange {
+            name: format!("library-of-some-length-{n}-{k}"),
+            ..(*order(1).changes[0]).clone()
+        };
+        let changes: Vec<PackageChange> = (0..7).map(change).collect();
+        let why = changes.iter().map(|c| (c.name.clone().into(), cves(n).into())).collect();
+        let order = ApplyOrder {
+            changes: changes.into_iter().map(Into::into).collect(),
+            fixes: cves(n).into_iter().collect(),
+            ..ApplyOrder::default()
+        };
+        let work = Work {
+            why,
+            order,
+            restarts: (0..40).map(|k| format!("service-{n}-{k}.service")).collect(),
+            reboot_likely: true,
+            due: Some(ago(-86_400)),
+            ignore_windows: false,
+        };
+        let host = HostPlan {
+            name: large_name(n),
+            cohort: Digest::of(&n.to_be_bytes()),
+            ring: "broad".into(),
+            wave: (n / 5) as u32,
+            work: Arc::new(work),
+        };
+        (id(&host.name), host)
+    };
+    let hosts: BTreeMap<HostId, HostPlan> = (0..HOSTS).map(host).collect();
+    let why = "with the waves before it stands for 812 of 994 cohorts of later rings (812 of 994 hosts); \
+               not for 182 of them (182 hosts), of whose changes 1274 are not tried here; for 12 of their \
+               17 roles and services, not for role web (7 hosts), role db (5 hosts), 3 more";
+    let waves = (0..HOSTS / 5).map(|w| Wave {
+        hosts: (w * 5..w * 5 + 5).map(|n| id(&large_name(n))).collect(),
+        why: why.into(),
+        ..it.plan.waves[2].clone()
+    });
+    let held = (0..HOSTS).map(|n| HeldHosts {
+        hosts: (0..30).map(|k| (id(&large_name(n + k)), large_name(n + k))).collect(),
+        what: vec![Arc::new(NotDone {
+            package: format!("library-of-some-length-{n}"),
+            findings: cves(n).into_iter().collect(),
+            reasons: vec![
+                Hold::PackageHeld { package: format!("library-of-some-length-{n}") },
+                Hold::WindowClosed { opens_at: Some(ago(-40_000)) },
+            ],
+        })],
+    });
+    let budget = |n: usize| Budget { name: format!("role=web-{n}"), ..it.plan.budgets[0].clone() };
+    let plan = Plan {
+        hosts,
+        waves: waves.collect(),
+        held: held.collect(),
+        budgets: (0..100).map(budget).collect(),
+        ..it.plan.clone()
+    };
+    let roles = plan.hosts.keys().map(|host| (host.clone(), format!("role-of-{host}"))).collect();
+    let report = report(ReportInput {
+        plan: &plan,
+        policy: None,
+        roles: &roles,
+        needs: &BTreeMap::new(),
+        filesystems: &BTreeMap::new(),
+        spent: &[],
+        now: now(),
+    });
+    let tests = large_tests(it.tests.clone().unwrap(), HOSTS);
+    PlanDetail { plan, report: Some(report), tests: Some(tests), ..it }
+}
+
+/// As many cohorts as hosts, each tried on a twin that could not mirror everything.
+fn large_tests(it: PlanTests, cohorts: usize) -> PlanTests {
+    let mut out = PlanTests { works: Vec::new(), tests: Vec::new(), ..it.clone() };
+    for n in 0..cohorts {
+        let cohort = Digest::of(&n.to_be_bytes());
+        let work = Tested { cohort, ..it.works[0].work.clone() };
+        let mut test = it.tests[0].clone();
+        if let TestState::Ended { report, .. } = &mut test.state {
+            let other = |k: usize| NotMirrored {
+                package: TwinPackage {
+                    name: format!("library-of-some-length-{k}"),
+                    architecture: "amd64".into(),
+                    version: "1:2.3.4-5+deb12u6".into(),
+                },
+                twin: None,
+            };
+            report.mirror.other = (0..40).map(other).collect();
+        }
+        out.tests.push(TestRow { work: work.clone(), like: large_name(n), ..test });
+        out.works.push(Covered { work, like: large_name(n), ..it.works[0].clone() });
+    }
+    out
 }

@@ -37,6 +37,7 @@ pub(crate) fn overview() -> Overview {
         emergencies: emergencies(),
         rollouts: vec![running_row(), halted()],
         feeds: feeds(),
+        no_data: Some(vec![]),
         worst: (0..10).map(|n| finding(n, NAMES[1 + n % 3].0, FindingState::Open)).collect(),
         recalls: vec![recall().row],
     }

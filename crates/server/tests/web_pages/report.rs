@@ -116,6 +116,7 @@ pub(crate) fn exposure() -> Vec<TrendPoint> {
             at: ago((30 - day) * DAY),
             open: open.map(|(class, n)| (class.to_owned(), n)).into(),
             overdue: if day > 14 { (day as u64 - 14) * 2 } else { 0 },
+            overdue_by_class: Default::default(),
         }
     };
     (0..=30).map(point).collect()

@@ -162,8 +162,37 @@ pub struct Verified {
 /// # Errors
 /// [`StoreError`] of the database. A ledger that does not hold is no error but an answer.
 pub fn verify(view: &View<'_>) -> Result<Verified, StoreError> {
+    verify_on(view, LedgerVerifier::default())
+}
+
+/// Verifies what came after an entry that was found whole before: that it still stands as it was, and all that follows
+/// it. What stands before it is not looked at.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub fn verify_after(view: &View<'_>, entries: u64, head: Digest) -> Result<Verified, StoreError> {
+    let Some(before) = entries.checked_sub(1) else { return verify(view) };
+    let stands = match after(view, before, 1) {
+        Ok(found) => {
+            let found = found.first();
+            found
+                .is_some_and(|it| it.index == entries && it.hash == head && it.chain_hash() == head)
+        }
+        Err(StoreError::Document { .. }) => false,
+        Err(other) => return Err(other),
+    };
+    if !stands {
+        let broken = match len(view)? {
+            len if len < entries => format!("entry {entries} was there and is gone"),
+            _ => BrokenLedger::Changed { index: entries }.to_string(),
+        };
+        return Ok(Verified { entries: before, head, broken: Some(broken) });
+    }
+    verify_on(view, LedgerVerifier::following(entries, head))
+}
+
+fn verify_on(view: &View<'_>, mut verifier: LedgerVerifier) -> Result<Verified, StoreError> {
     const PIECE: u64 = 1000;
-    let mut verifier = LedgerVerifier::default();
     let done = |verifier: &LedgerVerifier, broken: Option<String>| {
         let (entries, head) = verifier.head();
         Ok(Verified { entries, head, broken })

@@ -129,18 +129,29 @@ fn canaries_come_in_the_order_in_which_they_stand_for_most_of_the_rest() {
     let before = |w: &crate::plan::Wave| w.why.split("; chosen: ").next().unwrap().to_owned();
     let why: Vec<String> =
         plan.waves.iter().map(|w| format!("{}: {}", w.ring, before(w))).collect();
-    let first = "; chosen: c3.example.org for cohort c1821ec3f65f (6 hosts), nginx.service (13 hosts), \
-                 ssh.service (13 hosts), 4 changes";
+    let first = "; chosen: c3.example.org for 6 hosts like it, nginx.service (13 hosts), ssh.service (13 hosts), \
+                 4 changes";
     assert!(plan.waves[0].why.ends_with(first), "{}", plan.waves[0].why);
     assert!(!plan.waves[3].why.contains("chosen"), "it adds nothing: {}", plan.waves[3].why);
     insta::assert_snapshot!(why.join("\n"), @r#"
-canary: stands for 1 of 3 cohorts of later rings (5 of 9 hosts): c1821ec3f65f (5 hosts); not for 6cddb5b3e610 (3 hosts), f615f76fbfeb (1 host), of whose changes 2 are not tried here; for 2 of their 2 roles and services
-canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here; for 2 of their 2 roles and services
-canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here; for 2 of their 2 roles and services
-canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts): 6cddb5b3e610 (3 hosts), c1821ec3f65f (5 hosts); not for f615f76fbfeb (1 host), of whose changes 1 is not tried here; for 2 of their 2 roles and services
+canary: stands for 1 of 3 cohorts of later rings (5 of 9 hosts); not for 2 of them (4 hosts), of whose changes 2 are not tried here; for 2 of their 2 roles and services
+canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts); not for 1 of them (1 host), of whose changes 1 is not tried here; for 2 of their 2 roles and services
+canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts); not for 1 of them (1 host), of whose changes 1 is not tried here; for 2 of their 2 roles and services
+canary: with the waves before it stands for 2 of 3 cohorts of later rings (8 of 9 hosts); not for 1 of them (1 host), of whose changes 1 is not tried here; for 2 of their 2 roles and services
 broad: goes ahead of ring broad: tries 1 change that no ring before did
 broad: most urgent first
 "#);
+}
+
+#[test]
+fn however_many_cohorts_there_are_a_wave_is_explained_in_a_sentence() {
+    let mut fleet: Vec<Host> =
+        (0..40).map(|n| odd_change(&format!("c{n}"), "canary", &format!("package-{n}"))).collect();
+    fleet.extend((0..400).map(|n| odd_change(&format!("b{n}"), "broad", &format!("package-{n}"))));
+    let plan = World::new(policy(RINGS), fleet).plan();
+    let why = &plan.waves[0].why;
+    assert!(why.contains("of 400 cohorts of later rings") && why.contains("of 400 hosts"), "{why}");
+    assert!(plan.waves.iter().all(|wave| wave.why.len() < 400), "{why}");
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn date(name: &str, value: &str) -> Result<Date, RecurrenceError> {
         Some(date) => Ok(date),
         None => wrong(
             format!("`{name}={}` is no day", short(value)),
-            "write year, month and day: 20270102; the hour is the window's `start`",
+            "write year, month and day, without an hour: 20270102",
         ),
     }
 }

@@ -64,7 +64,7 @@ fn what_is_no_rule_or_needs_a_beginning_is_refused_with_what_to_write() {
         ("FREQ=MONTHLY;BYMONTHDAY=-128", "-128"),
         ("FREQ=MONTHLY;BYDAY=1MO;BYDAY=2MO", "twice"),
         ("FREQ=WEEKLY;BYDAY=SA;BYSETPOS=1", "BYSETPOS"),
-        ("FREQ=DAILY;BYHOUR=3", "`start`"),
+        ("FREQ=DAILY;BYHOUR=3", "a time of the day"),
         ("every second saturday", "no part"),
     ] {
         let error = Recurrence::parse(rule).unwrap_err();
