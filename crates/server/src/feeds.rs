@@ -282,11 +282,16 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
         let before = known.iter().find(|k| k.name == g.feed.word()).map_or(0, |k| k.records);
         sudden_count(g.feed, before, records)?;
     }
-    let speaks = given.iter().filter(|g| !g.force).find(|g| g.feed.says_who_is_affected());
-    if let (Some(g), Some(new)) = (speaks, &catalogue)
-        && let Some(sudden) = app.catalogue().sudden_change(new)
-    {
-        return Err(too_sudden(g.feed, sudden.code(), &sudden));
+    if let Some(new) = &catalogue {
+        let is_first = |feed: Feed| !known.iter().any(|k| k.name == feed.word() && k.records > 0);
+        for sudden in app.catalogue().sudden_changes(new) {
+            let brought_it = |g: &&Given<'_>| {
+                !g.force && sudden.is_by(g.feed) && (sudden.is_of_a_first() || !is_first(g.feed))
+            };
+            if let Some(g) = given.iter().find(brought_it) {
+                return Err(too_sudden(g.feed, sudden.code(), &sudden));
+            }
+        }
     }
     app.store.write::<_, Problem>(actor, now(), |tx| {
         for g in given {
