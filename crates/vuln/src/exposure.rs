@@ -18,6 +18,7 @@
 use fettle_core::Timestamp;
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, Os};
+use fettle_core::policy::names_source;
 use fettle_core::{HostId, advisory::AdvisoryStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -116,9 +117,14 @@ pub enum Verdict {
 }
 
 impl Exception {
-    /// Does it cover this vulnerability in this source package?
+    /// Does it cover this vulnerability in this source package? What is lived with may be named by the plain name of its
+    /// package ([`fettle_core::policy::names_source`]); one's own statement is about what it names and nothing else.
     pub fn covers(&self, id: &str, source: &str) -> bool {
-        self.id == id && self.source.as_deref().is_none_or(|s| s == source)
+        let names = |named: &str| match self.verdict {
+            Verdict::Accepted => names_source(named, source),
+            Verdict::NotAffected => named == source,
+        };
+        self.id == id && self.source.as_deref().is_none_or(names)
     }
 }
 
