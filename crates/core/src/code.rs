@@ -304,6 +304,7 @@ macro_rules! each_code {
             "state"
             "state-unusable"
             "status-unreadable"
+            "status-unusable"
             "still-mapped"
             "superseded"
             "system"

@@ -8,17 +8,16 @@ use fettle_store::feed_sources::{self, HeldRecord, Validators};
 use fettle_store::feeds::{self, NewFeed};
 use fettle_store::{Tx, View};
 use fettle_vuln::exposure::Catalogue;
-use fettle_vuln::feed::{Feed, FeedError};
+use fettle_vuln::feed::{self, Feed, FeedError};
 use fettle_vuln::snapshot::{self, Feeds, Manifest, SnapshotError};
+use fettle_vuln::unpack::unpack;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
-use unpack::unpack;
 
 pub(crate) mod bundle;
 mod fetch;
 mod sync;
-mod unpack;
 
 pub use fetch::FeedFetching;
 pub(crate) use fetch::roots;
@@ -41,7 +40,7 @@ const MANIFEST: &str = include_str!("../../../data/SNAPSHOT.toml");
 pub(crate) struct Given<'a> {
     pub(crate) feed: Feed,
     pub(crate) bytes: Cow<'a, [u8]>,
-    /// Day the vendor gives it; empty: today.
+    /// Day the vendor gives it; empty: the day that stands in it, or today.
     pub(crate) date: String,
     pub(crate) origin: String,
     /// Take it even if it changed suddenly.
@@ -274,7 +273,8 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
         known.iter().filter_map(|k| Some((named(&k.name).ok()?, k.date.parse().ok()?))).collect();
     let today = now().to_zoned(jiff::tz::TimeZone::UTC).date();
     for g in given {
-        set.as_of.insert(g.feed, g.date.parse().unwrap_or(today));
+        let own = || feed::date_of(g.feed, set.bytes.get(&g.feed)?).filter(|day| *day <= today);
+        set.as_of.insert(g.feed, g.date.parse().ok().or_else(own).unwrap_or(today));
     }
     let (catalogue, outcomes) = read_set(&set, given)?;
     for g in given.iter().filter(|g| !g.force) {
@@ -390,8 +390,8 @@ fn read_set(
                 let outcomes = outcomes.collect();
                 Ok((Some(loaded.catalogue), outcomes))
             }
-            Err(SnapshotError::Feed(e)) if given.iter().any(|g| g.feed == at(&e)) => {
-                Err(at_fault(at(&e), &e))
+            Err(SnapshotError::Feed(e)) if given.iter().any(|g| g.feed == e.feed()) => {
+                Err(at_fault(e.feed(), &e))
             }
             // Those held could be read when they were taken in: the server's matter.
             Err(e) => Err(Refusal {
@@ -414,19 +414,8 @@ fn read_set(
     Ok((None, outcomes))
 }
 
-/// Which feed an error is about.
-fn at(error: &FeedError) -> Feed {
-    match error {
-        FeedError::Empty { feed }
-        | FeedError::TooLarge { feed, .. }
-        | FeedError::Truncated { feed, .. }
-        | FeedError::Malformed { feed, .. }
-        | FeedError::NothingUsable { feed, .. } => *feed,
-    }
-}
-
 fn count(feed: Feed, bytes: &[u8]) -> Result<(u64, u64), FeedError> {
-    let (records, rejected) = fettle_vuln::feed::count(feed, bytes)?;
+    let (records, rejected) = feed::count(feed, bytes)?;
     Ok((records as u64, rejected as u64))
 }
 
@@ -467,7 +456,7 @@ pub(crate) fn load(app: &App) -> Result<(), Problem> {
                 app.set_in_force(app.store.read(|view| InForce::of(view, loaded.catalogue))?);
                 return Ok(());
             }
-            Err(SnapshotError::Feed(error)) if set.bytes.remove(&at(&error)).is_some() => {
+            Err(SnapshotError::Feed(error)) if set.bytes.remove(&error.feed()).is_some() => {
                 tracing::error!(%error, "a feed in force cannot be read: it is left out");
             }
             Err(error) => {

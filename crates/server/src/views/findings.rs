@@ -154,6 +154,7 @@ pub(crate) fn sbom(app: &App, view: &View<'_>, id_or_name: &str) -> Result<Value
         name: &host.name,
         inventory: &inventory,
         findings: &findings,
+        read_from: None,
         at: now(),
         tool: "fettle",
         version: env!("CARGO_PKG_VERSION"),
