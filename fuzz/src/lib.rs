@@ -164,7 +164,7 @@ pub fn try_target(target: &str, bytes: &[u8]) {
         c.releases().map(of).collect::<BTreeMap<_, _>>()
     };
     assert_eq!(said(&one), said(&other));
-    assert_eq!(one.sudden_change(&other), None);
+    assert_eq!(one.sudden_changes(&other), []);
 }
 
 /// What a database lists can be told to others.

@@ -166,14 +166,22 @@ pub fn main() -> ExitCode {
                 _ => Err(usage("-o sarif and -o cyclonedx go with scan".into())),
             }
         }
-        Some(other) => Err(usage(format!("-o takes json or text, not `{other}`"))),
+        Some(other) => {
+            let takes = match words.words.first().map(String::as_str) {
+                Some("scan") => "text, json, sarif or cyclonedx",
+                _ => "json or text",
+            };
+            Err(usage(format!("-o takes {takes}, not `{other}`")))
+        }
     });
     let Err(problem) = result else { return ExitCode::SUCCESS };
+    // Some are told in several lines.
+    let shown = |text: &str| text.lines().map(visible).collect::<Vec<_>>().join("\n");
     if json {
         err!("{}", serde_json::to_string(&problem).unwrap_or_default());
     } else {
-        err!("error[{}]: {}", problem.code, problem.message);
-        err!("→ {}", problem.hint);
+        err!("error[{}]: {}", problem.code, shown(&problem.message));
+        err!("→ {}", shown(&problem.hint));
     }
     ExitCode::from(problem.kind.exit_code())
 }
@@ -217,6 +225,11 @@ fn run(mut words: Words) -> Result<(), Problem> {
         "show" => print::show(&settings, words),
         other => Err(usage(format!("`{other}` is no command"))),
     }
+}
+
+/// A text without what a terminal would obey: names come from files that anybody may have written.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// What changes the host needs root.

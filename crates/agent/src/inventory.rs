@@ -5,6 +5,7 @@ use crate::packages::{index, pins};
 use crate::settings::Settings;
 use fettle_core::Timestamp;
 use fettle_core::inventory::{Inventory, Os, Package};
+use fettle_vuln::exposure::PACKAGES_GAP;
 use std::io;
 
 mod configuration;
@@ -48,11 +49,18 @@ pub fn of_packages(os: Os, packages: Vec<Package>, gap: &str) -> Inventory {
 pub fn collect(settings: &Settings, age: Age) -> Inventory {
     let mut gaps = Vec::new();
     let os = or_gap(os::read(settings), "operating system", &mut gaps);
-    let database = or_gap(dpkg::database(settings), "installed packages", &mut gaps);
+    let database = or_gap(dpkg::database(settings), PACKAGES_GAP, &mut gaps);
     if database.unmerged > 0 {
         gaps.push(format!(
             "dpkg was interrupted: {} records of its journal are not merged yet (run `dpkg --configure -a`)",
             database.unmerged
+        ));
+    }
+    if let Some(package) = &database.cut_at {
+        // What is missing behind it is no package that was removed.
+        gaps.push(format!(
+            "{PACKAGES_GAP}: dpkg's status file ends within the record of {package}: it is cut off (see \
+             /var/backups/dpkg.status.* for older ones)"
         ));
     }
     let architecture = kernel::architecture(&database.packages);

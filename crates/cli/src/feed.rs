@@ -8,14 +8,15 @@ use crate::show;
 use fettle_core::feed::FeedSource;
 use fettle_core::{Digest, Problem, ProblemKind};
 use fettle_wire::api::{BundleKeys, FeedRow, Page, SetFeedSource, TrustBundleKey};
+use jiff::civil::Date;
 use std::io::Write as _;
 use std::path::Path;
 
 pub(crate) fn run(ask: &Ask<'_>, feed: &Feed) -> Result<(), Problem> {
     match feed {
         Feed::List => ask.get("/feeds", |page: &Page<FeedRow>| show::feed::list(&page.items)),
-        Feed::Import { name, file, bundled, force } => {
-            import(ask, name.as_deref().filter(|_| !bundled), file.as_deref(), *force)
+        Feed::Import { name, file, bundled, force, date } => {
+            import(ask, name.as_deref().filter(|_| !bundled), file.as_deref(), *force, *date)
         }
         Feed::Sync { name } => sync(ask, name.as_deref()),
         Feed::Source(Source::Add(asked)) => add(ask, asked),
@@ -38,6 +39,7 @@ fn import(
     name: Option<&str>,
     file: Option<&Path>,
     force: bool,
+    date: Option<Date>,
 ) -> Result<(), Problem> {
     let client = ask.client()?;
     let (Some(name), Some(file)) = (name, file) else {
@@ -53,8 +55,9 @@ fn import(
             "name the vendor's file",
         )
     })?;
+    let date = date.map_or(String::new(), |day| format!("&date={day}"));
     let row: FeedRow = client.post_bytes(
-        &format!("/feeds/{}{}", escape(name), if force { "?force=true" } else { "" }),
+        &format!("/feeds/{}?force={force}{date}", escape(name)),
         "application/octet-stream",
         &bytes,
     )?;

@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub const MAX_URLS: usize = 8;
 /// Largest feed that is fetched where nothing else is said, in bytes.
 pub const MAX_BYTES: u64 = 128 << 20;
+/// A feed that nobody fetches is stale when its data are older than this, in seconds: somebody should get it again.
+pub const STALE_AFTER_SECONDS: u64 = 7 * 86_400;
 /// "Not modified" is believed for so long; then the whole feed is fetched once more. A mirror that always says so would
 /// otherwise hide every change.
 pub const CONDITIONAL_SECONDS: i64 = 86_400;

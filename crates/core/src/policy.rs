@@ -341,7 +341,29 @@ pub struct Acceptance {
     pub even_if_exploited: bool,
 }
 
+/// Does the source package that an acceptance names stand for what a finding is of? It does by its whole name, and by the plain
+/// one that people know: `krb5` stands for `source/krb5`, `binary/krb5` and `nodejs:18/krb5` as well, which say only of what
+/// kind the vendor's word is. A package of a language is another (`pypi/krb5`), and so is one in another root on the host.
+pub fn names_source(named: &str, subject: &str) -> bool {
+    // The stream of a module has a colon, an ecosystem's word has none.
+    fn without_stream(subject: &str) -> &str {
+        match subject.split_once('/') {
+            Some((module, rest)) if module.contains(':') && !rest.starts_with('/') => rest,
+            _ => subject,
+        }
+    }
+    let plain = without_stream(subject);
+    let plain =
+        ["source/", "binary/"].iter().find_map(|kind| plain.strip_prefix(kind)).unwrap_or(plain);
+    named == subject || named == plain
+}
+
 impl Acceptance {
+    /// Is it about this vulnerability in this source package ([`names_source`])?
+    pub fn is_about(&self, id: &str, source: &str) -> bool {
+        self.finding == id && self.source.as_ref().is_none_or(|named| names_source(named, source))
+    }
+
     /// Does it hold now, for a vulnerability that is ranked so?
     pub fn holds(&self, now: Timestamp, epss: Option<f32>, exploited: bool) -> bool {
         now < self.until

@@ -11,7 +11,7 @@ use memchr::{memchr, memchr2};
 
 mod status;
 
-pub use status::{Database, parse_status};
+pub use status::{Database, Status, parse_status};
 
 /// One paragraph of a control file.
 #[derive(Debug, Clone, Copy)]

@@ -26,6 +26,19 @@ pub struct Database {
     pub held: Vec<String>,
     /// A dpkg was killed and its journal (`updates/`) not merged yet: the number of its records.
     pub unmerged: usize,
+    /// The status file ends within the record of this package: what stood behind is not known.
+    pub cut_at: Option<String>,
+}
+
+/// A `status` file by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// Installed packages, by name and architecture.
+    pub packages: Vec<Package>,
+    /// Records of packages, installed or not.
+    pub records: usize,
+    /// It ends within the record of this package: what stood behind is not known. dpkg ends each record with an empty line.
+    pub cut_at: Option<String>,
 }
 
 impl Database {
@@ -38,13 +51,15 @@ impl Database {
         let status = File::open(directory.join("status"))?;
         known.make_room(status.metadata()?.len());
         known.read(status)?;
+        // The records of the journal stand each by itself, and have no line behind them.
+        let cut_at = known.unended.take();
         let updates = updates(&directory.join("updates"));
         for update in &updates {
             // dpkg merges them in this order at its next start; each holds whole paragraphs.
             known.read(File::open(update)?)?;
         }
         let (packages, held) = known.installed();
-        Ok(Self { packages, held, unmerged: updates.len() })
+        Ok(Self { packages, held, unmerged: updates.len(), cut_at })
     }
 }
 
@@ -63,9 +78,18 @@ fn updates(directory: &Path) -> Vec<PathBuf> {
 /// Installed packages of a dpkg `status` file, sorted. Total: paragraphs that make no sense are skipped; of two
 /// about the same package the later counts, as dpkg has it.
 pub fn parse_status(bytes: &[u8]) -> Vec<Package> {
-    let mut known = Known::default();
-    each_record(bytes, true, |record| known.add(&record));
-    known.installed().0
+    Status::parse(bytes).packages
+}
+
+impl Status {
+    /// Reads a `status` file. Total, as [`parse_status`] is.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let mut known = Known::default();
+        each_record(bytes, true, |record, ended| known.add(&record, ended));
+        let records = known.packages.len();
+        let cut_at = known.unended.take();
+        Self { packages: known.installed().0, records, cut_at }
+    }
 }
 
 /// All that was read so far, in the order of reading.
@@ -74,6 +98,8 @@ struct Known {
     packages: Vec<Package>,
     /// One for each package.
     marks: Vec<Mark>,
+    /// The package that the last record is of, where no empty line ends it.
+    unended: Option<String>,
 }
 
 /// What becomes of a record.
@@ -91,7 +117,10 @@ impl Known {
         self.marks.reserve(records);
     }
 
-    fn add(&mut self, record: &Record<'_>) {
+    fn add(&mut self, record: &Record<'_>, ended: bool) {
+        // It is told to people, and may be anything.
+        let plain = |name: String| name.chars().filter(char::is_ascii_graphic).take(100).collect();
+        self.unended = (!ended).then(|| plain(lossy(record.name)));
         if !record.name.is_empty() {
             self.packages.push(record.package());
             self.marks.push(Mark { present: record.is_present(), held: record.want == b"hold" });
@@ -108,7 +137,9 @@ impl Known {
                 read => read?,
             };
             filled += read;
-            let used = each_record(&buffer[..filled], read == 0, |record| self.add(&record));
+            let used = each_record(&buffer[..filled], read == 0, |record, ended| {
+                self.add(&record, ended);
+            });
             if read == 0 {
                 return Ok(());
             }
@@ -122,7 +153,7 @@ impl Known {
 
     /// Installed packages, and the names of those that the administrator holds.
     fn installed(self) -> (Vec<Package>, Vec<String>) {
-        let Self { mut packages, mut marks } = self;
+        let Self { mut packages, mut marks, .. } = self;
         // dpkg writes them in order; what it left in its journal comes after them.
         if !packages.is_sorted_by(|a, b| key(a) < key(b)) {
             let mut both: Vec<(Package, Mark)> = packages.into_iter().zip(marks).collect();
@@ -177,9 +208,9 @@ const NOTHING: Record<'_> = Record {
     state: b"not-installed",
 };
 
-/// Hands out the record of each paragraph of `bytes` and says how many bytes that were. A paragraph that has no end
-/// yet is left for the next call, unless these bytes are the `last`.
-fn each_record(bytes: &[u8], last: bool, mut each: impl FnMut(Record<'_>)) -> usize {
+/// Hands out the record of each paragraph of `bytes`, with whether an empty line ends it, and says how many bytes that were.
+/// A paragraph that has no end yet is left for the next call, unless these bytes are the `last`.
+fn each_record(bytes: &[u8], last: bool, mut each: impl FnMut(Record<'_>, bool)) -> usize {
     let (mut record, mut begun) = (NOTHING, false);
     let (mut at, mut used) = (0, 0);
     let mut ends = memchr_iter(b'\n', bytes);
@@ -203,13 +234,13 @@ fn each_record(bytes: &[u8], last: bool, mut each: impl FnMut(Record<'_>)) -> us
             }
         }
         if begun {
-            each(record);
+            each(record, true);
         }
         (record, begun, used) = (NOTHING, false, at);
     }
     if last {
         if begun {
-            each(record);
+            each(record, false);
         }
         used = bytes.len();
     }

@@ -56,6 +56,28 @@ fn odd_bytes_and_torn_files_are_read_as_far_as_they_go() {
 }
 
 #[test]
+fn a_status_file_that_ends_within_a_record_says_in_which_and_a_journal_does_not() {
+    let whole = format!("{STATUS}\n");
+    assert_eq!(Status::parse(whole.as_bytes()).cut_at, None);
+    assert_eq!(Status::parse(whole.as_bytes()).records, 4);
+    assert_eq!(Status::parse(b"").cut_at, None);
+    let root = tempfile::tempdir().unwrap();
+    let kept = STATUS.find("Package: kept").unwrap() + "Package: kept".len();
+    for end in kept..whole.len() {
+        let cut = &whole.as_bytes()[..end];
+        assert_eq!(Status::parse(cut).cut_at.as_deref(), Some("kept"), "{end}");
+        std::fs::write(root.path().join("status"), cut).unwrap();
+        assert_eq!(Database::read(root.path()).unwrap().cut_at.as_deref(), Some("kept"), "{end}");
+    }
+    std::fs::write(root.path().join("status"), &whole).unwrap();
+    std::fs::create_dir(root.path().join("updates")).unwrap();
+    let update = "Package: kept\nStatus: install ok installed\nVersion: 4\n";
+    std::fs::write(root.path().join("updates/0000"), update).unwrap();
+    let read = Database::read(root.path()).unwrap();
+    assert_eq!((read.cut_at, read.unmerged), (None, 1));
+}
+
+#[test]
 fn however_a_database_arrives_in_pieces_it_is_read_the_same_and_the_later_word_counts() {
     let root = tempfile::tempdir().unwrap();
     let updates = root.path().join("updates");

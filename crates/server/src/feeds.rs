@@ -8,17 +8,16 @@ use fettle_store::feed_sources::{self, HeldRecord, Validators};
 use fettle_store::feeds::{self, NewFeed};
 use fettle_store::{Tx, View};
 use fettle_vuln::exposure::Catalogue;
-use fettle_vuln::feed::{Feed, FeedError};
+use fettle_vuln::feed::{self, Feed, FeedError};
 use fettle_vuln::snapshot::{self, Feeds, Manifest, SnapshotError};
+use fettle_vuln::unpack::unpack;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
-use unpack::unpack;
 
 pub(crate) mod bundle;
 mod fetch;
 mod sync;
-mod unpack;
 
 pub use fetch::FeedFetching;
 pub(crate) use fetch::roots;
@@ -41,7 +40,7 @@ const MANIFEST: &str = include_str!("../../../data/SNAPSHOT.toml");
 pub(crate) struct Given<'a> {
     pub(crate) feed: Feed,
     pub(crate) bytes: Cow<'a, [u8]>,
-    /// Day the vendor gives it; empty: today.
+    /// Day the vendor gives it; empty: the day that stands in it, or today.
     pub(crate) date: String,
     pub(crate) origin: String,
     /// Take it even if it changed suddenly.
@@ -277,7 +276,8 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
         known.iter().filter_map(|k| Some((named(&k.name).ok()?, k.date.parse().ok()?))).collect();
     let today = now().to_zoned(jiff::tz::TimeZone::UTC).date();
     for g in given {
-        set.as_of.insert(g.feed, g.date.parse().unwrap_or(today));
+        let own = || feed::date_of(g.feed, set.bytes.get(&g.feed)?).filter(|day| *day <= today);
+        set.as_of.insert(g.feed, g.date.parse().ok().or_else(own).unwrap_or(today));
     }
     let (catalogue, outcomes) = read_set(&set, given)?;
     for g in given.iter().filter(|g| !g.force) {
@@ -285,11 +285,16 @@ fn try_import(app: &App, actor: &str, given: &[Given<'_>]) -> Result<(), Refusal
         let before = known.iter().find(|k| k.name == g.feed.word()).map_or(0, |k| k.records);
         sudden_count(g.feed, before, records)?;
     }
-    let speaks = given.iter().filter(|g| !g.force).find(|g| g.feed.says_who_is_affected());
-    if let (Some(g), Some(new)) = (speaks, &catalogue)
-        && let Some(sudden) = app.catalogue().sudden_change(new)
-    {
-        return Err(too_sudden(g.feed, sudden.code(), &sudden));
+    if let Some(new) = &catalogue {
+        let is_first = |feed: Feed| !known.iter().any(|k| k.name == feed.word() && k.records > 0);
+        for sudden in app.catalogue().sudden_changes(new) {
+            let brought_it = |g: &&Given<'_>| {
+                !g.force && sudden.is_by(g.feed) && (sudden.is_of_a_first() || !is_first(g.feed))
+            };
+            if let Some(g) = given.iter().find(brought_it) {
+                return Err(too_sudden(g.feed, sudden.code(), &sudden));
+            }
+        }
     }
     app.store.write::<_, Problem>(actor, now(), |tx| {
         for g in given {
@@ -388,8 +393,8 @@ fn read_set(
                 let outcomes = outcomes.collect();
                 Ok((Some(loaded.catalogue), outcomes))
             }
-            Err(SnapshotError::Feed(e)) if given.iter().any(|g| g.feed == at(&e)) => {
-                Err(at_fault(at(&e), &e))
+            Err(SnapshotError::Feed(e)) if given.iter().any(|g| g.feed == e.feed()) => {
+                Err(at_fault(e.feed(), &e))
             }
             // Those held could be read when they were taken in: the server's matter.
             Err(e) => Err(Refusal {
@@ -412,19 +417,8 @@ fn read_set(
     Ok((None, outcomes))
 }
 
-/// Which feed an error is about.
-fn at(error: &FeedError) -> Feed {
-    match error {
-        FeedError::Empty { feed }
-        | FeedError::TooLarge { feed, .. }
-        | FeedError::Truncated { feed, .. }
-        | FeedError::Malformed { feed, .. }
-        | FeedError::NothingUsable { feed, .. } => *feed,
-    }
-}
-
 fn count(feed: Feed, bytes: &[u8]) -> Result<(u64, u64), FeedError> {
-    let (records, rejected) = fettle_vuln::feed::count(feed, bytes)?;
+    let (records, rejected) = feed::count(feed, bytes)?;
     Ok((records as u64, rejected as u64))
 }
 
@@ -465,7 +459,7 @@ pub(crate) fn load(app: &App) -> Result<(), Problem> {
                 app.set_in_force(app.store.read(|view| InForce::of(view, loaded.catalogue))?);
                 return Ok(());
             }
-            Err(SnapshotError::Feed(error)) if set.bytes.remove(&at(&error)).is_some() => {
+            Err(SnapshotError::Feed(error)) if set.bytes.remove(&error.feed()).is_some() => {
                 tracing::error!(%error, "a feed in force cannot be read: it is left out");
             }
             Err(error) => {

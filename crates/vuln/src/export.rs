@@ -1,7 +1,7 @@
 //! What was found, for other programs: [`cyclonedx()`] (an SBOM that carries VEX), the same of many hosts ([`FleetBill`]), and
 //! [`sarif()`]. Pure: values in, JSON out.
 
-use crate::exposure::Reason;
+use crate::exposure::{Reason, is_packages_alone};
 use fettle_core::Timestamp;
 use fettle_core::finding::{Finding, FindingState, Severity};
 use fettle_core::inventory::Inventory;
@@ -23,12 +23,24 @@ pub struct Subject<'a> {
     pub inventory: &'a Inventory,
     /// What was found, each with its reasons in the order they are best read.
     pub findings: &'a [(Finding, Vec<Reason>)],
+    /// The file that lists what it has, where it was read from one that somebody named.
+    pub read_from: Option<&'a str>,
     /// When it was looked at.
     pub at: Timestamp,
     /// The program that writes: `fettle-agent`.
     pub tool: &'a str,
     /// Its version.
     pub version: &'a str,
+}
+
+/// What of a finding was not looked at, by the names that the agent's JSON has.
+const NOT_LOOKED_AT: [&str; 3] = ["offered", "in_use", "exposed"];
+
+/// What of the findings of this host was not looked at: nothing, or where only its packages are known whether a fix is
+/// offered, and whether the package is in use or exposed.
+pub fn not_looked_at(inventory: &Inventory) -> &'static [&'static str] {
+    // In a root nothing of the kind is looked at either, and its findings say so in words.
+    if is_packages_alone(inventory) { &NOT_LOOKED_AT } else { &[] }
 }
 
 /// To the second, in UTC, as RFC 3339 has it.

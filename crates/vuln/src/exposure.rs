@@ -18,6 +18,8 @@
 use fettle_core::Timestamp;
 use fettle_core::finding::{Finding, FindingState};
 use fettle_core::inventory::{Inventory, Os};
+use fettle_core::language::Ecosystem;
+use fettle_core::policy::names_source;
 use fettle_core::{HostId, advisory::AdvisoryStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -63,6 +65,15 @@ pub const MEMORY_GAPS: [&str; 2] = ["processes", "files that processes map"];
 /// An inventory's gap that begins with this says that the package database could not be read. Then, as with a
 /// list without any package, nothing is judged anew and what was found before stays as it was.
 pub const PACKAGES_GAP: &str = "installed packages";
+
+/// An inventory's gap that begins with this says that only packages are known, of a file that lists them. Then nothing was
+/// looked at that runs, and no source that could offer a fix.
+pub const ONLY_PACKAGES_GAP: &str = "what runs, which kernel, what is offered";
+
+/// Is no more known of a system than its packages ([`ONLY_PACKAGES_GAP`])?
+pub fn is_packages_alone(inventory: &Inventory) -> bool {
+    inventory.gaps.iter().any(|gap| gap.starts_with(ONLY_PACKAGES_GAP))
+}
 
 /// An inventory's gap that begins with this says that not every place of packages of languages could be looked at. Then one
 /// that is not listed is not taken for removed.
@@ -117,9 +128,14 @@ pub enum Verdict {
 }
 
 impl Exception {
-    /// Does it cover this vulnerability in this source package?
+    /// Does it cover this vulnerability in this source package? What is lived with may be named by the plain name of its
+    /// package ([`fettle_core::policy::names_source`]); one's own statement is about what it names and nothing else.
     pub fn covers(&self, id: &str, source: &str) -> bool {
-        self.id == id && self.source.as_deref().is_none_or(|s| s == source)
+        let names = |named: &str| match self.verdict {
+            Verdict::Accepted => names_source(named, source),
+            Verdict::NotAffected => named == source,
+        };
+        self.id == id && self.source.as_deref().is_none_or(names)
     }
 }
 
@@ -130,6 +146,8 @@ pub struct Judgement {
     pub coverage: Coverage,
     /// What of each root on the host could be judged, by [`fettle_core::root::Root::id`].
     pub roots: BTreeMap<String, Coverage>,
+    /// What of its packages of languages could not be judged: ecosystems that no data is loaded of.
+    pub languages: BTreeMap<Ecosystem, Coverage>,
     /// By source package, then vulnerability; those in roots under their names there
     /// ([`fettle_core::root::subject`]). Class and deadline are empty: policy fills them in.
     pub findings: Vec<Finding>,
@@ -167,6 +185,13 @@ pub enum Coverage {
         /// Releases there is data for.
         known: Vec<String>,
     },
+    /// No data for packages of this language: nothing is known about their vulnerabilities.
+    UnknownEcosystem {
+        /// Whose packages.
+        ecosystem: Ecosystem,
+        /// How many the host has.
+        packages: usize,
+    },
 }
 
 impl Coverage {
@@ -181,6 +206,11 @@ impl Coverage {
                 os.id,
                 os.codename,
                 if known.is_empty() { "nothing yet".to_owned() } else { known.join(", ") },
+            )),
+            Self::UnknownEcosystem { ecosystem, packages } => Some(format!(
+                "no vulnerability data for packages of {ecosystem}: nothing is known about the vulnerabilities of {packages} \
+                 that are installed. Load the feed osv-{}",
+                ecosystem.word(),
             )),
             Self::NoPackages { gaps, .. } => Some(format!(
                 "the host reported no installed packages ({}): nothing was judged anew, and what was found before stays. \

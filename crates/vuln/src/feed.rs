@@ -26,7 +26,8 @@ mod xml;
 
 use debian_list::List;
 use fettle_core::language::Ecosystem;
-pub(crate) use osv::debian_codename;
+use jiff::civil::Date;
+pub(crate) use osv::{debian_codename, debian_number};
 use oval::OvalVendor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -381,6 +382,19 @@ pub enum FeedError {
     },
 }
 
+impl FeedError {
+    /// Which feed it is about.
+    pub fn feed(&self) -> Feed {
+        match self {
+            Self::Empty { feed }
+            | Self::TooLarge { feed, .. }
+            | Self::Truncated { feed, .. }
+            | Self::Malformed { feed, .. }
+            | Self::NothingUsable { feed, .. } => *feed,
+        }
+    }
+}
+
 /// Why one record of a document was left out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, {place}: {what}")]
@@ -408,6 +422,16 @@ impl<T> Parsed<T> {
     /// How many records were left out.
     pub fn rejected(&self) -> usize {
         self.errors.len() + self.errors_not_kept
+    }
+}
+
+/// The day that stands in a feed's document, as its publisher dates it: KEV's `dateReleased`, EPSS's `score_date`. The others
+/// do not say.
+pub fn date_of(feed: Feed, bytes: &[u8]) -> Option<Date> {
+    match feed {
+        Feed::Kev => kev::date(bytes),
+        Feed::Epss => epss::date(bytes),
+        _ => None,
     }
 }
 

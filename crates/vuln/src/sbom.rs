@@ -4,8 +4,9 @@
 //! The system is told by a component of type `operating-system`, or by `distro` in the package URLs. The source of a package
 //! of a distribution stands in `upstream` (syft), in properties (trivy, Fettle), or is taken for the package itself.
 
+use crate::exposure::ONLY_PACKAGES_GAP;
 use crate::feed::purl::Purl;
-use crate::feed::{MAX_NAME, MAX_VERSION, clean_text, debian_codename};
+use crate::feed::{MAX_NAME, MAX_VERSION, clean_text, debian_codename, debian_number};
 use crate::installed::is_sound;
 use crate::installed::rpm::{epochs_of_sources, source_of_file};
 use fettle_core::inventory::{Inventory, Os, Package};
@@ -36,32 +37,49 @@ pub struct Sbom {
     pub roots: Vec<Root>,
     /// Components without a package URL that can be used.
     pub left_out: usize,
+    /// Packages of distributions of which it does not tell the source: they are taken for their own.
+    pub guessed_sources: usize,
 }
 
-/// A release as it is typed: `bookworm`, `almalinux:9`.
+/// A release as it is typed: `bookworm`, `12` (Debian's), `almalinux:9`.
 pub fn system(release: &str) -> Os {
     let pretty = format!("{release}, as told");
-    match release.split_once(':') {
-        Some((id, version)) => {
-            Os { id: id.into(), version: version.into(), codename: String::new(), pretty }
-        }
-        None => {
-            Os { id: "debian".into(), codename: release.into(), pretty, version: String::new() }
+    let (id, named) = release.split_once(':').unwrap_or(("debian", release));
+    let mut os = Os { id: id.into(), version: String::new(), codename: String::new(), pretty };
+    if id == "debian" && !named.starts_with(|c: char| c.is_ascii_digit()) {
+        os.codename = named.into();
+        os.version = debian_number(named).unwrap_or_default().into();
+    } else {
+        os.version = named.into();
+        if id == "debian" {
+            os.codename = debian_codename(named).unwrap_or_default().into();
         }
     }
+    os
 }
 
 impl Sbom {
-    /// What is known of a system by its bill of materials alone, with everything else as a gap.
-    pub fn into_inventory(self, os: Os) -> Inventory {
-        let mut gaps = vec![
-            "what runs, which kernel, what is offered: only a bill of materials is known"
-                .to_owned(),
-        ];
+    /// What of it could not be judged, or not for certain, in words.
+    pub fn gaps(&self) -> Vec<String> {
+        let mut gaps = Vec::new();
         if self.left_out > 0 {
             let n = self.left_out;
             gaps.push(format!("{n} components without a package URL that can be judged"));
         }
+        if self.guessed_sources > 0 {
+            let n = self.guessed_sources;
+            gaps.push(format!(
+                "the source of {n} packages: it tells none (`upstream` in the package URL), so each was judged by its own name; \
+                 what is built from a source of another name is not found so"
+            ));
+        }
+        gaps
+    }
+
+    /// What is known of a system by its bill of materials alone, with everything else as a gap.
+    pub fn into_inventory(self, os: Os) -> Inventory {
+        let mut gaps = vec![format!("{ONLY_PACKAGES_GAP}: only a bill of materials is known")];
+        gaps.extend(self.gaps());
         let architecture = self.packages.iter().map(|p| p.architecture.as_str());
         let architecture = architecture.filter(|a| !["", "all", "noarch"].contains(a)).max();
         Inventory {
@@ -252,6 +270,7 @@ impl Sbom {
         let kind = told("fettle:root").and_then(|p| RootKind::from_word(&p.value));
         let name = clean_text(&component.name);
         self.left_out += within.left_out;
+        self.guessed_sources += within.guessed_sources;
         // Containers in containers are listed beside them.
         self.roots.append(&mut within.roots);
         if !root::is_name(&name) || within.os.id.is_empty() {
@@ -345,12 +364,13 @@ impl Sbom {
             return;
         }
         // What properties say of the source, anybody may have written.
-        let package = package(&it, properties);
+        let (package, guessed) = package(&it, properties);
         if !is_sound(&package) {
             self.left_out += 1;
             return;
         }
         self.distro(&it);
+        self.guessed_sources += usize::from(guessed);
         self.packages.push(package);
     }
 
@@ -395,8 +415,8 @@ fn system_version(version: &str) -> String {
     version.split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// A package of a distribution, with its source as far as it is told.
-fn package(purl: &Purl, properties: &[Property<'_>]) -> Package {
+/// A package of a distribution, with its source; and whether that is a guess.
+fn package(purl: &Purl, properties: &[Property<'_>]) -> (Package, bool) {
     let version = purl.full_version();
     let told = |names: &[&str]| {
         let found = properties.iter().find(|p| names.contains(&p.name.as_ref()));
@@ -415,8 +435,9 @@ fn package(purl: &Purl, properties: &[Property<'_>]) -> Package {
         }
     };
     let source = told(&["fettle:source", "aquasecurity:trivy:SrcName"])
-        .or_else(|| Some(clean_text(name)).filter(|n| !n.is_empty()))
-        .unwrap_or_else(|| purl.name.clone());
+        .or_else(|| Some(clean_text(name)).filter(|n| !n.is_empty()));
+    let guessed = source.is_none();
+    let source = source.unwrap_or_else(|| purl.name.clone());
     let trivy = || {
         let version = told(&["aquasecurity:trivy:SrcVersion"])?;
         let release =
@@ -432,7 +453,7 @@ fn package(purl: &Purl, properties: &[Property<'_>]) -> Package {
             "deb" => without_rebuild(&version).to_owned(),
             _ => version.clone(),
         });
-    Package {
+    let package = Package {
         name: purl.name.clone(),
         architecture: clean_text(purl.qualifier("arch")),
         version,
@@ -440,7 +461,8 @@ fn package(purl: &Purl, properties: &[Property<'_>]) -> Package {
         source_version,
         healthy: true,
         module: clean_text(purl.qualifier("rpmmod")),
-    }
+    };
+    (package, guessed)
 }
 
 /// Debian's rebuilds (`+b1`) are in the binary's version only.

@@ -10,6 +10,7 @@ use fettle_core::inventory::Inventory;
 use fettle_core::language::{Ecosystem, LanguagePackage};
 use fettle_core::root::{Root, RootKind};
 use fettle_vuln::export::{FleetBill, Member, Subject, cyclonedx, sarif};
+use fettle_vuln::exposure::ONLY_PACKAGES_GAP;
 use fettle_vuln::exposure::Reason;
 use fettle_vuln::feed::purl::Purl;
 use serde_json::{Value, json};
@@ -87,6 +88,7 @@ fn written(write: fn(&Subject<'_>) -> Value) -> Value {
         name: "web-1",
         inventory: &host,
         findings: &findings,
+        read_from: None,
         at: "2026-11-29T12:00:00.5Z".parse().unwrap(),
         tool: "fettle-agent",
         version: "0.1.0",
@@ -363,4 +365,44 @@ fn sarif_has_one_rule_for_each_vulnerability_and_one_result_for_each_finding_tha
     assert_eq!(first["properties"]["security-severity"], "9.8");
     let notes = &run["invocations"][0]["toolExecutionNotifications"];
     assert_eq!(notes[0]["message"]["text"], "not known: services: no systemd");
+}
+
+#[test]
+fn of_a_file_that_lists_packages_use_and_offer_are_not_looked_at_and_the_place_is_that_file() {
+    let mut host = host();
+    host.in_use.clear();
+    host.exposed.clear();
+    host.upgrades.clear();
+    host.gaps = vec![format!("{ONLY_PACKAGES_GAP}: only a file is known")];
+    let findings = found(&host);
+    let subject = Subject {
+        name: "local",
+        inventory: &host,
+        findings: &findings,
+        read_from: Some("image/status"),
+        at: "2026-11-29T12:00:00Z".parse().unwrap(),
+        tool: "fettle-agent",
+        version: "0.1.0",
+    };
+    let told = sarif(&subject);
+    let results = told["runs"][0]["results"].as_array().unwrap();
+    let open = results.iter().find(|r| r["properties"]["state"] == "open").unwrap();
+    let text = open["message"]["text"].as_str().unwrap();
+    assert!(
+        text.contains("What runs was not looked at") && text.contains("was not looked at."),
+        "{text}"
+    );
+    assert!(
+        !text.contains("no running process was seen") && !text.contains("not offered by"),
+        "{text}"
+    );
+    assert!(open["properties"]["offered"].is_null() && open["properties"]["inUse"].is_null());
+    assert_eq!(open["properties"]["notLookedAt"], json!(["offered", "inUse", "exposed"]));
+    let place = &open["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+    assert_eq!(place, "image/status");
+    let vex = cyclonedx(&subject);
+    let properties = vex["vulnerabilities"][0]["properties"].as_array().unwrap();
+    let unknown = properties.iter().filter(|p| p["name"] == "fettle:not-looked-at");
+    let unknown: Vec<&str> = unknown.map(|p| p["value"].as_str().unwrap()).collect();
+    assert_eq!(unknown, ["offered", "in-use", "exposed"]);
 }

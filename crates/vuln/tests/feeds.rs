@@ -567,3 +567,16 @@ fn more_repositories_of_alpine_than_are_read_are_told_of() {
     assert!(errors[0].to_string().contains("more than 1000 documents"), "{}", errors[0]);
     assert!(parse(Feed::AlpineSecdb, SECDB.repeat(1000).as_bytes()).unwrap().1.is_empty());
 }
+
+#[test]
+fn a_feed_given_under_the_name_of_another_is_told_to_be_of_another_format() {
+    let kev = b"{\n  \"title\": \"x\",\n  \"catalogVersion\": \"2026.08.07\",\n  \"vulnerabilities\": []\n}\n";
+    let epss = b"#model_version:v1,score_date:2026-08-16T00:00:00+0000\ncve,epss,percentile\nCVE-2024-1,0.1,0.1\n";
+    for word in ["osv-almalinux", "debian-tracker", "cvss", "csaf-redhat"] {
+        let feed = fettle_vuln::feed::Feed::from_word(word).unwrap();
+        for (bytes, named) in [(&kev[..], "(kev)"), (&epss[..], "(epss)")] {
+            let said = fettle_vuln::feed::count(feed, bytes).unwrap_err().to_string();
+            assert!(said.contains("not this format") && said.contains(named), "{word}: {said}");
+        }
+    }
+}

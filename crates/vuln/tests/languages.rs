@@ -371,6 +371,27 @@ fn is_vulnerable(scheme: Scheme, version: &str, ranges: &[Vec<(&str, &str)>]) ->
     })
 }
 
+#[test]
+fn packages_of_a_language_without_its_data_are_told_as_not_known() {
+    let catalogue = catalogue_of_osv(
+        Ecosystem::Npm,
+        &record("GHSA-z", "CVE-2021-1", Ecosystem::Npm, "a", &[json!([{"introduced": "0"}])]),
+    );
+    let host = with_languages(vec![
+        package(Ecosystem::Npm, "a", "1.0.0", "/opt/x"),
+        package(Ecosystem::Pypi, "jinja2", "2.0", "/opt/y"),
+        package(Ecosystem::Pypi, "flask", "2.0", "/opt/z"),
+    ]);
+    let told = judge(&catalogue, &host).languages;
+    let unknown: Vec<_> = told.keys().copied().collect();
+    assert_eq!(unknown, [Ecosystem::Pypi]);
+    let warning = told[&Ecosystem::Pypi].warning().unwrap();
+    assert!(
+        warning.contains("osv-pypi") && warning.contains("of 2 that are installed"),
+        "{warning}"
+    );
+}
+
 /// Versions in no order, each of every scheme.
 const VERSIONS: [&str; 9] =
     ["0", "1.0.0", "1.2.0", "1.10.0", "2.0.0", "2.0.1", "3.0.0", "10.0.0", "11.0.0"];

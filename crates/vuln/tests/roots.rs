@@ -293,6 +293,7 @@ fn a_bill_of_materials_holds_the_roots_and_is_read_back_so() {
         name: "h1",
         inventory: &host,
         findings: &findings,
+        read_from: None,
         at: "2026-01-01T00:00:00Z".parse().unwrap(),
         tool: "t",
         version: "1",

@@ -339,3 +339,11 @@ fn openvex_as_ubuntu_publishes_it_is_read() {
     println!("{documents} documents, {statements} statements");
     assert!(documents >= 2 && statements >= 3, "{documents} {statements}");
 }
+
+#[test]
+fn what_is_accepted_in_a_package_covers_its_source_and_an_own_statement_only_what_it_names() {
+    let mut it = support::exception("CVE-2024-1", Some("krb5"));
+    assert!(it.covers("CVE-2024-1", "source/krb5") && it.covers("CVE-2024-1", "krb5"));
+    it.verdict = fettle_vuln::exposure::Verdict::NotAffected;
+    assert!(!it.covers("CVE-2024-1", "source/krb5") && it.covers("CVE-2024-1", "krb5"));
+}

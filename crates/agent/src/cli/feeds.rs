@@ -11,23 +11,32 @@ use fettle_vuln::compact::{self, Extent, Head, PREFIX, Section, Unusable};
 use fettle_vuln::exposure::{Catalogue, HostView, Judgement};
 use fettle_vuln::feed::Feed;
 use fettle_vuln::feed::vex::VexStatement;
-use fettle_vuln::snapshot::{self, Feeds};
+use files::{Kept, Parsed, files, nothing, parse};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+
+mod files;
+
+pub(super) use files::read_bounded;
 
 /// Name of the file made of all feeds of a directory.
 const COMPILED: &str = "compiled.fettle";
 /// The same while it is written.
 const UNFINISHED: &str = "compiled.fettle.new";
-/// What a feed's file may end in. Anything else beside it is a copy, or not there as a whole yet.
-const ENDINGS: [&str; 6] = ["json", "jsonl", "ndjson", "txt", "csv", "xml"];
 
 /// The feeds of a directory, ready to judge by.
-pub(super) enum Opened {
+pub(super) struct Opened {
+    data: Data,
+    /// Feeds that cannot be used, which are done without.
+    broken: Vec<Problem>,
+}
+
+/// What there is to judge by.
+enum Data {
     /// Read when asked, part by part.
     File {
         /// The file.
@@ -36,7 +45,7 @@ pub(super) enum Opened {
         head: Head,
         /// Where it is.
         path: PathBuf,
-        /// What it was made of: parsed where it turns out to be damaged.
+        /// What there is beside it: parsed where it turns out to be damaged.
         known: BTreeMap<Feed, Kept>,
     },
     /// Parsed.
@@ -53,7 +62,13 @@ pub(super) fn run(mut words: Words) -> Result<(), Problem> {
     let directory = words.at_most_one("directory")?.unwrap_or_else(|| scan::FEEDS.to_owned());
     let directory = Path::new(&directory);
     let known = files(directory)?;
-    let catalogue = parse(directory, &known)?;
+    // Whoever asks for it wants it whole.
+    let catalogue = match parse(directory, &known)? {
+        Parsed { broken, .. } if !broken.is_empty() => {
+            return Err(broken.into_iter().next().unwrap_or_else(|| nothing(directory)));
+        }
+        Parsed { catalogue, .. } => catalogue,
+    };
     let bytes = catalogue.compact(&stamp(&known));
     let path = directory.join(COMPILED);
     write(directory, &bytes).map_err(|e| {
@@ -108,7 +123,8 @@ fn write(directory: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Opens the feeds of a directory.
+/// Opens the feeds of a directory. Where one of them cannot be read, what was made of all of them before stays in use; where
+/// there is nothing of the kind, one that only ranks is done without. Either is told.
 ///
 /// # Errors
 /// Where there are none that can be used.
@@ -116,20 +132,50 @@ pub(super) fn open(directory: &Path) -> Result<Opened, Problem> {
     let known = files(directory)?;
     let path = directory.join(COMPILED);
     let stamp = stamp(&known);
-    if let Ok((file, head)) = head(&path)
-        && head.stamp == stamp
+    let compiled = head(&path).ok();
+    if let Some((file, head)) = compiled.as_ref().filter(|(_, head)| head.stamp == stamp)
+        && let Ok(file) = file.try_clone()
     {
-        return Ok(Opened::File { file, head, path, known });
+        let data = Data::File { file, head: head.clone(), path, known };
+        return Ok(Opened { data, broken: Vec::new() });
     }
-    Ok(Opened::Whole(anew(directory, &known)?))
+    let own = version();
+    let before = compiled.filter(|(_, head)| head.stamp.starts_with(&own));
+    let (broken, parsed) = match anew(directory, &known) {
+        Ok(Parsed { catalogue, broken }) if broken.is_empty() || before.is_none() => {
+            return Ok(Opened { data: Data::Whole(catalogue), broken });
+        }
+        Ok(Parsed { catalogue, broken }) => (broken, Some(catalogue)),
+        Err(problem) => (vec![problem], None),
+    };
+    match (before, parsed) {
+        (Some((file, head)), _) if !known.is_empty() => {
+            let made = file.metadata().and_then(|m| m.modified()).ok();
+            let made = made.and_then(|at| Timestamp::try_from(at).ok());
+            let of = made.map_or(String::new(), |at| format!(" on {}", at.strftime("%F %T UTC")));
+            let told = |problem: Problem| Problem {
+                message: format!(
+                    "{}; what was made of the feeds{of} stays in use",
+                    problem.message
+                ),
+                ..problem
+            };
+            let broken = broken.into_iter().map(told).collect();
+            Ok(Opened { data: Data::File { file, head, path, known }, broken })
+        }
+        (_, Some(catalogue)) => Ok(Opened { data: Data::Whole(catalogue), broken }),
+        (_, None) => Err(broken.into_iter().next().unwrap_or_else(|| nothing(directory))),
+    }
 }
 
-/// Parses the feeds, and keeps the file that is made of them.
-fn anew(directory: &Path, known: &BTreeMap<Feed, Kept>) -> Result<Catalogue, Problem> {
-    let catalogue = parse(directory, known)?;
-    // For the next time; without it that is only slower.
-    let _ = write(directory, &catalogue.compact(&stamp(known)));
-    Ok(catalogue)
+/// Parses the feeds, and keeps the file that is made of them, if it is made of all.
+fn anew(directory: &Path, known: &BTreeMap<Feed, Kept>) -> Result<Parsed, Problem> {
+    let parsed = parse(directory, known)?;
+    if parsed.broken.is_empty() {
+        // For the next time; without it that is only slower.
+        let _ = write(directory, &parsed.catalogue.compact(&stamp(known)));
+    }
+    Ok(parsed)
 }
 
 fn head(path: &Path) -> io::Result<(File, Head)> {
@@ -151,7 +197,8 @@ fn head(path: &Path) -> io::Result<(File, Head)> {
 }
 
 impl Opened {
-    /// Judges a host, with one's own statements that hold now. A file that is damaged is made anew.
+    /// Judges a host, with one's own statements that hold now. A file that is damaged is made anew. The third: the feeds
+    /// that could not be used.
     ///
     /// # Errors
     /// Where the feeds cannot be used.
@@ -160,7 +207,8 @@ impl Opened {
         view: &HostView<'_>,
         name: &str,
         now: Timestamp,
-    ) -> Result<(Judgement, Catalogue), Problem> {
+    ) -> Result<(Judgement, Catalogue, Vec<Problem>), Problem> {
+        let mut broken = self.broken;
         let ruled_out = |catalogue: &Catalogue| {
             let mut accepted = view.accepted.to_vec();
             accepted.extend(catalogue.ruled_out(&[name], view.inventory, now));
@@ -184,19 +232,21 @@ impl Opened {
             }
             compact::judge(&sections, head, of_own.own().to_vec(), &view).map_err(damaged)
         };
-        let catalogue = match self {
-            Self::File { file, head, path, known } => match by_file(&file, &head) {
-                Ok(judged) => return Ok(judged),
+        let catalogue = match self.data {
+            Data::File { file, head, path, known } => match by_file(&file, &head) {
+                Ok((judgement, catalogue)) => return Ok((judgement, catalogue, broken)),
                 Err(e) => {
-                    eprintln!("<4>{}: {e}; it is made anew", path.display());
-                    anew(path.parent().unwrap_or(Path::new("/")), &known)?
+                    err!("<4>{}: {e}; it is made anew", path.display());
+                    let parsed = anew(path.parent().unwrap_or(Path::new("/")), &known)?;
+                    broken = parsed.broken;
+                    parsed.catalogue
                 }
             },
-            Self::Whole(catalogue) => catalogue,
+            Data::Whole(catalogue) => catalogue,
         };
         let accepted = ruled_out(&catalogue);
         let judgement = catalogue.judge(&HostView { accepted: &accepted, ..*view });
-        Ok((judgement, catalogue))
+        Ok((judgement, catalogue, broken))
     }
 }
 
@@ -212,38 +262,9 @@ fn part(file: &File, extent: &Extent) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A feed's file, with its size and the time of its last change in seconds and nanoseconds.
-type Kept = (String, u64, i64, i64);
-
-/// The feeds of a directory: `debian-tracker.json`, `debian-cve-list.txt`, `kev.json`, `osv-almalinux.jsonl` and the like.
-/// Of two files of one feed the one that was changed last.
-fn files(directory: &Path) -> Result<BTreeMap<Feed, Kept>, Problem> {
-    let mut known: BTreeMap<Feed, Kept> = BTreeMap::new();
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let word = name.split('.').next().unwrap_or_default();
-        let Some(feed) = Feed::from_word(word) else { continue };
-        if name.rsplit_once('.').is_some_and(|(_, ending)| !ENDINGS.contains(&ending)) {
-            continue;
-        }
-        let meta = std::fs::metadata(entry.path()).map_err(|e| unreadable(&name, &e))?;
-        let kept = (name, meta.size(), meta.mtime(), meta.mtime_nsec());
-        let age = |(name, _, seconds, nanoseconds): &Kept| (*seconds, *nanoseconds, name.clone());
-        if known.get(&feed).is_none_or(|other| age(other) < age(&kept)) {
-            known.insert(feed, kept);
-        }
-    }
-    Ok(known)
-}
-
-fn unreadable(name: &str, e: &io::Error) -> Problem {
-    let message = format!("{name}: {e}");
-    Problem::new(ProblemKind::BadInput, "feed-unreadable", message, "may this user read it?")
-}
-
 /// What a compiled file is made of, in words, and by which version: another one may read more in the same feeds.
 fn stamp(known: &BTreeMap<Feed, Kept>) -> String {
-    let mut text = format!("fettle-agent {}\n", env!("CARGO_PKG_VERSION"));
+    let mut text = version();
     for (name, size, seconds, nanoseconds) in known.values() {
         // What goes into a text cannot fail.
         let _ = writeln!(text, "{name} {size} {seconds}.{nanoseconds}");
@@ -251,29 +272,16 @@ fn stamp(known: &BTreeMap<Feed, Kept>) -> String {
     text
 }
 
-/// Parses the feeds. One that says who is affected must be there.
-fn parse(directory: &Path, known: &BTreeMap<Feed, Kept>) -> Result<Catalogue, Problem> {
-    let mut kept = BTreeMap::new();
-    for (feed, (name, ..)) in known {
-        let bytes = std::fs::read(directory.join(name)).map_err(|e| unreadable(name, &e))?;
-        kept.insert(*feed, bytes);
-    }
-    let bytes = kept.iter().map(|(feed, bytes)| (*feed, bytes.as_slice())).collect();
-    let loaded = snapshot::load(&Feeds { bytes, as_of: BTreeMap::new() }).map_err(|error| {
-        let hint = format!(
-            "put the vendor's file into {}, uncompressed: debian-tracker.json, or OSV records as osv-ubuntu.jsonl",
-            directory.display()
-        );
-        Problem::new(ProblemKind::BadInput, "feed-unusable", error, hint)
-    })?;
-    Ok(loaded.catalogue)
+/// First line of every stamp of this version of the program.
+fn version() -> String {
+    format!("fettle-agent {}\n", env!("CARGO_PKG_VERSION"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::time::{Duration, SystemTime};
 
     fn directory() -> tempfile::TempDir {
@@ -319,11 +327,11 @@ mod tests {
         assert_eq!(found(open(dir.path()).unwrap()), 1);
         let path = dir.path().join(COMPILED);
         let whole = fs::read(&path).unwrap();
-        assert!(matches!(open(dir.path()).unwrap(), Opened::File { .. }));
+        assert!(matches!(open(dir.path()).unwrap().data, Data::File { .. }));
         let mut spoilt = whole.clone();
         *spoilt.last_mut().unwrap() ^= 1;
         fs::write(&path, &spoilt).unwrap();
-        assert!(matches!(open(dir.path()).unwrap(), Opened::File { .. }), "its head is whole");
+        assert!(matches!(open(dir.path()).unwrap().data, Data::File { .. }), "its head is whole");
         assert_eq!(found(open(dir.path()).unwrap()), 1);
         assert!(fs::read(&path).unwrap() == whole, "it was made anew");
     }
@@ -335,9 +343,9 @@ mod tests {
         let own = stamp(&known);
         assert!(own.starts_with(&format!("fettle-agent {}\n", env!("CARGO_PKG_VERSION"))), "{own}");
         let of_other = own.split_once('\n').unwrap().1;
-        write(dir.path(), &parse(dir.path(), &known).unwrap().compact(of_other)).unwrap();
-        assert!(matches!(open(dir.path()).unwrap(), Opened::Whole(_)));
-        assert!(matches!(open(dir.path()).unwrap(), Opened::File { .. }));
+        write(dir.path(), &parse(dir.path(), &known).unwrap().catalogue.compact(of_other)).unwrap();
+        assert!(matches!(open(dir.path()).unwrap().data, Data::Whole(_)));
+        assert!(matches!(open(dir.path()).unwrap().data, Data::File { .. }));
     }
 
     #[test]

@@ -270,7 +270,7 @@ fn exposed(
     named: bool,
 ) -> Result<(Vec<Finding>, Option<String>), Problem> {
     match scan::judge(inventory, &scan::own_name(), feeds, &[]) {
-        Ok((judgement, _)) => Ok((judgement.findings, None)),
+        Ok(judged) => Ok((judged.judgement.findings, None)),
         Err(problem) if named => Err(problem),
         Err(problem) => Ok((Vec::new(), Some(format!("{}; {}", problem.message, problem.hint)))),
     }

@@ -83,7 +83,7 @@ pub(super) fn judge(settings: &Settings, id: &TransactionId) -> Option<Result<Pr
     let exposed = Exposed::read(settings, id.as_str()).filter(|e| !e.findings.is_empty())?;
     let inventory = inventory::collect(settings, inventory::Age::Recent);
     let judged = scan::judge(&inventory, &scan::own_name(), &exposed.feeds, &exposed.findings);
-    Some(judged.map(|(now, _)| compare(&exposed.findings, &now.findings, &inventory)))
+    Some(judged.map(|now| compare(&exposed.findings, &now.judgement.findings, &inventory)))
 }
 
 fn compare(before: &[Finding], now: &[Finding], inventory: &Inventory) -> Proof {

@@ -1,19 +1,21 @@
 //! Looking at this host: inventory, and where it is exposed.
 
-use super::{Format, Words, feeds, proof, usage};
+use super::{Format, Words, feeds, proof, usage, visible};
 use crate::inventory;
 use crate::settings::Settings;
+use fettle_core::feed::STALE_AFTER_SECONDS;
 use fettle_core::finding::{Finding, FindingState, Severity};
 use fettle_core::inventory::Inventory;
 use fettle_core::language::Ecosystem;
 use fettle_core::{HostId, Problem, ProblemKind, Timestamp, root};
 use fettle_vuln::export::{self, Subject};
-use fettle_vuln::exposure::{Catalogue, Coverage, HostView, Judgement, Reason};
-use fettle_vuln::sbom::system;
+use fettle_vuln::exposure::{Catalogue, Coverage, HostView, Judgement, Reason, is_packages_alone};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
+
+mod elsewhere;
 
 /// Where feeds are looked for unless a directory is named.
 pub(super) const FEEDS: &str = "/var/lib/fettle-agent/feeds";
@@ -87,10 +89,11 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
     if status.is_some() && sbom.is_some() {
         return Err(usage("--status or --sbom, one at a time".into()));
     }
-    let elsewhere = status.is_some() || sbom.is_some();
-    let inventory = match (&status, &sbom) {
-        (Some(file), _) => packages_alone(settings, Path::new(file), release)?,
-        (None, Some(file)) => listed(Path::new(file), release)?,
+    let read_from = status.as_deref().or(sbom.as_deref());
+    let elsewhere = read_from.is_some();
+    let mut inventory = match (&status, &sbom) {
+        (Some(file), _) => elsewhere::packages_alone(settings, Path::new(file), release)?,
+        (None, Some(file)) => elsewhere::listed(Path::new(file), release)?,
         (None, None) if release.is_some() => {
             return Err(usage("--release goes with --status or --sbom".into()));
         }
@@ -100,31 +103,96 @@ pub(super) fn run(settings: &Settings, mut words: Words) -> Result<(), Problem> 
     let before = if elsewhere { Vec::new() } else { proof::known_before(settings) };
     // A file is of a system of which only the packages are known, and not the name.
     let name = if elsewhere { super::LOCAL.to_owned() } else { own_name() };
-    let (mut judgement, catalogue) = judge(&inventory, &name, Path::new(&directory), &before)?;
+    let Judged { mut judgement, catalogue, mut warnings } =
+        judge(&inventory, &name, Path::new(&directory), &before).map_err(|mut problem| {
+            if elsewhere && problem.code == "release-unknown" {
+                problem.hint = format!(
+                    "{}, or say of which release it is: --release bookworm, --release almalinux:9",
+                    problem.hint
+                );
+            }
+            problem
+        })?;
+    warnings.extend(stale(&catalogue, Path::new(&directory), Timestamp::now()));
+    for warning in &warnings {
+        if json {
+            err!("{}", serde_json::to_string(warning).unwrap_or_default());
+        } else {
+            err!("warning[{}]: {}", warning.code, visible(&warning.message));
+            err!("→ {}", visible(&warning.hint));
+        }
+    }
     judgement.findings.sort_by_cached_key(|f| std::cmp::Reverse(f.rank()));
+    let not_judged = judgement.languages.values().filter_map(Coverage::warning);
+    inventory.gaps.extend(not_judged);
     let text = match (format, json) {
-        (Some(format), _) => formatted(format, &name, &inventory, judgement, &catalogue),
+        (Some(format), _) => {
+            // Such a document goes where nobody sees what is said beside it.
+            inventory.gaps.extend(warnings.into_iter().map(|warning| warning.message));
+            formatted(format, &name, read_from, &inventory, judgement, &catalogue)
+        }
         (None, true) => {
-            let explain = |finding| Explained {
-                finding,
-                severity: finding.severity(),
-                reasons: catalogue.explain_named(finding, &[&name], &inventory).reasons,
+            let unknown = export::not_looked_at(&inventory);
+            let explain = |finding| {
+                let explained = Explained {
+                    finding,
+                    severity: finding.severity(),
+                    reasons: catalogue.explain_named(finding, &[&name], &inventory).reasons,
+                };
+                let mut told = serde_json::to_value(explained).unwrap_or_default();
+                for what in unknown {
+                    told[*what] = serde_json::Value::Null;
+                }
+                if !unknown.is_empty() {
+                    told["not_looked_at"] = serde_json::json!(unknown);
+                }
+                told
             };
             let explained: Vec<_> = judgement.findings.iter().map(explain).collect();
             serde_json::to_string_pretty(&explained).unwrap_or_default()
         }
-        (None, false) => table(&judgement, &inventory),
+        (None, false) => table(&judgement, &inventory, elsewhere),
     };
-    // Whoever read may be gone.
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
-    Ok(())
+    let told = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
+    match told.and_then(|()| out.flush()) {
+        // Whoever read may be gone.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Problem::new(
+            ProblemKind::Environment,
+            "output",
+            format!("cannot print: {e}"),
+            "is the disk full?",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Data that is older than what a server raises its alarm at.
+fn stale(catalogue: &Catalogue, directory: &Path, now: Timestamp) -> Option<Problem> {
+    let age = |day: jiff::civil::Date| {
+        // It may be of that day's last minute.
+        let end = day.tomorrow().ok()?.at(0, 0, 0, 0);
+        let end = jiff::tz::TimeZone::UTC.to_timestamp(end).ok()?;
+        u64::try_from(now.duration_since(end).as_secs()).ok()
+    };
+    let old = catalogue.as_of().iter().filter_map(|(feed, day)| {
+        let age = age(*day).filter(|age| *age > STALE_AFTER_SECONDS)?;
+        Some(format!("{} is of {day}, {} days old", feed.word(), age / 86_400))
+    });
+    let old: Vec<String> = old.collect();
+    if old.is_empty() {
+        return None;
+    }
+    let message = format!("vendors may have said more since: {}", old.join("; "));
+    let hint = format!("put newer ones into {}", directory.display());
+    Some(Problem::new(ProblemKind::BadInput, "feeds-stale", message, hint))
 }
 
 /// What is found, as other programs take it.
 fn formatted(
     format: Format,
     name: &str,
+    read_from: Option<&str>,
     inventory: &Inventory,
     judgement: Judgement,
     catalogue: &Catalogue,
@@ -138,6 +206,7 @@ fn formatted(
         name,
         inventory,
         findings: &findings,
+        read_from,
         at: Timestamp::now(),
         tool: "fettle-agent",
         version: env!("CARGO_PKG_VERSION"),
@@ -150,7 +219,7 @@ fn formatted(
 }
 
 /// What is found, one line each, how many, and what to do.
-fn table(judgement: &Judgement, inventory: &Inventory) -> String {
+fn table(judgement: &Judgement, inventory: &Inventory, elsewhere: bool) -> String {
     let mut text = String::with_capacity(160 * judgement.findings.len());
     for gap in &inventory.gaps {
         line(&mut text, format_args!("not known: {gap}"));
@@ -205,6 +274,10 @@ fn table(judgement: &Judgement, inventory: &Inventory) -> String {
     line(&mut text, format_args!("{}", counts.join(", ")));
     text.push_str(match (open, restart, reboot) {
         (0, 0, 0) => "→ nothing is to be done here; fettle-agent scan again when feeds are newer",
+        _ if elsewhere => {
+            "→ upgrade what is open where these packages are installed: what is in use there, and what is offered, was not \
+             looked at"
+        }
         (0, 0, _) => "→ reboot when it suits",
         (0, ..) => "→ restart what still runs the old code",
         (open, ..) if open == in_roots => {
@@ -218,55 +291,7 @@ fn table(judgement: &Judgement, inventory: &Inventory) -> String {
 fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
     use std::fmt::Write as _;
     // What goes into a text cannot fail.
-    let _ = writeln!(text, "{what}");
-}
-
-/// An inventory of what a file in the form of dpkg's `status` says is installed, and of nothing else: of another system, of
-/// an image, or beside a tool that looks no further.
-fn packages_alone(
-    settings: &Settings,
-    file: &Path,
-    release: Option<String>,
-) -> Result<Inventory, Problem> {
-    let unreadable = |e: std::io::Error| {
-        let message = format!("{}: {e}", file.display());
-        Problem::new(ProblemKind::BadInput, "status-unreadable", message, "name dpkg's status file")
-    };
-    let packages = inventory::dpkg::parse_status(&std::fs::read(file).map_err(unreadable)?);
-    let mut os = inventory::system(settings).unwrap_or_default();
-    if let Some(release) = release {
-        os = system(&release);
-    }
-    Ok(inventory::of_packages(os, packages, ONLY_PACKAGES))
-}
-
-/// What is not known of another system.
-const ONLY_PACKAGES: &str =
-    "what runs, which kernel, what is offered: only the packages of that file were looked at";
-
-/// An inventory of what a bill of materials lists.
-fn listed(file: &Path, release: Option<String>) -> Result<Inventory, Problem> {
-    let unusable = |what: String| {
-        let message = format!("{}: {what}", file.display());
-        let hint = "name a CycloneDX or SPDX 2 document in JSON, as syft and trivy write it";
-        Problem::new(ProblemKind::BadInput, "sbom-unusable", message, hint)
-    };
-    let bytes = std::fs::read(file).map_err(|e| unusable(e.to_string()))?;
-    let sbom = fettle_vuln::sbom::parse(&bytes).map_err(|e| unusable(e.to_string()))?;
-    let os = release.as_deref().map_or(sbom.os, system);
-    if os.id.is_empty() {
-        let what = "it does not say of which system its packages are";
-        let hint = "say it: --release bookworm, --release almalinux:9";
-        return Err(Problem::new(ProblemKind::BadInput, "sbom-without-system", what, hint));
-    }
-    let mut inventory = inventory::of_packages(os, sbom.packages, ONLY_PACKAGES);
-    inventory.languages = sbom.languages;
-    inventory.roots = sbom.roots;
-    if sbom.left_out > 0 {
-        let gap = format!("{} components without a package URL that can be judged", sbom.left_out);
-        inventory.gaps.push(gap);
-    }
-    Ok(inventory)
+    let _ = writeln!(text, "{}", visible(&what.to_string()));
 }
 
 /// A finding with its reasons, as `-o json` prints it.
@@ -291,6 +316,7 @@ fn why(finding: &Finding, inventory: &Inventory) -> String {
         FindingState::Open if Ecosystem::of_subject(&finding.source).is_some() => {
             why.push(format!("in {}", finding.binaries.join(", ")));
         }
+        FindingState::Open if is_packages_alone(inventory) => {}
         FindingState::Open if !finding.offered => why.push("no source here offers it".into()),
         FindingState::PendingRestart => {
             let runs_it = |p: &&fettle_core::inventory::StaleProcess| {
@@ -321,8 +347,17 @@ pub(super) fn own_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Judges this host by the feeds of a directory. The catalogue explains what was found, and holds nothing else. `name`:
-/// what one's own statements may call it; `before`: what was found earlier.
+/// What judging this host gave.
+pub(super) struct Judged {
+    pub(super) judgement: Judgement,
+    /// It explains what was found, and holds nothing else.
+    pub(super) catalogue: Catalogue,
+    /// Feeds that could not be used.
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Judges this host by the feeds of a directory. `name`: what one's own statements may call it; `before`: what was found
+/// earlier.
 ///
 /// # Errors
 /// When they cannot be used, or know nothing of this host's release.
@@ -331,7 +366,7 @@ pub(super) fn judge(
     name: &str,
     directory: &Path,
     before: &[Finding],
-) -> Result<(Judgement, Catalogue), Problem> {
+) -> Result<Judged, Problem> {
     let feeds = feeds::open(directory)?;
     let host = HostId::new(super::LOCAL);
     let ran_before = BTreeMap::new();
@@ -342,12 +377,20 @@ pub(super) fn judge(
         ran_before: &ran_before,
         accepted: &[],
     };
-    let (judgement, catalogue) = feeds.judge(&view, name, Timestamp::now())?;
+    let (judgement, catalogue, warnings) = feeds.judge(&view, name, Timestamp::now())?;
     if let Some(warning) = judgement.coverage.warning() {
-        let hint = format!("put a feed for this release into {}", directory.display());
-        return Err(Problem::new(ProblemKind::BadInput, "release-unknown", warning, hint));
+        let (code, hint) = match judgement.coverage {
+            Coverage::NoPackages { .. } => {
+                ("dpkg-database", "fettle-agent inventory, as root, says what is wrong".to_owned())
+            }
+            _ => (
+                "release-unknown",
+                format!("put a feed for this release into {}", directory.display()),
+            ),
+        };
+        return Err(Problem::new(ProblemKind::BadInput, code, warning, hint));
     }
-    Ok((judgement, catalogue))
+    Ok(Judged { judgement, catalogue, warnings })
 }
 
 #[cfg(test)]
@@ -384,6 +427,7 @@ mod tests {
                 odd_versions: vec![],
             },
             roots: BTreeMap::new(),
+            languages: BTreeMap::new(),
             findings,
             withdrawn: vec![],
             doubts: vec![],
@@ -398,7 +442,7 @@ mod tests {
             finding("CVE-2024-3", "openssl", FindingState::Fixed),
         ]);
         let inventory = inventory::of_packages(Default::default(), vec![], "nothing else");
-        let text = table(&judgement, &inventory);
+        let text = table(&judgement, &inventory, false);
         assert!(text.contains("CVE-2024-1"), "{text}");
         assert!(!text.contains("CVE-2024-2") && !text.contains("CVE-2024-3"), "{text}");
         assert!(
@@ -427,7 +471,7 @@ mod tests {
             packages: vec![].into(),
             gaps: vec!["2 entries of its database name no package".into()],
         });
-        let text = table(&judgement, &inventory);
+        let text = table(&judgement, &inventory, false);
         for expected in [
             "not known of container web of image example/web:1: 2 entries of its database name no package\n",
             "not known of container web of image example/web:1: no vulnerability data for a system without a name",

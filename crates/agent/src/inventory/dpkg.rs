@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
-pub use fettle_dpkg::{Database, Paragraph, paragraphs, parse_status};
+pub use fettle_dpkg::{Database, Paragraph, Status, paragraphs, parse_status};
 
 /// What is installed, a killed dpkg's journal included.
 ///

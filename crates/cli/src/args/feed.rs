@@ -22,6 +22,9 @@ pub(crate) enum Feed {
         /// Take it even if it changed suddenly: lost half, tripled, or says something else of a quarter.
         #[arg(long, conflicts_with = "bundled")]
         force: bool,
+        /// Of which day the data is, as 2026-11-20. Default: the day that stands in it (KEV, EPSS), or today.
+        #[arg(long, conflicts_with = "bundled")]
+        date: Option<jiff::civil::Date>,
     },
     /// All feeds: how they stand, how old they are, what went wrong, what waits for a person.
     List,

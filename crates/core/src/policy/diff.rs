@@ -169,8 +169,7 @@ impl Policy {
     pub fn accepts(&self, finding: &Finding, now: Timestamp) -> Option<&Acceptance> {
         let ranking = &finding.ranking;
         self.acceptances.iter().find(|a| {
-            a.finding == finding.id
-                && a.source.as_ref().is_none_or(|source| *source == finding.source)
+            a.is_about(&finding.id, &finding.source)
                 && a.holds(now, ranking.epss, ranking.kev.is_some())
         })
     }

@@ -92,9 +92,7 @@ pub fn exceptions(
     for policy in policies {
         for it in &policy.acceptances {
             let covers = |(of, id, source): &(String, String, String)| {
-                *of == policy.name
-                    && *id == it.finding
-                    && it.source.as_ref().is_none_or(|only| only == source)
+                *of == policy.name && it.is_about(id, source)
             };
             let findings = accepted.iter().filter(|(key, _)| covers(key)).map(|(_, n)| n).sum();
             out.push(ExceptionLine {

@@ -37,7 +37,7 @@ pub(super) async fn import_bundled(app: Asked, who: Who) -> Answer<Page<FeedRow>
 #[derive(Debug, Clone, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ImportQuery {
-    /// Day the vendor gives it, `2026-11-20`. Default: today.
+    /// Day the vendor gives it, `2026-11-20`. Default: the day that stands in it (KEV, EPSS), or today.
     #[serde(default)]
     date: String,
     /// Where it came from, in words.

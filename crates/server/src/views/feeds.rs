@@ -1,16 +1,13 @@
 //! Feeds: what is in force, where from, how old, and what waits.
 
 use crate::app::now;
-use fettle_core::feed::Upkeep;
+use fettle_core::feed::{STALE_AFTER_SECONDS, Upkeep};
 use fettle_core::{Problem, Timestamp};
 use fettle_store::View;
 use fettle_store::feed_sources::{self, FetchRecord, HeldRecord, SourceRecord};
 use fettle_store::feeds::{self, FeedRecord};
 use fettle_vuln::feed::Feed;
 use fettle_wire::api::{FeedHeldRow, FeedRow, FeedSourceRow};
-
-/// A feed that nobody fetches is stale when its data are older than this: somebody should import it again.
-const STALE_AFTER: u64 = 7 * 86_400;
 
 /// All feeds, also those that were never given: of the vendors' own (`osv-…`) only those that were, or are fetched.
 pub(crate) fn feed_rows(view: &View<'_>) -> Result<Vec<FeedRow>, Problem> {
@@ -46,7 +43,7 @@ fn feed_row(
         confirmed_at: known.and_then(confirmed_at),
         watched: source.is_some(),
         failing: known.is_some_and(|k| k.last_error.is_some()),
-        stale_after_seconds: source.map_or(STALE_AFTER, |s| s.source.stale_after_seconds),
+        stale_after_seconds: source.map_or(STALE_AFTER_SECONDS, |s| s.source.stale_after_seconds),
     };
     FeedRow {
         name: name.to_owned(),

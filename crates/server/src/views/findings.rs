@@ -114,9 +114,7 @@ pub(crate) fn explain(
         }
     }
     let policies = app.policies();
-    let of_finding = |a: &&Acceptance| {
-        a.finding == finding.id && a.source.as_ref().is_none_or(|s| *s == finding.source)
-    };
+    let of_finding = |a: &&Acceptance| a.is_about(&finding.id, &finding.source);
     for a in policies.of(&host).iter().flat_map(|p| p.acceptances.iter().filter(of_finding)) {
         let unless = if a.even_if_exploited { "" } else { ", and it is not known to be exploited" };
         let holds = match finding.state == FindingState::Accepted {
@@ -156,6 +154,7 @@ pub(crate) fn sbom(app: &App, view: &View<'_>, id_or_name: &str) -> Result<Value
         name: &host.name,
         inventory: &inventory,
         findings: &findings,
+        read_from: None,
         at: now(),
         tool: "fettle",
         version: env!("CARGO_PKG_VERSION"),

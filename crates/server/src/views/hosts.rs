@@ -30,6 +30,7 @@ pub(crate) fn host(app: &App, view: &View<'_>, id_or_name: &str) -> Result<HostD
             HostView { host: &id, inventory, previous: &[], ran_before: &nothing, accepted: &[] };
         let judged = app.catalogue().judge(&by);
         inventory.gaps.extend(judged.coverage.warning());
+        inventory.gaps.extend(judged.languages.values().filter_map(Coverage::warning));
         for root in &mut inventory.roots {
             root.gaps.extend(judged.roots.get(&root.id()).and_then(Coverage::warning));
         }

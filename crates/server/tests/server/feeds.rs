@@ -143,3 +143,79 @@ fn a_feed_that_suddenly_says_something_else_is_held_until_a_person_says_so() {
     lab.post_bytes("/feeds/debian-tracker", news.as_bytes());
     lab.post_bytes("/feeds/debian-tracker?force=true", tracker(200, &fixed("0")).as_bytes());
 }
+
+#[test]
+fn what_clears_a_package_or_ranks_all_alike_is_held_and_named_and_force_takes_it() {
+    let lab = Lab::start();
+    let fixed = |version: &str, urgency: &str| {
+        format!("\"status\":\"resolved\",\"urgency\":\"{urgency}\",\"fixed_version\":\"{version}\"")
+    };
+    // Twenty of openssl, among two hundred others.
+    let tracker = |version: &str, urgency: &str| {
+        let mut text = tracker(20, &fixed(version, urgency));
+        text.truncate(text.len() - 1);
+        let others = tracker(200, &fixed("1-1", urgency))
+            .replace("openssl", "others")
+            .replace("CVE-2024", "CVE-2023");
+        format!("{text},{}", &others[1..])
+    };
+    lab.post_bytes("/feeds/debian-tracker", tracker("3.0.15-1", "low").as_bytes());
+    let cvss = |vector: &str, score: &str| -> String {
+        (0..100).fold(String::new(), |text, n| {
+            text + &format!(
+                "{{\"id\":\"CVE-2023-{n}\",\"issuer\":\"cna\",\"score\":{score},\"vector\":\"CVSS:3.1/{vector}\"}}\n"
+            )
+        })
+    };
+    let highest = cvss("AV:N/AC:L/PR:N/UI:N/S:C/C:H/I:H/A:H", "10.0");
+    let refused = |feed: &str, bytes: &str, code: &str, named: &str| {
+        let (status, problem) = lab.refused("POST", &format!("/feeds/{feed}"), bytes.as_bytes());
+        assert_eq!((status, problem.code.as_str()), (422, code), "{problem:?}");
+        assert!(problem.message.contains(named), "{problem:?}");
+        assert!(problem.hint.contains("--force"), "{problem:?}");
+    };
+    refused(
+        "debian-tracker",
+        &tracker("0", "low"),
+        "feed-cleared",
+        "openssl (20 of 20 statements)",
+    );
+    refused(
+        "debian-tracker",
+        &tracker("3.0.15-1", "high"),
+        "feed-reranked",
+        "raises the severity of 220 of 220",
+    );
+    refused(
+        "debian-tracker",
+        &tracker("3.0.15-1", "unimportant"),
+        "feed-reranked",
+        "lowers the severity",
+    );
+    // Of a feed that is new, too.
+    refused("cvss", &highest, "feed-reranked", "100 of 100 vulnerabilities the highest CVSS score");
+    lab.post_bytes("/feeds/cvss", cvss("AV:L/AC:L/PR:L/UI:N/S:U/C:H/I:N/A:N", "5.5").as_bytes());
+    refused("cvss", &highest, "feed-reranked", "raises the CVSS score of 100 of 100");
+    // The same again is no news, and a person's word takes what was held.
+    lab.post_bytes("/feeds/debian-tracker", tracker("3.0.15-1", "low").as_bytes());
+    lab.post_bytes("/feeds/cvss?force=true", highest.as_bytes());
+    lab.post_bytes("/feeds/debian-tracker?force=true", tracker("0", "low").as_bytes());
+}
+
+#[test]
+fn a_feed_that_says_of_which_day_it_is_is_as_old_as_that() {
+    let lab = Lab::start();
+    let dated = |name: &str| {
+        let rows: Page<FeedRow> = lab.get("/feeds");
+        rows.items.into_iter().find(|f| f.name == name).unwrap().date
+    };
+    let kev = r#"{"dateReleased":"2026-08-07T16:45:47.0648Z","vulnerabilities":[
+        {"cveID":"CVE-2024-1","dateAdded":"2024-01-01","dueDate":"2024-02-01"}]}"#;
+    lab.post_bytes("/feeds/kev", kev.as_bytes());
+    assert_eq!(dated("kev"), "2026-08-07");
+    lab.post_bytes("/feeds/kev?date=2026-08-09", kev.as_bytes());
+    assert_eq!(dated("kev"), "2026-08-09");
+    let epss = "#model_version:v1,score_date:2026-08-16T00:00:00+0000\ncve,epss,percentile\nCVE-2024-1,0.1,0.1\n";
+    lab.post_bytes("/feeds/epss", epss.as_bytes());
+    assert_eq!(dated("epss"), "2026-08-16");
+}

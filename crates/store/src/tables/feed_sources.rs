@@ -61,7 +61,7 @@ pub struct HeldRecord {
     pub date: String,
     /// Where it came from.
     pub origin: String,
-    /// `feed-shrunk`, `feed-grew`, `feed-reworded`.
+    /// `feed-shrunk`, `feed-grew`, `feed-reworded`, `feed-cleared`, `feed-reranked`.
     pub code: String,
     /// Why it was not taken.
     pub reason: String,

@@ -14,7 +14,7 @@
 //! Every component is named by its package URL, every statement by these. The serial number is made of what the document
 //! says: the same again is the same document.
 
-use super::{Subject, common_severity, moment, reasons, sentence};
+use super::{Subject, common_severity, moment, not_looked_at, reasons, sentence};
 use crate::exposure::Rules;
 use crate::feed::purl::Purl;
 use fettle_core::Digest;
@@ -58,7 +58,12 @@ pub fn cyclonedx(subject: &Subject<'_>) -> Value {
                 affects.insert(reference.clone(), version);
             }
         }
-        vulnerabilities.push(vulnerability(finding, &reasons(why), &affects));
+        let mut told = vulnerability(finding, &reasons(why), &affects);
+        if let Some(properties) = told["properties"].as_array_mut() {
+            let names = not_looked_at(inventory).iter();
+            properties.extend(names.map(|name| property("not-looked-at", &name.replace('_', "-"))));
+        }
+        vulnerabilities.push(told);
     }
     let body = json!({
         "bomFormat": "CycloneDX",

@@ -1,7 +1,7 @@
 //! SARIF 2.1.0 (OASIS, <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>): one rule for each vulnerability, one
 //! result for each finding. What is accepted or ruled out is there with a suppression; what is gone is not there.
 
-use super::{Subject, moment, reasons, sentence};
+use super::{Subject, moment, not_looked_at, reasons, sentence};
 use crate::exposure::Reason;
 use crate::feed::purl::Purl;
 use fettle_core::Digest;
@@ -96,6 +96,12 @@ fn result(subject: &Subject<'_>, finding: &Finding, why: &[Reason], rule: usize)
             "inUse": finding.in_use, "exposed": finding.exposed,
         },
     });
+    if !not_looked_at(subject.inventory).is_empty() {
+        for name in ["offered", "inUse", "exposed"] {
+            it["properties"][name] = Value::Null;
+        }
+        it["properties"]["notLookedAt"] = json!(["offered", "inUse", "exposed"]);
+    }
     let suppressed = match finding.state {
         FindingState::Accepted => Some("accepted, with an end"),
         FindingState::NotAffected => Some("not affected, by own statement"),
@@ -112,8 +118,10 @@ fn result(subject: &Subject<'_>, finding: &Finding, why: &[Reason], rule: usize)
 /// Where it is: the file that says what is installed, and the package by its URL.
 fn locations(subject: &Subject<'_>, finding: &Finding) -> Vec<Value> {
     let at = |file: &str, name: &str, purl: String| {
+        // A path that does not begin at the root is relative, and so is its URL.
+        let scheme = if file.starts_with('/') { "file://" } else { "" };
         json!({
-            "physicalLocation": {"artifactLocation": {"uri": format!("file://{}", encoded(file))}},
+            "physicalLocation": {"artifactLocation": {"uri": format!("{scheme}{}", encoded(file))}},
             "logicalLocations": [{"name": name, "fullyQualifiedName": purl, "kind": "package"}],
         })
     };
@@ -126,17 +134,20 @@ fn locations(subject: &Subject<'_>, finding: &Finding) -> Vec<Value> {
         return its
             .map(|p| {
                 at(
-                    p.location.split('!').next().unwrap_or_default(),
+                    subject
+                        .read_from
+                        .unwrap_or_else(|| p.location.split('!').next().unwrap_or_default()),
                     &p.name,
                     Purl::of_language(p).to_string(),
                 )
             })
             .collect();
     }
-    let database = match Purl::kind_of(&inventory.os) {
-        Some("rpm") => "/var/lib/rpm",
-        Some("apk") => "/lib/apk/db/installed",
-        _ => "/var/lib/dpkg/status",
+    let database = match (subject.read_from, Purl::kind_of(&inventory.os)) {
+        (Some(file), _) => file,
+        (None, Some("rpm")) => "/var/lib/rpm",
+        (None, Some("apk")) => "/lib/apk/db/installed",
+        (None, _) => "/var/lib/dpkg/status",
     };
     let its = inventory.packages.iter().filter(|p| finding.binaries.contains(&p.name));
     its.map(|p| at(database, &p.name, Purl::of_package(&inventory.os, p).to_string())).collect()

@@ -1,11 +1,11 @@
 //! Why a finding is one: the vendor's record, the versions compared, what runs, how bad, and what would fix it.
 
-use super::MEMORY_GAPS;
 use super::catalogue::{Catalogue, Statement};
 use super::facts::is_kernel_image;
 use super::own::covers_all;
 use super::pockets;
 use super::vendor::{Rules, Subjects, publisher_of, release_name};
+use super::{MEMORY_GAPS, is_packages_alone};
 use crate::feed::debian_list::{self, List};
 use crate::feed::dsa::CHANGELOG;
 use crate::feed::oval::{self, OvalVendor};
@@ -499,6 +499,9 @@ fn running(finding: &Finding, inventory: &Inventory) -> Vec<String> {
     let kernel_runs = finding.binaries.first().is_some_and(|b| is_kernel_image(b));
     let language = Ecosystem::of_subject(&finding.source).is_some();
     match finding.state {
+        _ if is_packages_alone(inventory) => {
+            lines.push("What runs was not looked at: only its packages are known.".to_owned());
+        }
         _ if language && !finding.in_use => lines.push(
             "What runs does not show which packages of languages it has loaded: restart what may have it."
                 .to_owned(),
@@ -581,6 +584,11 @@ fn remedy(finding: &Finding, inventory: &Inventory, statement: Option<&Statement
         _ if language.is_some() => language
             .map(|(ecosystem, name)| language_remedy(ecosystem, name, finding))
             .unwrap_or_default(),
+        _ if is_packages_alone(inventory) => format!(
+            "Version {} or newer of {} fixes it. Whether the system's sources offer it was not looked at.",
+            finding.fixed_version.as_deref().unwrap_or("?"),
+            finding.source
+        ),
         _ if !held.is_empty() => format!(
             "The administrator holds {}: {} lets it be fixed.",
             held.join(", "),

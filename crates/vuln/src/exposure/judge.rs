@@ -9,7 +9,7 @@ use super::{Coverage, Doubt, Exception, HostView, Judgement, Verdict};
 use fettle_core::HostId;
 use fettle_core::advisory::{AdvisoryStatus, Ranking};
 use fettle_core::finding::{Finding, FindingState};
-use fettle_core::inventory::Os;
+use fettle_core::inventory::{Inventory, Os};
 use fettle_core::language::Ecosystem;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -263,6 +263,18 @@ impl Catalogue {
         }
     }
 
+    /// Packages of languages that no data is loaded of.
+    fn unknown_languages(&self, inventory: &Inventory) -> BTreeMap<Ecosystem, Coverage> {
+        let mut counts: BTreeMap<Ecosystem, usize> = BTreeMap::new();
+        for package in &inventory.languages {
+            *counts.entry(package.ecosystem).or_default() += 1;
+        }
+        counts.retain(|ecosystem, _| !self.covers(ecosystem.word()));
+        let coverage =
+            |(ecosystem, packages)| (ecosystem, Coverage::UnknownEcosystem { ecosystem, packages });
+        counts.into_iter().map(coverage).collect()
+    }
+
     /// Judges one host and the roots on it. Deterministic: equal input, equal output.
     pub fn judge(&self, view: &HostView<'_>) -> Judgement {
         let nothing = BTreeMap::new();
@@ -302,6 +314,7 @@ impl Catalogue {
         Judgement {
             coverage: self.coverage(&view.inventory.os, &facts.system),
             roots: BTreeMap::new(),
+            languages: self.unknown_languages(view.inventory),
             findings,
             withdrawn,
             doubts,

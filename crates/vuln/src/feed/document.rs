@@ -83,13 +83,35 @@ impl<'a, T> Document<'a, T> {
         column: usize,
         what: impl fmt::Display,
     ) -> FeedError {
-        FeedError::Malformed { feed: self.feed, line, column, what: clean_text(&what.to_string()) }
+        let what = || clean_text(&what.to_string());
+        let malformed = |what| FeedError::Malformed { feed: self.feed, line, column, what };
+        self.of_another_format().unwrap_or_else(|| malformed(what()))
+    }
+
+    /// Where it cannot be used because it is another feed, or no feed at all: that, and not what follows from it.
+    fn of_another_format(&self) -> Option<FeedError> {
+        let head = &self.bytes[..self.bytes.len().min(4096)];
+        let has = |what: &str| head.windows(what.len()).any(|w| w == what.as_bytes());
+        let other = match () {
+            () if has("\"catalogVersion\"") => {
+                (Some(Feed::Kev), "CISA's list of what is exploited (kev)")
+            }
+            () if has("cve,epss,percentile") => (Some(Feed::Epss), "FIRST's EPSS scores (epss)"),
+            () if has("\"bomFormat\"") || has("\"spdxVersion\"") => (None, "a bill of materials"),
+            () if head.starts_with(b"Package: ") => (None, "dpkg's status file"),
+            () => return None,
+        };
+        let what = format!("not this format: it looks like {}", other.1);
+        let malformed = FeedError::Malformed { feed: self.feed, line: 1, column: 1, what };
+        (other.0 != Some(self.feed)).then_some(malformed)
     }
 
     /// The document ends too early.
     pub(super) fn truncated(&self, what: impl fmt::Display) -> FeedError {
         let (line, column) = self.position(self.bytes.len());
-        FeedError::Truncated { feed: self.feed, line, column, what: clean_text(&what.to_string()) }
+        let what = || clean_text(&what.to_string());
+        let truncated = |what| FeedError::Truncated { feed: self.feed, line, column, what };
+        self.of_another_format().unwrap_or_else(|| truncated(what()))
     }
 
     /// A JSON error of the document as a whole.
@@ -117,6 +139,9 @@ impl<'a, T> Document<'a, T> {
     /// The result; an error where nothing was usable.
     pub(super) fn close(self) -> Result<Parsed<T>, FeedError> {
         if self.parsed.records.is_empty() {
+            if let Some(error) = self.of_another_format() {
+                return Err(error);
+            }
             let first = self.parsed.errors.first();
             return Err(FeedError::NothingUsable {
                 feed: self.feed,

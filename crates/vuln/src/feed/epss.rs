@@ -3,6 +3,7 @@
 
 use super::document::Document;
 use super::{Feed, FeedError, Parsed, check_vulnerability};
+use jiff::civil::Date;
 
 /// One score.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +14,17 @@ pub struct EpssScore {
     pub probability: f32,
     /// Share of all CVEs with the same or a lower score, 0.0 to 1.0.
     pub percentile: f32,
+}
+
+/// Day of the scores: `score_date` in the comment that is the first line.
+pub(super) fn date(bytes: &[u8]) -> Option<Date> {
+    let first = bytes.split(|b| *b == b'\n').next()?;
+    let comment = std::str::from_utf8(first.get(..first.len().min(400))?).ok()?;
+    let day = comment
+        .strip_prefix('#')?
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("score_date:"))?;
+    day.get(..10)?.parse().ok()
 }
 
 /// Parses the file, as published (with its comment) or without the comment.
@@ -60,4 +72,20 @@ fn read(line: &str) -> Result<EpssScore, String> {
         probability: share("epss", probability)?,
         percentile: share("percentile", percentile)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_comment_says_of_which_day_the_scores_are() {
+        let text =
+            b"#model_version:v2025.03.14,score_date:2026-08-16T12:55:00Z\ncve,epss,percentile\n";
+        assert_eq!(date(text), Some(jiff::civil::date(2026, 8, 16)));
+        for other in [&b"cve,epss,percentile\n"[..], b"#score_date:soon\n", b"#score_date:\n", b""]
+        {
+            assert_eq!(date(other), None);
+        }
+    }
 }

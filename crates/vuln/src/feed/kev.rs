@@ -35,6 +35,17 @@ struct Entry {
     known_ransomware_campaign_use: Option<String>,
 }
 
+/// Day of the catalogue: `dateReleased`.
+pub(super) fn date(bytes: &[u8]) -> Option<Date> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Dated {
+        date_released: String,
+    }
+    let dated: Dated = serde_json::from_slice(bytes).ok()?;
+    dated.date_released.get(..10)?.parse().ok()
+}
+
 /// Parses the catalogue.
 ///
 /// # Errors
@@ -69,4 +80,19 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<KevEntry>, FeedError> {
         }
     }
     document.close()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_says_of_which_day_it_is() {
+        let text =
+            br#"{"title":"x","dateReleased":"2026-08-07T16:45:47.0648Z","vulnerabilities":[]}"#;
+        assert_eq!(date(text), Some(jiff::civil::date(2026, 8, 7)));
+        for other in [&b"{}"[..], b"{\"dateReleased\":\"soon\"}", b"[]", b""] {
+            assert_eq!(date(other), None);
+        }
+    }
 }

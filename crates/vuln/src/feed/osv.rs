@@ -42,8 +42,8 @@ mod language;
 mod ranges;
 mod release;
 
-pub(crate) use release::debian_codename;
 use release::release;
+pub(crate) use release::{debian_codename, debian_number};
 
 /// More statements are not made of one record. The largest in use, a kernel's, gives about 20,000.
 pub const MAX_STATEMENTS: usize = 200_000;

@@ -168,3 +168,32 @@ fn what_could_be_taken_for_something_else_is_left_out() {
     assert_eq!(with("pkg:npm/%40babel/core@1", "x"), (1, 0));
     assert_eq!(with("pkg:npm/%20a/core@1", "x"), (0, 1));
 }
+
+#[test]
+fn packages_without_a_source_are_counted_and_a_release_is_known_by_number_and_by_name() {
+    let purl = |text: &str| json!({"type": "library", "name": "x", "purl": text});
+    let document = cyclonedx(json!([
+        purl("pkg:deb/debian/libssl3@3.0.11-1?arch=amd64&distro=debian-12"),
+        purl("pkg:deb/debian/libcrypto3@3.0.11-1?arch=amd64&upstream=openssl"),
+    ]));
+    let sbom = read(&document);
+    assert_eq!(sbom.guessed_sources, 1);
+    let gaps = sbom.gaps();
+    assert!(
+        gaps.iter().any(|g| g.starts_with("the source of 1 packages: it tells none")),
+        "{gaps:?}"
+    );
+    for typed in ["12", "bookworm", "debian:12", "debian:bookworm"] {
+        let os = system(typed);
+        assert_eq!(
+            (os.id.as_str(), os.version.as_str(), os.codename.as_str()),
+            ("debian", "12", "bookworm")
+        );
+    }
+    assert_eq!(system("sid").codename, "sid");
+    let alma = system("almalinux:9");
+    assert_eq!(
+        (alma.id.as_str(), alma.version.as_str(), alma.codename.as_str()),
+        ("almalinux", "9", "")
+    );
+}

@@ -81,7 +81,7 @@ dto! {
         pub digest: Digest,
         /// Where it came from.
         pub origin: String,
-        /// `feed-shrunk`, `feed-grew` or `feed-reworded`.
+        /// `feed-shrunk`, `feed-grew`, `feed-reworded`, `feed-cleared` or `feed-reranked`.
         pub code: String,
         /// Why it was not taken.
         pub reason: String,

@@ -228,3 +228,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_acceptance_names_a_package_by_the_plain_name_that_vendors_put_a_word_before() {
+    use crate::policy::names_source;
+    for subject in ["krb5", "source/krb5", "binary/krb5", "idm:1/krb5", "idm:1/source/krb5"] {
+        assert!(names_source("krb5", subject) && names_source(subject, subject), "{subject}");
+    }
+    for other in
+        ["krb5-libs", "source/krb5-libs", "pypi/krb5", "docker:web//krb5", "nspawn:b//source/krb5"]
+    {
+        assert!(!names_source("krb5", other), "{other}");
+    }
+    assert!(!names_source("source/krb5", "krb5") && !names_source("binary/krb5", "source/krb5"));
+}

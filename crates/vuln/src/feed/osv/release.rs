@@ -23,6 +23,11 @@ pub(crate) fn debian_codename(number: &str) -> Option<&'static str> {
     DEBIAN.iter().find(|(known, _)| *known == number).map(|(_, codename)| *codename)
 }
 
+/// The number of a Debian release, by its codename.
+pub(crate) fn debian_number(codename: &str) -> Option<&'static str> {
+    DEBIAN.iter().find(|(_, known)| *known == codename).map(|(number, _)| *number)
+}
+
 /// The release that an ecosystem is.
 ///
 /// | ecosystem | release |

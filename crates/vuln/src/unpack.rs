@@ -12,8 +12,14 @@ const MAX_UNPACKED: u64 = 384 << 20;
 const RATIO_FROM: u64 = 32 << 20;
 const MAX_RATIO: u64 = 300;
 
+/// What is at the end of the name of a packed file. `xz` is told apart, and not read.
+pub const ENDINGS: [&str; 5] = ["gz", "zst", "bz2", "zip", "xz"];
+
 /// Unpacks gzip, Zstandard, bzip2 or ZIP by their magic numbers; anything else stays as it is.
-pub(super) fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+///
+/// # Errors
+/// In words: what is cut off, damaged, or more than any feed has.
+pub fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let bounds = Bounds { packed: bytes.len() };
     match bytes {
         [0x1f, 0x8b, ..] => bounds.drain(flate2::read::MultiGzDecoder::new(bytes)).map(Cow::Owned),
@@ -110,7 +116,7 @@ mod tests {
         assert!(!said.contains("damaged"), "{said}");
     }
 
-    const KEV: &[u8] = include_bytes!("../../../../data/kev.json.zst");
+    const KEV: &[u8] = include_bytes!("../../../data/kev.json.zst");
 
     #[test]
     fn gzip_zstandard_and_plain_are_told_apart_by_their_bytes() {
