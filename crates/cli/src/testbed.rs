@@ -95,7 +95,7 @@ fn run_host(ask: &Ask<'_>, host: &str, again: bool, wait: bool) -> Result<(), Pr
         }
         state => {
             if state.is_open() && matches!(ask.output(), Output::Table) {
-                line(&format!("→ {hint}"));
+                crate::output::hint(&hint);
             }
             Ok(())
         }

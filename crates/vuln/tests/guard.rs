@@ -2,6 +2,9 @@
 //!
 //! `../shared/data` (data beside the checkout) has two days of EPSS, half a year apart; without it that test is skipped.
 
+// The lint spares tests, not the functions they share.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use fettle_vuln::exposure::{Catalogue, Sudden};

@@ -204,7 +204,7 @@ fn large_tests(it: PlanTests, cohorts: usize) -> PlanTests {
     let mut out = PlanTests { works: Vec::new(), tests: Vec::new(), ..it.clone() };
     for n in 0..cohorts {
         let cohort = Digest::of(&n.to_be_bytes());
-        let work = Tested { cohort, ..it.works[0].work.clone() };
+        let work = Tested { cohort, ..it.works[0].work };
         let mut test = it.tests[0].clone();
         if let TestState::Ended { report, .. } = &mut test.state {
             let other = |k: usize| NotMirrored {
@@ -217,7 +217,7 @@ fn large_tests(it: PlanTests, cohorts: usize) -> PlanTests {
             };
             report.mirror.other = (0..40).map(other).collect();
         }
-        out.tests.push(TestRow { work: work.clone(), like: large_name(n), ..test });
+        out.tests.push(TestRow { work, like: large_name(n), ..test });
         out.works.push(Covered { work, like: large_name(n), ..it.works[0].clone() });
     }
     out
