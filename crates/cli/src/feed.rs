@@ -55,9 +55,12 @@ fn import(
             "name the vendor's file",
         )
     })?;
-    let date = date.map_or(String::new(), |day| format!("&date={day}"));
+    let force = force.then(|| "force=true".to_owned());
+    let asked: Vec<String> =
+        force.into_iter().chain(date.map(|day| format!("date={day}"))).collect();
+    let asked = if asked.is_empty() { String::new() } else { format!("?{}", asked.join("&")) };
     let row: FeedRow = client.post_bytes(
-        &format!("/feeds/{}?force={force}{date}", escape(name)),
+        &format!("/feeds/{}{asked}", escape(name)),
         "application/octet-stream",
         &bytes,
     )?;

@@ -157,6 +157,10 @@ fn each_command_asks_the_route_it_is_for() {
             &["feed", "import", "debian-tracker", "tracker.json", "--force"],
             "POST /api/v1/feeds/debian-tracker?force=true {}",
         ),
+        (
+            &["feed", "import", "kev", "tracker.json", "--force", "--date", "2026-11-20"],
+            "POST /api/v1/feeds/kev?force=true&date=2026-11-20 {}",
+        ),
         (&["audit", "verify"], "GET /api/v1/ledger/verify"),
     ] {
         let refused = canned("404 Not Found", &problem("not-found", "x"));

@@ -127,7 +127,7 @@ fn everything_typed_on_a_host_without_a_server_is_told_to_programs_as_one_docume
             ("show nothing", 3, "transaction-unknown"),
             ("patch nothing", 3, "no-such-upgrade"),
             ("patch --hung-after soon", 2, "usage"),
-            ("scan --feeds /nowhere", 5, "feed-unusable"),
+            ("scan --feeds /nowhere", 5, "feed-unreadable"),
             ("confirm", 3, "nothing-to-confirm"),
         ] {
             let (got, problem) = problem(&host, line);

@@ -7,6 +7,7 @@
 use crate::app::App;
 use crate::feeds::InForce;
 use crate::trust::write_private;
+use fettle_core::advisory::Ranking;
 use fettle_core::finding::Finding;
 use fettle_core::inventory::Inventory;
 use fettle_core::{Digest, HostId, Problem};
@@ -35,6 +36,8 @@ pub(crate) struct Exposed {
     /// Hosts whose findings are, or but for what is noted here are, in the store what they are in the index. Only looked up
     /// and written down in order of their names: its own order would be no order.
     known: HashMap<HostId, Known>,
+    /// How often a host was taken in.
+    taken: u64,
     /// Something changed since it was written to its file.
     changed: bool,
 }
@@ -42,7 +45,7 @@ pub(crate) struct Exposed {
 impl Default for Exposed {
     fn default() -> Self {
         let index = FleetIndex::new(Arc::default());
-        Self { index, feeds: String::new(), known: HashMap::new(), changed: false }
+        Self { index, feeds: String::new(), known: HashMap::new(), taken: 0, changed: false }
     }
 }
 
@@ -50,11 +53,22 @@ impl Default for Exposed {
 #[derive(Debug, Clone)]
 struct Known {
     standing: Standing,
-    /// Name of the policy that its findings are rated by.
+    /// The last time that it was taken in.
+    taken: u64,
+    /// Has the store kept what came of that? Until then nobody knows.
+    is_kept: bool,
+    /// The policy that its findings are rated by ([`Aim::policy`]).
     rated: Option<String>,
     behind: Behind,
     /// What vendors took back meanwhile, and nobody has written down yet.
     withdrawn: Vec<Withdrawn>,
+}
+
+impl Known {
+    /// Has the store what the index says?
+    fn is_settled(&self) -> bool {
+        self.is_kept && matches!(self.behind, Behind::Nothing) && self.withdrawn.is_empty()
+    }
 }
 
 /// What of a host's findings the store may have otherwise than the index, because other data came into force.
@@ -70,6 +84,8 @@ enum Behind {
 pub(crate) struct Look {
     /// What it is judged by.
     pub(crate) by: Arc<Catalogue>,
+    /// Which report it is of.
+    pub(crate) taken: u64,
     /// All findings in some of its source packages.
     pub(crate) findings: Vec<Finding>,
     /// Those of the same source packages as the store has them.
@@ -84,10 +100,12 @@ type Stored = BTreeMap<(String, String), findings::FindingRecord>;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settled<'a> {
     pub(crate) host: &'a HostId,
-    /// Name of the policy that it was rated by.
+    /// The policy that it was rated by ([`Aim::policy`]).
     pub(crate) policy: Option<&'a str>,
     /// What it was judged by.
     pub(crate) by: &'a Arc<Catalogue>,
+    /// Which report it was of.
+    pub(crate) taken: u64,
 }
 
 /// How a host is to be looked at.
@@ -96,7 +114,7 @@ pub(crate) struct Aim<'a> {
     pub(crate) host: &'a HostId,
     /// As the store has it.
     pub(crate) standing: &'a Standing,
-    /// Name of its policy.
+    /// Its policy: name, and digest of the text.
     pub(crate) policy: Option<&'a str>,
     pub(crate) accepted: &'a [Exception],
     /// Everything may be rated otherwise.
@@ -148,16 +166,14 @@ impl Exposed {
 
     /// Has the store what it would have after a look?
     pub(crate) fn is_settled(&self, host: &HostId, standing: &Standing) -> bool {
-        let known = self.known.get(host).filter(|known| known.standing == *standing);
-        known.is_some_and(|known| {
-            matches!(known.behind, Behind::Nothing) && known.withdrawn.is_empty()
-        })
+        self.known.get(host).is_some_and(|known| known.standing == *standing && known.is_settled())
     }
 
     /// Looks at a host as it last reported. `None`: the index does not know it as the store has it, so that it is to be taken
     /// in ([`Exposed::take_in`]).
     pub(crate) fn look(&self, view: &View<'_>, aim: &Aim<'_>) -> Result<Option<Look>, Problem> {
-        let known = self.known.get(aim.host).filter(|known| known.standing == *aim.standing);
+        let is_so = |known: &&Known| known.is_kept && known.standing == *aim.standing;
+        let known = self.known.get(aim.host).filter(is_so);
         let Some(known) = known.filter(|_| self.index.exceptions_of(aim.host) == aim.accepted)
         else {
             return Ok(None);
@@ -174,10 +190,9 @@ impl Exposed {
         aim: &Aim<'_>,
         inventory: &Inventory,
     ) -> Result<Look, Problem> {
-        self.changed = true;
-        // Until it is settled, nobody knows whether the store has it so.
-        let known = self.known.remove(aim.host);
-        let known = known.filter(|known| known.standing.judged == aim.standing.judged);
+        (self.changed, self.taken) = (true, self.taken + 1);
+        let is_so = |known: &Known| known.is_kept && known.standing.judged == aim.standing.judged;
+        let known = self.known.remove(aim.host).filter(is_so);
         let mut stored = None;
         let mut previous: Vec<Finding> = Vec::new();
         if known.is_none() {
@@ -186,12 +201,15 @@ impl Exposed {
             previous.extend(all.values().map(|record| record.finding.clone()));
             stored = Some(all);
         }
-        let known = known.unwrap_or_else(|| Known {
+        let mut known = known.unwrap_or_else(|| Known {
             standing: *aim.standing,
+            taken: 0,
+            is_kept: false,
             rated: None,
             behind: Behind::Everything,
             withdrawn: Vec::new(),
         });
+        (known.taken, known.is_kept) = (self.taken, false);
         let change = self.index.set_host(&HostView {
             host: aim.host,
             inventory,
@@ -202,13 +220,11 @@ impl Exposed {
         let mut withdrawn = known.withdrawn.clone();
         withdrawn.extend(change.withdrawn);
         let look = self.compare(view, aim, &known, &change.touched, withdrawn, stored)?;
+        let (by, taken) = (self.index.catalogue().clone(), known.taken);
+        self.known.insert(aim.host.clone(), known);
+        let (findings, before, withdrawn) = Default::default();
         // Invariant: the index knows a host that it has just been told of.
-        Ok(look.unwrap_or_else(|| Look {
-            by: self.index.catalogue().clone(),
-            findings: Vec::new(),
-            before: Stored::new(),
-            withdrawn: Vec::new(),
-        }))
+        Ok(look.unwrap_or(Look { by, taken, findings, before, withdrawn }))
     }
 
     /// Puts what the index says beside what the store has, where the two may differ. `stored`: all that the store has, where it
@@ -233,7 +249,7 @@ impl Exposed {
         let wanted = |source: &str| {
             all || touched.has(source) || concern.as_ref().is_some_and(|c| c.has(source))
         };
-        let Some(findings) = self.index.findings_in(aim.host, wanted) else { return Ok(None) };
+        let Some(mut findings) = self.index.findings_in(aim.host, wanted) else { return Ok(None) };
         let nothing = !all && touched.is_nothing() && concern.is_none();
         let before = match stored {
             Some(stored) => stored,
@@ -241,28 +257,46 @@ impl Exposed {
             None if all => findings::of_host(view, aim.host)?,
             None => findings::of_host_in(view, aim.host, wanted)?,
         };
-        let by = self.index.catalogue().clone();
-        Ok(Some(Look { by, findings, before, withdrawn }))
+        for finding in &mut findings {
+            self.keep_words(aim.host, finding, &before);
+        }
+        let (by, taken) = (self.index.catalogue().clone(), known.taken);
+        Ok(Some(Look { by, taken, findings, before, withdrawn }))
     }
 
-    /// The store has now what a look came to: it had `seen`, and has `kept`. Where something else came into force meanwhile,
-    /// or the host was taken in again, that counts.
-    pub(crate) fn settle(&mut self, of: &Settled<'_>, seen: &Standing, kept: Standing) {
-        let others = self.known.get(of.host).is_some_and(|known| known.standing != *seen);
-        if others || !self.judges_by(of.by) || !self.index.has_host(of.host) {
+    /// Of a root that is not listed any more nobody may know which release it was: what vendors said then is kept.
+    fn keep_words(&self, host: &HostId, finding: &mut Finding, before: &Stored) {
+        let Some(root) = finding.root() else { return };
+        if self.index.lists_root(host, root) || finding.ranking != Ranking::default() {
             return;
         }
+        if let Some(known) = before.get(&(finding.id.clone(), finding.source.clone())) {
+            let known = &known.finding;
+            finding.urgency.clone_from(&known.urgency);
+            finding.ranking.clone_from(&known.ranking);
+            finding.offered = known.offered;
+        }
+    }
+
+    /// The store has now what a look came to, and stands so. Where something else came into force meanwhile, or the host was
+    /// taken in again, that counts.
+    pub(crate) fn settle(&mut self, of: &Settled<'_>, standing: Standing) {
+        if !self.judges_by(of.by) {
+            return;
+        }
+        let Some(known) = self.known.get_mut(of.host).filter(|known| known.taken == of.taken)
+        else {
+            return;
+        };
+        let (taken, is_kept) = (of.taken, true);
         let rated = of.policy.map(str::to_owned);
         let (behind, withdrawn) = (Behind::Nothing, Vec::new());
-        self.known.insert(of.host.clone(), Known { standing: kept, rated, behind, withdrawn });
+        *known = Known { standing, taken, is_kept, rated, behind, withdrawn };
         self.changed = true;
     }
 
     /// Forgets all hosts but these.
     pub(crate) fn retain(&mut self, hosts: &[(HostId, Standing)]) {
-        if self.known.len() <= hosts.len() && self.index.host_count() <= hosts.len() {
-            return;
-        }
         let there: BTreeSet<&HostId> = hosts.iter().map(|(id, _)| id).collect();
         let gone: Vec<HostId> =
             self.index.hosts().filter(|id| !there.contains(id)).cloned().collect();
@@ -332,25 +366,24 @@ impl Exposed {
                 let known = beside.hosts.into_iter().map(|settled| {
                     let Settlement { host, inventory, judged, policy: rated } = settled;
                     let standing = Standing { inventory, judged };
+                    let (taken, is_kept) = (0, true);
                     let (behind, withdrawn) = (Behind::Nothing, Vec::new());
-                    (host, Known { standing, rated, behind, withdrawn })
+                    (host, Known { standing, taken, is_kept, rated, behind, withdrawn })
                 });
                 let known: HashMap<HostId, Known> = known.collect();
                 let (hosts, took) = (known.len(), begun.elapsed());
                 tracing::info!(hosts, ?took, "exposure as it was written down");
-                Self { index, feeds: beside.feeds, known, changed: false }
+                Self { index, feeds: beside.feeds, known, taken: 0, changed: false }
             }
         }
     }
 
     /// As bytes: those hosts that are behind are not among what is known.
     fn pack(&self) -> Vec<u8> {
-        let settled =
-            |known: &Known| matches!(known.behind, Behind::Nothing) && known.withdrawn.is_empty();
         let mut hosts: Vec<_> = self
             .known
             .iter()
-            .filter(|(_, known)| settled(known))
+            .filter(|(_, known)| known.is_settled())
             .map(|(host, known)| Settlement {
                 host: host.clone(),
                 inventory: known.standing.inventory,

@@ -15,6 +15,7 @@ use fettle_store::policies::PolicyRecord;
 use fettle_store::{Tx, View, findings, hosts, settings};
 use fettle_vuln::exposure::{Catalogue, Exception, Verdict, Withdrawn};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -34,7 +35,9 @@ struct Judged {
     /// How its findings stood in the store when it was looked at.
     seen: Standing,
     by: Arc<Catalogue>,
-    /// Name of the policy that rates its findings.
+    /// Which report it is of.
+    taken: u64,
+    /// The policy that rates its findings.
     policy: Option<String>,
     difference: findings::Difference,
     /// Gone without anything on the host having fixed them.
@@ -51,13 +54,21 @@ impl Judged {
                 finding.deadline = None;
             }
         };
+        let difference = findings::compare(look.before, look.findings, now, rate);
+        // What was taken back and said again meanwhile is there.
+        let gone: BTreeSet<(&str, &str)> = difference.withdrawn().collect();
+        let mut withdrawn = look.withdrawn;
+        withdrawn.retain(|w| gone.contains(&(w.id.as_str(), w.source.as_str())));
+        withdrawn.sort();
+        withdrawn.dedup_by(|b, a| (&a.id, &a.source) == (&b.id, &b.source));
         Self {
             host: aim.host.clone(),
             seen: *aim.standing,
             by: look.by,
+            taken: look.taken,
             policy: aim.policy.map(str::to_owned),
-            difference: findings::compare(look.before, look.findings, now, rate),
-            withdrawn: look.withdrawn,
+            difference,
+            withdrawn,
         }
     }
 
@@ -86,8 +97,8 @@ impl Judged {
 
     fn settle(&self, exposed: &mut Exposed, kept: Standing) {
         let policy = self.policy.as_deref();
-        let of = Settled { host: &self.host, policy, by: &self.by };
-        exposed.settle(&of, &self.seen, kept);
+        let of = Settled { host: &self.host, policy, by: &self.by, taken: self.taken };
+        exposed.settle(&of, kept);
     }
 }
 
@@ -119,8 +130,8 @@ fn taken_in(
     let (policies, now) = (app.policies(), now());
     let policy = policies.of(host);
     let accepted = exceptions(&in_force.catalogue, host, inventory, policy, now);
-    let name = policy.map(|policy| policy.name.as_str());
-    let aim = Aim { host: &host.id, standing, policy: name, accepted: &accepted, all };
+    let text = policies.text_of(policy);
+    let aim = Aim { host: &host.id, standing, policy: text.as_deref(), accepted: &accepted, all };
     let look = exposed.take_in(view, &aim, inventory)?;
     Ok(Judged::of(look, &aim, policy, now))
 }
@@ -173,6 +184,8 @@ impl JudgedBy {
         let (in_force, policies) = (app.in_force(), app.policies());
         let digest = |policy: &PolicyRecord| format!("{}={}", policy.name, policy.digest);
         let mut rest: Vec<String> = policies.records.iter().map(digest).collect();
+        // Another version may read the same words otherwise.
+        rest.push(format!("program={}", env!("CARGO_PKG_VERSION")));
         // An acceptance ends by itself, and so does one's own statement: what it covered is open again.
         rest.push(format!("ended-acceptances={}", policies.ended_acceptances(now())));
         rest.push(format!("ended-statements={}", in_force.catalogue.ended_statements(now())));
@@ -303,8 +316,8 @@ fn looked_at(
     let Some(record) = hosts::get(view, id)? else { return Ok(None) };
     let policy = policies.of(&record.host);
     let accepted = policy.map_or_else(Vec::new, |p| accepted(&in_force.catalogue, p, now));
-    let name = policy.map(|policy| policy.name.as_str());
-    let aim = Aim { host: id, standing, policy: name, accepted: &accepted, all };
+    let text = policies.text_of(policy);
+    let aim = Aim { host: id, standing, policy: text.as_deref(), accepted: &accepted, all };
     let look = exposed.look(view, &aim)?;
     Ok(look.map(|look| Judged::of(look, &aim, policy, now)))
 }

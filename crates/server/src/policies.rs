@@ -1,9 +1,10 @@
 //! Policies in force, parsed.
 
-use crate::app::App;
+use crate::app::{App, now};
 use fettle_core::host::Host;
 use fettle_core::policy::{Policy, choose};
 use fettle_core::{Problem, ProblemKind, Timestamp};
+use fettle_store::View;
 use fettle_store::policies::{self, PolicyRecord};
 use std::sync::Arc;
 
@@ -56,16 +57,30 @@ impl Policies {
         choose(&self.parsed, host).ok().flatten()
     }
 
+    /// Which text a policy is of: its name, and the digest of that.
+    pub(crate) fn text_of(&self, policy: Option<&Policy>) -> Option<String> {
+        let name = &policy?.name;
+        let record = self.records.iter().find(|record| record.name == *name)?;
+        Some(format!("{name} {}", record.digest))
+    }
+
     /// How many acceptances have ended by now.
     pub(crate) fn ended_acceptances(&self, now: Timestamp) -> usize {
         self.parsed.iter().flat_map(|p| &p.acceptances).filter(|a| a.until <= now).count()
     }
 }
 
-/// Reads the policies in force from the store.
+/// Puts the policies that the store has into force.
 pub(crate) fn load(app: &App) -> Result<(), Problem> {
-    let records = app.store.read(policies::current).map_err(Problem::from)?;
-    let policies = Policies::of_records(records);
+    // Within a write, of nothing: of two that are applied at once the later one is in force, and whoever reports meanwhile is
+    // rated by what was in force before, and written down before all hosts are rated by this, or is rated by this.
+    let alone = app.store.write::<_, Problem>("server", now(), |tx| put_in_force(app, tx));
+    // The store has them already.
+    alone.or_else(|_| app.store.read(|view| put_in_force(app, view)))
+}
+
+fn put_in_force(app: &App, view: &View<'_>) -> Result<(), Problem> {
+    let policies = Policies::of_records(policies::current(view)?);
     for (policy, error) in &policies.unread {
         tracing::error!(policy, error, "a policy in force cannot be read");
     }

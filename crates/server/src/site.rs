@@ -218,9 +218,16 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
 async fn logged_in(State(app): Asked, request: Request, next: Next) -> Response {
     match by_session(&app, request.headers()).await {
         Ok(Some(who)) => go_on(app, who, request, next).await,
+        // A page that is still open when its session ends asks for news again: this ends it, and a page in its place would not.
+        Ok(None) if is_for_news(request.headers()) => StatusCode::NO_CONTENT.into_response(),
         Ok(None) => Redirect::to("/login").into_response(),
         Err(problem) => refusal(request.uri(), None, problem),
     }
+}
+
+/// Is it an `EventSource` that asks? It takes 204 for the end, and asks no more (HTML, section 9.2).
+fn is_for_news(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream")
 }
 
 fn html(status: StatusCode, markup: Markup) -> Response {

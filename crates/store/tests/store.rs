@@ -9,7 +9,8 @@ use fettle_core::plan::{Plan, SCHEMA};
 use fettle_core::rollout::{Rollout, RolloutEvent};
 use fettle_core::{Digest, HostId, Problem, ProblemKind, RolloutId, Timestamp};
 use fettle_store::{
-    Store, StoreError, StoreOptions, Tx, findings, hosts, ledger, plans, rollouts, settings, tokens,
+    Store, StoreError, StoreOptions, Tx, findings, hosts, judged, ledger, plans, rollouts,
+    settings, tokens,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -304,6 +305,38 @@ fn findings_keep_their_first_sight_and_are_written_only_when_they_change() {
     let known = store.read(|v| findings::of_host(v, &id)).unwrap();
     let back = &known[&("CVE-1".to_owned(), "openssl".to_owned())];
     assert_eq!((back.first_seen, back.since, back.fixed_at), (at(10), at(50), None));
+}
+
+#[test]
+fn findings_of_a_host_that_are_forgotten_are_another_judgement_than_anybody_knows() {
+    let (_dir, _path, store) = store();
+    let (one, other) = (HostId::from("h1"), HostId::from("h2"));
+    for (id, name, state) in
+        [(&one, "web-1", FindingState::Fixed), (&other, "web-2", FindingState::Open)]
+    {
+        enrol(&store, id.as_str(), name).unwrap();
+        for state in [FindingState::Open, state] {
+            let found = || vec![Finding { host: id.clone(), ..finding("CVE-1", state) }];
+            let keep = |tx: &mut Tx<'_>| {
+                findings::update(tx, id, found(), |_, _| {})?;
+                judged::set(tx, id, 7)
+            };
+            store.write::<_, StoreError>("server", at(10), keep).unwrap();
+        }
+    }
+    let stands = |id| store.read(|view| judged::of_host(view, id)).unwrap().unwrap().judged;
+    let forget = |before| {
+        let change = |tx: &mut Tx<'_>| findings::forget_fixed(tx, at(before));
+        store.write::<_, StoreError>("server", at(20), change).unwrap()
+    };
+    assert_eq!((forget(5), stands(&one)), (0, Some(7)));
+    assert_eq!(forget(15), 1);
+    assert_ne!(stands(&one), Some(7));
+    assert_eq!(stands(&other), Some(7), "nothing of it was forgotten");
+    let all = store.read(judged::of_all).unwrap();
+    assert_eq!(all.iter().map(|(id, _)| id).collect::<Vec<_>>(), [&one, &other]);
+    let nobody = HostId::from("h3");
+    assert_eq!(store.read(|view| judged::of_host(view, &nobody)).unwrap(), None);
 }
 
 #[test]

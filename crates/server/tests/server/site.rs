@@ -17,6 +17,17 @@ pub(crate) fn form(lab: &Lab, path: &str, headers: &[(&str, &str)], body: &str) 
 
 pub(crate) const HERE: (&str, &str) = ("origin", "http://localhost");
 
+#[test]
+fn a_page_whose_session_has_ended_is_told_to_ask_for_no_more_news() {
+    let lab = Lab::start();
+    for (headers, status) in
+        [(&[("accept", "text/event-stream")][..], 204), (&[("accept", "*/*")], 303), (&[], 303)]
+    {
+        let told = ask(tcp(lab.operator).unwrap(), "GET", "/events", headers, b"").unwrap();
+        assert_eq!(told.status, status, "{headers:?}");
+    }
+}
+
 fn log_in(lab: &Lab) -> String {
     log_in_as(lab, &lab.token)
 }

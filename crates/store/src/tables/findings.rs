@@ -1,5 +1,6 @@
 //! Findings: where each vulnerability stands on each host, since when.
 
+use super::judged;
 use crate::view::{from_json, from_micros, int, micros, to_json};
 use crate::{StoreError, Tx, View};
 use fettle_core::finding::{Finding, FindingState, Severity};
@@ -337,6 +338,11 @@ impl Difference {
         self.rows() == 0
     }
 
+    /// Vulnerability and source package of those that are not judged any more, and were not proved gone.
+    pub fn withdrawn(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.withdrawn.iter().map(|(id, source)| (id.as_str(), source.as_str()))
+    }
+
     /// How many rows it writes.
     pub fn rows(&self) -> usize {
         self.records.len() + self.withdrawn.len()
@@ -555,6 +561,7 @@ pub fn forget_fixed(tx: &mut Tx<'_>, before: Timestamp) -> Result<usize, StoreEr
     let old = "SELECT DISTINCT host FROM findings WHERE state = 'fixed' AND fixed_at < $1";
     for host in tx.all(old, [micros(before)], |row| Ok(HostId(row.get(0)?)))? {
         tx.touch(&host);
+        judged::unknown(tx, &host)?;
     }
     let gone = tx.execute_unrecorded(
         "DELETE FROM findings WHERE state = 'fixed' AND fixed_at < $1",

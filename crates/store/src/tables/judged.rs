@@ -38,6 +38,15 @@ pub fn of_all(view: &View<'_>) -> Result<Vec<(HostId, Standing)>, StoreError> {
     view.all(sql, [], |row| Ok((HostId(row.get(0)?), read(row, 1)?)))
 }
 
+/// Says that the findings of a host are none that anybody knows: whoever does reads them again.
+///
+/// # Errors
+/// [`StoreError`] of the database.
+pub(crate) fn unknown(tx: &mut Tx<'_>, id: &HostId) -> Result<(), StoreError> {
+    tx.execute_unrecorded("UPDATE hosts SET judged = random() WHERE id = $1", [id.as_str()])?;
+    Ok(())
+}
+
 /// Names the judgement that a host's findings are of from now on: a number that no other has.
 ///
 /// # Errors

@@ -60,6 +60,11 @@ impl FleetIndex {
         self.slots.contains_key(host)
     }
 
+    /// Did the host's last report list this root ([`fettle_core::root::Root::id`])?
+    pub fn lists_root(&self, host: &HostId, root: &str) -> bool {
+        self.presences(host).get(root).is_some_and(|presence| *presence == Presence::Here)
+    }
+
     /// The exceptions that hold for a host.
     pub fn exceptions_of(&self, host: &HostId) -> &[Exception] {
         self.record(host).map_or(&[], |record| &record.accepted)
