@@ -52,7 +52,7 @@ pub(crate) fn unknown(tx: &mut Tx<'_>, id: &HostId) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError`] of the database.
 pub fn set(tx: &mut Tx<'_>, id: &HostId, judged: i64) -> Result<(), StoreError> {
-    let sql = "UPDATE hosts SET judged = $2 WHERE id = $1";
-    tx.execute_unrecorded(sql, params![id.as_str(), judged])?;
+    let sql = "UPDATE hosts SET judged = $1 WHERE id = $2";
+    tx.execute_unrecorded(sql, params![judged, id.as_str()])?;
     Ok(())
 }
