@@ -360,3 +360,6 @@ fn whole(view: &View<'_>, id: &HostId) -> Result<Option<Host>, Problem> {
     let inventory = hosts::inventory(view, id)?.map(Arc::new);
     Ok(Some(Host { inventory, ..record.host }))
 }
+
+#[cfg(test)]
+mod tests;
