@@ -44,13 +44,21 @@ pub(super) fn packages_alone(
         let (what, hint) = told(&bytes, status.records);
         return Err(problem("status-unusable", format!("not a dpkg status file: {what}"), hint));
     }
-    if let Some(package) = &status.cut_at {
-        let what = format!(
-            "it ends within the record of {package}: what stood behind that is missing, and would not be judged"
-        );
-        let hint =
-            "copy it again as a whole; if it is whole, end it with an empty line, as dpkg does";
-        return Err(problem("status-unusable", what, hint));
+    let mut gaps = Vec::new();
+    match &status.cut_at {
+        // deb822(5) wants no empty line at the end: other tools leave it out.
+        Some(package) if bytes.ends_with(b"\n") => gaps.push(format!(
+            "no empty line ends the last record, of {package}, as dpkg writes it: if the file was cut there, what stood \
+             behind was not judged"
+        )),
+        Some(package) => {
+            let what = format!(
+                "it ends within a line of the record of {package}: what stood behind that is missing, and would not be judged"
+            );
+            let hint = "copy it again as a whole; if it is whole, end its last line";
+            return Err(problem("status-unusable", what, hint));
+        }
+        None => {}
     }
     let (packages, odd): (Vec<_>, Vec<_>) = status.packages.into_iter().partition(is_sound);
     let os = match release {
@@ -59,9 +67,9 @@ pub(super) fn packages_alone(
     };
     let mut inventory = inventory::of_packages(os, packages, &only_packages());
     if !odd.is_empty() {
-        let gap = format!("{} records whose names or versions no package can have", odd.len());
-        inventory.gaps.push(gap);
+        gaps.push(format!("{} records whose names or versions no package can have", odd.len()));
     }
+    inventory.gaps.extend(gaps);
     Ok(inventory)
 }
 
